@@ -1,0 +1,1 @@
+"""The algorithms. They use the backend contract alone and never know which chip they run on."""

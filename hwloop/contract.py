@@ -1,0 +1,458 @@
+"""The backend contract: what every chip can do, in arrays, and the safety checks above every driver.
+
+A backend is a subclass of `Backend` that fills in the hooks whose names begin with an underscore. Callers use the
+public methods, which check every request against the chip's limits, count its cost, and only then call the hook: a
+driver cannot forget a limit, and nothing out of bounds reaches the wire.
+
+Units everywhere: conductance in uS, programming current in uA, pulse width in ns, all other times in seconds,
+volts, kelvin. Device arrays have the shape (2, K, rows, columns): polarity (0 adds to the weight, 1 subtracts from
+it), device within the polarity, row, column. A flat device index counts through that shape in C order.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import TracebackType
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwloop.device_models import DeviceModel
+from hwloop.errors import BadInputError, ChipError, ClosedError, LimitError, MissingCapabilityError
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+CodeArray = NDArray[np.int32]
+
+
+class Capability(enum.Enum):
+    """What a chip may or may not be able to do; the value is the name used in messages and on the wire."""
+
+    DEVICE_READ = "device-read"
+    TEMPERATURE = "temperature"
+    ADC_RANGE = "adc-range"
+    EXACT_PLACEMENT = "exact-placement"
+    STATE = "state"
+
+
+_WITHOUT = {
+    Capability.DEVICE_READ: "use --method gdp, which never reads a device",
+    Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
+    Capability.ADC_RANGE: "set the converter range on the instrument itself",
+    Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
+    Capability.STATE: "a real chip keeps its own state: connect to it again instead",
+}
+
+
+class PulseKind(enum.Enum):
+    """RESET melts and quenches (lowers the conductance); SET crystallises (raises it)."""
+
+    SET = "SET"
+    RESET = "RESET"
+
+
+@dataclass(frozen=True)
+class Pulses:
+    """One batch of programming pulses of one kind, at most one pulse per device.
+
+    devices    (n,) flat device indices within the core
+    amplitude  (n,) peak current, uA
+    width      (n,) duration, ns
+    """
+
+    kind: PulseKind
+    devices: IndexArray
+    amplitude: FloatArray
+    width: FloatArray
+
+    @classmethod
+    def make(cls, kind: PulseKind, devices: ArrayLike, amplitude: ArrayLike, width: ArrayLike) -> Self:
+        """Build a batch; scalar amplitudes (uA) and widths (ns) are repeated for every device."""
+        index = np.asarray(devices)
+        if index.ndim != 1 or (index.size and not np.issubdtype(index.dtype, np.integer)):
+            raise BadInputError(f"pulse: devices must be a 1-D integer array, not {index.dtype} {index.shape}")
+        try:
+            amplitudes = np.broadcast_to(np.asarray(amplitude, np.float64), index.shape)
+            widths = np.broadcast_to(np.asarray(width, np.float64), index.shape)
+        except ValueError as error:
+            raise BadInputError(f"pulse: amplitude and width must fit {index.size} devices: {error}") from error
+        return cls(kind, index.astype(np.int64), amplitudes, widths)
+
+    def __len__(self) -> int:
+        return int(self.devices.size)
+
+
+@dataclass(frozen=True)
+class PulseLimits:
+    """What a device survives. Requests outside are refused whole, never clamped."""
+
+    amplitude_max: float
+    """Largest peak current, uA."""
+    width_min: float
+    """Shortest pulse the generator makes, ns."""
+    width_max: float
+    """Longest pulse, ns."""
+    pulses_per_device: int
+    """Endurance budget: pulses one device may receive while this backend is open."""
+
+
+@dataclass(frozen=True)
+class ChipInfo:
+    """Identity and geometry of a chip."""
+
+    name: str
+    """Model or preset."""
+    serial: str
+    """What tells this chip from another of the same model."""
+    cores: int
+    rows: int
+    columns: int
+    devices_per_polarity: int
+    """K: a unit cell has 2 K devices."""
+    input_bits: int
+    """Bits of the signed DAC input; inputs run from -(2^(bits-1) - 1) to +(2^(bits-1) - 1)."""
+    output_bits: int
+    """Bits of the signed ADC output code."""
+    g_max: float
+    """Largest conductance to program on one device, uS."""
+    read_voltage: float
+    """Volts across a device during reads and MVMs."""
+    adc_range: tuple[float, float]
+    """Smallest and largest full scale of the column converters, uS (a column sum at full-scale input)."""
+    limits: PulseLimits
+    capabilities: frozenset[Capability]
+    device_model: DeviceModel | None = None
+    """Nominal behaviour of the devices, where it is known; algorithms start from it."""
+
+    @property
+    def device_shape(self) -> tuple[int, int, int, int]:
+        """(2, K, rows, columns)."""
+        return (2, self.devices_per_polarity, self.rows, self.columns)
+
+    @property
+    def devices_per_core(self) -> int:
+        """2 x K x rows x columns."""
+        return math.prod(self.device_shape)
+
+    @property
+    def input_max(self) -> int:
+        """Largest input magnitude, which stands for 1.0."""
+        return int(2 ** (self.input_bits - 1) - 1)
+
+    @property
+    def code_max(self) -> int:
+        """Largest output code magnitude, which stands for the converter's full scale."""
+        return int(2 ** (self.output_bits - 1) - 1)
+
+
+@dataclass
+class Counts:
+    """The cost of everything since the backend was opened."""
+
+    pulses: int = 0
+    device_reads: int = 0
+    mvms: int = 0
+    """Input vectors sent through a core."""
+    chip_seconds: float = 0.0
+    """Time on the chip's clock."""
+    link_bytes: int = 0
+    """Bytes on the wire in both directions; zero in the simulator."""
+
+    def __sub__(self, earlier: Counts) -> Counts:
+        return Counts(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
+
+    def copy(self) -> Counts:
+        """The counts as they are now."""
+        return self - Counts()
+
+
+@dataclass
+class _PulseLedger:
+    """Pulses that every device of every touched core has received, (devices_per_core,) each."""
+
+    size: int
+    cores: dict[int, NDArray[np.int32]] = field(default_factory=dict)
+
+    def of(self, core: int) -> NDArray[np.int32]:
+        return self.cores.setdefault(core, np.zeros(self.size, np.int32))
+
+
+class Backend(abc.ABC):
+    """A chip, real or simulated. Use it with `with`; `close()` leaves it in its safe idle state."""
+
+    def __init__(self, info: ChipInfo) -> None:
+        """Start counting for the chip that `info` describes."""
+        self._info = info
+        self._counts = Counts()
+        self._ledger = _PulseLedger(info.devices_per_core)
+        self._closed = False
+
+    # ---- what callers use ------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> ChipInfo:
+        """Identity and geometry."""
+        return self._info
+
+    @property
+    def counts(self) -> Counts:
+        """Cost so far, as a copy that will not change."""
+        counts = self._counts.copy()
+        counts.link_bytes = self._link_bytes()
+        return counts
+
+    @final
+    def pulse(self, core: int, pulses: Pulses) -> None:
+        """Apply a batch of SET or RESET pulses.
+
+        Raises LimitError, before anything reaches the chip, when an amplitude, a width or a device's pulse budget is
+        out of bounds; BadInputError for indices that do not exist or occur twice.
+        """
+        self._check_core(core)
+        if not len(pulses):
+            return
+        self._check_devices(pulses.devices, unique=True)
+        self._check_pulse_shape(pulses)
+        ledger = self._ledger.of(core)
+        spent = ledger[pulses.devices] + 1
+        if np.any(spent > self.info.limits.pulses_per_device):
+            worst = int(pulses.devices[np.argmax(spent)])
+            raise LimitError(
+                f"core {core}, device {worst}: its budget of {self.info.limits.pulses_per_device} pulses is spent; "
+                "leave this device out, or raise the limit if its endurance is known to be higher"
+            )
+        # Counted before the wire: a link that dies halfway must never under-count what a device has suffered.
+        ledger[pulses.devices] = spent
+        self._counts.pulses += len(pulses)
+        before = self.now()
+        self._pulse(core, pulses)
+        self._counts.chip_seconds += self.now() - before
+
+    @final
+    def read(self, core: int, devices: ArrayLike, averages: int = 1) -> FloatArray:
+        """Conductances (n,) in uS of single devices, through the chip's own converter, mean of `averages` reads.
+
+        Needs Capability.DEVICE_READ. A value may be slightly negative, because converters have noise.
+        Raises ChipError if the chip answers with NaN or infinity.
+        """
+        self.require(Capability.DEVICE_READ, "reading single devices")
+        self._check_core(core)
+        index = np.asarray(devices, np.int64)
+        self._check_devices(index, unique=False)
+        if averages < 1:
+            raise BadInputError(f"read: averages must be at least 1, not {averages}")
+        before = self.now()
+        values = self._read(core, index, averages)
+        self._counts.device_reads += int(index.size) * averages
+        self._counts.chip_seconds += self.now() - before
+        if values.shape != index.shape or not np.all(np.isfinite(values)):
+            raise ChipError(f"core {core}: the chip answered a device read with missing or non-finite values")
+        return values
+
+    @final
+    def mvm(self, core: int, x: ArrayLike) -> CodeArray:
+        """Signed output codes (batch, columns) for signed integer inputs x (batch, rows)."""
+        self._check_core(core)
+        inputs = np.asarray(x)
+        if inputs.ndim != 2 or inputs.shape[1] != self.info.rows or not inputs.shape[0]:
+            raise BadInputError(f"mvm: inputs must have the shape (batch, {self.info.rows}), not {inputs.shape}")
+        if not np.issubdtype(inputs.dtype, np.integer):
+            raise BadInputError(f"mvm: inputs must be integers, not {inputs.dtype}; round them yourself")
+        top = self.info.input_max
+        if inputs.max() > top or inputs.min() < -top:
+            raise LimitError(f"mvm: inputs must lie in [-{top}, {top}] for {self.info.input_bits}-bit DACs")
+        before = self.now()
+        codes = self._mvm(core, inputs.astype(np.int32, copy=False))
+        self._counts.mvms += inputs.shape[0]
+        self._counts.chip_seconds += self.now() - before
+        if codes.shape != (inputs.shape[0], self.info.columns):
+            raise ChipError(f"core {core}: expected {inputs.shape[0]} x {self.info.columns} codes, got {codes.shape}")
+        return codes
+
+    @final
+    def wait(self, seconds: float) -> None:
+        """Let `seconds` of chip time pass: real time on a bench, virtual time in the simulator."""
+        self._check_open()
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise BadInputError(f"wait: seconds must be finite and not negative, not {seconds}")
+        self._wait(seconds)
+        self._counts.chip_seconds += seconds
+
+    def now(self) -> float:
+        """The chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
+        self._check_open()
+        return self._now()
+
+    def temperature(self) -> float:
+        """Chip temperature in kelvin. Needs Capability.TEMPERATURE."""
+        self.require(Capability.TEMPERATURE, "measuring the temperature")
+        return self._temperature()
+
+    def set_adc_range(self, core: int, full_scale: float) -> None:
+        """Set the full scale of a core's converters, uS. Needs Capability.ADC_RANGE."""
+        self.require(Capability.ADC_RANGE, "choosing the converter range")
+        self._check_core(core)
+        low, high = self.info.adc_range
+        if not low <= full_scale <= high:
+            raise LimitError(f"converter range {full_scale:g} uS is outside {low:g} to {high:g} uS")
+        self._set_adc_range(core, full_scale)
+
+    def adc_range(self, core: int) -> float:
+        """The converters' full scale, uS: a code of `info.code_max` stands for this column sum."""
+        self._check_core(core)
+        return self._adc_range(core)
+
+    def place(self, core: int, devices: ArrayLike, conductance: ArrayLike, age: float) -> None:
+        """Put devices on exact conductances (uS), reached `age` seconds from now. Needs EXACT_PLACEMENT.
+
+        Stuck and weak devices obey too: this is the reference that measures the noise floor, not a way to program.
+        """
+        self.require(Capability.EXACT_PLACEMENT, "exact placement")
+        self._check_core(core)
+        index, target = np.asarray(devices, np.int64), np.asarray(conductance, np.float64)
+        self._check_devices(index, unique=True)
+        if target.shape != index.shape or not np.all(np.isfinite(target)) or np.any(target < 0):
+            raise BadInputError("place: conductances must be finite, not negative, and one per device")
+        if not (math.isfinite(age) and age > 0):
+            raise BadInputError(f"place: age must be positive seconds, not {age}")
+        self._place(core, index, target, age)
+
+    def export_state(self) -> dict[str, NDArray[Any]]:
+        """Everything needed to find a simulated chip as it was left, as named arrays. Needs Capability.STATE."""
+        self.require(Capability.STATE, "saving the chip's state")
+        return self._export_state() | {
+            f"ledger/{core}": counts.copy() for core, counts in self._ledger.cores.items()
+        }
+
+    def import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE."""
+        self.require(Capability.STATE, "restoring the chip's state")
+        own = {name: array for name, array in state.items() if not name.startswith("ledger/")}
+        self._import_state(own)
+        self._ledger.cores = {
+            int(name.removeprefix("ledger/")): np.array(array, np.int32)
+            for name, array in state.items()
+            if name.startswith("ledger/")
+        }
+
+    @final
+    def pulse_counts(self, core: int) -> NDArray[np.int32]:
+        """Pulses each device of a core has received, shape (2, K, rows, columns)."""
+        self._check_core(core)
+        return self._ledger.of(core).reshape(self.info.device_shape).copy()
+
+    def require(self, capability: Capability, purpose: str) -> None:
+        """Raise MissingCapabilityError, with what to do instead, unless the chip has the capability."""
+        self._check_open()
+        if capability not in self.info.capabilities:
+            raise MissingCapabilityError(
+                f"{self.info.name}: {purpose} needs the capability '{capability.value}', which this chip lacks; "
+                f"{_WITHOUT[capability]}"
+            )
+
+    @abc.abstractmethod
+    def snapshot(self) -> dict[str, str | int | float | bool]:
+        """Every setting needed to explain a result later, as plain names and values."""
+
+    @final
+    def close(self) -> None:
+        """Leave the chip in its safe idle state and release it; safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- what a backend fills in -----------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _pulse(self, core: int, pulses: Pulses) -> None: ...
+
+    @abc.abstractmethod
+    def _mvm(self, core: int, x: CodeArray) -> CodeArray: ...
+
+    @abc.abstractmethod
+    def _now(self) -> float: ...
+
+    @abc.abstractmethod
+    def _wait(self, seconds: float) -> None: ...
+
+    @abc.abstractmethod
+    def _adc_range(self, core: int) -> float: ...
+
+    @abc.abstractmethod
+    def _close(self) -> None: ...
+
+    def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
+        raise self._undeclared(Capability.DEVICE_READ)
+
+    def _temperature(self) -> float:
+        raise self._undeclared(Capability.TEMPERATURE)
+
+    def _set_adc_range(self, core: int, full_scale: float) -> None:
+        raise self._undeclared(Capability.ADC_RANGE)
+
+    def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
+        raise self._undeclared(Capability.EXACT_PLACEMENT)
+
+    def _export_state(self) -> dict[str, NDArray[Any]]:
+        raise self._undeclared(Capability.STATE)
+
+    def _import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        raise self._undeclared(Capability.STATE)
+
+    def _link_bytes(self) -> int:
+        return 0
+
+    # ---- checks ----------------------------------------------------------------------------------------------
+
+    def _undeclared(self, capability: Capability) -> ChipError:
+        return ChipError(f"{type(self).__name__} declares '{capability.value}' but does not implement it")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self.info.name} was closed; connect again")
+
+    def _check_core(self, core: int) -> None:
+        self._check_open()
+        if not 0 <= core < self.info.cores:
+            raise BadInputError(f"core {core} does not exist; {self.info.name} has cores 0 to {self.info.cores - 1}")
+
+    def _check_devices(self, devices: IndexArray, *, unique: bool) -> None:
+        size = self.info.devices_per_core
+        if devices.ndim != 1:
+            raise BadInputError(f"device indices must be one-dimensional, not {devices.shape}")
+        if devices.size and (devices.min() < 0 or devices.max() >= size):
+            raise BadInputError(f"device indices must lie in 0 to {size - 1}, got {devices.min()} to {devices.max()}")
+        if unique and np.any(np.bincount(devices, minlength=1) > 1):
+            twice = int(np.argmax(np.bincount(devices) > 1))
+            raise BadInputError(f"device {twice} occurs twice in one batch; send its pulses one after the other")
+
+    def _check_pulse_shape(self, pulses: Pulses) -> None:
+        limits = self.info.limits
+        amplitude, width = pulses.amplitude, pulses.width
+        bad = ~(np.isfinite(amplitude) & (amplitude > 0) & (amplitude <= limits.amplitude_max))
+        if np.any(bad):
+            at = int(np.argmax(bad))
+            raise LimitError(
+                f"device {pulses.devices[at]}: pulse amplitude {amplitude[at]:g} uA is outside "
+                f"0 to {limits.amplitude_max:g} uA; nothing was sent"
+            )
+        bad = ~(np.isfinite(width) & (width >= limits.width_min) & (width <= limits.width_max))
+        if np.any(bad):
+            at = int(np.argmax(bad))
+            raise LimitError(
+                f"device {pulses.devices[at]}: pulse width {width[at]:g} ns is outside "
+                f"{limits.width_min:g} to {limits.width_max:g} ns; nothing was sent"
+            )

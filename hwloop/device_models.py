@@ -1,0 +1,183 @@
+"""Statistical models of one PCM device: programming curve, drift, read noise.
+
+The simulated chip obeys these models (plus the variation from device to device), and algorithms use them as what is
+known about a chip before anything was measured. Each works on numpy arrays and on torch tensors alike and returns
+the kind it was given. g is always G / g_scale, without a unit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Array = TypeVar("Array", NDArray[np.floating[Any]], torch.Tensor)
+
+G_FLOOR = 1e-6
+"""Smallest normalised conductance that enters a logarithm or a negative power."""
+
+
+def _namespace(x: Any) -> Any:
+    return torch if isinstance(x, torch.Tensor) else np
+
+
+class Statistic(Protocol):
+    """A quantity that depends on the normalised conductance g."""
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape)."""
+
+
+@dataclass(frozen=True)
+class LogClip:
+    """clip(slope * ln g + offset, low, high)."""
+
+    slope: float
+    offset: float
+    low: float
+    high: float
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape)."""
+        xp = _namespace(g)
+        return xp.clip(self.slope * xp.log(xp.clip(g, G_FLOOR, None)) + self.offset, self.low, self.high)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """min(scale * g^exponent, cap)."""
+
+    scale: float
+    exponent: float
+    cap: float
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape)."""
+        xp = _namespace(g)
+        return xp.clip(self.scale * xp.clip(g, G_FLOOR, None) ** self.exponent, None, self.cap)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """Sum of coefficients[k] * g^k, constant first."""
+
+    coefficients: tuple[float, ...]
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape), by Horner's rule."""
+        value = 0.0 * g
+        for coefficient in reversed(self.coefficients):
+            value = value * g + coefficient
+        return value
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """`below` for g under the threshold, `above` from there on."""
+
+    threshold: float
+    below: Statistic
+    above: Statistic
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape)."""
+        return _namespace(g).where(g < self.threshold, self.below(g), self.above(g))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class ProgrammingCurve:
+    """Right flank of the programming curve: conductance after one RESET pulse against its amplitude.
+
+    G(I) = g_min + (g_max - g_min) / (1 + exp((I - midpoint) / steepness)), read at the drift model's reference age.
+    """
+
+    g_min: float
+    """Fully RESET conductance, uS."""
+    g_max: float
+    """Fully SET conductance, uS."""
+    midpoint: float
+    """Amplitude at half height, uA."""
+    steepness: float
+    """Logistic scale, uA: 80 % of the fall takes 4.4 times this."""
+    melt: float
+    """Amplitude below which nothing melts and a pulse changes nothing, uA."""
+    width: float
+    """RESET pulse width the curve was taken at, ns."""
+    midpoint_spread: float
+    """Device-to-device standard deviation of the midpoint, uA."""
+    jitter: float
+    """Pulse-to-pulse standard deviation of the effective amplitude, uA."""
+    noise: float
+    """Pulse-to-pulse standard deviation of the conductance that remains where the curve is flat, uS."""
+
+    def conductance(self, amplitude: Array) -> Array:
+        """Nominal conductance (uS) after a RESET pulse of this amplitude (uA)."""
+        xp = _namespace(amplitude)
+        z = xp.clip((amplitude - self.midpoint) / self.steepness, -60.0, 60.0)
+        return self.g_min + (self.g_max - self.g_min) / (1.0 + xp.exp(z))  # type: ignore[no-any-return]
+
+    def amplitude(self, conductance: Array) -> Array:
+        """Amplitude (uA) whose nominal result is this conductance (uS), the inverse of `conductance`.
+
+        Conductances within 0.5 % of either end of the curve are taken as that end: beyond, the curve is flat and
+        its inverse says nothing.
+        """
+        xp = _namespace(conductance)
+        h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
+        return self.midpoint + self.steepness * xp.log(1.0 / h - 1.0)  # type: ignore[no-any-return]
+
+    def slope(self, conductance: Array) -> Array:
+        """|dG/dI| in uS/uA where the curve passes this conductance (uS)."""
+        xp = _namespace(conductance)
+        h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
+        return (self.g_max - self.g_min) * h * (1.0 - h) / self.steepness  # type: ignore[no-any-return]
+
+    def pulse_sigma(self, conductance: Array) -> Array:
+        """Pulse-to-pulse standard deviation (uS) of a RESET pulse aimed at this conductance (uS)."""
+        return ((self.slope(conductance) * self.jitter) ** 2 + self.noise**2) ** 0.5
+
+
+@dataclass(frozen=True)
+class DriftModel:
+    """G(t) = G(t0) * (t / t0)^-nu with nu normal per device, its mean and spread functions of g = G(t0) / g_scale."""
+
+    t0: float
+    """Reference age, seconds after the last pulse."""
+    g_scale: float
+    """Conductance that counts as g = 1, uS."""
+    mean: Statistic
+    spread: Statistic
+
+    def factor(self, conductance: Array, age: Array | float) -> Array:
+        """Expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
+        xp = _namespace(conductance)
+        log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
+        return xp.exp(-self.mean(conductance / self.g_scale) * log_age)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class ReadNoiseModel:
+    """1/f read noise: sigma / G = Q(g) * sqrt(ln((t + t_read) / (2 t_read))), g = G / g_scale."""
+
+    t_read: float
+    """Duration of one read, seconds."""
+    g_scale: float
+    """Conductance that counts as g = 1, uS."""
+    q: Statistic
+
+    def relative_sigma(self, conductance: Array, age: float) -> Array:
+        """Standard deviation over G of one read of devices (uS) that were programmed `age` seconds ago."""
+        return self.q(conductance / self.g_scale) * math.sqrt(math.log((age + self.t_read) / (2 * self.t_read)))
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """All that is known of a device before it is measured."""
+
+    curve: ProgrammingCurve
+    drift: DriftModel
+    read_noise: ReadNoiseModel

@@ -1,0 +1,41 @@
+"""Every error hwloop raises on purpose, and the exit code each one means on the command line.
+
+An error message names the offending thing and the way out; the command line prints it as one line and exits with
+the class's `exit_code`: 2 for wrong use or bad input, 3 for a chip or link that failed.
+"""
+
+from __future__ import annotations
+
+
+class HwloopError(Exception):
+    """Base of all errors that hwloop raises on purpose."""
+
+    exit_code = 3
+
+
+class BadInputError(HwloopError, ValueError):
+    """A file, option, setting or array that cannot be used as given."""
+
+    exit_code = 2
+
+
+class MissingCapabilityError(HwloopError):
+    """The backend cannot do what the caller needs; the message says what to do instead."""
+
+    exit_code = 2
+
+
+class LimitError(HwloopError):
+    """A pulse, input or wait outside the chip's limits. Nothing was sent to the chip."""
+
+    exit_code = 2
+
+
+class ChipError(HwloopError):
+    """The chip or the link to it failed, or gave an answer that cannot be right."""
+
+    exit_code = 3
+
+
+class ClosedError(ChipError):
+    """The backend was used after `close()`."""

@@ -1,0 +1,1 @@
+"""The built-in simulated chip: pulse-level phase-change devices behind DACs, wires and column ADCs."""

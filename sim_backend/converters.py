@@ -1,0 +1,70 @@
+"""DACs on the rows and ADCs on the columns of one core."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from hwloop.sim_backend.parameters import ChipParameters
+
+_CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
+"""Largest magnitude of u^3 - u on [-1, 1]; dividing by it makes the non-linearity parameters peak values."""
+
+
+def cubic(u: torch.Tensor) -> torch.Tensor:
+    """Third-order deviation with peak 1 and no error at zero and at both ends of the scale."""
+    return (u * u * u - u) / _CUBIC_PEAK
+
+
+class InputConverters:
+    """Signed integers to row drives in [-1, 1], with a third-order non-linearity common to all rows."""
+
+    def __init__(self, parameters: ChipParameters) -> None:
+        """Take resolution and non-linearity from the chip's parameters."""
+        self._top = float(2 ** (parameters.dac_bits - 1) - 1)
+        self._bend = parameters.dac_nonlinearity / self._top
+
+    def drive(self, x: torch.Tensor) -> torch.Tensor:
+        """Row drives (batch, rows), 1 = full scale, for integer inputs of the same shape."""
+        u = x.to(torch.float32) / self._top
+        return u + self._bend * cubic(u) if self._bend else u
+
+
+class ColumnConverters:
+    """Column sums in uS to signed codes: per-column gain, offset and non-linearity, noise, rounding, saturation."""
+
+    def __init__(self, parameters: ChipParameters, generator: torch.Generator) -> None:
+        """Draw the columns' gains, offsets (LSB) and non-linearities (LSB) from the specimen's generator."""
+        n, device = parameters.columns, generator.device
+        draws = torch.empty((3, n), device=device).normal_(generator=generator)
+        self.gain = 1.0 + parameters.adc_gain_spread * draws[0]
+        self.offset = parameters.adc_offset_spread * draws[1]
+        # The bend belongs to the circuit, so all columns share its sign; a fifth of it varies.
+        self.bend = parameters.adc_nonlinearity * (1.0 + 0.2 * draws[2])
+        self._has_bend = parameters.adc_nonlinearity > 0
+        self._noise = parameters.adc_noise
+        self.top = float(2 ** (parameters.adc_bits - 1) - 1)
+
+    def convert(self, sums: torch.Tensor, full_scale: float, noise: torch.Generator) -> torch.Tensor:
+        """Integer codes (batch, columns) of column sums (uS); overwrites `sums`."""
+        codes = sums.mul_(self.gain * (self.top / full_scale)).add_(self.offset)
+        if self._has_bend:
+            codes += self.bend * cubic((codes / self.top).clamp(-1.0, 1.0))
+        if self._noise:
+            codes += self._noise * torch.empty_like(codes).normal_(generator=noise)
+        return codes.round_().clamp_(-self.top, self.top)
+
+    def read_device(
+        self, conductance: torch.Tensor, columns: torch.Tensor, full_scale: float, averages: int, noise: torch.Generator
+    ) -> torch.Tensor:
+        """Mean of `averages` conversions of single devices (n, averages) in uS, on the columns (n,).
+
+        The converter subtracts a reading with the row off (correlated double sampling), so its offset cancels; gain,
+        noise and the step of the converter remain.
+        """
+        step = full_scale / self.top
+        codes = conductance * (self.gain[columns] / step).unsqueeze(1)
+        if self._noise:
+            codes = codes + self._noise * torch.empty_like(codes).normal_(generator=noise)
+        return codes.round_().clamp_(-self.top, self.top).mean(1) * step

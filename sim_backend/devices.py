@@ -1,0 +1,237 @@
+"""The phase-change devices of one core: what pulses, time and temperature do to their conductances.
+
+Conductances are kept as they would be at the drift model's reference age t0, with each device's own drift
+coefficient and time of birth; the conductance at any moment follows from these three.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from hwloop.device_models import ProgrammingCurve
+from hwloop.sim_backend.noise import FlickerLadder
+from hwloop.sim_backend.parameters import ChipParameters
+
+BOLTZMANN = 8.617333e-5
+"""eV / K."""
+YOUNGEST = 1e-6
+"""Seconds: the melt has solidified and drift follows its law from here on (assumed)."""
+THERMAL_TIME = 10.0
+"""ns: time constant with which a device heats up, so that shorter pulses melt less (assumed)."""
+AGE_AT_DELIVERY = 1e6
+"""Seconds since a fresh chip was RESET at the factory (assumed)."""
+WEAK_G_MAX, WEAK_JITTER = 0.5, 3.0
+"""A weak device reaches this fraction of g_max, with this multiple of the pulse jitter (assumed)."""
+CACHE_DRIFT = 1e-4
+"""Drifted conductances are reused while time has passed by less than this fraction of the youngest device's age."""
+
+
+def relaxation_rate(parameters: ChipParameters) -> float:
+    """Seconds of structural relaxation per second, 1 at the reference temperature (Arrhenius)."""
+    kelvin = 1.0 / parameters.temperature - 1.0 / parameters.reference_temperature
+    return math.exp(-parameters.relaxation_energy / BOLTZMANN * kelvin)
+
+
+def curve_conductance(
+    curve: ProgrammingCurve,
+    amplitude: torch.Tensor,
+    g_max: torch.Tensor,
+    midpoint: torch.Tensor,
+    steepness: torch.Tensor,
+) -> torch.Tensor:
+    """Conductance (uS) that a RESET pulse of an effective amplitude (uA) leaves on devices with curves of their own."""
+    return curve.g_min + (g_max - curve.g_min) * torch.sigmoid((midpoint - amplitude) / steepness)
+
+
+class DeviceArray:
+    """All devices of one core; flat tensors of 2 * K * rows * columns elements."""
+
+    def __init__(self, parameters: ChipParameters, specimen: torch.Generator, dynamics: torch.Generator) -> None:
+        """Draw the specimen's devices, fully RESET; `dynamics` is the source of all later randomness."""
+        self._p = parameters
+        self._model = parameters.device
+        self._dynamics = dynamics
+        count, torch_device = math.prod(parameters.device_shape), specimen.device
+
+        def normal() -> torch.Tensor:
+            return torch.empty(count, device=torch_device).normal_(generator=specimen)
+
+        def chosen(rate: float) -> torch.Tensor:
+            return torch.rand(count, generator=specimen, device=torch_device) < rate
+
+        curve = self._model.curve
+        self.midpoint = curve.midpoint + curve.midpoint_spread * normal()
+        self.steepness = curve.steepness * (1.0 + parameters.steepness_spread * normal())
+        self.g_max = curve.g_max * (1.0 + parameters.g_max_spread * normal())
+        self.weak = chosen(parameters.weak_rate)
+        self.g_max = torch.where(self.weak, WEAK_G_MAX * self.g_max, self.g_max)
+        self.stuck = chosen(parameters.stuck_rate)
+        stuck_set = self.stuck & chosen(0.5)
+
+        # A fresh chip was RESET at the factory; the noise of that pulse belongs to the specimen.
+        self.g = (curve.g_min + self._scaled(curve.noise) * normal()).abs_()
+        self.g = torch.where(stuck_set, self.g_max, self.g)
+        self.nu = self._draw_nu(self.g, normal())
+        # The SET phase is crystalline: a device stuck there does not drift.
+        self.nu = torch.where(stuck_set, torch.zeros_like(self.nu), self.nu)
+        self.q = self._q(self.g)
+        self.born = torch.full((count,), -AGE_AT_DELIVERY, dtype=torch.float64, device=torch_device)
+        self.set_pulses = torch.zeros(count, dtype=torch.int16, device=torch_device)
+        self.flicker = FlickerLadder(self._model.read_noise.t_read, (count,), dynamics, now=0.0)
+        self._last_birth = -AGE_AT_DELIVERY
+        self._drifted: tuple[float, torch.Tensor] | None = None
+
+    # ---- programming -----------------------------------------------------------------------------------------
+
+    def reset(self, devices: torch.Tensor, amplitude: torch.Tensor, width: torch.Tensor, clock: float) -> None:
+        """RESET pulses: devices (n,) flat, amplitude (n,) uA, width (n,) ns, at relaxation time `clock` (s).
+
+        The result depends on the amplitude and not on history (the right flank of the programming curve). Below the
+        melting amplitude nothing happens.
+        """
+        curve = self._model.curve
+        heating = (1.0 - torch.exp(-width / THERMAL_TIME)) / (1.0 - math.exp(-curve.width / THERMAL_TIME))
+        effective = amplitude * torch.sqrt(heating)
+        melts = (effective >= curve.melt) & ~self.stuck[devices]
+        devices, effective = devices[melts], effective[melts]
+        jitter = self._scaled(curve.jitter) * torch.where(self.weak[devices], WEAK_JITTER, 1.0)
+        conductance = curve_conductance(
+            curve,
+            effective + jitter * self._normal(devices),
+            self.g_max[devices],
+            self.midpoint[devices],
+            self.steepness[devices],
+        )
+        conductance += self._scaled(curve.noise) * self._normal(devices)
+        self.set_pulses[devices] = 0
+        # Near zero the noise folds over: a conductance is never negative.
+        self._reborn(devices, conductance.abs_(), clock)
+
+    def set(self, devices: torch.Tensor, amplitude: torch.Tensor, width: torch.Tensor, clock: float) -> None:
+        """SET pulses, arguments as `reset`. A short one adds a little conductance, a long one crystallises the device.
+
+        Below the crystallisation amplitude nothing happens.
+        """
+        model, curve = self._p.set_model, self._model.curve
+        works = (amplitude >= model.crystallise) & ~self.stuck[devices]
+        devices, width = devices[works], width[works]
+        before = self.g[devices]
+        number = self.set_pulses[devices] + 1
+        mean = model.decay * before + model.level + model.first * torch.exp(-number / model.pulses)
+        sigma = self._p.programming_noise * (model.sigma_slope * before + model.sigma_level)
+        step = mean.clamp_(min=0.0) + sigma * self._normal(devices)
+        full = self.g_max[devices] + self._scaled(curve.noise) * self._normal(devices)
+        after = torch.where(width >= model.full_width, full, torch.minimum(before + step, full))
+        self.set_pulses[devices] = number
+        self._reborn(devices, after.abs_(), clock)
+
+    def place(self, devices: torch.Tensor, target: torch.Tensor, age: float, clock: float) -> None:
+        """Make devices pass through exactly `target` (uS) when they are `age` seconds of relaxation old."""
+        self._reborn(devices, target, clock)
+        self.g[devices] = target * (age / self._model.drift.t0) ** self.nu[devices]
+        self.q[devices] = self._q(target)
+        self._drifted = None
+
+    def _reborn(self, devices: torch.Tensor, conductance: torch.Tensor, clock: float) -> None:
+        if not devices.numel():
+            return
+        self.g[devices] = conductance
+        self.nu[devices] = self._draw_nu(conductance, self._normal(devices))
+        self.q[devices] = self._q(conductance)
+        self.born[devices] = clock
+        self.flicker.forget(devices)
+        self._last_birth = clock
+        self._drifted = None
+
+    def _draw_nu(self, conductance: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+        drift = self._model.drift
+        g = conductance / drift.g_scale
+        return self._p.drift * (drift.mean(g) + drift.spread(g) * normal)
+
+    def _q(self, conductance: torch.Tensor) -> torch.Tensor:
+        noise = self._model.read_noise
+        return self._p.read_noise * noise.q(conductance / noise.g_scale)
+
+    def _scaled(self, sigma: float) -> float:
+        return self._p.programming_noise * sigma
+
+    def _normal(self, like: torch.Tensor) -> torch.Tensor:
+        return torch.empty(like.shape, device=like.device).normal_(generator=self._dynamics)
+
+    # ---- what is there now -----------------------------------------------------------------------------------
+
+    def drifted(self, clock: float) -> torch.Tensor:
+        """Conductances (uS) without read noise at relaxation time `clock`. Do not modify the result."""
+        if self._drifted is not None:
+            then, conductance = self._drifted
+            if clock - then <= CACHE_DRIFT * (then - self._last_birth):
+                return conductance
+        self._drifted = (clock, self._at_temperature(self._drift_of(slice(None), clock)))
+        return self._drifted[1]
+
+    def drifted_subset(self, devices: torch.Tensor, clock: float) -> torch.Tensor:
+        """As `drifted`, for some devices (n,) alone."""
+        return self._at_temperature(self._drift_of(devices, clock))
+
+    def noisy(self, now: float, clock: float, duration: float) -> torch.Tensor:
+        """Conductances (uS) with the slow part of the read noise, as a batch of `duration` seconds sees them."""
+        conductance = self.drifted(clock)
+        if self._p.read_noise == 0:
+            return conductance
+        self.flicker.advance(now, duration)
+        slow = self.flicker.slow(duration)
+        return conductance if slow is None else conductance + conductance * self.q * slow
+
+    def fast_variance(self, clock: float, duration: float) -> torch.Tensor:
+        """Variance (uS^2) of each device's read noise that is independent between the vectors of a batch."""
+        return (self.drifted(clock) * self.q).square_().mul_(self.flicker.fast_variance(duration))
+
+    def sample_reads(
+        self, devices: torch.Tensor, averages: int, now: float, clock: float, seconds: float
+    ) -> torch.Tensor:
+        """Conductances (n, averages) in uS of devices read `averages` times in a row, `seconds` each."""
+        duration = averages * seconds
+        conductance = self.drifted_subset(devices, clock)
+        noise = self.q[devices].unsqueeze(1) * math.sqrt(self.flicker.fast_variance(duration))
+        relative = noise * torch.empty((devices.numel(), averages), device=devices.device).normal_(
+            generator=self._dynamics
+        )
+        self.flicker.advance(now, duration)
+        slow = self.flicker.slow(duration)
+        if slow is not None:
+            relative += (self.q[devices] * slow[devices]).unsqueeze(1)
+        return conductance.unsqueeze(1) * (1.0 + relative)
+
+    def _drift_of(self, devices: torch.Tensor | slice, clock: float) -> torch.Tensor:
+        age = (clock - self.born[devices]).clamp_(min=YOUNGEST).div_(self._model.drift.t0).to(torch.float32)
+        return age.log_().mul_(self.nu[devices]).neg_().exp_().mul_(self.g[devices])
+
+    def _at_temperature(self, conductance: torch.Tensor) -> torch.Tensor:
+        p = self._p
+        if p.temperature == p.reference_temperature:
+            return conductance
+        # The amorphous phase conducts by thermal activation, the crystalline one hardly depends on temperature.
+        amorphous = (1.0 - conductance / self._model.curve.g_max).clamp_(0.0, 1.0)
+        kelvin = 1.0 / p.temperature - 1.0 / p.reference_temperature
+        return conductance * torch.exp(-p.conduction_energy / BOLTZMANN * kelvin * amorphous)
+
+    # ---- saving ----------------------------------------------------------------------------------------------
+
+    _DYNAMIC: tuple[str, ...] = ("g", "nu", "q", "born", "set_pulses")
+
+    def export(self) -> dict[str, torch.Tensor]:
+        """What pulses and time have changed; the specimen itself follows from its seed."""
+        return {name: getattr(self, name) for name in self._DYNAMIC} | self.flicker.export()
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `export` gave."""
+        for name in self._DYNAMIC:
+            current: torch.Tensor = getattr(self, name)
+            setattr(self, name, state[name].to(current.dtype).to(current.device))
+        self.flicker.restore(state)
+        self._last_birth = float(self.born.max())
+        self._drifted = None
+
+

@@ -1,0 +1,104 @@
+"""1/f read noise as a ladder of relaxation processes, one per decade of time.
+
+A 1/f spectrum is a sum of Lorentzians whose correlation times are spread evenly in log time, each decade with the
+variance ln 10 (in units of Q^2). Every device carries one Ornstein-Uhlenbeck state per decade, set to zero by a
+programming pulse. The variance of a state of correlation time tau at an age t is then 1 - exp(-2 t / tau), and the
+ladder's sum grows with ln t by itself: with the constant of `fast_variance` it is the published
+Q^2 ln((t + t_read) / (2 t_read)) at every age (Joshi et al. 2020), to 0.3 % in variance for decade spacing.
+
+Two MVMs share the states that are slow against the time between them, and only those: averaging helps as much as on
+silicon. Within one batch a state is taken as frozen when its correlation time exceeds FROZEN times the duration, and
+as independent from vector to vector otherwise; the constant is chosen so that the mean over the batch keeps the
+variance that the ladder of continuous density would leave.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+LN10 = math.log(10.0)
+EULER_GAMMA = 0.5772156649015329
+FROZEN = 0.41
+"""exp(-integral): cut-off of the correlation time over the batch duration that preserves the variance of the mean."""
+NEGLIGIBLE = 0.01
+"""A state is not advanced until this much of its correlation time has passed; the wait is then made up."""
+FIRST_TAU_IN_READS = 40.0
+SLOWEST_TAU = 1e9
+"""Seconds; slower states stay at zero within any use of a chip."""
+
+
+def ladder_times(t_read: float) -> list[float]:
+    """Correlation times in seconds, a decade apart, the first one 40 reads long."""
+    first = FIRST_TAU_IN_READS * t_read
+    return [first * 10.0**k for k in range(math.ceil(math.log10(SLOWEST_TAU / first)))]
+
+
+class FlickerLadder:
+    """The slow noise of all devices of one core, in units of Q: `slow(...)` has the sum of all frozen states."""
+
+    def __init__(self, t_read: float, shape: tuple[int, ...], generator: torch.Generator, now: float) -> None:
+        """Start with every state at zero at the time `now` (seconds)."""
+        self.taus = ladder_times(t_read)
+        self._shape = shape
+        self._generator = generator
+        self._updated = [now] * len(self.taus)
+        # A state is made when it first moves: a chip minutes old carries no states of months.
+        self._states: list[torch.Tensor | None] = [None] * len(self.taus)
+        # The ladder starts at tau_0; what is faster counts as white. The constant makes the sum match the formula.
+        self._white = math.log(self.taus[0] / (4.0 * t_read)) - EULER_GAMMA - LN10 / 2
+
+    def _is_frozen(self, tau: float, duration: float) -> bool:
+        return tau > FROZEN * duration
+
+    def fast_variance(self, duration: float) -> float:
+        """Variance, in units of Q^2, that is independent between the vectors of a batch lasting `duration` seconds."""
+        return self._white + LN10 * sum(not self._is_frozen(tau, duration) for tau in self.taus)
+
+    def advance(self, now: float, duration: float) -> None:
+        """Bring all states that are frozen during a batch of `duration` seconds up to the time `now`."""
+        for k, tau in enumerate(self.taus):
+            elapsed = (now - self._updated[k]) / tau
+            if elapsed < NEGLIGIBLE or not self._is_frozen(tau, duration):
+                continue
+            keep = math.exp(-elapsed)
+            fresh = torch.empty(self._shape, device=self._generator.device).normal_(
+                0.0, math.sqrt(1.0 - keep * keep), generator=self._generator
+            )
+            state = self._states[k]
+            self._states[k] = fresh if state is None else fresh.add_(state, alpha=keep)
+            self._updated[k] = now
+
+    def slow(self, duration: float) -> torch.Tensor | None:
+        """Sum of the frozen states of a batch of `duration` seconds, in units of Q; None while all are zero."""
+        frozen = [
+            state
+            for state, tau in zip(self._states, self.taus, strict=True)
+            if state is not None and self._is_frozen(tau, duration)
+        ]
+        if not frozen:
+            return None
+        total = frozen[0] * math.sqrt(LN10)
+        for state in frozen[1:]:
+            total.add_(state, alpha=math.sqrt(LN10))
+        return total
+
+    def forget(self, devices: torch.Tensor) -> None:
+        """Set the states of devices (flat indices) to zero: a pulse has made a new glass of them."""
+        for state in self._states:
+            if state is not None:
+                state.view(-1)[devices] = 0.0
+
+    def export(self) -> dict[str, torch.Tensor]:
+        """States and their times, by name."""
+        made = {f"flicker/{k}": state for k, state in enumerate(self._states) if state is not None}
+        return made | {"flicker_updated": torch.tensor(self._updated, dtype=torch.float64)}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `export` gave."""
+        self._updated = [float(t) for t in state["flicker_updated"]]
+        device = self._generator.device
+        self._states = [
+            state[f"flicker/{k}"].to(device) if f"flicker/{k}" in state else None for k in range(len(self.taus))
+        ]

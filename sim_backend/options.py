@@ -1,0 +1,92 @@
+"""Options of a `sim:` URI, such as `sim:hermes-core?seed=7&adc_bits=6`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import torch
+
+from hwloop.errors import BadInputError
+from hwloop.sim_backend.parameters import ChipParameters
+
+# Parameters that a URI may override, with the values each accepts.
+_OVERRIDES: dict[str, tuple[type, float, float]] = {
+    "cores": (int, 1, 4096),
+    "rows": (int, 1, 4096),
+    "columns": (int, 1, 4096),
+    "devices_per_polarity": (int, 1, 8),
+    "adc_bits": (int, 2, 24),
+    "dac_bits": (int, 2, 16),
+    "adc_gain_spread": (float, 0, 0.3),
+    "adc_offset_spread": (float, 0, 100),
+    "adc_nonlinearity": (float, 0, 20),
+    "adc_noise": (float, 0, 20),
+    "dac_nonlinearity": (float, 0, 20),
+    "g_max_spread": (float, 0, 0.3),
+    "stuck_rate": (float, 0, 1),
+    "weak_rate": (float, 0, 1),
+    "wire_resistance": (float, 0, 1000),
+    "temperature": (float, 200, 450),
+    "read_noise": (float, 0, 100),
+    "programming_noise": (float, 0, 100),
+    "drift": (float, 0, 10),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SimOptions:
+    """What does not belong to the chip itself: which specimen it is, and where it is computed."""
+
+    seed: int = 0
+    device: str = "cpu"
+
+
+OPTION_NAMES = sorted([*_OVERRIDES, *(f.name for f in dataclasses.fields(SimOptions))])
+
+
+def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[ChipParameters, SimOptions]:
+    """The preset with a URI's options applied.
+
+    Raises BadInputError for an unknown option (listing the known ones) and for a value out of range.
+    """
+    unknown = sorted(set(query) - set(OPTION_NAMES))
+    if unknown:
+        raise BadInputError(f"unknown simulator option '{unknown[0]}'; known options: {', '.join(OPTION_NAMES)}")
+    changes = {name: _parse(name, text) for name, text in query.items() if name in _OVERRIDES}
+    options = SimOptions(seed=_seed(query.get("seed", "0")), device=_torch_device(query.get("device", "cpu")))
+    return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
+
+
+def _parse(name: str, text: str) -> float | int:
+    kind, low, high = _OVERRIDES[name]
+    try:
+        value = kind(text)
+    except ValueError:
+        raise BadInputError(f"option {name}={text}: expected {_kind(kind)} from {low:g} to {high:g}") from None
+    if not (math.isfinite(value) and low <= value <= high):
+        raise BadInputError(f"option {name}={text} is outside {low:g} to {high:g}")
+    return value  # type: ignore[no-any-return]
+
+
+def _kind(kind: type) -> str:
+    return "a whole number" if kind is int else "a number"
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**63:
+        raise BadInputError(f"option seed={text}: expected a whole number from 0 to 2^63 - 1")
+    return seed
+
+
+def _torch_device(text: str) -> str:
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInputError(f"option device={text}: torch cannot use it ({str(error).splitlines()[0]})") from None
+    return text

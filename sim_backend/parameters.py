@@ -1,0 +1,87 @@
+"""Everything that describes a simulated chip, one field per number, with its unit in the field's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hwloop.contract import PulseLimits
+from hwloop.device_models import DeviceModel
+
+ASSUMED = "assumed"
+
+
+def _number(unit: str, meaning: str) -> Any:
+    return field(metadata={"unit": unit, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class SetModel:
+    """Conductance added by the p-th SET pulse since the last RESET, at G uS (Nandakumar et al. 2018, form of model).
+
+    mean  = max(0, decay * G + level + first * exp(-p / pulses))
+    sigma = sigma_slope * G + sigma_level
+    """
+
+    decay: float = _number("1", "change of the mean increment with conductance")
+    level: float = _number("uS", "mean increment at zero conductance after many pulses")
+    first: float = _number("uS", "extra increment of the first pulses")
+    pulses: float = _number("1", "pulses over which the extra increment fades")
+    sigma_slope: float = _number("1", "growth of the increment's spread with conductance")
+    sigma_level: float = _number("uS", "spread of the increment at zero conductance")
+    crystallise: float = _number("uA", "amplitude below which a SET pulse changes nothing")
+    full_width: float = _number("ns", "width from which a SET pulse crystallises the whole device")
+
+
+@dataclass(frozen=True)
+class ChipParameters:
+    """A simulated chip. `sources` names where each number comes from; what it does not name is assumed."""
+
+    name: str = _number("", "preset")
+    cores: int = _number("1", "crossbar cores")
+    rows: int = _number("1", "rows of a core (inputs)")
+    columns: int = _number("1", "columns of a core (outputs)")
+    devices_per_polarity: int = _number("1", "devices per polarity of a unit cell")
+    device: DeviceModel = _number("", "nominal programming curve, drift and read noise of a device")
+    set_model: SetModel = _number("", "accumulation by SET pulses")
+    limits: PulseLimits = _number("", "what a pulse may be")
+
+    adc_range: tuple[float, float, float] = _number("uS", "converter full scale: smallest, default, largest")
+    read_voltage: float = _number("V", "voltage across a device in reads and MVMs")
+    mvm_seconds: float = _number("s", "one input vector through a core")
+    pulse_seconds: float = _number("s", "one programming pulse slot, addressing included")
+    pulses_at_once: int = _number("1", "devices pulsed in one slot")
+
+    dac_bits: int = _number("1", "bits of the signed inputs")
+    adc_bits: int = _number("1", "bits of the signed output codes")
+    dac_nonlinearity: float = _number("LSB", "peak third-order deviation of the inputs")
+    adc_nonlinearity: float = _number("LSB", "peak third-order deviation of the output codes")
+    adc_gain_spread: float = _number("1", "column-to-column standard deviation of the converter gain")
+    adc_offset_spread: float = _number("LSB", "column-to-column standard deviation of the converter offset")
+    adc_noise: float = _number("LSB", "converter noise per output, standard deviation")
+
+    g_max_spread: float = _number("1", "device-to-device relative standard deviation of g_max")
+    steepness_spread: float = _number("1", "device-to-device relative standard deviation of the curve's steepness")
+    stuck_rate: float = _number("1", "fraction of stuck devices, half of them SET and half RESET")
+    weak_rate: float = _number("1", "fraction of weak devices, which reach only half of g_max")
+    wire_resistance: float = _number("ohm", "wire resistance per cell, along rows and along columns")
+
+    temperature: float = _number("K", "chip temperature")
+    reference_temperature: float = _number("K", "temperature at which the device numbers hold")
+    conduction_energy: float = _number("eV", "thermal activation of the conductance of a fully RESET device")
+    relaxation_energy: float = _number("eV", "thermal activation of structural relaxation, which drives drift")
+
+    read_noise: float = _number("1", "scale of the device read noise, 1 = as published")
+    programming_noise: float = _number("1", "scale of the pulse-to-pulse programming noise")
+    drift: float = _number("1", "scale of the drift coefficients")
+
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def device_shape(self) -> tuple[int, int, int, int]:
+        """(2, K, rows, columns)."""
+        return (2, self.devices_per_polarity, self.rows, self.columns)
+
+    def source(self, name: str) -> str:
+        """Where the number of a field comes from, or 'assumed'."""
+        return self.sources.get(name, ASSUMED)

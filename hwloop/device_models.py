@@ -109,6 +109,8 @@ class ProgrammingCurve:
     """RESET pulse width the curve was taken at, ns."""
     midpoint_spread: float
     """Device-to-device standard deviation of the midpoint, uA."""
+    height_spread: float
+    """Device-to-device relative standard deviation of the curve's height at a given distance from its midpoint."""
     jitter: float
     """Pulse-to-pulse standard deviation of the effective amplitude, uA."""
     noise: float

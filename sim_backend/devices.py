@@ -64,7 +64,7 @@ class DeviceArray:
         curve = self._model.curve
         self.midpoint = curve.midpoint + curve.midpoint_spread * normal()
         self.steepness = curve.steepness * (1.0 + parameters.steepness_spread * normal())
-        self.g_max = curve.g_max * (1.0 + parameters.g_max_spread * normal())
+        self.g_max = curve.g_max * (1.0 + curve.height_spread * normal())
         self.weak = chosen(parameters.weak_rate)
         self.g_max = torch.where(self.weak, WEAK_G_MAX * self.g_max, self.g_max)
         self.stuck = chosen(parameters.stuck_rate)

@@ -24,7 +24,6 @@ _OVERRIDES: dict[str, tuple[type, float, float]] = {
     "adc_nonlinearity": (float, 0, 20),
     "adc_noise": (float, 0, 20),
     "dac_nonlinearity": (float, 0, 20),
-    "g_max_spread": (float, 0, 0.3),
     "stuck_rate": (float, 0, 1),
     "weak_rate": (float, 0, 1),
     "wire_resistance": (float, 0, 1000),

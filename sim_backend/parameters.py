@@ -60,7 +60,6 @@ class ChipParameters:
     adc_offset_spread: float = _number("LSB", "column-to-column standard deviation of the converter offset")
     adc_noise: float = _number("LSB", "converter noise per output, standard deviation")
 
-    g_max_spread: float = _number("1", "device-to-device relative standard deviation of g_max")
     steepness_spread: float = _number("1", "device-to-device relative standard deviation of the curve's steepness")
     stuck_rate: float = _number("1", "fraction of stuck devices, half of them SET and half RESET")
     weak_rate: float = _number("1", "fraction of weak devices, which reach only half of g_max")

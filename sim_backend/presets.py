@@ -35,6 +35,7 @@ def _pcm_90nm() -> ChipParameters:
             melt=180.0,
             width=100.0,
             midpoint_spread=8.0,
+            height_spread=0.05,
             jitter=1.9,
             noise=0.2,
         ),
@@ -76,7 +77,6 @@ def _pcm_90nm() -> ChipParameters:
         adc_gain_spread=0.02,
         adc_offset_spread=1.0,
         adc_noise=0.3,
-        g_max_spread=0.05,
         steepness_spread=0.05,
         stuck_rate=0.0,
         weak_rate=0.0,
@@ -112,7 +112,8 @@ def _hermes_core() -> ChipParameters:
             melt=165.0,
             width=100.0,
             midpoint_spread=7.0,
-            jitter=2.2,
+            height_spread=0.05,
+            jitter=1.9,
             noise=0.1,
         ),
         drift=DriftModel(
@@ -164,7 +165,7 @@ def _hermes_64() -> ChipParameters:
 
 def _pcm_ideal() -> ChipParameters:
     base = _pcm_90nm()
-    curve = replace(base.device.curve, g_min=0.0, midpoint_spread=0.0, jitter=0.0, noise=0.0)
+    curve = replace(base.device.curve, g_min=0.0, midpoint_spread=0.0, height_spread=0.0, jitter=0.0, noise=0.0)
     return replace(
         base,
         name="pcm-ideal",
@@ -174,7 +175,6 @@ def _pcm_ideal() -> ChipParameters:
         adc_gain_spread=0.0,
         adc_offset_spread=0.0,
         adc_noise=0.0,
-        g_max_spread=0.0,
         steepness_spread=0.0,
         read_noise=0.0,
         programming_noise=0.0,

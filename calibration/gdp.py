@@ -1,0 +1,305 @@
+"""Gradient-descent programming (GDP): weights placed by the error of the matrix-vector product, with no device read.
+
+After Buechel et al., IEDM 2022 (arXiv 2305.16647) and IEEE JETCAS 13 (2023): inputs X through the core give Y, and
+the gradient X^T (Y - X W) / N says which cells are too high or too low. This is the form of it that wastes least:
+
+* X is a Hadamard design, so the gradient measures every cell with no cross-talk from the others.
+* The gradient is not used raw: a scalar Kalman filter per cell keeps the estimated conductances and their variance.
+* Each device's place on the programming curve is learnt from how it answered to its pulses.
+* A pulse redraws a device with the pulse noise, so a cell is pulsed only when that lowers its expected squared error;
+  the candidate devices of a cell include the spare ones, whose noise at low conductance is smallest (trimmers).
+* The reference of a column is its own best-fitting multiple of the target, because column gains are digital anyway.
+
+The published form, plain SGD with random inputs, is `hwloop.calibration.sgd`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.calibration.periphery import HUBER
+from hwloop.calibration.probes import hadamard_block, hadamard_inputs
+from hwloop.calibration.programming import (
+    Aging,
+    BoolArray,
+    Method,
+    Settings,
+    Step,
+    nominal_model,
+    open_loop_amplitudes,
+)
+from hwloop.calibration.quality import relative_error
+from hwloop.contract import FloatArray, PulseKind
+from hwloop.device_models import DeviceModel
+from hwloop.mapping import Tile, split_devices
+from hwloop.region import Region
+
+DRIVE = 1.0 / np.sqrt(3.0)
+"""Hadamard amplitude with the power of uniform random inputs, so that the converter range fits both."""
+MIN_VECTORS = 64
+"""Vectors of one measurement at least; short columns repeat their Hadamard design."""
+SURPRISE = 3.0
+"""Deviations beyond this many expected standard deviations reset a cell's variance."""
+SILENT_PULSES = 3
+"""A device counts as stuck after this many pulses in a row that should have moved it and did not."""
+
+DeviceIndex = tuple[NDArray[np.int64], ...]
+"""Indices (n,) into each axis of a device array (D, rows, columns)."""
+
+
+@dataclass(frozen=True)
+class GdpSettings(Settings):
+    """Settings of GDP; the defaults are meant for every matrix."""
+
+    max_vectors: int = 20_000
+    """Budget of input vectors."""
+    max_steps: int = 50
+    """Rounds of measurement and correction after the open-loop pass."""
+    max_pulses_per_device: int = 8
+    """Pulses one device may receive, the first included; a device that needs more is left alone."""
+    settle: float = 0.02
+    """Rest before each measurement, in units of the target age."""
+    min_gain: float = 1.5
+    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
+
+    def __post_init__(self) -> None:
+        self._require("max_vectors", 64, 1e9)
+        self._require("max_steps", 1, 10_000)
+        self._require("max_pulses_per_device", 1, 1_000_000)
+        self._require("settle", 0, 100)
+        self._require("min_gain", 0, 100)
+
+
+class Gdp(Method):
+    """Gradient-descent programming; see the module's text."""
+
+    name = "gdp"
+
+    def __init__(self, settings: GdpSettings | None = None) -> None:
+        """Defaults suit every matrix."""
+        self.settings = settings or GdpSettings()
+
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
+        """Open-loop pass, then measure and correct until no pulse is worth it or a budget is spent."""
+        s = self.settings
+        belief = Belief(region, tile, nominal_model(region.backend.info), age)
+        blocks = -(-MIN_VECTORS // hadamard_block(tile.place.rows))
+        rounds = min(s.max_steps, s.max_vectors // (blocks * hadamard_block(tile.place.rows)))
+        pulses = belief.program_open_loop()
+        for index in range(rounds):
+            yield Step(index, belief.mvm_error, pulses, s.settle * age, belief.unconverged(s), belief.stuck)
+            belief.measure(rng, blocks)
+            pulses = belief.correct(s, remaining=(rounds - 1 - index) * s.settle * age)
+        yield Step(rounds, belief.mvm_error, pulses, 0.0, belief.unconverged(s), belief.stuck)
+
+
+class Belief:
+    """What is known of the devices of a tile, from the pulses sent and the MVMs seen.
+
+    Arrays of devices have the shape (D, rows, columns), D = 2 K, positive polarity first; conductances are those at
+    the drift model's reference age.
+    """
+
+    def __init__(self, region: Region, tile: Tile, model: DeviceModel, age: float) -> None:
+        self._region, self._tile, self._model, self._age = region, tile, model, age
+        self._aging = Aging(model.drift)
+        info = region.backend.info
+        self._limits, self._g_top = info.limits, info.g_max * 1.05
+        k, rows, columns = region.shape[1:]
+        self._sign = np.repeat([1.0, -1.0], k)[:, None, None]
+        shape = (2 * k, rows, columns)
+        self.g = np.zeros(shape)
+        self._before = np.zeros(shape)
+        self._born = np.full(shape, region.backend.now())
+        self._amplitude = np.zeros(shape)
+        self._shift = np.zeros(shape)
+        self._shift_variance = np.full(shape, model.curve.midpoint_spread**2)
+        self._spent = np.zeros(shape, np.int32)
+        self._silent = np.zeros(shape, np.int8)
+        self._fresh = np.zeros(shape, bool)
+        self._device_variance = np.zeros(shape)
+        self.variance = np.zeros((rows, columns))
+        self._offset = np.zeros(columns)
+        self._seen = region.backend.now()
+        self._error = np.zeros((rows, columns))
+        self.mvm_error = float("nan")
+
+    # ---- pulses ----------------------------------------------------------------------------------------------
+
+    def program_open_loop(self) -> int:
+        """One RESET pulse per device to the nominal amplitude of its target; returns the number of pulses."""
+        curve, info = self._model.curve, self._region.backend.info
+        target = split_devices(self._tile.target, info.devices_per_polarity, info.g_max).reshape(self.g.shape)
+        self._device_variance = self._pulse_variance(target)
+        self.variance = self._device_variance.sum(0)
+        amplitude = open_loop_amplitudes(curve, target)
+        every = np.indices(target.shape).reshape(3, -1)
+        self._send(tuple(every), amplitude.reshape(-1), np.maximum(target, curve.g_min).reshape(-1))
+        return int(target.size)
+
+    def correct(self, settings: GdpSettings, remaining: float) -> int:
+        """Pulse, in each cell, the device that lowers its expected squared error most; returns the number of pulses.
+
+        remaining: seconds until the last measurement; what a young device will have drifted by then is known better.
+        """
+        curve = self._model.curve
+        weights, fade = self._weights_at(self._region.backend.now() + remaining + self._age)
+        error = self._error = weights - self._column_gain(weights) * self._tile.target
+        wanted = self.g - self._sign * error / fade
+        aim = np.clip(wanted, curve.g_min, self._g_top)
+        left = (aim - wanted) * fade
+        sigma2 = self._pulse_variance(aim) * fade**2
+        wander = aim * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
+        # What is known of a cell is its sum: pulsing a device of doubtful share brings that doubt back.
+        doubt = self._device_variance * fade**2
+        quieter = self._read_noise_variance(self.g) - self._read_noise_variance(aim)
+        gain = error**2 - left**2 - sigma2 - wander**2 - doubt + quieter * fade**2
+        gain[self._exhausted(settings)] = -np.inf
+        best = np.argmax(gain, axis=0)
+        threshold = (settings.min_gain * 0.01 * self._region.backend.info.g_max) ** 2
+        worth = np.take_along_axis(gain, best[None], 0)[0] > threshold
+        cell = np.nonzero(worth)
+        at = (best[cell], *cell)
+        amplitude = curve.amplitude(aim[at]) + self._shift[at]
+        self._send(at, amplitude, aim[at])
+        self.variance[cell] += doubt[at] + sigma2[at]
+        self._device_variance[at] = sigma2[at]
+        return int(worth.sum())
+
+    def unconverged(self, settings: GdpSettings) -> BoolArray:
+        """Cells off target by more than three standard deviations of a pulse, with no device left to pulse."""
+        sigma = self._model.curve.pulse_sigma(np.abs(self._tile.target)) + np.sqrt(self.variance)
+        return (np.abs(self._error) > 3 * sigma) & self._exhausted(settings).any(0)
+
+    @property
+    def stuck(self) -> BoolArray:
+        """Cells with a device that did not answer to pulses."""
+        return (self._silent >= SILENT_PULSES).any(0)
+
+    def _exhausted(self, settings: GdpSettings) -> BoolArray:
+        return (self._spent >= settings.max_pulses_per_device) | (self._silent >= SILENT_PULSES)
+
+    def _send(self, at: DeviceIndex, amplitude: FloatArray, aim: FloatArray) -> None:
+        """RESET the devices `at` with amplitudes (n,) in uA that should bring them to `aim` (n,) in uS."""
+        curve = self._model.curve
+        amplitude = np.clip(amplitude, curve.melt, self._limits.amplitude_max)
+        self._region.pulse(PulseKind.RESET, np.ravel_multi_index(at, self.g.shape), amplitude, curve.width)
+        self._amplitude[at], self._before[at] = amplitude, self.g[at]
+        self.g[at], self._born[at] = aim, self._region.backend.now()
+        self._spent[at] += 1
+        self._fresh[:] = False
+        self._fresh[at] = True
+
+    def _read_noise_variance(self, g: FloatArray) -> FloatArray:
+        """Variance (uS^2) of the read noise that devices at g will have when the network runs."""
+        return (g * self._model.read_noise.relative_sigma(g, self._age)) ** 2
+
+    def _pulse_variance(self, aim: FloatArray) -> FloatArray:
+        """Variance of the result of a pulse at each device: its noise, its unknown shift, its unknown height."""
+        curve = self._model.curve
+        height = curve.height_spread * (aim - self.g)
+        return curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self._shift_variance + height**2
+
+    # ---- measurements ----------------------------------------------------------------------------------------
+
+    def measure(self, rng: np.random.Generator, blocks: int) -> None:
+        """One Hadamard measurement of all cells, filtered into the belief."""
+        region, info = self._region, self._region.backend.info
+        x = hadamard_inputs(rng, blocks, self._tile.place.rows, round(DRIVE * info.input_max))
+        begin = region.backend.now()
+        codes = region.mvm(x)
+        duration = region.backend.now() - begin
+        drive, step = x / info.input_max, region.step
+        weights, fade = self._weights_at(begin)
+        predicted = drive @ weights + self._offset
+        # A saturated code says only that the output is at least that large.
+        ceiling = info.code_max * step
+        innovation = codes * step - np.clip(predicted, -ceiling, ceiling)
+        shift = np.median(innovation, axis=0)
+        self._offset += shift
+        power = float((drive[:, 0] ** 2).sum())
+        observed = drive.T @ (innovation - shift) / power
+        self._update(observed, power, fade, begin, max(duration, 1e-9))
+        on_target = self._on_target_now(weights)
+        self.mvm_error = relative_error(drive @ (weights + observed), drive @ on_target)
+
+    def _update(self, observed: FloatArray, power: float, fade: FloatArray, begin: float, duration: float) -> None:
+        """Kalman update of every cell with the observed deviation (rows, columns) from its expected conductance."""
+        noise = self._model.read_noise
+        flicker = ((noise.q(self.g / noise.g_scale) * self.g * fade) ** 2).sum(0)
+        t_read = noise.t_read
+        fast = np.log(max(duration / (2 * t_read), 1.0)) * flicker.sum(0) * DRIVE**2
+        white = (2 * self._region.step**2 / 12 + fast) / power
+        # The slow part of the read noise is frozen while a batch lasts, and another one when the network runs.
+        slow = np.log(max(self._age / duration, 1.0)) * flicker
+        age = np.maximum(begin - self._born, 1e-6)
+        since = np.maximum(self._seen - self._born, 1e-6)
+        wander = self.g * fade * self._aging.log_spread(self.g, np.where(since > 1e-6, since, age), age)
+        self.variance += (wander**2).sum(0)
+        # A deviation far beyond its expected size means that the model is wrong about this cell: believe the chip.
+        expected = self.variance + white + slow
+        self.variance = np.where(observed**2 > SURPRISE**2 * expected, observed**2, self.variance)
+        trust = self.variance / (self.variance + white + slow)
+        self.variance *= 1.0 - trust
+        self._seen = begin
+        # The devices share the correction as they share the doubt.
+        share = self._device_variance * fade**2
+        share /= np.maximum(share.sum(0), 1e-300)
+        self.g = np.clip(self.g + self._sign * share * (trust * observed) / fade, 0.0, 2 * self._g_top)
+        self._device_variance *= 1.0 - trust * share
+        fresh = np.nonzero(self._fresh)
+        self._learn_curve(fresh)
+        self._note_silence(fresh)
+        self._fresh[:] = False
+
+    def _learn_curve(self, at: DeviceIndex) -> None:
+        """Each freshly pulsed device tells how far its own curve is shifted along the amplitude."""
+        curve = self._model.curve
+        g, prior = self.g[at], self._shift_variance[at]
+        shift = self._amplitude[at] - curve.amplitude(g)
+        doubt = curve.jitter**2 + (curve.noise**2 + self._device_variance[at]) / curve.slope(g) ** 2
+        trust = prior / (prior + doubt)
+        self._shift[at] += trust * (shift - self._shift[at])
+        self._shift_variance[at] = (1.0 - trust) * prior
+
+    def _note_silence(self, at: DeviceIndex) -> None:
+        """Count pulses in a row after which a device stayed where it was although it was sent far away."""
+        moved, meant = self.g[at] - self._before[at], self._aimed(at) - self._before[at]
+        far = np.abs(meant) > 4 * self._model.curve.pulse_sigma(self._before[at])
+        silent = far & (np.abs(moved) < 0.25 * np.abs(meant))
+        self._silent[at] = np.where(silent, self._silent[at] + 1, 0)
+
+    def _aimed(self, at: DeviceIndex) -> FloatArray:
+        return self._model.curve.conductance(self._amplitude[at] - self._shift[at])
+
+    # ---- ages ------------------------------------------------------------------------------------------------
+
+    def _weights_at(self, moment: float) -> tuple[FloatArray, FloatArray]:
+        """Expected cell conductances (rows, columns) at a moment, and each device's G(then) / G(reference age)."""
+        fade = self._aging.factor(self.g, moment - self._born)
+        return (self._sign * self.g * fade).sum(0), fade
+
+    def _on_target_now(self, weights: FloatArray) -> FloatArray:
+        """Cell conductances (rows, columns) that would be seen now if every cell were on target at the target age."""
+        later, _ = self._weights_at(self._region.backend.now() + self._age)
+        return weights - later + self._column_gain(later) * self._tile.target
+
+    def _column_gain(self, weights: FloatArray) -> FloatArray:
+        """Gain (columns,) that each column may keep, because column gains are digital: its best multiple of the target.
+
+        Fitted robustly. Only the columns' gains relative to each other are free: their mean stays 1, or corrections
+        would by and by shrink all weights towards the noise.
+        """
+        target = self._tile.target
+        weight = np.ones_like(target)
+        for _ in range(3):
+            power = (weight * target**2).sum(0)
+            gain = np.where(power > 0, (weight * target * weights).sum(0) / np.where(power > 0, power, 1.0), 1.0)
+            error = np.abs(weights - gain * target)
+            scale = 1.2533 * (weight * error).mean(0) + 1e-12
+            weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-300))
+        return gain / gain[power > 0].mean()

@@ -1,0 +1,126 @@
+"""What all programming methods share: their interface, their steps, and the age at which a target counts."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.contract import ChipInfo, FloatArray
+from hwloop.device_models import DeviceModel, DriftModel, ProgrammingCurve
+from hwloop.errors import BadInputError
+from hwloop.mapping import Tile
+from hwloop.region import Region
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Step:
+    """State of a tile after one round of a method.
+
+    index        counts from 0, the open-loop pass
+    mvm_error    the method's own estimate of the relative MVM error before this step's pulses
+    pulses       pulses sent in this step
+    settle       seconds of chip time the devices shall rest before the method goes on
+    unconverged  (rows, columns) cells that the method would still change but could not, or gave up
+    stuck        (rows, columns) cells with a device that did not answer to pulses
+    """
+
+    index: int
+    mvm_error: float
+    pulses: int
+    settle: float
+    unconverged: BoolArray
+    stuck: BoolArray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of every method's settings: a frozen dataclass, validated when it is made."""
+
+    @classmethod
+    def parse(cls, pairs: Mapping[str, str]) -> Self:
+        """Settings from texts by name, as `--set KEY=VALUE` gives them.
+
+        Raises BadInputError for an unknown name (listing the known ones) or a value of the wrong kind.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in pairs.items():
+            if name not in known:
+                raise BadInputError(f"unknown setting '{name}'; known: {', '.join(known)}")
+            default = known[name].default
+            try:
+                values[name] = _bool(text) if isinstance(default, bool) else type(default)(text)
+            except ValueError:
+                kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}[type(default).__name__]
+                raise BadInputError(f"setting {name}={text}: expected {kind}") from None
+        return cls(**values)
+
+    def _require(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not low <= value <= high:
+            raise BadInputError(f"setting {name}={value:g} is outside {low:g} to {high:g}")
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+class Method(abc.ABC):
+    """A way to bring the cells of a tile to their targets."""
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
+        """Program the tile, yielding after every round; the caller lets `Step.settle` seconds pass before the next.
+
+        The chip is in a defined state at every yield, so that a caller may stop there for good. `age` is the age in
+        seconds, counted from the end of programming, at which the targets shall hold.
+        """
+
+
+RESET_MARGIN = 8.0
+"""A device meant to be empty is RESET this many steepnesses beyond the curve's midpoint."""
+
+
+def nominal_model(info: ChipInfo) -> DeviceModel:
+    """The chip's nominal device model. Raises BadInputError when nothing is known of its devices."""
+    if info.device_model is None:
+        raise BadInputError(f"{info.name}: programming needs a programming curve to start from, and none is known")
+    return info.device_model
+
+
+def open_loop_amplitudes(curve: ProgrammingCurve, target: FloatArray) -> FloatArray:
+    """RESET amplitudes (uA) of a first pulse, by the nominal curve, for target conductances (uS, any shape)."""
+    empty = curve.midpoint + RESET_MARGIN * curve.steepness
+    return np.where(target > 0, curve.amplitude(target), empty)
+
+
+@dataclass(frozen=True)
+class Aging:
+    """Expected conductance at other ages than the reference age, where the drift of the devices is known."""
+
+    drift: DriftModel | None
+
+    def factor(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """G(age) / G(reference age) of devices that have `conductance` (uS) at the reference age; 1 without a model."""
+        if self.drift is None:
+            return np.ones_like(conductance)
+        return self.drift.factor(conductance, np.maximum(age, 1e-6))
+
+    def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
+        """Relative standard deviation of G(other) that remains when G(age) is known: spread(nu) * |ln(other/age)|."""
+        if self.drift is None:
+            return np.zeros_like(conductance)
+        decades = np.abs(np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6)))
+        return self.drift.spread(conductance / self.drift.g_scale) * decades

@@ -26,6 +26,10 @@ class Exact(Method):
         """Settings are empty; the argument is there so that all methods are made alike."""
         self.settings = settings or ExactSettings()
 
+    def rounds(self, region: Region) -> int:
+        """No step beyond the first."""
+        return 0
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """One step."""
         info = region.backend.info

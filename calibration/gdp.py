@@ -83,16 +83,23 @@ class Gdp(Method):
         """Defaults suit every matrix."""
         self.settings = settings or GdpSettings()
 
+    def rounds(self, region: Region) -> int:
+        """Steps that the budget of vectors allows."""
+        per_step = self._blocks(region) * hadamard_block(region.place.rows)
+        return min(self.settings.max_steps, self.settings.max_vectors // per_step)
+
+    def _blocks(self, region: Region) -> int:
+        return -(-MIN_VECTORS // hadamard_block(region.place.rows))
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then measure and correct until no pulse is worth it or a budget is spent."""
         s = self.settings
         belief = Belief(region, tile, nominal_model(region.backend.info), age)
-        blocks = -(-MIN_VECTORS // hadamard_block(tile.place.rows))
-        rounds = min(s.max_steps, s.max_vectors // (blocks * hadamard_block(tile.place.rows)))
+        rounds = self.rounds(region)
         pulses = belief.program_open_loop()
         for index in range(rounds):
             yield Step(index, belief.mvm_error, pulses, s.settle * age, belief.unconverged(s), belief.stuck)
-            belief.measure(rng, blocks)
+            belief.measure(rng, self._blocks(region))
             pulses = belief.correct(s, remaining=(rounds - 1 - index) * s.settle * age)
         yield Step(rounds, belief.mvm_error, pulses, 0.0, belief.unconverged(s), belief.stuck)
 

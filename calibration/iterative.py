@@ -68,6 +68,10 @@ class Iterative(Method):
         """Defaults suit every matrix."""
         self.settings = settings or IterativeSettings()
 
+    def rounds(self, region: Region) -> int:
+        """Verification rounds for all devices of a polarity."""
+        return self.settings.max_steps * region.backend.info.devices_per_polarity
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then verify and correct, one device of each polarity after the other."""
         region.backend.require(Capability.DEVICE_READ, "program-and-verify")

@@ -79,6 +79,11 @@ class Method(abc.ABC):
     """A way to bring the cells of a tile to their targets."""
 
     name: ClassVar[str]
+    settings: Settings
+
+    @abc.abstractmethod
+    def rounds(self, region: Region) -> int:
+        """Largest index of the steps to expect; the last step may come earlier."""
 
     @abc.abstractmethod
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:

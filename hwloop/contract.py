@@ -49,6 +49,16 @@ _WITHOUT = {
 }
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A number or text that describes a chip, with its unit and where it comes from."""
+
+    name: str
+    value: str | int | float | bool
+    unit: str
+    source: str
+
+
 class PulseKind(enum.Enum):
     """RESET melts and quenches (lowers the conductance); SET crystallises (raises it)."""
 
@@ -358,6 +368,10 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def snapshot(self) -> dict[str, str | int | float | bool]:
         """Every setting needed to explain a result later, as plain names and values."""
+
+    def parameters(self) -> list[Parameter]:
+        """What is known of the chip beyond `info`, with sources; empty unless a backend has something to tell."""
+        return []
 
     @final
     def close(self) -> None:

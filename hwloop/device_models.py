@@ -8,21 +8,26 @@ the kind it was given. g is always G / g_scale, without a unit.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-Array = TypeVar("Array", NDArray[np.floating[Any]], torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", NDArray[np.floating[Any]], "torch.Tensor")
 
 G_FLOOR = 1e-6
 """Smallest normalised conductance that enters a logarithm or a negative power."""
 
 
 def _namespace(x: Any) -> Any:
-    return torch if isinstance(x, torch.Tensor) else np
+    # Whoever passes a tensor has imported torch; who does not need not wait for it.
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(x, torch.Tensor) else np
 
 
 class Statistic(Protocol):

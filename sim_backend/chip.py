@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hwloop.backends import Scheme
 from hwloop.contract import (
     Backend,
     Capability,
@@ -18,14 +19,16 @@ from hwloop.contract import (
     CodeArray,
     FloatArray,
     IndexArray,
+    Parameter,
     PulseKind,
     Pulses,
 )
+from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
 from hwloop.sim_backend.options import SimOptions, apply_options
-from hwloop.sim_backend.parameters import ChipParameters
+from hwloop.sim_backend.parameters import ASSUMED, ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.wires import attenuation
 
@@ -41,6 +44,9 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
         raise BadInputError(f"unknown simulated chip 'sim:{target}'; known presets: {', '.join(sorted(PRESETS))}")
     parameters, options = apply_options(PRESETS[target](), query)
     return SimulatedChip(parameters, options)
+
+
+SCHEME = Scheme(open_simulated, "simulated chips: a preset and options, such as sim:hermes-core?seed=1", tuple(PRESETS))
 
 
 @dataclass
@@ -62,7 +68,7 @@ class SimulatedChip(Backend):
 
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
-        self.parameters = parameters
+        self._chip = parameters
         self._options = options or SimOptions()
         self._cores: dict[int, _Core] = {}
         self._inputs = InputConverters(parameters)
@@ -74,14 +80,18 @@ class SimulatedChip(Backend):
         """All parameters by dotted name, the seed, the clock and the converter ranges in use."""
         ranges = {f"core{index}.adc_range": core.adc_range for index, core in sorted(self._cores.items())}
         own = {"seed": self._options.seed, "torch_device": self._options.device, "now": self._clock}
-        return flatten(self.parameters) | own | ranges
+        return {row.name: row.value for row in _parameters(self._chip)} | own | ranges
+
+    def parameters(self) -> list[Parameter]:
+        """Every number of the chip with its unit and source."""
+        return list(_parameters(self._chip))
 
     # ---- the contract's hooks --------------------------------------------------------------------------------
 
     def _pulse(self, core: int, pulses: Pulses) -> None:
-        slots = math.ceil(len(pulses) / self.parameters.pulses_at_once)
+        slots = math.ceil(len(pulses) / self._chip.pulses_at_once)
         longest = float(pulses.width.max()) * 1e-9
-        self._clock += slots * max(self.parameters.pulse_seconds, longest)
+        self._clock += slots * max(self._chip.pulse_seconds, longest)
         devices = self._core(core).devices
         apply = devices.reset if pulses.kind is PulseKind.RESET else devices.set
         apply(
@@ -92,7 +102,7 @@ class SimulatedChip(Backend):
         )
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
-        p, unit = self.parameters, self._core(core)
+        p, unit = self._chip, self._core(core)
         duration = x.shape[0] * p.mvm_seconds
         drive = self._inputs.drive(self._tensor(x))
         shape = (2, p.devices_per_polarity, p.rows * p.columns)
@@ -108,7 +118,7 @@ class SimulatedChip(Backend):
         return codes.to(torch.int32).cpu().numpy()  # type: ignore[no-any-return]
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
-        p, unit = self.parameters, self._core(core)
+        p, unit = self._chip, self._core(core)
         seconds = p.device.read_noise.t_read
         full_scale = self._read_range()
         values = []
@@ -130,7 +140,7 @@ class SimulatedChip(Backend):
         self._clock += seconds
 
     def _temperature(self) -> float:
-        return self.parameters.temperature
+        return self._chip.temperature
 
     def _adc_range(self, core: int) -> float:
         return self._core(core).adc_range
@@ -180,9 +190,9 @@ class SimulatedChip(Backend):
         if index not in self._cores:
             specimen = self._generator(2 * index)
             dynamics = self._generator(2 * index + 1)
-            devices = DeviceArray(self.parameters, specimen, dynamics)
-            converters = ColumnConverters(self.parameters, specimen)
-            self._cores[index] = _Core(devices, converters, dynamics, self.parameters.adc_range[1])
+            devices = DeviceArray(self._chip, specimen, dynamics)
+            converters = ColumnConverters(self._chip, specimen)
+            self._cores[index] = _Core(devices, converters, dynamics, self._chip.adc_range[1])
         return self._cores[index]
 
     def _generator(self, stream: int) -> torch.Generator:
@@ -194,11 +204,11 @@ class SimulatedChip(Backend):
         return self._clock * self._relaxation
 
     def _read_range(self) -> float:
-        smallest, _, _ = self.parameters.adc_range
+        smallest, _, _ = self._chip.adc_range
         return max(smallest, READ_HEADROOM * self.info.g_max)
 
     def _attenuation(self, unit: _Core) -> torch.Tensor | None:
-        p = self.parameters
+        p = self._chip
         if p.wire_resistance == 0:
             return None
         conductance = unit.devices.drifted(self._relaxed()).view(p.device_shape).sum(1)
@@ -235,15 +245,21 @@ def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
     )
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, str | int | float | bool]:
-    """Fields of nested dataclasses by dotted name; tuples and strings of them become text."""
-    flat: dict[str, str | int | float | bool] = {}
-    for item in fields(value):
-        name, inner = f"{prefix}{item.name}", getattr(value, item.name)
-        if is_dataclass(inner):
-            flat |= flatten(inner, f"{name}.")
-        elif isinstance(inner, dict):
+def _parameters(chip: Any, prefix: str = "", source: str = "") -> Iterator[Parameter]:
+    """Fields of nested dataclasses by dotted name; what is neither number nor text is shown as text."""
+    for item in fields(chip):
+        name, value = f"{prefix}{item.name}", getattr(chip, item.name)
+        origin = source or (chip.source(name) if isinstance(chip, ChipParameters) else ASSUMED)
+        if isinstance(value, dict):
             continue
+        if is_dataclass(value) and not name.endswith((".mean", ".spread", ".q")):
+            inner = "" if item.name == "device" else origin
+            yield from _device_parameters(value, chip) if item.name == "device" else _parameters(value, f"{name}.", inner)
         else:
-            flat[name] = inner if isinstance(inner, str | int | float | bool) else str(inner)
-    return flat
+            plain = value if isinstance(value, str | int | float | bool) else str(value)
+            yield Parameter(name, plain, str(item.metadata.get("unit", "")), origin)
+
+
+def _device_parameters(device: DeviceModel, chip: ChipParameters) -> Iterator[Parameter]:
+    for part in ("curve", "drift", "read_noise"):
+        yield from _parameters(getattr(device, part), f"device.{part}.", chip.source(f"device.{part}"))

@@ -1,0 +1,99 @@
+"""Gradient-descent programming as published: plain stochastic gradient descent with random inputs.
+
+Buechel et al., IEDM 2022 (arXiv 2305.16647): a batch of random inputs X gives Y, the gradient X^T (Y - X W) / N says
+which cells are too high or too low, and the devices of the cells whose gradient is largest get a RESET pulse with an
+amplitude stepped along the programming curve in proportion; the threshold falls from step to step. No device is read.
+It is here to be compared with `hwloop.calibration.gdp`, which measures with orthogonal inputs and remembers what it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwloop.calibration.periphery import calibrate_columns
+from hwloop.calibration.probes import uniform_inputs
+from hwloop.calibration.programming import Method, Settings, Step, nominal_model, open_loop_amplitudes
+from hwloop.calibration.quality import relative_error
+from hwloop.contract import PulseKind
+from hwloop.mapping import Tile, split_devices
+from hwloop.region import Region
+
+
+@dataclass(frozen=True)
+class SgdSettings(Settings):
+    """Settings of plain SGD programming, tuned on 256 x 256 Gaussian matrices."""
+
+    max_vectors: int = 20_000
+    """Budget of input vectors, column calibrations included."""
+    batch: int = 1024
+    """Random input vectors per step."""
+    learning_rate: float = 0.3
+    """Fraction of the gradient, taken as a conductance error, that one step corrects."""
+    threshold: float = 12.0
+    """First threshold on the gradient, per cent of g_max; smaller gradients are left alone."""
+    final_threshold: float = 6.0
+    """Last threshold; those between fall geometrically."""
+    calibrate_every: int = 4
+    """Steps between column calibrations."""
+    settle: float = 0.1
+    """Rest before each measurement, in units of the target age."""
+
+    def __post_init__(self) -> None:
+        self._require("max_vectors", 64, 1e9)
+        self._require("batch", 16, 1e6)
+        self._require("learning_rate", 1e-6, 2)
+        self._require("threshold", 0, 100)
+        self._require("final_threshold", 0, 100)
+        self._require("calibrate_every", 1, 10_000)
+        self._require("settle", 0, 100)
+
+
+class Sgd(Method):
+    """Plain SGD programming; see the module's text."""
+
+    name = "sgd"
+
+    def __init__(self, settings: SgdSettings | None = None) -> None:
+        """Defaults suit a 256 x 256 core."""
+        self.settings = settings or SgdSettings()
+
+    def rounds(self, region: Region) -> int:
+        """Steps that the budget of vectors allows."""
+        per_step = self.settings.batch * (1 + 1 / self.settings.calibrate_every)
+        return max(1, int(self.settings.max_vectors / per_step))
+
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
+        """Open-loop pass, then one gradient step after the other until the budget is spent."""
+        s, info, rounds = self.settings, region.backend.info, self.rounds(region)
+        curve = nominal_model(info).curve
+        target = split_devices(tile.target, info.devices_per_polarity, info.g_max).reshape(-1, *tile.target.shape)
+        amplitude = open_loop_amplitudes(curve, target)
+        believed = target.copy()
+        region.pulse(PulseKind.RESET, np.arange(target.size), amplitude.reshape(-1), curve.width)
+        pulses, error = int(target.size), float("nan")
+        nothing = np.zeros(tile.target.shape, bool)
+        carrier = np.argmax(target, axis=0)  # the device that carries most of the cell's weight is the one to step
+        sign = np.where(carrier < info.devices_per_polarity, 1.0, -1.0)
+        cells = (carrier, *np.indices(carrier.shape))
+        thresholds = info.g_max / 100 * np.geomspace(max(s.threshold, 1e-6), max(s.final_threshold, 1e-6), rounds)
+        for index in range(rounds):
+            yield Step(index, error, pulses, s.settle * age, nothing, nothing)
+            if index % s.calibrate_every == 0:
+                columns = calibrate_columns(region, tile.weights, rng, s.batch)
+            x = uniform_inputs(rng, s.batch, tile.place.rows, info.input_max)
+            drive = x / info.input_max
+            outputs, reference = columns.apply(region.mvm(x)), drive @ tile.weights
+            error = relative_error(outputs, reference)
+            gradient = drive.T @ (outputs - reference) / (s.batch / 3.0 * tile.scale)
+            large = np.abs(gradient) > thresholds[index]
+            at = tuple(axis[large] for axis in cells)
+            aim = np.clip(believed[at] - s.learning_rate * (sign * gradient)[large], curve.g_min, info.g_max)
+            # Along the curve: the amplitude moves by what the nominal curve says for this change of conductance.
+            amplitude[at] += curve.amplitude(aim) - curve.amplitude(believed[at])
+            amplitude[at] = np.clip(amplitude[at], curve.melt, info.limits.amplitude_max)
+            region.pulse(PulseKind.RESET, np.ravel_multi_index(at, target.shape), amplitude[at], curve.width)
+            pulses = int(large.sum())
+        yield Step(rounds, error, pulses, 0.0, nothing, nothing)

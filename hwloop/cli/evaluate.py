@@ -1,0 +1,31 @@
+"""`hwloop evaluate`."""
+
+from __future__ import annotations
+
+import click
+
+from hwloop.cli.common import Command, json_option, print_json
+from hwloop.deploy.jobs import evaluate_file
+
+
+@click.command(cls=Command)
+@click.argument("run", type=click.Path())
+@click.option("--backend", help="Chip to measure [default: the one the run was made on].")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
+@json_option
+def evaluate(run: str, backend: str | None, seed: int, as_json: bool) -> None:
+    """Measure the MVM error of what the chip of RUN holds now.
+
+    A simulated chip is brought back to the state in which the run left it; a real chip is measured as it is.
+
+    \b
+    Example:
+      hwloop evaluate run.h5
+    """
+    result = evaluate_file(run, backend, seed)
+    if as_json:
+        print_json(result)
+        return
+    for core in result["cores"]:
+        click.echo(f"core {core['core']:>3}  {core['tensor']:<24} MVM error {core['mvm_error']:.4f}")
+    click.echo(f"\nMVM error {result['mvm_error']:.4f} now; {result['mvm_error_in_run']:.4f} when it was programmed.")

@@ -1,0 +1,78 @@
+"""`hwloop info` and `hwloop backends`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from hwloop.backends import connect, schemes
+from hwloop.cli.common import Command, json_option, print_json
+
+
+@click.command(cls=Command)
+@click.argument("uri")
+@json_option
+def info(uri: str, as_json: bool) -> None:
+    """Show the chip that URI names: identity, geometry, limits, and every parameter with its source.
+
+    \b
+    Example:
+      hwloop info "sim:hermes-core?seed=1"
+    """
+    with connect(uri) as backend:
+        chip = backend.info
+        result: dict[str, Any] = {
+            "backend": uri,
+            "name": chip.name,
+            "serial": chip.serial,
+            "cores": chip.cores,
+            "rows": chip.rows,
+            "columns": chip.columns,
+            "devices_per_polarity": chip.devices_per_polarity,
+            "devices": chip.cores * chip.devices_per_core,
+            "input_bits": chip.input_bits,
+            "output_bits": chip.output_bits,
+            "g_max_uS": chip.g_max,
+            "read_voltage_V": chip.read_voltage,
+            "adc_range_uS": list(chip.adc_range),
+            "amplitude_max_uA": chip.limits.amplitude_max,
+            "pulse_width_ns": [chip.limits.width_min, chip.limits.width_max],
+            "pulses_per_device_limit": chip.limits.pulses_per_device,
+            "capabilities": sorted(capability.value for capability in chip.capabilities),
+            "parameters": [dataclasses.asdict(row) for row in backend.parameters()],
+        }
+    if as_json:
+        print_json(result)
+        return
+    for name, value in result.items():
+        if name != "parameters":
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            click.echo(f"{name.replace('_', ' '):<26} {text}")
+    if result["parameters"]:
+        click.echo("\nparameter                         value                  unit   source")
+    for row in result["parameters"]:
+        click.echo(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}")
+
+
+@click.command(cls=Command)
+@json_option
+def backends(as_json: bool) -> None:
+    """List the kinds of chip that can be connected to, and the named ones among them.
+
+    \b
+    Example:
+      hwloop backends
+    """
+    listed = {}
+    for scheme, entry in sorted(schemes().items()):
+        kind = entry.load()
+        listed[scheme] = {"entry_point": entry.value, "summary": kind.summary, "targets": list(kind.targets)}
+    if as_json:
+        print_json({"backends": listed})
+        return
+    for scheme, row in listed.items():
+        click.echo(f"{scheme}:  {row['summary']}")
+        for name in row["targets"]:
+            click.echo(f"  {scheme}:{name}")

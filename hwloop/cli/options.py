@@ -1,0 +1,65 @@
+"""Options of the commands that put weights on a chip, and how their progress is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hwloop.cli.common import Function, progress_bar, stoppable
+from hwloop.deploy.jobs import Task
+from hwloop.deploy.run import METHODS, Observer, Progress
+from hwloop.mapping import SCALES, SPLITS, MappingSettings
+from hwloop.weights import LAYOUTS
+
+
+def task_options(function: Function) -> Function:
+    """WEIGHTS and everything that `make_task` takes."""
+    decorators: list[Callable[[Any], Any]] = [
+        click.argument("weights", type=click.Path()),
+        click.option("--backend", required=True, help="Chip to program, such as sim:hermes-core?seed=1."),
+        click.option("--tensor", help="Program this tensor of the file alone."),
+        click.option("--layout", default=LAYOUTS[0], help=f"Order of a tensor's axes: {' or '.join(LAYOUTS)}."),
+        click.option("--scale", default="column", help=f"Weight scale per {' or per '.join(SCALES)}."),
+        click.option("--split", default="fill", help=f"How the devices of a polarity share: {' or '.join(SPLITS)}."),
+        click.option("--age", type=float, help="Seconds after programming at which targets hold [default: the chip's t0]."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of inputs and probes."),
+        click.option("--force", is_flag=True, help="Replace an existing output file."),
+        click.option("--plot", type=click.Path(), help="Also draw the result, FILE.png or FILE.svg."),
+        click.option("--goal", type=float, help="Exit with code 1 unless the MVM error is at most this."),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def make_task(
+    weights: str, backend: str, tensor: str | None, layout: str, scale: str, split: str, age: float | None, seed: int
+) -> Task:
+    """The task that the options describe."""
+    return Task(weights, backend, tensor, layout, MappingSettings(scale, split), age, seed)
+
+
+@contextmanager
+def observed(label: str, jobs: int = 1) -> Iterator[Observer]:
+    """An observer that draws progress over `jobs` runs and stops them between steps on Ctrl-C."""
+    finished, sofar = 0, 0
+
+    with progress_bar(label) as show, stoppable() as check:
+
+        def observe(progress: Progress) -> None:
+            nonlocal finished, sofar
+            total = progress.tiles * (progress.rounds + 1)
+            done = progress.step.index * progress.tiles + progress.tile + 1
+            if done < sofar:
+                finished += 1
+            sofar = done
+            show(round(1000 * (finished + done / max(total, 1))), 1000 * jobs)
+            check()
+
+        yield observe
+
+
+METHOD_NAMES = ", ".join(METHODS)

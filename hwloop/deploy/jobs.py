@@ -1,0 +1,216 @@
+"""The jobs behind the commands: program a chip into a run file, compare methods, evaluate what a chip holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwloop import store
+from hwloop.backends import connect, split_uri
+from hwloop.contract import Backend, Capability
+from hwloop.deploy import run as runs
+from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
+from hwloop.errors import BadInputError
+from hwloop.mapping import MappingSettings
+from hwloop.weights import Matrix, fingerprint, load_weights
+
+
+
+@dataclass(frozen=True)
+class Task:
+    """Weights for a chip, and everything but the method."""
+
+    weights: str
+    backend: str
+    tensor: str | None = None
+    layout: str = "outputs-first"
+    mapping: MappingSettings = dataclasses.field(default_factory=MappingSettings)
+    age: float | None = None
+    seed: int = 0
+
+    def load(self) -> list[Matrix]:
+        """The matrices to program."""
+        return load_weights(self.weights, self.tensor, self.layout)
+
+
+def program_to_file(
+    task: Task,
+    method: str,
+    out: str | Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    force: bool = False,
+    observer: runs.Observer | None = None,
+) -> dict[str, Any]:
+    """Program with one method and record it; returns the JSON object of docs/commands.md."""
+    chosen, matrices = runs.make_method(method, dict(settings or {})), task.load()
+    with store.StoreWriter(out, store.RUN_FORMAT, force=force) as writer, connect(task.backend) as backend:
+        run, result = _recorded(task, chosen, matrices, backend, writer, writer.file, observer)
+        result["run"] = str(out)
+    return result
+
+
+def compare_to_file(
+    task: Task,
+    methods: Sequence[str],
+    out: str | Path,
+    *,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    repeats: int = 1,
+    force: bool = False,
+    observer: runs.Observer | None = None,
+) -> dict[str, Any]:
+    """Program the same chip with each method, `repeats` times one after the other, and record all runs.
+
+    A simulated chip is made afresh for each method, so that all start from the same specimen.
+    """
+    if len(set(methods)) < len(methods):
+        raise BadInputError(f"methods: '{','.join(methods)}' names a method twice")
+    chosen = [runs.make_method(name, dict((settings or {}).get(name, {}))) for name in methods]
+    matrices = task.load()
+    results: dict[str, Any] = {}
+    with store.StoreWriter(out, store.COMPARISON_FORMAT, force=force) as writer:
+        store.put_attributes(writer.file, {"backend": task.backend, "weights": task.weights, "methods": ",".join(methods)})
+        for method in chosen:
+            with connect(task.backend) as backend:
+                for repeat in range(repeats):
+                    group = writer.file.create_group(f"{method.name}/run_{repeat}")
+                    repeated = dataclasses.replace(task, seed=task.seed + repeat)
+                    run, result = _recorded(repeated, method, matrices, backend, writer, group, observer)
+                    _collect(results, method.name, result)
+                    if run.interrupted:
+                        return _comparison(task, results, out, interrupted=True)
+    return _comparison(task, results, out, interrupted=False)
+
+
+def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 1) -> dict[str, Any]:
+    """MVM error of what the chip of a run holds now, with fresh periphery calibration and fresh inputs.
+
+    A simulated chip is brought back to the state in which the run left it; a real one is measured as it is.
+    """
+    with store.open_file(path, store.RUN_FORMAT) as file:
+        tiles = read_tiles(file)
+        uri = backend_uri or str(file.attrs["backend"])
+        stated = file.attrs.get("mvm_error")
+        with connect(uri) as backend:
+            if Capability.STATE in backend.info.capabilities:
+                _same_chip(path, str(file.attrs["backend"]), uri)
+                backend.import_state(read_state(file))
+            items = [(tile, runs.region_of(backend, tile)) for tile in tiles]
+            judged = [(tile, runs.judge(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
+            return {
+                "run": str(path),
+                "backend": uri,
+                "method": str(file.attrs["method"]),
+                "mvm_error": runs.overall_error(judged),
+                "mvm_error_in_run": float(stated) if stated is not None else None,
+                "chip_clock_seconds": backend.now(),
+                "cores": [
+                    {"core": tile.place.core, "tensor": tile.tensor, "mvm_error": outputs.mvm_error}
+                    for tile, outputs in judged
+                ],
+                "hwloop_version": importlib.metadata.version("hwloop"),
+            }
+
+
+def noise_floor(task: Task) -> float | None:
+    """MVM error with every conductance exactly on target, on a chip of its own; None where that cannot be done."""
+    with connect(task.backend) as backend:
+        if Capability.EXACT_PLACEMENT not in backend.info.capabilities:
+            return None
+        run = runs.program(backend, task.load(), "exact", mapping=task.mapping, age=task.age, seed=task.seed)
+        return run.mvm_error
+
+
+def _recorded(
+    task: Task,
+    method: runs.Method,
+    matrices: Sequence[Matrix],
+    backend: Backend,
+    writer: store.StoreWriter,
+    group: Any,
+    observer: runs.Observer | None,
+) -> tuple[runs.Run, dict[str, Any]]:
+    """Program and record into `group`, committing the file after every step of the chip."""
+    settings = dataclasses.asdict(method.settings)
+    job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
+    recorder: RunRecorder | None = None
+
+    def record(progress: runs.Progress) -> None:
+        assert recorder is not None
+        recorder.step(progress)
+        if progress.tile == progress.tiles - 1:
+            writer.commit()
+        if observer is not None:
+            observer(progress)
+
+    def begin(run: runs.Run) -> None:
+        nonlocal recorder
+        recorder = RunRecorder(group, job, run, backend)
+        writer.commit()
+
+    run = runs.program(
+        backend, matrices, method, mapping=task.mapping, age=task.age, seed=task.seed, observer=record, on_start=begin
+    )
+    result = summary(task, run)
+    assert recorder is not None
+    recorder.finish(result)
+    writer.commit()
+    return run, result
+
+
+def summary(task: Task, run: runs.Run) -> dict[str, Any]:
+    """The JSON object of `program`."""
+    return {
+        "method": run.method.name,
+        "backend": task.backend,
+        "weights": task.weights,
+        "status": "interrupted" if run.interrupted else "complete",
+        "mvm_error": None if run.interrupted else run.mvm_error,
+        "cores": [item.as_json() for item in run.tiles],
+        "seconds_after_programming": run.age,
+        "wall_seconds": run.wall_seconds,
+        "run": None,
+        "hwloop_version": importlib.metadata.version("hwloop"),
+    }
+
+
+def _collect(results: dict[str, Any], name: str, result: dict[str, Any]) -> None:
+    """Keep the first run's details and the errors of all repeats."""
+    first = results.setdefault(name, result | {"mvm_errors": []})
+    first["mvm_errors"].append(result["mvm_error"])
+
+
+def _comparison(task: Task, results: dict[str, Any], out: str | Path, *, interrupted: bool) -> dict[str, Any]:
+    for result in results.values():
+        measured = sorted(error for error in result["mvm_errors"] if error is not None)
+        middle = len(measured) // 2
+        if measured:
+            result["mvm_error"] = measured[middle] if len(measured) % 2 else sum(measured[middle - 1 : middle + 1]) / 2
+        result["run"] = str(out)
+    floor = results.get("exact", {}).get("mvm_error")
+    for result in results.values():
+        error = result["mvm_error"]
+        known = floor is not None and error is not None
+        result["over_floor"] = error / floor if known else None
+        result["excess_over_floor"] = max(error**2 - floor**2, 0.0) ** 0.5 if known else None
+    return {
+        "backend": task.backend,
+        "weights": task.weights,
+        "status": "interrupted" if interrupted else "complete",
+        "noise_floor": floor,
+        "methods": results,
+        "run": str(out),
+        "hwloop_version": importlib.metadata.version("hwloop"),
+    }
+
+
+def _same_chip(path: str | Path, recorded: str, asked: str) -> None:
+    if split_uri(recorded) != split_uri(asked):
+        raise BadInputError(
+            f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {asked}"
+        )

@@ -1,0 +1,167 @@
+"""A run as a group of an HDF5 file, and back: what `program`, `compare` and `evaluate` share."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop import store
+from hwloop.contract import Backend, Capability
+from hwloop.deploy.run import Progress, Run, TileRun
+from hwloop.errors import BadInputError
+from hwloop.mapping import MappingSettings, Tile
+from hwloop.region import Place
+
+LIBRARIES = ("numpy", "scipy", "torch", "h5py")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for: enough to explain a run later, and to do it again."""
+
+    backend: str
+    weights: str
+    weights_sha256: str
+    method: str
+    settings: dict[str, Any]
+    mapping: MappingSettings
+    seed: int
+
+
+class RunRecorder:
+    """Writes one run into a group as it proceeds."""
+
+    def __init__(self, group: h5py.Group, job: Job, run: Run, backend: Backend) -> None:
+        """Write targets and provenance; `status` is 'running' until `finish`."""
+        self._group, self._run, self._backend = group, run, backend
+        store.put_attributes(
+            group,
+            {
+                "status": "running",
+                "method": job.method,
+                "backend": job.backend,
+                "weights": job.weights,
+                "seed": job.seed,
+                "age": run.age,
+                "age_units": "s",
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "hwloop_version": importlib.metadata.version("hwloop"),
+            },
+        )
+        provenance = group.create_group("provenance")
+        provenance.attrs["weights_sha256"] = job.weights_sha256
+        provenance.attrs["command_line"] = " ".join(sys.argv)
+        store.put_attributes(provenance.create_group("settings"), job.settings)
+        store.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(job.mapping))
+        store.put_attributes(provenance.create_group("chip_at_start"), backend.snapshot())
+        versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+        store.put_attributes(provenance.create_group("versions"), versions | {"python": platform.python_version()})
+        for number, item in enumerate(run.tiles):
+            _write_tile(group.create_group(f"tiles/{number:04d}"), item.tile)
+
+    def step(self, progress: Progress) -> None:
+        """Append a step of a tile."""
+        item = self._run.tiles[progress.tile]
+        steps = self._group.require_group(f"tiles/{progress.tile:04d}/steps")
+        for name, value, units, meaning in (
+            ("mvm_error", progress.step.mvm_error, "1", "relative MVM error seen by the method, before this step"),
+            ("pulses", progress.step.pulses, "1", "pulses sent in this step"),
+            ("unconverged_cells", progress.step.unconverged.sum(), "1", "cells given up so far"),
+            ("mvms", progress.cost.mvms, "1", "input vectors sent so far"),
+            ("device_reads", progress.cost.device_reads, "1", "single-device reads so far"),
+            ("chip_time", item.moments[-1], "s", "chip time since programming began"),
+        ):
+            store.append(steps, name, float(value), units, meaning)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the outcome, the state of a simulated chip, and the final status."""
+        run, group = self._run, self._group
+        for number, item in enumerate(run.tiles):
+            _write_outcome(group[f"tiles/{number:04d}"], item)
+        store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
+        if Capability.STATE in self._backend.info.capabilities:
+            _write_state(group.create_group("chip_state"), self._backend.export_state())
+        group.attrs["result_json"] = json.dumps(result)
+        group.attrs["mvm_error"] = run.mvm_error
+        group.attrs["status"] = "interrupted" if run.interrupted else "complete"
+
+
+def _write_tile(group: h5py.Group, tile: Tile) -> None:
+    store.put_attributes(
+        group,
+        {"tensor": tile.tensor, "first_input": tile.first_input, "first_output": tile.first_output}
+        | dataclasses.asdict(tile.place),
+    )
+    store.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
+    store.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
+    store.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
+
+
+def _write_outcome(group: h5py.Group, item: TileRun) -> None:
+    store.put(group, "pulses", item.region.pulses_spent(), "1", "pulses per device (polarity, device, row, column)")
+    if item.steps:
+        last = item.steps[-1]
+        store.put(group, "unconverged", last.unconverged, "1", "cells given up (row, column)")
+        store.put(group, "stuck", last.stuck, "1", "cells with a device that does not answer (row, column)")
+    if item.correction is not None:
+        store.put(group, "column_gain", item.correction.gain, "1", "weight units per output code, of each column")
+        store.put(group, "column_offset", item.correction.offset, "1", "weight units, of each column")
+    if item.reached is not None:
+        store.put(group, "reached", item.reached, "uS", "signed conductance of each cell as MVMs show it (row, column)")
+    if item.outputs is not None:
+        group.attrs["mvm_error"] = item.outputs.mvm_error
+
+
+def _write_state(group: h5py.Group, state: Mapping[str, NDArray[Any]]) -> None:
+    group.attrs["description"] = "internal state of the simulated chip; its own units, read back by `hwloop evaluate`"
+    for name, array in state.items():
+        dataset = group.create_dataset(name, data=array)
+        dataset.attrs["units"] = "internal"
+
+
+def read_tiles(group: h5py.Group) -> list[Tile]:
+    """The tiles of a run."""
+    tiles = []
+    for name in sorted(group["tiles"]):
+        part = group["tiles"][name]
+        place = Place(**{key: int(part.attrs[key]) for key in ("core", "row", "column", "rows", "columns")})
+        tiles.append(
+            Tile(
+                tensor=str(part.attrs["tensor"]),
+                place=place,
+                first_input=int(part.attrs["first_input"]),
+                first_output=int(part.attrs["first_output"]),
+                target=store.get(part, "target", "uS"),
+                scale=store.get(part, "scale", "1/uS"),
+                full_scale=float(store.get(part, "full_scale", "uS")),
+            )
+        )
+    return tiles
+
+
+def read_state(group: h5py.Group) -> dict[str, NDArray[Any]]:
+    """The state of the simulated chip that a run left. Raises BadInputError when the run was not finished."""
+    if "chip_state" not in group:
+        raise BadInputError(
+            f"{group.file.filename}: holds no chip state, because the run did not finish (status "
+            f"'{group.attrs.get('status')}') or the chip was a real one; program again, or name the chip with --backend"
+        )
+    state: dict[str, NDArray[Any]] = {}
+
+    def collect(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            state[name] = np.asarray(item[()])
+
+    group["chip_state"].visititems(collect)
+    return state

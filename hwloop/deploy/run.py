@@ -1,0 +1,287 @@
+"""Program weight matrices onto a chip with one method and measure what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hwloop.calibration.exact import Exact, ExactSettings
+from hwloop.calibration.gdp import Gdp, GdpSettings
+from hwloop.calibration.iterative import Iterative, IterativeSettings
+from hwloop.calibration.periphery import ColumnCorrection, calibrate_columns
+from hwloop.calibration.probes import hadamard_block, hadamard_inputs
+from hwloop.calibration.programming import Method, Settings, Step
+from hwloop.calibration.quality import Outputs, measure_outputs
+from hwloop.calibration.sgd import Sgd, SgdSettings
+from hwloop.contract import Backend, Capability, Counts, FloatArray
+from hwloop.errors import BadInputError
+from hwloop.mapping import MappingSettings, Tile, map_weights
+from hwloop.region import Region
+from hwloop.weights import Matrix
+
+METHODS: dict[str, tuple[type[Method], type[Settings]]] = {
+    "gdp": (Gdp, GdpSettings),
+    "iterative": (Iterative, IterativeSettings),
+    "exact": (Exact, ExactSettings),
+    "sgd": (Sgd, SgdSettings),
+}
+CALIBRATION_VECTORS = 512
+EVALUATION_VECTORS = 1024
+MAP_VECTORS = 512
+"""Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
+DEFAULT_AGE = 20.0
+"""Seconds after programming at which a chip of unknown drift is measured."""
+
+# Purposes of random numbers: what programs a tile must be independent of what judges it.
+_PROGRAM, _CALIBRATE, _EVALUATE, _MAP = range(4)
+
+
+def make_method(name: str, pairs: dict[str, str] | None = None) -> Method:
+    """A method by name, with settings as texts. Raises BadInputError for an unknown name or setting."""
+    if name not in METHODS:
+        raise BadInputError(f"unknown method '{name}'; known: {', '.join(METHODS)}")
+    method, settings = METHODS[name]
+    return method(settings.parse(pairs or {}))  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an observer is told after each step of a tile."""
+
+    tile: int
+    tiles: int
+    step: Step
+    rounds: int
+    cost: Counts
+
+
+@dataclass
+class TileRun:
+    """One tile on its way: the region it lives on, what its method reported, and the outcome."""
+
+    tile: Tile
+    region: Region
+    rounds: int
+    steps: list[Step] = field(default_factory=list)
+    costs: list[Counts] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)
+    chip_seconds: float = 0.0
+    correction: ColumnCorrection | None = None
+    outputs: Outputs | None = None
+    reached: FloatArray | None = None
+    """(rows, columns) signed conductances in uS as the chip's own MVMs show them, column gains removed."""
+
+    @property
+    def mvm_error_before(self) -> float | None:
+        """MVM error that the open-loop pass left, by the method's own first measurement."""
+        return next((step.mvm_error for step in self.steps if np.isfinite(step.mvm_error)), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """One entry of `cores` in docs/commands.md."""
+        place, last = self.tile.place, self.steps[-1] if self.steps else None
+        pulses = self.region.pulses_spent()
+        programming = self.costs[-1] if self.costs else Counts()
+        error = self.outputs.mvm_error if self.outputs else None
+        return {
+            "core": place.core,
+            "tensor": self.tile.tensor,
+            "row": place.row,
+            "column": place.column,
+            "rows": place.rows,
+            "columns": place.columns,
+            "devices": self.region.size,
+            "mvm_error": _finite(error),
+            "mvm_error_before": _finite(self.mvm_error_before if self.mvm_error_before is not None else error),
+            "unconverged_cells": int(last.unconverged.sum()) if last else 0,
+            "stuck_cells": int(last.stuck.sum()) if last else 0,
+            "pulses_per_device": float(pulses.mean()),
+            "max_pulses_on_a_device": int(pulses.max()),
+            "device_reads": programming.device_reads,
+            "mvms": programming.mvms,
+            "chip_seconds": self.chip_seconds,
+        }
+
+
+@dataclass
+class Run:
+    """Outcome of programming: `mvm_error` over all tensors, and every tile."""
+
+    method: Method
+    age: float
+    """Seconds between the end of programming and the measurement of the error."""
+    tiles: list[TileRun]
+    wall_seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def mvm_error(self) -> float:
+        """Relative MVM error after periphery calibration, row-wise tiles of a tensor added up; NaN if not measured."""
+        return overall_error([(run.tile, run.outputs) for run in self.tiles if run.outputs is not None])
+
+
+def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
+    """MVM error over several tiles.
+
+    The outputs of tiles that share columns of a tensor add up digitally. Each tensor's error is relative to its own
+    outputs; tensors count by their number of outputs, so that no tensor drowns in another's scale.
+    """
+    tensors: dict[str, dict[int, Outputs]] = {}
+    for tile, outputs in parts:
+        columns = tensors.setdefault(tile.tensor, {})
+        if tile.first_output in columns:
+            sofar = columns[tile.first_output]
+            outputs = Outputs(sofar.measured + outputs.measured, sofar.reference + outputs.reference)
+        columns[tile.first_output] = outputs
+    total, weight = 0.0, 0
+    for columns in tensors.values():
+        whole = Outputs(
+            np.concatenate([part.measured for part in columns.values()], axis=1),
+            np.concatenate([part.reference for part in columns.values()], axis=1),
+        )
+        count = whole.reference.shape[1]
+        total, weight = total + count * whole.mvm_error**2, weight + count
+    return float(np.sqrt(total / weight)) if weight else float("nan")
+
+
+Observer = Callable[[Progress], None]
+
+
+def target_age(backend: Backend, age: float | None) -> float:
+    """Age in seconds at which targets hold: as given, else the reference age of the chip's drift model."""
+    if age is not None:
+        if not age > 0:
+            raise BadInputError(f"age must be positive seconds, not {age:g}")
+        return age
+    model = backend.info.device_model
+    return model.drift.t0 if model else DEFAULT_AGE
+
+
+def start(
+    backend: Backend,
+    matrices: Sequence[Matrix],
+    method: Method,
+    *,
+    mapping: MappingSettings | None = None,
+    age: float | None = None,
+) -> Run:
+    """Place matrices on the chip's cores without sending anything yet."""
+    tiles = map_weights(matrices, backend.info, mapping)
+    runs = [TileRun(tile, region := region_of(backend, tile), method.rounds(region)) for tile in tiles]
+    return Run(method, target_age(backend, age), runs)
+
+
+def region_of(backend: Backend, tile: Tile) -> Region:
+    """The cells of a tile on a backend, with the tile's converter range where the chip can set one."""
+    adjustable = Capability.ADC_RANGE in backend.info.capabilities
+    return Region(backend, tile.place, tile.full_scale if adjustable else None)
+
+
+def advance(run: Run, seed: int) -> Iterator[Progress]:
+    """Program all tiles of a run, step by step, in lockstep, so that cores rest at the same time.
+
+    Stop at any yield and the chip is in a defined state. `run.tiles` has all that was reported so far.
+    """
+    backend = run.tiles[0].region.backend
+    begin = backend.now()
+    methods = [
+        run.method.steps(item.region, item.tile, run.age, _random(seed, number, _PROGRAM))
+        for number, item in enumerate(run.tiles)
+    ]
+    active = list(range(len(methods)))
+    while active:
+        rest = 0.0
+        for number in list(active):
+            item = run.tiles[number]
+            step = next(methods[number], None)
+            if step is None:
+                active.remove(number)
+                continue
+            item.steps.append(step)
+            item.costs.append(item.region.cost.copy())
+            item.moments.append(backend.now() - begin)
+            item.chip_seconds = backend.now() - begin
+            rest = max(rest, step.settle)
+            yield Progress(number, len(run.tiles), step, item.rounds, item.region.cost.copy())
+        backend.wait(rest)
+
+
+def measure(run: Run, seed: int) -> None:
+    """Let the chip reach the target age, then calibrate the columns and measure the MVM error of every tile."""
+    run.tiles[0].region.backend.wait(run.age)
+    for number, item in enumerate(run.tiles):
+        item.correction, item.outputs = judge(item.region, item.tile, seed, number)
+    for number, item in enumerate(run.tiles):
+        item.reached = conductance_map(item.region, item.tile, item.correction, _random(seed, number, _MAP))
+
+
+def judge(region: Region, tile: Tile, seed: int, number: int) -> tuple[ColumnCorrection | None, Outputs]:
+    """Column correction from fresh probes, and outputs for fresh inputs that neither it nor programming has seen."""
+    correction = calibrate_columns(region, tile.weights, _random(seed, number, _CALIBRATE), CALIBRATION_VECTORS)
+    return correction, measure_outputs(
+        region, tile.weights, correction, _random(seed, number, _EVALUATE), EVALUATION_VECTORS
+    )
+
+
+def conductance_map(
+    region: Region, tile: Tile, correction: ColumnCorrection | None, rng: np.random.Generator
+) -> FloatArray | None:
+    """Signed cell conductances (rows, columns) in uS by a Hadamard measurement, seen through the column correction."""
+    if correction is None:
+        return None
+    info = region.backend.info
+    blocks = -(-MAP_VECTORS // hadamard_block(tile.place.rows))
+    x = hadamard_inputs(rng, blocks, tile.place.rows, round(info.input_max / np.sqrt(3.0)))
+    drive = x / info.input_max
+    outputs = correction.apply(region.mvm(x))
+    return drive.T @ (outputs - outputs.mean(0)) / float((drive[:, 0] ** 2).sum()) / tile.scale
+
+
+def program(
+    backend: Backend,
+    matrices: Sequence[Matrix],
+    method: Method | str = "gdp",
+    *,
+    mapping: MappingSettings | None = None,
+    age: float | None = None,
+    seed: int = 0,
+    observer: Observer | None = None,
+    on_start: Callable[[Run], None] | None = None,
+) -> Run:
+    """Program weight matrices and measure the result.
+
+    backend   an open chip
+    matrices  from `load_weights` or `matrices`
+    method    a method, or the name of one with default settings
+    age       seconds after programming at which the targets hold and the error is measured
+    observer  called after every step of every tile
+    on_start  called with the mapped run before anything is sent to the chip
+
+    A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
+    `interrupted` set and no error measured.
+    """
+    chosen = make_method(method) if isinstance(method, str) else method
+    began = time.perf_counter()
+    run = start(backend, matrices, chosen, mapping=mapping, age=age)
+    if on_start is not None:
+        on_start(run)
+    try:
+        for progress in advance(run, seed):
+            if observer is not None:
+                observer(progress)
+        measure(run, seed)
+    except KeyboardInterrupt:
+        run.interrupted = True
+    run.wall_seconds = time.perf_counter() - began
+    return run
+
+
+def _random(seed: int, tile: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, tile, purpose])
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None

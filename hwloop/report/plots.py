@@ -1,0 +1,113 @@
+"""Figures of programming runs: error against step, and conductance maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot: files are drawn where there is no screen
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hwloop import store
+from hwloop.contract import FloatArray
+from hwloop.errors import BadInputError
+
+FORMATS = (".png", ".svg")
+COLOURS = {"gdp": "#0072b2", "iterative": "#d55e00", "sgd": "#cc79a7", "exact": "#009e73"}
+"""Okabe and Ito's colours, which readers of all kinds of colour vision tell apart."""
+
+
+def check_plot_path(path: str | Path, *, force: bool) -> Path:
+    """The path, if a figure can be written there. Raises BadInputError otherwise."""
+    if Path(path).suffix.lower() not in FORMATS:
+        raise BadInputError(f"{path}: a plot is a {' or '.join(FORMATS)} file")
+    return store.check_writable(path, force=force)
+
+
+def plot_runs(source: str | Path, path: str | Path, floor: float | None = None) -> None:
+    """Draw a run or comparison file: error against step on top, and below it a row of maps for each method.
+
+    The maps show the largest tile: target, what the chip's own MVMs show, and the difference. `floor` is the MVM error
+    with every conductance on target, drawn where it is known.
+    """
+    with store.open_file(source, store.RUN_FORMAT, store.COMPARISON_FORMAT) as file:
+        runs = _runs(file)
+        mapped = [run for run in runs if _has_map(run)]
+        figure = plt.figure(figsize=(12, 4.2 + 3.6 * len(mapped)), layout="constrained")
+        figure.suptitle(f"{Path(str(file.attrs['weights'])).name} on {file.attrs['backend']}")
+        rows = figure.subfigures(1 + len(mapped), 1, height_ratios=[1.15] + [1.0] * len(mapped), squeeze=False)[:, 0]
+        left, right = rows[0].subplots(1, 2, width_ratios=[3, 1])
+        _draw_errors(left, runs, floor)
+        _draw_results(right, runs, floor)
+        for row, run in zip(rows[1:], mapped, strict=True):
+            _draw_maps(row, run)
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
+def _runs(file: h5py.File) -> list[h5py.Group]:
+    if file.attrs["format"] == store.RUN_FORMAT:
+        return [file]
+    names = str(file.attrs["methods"]).split(",")
+    return [file[name]["run_0"] for name in names if name in file and "run_0" in file[name]]
+
+
+def _largest_tile(run: h5py.Group) -> h5py.Group:
+    return max(run["tiles"].values(), key=lambda tile: int(tile.attrs["rows"]) * int(tile.attrs["columns"]))
+
+
+def _has_map(run: h5py.Group) -> bool:
+    return "reached" in _largest_tile(run)
+
+
+def _draw_errors(axes: Axes, runs: list[h5py.Group], floor: float | None) -> None:
+    for run in runs:
+        name, tile = str(run.attrs["method"]), _largest_tile(run)
+        errors = store.get(tile["steps"], "mvm_error", "1") if "steps" in tile else np.empty(0)
+        if np.isfinite(errors).any():
+            axes.plot(errors, ".-", color=COLOURS.get(name), label=f"{name}, as it sees itself")
+        if run.attrs["status"] == "complete" and name != "exact":
+            axes.plot(
+                len(errors) - 1, tile.attrs["mvm_error"], "*", ms=14, color=COLOURS.get(name), label=f"{name}, measured"
+            )
+    if floor is not None:
+        axes.axhline(floor, color=COLOURS["exact"], ls="--", label=f"noise floor {floor:.4f}")
+    axes.set(xlabel="step", ylabel="relative MVM error", title="Error of the largest tile against step", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+
+
+def _draw_results(axes: Axes, runs: list[h5py.Group], floor: float | None) -> None:
+    done = [run for run in runs if run.attrs["status"] == "complete"]
+    names = [str(run.attrs["method"]) for run in done]
+    errors = [float(run.attrs["mvm_error"]) for run in done]
+    bars = axes.bar(names, errors, color=[COLOURS.get(name, "grey") for name in names])
+    axes.bar_label(bars, fmt="%.4f")
+    if floor is not None:
+        axes.axhline(floor, color=COLOURS["exact"], ls="--")
+    axes.set(ylabel="relative MVM error", title="All tiles, fresh inputs")
+    axes.margins(y=0.15)
+
+
+def _draw_maps(row: Figure, run: h5py.Group) -> None:
+    tile = _largest_tile(run)
+    target, reached = store.get(tile, "target", "uS"), store.get(tile, "reached", "uS")
+    row.suptitle(f"{run.attrs['method']}: {tile.attrs['tensor']}, core {tile.attrs['core']}")
+    axes = row.subplots(1, 3)
+    span, deviation = float(np.abs(target).max()), reached - target
+    _draw_map(row, axes[0], target, span, "target")
+    _draw_map(row, axes[1], reached, span, "reached, as MVMs show it")
+    rms = float(np.sqrt((deviation**2).mean()))
+    _draw_map(row, axes[2], deviation, max(3 * rms, 1e-12), f"reached - target, rms {rms:.2f} uS")
+
+
+def _draw_map(row: Figure, axes: Axes, values: FloatArray, span: float, title: str) -> None:
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-span, vmax=span, aspect="auto", interpolation="nearest")
+    axes.set(title=title, xlabel="column (output)", ylabel="row (input)")
+    row.colorbar(image, ax=axes, label="conductance, uS")

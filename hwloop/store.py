@@ -1,0 +1,147 @@
+"""Run files: HDF5, self-describing, and whole at every moment.
+
+The file is built in memory and each commit writes it to a temporary neighbour that then replaces it in one step of
+the file system. A reader, `h5dump` included, thus always finds a complete file, and a killed process costs what came
+after the last commit. docs/file-format.md describes the layout.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwloop.errors import BadInputError
+
+RUN_FORMAT = "hwloop-run"
+COMPARISON_FORMAT = "hwloop-comparison"
+FORMAT_VERSION = 1
+
+
+class StoreWriter:
+    """A new HDF5 file of a given format; nothing is on disk before the first `commit`."""
+
+    def __init__(self, path: str | Path, kind: str, *, force: bool = False) -> None:
+        """Check that `path` can be written. Raises BadInputError when it exists (without force) or cannot be."""
+        self.path = check_writable(path, force=force)
+        self.file = h5py.File(str(self.path), "w", driver="core", backing_store=False)
+        self.file.attrs["format"] = kind
+        self.file.attrs["format_version"] = FORMAT_VERSION
+
+    def commit(self) -> None:
+        """Replace what is on disk by the file as it is now."""
+        self.file.flush()
+        replace_file(self.path, self.file.id.get_file_image())
+
+    def close(self) -> None:
+        """Commit and release the memory."""
+        if self.file:
+            self.commit()
+            self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_writable(path: str | Path, *, force: bool) -> Path:
+    """The path, once it is known that a file can be written there. Raises BadInputError otherwise."""
+    path = Path(path)
+    if path.is_dir():
+        raise BadInputError(f"{path} is a folder; give a file name")
+    if path.exists() and not force:
+        raise BadInputError(f"{path} exists; use --force to replace it, or another name")
+    if not path.absolute().parent.is_dir():
+        raise BadInputError(f"{path}: the folder {path.parent} does not exist")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` beside `path` and put it in its place in one step."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def put(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> h5py.Dataset:
+    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one."""
+    if name in group:
+        del group[name]
+    dataset = group.create_dataset(name, data=np.asarray(values))
+    dataset.attrs["units"] = units
+    dataset.attrs["description"] = meaning
+    return dataset
+
+
+def get(group: h5py.Group, name: str, units: str) -> NDArray[Any]:
+    """Read an array that must be there in these units. Raises BadInputError otherwise."""
+    if not isinstance(group.get(name), h5py.Dataset):
+        raise BadInputError(f"{group.file.filename}: {group.name} has no dataset '{name}'; it is not a whole run file")
+    found = group[name].attrs.get("units")
+    if found != units:
+        raise BadInputError(f"{group.file.filename}: {group.name}/{name} has units '{found}', expected '{units}'")
+    array: NDArray[Any] = group[name][()]
+    return array
+
+
+def append(group: h5py.Group, name: str, value: float, units: str, meaning: str) -> None:
+    """Add one number to the end of a series."""
+    if name not in group:
+        dataset = group.create_dataset(name, shape=(0,), maxshape=(None,), dtype=np.float64, chunks=(256,))
+        dataset.attrs["units"] = units
+        dataset.attrs["description"] = meaning
+    dataset = group[name]
+    dataset.resize(dataset.shape[0] + 1, axis=0)
+    dataset[-1] = value
+
+
+def put_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:
+    """Write plain values as attributes; None becomes an empty text."""
+    for name, value in values.items():
+        group.attrs[name] = "" if value is None else value
+
+
+def open_file(path: str | Path, *kinds: str) -> h5py.File:
+    """Open a file of one of the given formats for reading.
+
+    Raises BadInputError when it is missing, not HDF5, truncated, of another format or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise BadInputError(f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]})") from None
+    kind, version = file.attrs.get("format"), file.attrs.get("format_version")
+    if kind not in kinds:
+        file.close()
+        raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")
+    if not 1 <= int(version or 0) <= FORMAT_VERSION:
+        file.close()
+        raise BadInputError(f"{path} has format version {version}; this hwloop reads up to {FORMAT_VERSION}: upgrade it")
+    return file

@@ -21,6 +21,7 @@ class Exact(Method):
     """Puts every device on target; needs a chip with exact placement, which only a simulated one has."""
 
     name = "exact"
+    settings: ExactSettings
 
     def __init__(self, settings: ExactSettings | None = None) -> None:
         """Settings are empty; the argument is there so that all methods are made alike."""

@@ -78,6 +78,7 @@ class Gdp(Method):
     """Gradient-descent programming; see the module's text."""
 
     name = "gdp"
+    settings: GdpSettings
 
     def __init__(self, settings: GdpSettings | None = None) -> None:
         """Defaults suit every matrix."""
@@ -185,7 +186,8 @@ class Belief:
     @property
     def stuck(self) -> BoolArray:
         """Cells with a device that did not answer to pulses."""
-        return (self._silent >= SILENT_PULSES).any(0)
+        stuck: BoolArray = np.any(self._silent >= SILENT_PULSES, axis=0)
+        return stuck
 
     def _exhausted(self, settings: GdpSettings) -> BoolArray:
         return (self._spent >= settings.max_pulses_per_device) | (self._silent >= SILENT_PULSES)
@@ -203,13 +205,14 @@ class Belief:
 
     def _read_noise_variance(self, g: FloatArray) -> FloatArray:
         """Variance (uS^2) of the read noise that devices at g will have when the network runs."""
-        return (g * self._model.read_noise.relative_sigma(g, self._age)) ** 2
+        return np.square(g * self._model.read_noise.relative_sigma(g, self._age))
 
     def _pulse_variance(self, aim: FloatArray) -> FloatArray:
         """Variance of the result of a pulse at each device: its noise, its unknown shift, its unknown height."""
         curve = self._model.curve
         height = curve.height_spread * (aim - self.g)
-        return curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self._shift_variance + height**2
+        variance: FloatArray = curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self._shift_variance + height**2
+        return variance
 
     # ---- measurements ----------------------------------------------------------------------------------------
 
@@ -281,7 +284,7 @@ class Belief:
         self._silent[at] = np.where(silent, self._silent[at] + 1, 0)
 
     def _aimed(self, at: DeviceIndex) -> FloatArray:
-        return self._model.curve.conductance(self._amplitude[at] - self._shift[at])
+        return np.asarray(self._model.curve.conductance(self._amplitude[at] - self._shift[at]), np.float64)
 
     # ---- ages ------------------------------------------------------------------------------------------------
 
@@ -309,4 +312,5 @@ class Belief:
             error = np.abs(weights - gain * target)
             scale = 1.2533 * (weight * error).mean(0) + 1e-12
             weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-300))
-        return gain / gain[power > 0].mean()
+        relative: FloatArray = gain / gain[power > 0].mean()
+        return relative

@@ -25,7 +25,7 @@ from hwloop.errors import BadInputError
 from hwloop.mapping import Tile, split_devices
 from hwloop.region import Region
 
-DEFAULT_TOLERANCE = 0.03
+DEFAULT_TOLERANCE = 0.025
 """Half width of the acceptance window over g_max."""
 MONITOR_VECTORS = 128
 """Random inputs that show the MVM error after each step."""
@@ -37,17 +37,17 @@ SILENT_PULSES = 3
 class IterativeSettings(Settings):
     """Settings of iterative program-and-verify."""
 
-    averages: int = 8
+    averages: int = 16
     """Reads that are averaged for each verification."""
     tolerance: float = 0.0
-    """Half width of the acceptance window, uS; 0 chooses 3 % of g_max, or the read noise where that is larger."""
-    gain: float = 1.0
+    """Half width of the acceptance window, uS; 0 chooses 2.5 % of g_max, or the read noise where that is larger."""
+    gain: float = 0.7
     """Fraction of the error, expressed on the programming curve, that one step corrects."""
     max_pulses_per_device: int = 15
     """Pulses one device may receive, the first included."""
     max_steps: int = 15
     """Rounds of verification for each device of a polarity."""
-    settle: float = 0.02
+    settle: float = 0.05
     """Rest between pulse and verification, in units of the target age."""
 
     def __post_init__(self) -> None:
@@ -63,6 +63,7 @@ class Iterative(Method):
     """Iterative program-and-verify; see the module's text. Needs single-device reads."""
 
     name = "iterative"
+    settings: IterativeSettings
 
     def __init__(self, settings: IterativeSettings | None = None) -> None:
         """Defaults suit every matrix."""
@@ -78,21 +79,22 @@ class Iterative(Method):
         s, info = self.settings, region.backend.info
         model = nominal_model(info)
         tolerance = self._tolerance(model, tile, info.g_max, age)
-        devices = _Devices(region, model, tile, age)
+        end = region.backend.now() + self.rounds(region) * s.settle * age
+        devices = _Devices(region, model, tile, end + age)
         pulses = devices.program_open_loop()
         index = 0
         for k in range(info.devices_per_polarity):
             reserve = tolerance if k < info.devices_per_polarity - 1 else 0.0
             active = devices.aim(k, reserve)
             for _ in range(s.max_steps):
-                yield Step(index, _monitor(region, tile, rng), pulses, s.settle * age, *devices.outcome())
+                yield Step(index, devices.monitor(rng), pulses, s.settle * age, *devices.outcome())
                 index += 1
                 active = devices.verify(active, s.averages, tolerance)
                 pulses = devices.correct(active, s.gain, s.max_pulses_per_device)
                 if not pulses:
                     break
             devices.give_up(active)
-        yield Step(index, _monitor(region, tile, rng), pulses, 0.0, *devices.outcome())
+        yield Step(index, devices.monitor(rng), pulses, 0.0, *devices.outcome())
 
     def _tolerance(self, model: DeviceModel, tile: Tile, g_max: float, age: float) -> float:
         """The acceptance window in uS. Raises BadInputError for one that read noise alone would miss."""
@@ -102,8 +104,8 @@ class Iterative(Method):
             return max(DEFAULT_TOLERANCE * g_max, noise)
         if self.settings.tolerance < noise:
             raise BadInputError(
-                f"setting tolerance={self.settings.tolerance:g} uS is below the read noise of {noise:.2g} uS that remains "
-                f"after {self.settings.averages} averages: cells would be accepted by luck; use at least {noise:.2g}"
+                f"setting tolerance={self.settings.tolerance:g} uS is below the read noise of {noise:.2g} uS that "
+                f"{self.settings.averages} averages leave: cells would be accepted by luck; use at least {noise:.2g}"
             )
         return self.settings.tolerance
 
@@ -117,16 +119,12 @@ def _verify_noise(model: DeviceModel, conductance: FloatArray, s: IterativeSetti
     return conductance * model.read_noise.q(conductance / model.read_noise.g_scale) * math.sqrt(fast + slow)
 
 
-def _monitor(region: Region, tile: Tile, rng: np.random.Generator) -> float:
-    correction = calibrate_columns(region, tile.weights, rng, MONITOR_VECTORS)
-    return measure_outputs(region, tile.weights, correction, rng, MONITOR_VECTORS).mvm_error
-
-
 class _Devices:
     """The devices of a tile: targets, last verified values and what was done to them, flat arrays of region.size."""
 
-    def __init__(self, region: Region, model: DeviceModel, tile: Tile, age: float) -> None:
-        self._region, self._model, self._tile, self._age = region, model, tile, age
+    def __init__(self, region: Region, model: DeviceModel, tile: Tile, moment: float) -> None:
+        """`moment` is when, on the chip's clock, the targets shall hold."""
+        self._region, self._model, self._tile, self._moment = region, model, tile, moment
         self._aging = Aging(model.drift)
         size = region.size
         self._target = np.zeros(size)
@@ -190,7 +188,22 @@ class _Devices:
     def outcome(self) -> tuple[BoolArray, BoolArray]:
         """Cells (rows, columns) with a device given up, and cells with a device that does not answer."""
         shape = self._region.shape
-        return self._gave_up.reshape(shape).any((0, 1)), (self._silent >= SILENT_PULSES).reshape(shape).any((0, 1))
+        gave_up: BoolArray = np.any(self._gave_up.reshape(shape), axis=(0, 1))
+        stuck: BoolArray = np.any((self._silent >= SILENT_PULSES).reshape(shape), axis=(0, 1))
+        return gave_up, stuck
+
+    def monitor(self, rng: np.random.Generator) -> float:
+        """Relative MVM error as random inputs show it now, against what the chip would show now if it were on target.
+
+        Devices of different ages are still on their way down; the difference is known from the drift model.
+        """
+        shape, sign = self._region.shape, np.array([1.0, -1.0])[:, None, None, None]
+        now, target = self._region.backend.now(), self._target
+        later = self._aging.factor(target, self._moment - self._born)
+        extra = target * (self._aging.factor(target, now - self._born) / later - 1.0)
+        weights = self._tile.weights + (sign * extra.reshape(shape)).sum((0, 1)) * self._tile.scale
+        correction = calibrate_columns(self._region, weights, rng, MONITOR_VECTORS)
+        return measure_outputs(self._region, weights, correction, rng, MONITOR_VECTORS).mvm_error
 
     def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
         curve, limits = self._model.curve, self._region.backend.info.limits
@@ -202,8 +215,7 @@ class _Devices:
         self._spent[devices] += 1
 
     def _read(self, devices: IndexArray, averages: int) -> FloatArray:
-        """Conductances (n,) in uS as they are expected to be at the target age."""
-        now = self._region.backend.now()
+        """Conductances (n,) in uS as they are expected to be when the targets shall hold."""
+        now, born = self._region.backend.now(), self._born[devices]
         value = np.maximum(self._region.read(devices, averages), 0.0)
-        then = self._aging.factor(value, now + self._age - self._born[devices])
-        return value * then / self._aging.factor(value, now - self._born[devices])
+        return value * self._aging.factor(value, self._moment - born) / self._aging.factor(value, now - born)

@@ -55,24 +55,18 @@ class Settings:
         for name, text in pairs.items():
             if name not in known:
                 raise BadInputError(f"unknown setting '{name}'; known: {', '.join(known)}")
-            default = known[name].default
+            kind = int if isinstance(known[name].default, int) else float
             try:
-                values[name] = _bool(text) if isinstance(default, bool) else type(default)(text)
+                values[name] = kind(text)
             except ValueError:
-                kind = {"int": "a whole number", "float": "a number", "bool": "true or false"}[type(default).__name__]
-                raise BadInputError(f"setting {name}={text}: expected {kind}") from None
+                expected = "a whole number" if kind is int else "a number"
+                raise BadInputError(f"setting {name}={text}: expected {expected}") from None
         return cls(**values)
 
     def _require(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
         if not low <= value <= high:
             raise BadInputError(f"setting {name}={value:g} is outside {low:g} to {high:g}")
-
-
-def _bool(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError(text)
-    return text.lower() == "true"
 
 
 class Method(abc.ABC):
@@ -108,7 +102,8 @@ def nominal_model(info: ChipInfo) -> DeviceModel:
 def open_loop_amplitudes(curve: ProgrammingCurve, target: FloatArray) -> FloatArray:
     """RESET amplitudes (uA) of a first pulse, by the nominal curve, for target conductances (uS, any shape)."""
     empty = curve.midpoint + RESET_MARGIN * curve.steepness
-    return np.where(target > 0, curve.amplitude(target), empty)
+    amplitude: FloatArray = np.where(target > 0, curve.amplitude(target), empty)
+    return amplitude
 
 
 @dataclass(frozen=True)
@@ -121,11 +116,11 @@ class Aging:
         """G(age) / G(reference age) of devices that have `conductance` (uS) at the reference age; 1 without a model."""
         if self.drift is None:
             return np.ones_like(conductance)
-        return self.drift.factor(conductance, np.maximum(age, 1e-6))
+        return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
 
     def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
         """Relative standard deviation of G(other) that remains when G(age) is known: spread(nu) * |ln(other/age)|."""
         if self.drift is None:
             return np.zeros_like(conductance)
         decades = np.abs(np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6)))
-        return self.drift.spread(conductance / self.drift.g_scale) * decades
+        return np.asarray(self.drift.spread(conductance / self.drift.g_scale) * decades, np.float64)

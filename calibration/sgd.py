@@ -1,9 +1,10 @@
 """Gradient-descent programming as published: plain stochastic gradient descent with random inputs.
 
-Buechel et al., IEDM 2022 (arXiv 2305.16647): a batch of random inputs X gives Y, the gradient X^T (Y - X W) / N says
-which cells are too high or too low, and the devices of the cells whose gradient is largest get a RESET pulse with an
+Buechel et al., IEDM 2022 (arXiv 2305.16647): a batch of random inputs X gives Y, and the gradient X^T (Y - X W) / N
+says which cells are too high or too low. The devices of the cells whose gradient is large get a RESET pulse, with an
 amplitude stepped along the programming curve in proportion; the threshold falls from step to step. No device is read.
-It is here to be compared with `hwloop.calibration.gdp`, which measures with orthogonal inputs and remembers what it saw.
+
+It is here to be compared with `hwloop.calibration.gdp`, which measures with orthogonal inputs and remembers.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Sgd(Method):
     """Plain SGD programming; see the module's text."""
 
     name = "sgd"
+    settings: SgdSettings
 
     def __init__(self, settings: SgdSettings | None = None) -> None:
         """Defaults suit a 256 x 256 core."""

@@ -1,11 +1,11 @@
 """hwloop: program, calibrate and measure analog in-memory computing chips built from phase-change memory.
 
-    import hwloop
+import hwloop
 
-    weights = hwloop.load_weights("data/digits_mlp.safetensors")
-    with hwloop.connect("sim:hermes-core?seed=1") as chip:
-        run = hwloop.program(chip, weights, "gdp")
-        print(run.mvm_error)
+weights = hwloop.load_weights("data/digits_mlp.safetensors")
+with hwloop.connect("sim:hermes-core?seed=1") as chip:
+    run = hwloop.program(chip, weights, "gdp")
+    print(run.mvm_error)
 """
 
 from __future__ import annotations

@@ -80,21 +80,37 @@ class Pulses:
     amplitude: FloatArray
     width: FloatArray
 
+    def __post_init__(self) -> None:
+        """Check what no driver shall have to: a kind that exists, and one amplitude and width per device."""
+        if not isinstance(self.kind, PulseKind):
+            raise BadInputError(f"pulse: kind must be PulseKind.SET or PulseKind.RESET, not {self.kind!r}")
+        if not self.devices.shape == self.amplitude.shape == self.width.shape:
+            raise BadInputError(
+                f"pulse: expected one amplitude and width per device, got {self.devices.shape} devices, "
+                f"{self.amplitude.shape} amplitudes and {self.width.shape} widths"
+            )
+
     @classmethod
     def make(cls, kind: PulseKind, devices: ArrayLike, amplitude: ArrayLike, width: ArrayLike) -> Self:
         """Build a batch; scalar amplitudes (uA) and widths (ns) are repeated for every device."""
-        index = np.asarray(devices)
-        if index.ndim != 1 or (index.size and not np.issubdtype(index.dtype, np.integer)):
-            raise BadInputError(f"pulse: devices must be a 1-D integer array, not {index.dtype} {index.shape}")
+        index = _indices(devices)
         try:
             amplitudes = np.broadcast_to(np.asarray(amplitude, np.float64), index.shape)
             widths = np.broadcast_to(np.asarray(width, np.float64), index.shape)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise BadInputError(f"pulse: amplitude and width must fit {index.size} devices: {error}") from error
-        return cls(kind, index.astype(np.int64), amplitudes, widths)
+        return cls(kind, index, amplitudes, widths)
 
     def __len__(self) -> int:
         return int(self.devices.size)
+
+
+def _indices(devices: ArrayLike) -> IndexArray:
+    """Device indices as int64. Raises BadInputError for what is not a list of integers: nothing is rounded."""
+    index = np.asarray(devices)
+    if index.ndim != 1 or (index.size and not np.issubdtype(index.dtype, np.integer)):
+        raise BadInputError(f"device indices must be a 1-D array of integers, not {index.dtype} of shape {index.shape}")
+    return index.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -252,10 +268,10 @@ class Backend(abc.ABC):
         """
         self.require(Capability.DEVICE_READ, "reading single devices")
         self._check_core(core)
-        index = np.asarray(devices, np.int64)
+        index = _indices(devices)
         self._check_devices(index, unique=False)
-        if averages < 1:
-            raise BadInputError(f"read: averages must be at least 1, not {averages}")
+        if not isinstance(averages, int | np.integer) or averages < 1:
+            raise BadInputError(f"read: averages must be a whole number and at least 1, not {averages}")
         before = self.now()
         values = self._read(core, index, averages)
         self._counts.device_reads += int(index.size) * averages
@@ -324,7 +340,7 @@ class Backend(abc.ABC):
         """
         self.require(Capability.EXACT_PLACEMENT, "exact placement")
         self._check_core(core)
-        index, target = np.asarray(devices, np.int64), np.asarray(conductance, np.float64)
+        index, target = _indices(devices), np.asarray(conductance, np.float64)
         self._check_devices(index, unique=True)
         if target.shape != index.shape or not np.all(np.isfinite(target)) or np.any(target < 0):
             raise BadInputError("place: conductances must be finite, not negative, and one per device")
@@ -335,20 +351,23 @@ class Backend(abc.ABC):
     def export_state(self) -> dict[str, NDArray[Any]]:
         """Everything needed to find a simulated chip as it was left, as named arrays. Needs Capability.STATE."""
         self.require(Capability.STATE, "saving the chip's state")
-        return self._export_state() | {
-            f"ledger/{core}": counts.copy() for core, counts in self._ledger.cores.items()
-        }
+        return self._export_state() | {f"ledger/{core}": counts.copy() for core, counts in self._ledger.cores.items()}
 
     def import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE."""
         self.require(Capability.STATE, "restoring the chip's state")
         own = {name: array for name, array in state.items() if not name.startswith("ledger/")}
-        self._import_state(own)
-        self._ledger.cores = {
+        ledger = {
             int(name.removeprefix("ledger/")): np.array(array, np.int32)
             for name, array in state.items()
             if name.startswith("ledger/")
         }
+        if any(counts.shape != (self.info.devices_per_core,) for counts in ledger.values()):
+            raise BadInputError(
+                f"{self.info.name}: the saved pulse counts are of a chip with other cores than this one"
+            )
+        self._import_state(own)
+        self._ledger.cores = ledger
 
     @final
     def pulse_counts(self, core: int) -> NDArray[np.int32]:

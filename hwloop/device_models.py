@@ -20,6 +20,25 @@ if TYPE_CHECKING:
 
 Array = TypeVar("Array", NDArray[np.floating[Any]], "torch.Tensor")
 
+FIELD_UNITS = {
+    "g_min": "uS",
+    "g_max": "uS",
+    "g_scale": "uS",
+    "noise": "uS",
+    "midpoint": "uA",
+    "steepness": "uA",
+    "melt": "uA",
+    "midpoint_spread": "uA",
+    "jitter": "uA",
+    "amplitude_max": "uA",
+    "width": "ns",
+    "width_min": "ns",
+    "width_max": "ns",
+    "t0": "s",
+    "t_read": "s",
+}
+"""Units of the fields of the models below and of pulse limits; a field that is not here is a bare number."""
+
 G_FLOOR = 1e-6
 """Smallest normalised conductance that enters a logarithm or a negative power."""
 
@@ -46,10 +65,14 @@ class LogClip:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"clip({self.slope:g} ln g {self.offset:+g}, {self.low:g}, {self.high:g})"
+
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
         xp = _namespace(g)
-        return xp.clip(self.slope * xp.log(xp.clip(g, G_FLOOR, None)) + self.offset, self.low, self.high)  # type: ignore[no-any-return]
+        value: Array = xp.clip(self.slope * xp.log(xp.clip(g, G_FLOOR, None)) + self.offset, self.low, self.high)
+        return value
 
 
 @dataclass(frozen=True)
@@ -60,10 +83,14 @@ class PowerLaw:
     exponent: float
     cap: float
 
+    def __str__(self) -> str:
+        return f"min({self.scale:g} g^{self.exponent:g}, {self.cap:g})"
+
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
         xp = _namespace(g)
-        return xp.clip(self.scale * xp.clip(g, G_FLOOR, None) ** self.exponent, None, self.cap)  # type: ignore[no-any-return]
+        value: Array = xp.clip(self.scale * xp.clip(g, G_FLOOR, None) ** self.exponent, None, self.cap)
+        return value
 
 
 @dataclass(frozen=True)
@@ -71,6 +98,9 @@ class Polynomial:
     """Sum of coefficients[k] * g^k, constant first."""
 
     coefficients: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return " ".join(f"{c:+g} g^{k}" if k else f"{c:g}" for k, c in enumerate(self.coefficients))
 
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape), by Horner's rule."""
@@ -88,9 +118,13 @@ class Piecewise:
     below: Statistic
     above: Statistic
 
+    def __str__(self) -> str:
+        return f"{self.below} for g < {self.threshold:g}, else {self.above}"
+
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
-        return _namespace(g).where(g < self.threshold, self.below(g), self.above(g))  # type: ignore[no-any-return]
+        value: Array = _namespace(g).where(g < self.threshold, self.below(g), self.above(g))
+        return value
 
 
 @dataclass(frozen=True)
@@ -125,7 +159,8 @@ class ProgrammingCurve:
         """Nominal conductance (uS) after a RESET pulse of this amplitude (uA)."""
         xp = _namespace(amplitude)
         z = xp.clip((amplitude - self.midpoint) / self.steepness, -60.0, 60.0)
-        return self.g_min + (self.g_max - self.g_min) / (1.0 + xp.exp(z))  # type: ignore[no-any-return]
+        value: Array = self.g_min + (self.g_max - self.g_min) / (1.0 + xp.exp(z))
+        return value
 
     def amplitude(self, conductance: Array) -> Array:
         """Amplitude (uA) whose nominal result is this conductance (uS), the inverse of `conductance`.
@@ -135,13 +170,15 @@ class ProgrammingCurve:
         """
         xp = _namespace(conductance)
         h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
-        return self.midpoint + self.steepness * xp.log(1.0 / h - 1.0)  # type: ignore[no-any-return]
+        value: Array = self.midpoint + self.steepness * xp.log(1.0 / h - 1.0)
+        return value
 
     def slope(self, conductance: Array) -> Array:
         """|dG/dI| in uS/uA where the curve passes this conductance (uS)."""
         xp = _namespace(conductance)
         h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
-        return (self.g_max - self.g_min) * h * (1.0 - h) / self.steepness  # type: ignore[no-any-return]
+        value: Array = (self.g_max - self.g_min) * h * (1.0 - h) / self.steepness
+        return value
 
     def pulse_sigma(self, conductance: Array) -> Array:
         """Pulse-to-pulse standard deviation (uS) of a RESET pulse aimed at this conductance (uS)."""
@@ -163,7 +200,8 @@ class DriftModel:
         """Expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
         xp = _namespace(conductance)
         log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
-        return xp.exp(-self.mean(conductance / self.g_scale) * log_age)  # type: ignore[no-any-return]
+        value: Array = xp.exp(-self.mean(conductance / self.g_scale) * log_age)
+        return value
 
 
 @dataclass(frozen=True)

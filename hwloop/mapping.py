@@ -83,7 +83,8 @@ def split_devices(target: FloatArray, devices: int, g_max: float, split: str = "
     if split == "even":
         return np.repeat(polarities[:, None] / devices, devices, axis=1)
     full_below = g_max * np.arange(devices)[None, :, None, None]
-    return np.clip(polarities[:, None] - full_below, 0.0, g_max)
+    filled: FloatArray = np.clip(polarities[:, None] - full_below, 0.0, g_max)
+    return filled
 
 
 def pack(sizes: Iterable[tuple[int, ...]], info: ChipInfo) -> list[Place]:

@@ -143,5 +143,7 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")
     if not 1 <= int(version or 0) <= FORMAT_VERSION:
         file.close()
-        raise BadInputError(f"{path} has format version {version}; this hwloop reads up to {FORMAT_VERSION}: upgrade it")
+        raise BadInputError(
+            f"{path} has format version {version}; this hwloop reads up to {FORMAT_VERSION}: upgrade it"
+        )
     return file

@@ -23,12 +23,12 @@ from hwloop.contract import (
     PulseKind,
     Pulses,
 )
-from hwloop.device_models import DeviceModel
+from hwloop.device_models import FIELD_UNITS
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
 from hwloop.sim_backend.options import SimOptions, apply_options
-from hwloop.sim_backend.parameters import ASSUMED, ChipParameters
+from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.wires import attenuation
 
@@ -78,9 +78,15 @@ class SimulatedChip(Backend):
 
     def snapshot(self) -> dict[str, str | int | float | bool]:
         """All parameters by dotted name, the seed, the clock and the converter ranges in use."""
+        self._check_open()
         ranges = {f"core{index}.adc_range": core.adc_range for index, core in sorted(self._cores.items())}
-        own = {"seed": self._options.seed, "torch_device": self._options.device, "now": self._clock}
-        return {row.name: row.value for row in _parameters(self._chip)} | own | ranges
+        own: dict[str, str | int | float | bool] = {
+            "seed": self._options.seed,
+            "torch_device": self._options.device,
+            "now": self._clock,
+        }
+        parameters = {row.name: row.value for row in self.parameters()}
+        return {**parameters, **own, **ranges}
 
     def parameters(self) -> list[Parameter]:
         """Every number of the chip with its unit and source."""
@@ -107,15 +113,20 @@ class SimulatedChip(Backend):
         drive = self._inputs.drive(self._tensor(x))
         shape = (2, p.devices_per_polarity, p.rows * p.columns)
         conductance = unit.devices.noisy(self._clock, self._relaxed(), duration).view(shape)
-        weights = _signed(conductance, p, self._attenuation(unit))
-        sums = drive @ weights
+        attenuated = self._attenuation(unit)
+        positive, negative = _per_polarity(conductance, attenuated)
+        sums = drive @ (positive - negative).view(p.rows, p.columns)
+        # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
+        variance = unit.converters.noise_variance(unit.adc_range).expand_as(sums)
         if p.read_noise > 0:
-            variance = unit.devices.fast_variance(self._relaxed(), duration).view(shape)
-            noise = (drive.square() @ variance.sum((0, 1)).view(p.rows, p.columns)).sqrt_()
-            sums += noise.mul_(torch.empty_like(noise).normal_(generator=unit.dynamics))
-        codes = unit.converters.convert(sums, unit.adc_range, unit.dynamics)
+            devices = unit.devices.fast_variance(self._relaxed(), duration).view(shape)
+            squared = None if attenuated is None else attenuated.square()
+            cells = _per_polarity(devices, squared).sum(0).view(p.rows, p.columns)
+            variance = torch.addmm(variance, drive.square(), cells)
+        sums += variance.sqrt().mul_(torch.empty_like(sums).normal_(generator=unit.dynamics))
+        codes = unit.converters.convert(sums, unit.adc_range)
         self._clock += duration
-        return codes.to(torch.int32).cpu().numpy()  # type: ignore[no-any-return]
+        return codes.to(torch.int32).cpu().numpy()
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         p, unit = self._chip, self._core(core)
@@ -124,14 +135,12 @@ class SimulatedChip(Backend):
         values = []
         for part in torch.split(self._tensor(devices), max(1, READS_AT_ONCE // averages)):
             samples = unit.devices.sample_reads(part, averages, self._clock, self._relaxed(), seconds)
-            values.append(
-                unit.converters.read_device(samples, part % p.columns, full_scale, averages, unit.dynamics)
-            )
+            values.append(unit.converters.read_device(samples, part % p.columns, full_scale, averages, unit.dynamics))
             # One row at a time, all columns in parallel.
             self._clock += math.ceil(part.numel() / p.columns) * averages * seconds
         if not values:
             return np.empty(0)
-        return torch.cat(values).double().cpu().numpy()  # type: ignore[no-any-return]
+        return torch.cat(values).double().cpu().numpy()
 
     def _now(self) -> float:
         return self._clock
@@ -166,13 +175,25 @@ class SimulatedChip(Backend):
                 "generator": core.dynamics.get_state(),
                 "adc_range": torch.tensor(core.adc_range, dtype=torch.float64),
             }
-            state |= {f"core{index}/{name}": tensor.cpu().numpy() for name, tensor in own.items()}
+            # A copy: the chip goes on, what was saved must not.
+            state |= {f"core{index}/{name}": tensor.cpu().numpy().copy() for name, tensor in own.items()}
         return state
 
     def _import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        indices = sorted({int(name.split("/")[0].removeprefix("core")) for name in state if "/" in name})
+        sizes = {state[f"core{index}/g"].size for index in indices}
+        if (
+            "clock" not in state
+            or not set(indices) <= set(range(self.info.cores))
+            or sizes - {self.info.devices_per_core}
+        ):
+            raise BadInputError(
+                f"{self.info.name}: the saved state is not of a chip with {self.info.cores} core(s) of "
+                f"{self.info.devices_per_core} devices; connect with the URI it was saved from"
+            )
         self._clock = float(state["clock"])
         self._cores.clear()
-        for index in sorted({int(name.split("/")[0].removeprefix("core")) for name in state if "/" in name}):
+        for index in indices:
             prefix = f"core{index}/"
             own = {
                 name.removeprefix(prefix): torch.from_numpy(np.array(array))
@@ -212,18 +233,16 @@ class SimulatedChip(Backend):
         if p.wire_resistance == 0:
             return None
         conductance = unit.devices.drifted(self._relaxed()).view(p.device_shape).sum(1)
-        return attenuation(conductance, p.wire_resistance)
+        return attenuation(conductance, p.wire_resistance).view(2, -1)
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self._options.device)
 
 
-def _signed(conductance: torch.Tensor, p: ChipParameters, attenuated: torch.Tensor | None) -> torch.Tensor:
-    """Weights (rows, columns) in uS: positive minus negative devices (2, K, rows * columns)."""
-    polarities = conductance.sum(1)
-    if attenuated is not None:
-        polarities = polarities * attenuated.view(2, -1)
-    return (polarities[0] - polarities[1]).view(p.rows, p.columns)
+def _per_polarity(devices: torch.Tensor, attenuated: torch.Tensor | None) -> torch.Tensor:
+    """Sums (2, rows * columns) over the devices (2, K, rows * columns) of each polarity, as wires let them through."""
+    polarities = devices.sum(1)
+    return polarities if attenuated is None else polarities * attenuated
 
 
 def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
@@ -245,21 +264,16 @@ def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
     )
 
 
-def _parameters(chip: Any, prefix: str = "", source: str = "") -> Iterator[Parameter]:
-    """Fields of nested dataclasses by dotted name; what is neither number nor text is shown as text."""
-    for item in fields(chip):
-        name, value = f"{prefix}{item.name}", getattr(chip, item.name)
-        origin = source or (chip.source(name) if isinstance(chip, ChipParameters) else ASSUMED)
-        if isinstance(value, dict):
-            continue
-        if is_dataclass(value) and not name.endswith((".mean", ".spread", ".q")):
-            inner = "" if item.name == "device" else origin
-            yield from _device_parameters(value, chip) if item.name == "device" else _parameters(value, f"{name}.", inner)
-        else:
-            plain = value if isinstance(value, str | int | float | bool) else str(value)
-            yield Parameter(name, plain, str(item.metadata.get("unit", "")), origin)
-
-
-def _device_parameters(device: DeviceModel, chip: ChipParameters) -> Iterator[Parameter]:
-    for part in ("curve", "drift", "read_noise"):
-        yield from _parameters(getattr(device, part), f"device.{part}.", chip.source(f"device.{part}"))
+def _parameters(chip: ChipParameters) -> Iterator[Parameter]:
+    """All numbers of a chip, those of nested dataclasses by dotted names."""
+    pending: list[tuple[str, Any]] = [("", chip)]
+    while pending:
+        prefix, part = pending.pop(0)
+        for item in fields(part):
+            name, value = f"{prefix}{item.name}", getattr(part, item.name)
+            if is_dataclass(value) and not callable(value):
+                pending.append((f"{name}.", value))
+            elif item.name != "sources":
+                plain = value if isinstance(value, str | int | float | bool) else str(value)
+                unit = item.metadata.get("unit") or FIELD_UNITS.get(item.name, "1")
+                yield Parameter(name, plain, unit, chip.source(name))

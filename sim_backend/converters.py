@@ -46,13 +46,15 @@ class ColumnConverters:
         self._noise = parameters.adc_noise
         self.top = float(2 ** (parameters.adc_bits - 1) - 1)
 
-    def convert(self, sums: torch.Tensor, full_scale: float, noise: torch.Generator) -> torch.Tensor:
-        """Integer codes (batch, columns) of column sums (uS); overwrites `sums`."""
+    def noise_variance(self, full_scale: float) -> torch.Tensor:
+        """Variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""
+        return (self._noise * full_scale / (self.top * self.gain)) ** 2
+
+    def convert(self, sums: torch.Tensor, full_scale: float) -> torch.Tensor:
+        """Integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`."""
         codes = sums.mul_(self.gain * (self.top / full_scale)).add_(self.offset)
         if self._has_bend:
             codes += self.bend * cubic((codes / self.top).clamp(-1.0, 1.0))
-        if self._noise:
-            codes += self._noise * torch.empty_like(codes).normal_(generator=noise)
         return codes.round_().clamp_(-self.top, self.top)
 
     def read_device(

@@ -20,6 +20,8 @@ YOUNGEST = 1e-6
 """Seconds: the melt has solidified and drift follows its law from here on (assumed)."""
 THERMAL_TIME = 10.0
 """ns: time constant with which a device heats up, so that shorter pulses melt less (assumed)."""
+RESET_CONTRAST = 1e-3
+"""A device that conducts this fraction of g_max counts as fully RESET where a preset's g_min is lower still."""
 AGE_AT_DELIVERY = 1e6
 """Seconds since a fresh chip was RESET at the factory (assumed)."""
 WEAK_G_MAX, WEAK_JITTER = 0.5, 3.0
@@ -32,6 +34,19 @@ def relaxation_rate(parameters: ChipParameters) -> float:
     """Seconds of structural relaxation per second, 1 at the reference temperature (Arrhenius)."""
     kelvin = 1.0 / parameters.temperature - 1.0 / parameters.reference_temperature
     return math.exp(-parameters.relaxation_energy / BOLTZMANN * kelvin)
+
+
+def thermal_exponent(parameters: ChipParameters) -> float:
+    """S in G(T) = g_max (G / g_max)^(1 - s), 0 at the reference temperature and positive above it.
+
+    The activation energy of the conductance falls linearly with ln G (assumed), from `conduction_energy` at g_min to
+    zero at g_max: the amorphous phase conducts by thermal activation, the crystalline one hardly depends on
+    temperature. The order of conductances is the same at every temperature.
+    """
+    curve = parameters.device.curve
+    contrast = math.log(curve.g_max / max(curve.g_min, RESET_CONTRAST * curve.g_max))
+    kelvin = 1.0 / parameters.temperature - 1.0 / parameters.reference_temperature
+    return -parameters.conduction_energy / BOLTZMANN * kelvin / contrast
 
 
 def curve_conductance(
@@ -53,6 +68,8 @@ class DeviceArray:
         self._p = parameters
         self._model = parameters.device
         self._dynamics = dynamics
+        self._relaxation = relaxation_rate(parameters)
+        self._thermal = thermal_exponent(parameters)
         count, torch_device = math.prod(parameters.device_shape), specimen.device
 
         def normal() -> torch.Tensor:
@@ -129,10 +146,9 @@ class DeviceArray:
 
     def place(self, devices: torch.Tensor, target: torch.Tensor, age: float, clock: float) -> None:
         """Make devices pass through exactly `target` (uS) when they are `age` seconds of relaxation old."""
-        self._reborn(devices, target, clock)
-        self.g[devices] = target * (age / self._model.drift.t0) ** self.nu[devices]
-        self.q[devices] = self._q(target)
-        self._drifted = None
+        at_reference = self._scaled_by_temperature(target, 1.0 / (1.0 - self._thermal))
+        self._reborn(devices, at_reference, clock)
+        self.g[devices] = at_reference * (age / self._model.drift.t0) ** self.nu[devices]
 
     def _reborn(self, devices: torch.Tensor, conductance: torch.Tensor, clock: float) -> None:
         if not devices.numel():
@@ -141,7 +157,7 @@ class DeviceArray:
         self.nu[devices] = self._draw_nu(conductance, self._normal(devices))
         self.q[devices] = self._q(conductance)
         self.born[devices] = clock
-        self.flicker.forget(devices)
+        self.flicker.forget(devices, clock / self._relaxation)
         self._last_birth = clock
         self._drifted = None
 
@@ -168,12 +184,12 @@ class DeviceArray:
             then, conductance = self._drifted
             if clock - then <= CACHE_DRIFT * (then - self._last_birth):
                 return conductance
-        self._drifted = (clock, self._at_temperature(self._drift_of(slice(None), clock)))
+        self._drifted = (clock, self._drift_of(slice(None), clock))
         return self._drifted[1]
 
     def drifted_subset(self, devices: torch.Tensor, clock: float) -> torch.Tensor:
         """As `drifted`, for some devices (n,) alone."""
-        return self._at_temperature(self._drift_of(devices, clock))
+        return self._drift_of(devices, clock)
 
     def noisy(self, now: float, clock: float, duration: float) -> torch.Tensor:
         """Conductances (uS) with the slow part of the read noise, as a batch of `duration` seconds sees them."""
@@ -206,16 +222,14 @@ class DeviceArray:
 
     def _drift_of(self, devices: torch.Tensor | slice, clock: float) -> torch.Tensor:
         age = (clock - self.born[devices]).clamp_(min=YOUNGEST).div_(self._model.drift.t0).to(torch.float32)
-        return age.log_().mul_(self.nu[devices]).neg_().exp_().mul_(self.g[devices])
+        conductance = age.log_().mul_(self.nu[devices]).neg_().exp_().mul_(self.g[devices])
+        return self._scaled_by_temperature(conductance, 1.0 - self._thermal)
 
-    def _at_temperature(self, conductance: torch.Tensor) -> torch.Tensor:
-        p = self._p
-        if p.temperature == p.reference_temperature:
+    def _scaled_by_temperature(self, conductance: torch.Tensor, exponent: float) -> torch.Tensor:
+        if exponent == 1.0:
             return conductance
-        # The amorphous phase conducts by thermal activation, the crystalline one hardly depends on temperature.
-        amorphous = (1.0 - conductance / self._model.curve.g_max).clamp_(0.0, 1.0)
-        kelvin = 1.0 / p.temperature - 1.0 / p.reference_temperature
-        return conductance * torch.exp(-p.conduction_energy / BOLTZMANN * kelvin * amorphous)
+        g_max = self._model.curve.g_max
+        return (conductance / g_max).pow_(exponent).mul_(g_max)
 
     # ---- saving ----------------------------------------------------------------------------------------------
 
@@ -223,15 +237,18 @@ class DeviceArray:
 
     def export(self) -> dict[str, torch.Tensor]:
         """What pulses and time have changed; the specimen itself follows from its seed."""
-        return {name: getattr(self, name) for name in self._DYNAMIC} | self.flicker.export()
+        own = {name: getattr(self, name) for name in self._DYNAMIC} | self.flicker.export()
+        if self._drifted is not None:
+            own["drifted_at"] = torch.tensor(self._drifted[0], dtype=torch.float64)
+        return own
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `export` gave."""
         for name in self._DYNAMIC:
             current: torch.Tensor = getattr(self, name)
             setattr(self, name, state[name].to(current.dtype).to(current.device))
-        self.flicker.restore(state)
+        self.flicker.restore(state, self.born / self._relaxation)
         self._last_birth = float(self.born.max())
         self._drifted = None
-
-
+        if "drifted_at" in state:  # what was computed then is still in use, and decides the last bit of an output code
+            self.drifted(float(state["drifted_at"]))

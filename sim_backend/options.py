@@ -85,7 +85,7 @@ def _seed(text: str) -> int:
 
 def _torch_device(text: str) -> str:
     try:
-        torch.empty(0, device=text)
+        torch.Generator(text)
     except (RuntimeError, AssertionError) as error:
         raise BadInputError(f"option device={text}: torch cannot use it ({str(error).splitlines()[0]})") from None
     return text

@@ -37,7 +37,7 @@ def _pcm_90nm() -> ChipParameters:
             midpoint_spread=8.0,
             height_spread=0.05,
             jitter=1.9,
-            noise=0.2,
+            noise=0.15,
         ),
         drift=DriftModel(
             t0=20.0,
@@ -119,12 +119,8 @@ def _hermes_core() -> ChipParameters:
         drift=DriftModel(
             t0=200.0,
             g_scale=10.35,
-            mean=Piecewise(
-                0.0945, LogClip(-0.0387, -0.0182, 0.072, 0.13), Polynomial((0.0736, -0.0126, -0.0436))
-            ),
-            spread=Piecewise(
-                0.3039, LogClip(-0.0120, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116, -0.0165))
-            ),
+            mean=Piecewise(0.0945, LogClip(-0.0387, -0.0182, 0.072, 0.13), Polynomial((0.0736, -0.0126, -0.0436))),
+            spread=Piecewise(0.3039, LogClip(-0.0120, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116, -0.0165))),
         ),
         read_noise=ReadNoiseModel(
             t_read=512e-9,
@@ -179,7 +175,9 @@ def _pcm_ideal() -> ChipParameters:
         read_noise=0.0,
         programming_noise=0.0,
         drift=0.0,
-        sources={"device": "no noise, no spread, no drift, converters of 24 bits: a chip to understand and to test with"},
+        sources={
+            "device": "no noise, no spread, no drift, converters of 24 bits: a chip to understand and to test with"
+        },
     )
 
 

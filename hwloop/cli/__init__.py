@@ -31,7 +31,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("hwloop"), prog_name="hwloop")
 def main() -> None:
-    """Program, calibrate and measure analog in-memory computing chips, real or simulated.
+    r"""Program, calibrate and measure analog in-memory computing chips, real or simulated.
 
     \b
     Start here:

@@ -30,6 +30,7 @@ class Command(click.Command):
         )
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(context)
         except HwloopError as error:
@@ -44,7 +45,9 @@ class Command(click.Command):
 
 def json_option(function: Function) -> Function:
     """Add --json, passed as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")(
+        function
+    )
 
 
 def print_json(result: Any) -> None:

@@ -16,13 +16,16 @@ from hwloop.errors import BadInputError
 @click.command(cls=Command)
 @task_options
 @click.option("--methods", default="iterative,gdp,exact", show_default=True, help=f"Any of {METHOD_NAMES}.")
-@click.option("--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of one method; repeatable.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of one method; repeatable."
+)
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Runs of each method in a row.")
 @click.option("--out", required=True, type=click.Path(), help="Comparison file to write (HDF5).")
 @json_option
 @click.pass_context
 def compare(
     context: click.Context,
+    /,
     methods: str,
     settings: tuple[str, ...],
     repeats: int,
@@ -33,13 +36,13 @@ def compare(
     force: bool,
     **task_values: Any,
 ) -> None:
-    """Program the same chip with several methods and show them side by side.
+    r"""Program the same chip with several methods and show them side by side.
 
     `exact` places every conductance on target and so shows the noise floor of a simulated chip.
 
     \b
     Example:
-      hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" \\
+      hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" \
           --methods iterative,gdp,exact --out cmp.h5 --plot cmp.png
     """
     names = [name.strip() for name in methods.split(",")]
@@ -50,9 +53,7 @@ def compare(
 
         check_plot_path(plot, force=force)
     with observed("comparing", jobs=len(names) * repeats) as observer:
-        result = compare_to_file(
-            task, names, out, settings=by_method, repeats=repeats, force=force, observer=observer
-        )
+        result = compare_to_file(task, names, out, settings=by_method, repeats=repeats, force=force, observer=observer)
     if plot:
         from hwloop.report.plots import plot_runs
 
@@ -93,7 +94,9 @@ def _show(result: dict[str, Any]) -> None:
         )
     click.echo()
     seconds = next(iter(result["methods"].values()))["seconds_after_programming"]
-    click.echo(f"MVM errors are measured {seconds:g} s after programming, with fresh inputs, after periphery calibration.")
+    click.echo(
+        f"MVM errors are measured {seconds:g} s after programming, with fresh inputs, after periphery calibration."
+    )
     if result["status"] != "complete":
         click.echo("Stopped before the end; the table has what was finished.")
     click.echo(f"Comparison file {result['run']}.")

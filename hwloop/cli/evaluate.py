@@ -14,7 +14,7 @@ from hwloop.deploy.jobs import evaluate_file
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
 @json_option
 def evaluate(run: str, backend: str | None, seed: int, as_json: bool) -> None:
-    """Measure the MVM error of what the chip of RUN holds now.
+    r"""Measure the MVM error of what the chip of RUN holds now.
 
     A simulated chip is brought back to the state in which the run left it; a real chip is measured as it is.
 

@@ -15,7 +15,7 @@ from hwloop.cli.common import Command, json_option, print_json
 @click.argument("uri")
 @json_option
 def info(uri: str, as_json: bool) -> None:
-    """Show the chip that URI names: identity, geometry, limits, and every parameter with its source.
+    r"""Show the chip that URI names: identity, geometry, limits, and every parameter with its source.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def info(uri: str, as_json: bool) -> None:
 @click.command(cls=Command)
 @json_option
 def backends(as_json: bool) -> None:
-    """List the kinds of chip that can be connected to, and the named ones among them.
+    r"""List the kinds of chip that can be connected to, and the named ones among them.
 
     \b
     Example:

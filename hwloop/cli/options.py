@@ -24,7 +24,9 @@ def task_options(function: Function) -> Function:
         click.option("--layout", default=LAYOUTS[0], help=f"Order of a tensor's axes: {' or '.join(LAYOUTS)}."),
         click.option("--scale", default="column", help=f"Weight scale per {' or per '.join(SCALES)}."),
         click.option("--split", default="fill", help=f"How the devices of a polarity share: {' or '.join(SPLITS)}."),
-        click.option("--age", type=float, help="Seconds after programming at which targets hold [default: the chip's t0]."),
+        click.option(
+            "--age", type=float, help="Seconds after programming at which targets hold [default: the chip's t0]."
+        ),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of inputs and probes."),
         click.option("--force", is_flag=True, help="Replace an existing output file."),
         click.option("--plot", type=click.Path(), help="Also draw the result, FILE.png or FILE.svg."),

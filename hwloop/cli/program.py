@@ -21,6 +21,7 @@ from hwloop.deploy.jobs import noise_floor, program_to_file
 @click.pass_context
 def program(
     context: click.Context,
+    /,
     method: str,
     settings: tuple[str, ...],
     out: str,
@@ -30,7 +31,7 @@ def program(
     force: bool,
     **task_values: Any,
 ) -> None:
-    """Program the weight matrices in WEIGHTS onto a chip and measure the MVM error.
+    r"""Program the weight matrices in WEIGHTS onto a chip and measure the MVM error.
 
     WEIGHTS is a .npy, .npz, .safetensors or .pt file. All its matrices are programmed, cut into tiles that fit the
     chip's cores; one-dimensional tensors (biases) stay digital.

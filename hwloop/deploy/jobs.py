@@ -11,13 +11,13 @@ from typing import Any
 
 from hwloop import store
 from hwloop.backends import connect, split_uri
+from hwloop.calibration.programming import Method
 from hwloop.contract import Backend, Capability
 from hwloop.deploy import run as runs
 from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
 from hwloop.weights import Matrix, fingerprint, load_weights
-
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def program_to_file(
     """Program with one method and record it; returns the JSON object of docs/commands.md."""
     chosen, matrices = runs.make_method(method, dict(settings or {})), task.load()
     with store.StoreWriter(out, store.RUN_FORMAT, force=force) as writer, connect(task.backend) as backend:
-        run, result = _recorded(task, chosen, matrices, backend, writer, writer.file, observer)
+        _, result = _recorded(task, chosen, matrices, backend, writer, writer.file, observer)
         result["run"] = str(out)
     return result
 
@@ -74,7 +74,9 @@ def compare_to_file(
     matrices = task.load()
     results: dict[str, Any] = {}
     with store.StoreWriter(out, store.COMPARISON_FORMAT, force=force) as writer:
-        store.put_attributes(writer.file, {"backend": task.backend, "weights": task.weights, "methods": ",".join(methods)})
+        store.put_attributes(
+            writer.file, {"backend": task.backend, "weights": task.weights, "methods": ",".join(methods)}
+        )
         for method in chosen:
             with connect(task.backend) as backend:
                 for repeat in range(repeats):
@@ -128,7 +130,7 @@ def noise_floor(task: Task) -> float | None:
 
 def _recorded(
     task: Task,
-    method: runs.Method,
+    method: Method,
     matrices: Sequence[Matrix],
     backend: Backend,
     writer: store.StoreWriter,

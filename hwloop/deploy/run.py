@@ -237,7 +237,8 @@ def conductance_map(
     x = hadamard_inputs(rng, blocks, tile.place.rows, round(info.input_max / np.sqrt(3.0)))
     drive = x / info.input_max
     outputs = correction.apply(region.mvm(x))
-    return drive.T @ (outputs - outputs.mean(0)) / float((drive[:, 0] ** 2).sum()) / tile.scale
+    cells: FloatArray = drive.T @ (outputs - outputs.mean(0)) / float((drive[:, 0] ** 2).sum()) / tile.scale
+    return cells
 
 
 def program(

@@ -39,3 +39,16 @@ class ChipError(HwloopError):
 
 class ClosedError(ChipError):
     """The backend was used after `close()`."""
+
+
+class LinkError(ChipError):
+    """The instrument cannot be reached, is busy, is not the one expected, or stopped answering."""
+
+
+class InstrumentError(ChipError):
+    """The instrument refused a command and said why in its error queue."""
+
+    def __init__(self, code: int, message: str, command: str) -> None:
+        """SCPI error code, the instrument's own text, and the command that caused it."""
+        self.code, self.message, self.command = code, message, command
+        super().__init__(f"the instrument refused '{command}': {code}, {message}")

@@ -1,0 +1,135 @@
+"""Layouts of arrays in the transfer memory: little endian, C order, nothing between the fields."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.contract import CodeArray, FloatArray, IndexArray, PulseKind, Pulses
+from hwloop.scpi.codes import ILLEGAL_PARAMETER, SETTINGS_CONFLICT, ScpiError
+
+INDEX = np.dtype("<i4")
+REAL = np.dtype("<f8")
+PULSE_BYTES = INDEX.itemsize + 2 * REAL.itemsize
+PLACEMENT_BYTES = INDEX.itemsize + REAL.itemsize
+
+LAYOUTS = {
+    "pulses": "count int32 device indices, count float64 amplitudes (uA), count float64 widths (ns)",
+    "devices": "count int32 device indices",
+    "conductances": "count float64 conductances (uS)",
+    "inputs": "batch x rows signed inputs, the smallest of int8, int16 and int32 that holds the chip's input bits",
+    "outputs": "batch x columns signed codes, the smallest of int8, int16 and int32 that holds the chip's output bits",
+    "placement": "count int32 device indices, count float64 conductances (uS)",
+    "counts": "one int32 per device of the core",
+    "state": "uint32 length of an ASCII JSON list of [name, dtype, shape], that list, and the arrays in its order",
+}
+
+
+def code_type(bits: int) -> np.dtype[Any]:
+    """Type on the wire of signed numbers of that many bits."""
+    return np.dtype("<i1" if bits <= 8 else "<i2" if bits <= 16 else "<i4")
+
+
+def pack_codes(codes: NDArray[np.integer[Any]], bits: int) -> bytes:
+    """Layout `inputs` or `outputs` of an integer array."""
+    return codes.astype(code_type(bits)).tobytes()
+
+
+def unpack_codes(data: bytes, batch: int, width: int, bits: int) -> CodeArray:
+    """(batch, width) codes. Raises ScpiError -221 for another number of bytes."""
+    kind = code_type(bits)
+    expect(data, batch * width * kind.itemsize)
+    return np.frombuffer(data, kind).reshape(batch, width).astype(np.int32)
+
+
+def pack_indices(devices: IndexArray) -> bytes:
+    """Layout `devices`."""
+    return devices.astype(INDEX).tobytes()
+
+
+def unpack_indices(data: bytes, count: int) -> IndexArray:
+    """(count,) device indices."""
+    expect(data, count * INDEX.itemsize)
+    return np.frombuffer(data, INDEX).astype(np.int64)
+
+
+def pack_reals(values: FloatArray) -> bytes:
+    """Layout `conductances`."""
+    return values.astype(REAL).tobytes()
+
+
+def unpack_reals(data: bytes, count: int) -> FloatArray:
+    """(count,) float64."""
+    expect(data, count * REAL.itemsize)
+    return np.frombuffer(data, REAL).astype(np.float64)
+
+
+def pack_pulses(pulses: Pulses) -> bytes:
+    """Layout `pulses`."""
+    return pack_indices(pulses.devices) + pack_reals(pulses.amplitude) + pack_reals(pulses.width)
+
+
+def unpack_pulses(data: bytes, kind: PulseKind, count: int) -> Pulses:
+    """A batch of `count` pulses."""
+    expect(data, count * PULSE_BYTES)
+    first, second = count * INDEX.itemsize, count * (INDEX.itemsize + REAL.itemsize)
+    return Pulses.make(
+        kind,
+        unpack_indices(data[:first], count),
+        unpack_reals(data[first:second], count),
+        unpack_reals(data[second:], count),
+    )
+
+
+def pack_placement(devices: IndexArray, conductance: FloatArray) -> bytes:
+    """Layout `placement`."""
+    return pack_indices(devices) + pack_reals(conductance)
+
+
+def unpack_placement(data: bytes, count: int) -> tuple[IndexArray, FloatArray]:
+    """(count,) device indices and (count,) conductances in uS."""
+    expect(data, count * PLACEMENT_BYTES)
+    middle = count * INDEX.itemsize
+    return unpack_indices(data[:middle], count), unpack_reals(data[middle:], count)
+
+
+def pack_state(state: Mapping[str, NDArray[Any]]) -> bytes:
+    """Layout `state` of named arrays of numbers."""
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    portable = {name: array.astype(array.dtype.newbyteorder("<")) for name, array in arrays.items()}
+    table = json.dumps([[name, array.dtype.str, array.shape] for name, array in portable.items()]).encode("ascii")
+    return b"".join([struct.pack("<I", len(table)), table, *(array.tobytes() for array in portable.values())])
+
+
+def unpack_state(data: bytes) -> dict[str, NDArray[Any]]:
+    """Named arrays. Raises ScpiError -221 or -224 when the bytes are not a state."""
+    try:
+        (length,) = struct.unpack_from("<I", data)
+        table = json.loads(data[4 : 4 + length])
+        entries = [(str(name), np.dtype(kind), tuple(int(n) for n in shape)) for name, kind, shape in table]
+    except (struct.error, ValueError, TypeError) as error:
+        raise ScpiError(ILLEGAL_PARAMETER, f"not a state: {error}") from error
+    state: dict[str, NDArray[Any]] = {}
+    at = 4 + length
+    for name, kind, shape in entries:
+        if kind.kind not in "iufb" or min(shape, default=0) < 0:
+            raise ScpiError(ILLEGAL_PARAMETER, f"state '{name}' has the unusable type {kind}")
+        count = int(np.prod(shape, dtype=np.int64))
+        end = at + count * kind.itemsize
+        if end > len(data):
+            raise ScpiError(SETTINGS_CONFLICT, f"the state ends within '{name}'")
+        state[name] = np.frombuffer(data[at:end], kind).reshape(shape).astype(kind.newbyteorder("="))
+        at = end
+    expect(data, at)
+    return state
+
+
+def expect(data: bytes, size: int) -> None:
+    """Raise ScpiError -221 unless there are exactly `size` bytes."""
+    if len(data) != size:
+        raise ScpiError(SETTINGS_CONFLICT, f"the transfer memory holds {len(data)} bytes where {size} are needed")

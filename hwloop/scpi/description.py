@@ -1,0 +1,78 @@
+"""`ChipInfo` as JSON: what CHIP:DESCribe? answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from hwloop import device_models
+from hwloop.contract import Capability, ChipInfo, PulseLimits
+
+_KINDS: dict[str, type] = {
+    name: kind
+    for name, kind in vars(device_models).items()
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What an instrument says of itself.
+
+    info           the chip
+    virtual_clock  the clock moves only when a command moves it
+    buffer         longest program message, bytes
+    memory         size of the transfer memory, bytes
+    """
+
+    info: ChipInfo
+    virtual_clock: bool
+    buffer: int
+    memory: int
+
+
+def encode(description: Description) -> bytes:
+    """ASCII JSON; numbers keep all their digits."""
+    info = description.info
+    plain = {f.name: getattr(info, f.name) for f in dataclasses.fields(info)}
+    plain["limits"] = dataclasses.asdict(info.limits)
+    plain["capabilities"] = sorted(capability.value for capability in info.capabilities)
+    plain["device_model"] = _plain(info.device_model)
+    whole = {
+        "chip": plain,
+        "virtual_clock": description.virtual_clock,
+        "buffer": description.buffer,
+        "memory": description.memory,
+    }
+    return json.dumps(whole, allow_nan=False).encode("ascii")
+
+
+def decode(data: bytes) -> Description:
+    """The description. Raises ValueError when it cannot be one; capabilities unknown to this version are left out."""
+    try:
+        whole = json.loads(data)
+        chip = dict(whole["chip"])
+        known = {capability.value: capability for capability in Capability}
+        chip["capabilities"] = frozenset(known[name] for name in chip["capabilities"] if name in known)
+        chip["limits"] = PulseLimits(**chip["limits"])
+        chip["adc_range"] = (float(chip["adc_range"][0]), float(chip["adc_range"][1]))
+        chip["device_model"] = _object(chip["device_model"])
+        return Description(ChipInfo(**chip), bool(whole["virtual_clock"]), int(whole["buffer"]), int(whole["memory"]))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"not a chip description: {error!r}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as objects with their class's name under 'kind'."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__} | own
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _object(value: Any) -> Any:
+    if isinstance(value, dict):
+        own = {name: _object(item) for name, item in value.items() if name != "kind"}
+        return _KINDS[value["kind"]](**own)
+    return tuple(_object(item) for item in value) if isinstance(value, list) else value

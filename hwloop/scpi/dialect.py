@@ -1,0 +1,541 @@
+"""The table of the hwloop SCPI dialect: the one truth for the driver, the emulated instrument and docs/scpi.md.
+
+Each row is a `Command`. The instrument binds what it received to the row's parameters, the driver writes messages
+from the same row, and the manual is printed from it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+
+from hwloop.scpi import codes
+from hwloop.scpi.blocks import sealed_block, unseal
+from hwloop.scpi.codes import ScpiError
+from hwloop.scpi.lexer import Argument, ArgumentKind, Unit
+
+VERSION = (1, 0)
+"""Major and minor version of the dialect; a driver works with every minor version of its own major one."""
+
+Value = int | float | str | bytes
+
+LONGEST_INTEGER = 20
+"""Characters of the longest integer that is looked at."""
+
+SUFFIXES = {
+    "uA": {"A": 1e6, "MA": 1e3, "UA": 1.0, "NA": 1e-3},
+    "ns": {"S": 1e9, "MS": 1e6, "US": 1e3, "NS": 1.0},
+    "s": {"S": 1.0, "MS": 1e-3, "US": 1e-6, "NS": 1e-9},
+    "uS": {"SIE": 1e6, "MSIE": 1e3, "USIE": 1.0, "NSIE": 1e-3},
+}
+"""Suffixes a number may carry, by the unit it has without one (siemens are written SIE, as IEEE 488.2 has it)."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a command.
+
+    form  'integer', 'number', 'word', 'string' or 'block'
+    """
+
+    name: str
+    form: str
+    meaning: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    words: tuple[str, ...] = ()
+    default: Value | None = None
+    """Value when the parameter is left out; None: it must be given."""
+
+    def bind(self, argument: Argument) -> Value:
+        """The value that was sent: uS, uA, ns or s; words in long form, upper case; content of a sealed block.
+
+        Raises ScpiError for another kind of data or a value out of range; nothing is ever clamped or rounded.
+        """
+        if self.form == "block":
+            self._expect(argument, ArgumentKind.BLOCK)
+            return unseal(argument.data)
+        if self.form == "string":
+            self._expect(argument, ArgumentKind.STRING)
+            return argument.text
+        if self.form == "word":
+            self._expect(argument, ArgumentKind.WORD)
+            return self._word(argument.text)
+        self._expect(argument, ArgumentKind.NUMBER)
+        value = self._integer(argument) if self.form == "integer" else self._number(argument)
+        if not self.low <= value <= self.high:
+            raise ScpiError(codes.OUT_OF_RANGE, f"{self.name} {value:g} is outside {self.low:g} to {self.high:g}")
+        return value
+
+    def write(self, value: Value) -> bytes:
+        """The value as program data, in the parameter's own unit."""
+        if isinstance(value, bytes):
+            return sealed_block(value)
+        if isinstance(value, str):
+            return (
+                ('"' + value.replace('"', '""') + '"').encode("ascii")
+                if self.form == "string"
+                else value.encode("ascii")
+            )
+        return str(int(value)).encode() if self.form == "integer" else repr(float(value)).encode()
+
+    def _expect(self, argument: Argument, kind: ArgumentKind) -> None:
+        if argument.kind is not kind:
+            raise ScpiError(codes.DATA_TYPE_ERROR, f"{self.name} must be a {kind.value}, not a {argument.kind.value}")
+
+    def _word(self, text: str) -> str:
+        for word in self.words:
+            if text in _forms(word):
+                return word.upper()
+        raise ScpiError(codes.INVALID_WORD, f"{self.name} must be one of {', '.join(self.words)}, not {text}")
+
+    def _integer(self, argument: Argument) -> int:
+        if argument.suffix:
+            raise ScpiError(codes.SUFFIX_NOT_ALLOWED, f"{self.name} takes no suffix")
+        if len(argument.text) > LONGEST_INTEGER:
+            raise ScpiError(codes.OUT_OF_RANGE, f"{self.name} has more than {LONGEST_INTEGER} digits")
+        try:
+            return int(argument.text)
+        except ValueError:
+            raise ScpiError(codes.INVALID_NUMBER, f"{self.name} must be a whole number") from None
+
+    def _number(self, argument: Argument) -> float:
+        value = float(argument.text)
+        if argument.suffix:
+            known = SUFFIXES.get(self.unit)
+            if known is None:
+                raise ScpiError(codes.SUFFIX_NOT_ALLOWED, f"{self.name} takes no suffix")
+            if argument.suffix not in known:
+                raise ScpiError(
+                    codes.INVALID_SUFFIX, f"{self.name}: {argument.suffix} is not one of {', '.join(known)}"
+                )
+            value *= known[argument.suffix]
+        if not math.isfinite(value):
+            raise ScpiError(codes.EXPONENT_TOO_LARGE, self.name)
+        return value
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command or query: its header in SCPI notation (short form in capitals, optional nodes in brackets)."""
+
+    header: str
+    meaning: str
+    parameters: tuple[Parameter, ...] = ()
+    reply: str = ""
+    errors: tuple[int, ...] = ()
+    example: str = ""
+    changes: bool = False
+    """Whether it changes the chip, its clock or the transfer memory: inside a session such a command must come in a
+    LINK:CALL?, which is checked and carried out once."""
+
+    @property
+    def query(self) -> bool:
+        """Whether it answers."""
+        return self.header.endswith("?")
+
+    def bind(self, arguments: tuple[Argument, ...]) -> list[Value]:
+        """Values of all parameters. Raises ScpiError for one too many, one missing, or one that cannot be used."""
+        if len(arguments) > len(self.parameters):
+            raise ScpiError(codes.PARAMETER_NOT_ALLOWED, f"{self.header} takes {len(self.parameters)}")
+        values: list[Value] = []
+        for parameter, argument in itertools.zip_longest(self.parameters, arguments):
+            if argument is not None:
+                values.append(parameter.bind(argument))
+            elif parameter.default is not None:
+                values.append(parameter.default)
+            else:
+                raise ScpiError(codes.MISSING_PARAMETER, f"{self.header}: {parameter.name}")
+        return values
+
+    def write(self, *values: Value) -> bytes:
+        """The command as sent from the root of the tree, in short form, without terminator."""
+        short = "".join(c for c in re.sub(r"\[.*?\]", "", self.header) if not c.islower())
+        data = b",".join(p.write(v) for p, v in zip(self.parameters, values, strict=False))
+        head = short if short.startswith("*") else f":{short}"
+        return head.encode() + (b" " + data if data else b"")
+
+
+def _forms(mnemonic: str) -> set[str]:
+    """Long and short form of a mnemonic in SCPI notation, upper case."""
+    return {mnemonic.upper(), "".join(c for c in mnemonic if not c.islower())}
+
+
+def _spellings(header: str) -> set[tuple[str, ...]]:
+    """Every sequence of nodes that names a command."""
+    nodes = re.findall(r"(\[?):?([*A-Za-z]+)\]?", header)
+    choices = [[(form,) for form in _forms(node)] + ([()] if optional else []) for optional, node in nodes]
+    return {tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*choices)}
+
+
+class Dialect:
+    """Finds the row of a command as it was sent."""
+
+    def __init__(self, commands: tuple[Command, ...]) -> None:
+        """Index the table. Raises ValueError when two rows share a spelling."""
+        self.commands = commands
+        self._by_nodes: dict[tuple[tuple[str, ...], bool], Command] = {}
+        for command in commands:
+            for nodes in _spellings(command.header):
+                if self._by_nodes.setdefault((nodes, command.query), command) is not command:
+                    raise ValueError(f"{command.header} and another command are both spelled {':'.join(nodes)}")
+
+    def find(self, unit: Unit, path: tuple[str, ...]) -> tuple[Command, tuple[str, ...]]:
+        """The row, and the path that the next command of the message starts from. Raises ScpiError -113."""
+        nodes = unit.nodes if unit.common or unit.absolute else path + unit.nodes
+        command = self._by_nodes.get((nodes, unit.query))
+        if command is None:
+            raise ScpiError(codes.UNDEFINED_HEADER, ":".join(nodes) + ("?" if unit.query else ""))
+        return command, path if unit.common else nodes[:-1]
+
+
+# ---- parameters that several commands share ----------------------------------------------------------------
+
+_CORE = Parameter("core", "integer", "core of the chip, counted from 0", low=0, high=2**31 - 1)
+_COUNT = Parameter("count", "integer", "devices in the transfer memory", low=1, high=2**31 - 1)
+_DEVICE = Parameter(
+    "device", "integer", "flat device index, C order of (polarity, device, row, column)", low=0, high=2**31 - 1
+)
+_KIND = Parameter("kind", "word", "kind of pulse", words=("SET", "RESet"))
+_AVERAGES = Parameter("averages", "integer", "conversions averaged per device", low=1, high=2**31 - 1, default=1)
+_MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=255)
+_WIDE_MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=65535)
+_CHIP_ERRORS = (codes.OUT_OF_RANGE, codes.ILLEGAL_PARAMETER, codes.HARDWARE_ERROR)
+_MEMORY_ERRORS = (codes.SETTINGS_CONFLICT, *_CHIP_ERRORS)
+
+# ---- IEEE 488.2 common commands -----------------------------------------------------------------------------
+
+CLS = Command("*CLS", "Empty the error queue and clear all event registers.", example="*CLS")
+ESE = Command("*ESE", "Choose the standard events that set bit 5 of the status byte.", (_MASK,), example="*ESE 60")
+ESE_Q = Command("*ESE?", "The mask set by *ESE.", reply="integer", example="*ESE?")
+ESR_Q = Command(
+    "*ESR?", "Standard events since it was last read; reading clears them.", reply="integer", example="*ESR?"
+)
+IDN_Q = Command(
+    "*IDN?",
+    "Identification: maker, model, serial number, firmware. Firmware begins with the version of this dialect.",
+    reply="four fields separated by commas, the last one `dialect MAJOR.MINOR/FIRMWARE`",
+    example="*IDN?",
+)
+OPC = Command("*OPC", "Set bit 0 of the standard events when all commands before it are done.", example="*OPC")
+OPC_Q = Command("*OPC?", "Answer 1 when all commands before it are done.", reply="1", example="*OPC?")
+RST = Command(
+    "*RST",
+    "Idle state and converter ranges as at power-on; the devices, the clock and the pulse counts stay as they are.",
+    example="*RST",
+    changes=True,
+)
+SRE = Command("*SRE", "Choose the status bits that request service.", (_MASK,), example="*SRE 32")
+SRE_Q = Command("*SRE?", "The mask set by *SRE.", reply="integer", example="*SRE?")
+STB_Q = Command("*STB?", "Status byte; bit 2: error queue not empty.", reply="integer", example="*STB?")
+TST_Q = Command("*TST?", "Self-test without any pulse: 0 when it passed.", reply="integer", example="*TST?")
+WAI = Command("*WAI", "Wait until all commands before it are done; commands are never overlapped here.", example="*WAI")
+
+# ---- SCPI-99 required commands ------------------------------------------------------------------------------
+
+ERROR_Q = Command(
+    "SYSTem:ERRor[:NEXT]?",
+    "Oldest entry of the error queue, removed from it.",
+    reply='integer, string; `0,"No error"` when the queue is empty',
+    example="SYST:ERR?",
+)
+ERROR_COUNT_Q = Command("SYSTem:ERRor:COUNt?", "Entries in the error queue.", reply="integer", example="SYST:ERR:COUN?")
+VERSION_Q = Command("SYSTem:VERSion?", "Version of SCPI.", reply="`1999.0`", example="SYST:VERS?")
+HEADERS_Q = Command(
+    "SYSTem:HELP:HEADers?",
+    "All headers of this instrument, one per line, before a checksum as in every block.",
+    reply="block",
+    example="SYST:HELP:HEAD?",
+)
+PRESET = Command(
+    "STATus:PRESet", "Clear the enable masks of the OPERation and QUEStionable registers.", example="STAT:PRES"
+)
+OPERATION_Q = Command(
+    "STATus:OPERation[:EVENt]?", "Operation events; reading clears them.", reply="integer", example="STAT:OPER?"
+)
+OPERATION_CONDITION_Q = Command(
+    "STATus:OPERation:CONDition?", "Operation condition.", reply="integer", example="STAT:OPER:COND?"
+)
+OPERATION_ENABLE = Command(
+    "STATus:OPERation:ENABle", "Operation events that count.", (_WIDE_MASK,), example="STAT:OPER:ENAB 16"
+)
+OPERATION_ENABLE_Q = Command("STATus:OPERation:ENABle?", "The mask.", reply="integer", example="STAT:OPER:ENAB?")
+QUESTIONABLE_Q = Command(
+    "STATus:QUEStionable[:EVENt]?", "Questionable events; reading clears them.", reply="integer", example="STAT:QUES?"
+)
+QUESTIONABLE_CONDITION_Q = Command(
+    "STATus:QUEStionable:CONDition?", "Questionable condition.", reply="integer", example="STAT:QUES:COND?"
+)
+QUESTIONABLE_ENABLE = Command(
+    "STATus:QUEStionable:ENABle", "Questionable events that count.", (_WIDE_MASK,), example="STAT:QUES:ENAB 1"
+)
+QUESTIONABLE_ENABLE_Q = Command("STATus:QUEStionable:ENABle?", "The mask.", reply="integer", example="STAT:QUES:ENAB?")
+
+# ---- the chip -----------------------------------------------------------------------------------------------
+
+DESCRIBE_Q = Command(
+    "CHIP:DESCribe?",
+    "Identity, geometry, converters, limits, capabilities and nominal device model.",
+    reply="block: JSON in ASCII (see Description)",
+    example="CHIP:DESC?",
+)
+GEOMETRY_Q = Command(
+    "CHIP:GEOMetry?",
+    "Cores, rows, columns, devices per polarity K.",
+    reply="four integers",
+    example="CHIP:GEOM?",
+)
+LIMITS_Q = Command(
+    "CHIP:LIMits?",
+    "Largest pulse amplitude (uA), shortest and longest pulse (ns), pulses that one device may receive.",
+    reply="three numbers and an integer",
+    example="CHIP:LIM?",
+)
+CAPABILITIES_Q = Command(
+    "CHIP:CAPabilities?", "What this chip can do beyond pulses and MVMs.", reply="strings", example="CHIP:CAP?"
+)
+SNAPSHOT_Q = Command("CHIP:SNAPshot?", "Every setting, by name.", reply="block: a JSON object", example="CHIP:SNAP?")
+PARAMETERS_Q = Command(
+    "CHIP:PARameters?",
+    "Every number known of the chip.",
+    reply="block: a JSON list of objects with name, value, unit and source",
+    example="CHIP:PAR?",
+)
+COUNTS_Q = Command(
+    "CHIP:COUNts?",
+    "Pulses, single-device reads and MVM input vectors since power-on.",
+    reply="three integers",
+    example="CHIP:COUN?",
+)
+TIME_Q = Command("CHIP:TIME?", "The chip's clock, seconds.", reply="number", example="CHIP:TIME?")
+WAIT = Command(
+    "CHIP:WAIT",
+    "Let time pass on the chip's clock; virtual time passes at once.",
+    (Parameter("seconds", "number", "how long", unit="s", low=0, high=1e12),),
+    errors=(codes.OUT_OF_RANGE,),
+    example="CHIP:WAIT 20",
+    changes=True,
+)
+TEMPERATURE_Q = Command(
+    "CHIP:TEMPerature?",
+    "Chip temperature, kelvin.",
+    reply="number",
+    errors=(codes.HARDWARE_MISSING,),
+    example="CHIP:TEMP?",
+)
+IDLE = Command(
+    "CHIP:IDLE",
+    "Safe idle state: nothing armed, transfer memory empty.",
+    example="CHIP:IDLE",
+    changes=True,
+)
+RANGE = Command(
+    "CONVerter:RANGe",
+    "Full scale of a core's column converters.",
+    (_CORE, Parameter("range", "number", "column sum at the largest output code", unit="uS", low=0)),
+    errors=(codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    example="CONV:RANG 0,256",
+    changes=True,
+)
+RANGE_Q = Command("CONVerter:RANGe?", "That full scale, uS.", (_CORE,), "number", _CHIP_ERRORS, "CONV:RANG? 0")
+
+# ---- transfer memory ----------------------------------------------------------------------------------------
+
+CLEAR = Command("DATA:CLEar", "Empty the transfer memory.", example="DATA:CLE", changes=True)
+APPEND = Command(
+    "DATA:APPend",
+    "Add bytes to the end of the transfer memory.",
+    (Parameter("bytes", "block", "what to add"),),
+    errors=(codes.INVALID_BLOCK, codes.OUT_OF_MEMORY),
+    example="DATA:APP #14....",
+    changes=True,
+)
+SIZE_Q = Command("DATA:SIZE?", "Bytes in the transfer memory.", reply="integer", example="DATA:SIZE?")
+DATA_Q = Command(
+    "DATA[:VALue]?",
+    "Bytes of the transfer memory, which stay there.",
+    (
+        Parameter("offset", "integer", "first byte", low=0, high=2**40),
+        Parameter("length", "integer", "number of bytes", low=0, high=2**30),
+    ),
+    "block",
+    (codes.OUT_OF_RANGE,),
+    "DATA? 0,262144",
+)
+
+# ---- what the chip does -------------------------------------------------------------------------------------
+
+PULSE_FIRE = Command(
+    "PULSe:FIRE",
+    "One programming pulse on each device in the transfer memory (layout `pulses`), at once and in that order; "
+    "empties the memory.",
+    (_CORE, _KIND, _COUNT),
+    errors=_MEMORY_ERRORS,
+    example="PULS:FIRE 0,RES,256",
+    changes=True,
+)
+PULSE_SINGLE = Command(
+    "PULSe[:SINGle]",
+    "One pulse on one device.",
+    (
+        _CORE,
+        _KIND,
+        _DEVICE,
+        Parameter("amplitude", "number", "peak current", unit="uA", low=0),
+        Parameter("width", "number", "duration", unit="ns", low=0),
+    ),
+    errors=_CHIP_ERRORS,
+    example="PULS 0,RES,17,240UA,100NS",
+    changes=True,
+)
+PULSE_COUNTS = Command(
+    "PULSe:COUNts",
+    "Put the pulses that each device of a core has received into the transfer memory (layout `counts`).",
+    (_CORE,),
+    errors=_CHIP_ERRORS,
+    example="PULS:COUN 0",
+    changes=True,
+)
+READ_DEVICES = Command(
+    "READ:DEVices",
+    "Read the devices in the transfer memory (layout `devices`); conductances replace it (layout `conductances`).",
+    (_CORE, _COUNT, _AVERAGES),
+    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    example="READ:DEV 0,256,8",
+    changes=True,
+)
+READ_SINGLE_Q = Command(
+    "READ[:SINGle]?",
+    "Conductance of one device, uS.",
+    (_CORE, _DEVICE, _AVERAGES),
+    "number",
+    (codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    "READ? 0,17,8",
+    changes=True,
+)
+MVM_RUN = Command(
+    "MVM:RUN",
+    "Send the input vectors in the transfer memory (layout `inputs`) through a core; the output codes replace them "
+    "(layout `outputs`).",
+    (_CORE, Parameter("batch", "integer", "input vectors", low=1, high=2**31 - 1)),
+    errors=_MEMORY_ERRORS,
+    example="MVM:RUN 0,1024",
+    changes=True,
+)
+MVM_ROW_Q = Command(
+    "MVM:ROW?",
+    "Output codes of all columns with one row driven and the others at zero.",
+    (
+        _CORE,
+        Parameter("row", "integer", "row", low=0, high=2**31 - 1),
+        Parameter("input", "integer", "signed input value", low=-(2**31), high=2**31 - 1),
+    ),
+    "integers",
+    _CHIP_ERRORS,
+    "MVM:ROW? 0,3,127",
+    changes=True,
+)
+PLACE = Command(
+    "PLACe",
+    "Put the devices in the transfer memory exactly on a conductance (layout `placement`); simulated chips only.",
+    (_CORE, _COUNT, Parameter("age", "number", "from now until the conductance is reached", unit="s", low=0)),
+    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    example="PLAC 0,256,20",
+    changes=True,
+)
+STATE_SAVE = Command(
+    "MEMory:STATe:SAVE",
+    "Put the state of the whole chip into the transfer memory (layout `state`); simulated chips only.",
+    errors=(codes.HARDWARE_MISSING, codes.OUT_OF_MEMORY),
+    example="MEM:STAT:SAVE",
+    changes=True,
+)
+STATE_LOAD = Command(
+    "MEMory:STATe:LOAD",
+    "Take the state of the whole chip from the transfer memory (layout `state`); simulated chips only.",
+    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    example="MEM:STAT:LOAD",
+    changes=True,
+)
+
+# ---- the link -----------------------------------------------------------------------------------------------
+
+LINK_OPEN_Q = Command(
+    "LINK:OPEN?",
+    "Open a session, or come back to it after a lost connection.",
+    (Parameter("key", "block", "16 hexadecimal digits chosen by the client"),),
+    "block: the key, a space, and the number of the last call carried out (0 in a new session)",
+    (codes.INVALID_BLOCK,),
+    "LINK:OPEN? #220....................",
+)
+LINK_CALL_Q = Command(
+    "LINK:CALL?",
+    "Carry out a numbered program message once, and answer it (see Calls).",
+    (Parameter("call", "block", "the call's number, a space, and a program message"),),
+    "block: number of the call, errors it added to the queue, the chip's clock in seconds, and the message's own "
+    "response, separated by spaces; number 0 when the call could not be read",
+    (codes.SETTINGS_CONFLICT,),
+    "LINK:CALL? #217....*OPC?....",
+)
+LINK_ECHO_Q = Command(
+    "LINK:ECHO?",
+    "Send a block back.",
+    (Parameter("bytes", "block", "anything"),),
+    "block",
+    (codes.INVALID_BLOCK,),
+    "LINK:ECHO? #15a....",
+)
+LINK_CLOSE = Command("LINK:CLOSe", "End the session.", example="LINK:CLOS")
+LINK_BUFFER_Q = Command("LINK:BUFFer?", "Longest program message in bytes.", reply="integer", example="LINK:BUFF?")
+
+SECTIONS: dict[str, tuple[Command, ...]] = {
+    "Common commands (IEEE 488.2)": (CLS, ESE, ESE_Q, ESR_Q, IDN_Q, OPC, OPC_Q, RST, SRE, SRE_Q, STB_Q, TST_Q, WAI),
+    "System and status (SCPI-99)": (
+        ERROR_Q,
+        ERROR_COUNT_Q,
+        VERSION_Q,
+        HEADERS_Q,
+        PRESET,
+        OPERATION_Q,
+        OPERATION_CONDITION_Q,
+        OPERATION_ENABLE,
+        OPERATION_ENABLE_Q,
+        QUESTIONABLE_Q,
+        QUESTIONABLE_CONDITION_Q,
+        QUESTIONABLE_ENABLE,
+        QUESTIONABLE_ENABLE_Q,
+    ),
+    "Chip": (
+        DESCRIBE_Q,
+        GEOMETRY_Q,
+        LIMITS_Q,
+        CAPABILITIES_Q,
+        SNAPSHOT_Q,
+        PARAMETERS_Q,
+        COUNTS_Q,
+        TIME_Q,
+        WAIT,
+        TEMPERATURE_Q,
+        IDLE,
+        RANGE,
+        RANGE_Q,
+    ),
+    "Transfer memory": (CLEAR, APPEND, SIZE_Q, DATA_Q),
+    "Pulses, reads, MVMs": (
+        PULSE_FIRE,
+        PULSE_SINGLE,
+        PULSE_COUNTS,
+        READ_DEVICES,
+        READ_SINGLE_Q,
+        MVM_RUN,
+        MVM_ROW_Q,
+    ),
+    "Simulated chips": (PLACE, STATE_SAVE, STATE_LOAD),
+    "Link": (LINK_OPEN_Q, LINK_CALL_Q, LINK_ECHO_Q, LINK_CLOSE, LINK_BUFFER_Q),
+}
+"""All commands by section of the manual."""
+
+DIALECT = Dialect(tuple(itertools.chain.from_iterable(SECTIONS.values())))

@@ -1,0 +1,112 @@
+"""Prints the programming manual from the table: `python -m hwloop.scpi.manual > docs/scpi.md`."""
+
+from __future__ import annotations
+
+import math
+
+from hwloop.scpi.arrays import LAYOUTS
+from hwloop.scpi.codes import TEXTS
+from hwloop.scpi.dialect import SECTIONS, SUFFIXES, VERSION, Command, Parameter
+
+_INTRODUCTION = f"""\
+# The hwloop SCPI dialect, version {VERSION[0]}.{VERSION[1]}
+
+Programming manual of a chip behind an instrument interface. This page is printed from the table in
+`hwloop/scpi/dialect.py` (`python -m hwloop.scpi.manual > docs/scpi.md`), which the driver `visa:` and the emulated
+instrument `hwloop serve` both use. Firmware that answers as this page says works with the driver.
+
+## Messages
+
+* A program message is one or more commands separated by `;` and ends with a newline. A response ends with a newline;
+  the responses of several queries in one message are separated by `;`.
+* Mnemonics have a long and a short form (the capitals), in any case: `CHIP:TEMPerature?`, `chip:temp?`. Nodes in
+  brackets may be left out. A command that follows a `;` without a leading colon starts from the node where the
+  command before it ended: `DATA:CLE;SIZE?` asks `DATA:SIZE?`. Common commands (`*OPC?`) leave that node alone.
+* Numbers are decimal, or `#H`, `#Q`, `#B` for integers. Numbers with a unit may carry a suffix:
+{{suffixes}}
+* Nothing is rounded or clamped: a value that cannot be used is an error, and nothing is done.
+* A message is read as a whole before its first command is carried out, and the first error ends it. The rest of a
+  message never runs on the remains of a command that failed.
+* Commands are carried out one after the other; a response to `*OPC?` means that all before it is done.
+
+## Blocks
+
+Arrays and texts travel as IEEE 488.2 blocks: `#`, one digit that says how many digits follow, the length in bytes, the
+bytes; or `#0`, the bytes, and the end of the message. **The last four bytes of every block are the CRC-32 of all bytes
+before them** (polynomial of IEEE 802.3, as `zlib.crc32` computes it, least significant byte first), counted in the
+block's length. A block whose checksum does not fit is refused with error -161.
+
+## Transfer memory
+
+`DATA:APPend` fills it, in pieces that fit the message buffer; a command that needs arrays takes them from it and
+empties it; a command that gives arrays leaves them there for `DATA?`. A command checks that the memory holds exactly
+the bytes it needs. Layouts, little endian, C order, with nothing between the fields:
+
+{{layouts}}
+
+## Calls
+
+Over a link that can lose, repeat or damage bytes, a client works in a session. `LINK:OPEN?` opens one under a key of
+the client's choice. From then on, whatever changes the chip, its clock or the transfer memory is refused on this connection
+(error -203) unless it comes inside `LINK:CALL?`, whose block holds the call's number, a space and a program message.
+
+* Numbers count from 1. The instrument carries out number n + 1 after number n, and refuses any other with error -221.
+* It keeps the answer to the last call, and gives it again, without carrying anything out, when that number comes again.
+* After a lost connection the client connects again and sends `LINK:OPEN?` with its key: the response says which call
+  was carried out last. It may then send its last call again; no pulse can be applied twice.
+* A call that cannot be read (its checksum does not fit) is answered with number 0.
+* The answer tells how many errors the call added to the error queue, and the chip's clock after it.
+
+A plain client that types commands needs none of this; the first command of such a client that changes something ends a
+session that was left open.
+
+## Description
+
+`CHIP:DESCribe?` answers a JSON object: `chip` (name, serial, cores, rows, columns, devices_per_polarity, input_bits,
+output_bits, g_max in uS, read_voltage in V, adc_range in uS, limits, capabilities, device_model or null),
+`virtual_clock` (true where the clock moves only by commands), `buffer` and `memory` in bytes.
+"""
+
+
+def manual() -> str:
+    """The whole manual, Markdown."""
+    suffixes = "\n".join(f"  {unit}: {', '.join(f'`{name}`' for name in known)}" for unit, known in SUFFIXES.items())
+    layouts = "\n".join(f"* `{name}`: {text}" for name, text in LAYOUTS.items())
+    parts = [_INTRODUCTION.replace("{suffixes}", suffixes).replace("{layouts}", layouts)]
+    for title, commands in SECTIONS.items():
+        parts.append(f"## {title}\n")
+        parts.extend(map(_entry, commands))
+    parts.append("## Errors\n")
+    parts.append("| code | text |\n| --- | --- |\n" + "\n".join(f"| {code} | {text} |" for code, text in TEXTS.items()))
+    return "\n".join(parts) + "\n"
+
+
+def _entry(command: Command) -> str:
+    lines = [f"### `{command.header}`\n", f"{command.meaning}\n"]
+    lines += [_parameter(parameter) for parameter in command.parameters]
+    if command.reply:
+        lines.append(f"* reply: {command.reply}")
+    if command.errors:
+        lines.append(
+            "* errors: " + ", ".join(f"{code} {TEXTS[code]}" for code in sorted(set(command.errors), reverse=True))
+        )
+    if command.changes:
+        lines.append("* within a session: only in a call")
+    lines.append(f"* example: `{command.example}`\n")
+    return "\n".join(lines)
+
+
+def _parameter(parameter: Parameter) -> str:
+    kind = " or ".join(f"`{word}`" for word in parameter.words) or parameter.form
+    text = f"* `{parameter.name}`: {kind}"
+    text += f", {parameter.unit}" if parameter.unit else ""
+    text += f"; {parameter.meaning}"
+    if math.isfinite(parameter.low) and math.isfinite(parameter.high):
+        text += f"; {parameter.low:.12g} to {parameter.high:.12g}"
+    elif math.isfinite(parameter.low):
+        text += f"; from {parameter.low:g}"
+    return text + (f"; {parameter.default!r} when left out" if parameter.default is not None else "")
+
+
+if __name__ == "__main__":
+    print(manual(), end="")

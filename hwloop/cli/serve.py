@@ -1,0 +1,80 @@
+"""`hwloop serve`: the emulated instrument."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from hwloop.backends import connect
+from hwloop.cli.common import Command, json_option, print_json
+from hwloop.errors import BadInputError, LinkError
+from hwloop.sim_backend.instrument import Instrument
+from hwloop.sim_backend.server import InstrumentServer, WireLog, serve_streams
+
+LOOPBACK = "127.0.0.1"
+
+
+@click.command(cls=Command)
+@click.option("--chip", "uri", required=True, help="The chip to serve, as sim:hermes-core?seed=1.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=5025, show_default=True, help="TCP port; 0 takes a free one."
+)
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on. There is no password.")
+@click.option("--stdio", is_flag=True, help="Serve standard input and output instead of a socket.")
+@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Write a log of the wire to this file.")
+@json_option
+def serve(uri: str, port: int, host: str, stdio: bool, log: Path | None, as_json: bool) -> None:
+    r"""Serve a simulated chip as an instrument that speaks the hwloop SCPI dialect (docs/scpi.md).
+
+    It takes one client at a time and stops on Ctrl-C or SIGTERM. Any VISA shell can talk to it.
+
+    \b
+    Example:
+      hwloop serve --chip "sim:hermes-core?seed=1" --port 5025 &
+      hwloop info "visa:TCPIP::127.0.0.1::5025::SOCKET"
+      printf '*IDN?\nCHIP:GEOM?\n' | hwloop serve --chip sim:hermes-core --stdio
+    """
+    with _wire_log(log) as wire, connect(uri) as chip:
+        instrument = Instrument(chip)
+        if stdio:
+            serve_streams(instrument, sys.stdin.fileno(), sys.stdout.fileno(), wire)
+            return
+        asyncio.run(_serve(InstrumentServer(instrument, log=wire), uri, host, port, as_json))
+
+
+async def _serve(server: InstrumentServer, uri: str, host: str, port: int, as_json: bool) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        port = await server.start(host, port)
+    except OSError as error:
+        raise LinkError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; try --port 0") from error
+    resource = f"TCPIP::{host}::{port}::SOCKET"
+    if as_json:
+        print_json({"chip": uri, "host": host, "port": port, "uri": f"visa:{resource}"})
+    else:
+        click.echo(f"serving {uri} as visa:{resource}; Ctrl-C stops")
+    sys.stdout.flush()
+    await stop.wait()
+    await server.stop()
+
+
+@contextlib.contextmanager
+def _wire_log(path: Path | None) -> Iterator[WireLog | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="ascii")
+    except OSError as error:
+        raise BadInputError(f"--log {path}: {error.strerror}") from error
+    with file:
+        yield WireLog(file)

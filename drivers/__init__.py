@@ -1,0 +1,1 @@
+"""Real chips behind an instrument interface, through pyvisa."""

@@ -1,0 +1,62 @@
+"""Which instruments can be reached, and which of them are chips behind the hwloop dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyvisa
+
+from hwloop.drivers.identity import check_chip, identify
+from hwloop.drivers.link import VisaLink, opener
+from hwloop.errors import BadInputError, HwloopError, LinkError
+
+
+@dataclass(frozen=True)
+class Found:
+    """One resource: what it answered to *IDN?, or why it did not, and whether the `visa:` driver can use it."""
+
+    resource: str
+    identity: str
+    problem: str
+    chip: bool
+
+
+def discover(visa_library: str = "@py", timeout: float = 1.0, addresses: Sequence[str] = ()) -> list[Found]:
+    """Ask every message-based resource that VISA lists, and raw sockets at `addresses` (HOST:PORT), who they are.
+
+    timeout: seconds for each. Only *IDN? is sent. Raises BadInputError for a library or an address that cannot be used.
+    """
+    sockets = [_socket_resource(address) for address in addresses]
+    try:
+        manager = pyvisa.ResourceManager(visa_library)
+        listed = [name for name in manager.list_resources("?*") if not name.startswith("ASRL")]
+    except (ValueError, OSError, pyvisa.errors.Error) as error:
+        raise BadInputError(f"the VISA library '{visa_library}' cannot be used: {error}") from error
+    return [_ask(name, visa_library, timeout) for name in [*listed, *sockets]]
+
+
+def _socket_resource(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadInputError(f"'{address}' is not HOST:PORT")
+    return f"TCPIP::{host}::{port}::SOCKET"
+
+
+def _ask(name: str, visa_library: str, timeout: float) -> Found:
+    try:
+        link = VisaLink.open(opener(name, visa_library), name, timeout)
+    except HwloopError as error:
+        return Found(name, "", str(error), False)
+    try:
+        identity = identify(link, name, timeout)
+    except LinkError as error:
+        return Found(name, "", str(error), False)
+    finally:
+        link.close()
+    text = f"{identity.maker},{identity.model},{identity.serial},{identity.firmware}"
+    try:
+        check_chip(identity, name)
+    except LinkError as error:
+        return Found(name, text, str(error), False)
+    return Found(name, text, "", True)

@@ -1,0 +1,55 @@
+"""Who answers at a resource: the reply to *IDN? read and checked."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from hwloop.drivers.link import VisaLink
+from hwloop.errors import LinkError
+from hwloop.scpi import dialect
+
+MAKER = "hwloop"
+
+_FIRMWARE = re.compile(r"dialect (\d+)\.(\d+)/(.+)")
+_ERROR_ENTRY = re.compile(r'-\d+,"(.*)"')
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The four fields of *IDN?."""
+
+    maker: str
+    model: str
+    serial: str
+    firmware: str
+
+
+def identify(link: VisaLink, name: str, timeout: float) -> Identity:
+    """Ask who is there. Raises LinkError when nobody answers in time, or the instrument is busy with another client."""
+    deadline = time.monotonic() + timeout
+    link.write(dialect.IDN_Q.write(), deadline)
+    reply = link.read_line(deadline).decode("ascii", "replace")
+    if refusal := _ERROR_ENTRY.fullmatch(reply):
+        raise LinkError(f"{name} refused the connection: {refusal[1]}")
+    fields = [field.strip() for field in reply.split(",")]
+    if len(fields) != 4:
+        raise LinkError(f"{name} answers *IDN? with {reply[:80]!r}: not an instrument of IEEE 488.2")
+    return Identity(*fields)
+
+
+def check_chip(identity: Identity, name: str) -> None:
+    """Raise LinkError unless this is an instrument that speaks this version of the dialect."""
+    firmware = _FIRMWARE.fullmatch(identity.firmware)
+    if identity.maker != MAKER or not firmware:
+        raise LinkError(
+            f"{name} is '{identity.model}' by '{identity.maker}', not a chip behind the hwloop SCPI dialect; "
+            "check the address"
+        )
+    major, minor = int(firmware[1]), int(firmware[2])
+    if major != dialect.VERSION[0]:
+        raise LinkError(
+            f"{name} speaks version {major}.{minor} of the hwloop dialect and this driver version "
+            f"{dialect.VERSION[0]}.{dialect.VERSION[1]}; update the firmware or hwloop"
+        )

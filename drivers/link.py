@@ -1,0 +1,277 @@
+"""Bytes to and from one VISA resource, every wait bounded by a deadline.
+
+Deadlines are values of `time.monotonic()`. Everything that can go wrong on the way raises LinkError; a link that raised
+one is not to be used again, because half a message may be on its way.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pyvisa
+from pyvisa import constants
+from pyvisa.resources import MessageBasedResource
+
+from hwloop.errors import BadInputError, LinkError
+
+PIECE = 2**16
+"""Bytes handed to the VISA library at a time."""
+SEND_BUFFER = 2**20
+"""Bytes the socket's own send buffer should hold: a piece fits whenever the socket says that it is writable."""
+LONGEST_LINE = 1024
+"""Bytes of a text reply before the session, where only *IDN? is asked."""
+LOGGED_BYTES = 96
+DRAINED_PIECES = 1024
+
+Opener = Callable[[float], MessageBasedResource]
+"""Opens the resource within a number of seconds."""
+
+
+def opener(resource: str, visa_library: str) -> Opener:
+    """What opens a VISA resource by name. Raises BadInputError for a name or library that cannot be used."""
+    try:
+        pyvisa.rname.ResourceName.from_string(resource)
+    except ValueError as error:
+        raise BadInputError(
+            f"'{resource}' is not a VISA resource name, such as TCPIP::127.0.0.1::5025::SOCKET: {error}"
+        ) from error
+    try:
+        manager = pyvisa.ResourceManager(visa_library)
+    except (ValueError, OSError) as error:
+        raise BadInputError(
+            f"the VISA library '{visa_library}' cannot be used ({error}); the default @py needs no vendor's library"
+        ) from error
+
+    def open_resource(seconds: float) -> MessageBasedResource:
+        opened = manager.open_resource(resource, open_timeout=max(1, round(1000 * seconds)))
+        if not isinstance(opened, MessageBasedResource):
+            opened.close()
+            raise BadInputError(f"{resource} is not message based: it cannot take SCPI commands")
+        return opened
+
+    return open_resource
+
+
+class VisaLink:
+    """One open resource."""
+
+    def __init__(self, resource: MessageBasedResource, *, owned: bool, log: WireFile | None = None) -> None:
+        """Take over an open resource: clear it, set no terminations. `owned`: close it with the link."""
+        self._resource = resource
+        self._owned = owned
+        self._log = log
+        self._buffer = bytearray()
+        self._socket = _SocketGuard.of(resource)
+        self.bytes_moved = 0
+
+    @classmethod
+    def open(cls, open_resource: Opener, name: str, seconds: float, log: WireFile | None = None) -> Self:
+        """Open a resource within `seconds`. Raises LinkError when nothing answers there."""
+        try:
+            resource = open_resource(seconds)
+        except BadInputError:
+            raise
+        except Exception as error:  # pyvisa-py raises plain Exception for a connection that does not come about
+            raise LinkError(f"{name} cannot be opened: {_reason(error)}") from error
+        link = cls(resource, owned=True, log=log)
+        if link._socket is not None:
+            try:
+                link._socket.prepare()
+            except OSError as error:
+                link.close()
+                raise LinkError(f"{name} cannot be opened: {_reason(error)}") from error
+        return link
+
+    def clear(self) -> None:
+        """Device clear: the instrument and the library forget what was not yet read."""
+        self._buffer.clear()
+        try:
+            if self._socket is not None:
+                self._socket.drain()  # a raw socket has no device clear
+            else:
+                self._resource.clear()
+        except (pyvisa.errors.Error, OSError) as error:
+            raise LinkError(f"device clear failed: {_reason(error)}") from error
+
+    def write(self, message: bytes, deadline: float) -> None:
+        """Send a message and its newline."""
+        data = memoryview(message + b"\n")
+        self._note(">", message)
+        try:
+            for at in range(0, len(data), PIECE):
+                piece = data[at : at + PIECE]
+                if self._socket is not None:
+                    self._socket.wait_writable(deadline)
+                else:
+                    self._resource.timeout = _milliseconds(deadline)
+                sent = self._resource.write_raw(bytes(piece))
+                self.bytes_moved += sent
+                if sent != len(piece):
+                    raise LinkError("the link took only a part of a message")
+        except (pyvisa.errors.Error, OSError) as error:
+            raise LinkError(f"sending failed: {_reason(error)}") from error
+
+    def read_line(self, deadline: float) -> bytes:
+        """A text reply without its newline."""
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > LONGEST_LINE:
+                raise LinkError(f"no newline in the first {LONGEST_LINE} bytes of a reply")
+            self._buffer += self._receive(PIECE, deadline, line=True)
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._note("<", line)
+        return line.removesuffix(b"\r")
+
+    def read_block(self, longest: int, deadline: float) -> bytes:
+        """Data of a definite-length block that is a whole reply. Raises LinkError for anything else."""
+        head = self._exactly(2, deadline)
+        if head[:1] != b"#" or not b"1" <= head[1:] <= b"9":
+            raise LinkError(f"expected a block, got {bytes(head)!r}")
+        digits = self._exactly(int(head[1:]), deadline)
+        if not digits.isdigit() or int(digits) > longest:
+            raise LinkError(f"a block announces {bytes(digits)!r} bytes where at most {longest} can be")
+        data = self._exactly(int(digits), deadline)
+        if self._exactly(1, deadline) != b"\n":
+            raise LinkError("a block is longer than it announced")
+        self._note("<", head + digits + data)
+        return data
+
+    def remark(self, text: str) -> None:
+        """Leave a line in the wire log."""
+        self._note("!", text.encode())
+
+    def close(self) -> None:
+        """Release the resource if it is the link's own; safe to call twice."""
+        if self._owned:
+            self._owned = False
+            try:
+                self._resource.close()
+            except (pyvisa.errors.Error, OSError) as error:
+                self._note("!", f"closing failed: {_reason(error)}".encode())
+
+    def _exactly(self, count: int, deadline: float) -> bytes:
+        while len(self._buffer) < count:
+            self._buffer += self._receive(count - len(self._buffer), deadline, line=False)
+        data = bytes(memoryview(self._buffer)[:count])
+        del self._buffer[:count]
+        return data
+
+    def _receive(self, wanted: int, deadline: float, *, line: bool) -> bytes:
+        """Between one and `wanted` bytes; up to a newline at most if `line`."""
+        try:
+            if self._socket is not None:
+                wanted = self._socket.wait_readable(wanted, deadline)
+            else:
+                wanted = min(wanted, PIECE)
+                self._resource.timeout = _milliseconds(deadline)
+                self._resource.set_visa_attribute(constants.ResourceAttribute.termchar_enabled, line)
+            data = self._resource.read_bytes(wanted, chunk_size=wanted, break_on_termchar=line)
+        except (pyvisa.errors.Error, OSError) as error:
+            raise LinkError(f"no reply: {_reason(error)}") from error
+        self.bytes_moved += len(data)
+        return data
+
+    def _note(self, direction: str, message: bytes) -> None:
+        if self._log is not None:
+            self._log.note(direction, message)
+
+
+class WireFile:
+    """Wire log: a line per message with the time in seconds, the direction, the size, and how it begins."""
+
+    def __init__(self, path: Path) -> None:
+        """Write to a new file. Raises BadInputError when it cannot be made."""
+        try:
+            self._file = path.open("w", encoding="ascii", buffering=1)
+        except OSError as error:
+            raise BadInputError(f"log={path}: {error.strerror}") from error
+        self._start = time.monotonic()
+
+    def note(self, direction: str, message: bytes) -> None:
+        """One line; '>' is sent, '<' received, '!' a remark."""
+        shown = message[:LOGGED_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
+        more = "..." if len(message) > LOGGED_BYTES else ""
+        self._file.write(f"{time.monotonic() - self._start:12.6f} {direction} {len(message):9d} {shown}{more}\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _SocketGuard:
+    """Bounded waits that the TCPIP SOCKET sessions of pyvisa-py lack.
+
+    Their write waits without limit for a peer that no longer reads; their read does not notice that the peer hung up
+    before its timeout is over; and opening them succeeds when the connection was refused. So the guard looks at the
+    socket first, and the library is only asked for what it can do at once.
+    """
+
+    def __init__(self, interface: socket.socket, session: Any) -> None:
+        self._interface = interface
+        self._session = session
+        self._piece = 4096
+
+    @classmethod
+    def of(cls, resource: MessageBasedResource) -> _SocketGuard | None:
+        """The guard of a resource, or None where the library is another one and keeps its own timeouts."""
+        sessions = getattr(resource.visalib, "sessions", None)
+        session = sessions.get(resource.session) if isinstance(sessions, dict) else None
+        interface = getattr(session, "interface", None)
+        return cls(interface, session) if isinstance(interface, socket.socket) else None
+
+    def prepare(self) -> None:
+        """Raise OSError if the connection was not made; make room for whole pieces."""
+        failed = self._interface.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failed:
+            raise OSError(failed, os.strerror(failed))
+        self._interface.getpeername()
+        self._interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._interface.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if hasattr(self._session, "max_recv_size"):
+            self._session.max_recv_size = self._piece = PIECE
+
+    def drain(self) -> None:
+        """Throw away what has come in, at most DRAINED_PIECES pieces of it."""
+        pending = getattr(self._session, "_pending_buffer", None)
+        if isinstance(pending, bytearray):
+            pending.clear()
+        for _ in range(DRAINED_PIECES):
+            readable, _, _ = select.select([self._interface], [], [], 0.0)
+            if not readable or not self._interface.recv(PIECE):
+                return
+
+    def wait_writable(self, deadline: float) -> None:
+        """Return when a piece can be sent without waiting."""
+        _, writable, _ = select.select([], [self._interface], [], _left(deadline))
+        if not writable:
+            raise LinkError("the instrument takes no more data (timeout)")
+
+    def wait_readable(self, wanted: int, deadline: float) -> int:
+        """How many of the wanted bytes can be read at once, at least one."""
+        readable, _, _ = select.select([self._interface], [], [], _left(deadline))
+        if not readable:
+            raise LinkError("no reply in time")
+        there = len(self._interface.recv(min(wanted, self._piece), socket.MSG_PEEK))
+        if not there:
+            raise LinkError("the instrument hung up")
+        return there
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _milliseconds(deadline: float) -> int:
+    return max(1, round(1000 * _left(deadline)))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,302 @@
+"""A chip behind the hwloop SCPI dialect, on any link that VISA knows.
+
+    connect("visa:TCPIP::127.0.0.1::5025::SOCKET?timeout=5&log=wire.txt")
+    VisaChip.open(resource)       a name, or a pyvisa resource that is already open
+
+The instrument announces its geometry, limits and capabilities; the limits are checked here, above the wire, and again
+in the instrument.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from numpy.typing import NDArray
+from pyvisa.resources import MessageBasedResource
+
+from hwloop.backends import Scheme
+from hwloop.contract import Backend, Capability, CodeArray, FloatArray, IndexArray, Parameter, Pulses
+from hwloop.drivers.identity import Identity, check_chip, identify
+from hwloop.drivers.link import VisaLink, WireFile, opener
+from hwloop.drivers.session import Session
+from hwloop.errors import BadInputError, ChipError, LinkError
+from hwloop.scpi import arrays, description, dialect
+from hwloop.scpi.blocks import read_definite, unseal
+from hwloop.scpi.codes import ScpiError
+from hwloop.scpi.description import Description
+
+DEFAULT_LIBRARY = "@py"
+DEFAULT_TIMEOUT = 5.0
+LONGEST_TIMEOUT = 3600.0
+MESSAGE_OVERHEAD = 512
+"""Bytes of a message around the data of one block."""
+SECONDS_PER_BYTE = 2e-6
+"""Time allowed beyond the timeout for each byte moved or device read: slower is a failure."""
+STATE_SECONDS = 30.0
+"""Time allowed for collecting or restoring the state of a whole simulated chip."""
+
+_OPTIONS = ("visa_library", "timeout", "log")
+
+
+def open_visa(target: str, query: Mapping[str, str]) -> VisaChip:
+    """Backend for `visa:RESOURCE?visa_library=@py&timeout=5&log=FILE`.
+
+    Raises BadInputError for a resource name or an option that cannot be used, LinkError when the chip does not answer.
+    """
+    unknown = sorted(set(query) - set(_OPTIONS))
+    if unknown:
+        raise BadInputError(f"unknown option '{unknown[0]}' of visa:; known options: {', '.join(_OPTIONS)}")
+    text = query.get("timeout", str(DEFAULT_TIMEOUT))
+    try:
+        timeout = float(text)
+    except ValueError:
+        raise BadInputError(f"option timeout={text}: expected seconds") from None
+    log = Path(query["log"]) if "log" in query else None
+    return VisaChip.open(target, visa_library=query.get("visa_library", DEFAULT_LIBRARY), timeout=timeout, log=log)
+
+
+SCHEME = Scheme(
+    open_visa, "a chip behind the hwloop SCPI dialect, by VISA resource: visa:TCPIP::127.0.0.1::5025::SOCKET"
+)
+
+
+class VisaChip(Backend):
+    """The driver: each hook is one call to the instrument, answered when the chip is done."""
+
+    def __init__(self, session: Session, identity: Identity, described: Description, name: str) -> None:
+        """Use an open session; `open` is the way to make one."""
+        super().__init__(described.info)
+        self.identity = identity
+        self._session = session
+        self._virtual_clock = described.virtual_clock
+        self._name = name
+        self._chunk = min(described.buffer, described.memory) - MESSAGE_OVERHEAD
+        self._ranges: dict[int, float] = {}
+        self._finally: Callable[[], None] = lambda: None
+
+    @classmethod
+    def open(
+        cls,
+        resource: str | MessageBasedResource,
+        *,
+        visa_library: str = DEFAULT_LIBRARY,
+        timeout: float = DEFAULT_TIMEOUT,
+        log: Path | None = None,
+    ) -> Self:
+        """Connect to a chip.
+
+        resource      VISA resource name, or an open pyvisa resource, which stays open afterwards and is not connected
+                      anew when its link fails
+        visa_library  '@py' (pyvisa-py), '@ivi' (an installed vendor's library), or a path, as pyvisa takes it
+        timeout       seconds, for each exchange; long operations get more by their size
+        log           file for a log of the wire
+
+        Raises BadInputError for arguments that cannot be used, LinkError when no chip answers there, it is busy, or
+        it speaks another version of the dialect.
+        """
+        if not (math.isfinite(timeout) and 0 < timeout <= LONGEST_TIMEOUT):
+            raise BadInputError(f"timeout must be between 0 and {LONGEST_TIMEOUT:g} seconds, not {timeout}")
+        name = resource if isinstance(resource, str) else str(resource.resource_name)
+        make = opener(resource, visa_library) if isinstance(resource, str) else None
+        wire = WireFile(log) if log is not None else None
+        found: list[Identity] = []
+
+        def connect() -> VisaLink:
+            if make is not None:
+                link = VisaLink.open(make, name, timeout, wire)
+            else:
+                assert not isinstance(resource, str)
+                link = VisaLink(resource, owned=False, log=wire)
+            try:
+                link.clear()
+                if not found:
+                    identity = identify(link, name, timeout)
+                    check_chip(identity, name)
+                    found.append(identity)
+            except LinkError:
+                link.close()
+                raise
+            return link
+
+        try:
+            session = Session(connect, timeout, reconnect=make is not None)
+            try:
+                described = _describe(session, name)
+                chip = cls(session, found[0], described, name)
+            except Exception:
+                session.close([dialect.IDLE.write()])
+                raise
+        except Exception:
+            if wire is not None:
+                wire.close()
+            raise
+        session.buffer = described.buffer
+        if wire is not None:
+            chip._finally = wire.close
+        return chip
+
+    def snapshot(self) -> dict[str, str | int | float | bool]:
+        """The instrument's own snapshot, and where it was found."""
+        self._check_open()
+        settings = _json(self._fetch_block(dialect.SNAPSHOT_Q.write()), dict)
+        return {**settings, "link.resource": self._name, "link.firmware": self.identity.firmware}
+
+    def parameters(self) -> list[Parameter]:
+        """What the instrument tells of its chip."""
+        self._check_open()
+        rows = _json(self._fetch_block(dialect.PARAMETERS_Q.write()), list)
+        return [Parameter(**row) for row in rows]
+
+    def echo(self, data: bytes) -> bytes:
+        """Send bytes, at most a message long, to the instrument and back: a test of the link."""
+        self._check_open()
+        if len(data) > self._chunk:
+            raise BadInputError(f"the instrument takes {self._chunk} bytes at a time, not {len(data)}")
+        return self._fetch_block(dialect.LINK_ECHO_Q.write(data), 2 * len(data) * SECONDS_PER_BYTE)
+
+    def export_state(self) -> dict[str, NDArray[Any]]:
+        """The simulated chip's state with the instrument's own pulse counts, which include other clients' pulses."""
+        self.require(Capability.STATE, "saving the chip's state")
+        return self._export_state()
+
+    def import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put back a state, and with it the pulse counts of the instrument and of this driver."""
+        super().import_state(state)
+        self._send_state(state)
+
+    # ---- the contract's hooks -------------------------------------------------------------------------------
+
+    def _pulse(self, core: int, pulses: Pulses) -> None:
+        kind = "SET" if pulses.kind.value == "SET" else "RES"
+        self._operate(dialect.PULSE_FIRE.write(core, kind, len(pulses)), arrays.pack_pulses(pulses))
+
+    def _mvm(self, core: int, x: CodeArray) -> CodeArray:
+        info, batch = self.info, x.shape[0]
+        size = batch * info.columns * arrays.code_type(info.output_bits).itemsize
+        data = self._operate(dialect.MVM_RUN.write(core, batch), arrays.pack_codes(x, info.input_bits), size)
+        return arrays.unpack_codes(data, batch, info.columns, info.output_bits)
+
+    def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
+        count = len(devices)
+        if not count:
+            return arrays.unpack_reals(b"", 0)
+        command = dialect.READ_DEVICES.write(core, count, averages)
+        work = count * averages * SECONDS_PER_BYTE
+        data = self._operate(command, arrays.pack_indices(devices), count * arrays.REAL.itemsize, work)
+        return arrays.unpack_reals(data, count)
+
+    def _now(self) -> float:
+        if not self._virtual_clock:
+            self._session.call([dialect.TIME_Q.write()])
+        return self._session.clock
+
+    def _wait(self, seconds: float) -> None:
+        self._done([dialect.WAIT.write(seconds)], 0.0 if self._virtual_clock else 1.01 * seconds)
+
+    def _temperature(self) -> float:
+        return self._number(dialect.TEMPERATURE_Q.write())
+
+    def _adc_range(self, core: int) -> float:
+        if core not in self._ranges:
+            self._ranges[core] = self._number(dialect.RANGE_Q.write(core))
+        return self._ranges[core]
+
+    def _set_adc_range(self, core: int, full_scale: float) -> None:
+        self._ranges.pop(core, None)
+        self._done([dialect.RANGE.write(core, full_scale)])
+
+    def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
+        if len(devices):
+            command = dialect.PLACE.write(core, len(devices), age)
+            self._operate(command, arrays.pack_placement(devices, conductance))
+
+    def _export_state(self) -> dict[str, NDArray[Any]]:
+        size = int(self._number(dialect.STATE_SAVE.write() + b";" + dialect.SIZE_Q.write(), STATE_SECONDS))
+        return arrays.unpack_state(self._download(size))
+
+    def _import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Nothing: `import_state` sends it whole, pulse counts included."""
+
+    def _close(self) -> None:
+        try:
+            self._session.close([dialect.IDLE.write()])
+        finally:
+            self._finally()
+
+    def _link_bytes(self) -> int:
+        return self._session.bytes_moved
+
+    # ---- exchanges ------------------------------------------------------------------------------------------
+
+    def _operate(self, command: bytes, upload: bytes, download: int = 0, work: float = 0.0) -> bytes:
+        """Fill the transfer memory, carry out a command, fetch `download` bytes of its result.
+
+        All in one exchange where the instrument's buffer allows it. work: seconds the command may take by itself.
+        """
+        head = [dialect.CLEAR.write()]
+        last = max(0, (len(upload) - 1) // self._chunk) * self._chunk
+        for at in range(0, last, self._chunk):
+            self._done([*head, dialect.APPEND.write(upload[at : at + self._chunk])], self._chunk * SECONDS_PER_BYTE)
+            head = []
+        commands = [*head, dialect.APPEND.write(upload[last:]), command]
+        allowance = work + (len(upload) + download) * SECONDS_PER_BYTE
+        if 0 < download <= self._chunk:
+            return _block(self._session.call([*commands, dialect.DATA_Q.write(0, download)], allowance))
+        self._done(commands, allowance)
+        return self._download(download)
+
+    def _download(self, size: int) -> bytes:
+        parts = []
+        for at in range(0, size, self._chunk):
+            length = min(self._chunk, size - at)
+            parts.append(self._fetch_block(dialect.DATA_Q.write(at, length), length * SECONDS_PER_BYTE))
+        return b"".join(parts)
+
+    def _done(self, commands: list[bytes], allowance: float = 0.0) -> None:
+        """Carry out commands without a reply and wait until they are complete."""
+        reply = self._session.call([*commands, dialect.OPC_Q.write()], allowance)
+        if reply != b"1":
+            raise ChipError(f"{self._name} answered *OPC? with {reply[:20]!r}")
+
+    def _number(self, query: bytes, allowance: float = 0.0) -> float:
+        reply = self._session.call([query], allowance)
+        try:
+            return float(reply)
+        except ValueError:
+            raise ChipError(f"{self._name} answered '{query.decode()}' with {reply[:40]!r}, not a number") from None
+
+    def _fetch_block(self, query: bytes, allowance: float = 0.0) -> bytes:
+        return _block(self._session.call([query], allowance))
+
+    def _send_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._ranges.clear()
+        self._operate(dialect.STATE_LOAD.write(), arrays.pack_state(state), work=STATE_SECONDS)
+
+
+def _describe(session: Session, name: str) -> Description:
+    session.call([dialect.CLS.write(), dialect.OPC_Q.write()])
+    try:
+        return description.decode(_block(session.call([dialect.DESCRIBE_Q.write()])))
+    except ValueError as error:
+        raise LinkError(f"{name} does not describe its chip in a way this driver knows: {error}") from error
+
+
+def _block(response: bytes) -> bytes:
+    try:
+        return unseal(read_definite(response))
+    except ScpiError as error:
+        raise ChipError(f"the instrument's response is not a block: {error.detail}") from error
+
+
+def _json(data: bytes, kind: type) -> Any:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise ChipError(f"the instrument's response is not JSON: {error}") from error
+    if not isinstance(value, kind):
+        raise ChipError(f"the instrument answered with a JSON {type(value).__name__}, not a {kind.__name__}")
+    return value

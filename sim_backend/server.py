@@ -108,10 +108,10 @@ class InstrumentServer:
         except (ConnectionError, TimeoutError, asyncio.CancelledError):
             pass  # the client is gone or the server is: either way this conversation is over
         finally:
-            self._tasks.discard(task)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+            self._tasks.discard(task)
 
     async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

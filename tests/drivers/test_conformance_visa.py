@@ -1,0 +1,24 @@
+"""The conformance suite against the VISA driver, over a real socket to the emulated instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.drivers.conftest import SMALL, resource
+
+import hwloop
+from hwloop.contract import Backend
+from hwloop.sim_backend.server import serving
+from hwloop.testing.conformance import BackendConformance
+
+
+class TestVisaChip(BackendConformance):
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with (
+            hwloop.connect(SMALL) as chip,
+            serving(chip) as port,
+            hwloop.connect(f"visa:{resource(port)}") as client,
+        ):
+            yield client

@@ -42,6 +42,9 @@ DRIVE = 1.0 / np.sqrt(3.0)
 """Hadamard amplitude with the power of uniform random inputs, so that the converter range fits both."""
 MIN_VECTORS = 64
 """Vectors of one measurement at least; short columns repeat their Hadamard design."""
+LEAN = 1.03
+"""Mean of the column gains that corrections aim at. Above 1, more cells are found low than high, and a low cell is
+topped up by the spare device on its own side, where a high one would need a device working against it."""
 SURPRISE = 3.0
 """Deviations beyond this many expected standard deviations reset a cell's variance."""
 SILENT_PULSES = 3
@@ -134,6 +137,7 @@ class Belief:
         self._offset = np.zeros(columns)
         self._seen = region.backend.now()
         self._error = np.zeros((rows, columns))
+        self._sensitivity: FloatArray | None = None
         self.mvm_error = float("nan")
 
     # ---- pulses ----------------------------------------------------------------------------------------------
@@ -155,17 +159,17 @@ class Belief:
         remaining: seconds until the last measurement; what a young device will have drifted by then is known better.
         """
         curve = self._model.curve
-        weights, fade = self._weights_at(self._region.backend.now() + remaining + self._age)
+        weights, effect = self._weights_at(self._region.backend.now() + remaining + self._age)
         error = self._error = weights - self._column_gain(weights) * self._tile.target
-        wanted = self.g - self._sign * error / fade
+        wanted = self.g - self._sign * error / effect
         aim = np.clip(wanted, curve.g_min, self._g_top)
-        left = (aim - wanted) * fade
-        sigma2 = self._pulse_variance(aim) * fade**2
-        wander = aim * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
+        left = (aim - wanted) * effect
+        sigma2 = self._pulse_variance(aim) * effect**2
+        wander = aim * effect * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
         # What is known of a cell is its sum: pulsing a device of doubtful share brings that doubt back.
-        doubt = self._device_variance * fade**2
+        doubt = self._device_variance * effect**2
         quieter = self._read_noise_variance(self.g) - self._read_noise_variance(aim)
-        gain = error**2 - left**2 - sigma2 - wander**2 - doubt + quieter * fade**2
+        gain = error**2 - left**2 - sigma2 - wander**2 - doubt + quieter * effect**2
         gain[self._exhausted(settings)] = -np.inf
         best = np.argmax(gain, axis=0)
         threshold = (settings.min_gain * 0.01 * self._region.backend.info.g_max) ** 2
@@ -174,6 +178,7 @@ class Belief:
         at = (best[cell], *cell)
         amplitude = curve.amplitude(aim[at]) + self._shift[at]
         self._send(at, amplitude, aim[at])
+        self._error[cell] = (self._sign * left)[at]
         self.variance[cell] += doubt[at] + sigma2[at]
         self._device_variance[at] = sigma2[at]
         return int(worth.sum())
@@ -224,7 +229,7 @@ class Belief:
         codes = region.mvm(x)
         duration = region.backend.now() - begin
         drive, step = x / info.input_max, region.step
-        weights, fade = self._weights_at(begin)
+        weights, effect = self._weights_at(begin)
         predicted = drive @ weights + self._offset
         # A saturated code says only that the output is at least that large.
         ceiling = info.code_max * step
@@ -233,14 +238,32 @@ class Belief:
         self._offset += shift
         power = float((drive[:, 0] ** 2).sum())
         observed = drive.T @ (innovation - shift) / power
-        self._update(observed, power, fade, begin, max(duration, 1e-9))
-        on_target = self._on_target_now(weights)
-        self.mvm_error = relative_error(drive @ (weights + observed), drive @ on_target)
+        if self._sensitivity is None:
+            self._sensitivity = self._fit_sensitivity(weights + observed, weights)
+            observed += weights * (1.0 - self._sensitivity)
+            weights, effect = weights * self._sensitivity, effect * self._sensitivity
+        self._update(observed, power, effect, begin, max(duration, 1e-9))
+        # Young devices are still on their way down: what would be seen now on target is what was expected, less the
+        # error expected at the target age.
+        self.mvm_error = relative_error(drive @ (weights + observed), drive @ (weights - self._error))
 
-    def _update(self, observed: FloatArray, power: float, fade: FloatArray, begin: float, duration: float) -> None:
+    def _fit_sensitivity(self, seen: FloatArray, expected: FloatArray) -> FloatArray:
+        """What a cell's conductance contributes to its column's output, over the ideal, (rows, columns).
+
+        Wires attenuate far cells and converters have gains: a factor per column, times a parabola along the rows, which
+        a robust fit over whole columns and rows tells apart from the errors of single cells.
+        """
+        columns = np.broadcast_to(_robust_multiple(expected, seen, axis=0), seen.shape)
+        rows = _robust_multiple(expected * columns, seen, axis=1)[:, 0]
+        position = np.linspace(-1.0, 1.0, len(rows))
+        degree = min(2, len(rows) - 1)
+        profile = np.polyval(np.polyfit(position, rows, degree, w=np.sqrt((expected**2).sum(1)) + 1e-12), position)
+        return columns * profile[:, None]
+
+    def _update(self, observed: FloatArray, power: float, effect: FloatArray, begin: float, duration: float) -> None:
         """Kalman update of every cell with the observed deviation (rows, columns) from its expected conductance."""
         noise = self._model.read_noise
-        flicker = ((noise.q(self.g / noise.g_scale) * self.g * fade) ** 2).sum(0)
+        flicker = ((noise.q(self.g / noise.g_scale) * self.g * effect) ** 2).sum(0)
         t_read = noise.t_read
         fast = np.log(max(duration / (2 * t_read), 1.0)) * flicker.sum(0) * DRIVE**2
         white = (2 * self._region.step**2 / 12 + fast) / power
@@ -248,7 +271,7 @@ class Belief:
         slow = np.log(max(self._age / duration, 1.0)) * flicker
         age = np.maximum(begin - self._born, 1e-6)
         since = np.maximum(self._seen - self._born, 1e-6)
-        wander = self.g * fade * self._aging.log_spread(self.g, np.where(since > 1e-6, since, age), age)
+        wander = self.g * effect * self._aging.log_spread(self.g, np.where(since > 1e-6, since, age), age)
         self.variance += (wander**2).sum(0)
         # A deviation far beyond its expected size means that the model is wrong about this cell: believe the chip.
         expected = self.variance + white + slow
@@ -257,9 +280,9 @@ class Belief:
         self.variance *= 1.0 - trust
         self._seen = begin
         # The devices share the correction as they share the doubt.
-        share = self._device_variance * fade**2
+        share = self._device_variance * effect**2
         share /= np.maximum(share.sum(0), 1e-300)
-        self.g = np.clip(self.g + self._sign * share * (trust * observed) / fade, 0.0, 2 * self._g_top)
+        self.g = np.clip(self.g + self._sign * share * (trust * observed) / effect, 0.0, 2 * self._g_top)
         self._device_variance *= 1.0 - trust * share
         fresh = np.nonzero(self._fresh)
         self._learn_curve(fresh)
@@ -272,7 +295,7 @@ class Belief:
         g, prior = self.g[at], self._shift_variance[at]
         shift = self._amplitude[at] - curve.amplitude(g)
         doubt = curve.jitter**2 + (curve.noise**2 + self._device_variance[at]) / curve.slope(g) ** 2
-        trust = prior / (prior + doubt)
+        trust = prior / np.maximum(prior + doubt, 1e-300)
         self._shift[at] += trust * (shift - self._shift[at])
         self._shift_variance[at] = (1.0 - trust) * prior
 
@@ -289,28 +312,38 @@ class Belief:
     # ---- ages ------------------------------------------------------------------------------------------------
 
     def _weights_at(self, moment: float) -> tuple[FloatArray, FloatArray]:
-        """Expected cell conductances (rows, columns) at a moment, and each device's G(then) / G(reference age)."""
-        fade = self._aging.factor(self.g, moment - self._born)
-        return (self._sign * self.g * fade).sum(0), fade
+        """Expected conductance of each cell (rows, columns) as outputs show it, and the part of it per uS of each device.
 
-    def _on_target_now(self, weights: FloatArray) -> FloatArray:
-        """Cell conductances (rows, columns) that would be seen now if every cell were on target at the target age."""
-        later, _ = self._weights_at(self._region.backend.now() + self._age)
-        return weights - later + self._column_gain(later) * self._tile.target
+        The effect of a device (D, rows, columns) is G(then) / G(reference age), times the sensitivity of its cell.
+        """
+        effect = self._aging.factor(self.g, moment - self._born)
+        if self._sensitivity is not None:
+            effect = effect * self._sensitivity
+        return (self._sign * self.g * effect).sum(0), effect
 
     def _column_gain(self, weights: FloatArray) -> FloatArray:
         """Gain (columns,) that each column may keep, because column gains are digital: its best multiple of the target.
 
-        Fitted robustly. Only the columns' gains relative to each other are free: their mean stays 1, or corrections
-        would by and by shrink all weights towards the noise.
+        Only the columns' gains relative to each other are free. Their mean stays LEAN times the sensitivity that was
+        found, or corrections would by and by shrink all weights towards the noise.
         """
+        assert self._sensitivity is not None
         target = self._tile.target
-        weight = np.ones_like(target)
-        for _ in range(3):
-            power = (weight * target**2).sum(0)
-            gain = np.where(power > 0, (weight * target * weights).sum(0) / np.where(power > 0, power, 1.0), 1.0)
-            error = np.abs(weights - gain * target)
-            scale = 1.2533 * (weight * error).mean(0) + 1e-12
-            weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-300))
-        relative: FloatArray = gain / gain[power > 0].mean()
+        gain = _robust_multiple(target, weights, axis=0)[0]
+        loaded = np.any(target != 0, axis=0)
+        expected = _robust_multiple(target, target * self._sensitivity, axis=0)[0]
+        relative: FloatArray = LEAN * gain * (expected[loaded].mean() / gain[loaded].mean())
         return relative
+
+
+def _robust_multiple(reference: FloatArray, values: FloatArray, axis: int) -> FloatArray:
+    """Factors along an axis (kept, of length 1) that bring `reference` closest to `values`, with Huber weights."""
+    weight = np.ones_like(reference)
+    for _ in range(3):
+        power = (weight * reference**2).sum(axis, keepdims=True)
+        factor = (weight * reference * values).sum(axis, keepdims=True) / np.where(power > 0, power, 1.0)
+        factor = np.where(power > 0, factor, 1.0)
+        error = np.abs(values - factor * reference)
+        scale = 1.2533 * (weight * error).mean(axis, keepdims=True) + 1e-12
+        weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-300))
+    return np.asarray(factor, np.float64)

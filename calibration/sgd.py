@@ -9,6 +9,7 @@ It is here to be compared with `hwloop.calibration.gdp`, which measures with ort
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -64,8 +65,8 @@ class Sgd(Method):
 
     def rounds(self, region: Region) -> int:
         """Steps that the budget of vectors allows."""
-        per_step = self.settings.batch * (1 + 1 / self.settings.calibrate_every)
-        return max(1, int(self.settings.max_vectors / per_step))
+        batches = self.settings.max_vectors // self.settings.batch
+        return max(1, batches - math.ceil(batches / (self.settings.calibrate_every + 1)))
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then one gradient step after the other until the budget is spent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ from hwloop.errors import BadInputError
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
 FORMAT_VERSION = 1
+COMMIT_SHARE = 0.05
+"""Share of the time that `commit_if_due` may take."""
 
 
 class StoreWriter:
@@ -31,20 +34,29 @@ class StoreWriter:
     def __init__(self, path: str | Path, kind: str, *, force: bool = False) -> None:
         """Check that `path` can be written. Raises BadInputError when it exists (without force) or cannot be."""
         self.path = check_writable(path, force=force)
+        self.committed = False
+        self._due = 0.0
         self.file = h5py.File(str(self.path), "w", driver="core", backing_store=False)
         self.file.attrs["format"] = kind
         self.file.attrs["format_version"] = FORMAT_VERSION
 
     def commit(self) -> None:
         """Replace what is on disk by the file as it is now."""
+        began = time.monotonic()
         self.file.flush()
         replace_file(self.path, self.file.id.get_file_image())
+        self.committed = True
+        now = time.monotonic()
+        self._due = now + (now - began) / COMMIT_SHARE
+
+    def commit_if_due(self) -> None:
+        """Commit, unless the last commit is so young that large files would spend their time on the disk."""
+        if time.monotonic() >= self._due:
+            self.commit()
 
     def close(self) -> None:
-        """Commit and release the memory."""
-        if self.file:
-            self.commit()
-            self.file.close()
+        """Release the memory; what was not committed is lost."""
+        self.file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -58,32 +70,42 @@ class StoreWriter:
 def check_writable(path: str | Path, *, force: bool) -> Path:
     """The path, once it is known that a file can be written there. Raises BadInputError otherwise."""
     path = Path(path)
-    if path.is_dir():
-        raise BadInputError(f"{path} is a folder; give a file name")
-    if path.exists() and not force:
-        raise BadInputError(f"{path} exists; use --force to replace it, or another name")
-    if not path.absolute().parent.is_dir():
-        raise BadInputError(f"{path}: the folder {path.parent} does not exist")
     try:
+        if path.is_dir():
+            raise BadInputError(f"{path} is a folder; give a file name")
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"{path} is a device or a pipe; give the name of a file")
+        if path.exists() and not force:
+            raise BadInputError(f"{path} exists; use --force to replace it, or another name")
+        if not path.absolute().parent.is_dir():
+            raise BadInputError(f"{path}: the folder {path.parent} does not exist; make it first")
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent):
             pass
     except OSError as error:
-        raise BadInputError(f"{path} cannot be written: {error.strerror}") from None
+        raise _unwritable(path, error) from None
     return path
 
 
+def _unwritable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{path} cannot be written ({error.strerror}); give another place")
+
+
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and put it in its place in one step."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    """Write `content` beside `path` and put it in its place in one step. Raises BadInputError when that fails."""
+    name = None
     try:
+        handle, name = tempfile.mkstemp(prefix=".hwloop.", dir=path.absolute().parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from None
         raise
 
 
@@ -131,6 +153,8 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
     Raises BadInputError when it is missing, not HDF5, truncated, of another format or of a newer version.
     """
     path = Path(path)
+    if path.is_dir():
+        raise BadInputError(f"{path} is a folder; give a file")
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     try:
@@ -138,10 +162,10 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
     except OSError as error:
         raise BadInputError(f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]})") from None
     kind, version = file.attrs.get("format"), file.attrs.get("format_version")
-    if kind not in kinds:
+    if str(kind) not in kinds:
         file.close()
         raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")
-    if not 1 <= int(version or 0) <= FORMAT_VERSION:
+    if version not in range(1, FORMAT_VERSION + 1):
         file.close()
         raise BadInputError(
             f"{path} has format version {version}; this hwloop reads up to {FORMAT_VERSION}: upgrade it"

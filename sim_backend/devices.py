@@ -98,7 +98,7 @@ class DeviceArray:
         self.set_pulses = torch.zeros(count, dtype=torch.int16, device=torch_device)
         self.flicker = FlickerLadder(self._model.read_noise.t_read, (count,), dynamics, now=0.0)
         self._last_birth = -AGE_AT_DELIVERY
-        self._drifted: tuple[float, torch.Tensor] | None = None
+        self._drifted: tuple[float, torch.Tensor, torch.Tensor] | None = None
 
     # ---- programming -----------------------------------------------------------------------------------------
 
@@ -180,12 +180,18 @@ class DeviceArray:
 
     def drifted(self, clock: float) -> torch.Tensor:
         """Conductances (uS) without read noise at relaxation time `clock`. Do not modify the result."""
-        if self._drifted is not None:
-            then, conductance = self._drifted
-            if clock - then <= CACHE_DRIFT * (then - self._last_birth):
-                return conductance
-        self._drifted = (clock, self._drift_of(slice(None), clock))
-        return self._drifted[1]
+        return self._at(clock)[1]
+
+    def noise_amplitude(self, clock: float) -> torch.Tensor:
+        """Read noise (uS) of all devices per unit of flicker, Q times the conductance. Do not modify the result."""
+        return self._at(clock)[2]
+
+    def _at(self, clock: float) -> tuple[float, torch.Tensor, torch.Tensor]:
+        """When it was computed, drifted conductances, and noise amplitudes."""
+        if self._drifted is None or clock - self._drifted[0] > CACHE_DRIFT * (self._drifted[0] - self._last_birth):
+            conductance = self._drift_of(slice(None), clock)
+            self._drifted = (clock, conductance, conductance * self.q)
+        return self._drifted
 
     def drifted_subset(self, devices: torch.Tensor, clock: float) -> torch.Tensor:
         """As `drifted`, for some devices (n,) alone."""
@@ -198,11 +204,7 @@ class DeviceArray:
             return conductance
         self.flicker.advance(now, duration)
         slow = self.flicker.slow(duration)
-        return conductance if slow is None else conductance + conductance * self.q * slow
-
-    def fast_variance(self, clock: float, duration: float) -> torch.Tensor:
-        """Variance (uS^2) of each device's read noise that is independent between the vectors of a batch."""
-        return (self.drifted(clock) * self.q).square_().mul_(self.flicker.fast_variance(duration))
+        return conductance if slow is None else torch.addcmul(conductance, self.noise_amplitude(clock), slow)
 
     def sample_reads(
         self, devices: torch.Tensor, averages: int, now: float, clock: float, seconds: float
@@ -210,6 +212,8 @@ class DeviceArray:
         """Conductances (n, averages) in uS of devices read `averages` times in a row, `seconds` each."""
         duration = averages * seconds
         conductance = self.drifted_subset(devices, clock)
+        if self._p.read_noise == 0:
+            return conductance.unsqueeze(1).expand(-1, averages)
         noise = self.q[devices].unsqueeze(1) * math.sqrt(self.flicker.fast_variance(duration))
         relative = noise * torch.empty((devices.numel(), averages), device=devices.device).normal_(
             generator=self._dynamics

@@ -70,13 +70,19 @@ class FlickerLadder:
 
     def advance(self, now: float, duration: float) -> None:
         """Bring all states that are frozen during a batch of `duration` seconds up to the time `now`."""
+        since_pulse: torch.Tensor | None = None
         for k, tau in enumerate(self.taus):
             elapsed = (now - self._updated[k]) / tau
             if elapsed < NEGLIGIBLE or not self._is_frozen(tau, duration):
                 continue
             keep = math.exp(-elapsed)
             fresh = torch.empty(self._shape, device=self._generator.device).normal_(generator=self._generator)
-            fresh.mul_(self._growth(k, now))
+            if self._last_pulse <= self._updated[k]:
+                fresh.mul_(math.sqrt(-math.expm1(-2.0 * elapsed)))
+            else:
+                if since_pulse is None:
+                    since_pulse = (now - self._pulsed).clamp_(min=0.0).to(torch.float32)
+                fresh.mul_(since_pulse.clamp(max=now - self._updated[k]).mul_(-2.0 / tau).expm1_().neg_().sqrt_())
             state = self._states[k]
             self._states[k] = fresh if state is None else fresh.add_(state, alpha=keep)
             self._updated[k] = now
@@ -102,14 +108,6 @@ class FlickerLadder:
                 state.view(-1)[devices] = 0.0
         self._pulsed.view(-1)[devices] = now
         self._last_pulse = now
-
-    def _growth(self, k: int, now: float) -> torch.Tensor | float:
-        """Standard deviation that state k has gained since it was last advanced or, if later, its device pulsed."""
-        since, tau = self._updated[k], self.taus[k]
-        if self._last_pulse <= since:
-            return math.sqrt(-math.expm1(-2.0 * (now - since) / tau))
-        elapsed = (now - self._pulsed.clamp(min=since)).clamp_(min=0.0).to(torch.float32)
-        return elapsed.mul_(-2.0 / tau).expm1_().neg_().sqrt_()
 
     def export(self) -> dict[str, torch.Tensor]:
         """States and their times, by name."""

@@ -41,6 +41,17 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             context.exit(GOAL_MISSED)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            if "--debug" in sys.argv:
+                raise
+            click.echo(
+                f"error: unexpected {type(error).__name__} ({error}); this is a fault of hwloop or of a driver: "
+                "run again with --debug and report what it shows",
+                err=True,
+            )
+            context.exit(HwloopError.exit_code)
 
 
 def json_option(function: Function) -> Function:
@@ -52,7 +63,7 @@ def json_option(function: Function) -> Function:
 
 def print_json(result: Any) -> None:
     """Print the one JSON object of a command."""
-    click.echo(json.dumps(result, indent=2))
+    click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
 def pairs(texts: tuple[str, ...]) -> dict[str, str]:

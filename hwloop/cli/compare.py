@@ -51,7 +51,7 @@ def compare(
     if plot:
         from hwloop.report.plots import check_plot_path
 
-        check_plot_path(plot, force=force)
+        check_plot_path(plot, out, force=force)
     with observed("comparing", jobs=len(names) * repeats) as observer:
         result = compare_to_file(task, names, out, settings=by_method, repeats=repeats, force=force, observer=observer)
     if plot:

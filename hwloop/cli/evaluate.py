@@ -27,5 +27,11 @@ def evaluate(run: str, backend: str | None, seed: int, as_json: bool) -> None:
         print_json(result)
         return
     for core in result["cores"]:
-        click.echo(f"core {core['core']:>3}  {core['tensor']:<24} MVM error {core['mvm_error']:.4f}")
-    click.echo(f"\nMVM error {result['mvm_error']:.4f} now; {result['mvm_error_in_run']:.4f} when it was programmed.")
+        click.echo(f"core {core['core']:>3}  {core['tensor']:<24} MVM error {_number(core['mvm_error'])}")
+    before = result["mvm_error_in_run"]
+    then = "the run was stopped before it was measured" if before is None else f"{before:.4f} when it was programmed"
+    click.echo(f"\nMVM error {_number(result['mvm_error'])} now; {then}.")
+
+
+def _number(error: float | None) -> str:
+    return "-" if error is None else f"{error:.4f}"

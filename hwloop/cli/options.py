@@ -47,18 +47,18 @@ def make_task(
 @contextmanager
 def observed(label: str, jobs: int = 1) -> Iterator[Observer]:
     """An observer that draws progress over `jobs` runs and stops them between steps on Ctrl-C."""
-    finished, sofar = 0, 0
+    finished, shown = 0, 0
 
     with progress_bar(label) as show, stoppable() as check:
 
         def observe(progress: Progress) -> None:
-            nonlocal finished, sofar
-            total = progress.tiles * (progress.rounds + 1)
+            nonlocal finished, shown
+            if shown and progress.step.index == 0 and progress.tile == 0:
+                finished += 1  # a new run began
             done = progress.step.index * progress.tiles + progress.tile + 1
-            if done < sofar:
-                finished += 1
-            sofar = done
-            show(round(1000 * (finished + done / max(total, 1))), 1000 * jobs)
+            part = done / (progress.tiles * (progress.rounds + 1))
+            shown = max(shown, round(1000 * (finished + part)))
+            show(shown, 1000 * jobs)
             check()
 
         yield observe

@@ -44,7 +44,7 @@ def program(
     if plot:
         from hwloop.report.plots import check_plot_path
 
-        check_plot_path(plot, force=force)
+        check_plot_path(plot, out, force=force)
     with observed(f"{method:>9}") as observer:
         result = program_to_file(task, method, out, settings=pairs(settings), force=force, observer=observer)
     if plot:
@@ -70,12 +70,12 @@ def _show(result: dict[str, Any]) -> None:
             f"   {core['device_reads']:>9}  {core['mvms']:>7}  {core['unconverged_cells']:>6}"
         )
     click.echo()
-    if result["mvm_error"] is None:
+    if result["status"] != "complete":
         click.echo(f"Stopped before the end; what was done is in {result['run']}.")
         return
     click.echo(
-        f"MVM error {result['mvm_error']:.4f}, measured {result['seconds_after_programming']:g} s after programming "
-        f"with fresh inputs.\nRun file {result['run']}; hwloop evaluate {result['run']} measures it again."
+        f"MVM error {_number(result['mvm_error']).strip()}, measured {result['seconds_after_programming']:g} s after "
+        f"programming with fresh inputs.\nRun file {result['run']}; hwloop evaluate {result['run']} measures it again."
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def program_to_file(
     """Program with one method and record it; returns the JSON object of docs/commands.md."""
     chosen, matrices = runs.make_method(method, dict(settings or {})), task.load()
     with store.StoreWriter(out, store.RUN_FORMAT, force=force) as writer, connect(task.backend) as backend:
+        _spare_inputs(task, out)
         _, result = _recorded(task, chosen, matrices, backend, writer, writer.file, observer)
         result["run"] = str(out)
     return result
@@ -69,13 +71,15 @@ def compare_to_file(
     A simulated chip is made afresh for each method, so that all start from the same specimen.
     """
     if len(set(methods)) < len(methods):
-        raise BadInputError(f"methods: '{','.join(methods)}' names a method twice")
+        raise BadInputError(f"methods: '{','.join(methods)}' names a method twice; name each once")
     chosen = [runs.make_method(name, dict((settings or {}).get(name, {}))) for name in methods]
     matrices = task.load()
     results: dict[str, Any] = {}
     with store.StoreWriter(out, store.COMPARISON_FORMAT, force=force) as writer:
+        _spare_inputs(task, out)
         store.put_attributes(
-            writer.file, {"backend": task.backend, "weights": task.weights, "methods": ",".join(methods)}
+            writer.file,
+            {"status": "running", "backend": task.backend, "weights": task.weights, "methods": ",".join(methods)},
         )
         for method in chosen:
             with connect(task.backend) as backend:
@@ -85,8 +89,8 @@ def compare_to_file(
                     run, result = _recorded(repeated, method, matrices, backend, writer, group, observer)
                     _collect(results, method.name, result)
                     if run.interrupted:
-                        return _comparison(task, results, out, interrupted=True)
-    return _comparison(task, results, out, interrupted=False)
+                        return _comparison(task, results, out, writer)
+        return _comparison(task, results, out, writer)
 
 
 def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 1) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 
 
     A simulated chip is brought back to the state in which the run left it; a real one is measured as it is.
     """
-    with store.open_file(path, store.RUN_FORMAT) as file:
+    with store.open_file(path, store.RUN_FORMAT) as file, _whole(path):
         tiles = read_tiles(file)
         uri = backend_uri or str(file.attrs["backend"])
         stated = file.attrs.get("mvm_error")
@@ -108,11 +112,11 @@ def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 
                 "run": str(path),
                 "backend": uri,
                 "method": str(file.attrs["method"]),
-                "mvm_error": runs.overall_error(judged),
-                "mvm_error_in_run": float(stated) if stated is not None else None,
+                "mvm_error": runs.finite(runs.overall_error(judged)),
+                "mvm_error_in_run": runs.finite(stated),
                 "chip_clock_seconds": backend.now(),
                 "cores": [
-                    {"core": tile.place.core, "tensor": tile.tensor, "mvm_error": outputs.mvm_error}
+                    {"core": tile.place.core, "tensor": tile.tensor, "mvm_error": runs.finite(outputs.mvm_error)}
                     for tile, outputs in judged
                 ],
                 "hwloop_version": importlib.metadata.version("hwloop"),
@@ -125,7 +129,7 @@ def noise_floor(task: Task) -> float | None:
         if Capability.EXACT_PLACEMENT not in backend.info.capabilities:
             return None
         run = runs.program(backend, task.load(), "exact", mapping=task.mapping, age=task.age, seed=task.seed)
-        return run.mvm_error
+        return runs.finite(run.mvm_error)
 
 
 def _recorded(
@@ -137,7 +141,10 @@ def _recorded(
     group: Any,
     observer: runs.Observer | None,
 ) -> tuple[runs.Run, dict[str, Any]]:
-    """Program and record into `group`, committing the file after every step of the chip."""
+    """Program and record into `group`, committing the file as it grows.
+
+    Nothing is on disk before the first step is done: what was refused by then leaves no file.
+    """
     settings = dataclasses.asdict(method.settings)
     job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
     recorder: RunRecorder | None = None
@@ -145,19 +152,31 @@ def _recorded(
     def record(progress: runs.Progress) -> None:
         assert recorder is not None
         recorder.step(progress)
-        if progress.tile == progress.tiles - 1:
-            writer.commit()
+        writer.commit_if_due()
         if observer is not None:
             observer(progress)
 
     def begin(run: runs.Run) -> None:
         nonlocal recorder
         recorder = RunRecorder(group, job, run, backend)
-        writer.commit()
 
-    run = runs.program(
-        backend, matrices, method, mapping=task.mapping, age=task.age, seed=task.seed, observer=record, on_start=begin
-    )
+    try:
+        run = runs.program(
+            backend,
+            matrices,
+            method,
+            mapping=task.mapping,
+            age=task.age,
+            seed=task.seed,
+            observer=record,
+            on_start=begin,
+        )
+    except Exception as error:
+        if writer.committed:
+            writer.file.attrs["status"] = group.attrs["status"] = "failed"
+            group.attrs["error"] = str(error)
+            writer.commit()
+        raise
     result = summary(task, run)
     assert recorder is not None
     recorder.finish(result)
@@ -172,7 +191,7 @@ def summary(task: Task, run: runs.Run) -> dict[str, Any]:
         "backend": task.backend,
         "weights": task.weights,
         "status": "interrupted" if run.interrupted else "complete",
-        "mvm_error": None if run.interrupted else run.mvm_error,
+        "mvm_error": None if run.interrupted else runs.finite(run.mvm_error),
         "cores": [item.as_json() for item in run.tiles],
         "seconds_after_programming": run.age,
         "wall_seconds": run.wall_seconds,
@@ -187,7 +206,12 @@ def _collect(results: dict[str, Any], name: str, result: dict[str, Any]) -> None
     first["mvm_errors"].append(result["mvm_error"])
 
 
-def _comparison(task: Task, results: dict[str, Any], out: str | Path, *, interrupted: bool) -> dict[str, Any]:
+def _comparison(task: Task, results: dict[str, Any], out: str | Path, writer: store.StoreWriter) -> dict[str, Any]:
+    """The JSON object of `compare`; ends the file."""
+    runs_done = [group.attrs["status"] for method in writer.file.values() for group in method.values()]
+    status = "interrupted" if "interrupted" in runs_done else "complete"
+    writer.file.attrs["status"] = status
+    writer.commit()
     for result in results.values():
         measured = sorted(error for error in result["mvm_errors"] if error is not None)
         middle = len(measured) // 2
@@ -203,7 +227,7 @@ def _comparison(task: Task, results: dict[str, Any], out: str | Path, *, interru
     return {
         "backend": task.backend,
         "weights": task.weights,
-        "status": "interrupted" if interrupted else "complete",
+        "status": status,
         "noise_floor": floor,
         "methods": results,
         "run": str(out),
@@ -214,5 +238,19 @@ def _comparison(task: Task, results: dict[str, Any], out: str | Path, *, interru
 def _same_chip(path: str | Path, recorded: str, asked: str) -> None:
     if split_uri(recorded) != split_uri(asked):
         raise BadInputError(
-            f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {asked}"
+            f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {asked}: "
+            "leave --backend out"
         )
+
+
+def _spare_inputs(task: Task, out: str | Path) -> None:
+    if Path(out).exists() and Path(task.weights).exists() and Path(out).samefile(task.weights):
+        raise BadInputError(f"{out} holds the weights to program; give another name for the output")
+
+
+@contextmanager
+def _whole(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise BadInputError(f"{path} is not a whole run file ({error.args[0]}); program again") from None

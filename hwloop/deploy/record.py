@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class RunRecorder:
         )
         provenance = group.create_group("provenance")
         provenance.attrs["weights_sha256"] = job.weights_sha256
-        provenance.attrs["command_line"] = " ".join(sys.argv)
+        provenance.attrs["command_line"] = shlex.join(sys.argv)
         store.put_attributes(provenance.create_group("settings"), job.settings)
         store.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(job.mapping))
         store.put_attributes(provenance.create_group("chip_at_start"), backend.snapshot())
@@ -93,7 +94,8 @@ class RunRecorder:
         if Capability.STATE in self._backend.info.capabilities:
             _write_state(group.create_group("chip_state"), self._backend.export_state())
         group.attrs["result_json"] = json.dumps(result)
-        group.attrs["mvm_error"] = run.mvm_error
+        if not run.interrupted:
+            group.attrs["mvm_error"] = run.mvm_error
         group.attrs["status"] = "interrupted" if run.interrupted else "complete"
 
 
@@ -109,7 +111,8 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
 
 
 def _write_outcome(group: h5py.Group, item: TileRun) -> None:
-    store.put(group, "pulses", item.region.pulses_spent(), "1", "pulses per device (polarity, device, row, column)")
+    if item.pulses is not None:
+        store.put(group, "pulses", item.pulses, "1", "pulses per device (polarity, device, row, column)")
     if item.steps:
         last = item.steps[-1]
         store.put(group, "unconverged", last.unconverged, "1", "cells given up (row, column)")

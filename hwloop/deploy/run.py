@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwloop.calibration.exact import Exact, ExactSettings
 from hwloop.calibration.gdp import Gdp, GdpSettings
@@ -35,6 +36,8 @@ MAP_VECTORS = 512
 """Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
 DEFAULT_AGE = 20.0
 """Seconds after programming at which a chip of unknown drift is measured."""
+AGES = (1e-3, 1e10)
+"""Shortest and longest age in seconds that targets may have."""
 
 # Purposes of random numbers: what programs a tile must be independent of what judges it.
 _PROGRAM, _CALIBRATE, _EVALUATE, _MAP = range(4)
@@ -45,7 +48,10 @@ def make_method(name: str, pairs: dict[str, str] | None = None) -> Method:
     if name not in METHODS:
         raise BadInputError(f"unknown method '{name}'; known: {', '.join(METHODS)}")
     method, settings = METHODS[name]
-    return method(settings.parse(pairs or {}))  # type: ignore[call-arg]
+    try:
+        return method(settings.parse(pairs or {}))  # type: ignore[call-arg]
+    except BadInputError as error:
+        raise BadInputError(f"method {name}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class TileRun:
     costs: list[Counts] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
     chip_seconds: float = 0.0
+    pulses: NDArray[np.int32] | None = None
+    """Pulses that programming sent to each device, (2, K, rows, columns)."""
     correction: ColumnCorrection | None = None
     outputs: Outputs | None = None
     reached: FloatArray | None = None
@@ -83,7 +91,6 @@ class TileRun:
     def as_json(self) -> dict[str, Any]:
         """One entry of `cores` in docs/commands.md."""
         place, last = self.tile.place, self.steps[-1] if self.steps else None
-        pulses = self.region.pulses_spent()
         programming = self.costs[-1] if self.costs else Counts()
         error = self.outputs.mvm_error if self.outputs else None
         return {
@@ -94,12 +101,12 @@ class TileRun:
             "rows": place.rows,
             "columns": place.columns,
             "devices": self.region.size,
-            "mvm_error": _finite(error),
-            "mvm_error_before": _finite(self.mvm_error_before if self.mvm_error_before is not None else error),
+            "mvm_error": finite(error),
+            "mvm_error_before": finite(self.mvm_error_before if self.mvm_error_before is not None else error),
             "unconverged_cells": int(last.unconverged.sum()) if last else 0,
             "stuck_cells": int(last.stuck.sum()) if last else 0,
-            "pulses_per_device": float(pulses.mean()),
-            "max_pulses_on_a_device": int(pulses.max()),
+            "pulses_per_device": float(self.pulses.mean()) if self.pulses is not None else 0.0,
+            "max_pulses_on_a_device": int(self.pulses.max()) if self.pulses is not None else 0,
             "device_reads": programming.device_reads,
             "mvms": programming.mvms,
             "chip_seconds": self.chip_seconds,
@@ -153,8 +160,8 @@ Observer = Callable[[Progress], None]
 def target_age(backend: Backend, age: float | None) -> float:
     """Age in seconds at which targets hold: as given, else the reference age of the chip's drift model."""
     if age is not None:
-        if not age > 0:
-            raise BadInputError(f"age must be positive seconds, not {age:g}")
+        if not AGES[0] <= age <= AGES[1]:
+            raise BadInputError(f"age {age:g} s is outside {AGES[0]:g} to {AGES[1]:g} s")
         return age
     model = backend.info.device_model
     return model.drift.t0 if model else DEFAULT_AGE
@@ -236,8 +243,9 @@ def conductance_map(
     blocks = -(-MAP_VECTORS // hadamard_block(tile.place.rows))
     x = hadamard_inputs(rng, blocks, tile.place.rows, round(info.input_max / np.sqrt(3.0)))
     drive = x / info.input_max
+    # The correction has removed the offsets. Taking the mean off would bring cross-talk: the inputs' own is not zero.
     outputs = correction.apply(region.mvm(x))
-    cells: FloatArray = drive.T @ (outputs - outputs.mean(0)) / float((drive[:, 0] ** 2).sum()) / tile.scale
+    cells: FloatArray = drive.T @ outputs / float((drive[:, 0] ** 2).sum()) / tile.scale
     return cells
 
 
@@ -276,6 +284,8 @@ def program(
         measure(run, seed)
     except KeyboardInterrupt:
         run.interrupted = True
+    for item in run.tiles:
+        item.pulses = item.region.pulses_spent()
     run.wall_seconds = time.perf_counter() - began
     return run
 
@@ -284,5 +294,6 @@ def _random(seed: int, tile: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([seed, tile, purpose])
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """The value, or None for one that JSON has no number for."""
+    return float(value) if value is not None and np.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import h5py
@@ -23,10 +24,12 @@ COLOURS = {"gdp": "#0072b2", "iterative": "#d55e00", "sgd": "#cc79a7", "exact": 
 """Okabe and Ito's colours, which readers of all kinds of colour vision tell apart."""
 
 
-def check_plot_path(path: str | Path, *, force: bool) -> Path:
-    """The path, if a figure can be written there. Raises BadInputError otherwise."""
+def check_plot_path(path: str | Path, source: str | Path, *, force: bool) -> Path:
+    """The path, if a figure of the file `source` can be written there. Raises BadInputError otherwise."""
     if Path(path).suffix.lower() not in FORMATS:
         raise BadInputError(f"{path}: a plot is a {' or '.join(FORMATS)} file")
+    if Path(path).resolve() == Path(source).resolve():
+        raise BadInputError(f"{path} is to hold the data; give another name for the plot")
     return store.check_writable(path, force=force)
 
 
@@ -37,25 +40,31 @@ def plot_runs(source: str | Path, path: str | Path, floor: float | None = None) 
     with every conductance on target, drawn where it is known.
     """
     with store.open_file(source, store.RUN_FORMAT, store.COMPARISON_FORMAT) as file:
-        runs = _runs(file)
+        repeats = _repeats(file)
+        runs = [first for first, *_ in repeats]
         mapped = [run for run in runs if _has_map(run)]
         figure = plt.figure(figsize=(12, 4.2 + 3.6 * len(mapped)), layout="constrained")
         figure.suptitle(f"{Path(str(file.attrs['weights'])).name} on {file.attrs['backend']}")
         rows = figure.subfigures(1 + len(mapped), 1, height_ratios=[1.15] + [1.0] * len(mapped), squeeze=False)[:, 0]
         left, right = rows[0].subplots(1, 2, width_ratios=[3, 1])
         _draw_errors(left, runs, floor)
-        _draw_results(right, runs, floor)
+        _draw_results(right, repeats, floor)
+        span = max((3 * _rms_deviation(run) for run in mapped), default=1.0)
         for row, run in zip(rows[1:], mapped, strict=True):
-            _draw_maps(row, run)
-        figure.savefig(path, dpi=110)
+            _draw_maps(row, run, span)
+        content = io.BytesIO()
+        with plt.rc_context({"svg.fonttype": "none"}):  # text stays text, which can be searched and edited
+            figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=110)
         plt.close(figure)
+    store.replace_file(Path(path), content.getvalue())
 
 
-def _runs(file: h5py.File) -> list[h5py.Group]:
+def _repeats(file: h5py.File) -> list[list[h5py.Group]]:
+    """The runs of a file, those of one method together."""
     if file.attrs["format"] == store.RUN_FORMAT:
-        return [file]
+        return [[file]]
     names = str(file.attrs["methods"]).split(",")
-    return [file[name]["run_0"] for name in names if name in file and "run_0" in file[name]]
+    return [list(file[name].values()) for name in names if name in file]
 
 
 def _largest_tile(run: h5py.Group) -> h5py.Group:
@@ -80,31 +89,44 @@ def _draw_errors(axes: Axes, runs: list[h5py.Group], floor: float | None) -> Non
         axes.axhline(floor, color=COLOURS["exact"], ls="--", label=f"noise floor {floor:.4f}")
     axes.set(xlabel="step", ylabel="relative MVM error", title="Error of the largest tile against step", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
 
 
-def _draw_results(axes: Axes, runs: list[h5py.Group], floor: float | None) -> None:
-    done = [run for run in runs if run.attrs["status"] == "complete"]
-    names = [str(run.attrs["method"]) for run in done]
-    errors = [float(run.attrs["mvm_error"]) for run in done]
-    bars = axes.bar(names, errors, color=[COLOURS.get(name, "grey") for name in names])
-    axes.bar_label(bars, fmt="%.4f")
+def _draw_results(axes: Axes, repeats: list[list[h5py.Group]], floor: float | None) -> None:
+    """A bar for the median of each method, and a dot for each of several repeats."""
+    results: dict[str, list[float]] = {}
+    for run in (run for runs in repeats for run in runs if run.attrs["status"] == "complete"):
+        results.setdefault(str(run.attrs["method"]), []).append(float(run.attrs["mvm_error"]))
+    names = list(results)
+    medians = [float(np.median(errors)) for errors in results.values()]
+    bars = axes.bar(names, medians, color=[COLOURS.get(name, "grey") for name in names])
+    axes.bar_label(bars, fmt="%.4f", label_type="center", color="white")
+    for name, errors in results.items():
+        if len(errors) > 1:
+            axes.plot([name] * len(errors), errors, "o", color="black", ms=4, alpha=0.6)
     if floor is not None:
         axes.axhline(floor, color=COLOURS["exact"], ls="--")
     axes.set(ylabel="relative MVM error", title="All tiles, fresh inputs")
     axes.margins(y=0.15)
 
 
-def _draw_maps(row: Figure, run: h5py.Group) -> None:
+def _rms_deviation(run: h5py.Group) -> float:
+    tile = _largest_tile(run)
+    return float(np.sqrt(((store.get(tile, "reached", "uS") - store.get(tile, "target", "uS")) ** 2).mean()))
+
+
+def _draw_maps(row: Figure, run: h5py.Group, deviation_span: float) -> None:
+    """Target, reached and difference; the differences of all methods share a scale, to be compared at a glance."""
     tile = _largest_tile(run)
     target, reached = store.get(tile, "target", "uS"), store.get(tile, "reached", "uS")
     row.suptitle(f"{run.attrs['method']}: {tile.attrs['tensor']}, core {tile.attrs['core']}")
     axes = row.subplots(1, 3)
-    span, deviation = float(np.abs(target).max()), reached - target
+    span = float(np.abs(target).max())
     _draw_map(row, axes[0], target, span, "target")
     _draw_map(row, axes[1], reached, span, "reached, as MVMs show it")
-    rms = float(np.sqrt((deviation**2).mean()))
-    _draw_map(row, axes[2], deviation, max(3 * rms, 1e-12), f"reached - target, rms {rms:.2f} uS")
+    title = f"reached - target, rms {_rms_deviation(run):.2f} uS"
+    _draw_map(row, axes[2], reached - target, max(deviation_span, 1e-12), title)
 
 
 def _draw_map(row: Figure, axes: Axes, values: FloatArray, span: float, title: str) -> None:

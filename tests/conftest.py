@@ -1,0 +1,35 @@
+"""Shared by all tests: one thread per process, and small chips that are quick to program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import hwloop
+
+# Tests run in parallel processes; threads of torch on top of that wait for each other.
+torch.set_num_threads(1)
+
+OpenChip = Callable[..., hwloop.Backend]
+
+
+@pytest.fixture
+def open_chip() -> Iterator[OpenChip]:
+    """Open chips by URI; all are closed after the test."""
+    chips: list[hwloop.Backend] = []
+
+    def open_one(uri: str) -> hwloop.Backend:
+        chips.append(hwloop.connect(uri))
+        return chips[-1]
+
+    yield open_one
+    for chip in chips:
+        chip.close()
+
+
+def gaussian(outputs: int, inputs: int, seed: int = 0) -> np.ndarray:
+    """Normal weights clipped at three sigma, (outputs, inputs)."""
+    return np.clip(np.random.default_rng(seed).standard_normal((outputs, inputs)), -3, 3)

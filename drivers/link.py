@@ -22,8 +22,9 @@ from hwloop.errors import BadInputError, LinkError
 
 PIECE = 2**16
 """Bytes handed to the VISA library at a time."""
-SEND_BUFFER = 2**20
-"""Bytes the socket's own send buffer should hold: a piece fits whenever the socket says that it is writable."""
+SOCKET_PIECE = 4096
+"""Bytes that pyvisa-py sends to a socket at a time, which it does at once when the socket is writable; given more, it
+waits between the pieces without limit."""
 LONGEST_LINE = 1024
 """Bytes of a text reply before the session, where only *IDN? is asked."""
 LOGGED_BYTES = 96
@@ -104,8 +105,9 @@ class VisaLink:
         data = memoryview(message + b"\n")
         self._note(">", message)
         try:
-            for at in range(0, len(data), PIECE):
-                piece = data[at : at + PIECE]
+            size = PIECE if self._socket is None else SOCKET_PIECE
+            for at in range(0, len(data), size):
+                piece = data[at : at + size]
                 if self._socket is not None:
                     self._socket.wait_writable(deadline)
                 else:
@@ -226,13 +228,12 @@ class _SocketGuard:
         return cls(interface, session) if isinstance(interface, socket.socket) else None
 
     def prepare(self) -> None:
-        """Raise OSError if the connection was not made; make room for whole pieces."""
+        """Raise OSError if the connection was not made; let the library read larger pieces."""
         failed = self._interface.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failed:
             raise OSError(failed, os.strerror(failed))
         self._interface.getpeername()
         self._interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._interface.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if hasattr(self._session, "max_recv_size"):
             self._session.max_recv_size = self._piece = PIECE
 

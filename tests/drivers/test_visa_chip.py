@@ -9,7 +9,6 @@ import zlib
 import numpy as np
 import pytest
 import pyvisa
-from tests.drivers.conftest import SMALL, resource
 
 import hwloop
 from hwloop.calibration.gdp import Gdp, GdpSettings
@@ -22,6 +21,7 @@ from hwloop.region import Region
 from hwloop.scpi import dialect
 from hwloop.sim_backend.instrument import Sizes
 from hwloop.weights import Matrix
+from tests.drivers.conftest import SMALL, resource
 
 
 def resets(chip: Backend, seed: int = 0) -> Pulses:

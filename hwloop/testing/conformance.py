@@ -575,7 +575,8 @@ class BackendConformance:
         """Fails when, by the end of the `with`, a hook of the driver was called or anything was counted or changed."""
         backend.adc_range(self.core), backend.pulse_counts(self.core)  # whatever is made on first use is made now
         stateful = Capability.STATE in backend.info.capabilities
-        costs, state = backend.counts, backend.export_state() if stateful else {}
+        state = backend.export_state() if stateful else {}  # moves bytes over a link, so it comes before the costs
+        costs = backend.counts
         called: list[str] = []
         hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range")
         for name in hooks:

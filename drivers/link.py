@@ -6,11 +6,12 @@ one is not to be used again, because half a message may be on its way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,20 +103,13 @@ class VisaLink:
 
     def write(self, message: bytes, deadline: float) -> None:
         """Send a message and its newline."""
-        data = memoryview(message + b"\n")
         self._note(">", message)
         try:
-            size = PIECE if self._socket is None else SOCKET_PIECE
-            for at in range(0, len(data), size):
-                piece = data[at : at + size]
-                if self._socket is not None:
-                    self._socket.wait_writable(deadline)
-                else:
-                    self._resource.timeout = _milliseconds(deadline)
-                sent = self._resource.write_raw(bytes(piece))
-                self.bytes_moved += sent
-                if sent != len(piece):
-                    raise LinkError("the link took only a part of a message")
+            if self._socket is None:
+                self._write(message + b"\n", PIECE, deadline)
+            else:
+                with self._socket.corked():
+                    self._write(message + b"\n", SOCKET_PIECE, deadline)
         except (pyvisa.errors.Error, OSError) as error:
             raise LinkError(f"sending failed: {_reason(error)}") from error
 
@@ -156,6 +150,19 @@ class VisaLink:
                 self._resource.close()
             except (pyvisa.errors.Error, OSError) as error:
                 self._note("!", f"closing failed: {_reason(error)}".encode())
+
+    def _write(self, message: bytes, size: int, deadline: float) -> None:
+        data = memoryview(message)
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            if self._socket is not None:
+                self._socket.wait_writable(deadline)
+            else:
+                self._resource.timeout = _milliseconds(deadline)
+            sent = self._resource.write_raw(bytes(piece))
+            self.bytes_moved += sent
+            if sent != len(piece):
+                raise LinkError("the link took only a part of a message")
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         while len(self._buffer) < count:
@@ -246,6 +253,19 @@ class _SocketGuard:
             readable, _, _ = select.select([self._interface], [], [], 0.0)
             if not readable or not self._interface.recv(PIECE):
                 return
+
+    @contextlib.contextmanager
+    def corked(self) -> Iterator[None]:
+        """Let the pieces of one message leave in full packets, where the system can hold them back until then."""
+        cork = getattr(socket, "TCP_CORK", None)
+        if cork is None:
+            yield
+            return
+        self._interface.setsockopt(socket.IPPROTO_TCP, cork, 1)
+        try:
+            yield
+        finally:
+            self._interface.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
     def wait_writable(self, deadline: float) -> None:
         """Return when a piece can be sent without waiting."""

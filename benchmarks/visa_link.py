@@ -24,7 +24,6 @@ from hwloop.contract import Backend
 from hwloop.mapping import map_weights
 from hwloop.region import Region
 from hwloop.scpi import arrays, dialect
-from hwloop.scpi.blocks import sealed_block
 from hwloop.scpi.calls import Call
 from hwloop.weights import Matrix
 
@@ -139,12 +138,15 @@ def main() -> None:
         f"shortest call {1e6 * round_trip:.0f} us"
     )
     verdict("MVM batch through pyvisa, time over that of a raw socket", visa_mvm / raw_mvm, 2.0)
-    with serve() as port, hwloop.connect(CHIP) as direct:
-        with hwloop.connect(f"visa:TCPIP::127.0.0.1::{port}::SOCKET") as chip:
-            far = gdp_seconds(chip)
-            moved = chip.counts.link_bytes
-            near = gdp_seconds(direct)
-            same = np.array_equal(chip.mvm(0, x), direct.mvm(0, x))
+    with (
+        serve() as port,
+        hwloop.connect(CHIP) as direct,
+        hwloop.connect(f"visa:TCPIP::127.0.0.1::{port}::SOCKET") as chip,
+    ):
+        far = gdp_seconds(chip)
+        moved = chip.counts.link_bytes
+        near = gdp_seconds(direct)
+        same = np.array_equal(chip.mvm(0, x), direct.mvm(0, x))
     print(
         f"GDP of one core: direct {near:.2f} s, socket {far:.2f} s, {moved / 1e6:.1f} MB on the link; "
         f"results {'identical' if same else 'DIFFERENT'}"

@@ -91,15 +91,19 @@ class VisaLink:
         return link
 
     def clear(self) -> None:
-        """Device clear: the instrument and the library forget what was not yet read."""
+        """Device clear, where the link has one: the instrument and the library forget what was not yet read."""
         self._buffer.clear()
         try:
             if self._socket is not None:
                 self._socket.drain()  # a raw socket has no device clear
             else:
                 self._resource.clear()
+        except NotImplementedError:
+            self.remark("this VISA library has no device clear")
         except (pyvisa.errors.Error, OSError) as error:
-            raise LinkError(f"device clear failed: {_reason(error)}") from error
+            if getattr(error, "error_code", None) != constants.StatusCode.error_nonsupported_operation:
+                raise LinkError(f"device clear failed: {_reason(error)}") from error
+            self.remark("this link has no device clear")
 
     def write(self, message: bytes, deadline: float) -> None:
         """Send a message and its newline."""

@@ -104,12 +104,13 @@ def _readable(path: Path, what: str) -> Iterator[None]:
 
 
 def _npy(path: Path) -> dict[str, NDArray[Any]]:
-    with _readable(path, ".npy"):
-        return {path.stem: np.load(path, allow_pickle=False)}
+    with _readable(path, ".npy"), path.open("rb") as stream:
+        return {path.stem: np.load(stream, allow_pickle=False)}
 
 
 def _npz(path: Path) -> dict[str, NDArray[Any]]:
-    with _readable(path, ".npz"), np.load(path, allow_pickle=False) as archive:
+    # numpy leaves a file that it opened itself, and then cannot read, open.
+    with _readable(path, ".npz"), path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 

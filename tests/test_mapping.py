@@ -136,14 +136,7 @@ def test_core_scaling_has_one_scale_for_the_tile(values):
         assert np.abs(tile.target).max() == pytest.approx(20.0) or not tile.target.any()
 
 
-@pytest.mark.parametrize(
-    "tiny",
-    [
-        1e-300,
-        1e-310,
-        pytest.param(5e-324, marks=pytest.mark.xfail(strict=True, reason="the column's scale becomes zero")),
-    ],
-)
+@pytest.mark.parametrize("tiny", [1e-300, 1e-310, 5e-324])
 def test_weights_at_the_edge_of_the_number_format_stay_finite(tiny):
     (tile,) = map_weights([Matrix("w", np.array([[tiny, 1.0], [-tiny, 0.5]]))], CHIP)
     assert np.all(np.isfinite(tile.target))

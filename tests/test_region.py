@@ -75,7 +75,6 @@ def test_the_converter_range_is_set_when_it_is_needed(chip):
         assert chip.adc_range(1) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="Region.step is that of the core's range of the moment")
 def test_a_step_is_one_code_of_the_regions_own_range(chip):
     """Before the first MVM too, and while another region of the core uses another range."""
     first, second = Region(chip, PLACE, full_scale=64.0), Region(chip, Place(1, 0, 0, 2, 3), full_scale=512.0)
@@ -84,14 +83,12 @@ def test_a_step_is_one_code_of_the_regions_own_range(chip):
     assert first.step == pytest.approx(64.0 / chip.info.code_max)
 
 
-@pytest.mark.xfail(strict=True, reason="Region.mvm converts to int32 before the contract can check")
 @pytest.mark.parametrize("x", [np.zeros((2, 4)), np.zeros((2, 4), bool)])
 def test_inputs_are_integers_here_too(region, x):
     with pytest.raises(BadInputError, match="integers"):
         region.mvm(x)
 
 
-@pytest.mark.xfail(strict=True, reason="Region.mvm broadcasts what does not fit")
 @pytest.mark.parametrize("shape", [(2, 1), (2, 5), (4,)])
 def test_inputs_have_one_entry_per_row_of_the_region(region, shape):
     with pytest.raises(BadInputError, match="shape"):

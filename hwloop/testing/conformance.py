@@ -14,8 +14,8 @@ to open the chip, and run pytest:
                 yield chip
 
 Every test gets a backend of its own from that fixture. What a chip does not declare as a capability is skipped, with
-the reason. The suite programs a few dozen devices of `core` and gives none of them more than eight pulses; class
-attributes set what it cannot know of a chip: which core, and which pulses certainly SET and RESET a device.
+the reason. A whole run pulses some hundred devices of `core`, the busiest about twenty times. Class attributes set
+what the suite cannot know of a chip: which core, and which pulses certainly SET and RESET a device.
 """
 
 from __future__ import annotations

@@ -97,7 +97,6 @@ def test_a_column_that_is_mostly_saturated_uses_what_is_left():
     assert z.std() == pytest.approx(1.0, rel=0.12)
 
 
-@pytest.mark.xfail(reason="rounding of the mean is taken for variation of the codes")
 @pytest.mark.parametrize("code", [0, 7, -113, 126])
 def test_a_column_whose_codes_do_not_vary_has_no_gain(code):
     rng = np.random.default_rng(code + 200)

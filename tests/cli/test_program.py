@@ -9,6 +9,8 @@ import select
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -17,6 +19,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import hwloop
+from hwloop.cli import options
 from hwloop.deploy.run import make_method
 from tests.cli.conftest import BRIEF, CHIP, ONE_THREAD, Command, Endless, arguments, run_process
 from tests.conftest import OpenChip, gaussian
@@ -99,7 +102,7 @@ def test_several_tensors_are_programmed_and_biases_stay_digital(command: Command
 
 
 @pytest.mark.parametrize(
-    ("options", "rows", "columns"),
+    ("words", "rows", "columns"),
     [
         ((), 16, 12),
         (("--layout", "inputs-first"), 12, 16),
@@ -107,12 +110,12 @@ def test_several_tensors_are_programmed_and_biases_stay_digital(command: Command
         (("--tensor", "w"), 16, 12),
     ],
 )
-def test_mapping_options(command: Command, options: tuple[str, ...], rows: int, columns: int) -> None:
-    result = program_json(command, "w.npy", "--backend", CHIP, "--method", "exact", "--out", "run.h5", *options)
+def test_mapping_options(command: Command, words: tuple[str, ...], rows: int, columns: int) -> None:
+    result = program_json(command, "w.npy", "--backend", CHIP, "--method", "exact", "--out", "run.h5", *words)
     assert [(core["rows"], core["columns"]) for core in result["cores"]] == [(rows, columns)]
     with h5py.File("run.h5") as file:
         one_scale = len(set(file["tiles/0000/scale"][:])) == 1
-    assert one_scale == ("core" in options)
+    assert one_scale == ("core" in words)
 
 
 def test_a_later_age_is_measured_later(command: Command) -> None:
@@ -141,6 +144,26 @@ def test_force_replaces_a_run(command: Command) -> None:
     assert program_json(command, "w.npy", *BRIEF, "--out", "run.h5")["run"] == "run.h5"
     with h5py.File("run.h5") as file:
         assert file.attrs["status"] == "complete"
+
+
+@pytest.mark.parametrize("method", ["gdp", "exact"])
+def test_progress_rises_evenly_over_several_runs(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    shown: list[float] = []
+
+    @contextmanager
+    def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: shown.append(done / total)
+
+    monkeypatch.setattr(options, "progress_bar", bar)
+    with options.observed("comparing", jobs=2) as observer:
+        for _ in range(2):
+            chosen = make_method(method, {} if method == "exact" else {"max_steps": "6"})
+            weights = hwloop.matrices({"w": gaussian(40, 40)})
+            hwloop.program(open_chip(CHIP + "&cores=4"), weights, chosen, observer=observer)
+    assert shown == pytest.approx(np.arange(1, len(shown) + 1) / len(shown), abs=1e-3)
+    assert len(shown) == 2 * 4 * (1 if method == "exact" else 7)
 
 
 # ---- as a process ------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_discovery_asks_message_based_resources_of_every_kind(library, name):
 
 def test_another_instrument_is_named(library):
     used = library("GPIB0::8::INSTR", "KEITHLEY INSTRUMENTS INC.,MODEL 2611,1398687,1.4.2")
-    with pytest.raises(LinkError, match="'MODEL 2611' by 'KEITHLEY INSTRUMENTS INC.'"):
+    with pytest.raises(LinkError, match=r"'MODEL 2611' by 'KEITHLEY INSTRUMENTS INC\.'"):
         hwloop.connect(f"visa:GPIB0::8::INSTR?visa_library={used}&timeout=1")
 
 
@@ -71,6 +71,6 @@ def test_such_a_library_times_out_too(scripted, open_visa, monkeypatch):
     monkeypatch.setattr(_SocketGuard, "of", lambda resource: None)
     port = scripted({b"*IDN?": b"hwloop,sim:x,1,dialect 1.0/1\n"})
     begin = time.monotonic()
-    with pytest.raises(LinkError, match="no reply: .*Timeout"):
+    with pytest.raises(LinkError, match=r"no reply: .*Timeout"):
         open_visa(port, timeout=0.3)
     assert time.monotonic() - begin < 2.0

@@ -10,6 +10,8 @@ import contextlib
 import os
 import select
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,12 @@ from pyvisa import constants
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.errors import BadInputError, LinkError
+
+if sys.platform == "linux":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+else:
+    ioctl = None
 
 PIECE = 2**16
 """Bytes handed to the VISA library at a time."""
@@ -110,10 +118,10 @@ class VisaLink:
         self._note(">", message)
         try:
             if self._socket is None:
-                self._write(message + b"\n", PIECE, deadline)
+                self._write(message + b"\n", deadline)
             else:
                 with self._socket.corked():
-                    self._write(message + b"\n", SOCKET_PIECE, deadline)
+                    self._write(message + b"\n", deadline)
         except (pyvisa.errors.Error, OSError) as error:
             raise LinkError(f"sending failed: {_reason(error)}") from error
 
@@ -155,15 +163,16 @@ class VisaLink:
             except (pyvisa.errors.Error, OSError) as error:
                 self._note("!", f"closing failed: {_reason(error)}".encode())
 
-    def _write(self, message: bytes, size: int, deadline: float) -> None:
+    def _write(self, message: bytes, deadline: float) -> None:
         data = memoryview(message)
-        for at in range(0, len(data), size):
-            piece = data[at : at + size]
+        while data:
             if self._socket is not None:
-                self._socket.wait_writable(deadline)
+                size = self._socket.wait_writable(deadline)
             else:
+                size = PIECE
                 self._resource.timeout = _milliseconds(deadline)
-            sent = self._resource.write_raw(bytes(piece))
+            piece, data = bytes(data[:size]), data[size:]
+            sent = self._resource.write_raw(piece)
             self.bytes_moved += sent
             if sent != len(piece):
                 raise LinkError("the link took only a part of a message")
@@ -271,11 +280,20 @@ class _SocketGuard:
         finally:
             self._interface.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
-    def wait_writable(self, deadline: float) -> None:
-        """Return when a piece can be sent without waiting."""
+    def wait_writable(self, deadline: float) -> int:
+        """How many bytes can be sent without waiting, once any can.
+
+        The system calls a socket writable until two thirds of its buffer are taken, so PIECE more is safe while little
+        is queued; elsewhere only what the library sends at a time.
+        """
         _, writable, _ = select.select([], [self._interface], [], _left(deadline))
         if not writable:
             raise LinkError("the instrument takes no more data (timeout)")
+        if ioctl is None:
+            return SOCKET_PIECE
+        (queued,) = struct.unpack("i", ioctl(self._interface, TIOCOUTQ, bytes(4)))
+        room = self._interface.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return PIECE if 4 * (queued + PIECE) <= room else SOCKET_PIECE
 
     def wait_readable(self, wanted: int, deadline: float) -> int:
         """How many of the wanted bytes can be read at once, at least one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import pytest
 
 import hwloop
 from hwloop.contract import PulseKind, Pulses
+from hwloop.drivers.link import VisaLink, opener
 from hwloop.drivers.visa_chip import VisaChip
 from hwloop.errors import LinkError
 from hwloop.scpi import arrays
@@ -113,3 +116,19 @@ def test_an_instrument_that_takes_no_data_does_not_hold_the_driver(open_visa, se
         with pytest.raises(LinkError):
             chip.pulse(0, pulses)
         assert time.monotonic() - begin < 12.0
+
+
+@pytest.mark.parametrize("receive_buffer", [4096, 2**17, 2**22])
+def test_a_write_to_a_peer_that_reads_nothing_ends_by_its_deadline(receive_buffer):
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        name = resource(listener.getsockname()[1])
+        for size in (10**5, 10**6, 3 * 10**7):
+            link = VisaLink.open(opener(name, "@py"), name, 1.0)
+            begin = time.monotonic()
+            with contextlib.suppress(LinkError):  # what fits into the buffers is sent without complaint
+                link.write(bytes(size), begin + 0.3)
+            assert time.monotonic() - begin < 1.5
+            link.close()

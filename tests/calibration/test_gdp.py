@@ -105,7 +105,7 @@ def test_same_seed_same_result_and_another_seed_another(open_chip: OpenChip) -> 
 
 def test_works_without_noise_and_reaches_the_target_itself(open_chip: OpenChip) -> None:
     run = programmed(open_chip, "sim:pcm-ideal", gaussian(32, 32))
-    # What is left is the worth of a pulse: min_gain per cent of g_max per cell, over the rms weight of a third of g_max.
+    # What is left is the worth of a pulse: min_gain per cent of g_max per cell, over a rms of a third of g_max.
     assert run.mvm_error < 0.05
 
 

@@ -14,7 +14,7 @@ from hwloop.calibration.programming import Aging, BoolArray, open_loop_amplitude
 from hwloop.calibration.quality import relative_error
 from hwloop.contract import FloatArray, PulseKind
 from hwloop.device_models import DeviceModel
-from hwloop.mapping import Tile, split_devices
+from hwloop.mapping import Tile
 from hwloop.region import Region
 
 DRIVE = 1.0 / np.sqrt(3.0)
@@ -79,7 +79,7 @@ class Belief:
     def program_open_loop(self) -> int:
         """One RESET pulse per device to the nominal amplitude of its target; returns the number of pulses."""
         curve, info = self._model.curve, self._region.backend.info
-        target = split_devices(self._tile.target, info.devices_per_polarity, info.g_max).reshape(self.g.shape)
+        target = self._tile.device_targets(info).reshape(self.g.shape)
         self._device_variance = self._pulse_variance(target)
         self.variance = self._device_variance.sum(0)
         amplitude = open_loop_amplitudes(curve, target)

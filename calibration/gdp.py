@@ -73,6 +73,10 @@ class Gdp(Method):
     def _blocks(self, region: Region) -> int:
         return -(-MIN_VECTORS // hadamard_block(region.place.rows))
 
+    def check(self, region: Region, tile: Tile, age: float) -> None:
+        """Refuse a chip of whose devices nothing is known."""
+        nominal_model(region.backend.info)
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then as many rounds of measurement and correction as the budgets allow."""
         s = self.settings

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwloop.calibration.programming import Method, Settings, Step
-from hwloop.mapping import Tile, split_devices
+from hwloop.contract import Capability
+from hwloop.mapping import Tile
 from hwloop.region import Region
 
 
@@ -31,9 +32,12 @@ class Exact(Method):
         """No step beyond the first."""
         return 0
 
+    def check(self, region: Region, tile: Tile, age: float) -> None:
+        """Refuse a chip on which nothing can be placed."""
+        region.backend.require(Capability.EXACT_PLACEMENT, "the method 'exact'")
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """One step."""
-        info = region.backend.info
-        region.place_exactly(split_devices(tile.target, info.devices_per_polarity, info.g_max), age)
+        region.place_exactly(tile.device_targets(region.backend.info), age)
         nothing = np.zeros(tile.target.shape, bool)
         yield Step(0, float("nan"), 0, 0.0, nothing, nothing)

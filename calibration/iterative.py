@@ -22,7 +22,7 @@ from hwloop.calibration.quality import measure_outputs
 from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
-from hwloop.mapping import Tile, split_devices
+from hwloop.mapping import Tile
 from hwloop.region import Region
 
 DEFAULT_TOLERANCE = 0.025
@@ -73,9 +73,14 @@ class Iterative(Method):
         """Verification rounds for all devices of a polarity."""
         return self.settings.max_steps * region.backend.info.devices_per_polarity
 
+    def check(self, region: Region, tile: Tile, age: float) -> None:
+        """Refuse a chip without device reads, and a tolerance below the read noise."""
+        region.backend.require(Capability.DEVICE_READ, "program-and-verify")
+        info = region.backend.info
+        self._tolerance(nominal_model(info), tile, info.g_max, age)
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then verify and correct, one device of each polarity after the other."""
-        region.backend.require(Capability.DEVICE_READ, "program-and-verify")
         s, info = self.settings, region.backend.info
         model = nominal_model(info)
         tolerance = self._tolerance(model, tile, info.g_max, age)
@@ -140,13 +145,15 @@ class _Devices:
     def program_open_loop(self) -> int:
         """One pulse per device to the nominal amplitude of its target; returns the number of pulses."""
         info = self._region.backend.info
-        self._target = split_devices(self._tile.target, info.devices_per_polarity, info.g_max).reshape(-1)
+        self._target = self._tile.device_targets(info).reshape(-1)
         every = np.arange(self._region.size)
         self._pulse(every, open_loop_amplitudes(self._model.curve, self._target))
         return len(every)
 
     def aim(self, k: int, reserve: float) -> IndexArray:
-        """Set the targets of the k-th device of each polarity to what the earlier ones lack; returns the devices.
+        """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.
+
+        Returns the devices.
 
         reserve: uS to stay below, which the next device will fill up.
         """
@@ -154,6 +161,8 @@ class _Devices:
         signed = self._tile.target
         wanted = np.maximum(np.stack([signed, -signed]), 0.0)
         wanted -= self._value.reshape(shape)[:, :k].sum(1)
+        if self._tile.split == "even":
+            wanted /= shape[1] - k
         target = np.where(wanted > 2 * reserve, wanted - reserve, np.maximum(wanted, 0.0))
         devices = np.arange(self._region.size).reshape(shape)[:, k].reshape(-1)
         self._target[devices] = np.minimum(target, g_max).reshape(-1)

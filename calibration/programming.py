@@ -54,7 +54,9 @@ class Settings:
         values: dict[str, Any] = {}
         for name, text in pairs.items():
             if name not in known:
-                raise BadInputError(f"unknown setting '{name}'; known: {', '.join(known)}")
+                raise BadInputError(
+                    f"unknown setting '{name}'; known: {', '.join(known) or 'none, it has no settings'}"
+                )
             kind = int if isinstance(known[name].default, int) else float
             try:
                 values[name] = kind(text)
@@ -78,6 +80,10 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def rounds(self, region: Region) -> int:
         """Largest index of the steps to expect; the last step may come earlier."""
+
+    @abc.abstractmethod
+    def check(self, region: Region, tile: Tile, age: float) -> None:
+        """Raise the error that `steps` would, before anything is sent to the chip."""
 
     @abc.abstractmethod
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:

@@ -20,7 +20,7 @@ from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming import Method, Settings, Step, nominal_model, open_loop_amplitudes
 from hwloop.calibration.quality import relative_error
 from hwloop.contract import PulseKind
-from hwloop.mapping import Tile, split_devices
+from hwloop.mapping import Tile
 from hwloop.region import Region
 
 
@@ -68,11 +68,15 @@ class Sgd(Method):
         batches = self.settings.max_vectors // self.settings.batch
         return max(1, batches - math.ceil(batches / (self.settings.calibrate_every + 1)))
 
+    def check(self, region: Region, tile: Tile, age: float) -> None:
+        """Refuse a chip of whose devices nothing is known."""
+        nominal_model(region.backend.info)
+
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then one gradient step after the other until the budget is spent."""
         s, info, rounds = self.settings, region.backend.info, self.rounds(region)
         curve = nominal_model(info).curve
-        target = split_devices(tile.target, info.devices_per_polarity, info.g_max).reshape(-1, *tile.target.shape)
+        target = tile.device_targets(info).reshape(-1, *tile.target.shape)
         amplitude = open_loop_amplitudes(curve, target)
         believed = target.copy()
         region.pulse(PulseKind.RESET, np.arange(target.size), amplitude.reshape(-1), curve.width)

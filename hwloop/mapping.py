@@ -50,6 +50,7 @@ class Tile:
     target        (rows, columns) signed conductances, uS, to be reached at the target age
     scale         (columns,) weight per uS
     full_scale    converter range for this tile, uS
+    split         how the devices of a polarity share a cell's target, 'fill' or 'even'
     """
 
     tensor: str
@@ -59,6 +60,11 @@ class Tile:
     target: FloatArray
     scale: FloatArray
     full_scale: float
+    split: str = "fill"
+
+    def device_targets(self, info: ChipInfo) -> FloatArray:
+        """Targets of the devices, (2, K, rows, columns) in uS."""
+        return split_devices(self.target, info.devices_per_polarity, info.g_max, self.split)
 
     @property
     def weights(self) -> FloatArray:
@@ -146,4 +152,4 @@ def _tile(piece: _Piece, place: Place, info: ChipInfo, settings: MappingSettings
     widest = float(np.sqrt((target**2).sum(0).max() / 3.0))
     low, high = info.adc_range
     full_scale = min(max(RANGE_SIGMAS * widest, low), high)
-    return Tile(piece.tensor, place, piece.first_input, piece.first_output, target, scale, full_scale)
+    return Tile(piece.tensor, place, piece.first_input, piece.first_output, target, scale, full_scale, settings.split)

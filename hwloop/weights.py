@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from hwloop.errors import BadInputError
 
 LAYOUTS = ("outputs-first", "inputs-first")
+SMALLEST = 1e-100
+"""Matrices whose largest weight is below this, or above its inverse, leave no room for squares in float64."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,11 @@ def _matrix(name: str, values: ArrayLike, source: str, layout: str) -> Matrix:
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         raise BadInputError(f"{where} has {len(bad)} NaN or infinite values, the first at {tuple(map(int, bad[0]))}")
-    if not np.any(array):
+    largest = float(np.abs(array).max())
+    if not largest:
         raise BadInputError(f"{where} is all zero; there is nothing to program")
+    if not SMALLEST < largest < 1 / SMALLEST:
+        raise BadInputError(f"{where} has a largest value of {largest:.3g}, too extreme to compute with; rescale it")
     return Matrix(name, np.ascontiguousarray(array if layout == "inputs-first" else array.T))
 
 

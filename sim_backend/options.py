@@ -87,5 +87,5 @@ def _torch_device(text: str) -> str:
     try:
         torch.Generator(text)
     except (RuntimeError, AssertionError) as error:
-        raise BadInputError(f"option device={text}: torch cannot use it ({str(error).splitlines()[0]})") from None
+        raise BadInputError(f"option device={text}: torch cannot use it ({str(error).splitlines()[0][:80]})") from None
     return text

@@ -81,6 +81,9 @@ def compare_to_file(
             writer.file,
             {"status": "running", "backend": task.backend, "weights": task.weights, "methods": ",".join(methods)},
         )
+        with connect(task.backend) as backend:  # what the last method cannot do is known before the first one runs
+            for method in chosen:
+                runs.start(backend, matrices, method, mapping=task.mapping, age=task.age)
         for method in chosen:
             with connect(task.backend) as backend:
                 for repeat in range(repeats):

@@ -104,7 +104,12 @@ class RunRecorder:
 def _write_tile(group: h5py.Group, tile: Tile) -> None:
     store.put_attributes(
         group,
-        {"tensor": tile.tensor, "first_input": tile.first_input, "first_output": tile.first_output}
+        {
+            "tensor": tile.tensor,
+            "first_input": tile.first_input,
+            "first_output": tile.first_output,
+            "split": tile.split,
+        }
         | dataclasses.asdict(tile.place),
     )
     store.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
@@ -150,6 +155,7 @@ def read_tiles(group: h5py.Group) -> list[Tile]:
                 target=store.get(part, "target", "uS"),
                 scale=store.get(part, "scale", "1/uS"),
                 full_scale=float(store.get(part, "full_scale", "uS")),
+                split=str(part.attrs["split"]),
             )
         )
     return tiles

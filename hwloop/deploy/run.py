@@ -175,10 +175,13 @@ def start(
     mapping: MappingSettings | None = None,
     age: float | None = None,
 ) -> Run:
-    """Place matrices on the chip's cores without sending anything yet."""
+    """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet."""
+    until = target_age(backend, age)
     tiles = map_weights(matrices, backend.info, mapping)
     runs = [TileRun(tile, region := region_of(backend, tile), method.rounds(region)) for tile in tiles]
-    return Run(method, target_age(backend, age), runs)
+    for item in runs:
+        method.check(item.region, item.tile, until)
+    return Run(method, until, runs)
 
 
 def region_of(backend: Backend, tile: Tile) -> Region:

@@ -83,6 +83,18 @@ def test_corrects_what_wires_take_away(open_chip: OpenChip) -> None:
     assert programmed(open_chip, uri, weights).mvm_error < 0.95 * placed
 
 
+def test_sharing_evenly_lowers_the_noise_floor_and_can_be_programmed_too(open_chip: OpenChip) -> None:
+    def error(split: str, method: str) -> float:
+        chip = open_chip("sim:hermes-core?seed=1&rows=96&columns=96")
+        return program(chip, weights, method, mapping=hwloop.MappingSettings(split=split)).mvm_error
+
+    weights = hwloop.matrices({"w": gaussian(96, 96)})
+    # Two devices of half the conductance have independent noise: the floor falls, by less than a square root of two.
+    assert 0.72 < error("even", "exact") / error("fill", "exact") < 0.97
+    for method in ("gdp", "iterative"):
+        assert error("even", method) < 1.15 * error("fill", method)
+
+
 def test_stuck_devices_are_named_and_left_alone_after_a_few_pulses(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?seed=4&stuck_rate=0.02&rows=64&columns=64")
     run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "gdp")
@@ -105,7 +117,7 @@ def test_same_seed_same_result_and_another_seed_another(open_chip: OpenChip) -> 
 
 def test_works_without_noise_and_reaches_the_target_itself(open_chip: OpenChip) -> None:
     run = programmed(open_chip, "sim:pcm-ideal", gaussian(32, 32))
-    # What is left is the worth of a pulse: min_gain per cent of g_max per cell, over the rms weight of a third of g_max.
+    # What is left is the worth of a pulse: min_gain per cent of g_max per cell, over a rms of a third of g_max.
     assert run.mvm_error < 0.05
 
 

@@ -14,6 +14,8 @@ COMMANDS = {
     "evaluate": "evaluate",
     "info": "info",
     "backends": "info",
+    "serve": "serve",
+    "discover": "discover",
 }
 
 

@@ -20,14 +20,14 @@ from hwloop.drivers.discover import discover as find
 )
 @json_option
 def discover(visa_library: str, addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    r"""List the VISA resources that can be found, and what each answers to *IDN?.
+    """List the VISA resources that can be found, and what each answers to *IDN?.
 
     Raw sockets cannot be found by asking around: name them with --address.
 
     \b
     Example:
       hwloop discover --address 127.0.0.1:5025
-    """
+    """  # noqa: D301  click needs the backspace
     found = find(visa_library, timeout, addresses)
     if as_json:
         print_json({"resources": [dataclasses.asdict(row) for row in found]})

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwloop.backends import connect, schemes
 from hwloop.cli.common import Command, json_option, print_json
+from hwloop.contract import Backend
+from hwloop.errors import ChipError
+
+if TYPE_CHECKING:
+    from hwloop.drivers.selftest import Check
 
 
 @click.command(cls=Command)
 @click.argument("uri")
+@click.option("--self-test", "testing", is_flag=True, help="Check the link and the chip's answers; nothing is pulsed.")
 @json_option
-def info(uri: str, as_json: bool) -> None:
+@click.pass_context
+def info(context: click.Context, /, uri: str, testing: bool, as_json: bool) -> None:
     """Show the chip that URI names: identity, geometry, limits, and every parameter with its source.
 
     \b
@@ -22,6 +29,7 @@ def info(uri: str, as_json: bool) -> None:
       hwloop info "sim:hermes-core?seed=1"
     """  # noqa: D301  click needs the backspace
     with connect(uri) as backend:
+        checks = _self_test(backend) if testing else []
         chip = backend.info
         result: dict[str, Any] = {
             "backend": uri,
@@ -41,13 +49,28 @@ def info(uri: str, as_json: bool) -> None:
             "pulse_width_ns": [chip.limits.width_min, chip.limits.width_max],
             "pulses_per_device_limit": chip.limits.pulses_per_device,
             "capabilities": sorted(capability.value for capability in chip.capabilities),
+            "self_test": [dataclasses.asdict(check) for check in checks],
             "parameters": [dataclasses.asdict(row) for row in backend.parameters()],
         }
     if as_json:
         print_json(result)
-        return
+    else:
+        _show(result)
+    if not all(check.passed for check in checks):
+        context.exit(ChipError.exit_code)
+
+
+def _self_test(backend: Backend) -> list[Check]:
+    from hwloop.drivers.selftest import self_test  # loads the VISA stack, which showing a chip does not need
+
+    return self_test(backend)
+
+
+def _show(result: dict[str, Any]) -> None:
+    for check in result["self_test"]:
+        click.echo(f"{'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['seen']}")
     for name, value in result.items():
-        if name != "parameters":
+        if name not in ("parameters", "self_test"):
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             click.echo(f"{name.replace('_', ' '):<26} {text}")
     if result["parameters"]:

@@ -31,16 +31,19 @@ LOOPBACK = "127.0.0.1"
 @click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Write a log of the wire to this file.")
 @json_option
 def serve(uri: str, port: int, host: str, stdio: bool, log: Path | None, as_json: bool) -> None:
-    r"""Serve a simulated chip as an instrument that speaks the hwloop SCPI dialect (docs/scpi.md).
+    """Serve a simulated chip as an instrument that speaks the hwloop SCPI dialect (docs/scpi.md).
 
     It takes one client at a time and stops on Ctrl-C or SIGTERM. Any VISA shell can talk to it.
 
     \b
     Example:
-      hwloop serve --chip "sim:hermes-core?seed=1" --port 5025 &
-      hwloop info "visa:TCPIP::127.0.0.1::5025::SOCKET"
-      printf '*IDN?\nCHIP:GEOM?\n' | hwloop serve --chip sim:hermes-core --stdio
-    """
+      hwloop serve --chip "sim:hermes-core?seed=1" --port 5025
+    """  # noqa: D301  click needs the backspace
+    import torch  # not needed for --help
+
+    # The client computes on this machine too, as a rule. Threads of both that wait for each other's cores, spinning,
+    # make programming many times slower than either half of the cores alone.
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with _wire_log(log) as wire, connect(uri) as chip:
         instrument = Instrument(chip)
         if stdio:

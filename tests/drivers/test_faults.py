@@ -25,7 +25,8 @@ from hwloop.testing.faults import Fault, FaultProxy, Kind
 from tests.drivers.conftest import SMALL, resource
 from tests.drivers.link_trial import LinkTrial
 
-TIMEOUT = 0.1
+TIMEOUT = 0.4
+"""Seconds: long enough for a busy machine, short enough for runs that wait for it several times."""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,9 @@ def test_one_fault_in_the_middle_of_a_run_changes_nothing(trial, kind, to_instru
 
 
 def test_random_faults_at_random_moments(trial):
-    outcomes = [trial.random(seed, faults=2) for seed in range(200)]
-    assert sum(outcome.struck for outcome in outcomes) > 200
-    assert sum(outcome.finished for outcome in outcomes) > 100
+    outcomes = [trial.random(seed, faults=2) for seed in range(60)]
+    assert sum(outcome.struck for outcome in outcomes) > 60
+    assert sum(outcome.finished for outcome in outcomes) > 30
     assert max(outcome.seconds for outcome in outcomes) < trial.longest_seconds
 
 

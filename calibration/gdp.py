@@ -33,7 +33,7 @@ from hwloop.calibration.programming import (
     open_loop_amplitudes,
 )
 from hwloop.calibration.quality import relative_error
-from hwloop.contract import FloatArray, PulseKind
+from hwloop.contract import Capability, FloatArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.mapping import Tile, split_devices
 from hwloop.region import Region
@@ -97,6 +97,7 @@ class Gdp(Method):
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then measure and correct until no pulse is worth it or a budget is spent."""
+        region.backend.require(Capability.MVM, "gradient-descent programming")
         s = self.settings
         belief = Belief(region, tile, nominal_model(region.backend.info), age)
         rounds = self.rounds(region)

@@ -19,7 +19,7 @@ from hwloop.calibration.periphery import calibrate_columns
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming import Method, Settings, Step, nominal_model, open_loop_amplitudes
 from hwloop.calibration.quality import relative_error
-from hwloop.contract import PulseKind
+from hwloop.contract import Capability, PulseKind
 from hwloop.mapping import Tile, split_devices
 from hwloop.region import Region
 
@@ -70,6 +70,7 @@ class Sgd(Method):
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then one gradient step after the other until the budget is spent."""
+        region.backend.require(Capability.MVM, "gradient-descent programming")
         s, info, rounds = self.settings, region.backend.info, self.rounds(region)
         curve = nominal_model(info).curve
         target = split_devices(tile.target, info.devices_per_polarity, info.g_max).reshape(-1, *tile.target.shape)

@@ -1,6 +1,6 @@
 """Speed, memory and physics of the simulated chips, against the bounds that the project sets itself.
 
-    python benchmarks/simulator.py
+python benchmarks/simulator.py
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ def programming_residual(seed: int = 1) -> None:
         published = np.sqrt(np.mean((0.26348 + 1.9650 * g[here] - 1.1731 * g[here] ** 2) ** 2))
         ratios.append(residual[here].std() / published)
         print(f"  {k / 10 + 0.05:.2f}  {residual[here].mean():+.3f}   {residual[here].std():.3f}   {published:.3f}")
-    verdict("residual over the published one: largest deviation of ten bins", float(np.abs(np.array(ratios) - 1).max()), 0.25)
+    verdict(
+        "residual over the published one: largest deviation of ten bins",
+        float(np.abs(np.array(ratios) - 1).max()),
+        0.25,
+    )
 
 
 def device_statistics() -> None:

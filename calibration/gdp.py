@@ -96,7 +96,7 @@ class Gdp(Method):
         return -(-MIN_VECTORS // hadamard_block(region.place.rows))
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
-        """Open-loop pass, then measure and correct until no pulse is worth it or a budget is spent."""
+        """Open-loop pass, then as many rounds of measurement and correction as the budgets allow."""
         region.backend.require(Capability.MVM, "gradient-descent programming")
         s = self.settings
         belief = Belief(region, tile, nominal_model(region.backend.info), age)
@@ -139,6 +139,8 @@ class Belief:
         self._seen = region.backend.now()
         self._error = np.zeros((rows, columns))
         self._sensitivity: FloatArray | None = None
+        self._mean_gain = 1.0
+        self._loaded = np.any(tile.target != 0, axis=0)
         self.mvm_error = float("nan")
 
     # ---- pulses ----------------------------------------------------------------------------------------------
@@ -241,6 +243,8 @@ class Belief:
         observed = drive.T @ (innovation - shift) / power
         if self._sensitivity is None:
             self._sensitivity = self._fit_sensitivity(weights + observed, weights)
+            found = _robust_multiple(self._tile.target, self._tile.target * self._sensitivity, axis=0)[0]
+            self._mean_gain = LEAN * float(found[self._loaded].mean()) if self._loaded.any() else 1.0
             observed += weights * (1.0 - self._sensitivity)
             weights, effect = weights * self._sensitivity, effect * self._sensitivity
         self._update(observed, power, effect, begin, max(duration, 1e-9))
@@ -328,12 +332,8 @@ class Belief:
         Only the columns' gains relative to each other are free. Their mean stays LEAN times the sensitivity that was
         found, or corrections would by and by shrink all weights towards the noise.
         """
-        assert self._sensitivity is not None
-        target = self._tile.target
-        gain = _robust_multiple(target, weights, axis=0)[0]
-        loaded = np.any(target != 0, axis=0)
-        expected = _robust_multiple(target, target * self._sensitivity, axis=0)[0]
-        relative: FloatArray = LEAN * gain * (expected[loaded].mean() / gain[loaded].mean())
+        gain = _robust_multiple(self._tile.target, weights, axis=0)[0]
+        relative: FloatArray = gain * (self._mean_gain / gain[self._loaded].mean()) if self._loaded.any() else gain
         return relative
 
 

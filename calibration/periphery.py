@@ -44,7 +44,9 @@ def fit_columns(codes: NDArray[np.integer], reference: FloatArray, code_max: int
         mean_x, mean_y = (weight * x).sum(0) / total, (weight * reference).sum(0) / total
         dx = x - mean_x
         spread = (weight * dx * dx).sum(0)
-        gain = np.where(spread > 0, (weight * dx * (reference - mean_y)).sum(0) / np.where(spread > 0, spread, 1), 0.0)
+        # Codes are whole numbers: those that vary at all differ from their mean by more than its rounding.
+        varies = spread > 1e-9 * total
+        gain = np.where(varies, (weight * dx * (reference - mean_y)).sum(0) / np.where(varies, spread, 1.0), 0.0)
         residual = np.abs(reference - mean_y - gain * dx)
         scale = 1.4826 * np.median(np.where(usable, residual, 0.0), axis=0) + 1e-300
         weight = usable * np.minimum(1.0, HUBER * scale / np.maximum(residual, 1e-300))

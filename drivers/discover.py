@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,12 +26,17 @@ class Found:
 def discover(visa_library: str = "@py", timeout: float = 1.0, addresses: Sequence[str] = ()) -> list[Found]:
     """Ask every message-based resource that VISA lists, and raw sockets at `addresses` (HOST:PORT), who they are.
 
-    timeout: seconds for each. Only *IDN? is sent. Raises BadInputError for a library or an address that cannot be used.
+    timeout: seconds for each. Only *IDN? is sent, and nothing at all to serial ports, whose settings cannot be guessed.
+    pyvisa-py finds USB instruments with pyusb installed, HiSLIP ones with zeroconf, other interfaces with psutil.
+    Raises BadInputError for a library or an address that cannot be used.
     """
     sockets = [_socket_resource(address) for address in addresses]
     try:
         manager = pyvisa.ResourceManager(visa_library)
-        listed = [name for name in manager.list_resources("?*") if not name.startswith("ASRL")]
+        with warnings.catch_warnings():
+            # pyvisa-py warns of every kind of link that it lacks an optional package for.
+            warnings.simplefilter("ignore")
+            listed = [name for name in manager.list_resources("?*") if not name.startswith("ASRL")]
     except (ValueError, OSError, pyvisa.errors.Error) as error:
         raise BadInputError(f"the VISA library '{visa_library}' cannot be used: {error}") from error
     return [_ask(name, visa_library, timeout) for name in [*listed, *sockets]]

@@ -33,6 +33,11 @@ def identify(link: VisaLink, name: str, timeout: float) -> Identity:
     reply = link.read_line(deadline).decode("ascii", "replace")
     if refusal := _ERROR_ENTRY.fullmatch(reply):
         raise LinkError(f"{name} refused the connection: {refusal[1]}")
+    return read_identity(reply, name)
+
+
+def read_identity(reply: str, name: str) -> Identity:
+    """The fields of a reply to *IDN?. Raises LinkError when it is none."""
     fields = [field.strip() for field in reply.split(",")]
     if len(fields) != 4:
         raise LinkError(f"{name} answers *IDN? with {reply[:80]!r}: not an instrument of IEEE 488.2")

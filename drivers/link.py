@@ -6,11 +6,12 @@ one is not to be used again, because half a message may be on its way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,8 +23,9 @@ from hwloop.errors import BadInputError, LinkError
 
 PIECE = 2**16
 """Bytes handed to the VISA library at a time."""
-SEND_BUFFER = 2**20
-"""Bytes the socket's own send buffer should hold: a piece fits whenever the socket says that it is writable."""
+SOCKET_PIECE = 4096
+"""Bytes that pyvisa-py sends to a socket at a time, which it does at once when the socket is writable; given more, it
+waits between the pieces without limit."""
 LONGEST_LINE = 1024
 """Bytes of a text reply before the session, where only *IDN? is asked."""
 LOGGED_BYTES = 96
@@ -89,31 +91,29 @@ class VisaLink:
         return link
 
     def clear(self) -> None:
-        """Device clear: the instrument and the library forget what was not yet read."""
+        """Device clear, where the link has one: the instrument and the library forget what was not yet read."""
         self._buffer.clear()
         try:
             if self._socket is not None:
                 self._socket.drain()  # a raw socket has no device clear
             else:
                 self._resource.clear()
+        except NotImplementedError:
+            self.remark("this VISA library has no device clear")
         except (pyvisa.errors.Error, OSError) as error:
-            raise LinkError(f"device clear failed: {_reason(error)}") from error
+            if getattr(error, "error_code", None) != constants.StatusCode.error_nonsupported_operation:
+                raise LinkError(f"device clear failed: {_reason(error)}") from error
+            self.remark("this link has no device clear")
 
     def write(self, message: bytes, deadline: float) -> None:
         """Send a message and its newline."""
-        data = memoryview(message + b"\n")
         self._note(">", message)
         try:
-            for at in range(0, len(data), PIECE):
-                piece = data[at : at + PIECE]
-                if self._socket is not None:
-                    self._socket.wait_writable(deadline)
-                else:
-                    self._resource.timeout = _milliseconds(deadline)
-                sent = self._resource.write_raw(bytes(piece))
-                self.bytes_moved += sent
-                if sent != len(piece):
-                    raise LinkError("the link took only a part of a message")
+            if self._socket is None:
+                self._write(message + b"\n", PIECE, deadline)
+            else:
+                with self._socket.corked():
+                    self._write(message + b"\n", SOCKET_PIECE, deadline)
         except (pyvisa.errors.Error, OSError) as error:
             raise LinkError(f"sending failed: {_reason(error)}") from error
 
@@ -154,6 +154,19 @@ class VisaLink:
                 self._resource.close()
             except (pyvisa.errors.Error, OSError) as error:
                 self._note("!", f"closing failed: {_reason(error)}".encode())
+
+    def _write(self, message: bytes, size: int, deadline: float) -> None:
+        data = memoryview(message)
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            if self._socket is not None:
+                self._socket.wait_writable(deadline)
+            else:
+                self._resource.timeout = _milliseconds(deadline)
+            sent = self._resource.write_raw(bytes(piece))
+            self.bytes_moved += sent
+            if sent != len(piece):
+                raise LinkError("the link took only a part of a message")
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         while len(self._buffer) < count:
@@ -226,13 +239,12 @@ class _SocketGuard:
         return cls(interface, session) if isinstance(interface, socket.socket) else None
 
     def prepare(self) -> None:
-        """Raise OSError if the connection was not made; make room for whole pieces."""
+        """Raise OSError if the connection was not made; let the library read larger pieces."""
         failed = self._interface.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failed:
             raise OSError(failed, os.strerror(failed))
         self._interface.getpeername()
         self._interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._interface.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if hasattr(self._session, "max_recv_size"):
             self._session.max_recv_size = self._piece = PIECE
 
@@ -245,6 +257,19 @@ class _SocketGuard:
             readable, _, _ = select.select([self._interface], [], [], 0.0)
             if not readable or not self._interface.recv(PIECE):
                 return
+
+    @contextlib.contextmanager
+    def corked(self) -> Iterator[None]:
+        """Let the pieces of one message leave in full packets, where the system can hold them back until then."""
+        cork = getattr(socket, "TCP_CORK", None)
+        if cork is None:
+            yield
+            return
+        self._interface.setsockopt(socket.IPPROTO_TCP, cork, 1)
+        try:
+            yield
+        finally:
+            self._interface.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
     def wait_writable(self, deadline: float) -> None:
         """Return when a piece can be sent without waiting."""

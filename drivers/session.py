@@ -68,7 +68,7 @@ class Session:
         answer = self._reliably(Call(self._number, b";".join(commands)), allowance)
         self.clock = answer.clock
         if answer.errors:
-            raise self._refusal(commands)
+            raise self._refusal(commands, answer.errors)
         return answer.response
 
     def close(self, farewell: Sequence[bytes]) -> None:
@@ -147,9 +147,12 @@ class Session:
             self._link.close()
             self._link = None
 
-    def _refusal(self, commands: Sequence[bytes]) -> Exception:
-        """Empty the error queue; the first entry as an exception."""
-        first: tuple[int, str] | None = None
+    def _refusal(self, commands: Sequence[bytes], count: int) -> Exception:
+        """Empty the error queue; the first of its last `count` entries, which are these commands', as an exception.
+
+        Entries before them are of messages that the link had damaged.
+        """
+        entries: list[tuple[int, str]] = []
         for _ in range(QUEUE_LENGTH + 1):
             self._number += 1
             answer = self._reliably(Call(self._number, dialect.ERROR_Q.write()), 0.0)
@@ -159,8 +162,9 @@ class Session:
                 raise LinkError(f"the error queue cannot be read: {error}") from error
             if code == codes.NO_ERROR:
                 break
-            first = first or (code, text)
-        code, text = first or (codes.SYSTEM_ERROR, "an error was counted but is not in the queue")
+            entries.append((code, text))
+        own = entries[-count:] or [(codes.SYSTEM_ERROR, "an error was counted but is not in the queue")]
+        code, text = own[0]
         return _typed(code, text, _shown(commands))
 
 

@@ -20,7 +20,7 @@ from pyvisa.resources import MessageBasedResource
 
 from hwloop.backends import Scheme
 from hwloop.contract import Backend, Capability, CodeArray, FloatArray, IndexArray, Parameter, Pulses
-from hwloop.drivers.identity import Identity, check_chip, identify
+from hwloop.drivers.identity import Identity, check_chip, identify, read_identity
 from hwloop.drivers.link import VisaLink, WireFile, opener
 from hwloop.drivers.session import Session
 from hwloop.errors import BadInputError, ChipError, LinkError
@@ -103,9 +103,10 @@ class VisaChip(Backend):
         name = resource if isinstance(resource, str) else str(resource.resource_name)
         make = opener(resource, visa_library) if isinstance(resource, str) else None
         wire = WireFile(log) if log is not None else None
-        found: list[Identity] = []
+        met = False
 
         def connect() -> VisaLink:
+            nonlocal met
             if make is not None:
                 link = VisaLink.open(make, name, timeout, wire)
             else:
@@ -113,10 +114,9 @@ class VisaChip(Backend):
                 link = VisaLink(resource, owned=False, log=wire)
             try:
                 link.clear()
-                if not found:
-                    identity = identify(link, name, timeout)
-                    check_chip(identity, name)
-                    found.append(identity)
+                if not met:
+                    check_chip(identify(link, name, timeout), name)
+                    met = True
             except LinkError:
                 link.close()
                 raise
@@ -125,8 +125,9 @@ class VisaChip(Backend):
         try:
             session = Session(connect, timeout, reconnect=make is not None)
             try:
-                described = _describe(session, name)
-                chip = cls(session, found[0], described, name)
+                # Asked again inside the session, where replies carry a checksum.
+                identity = read_identity(session.call([dialect.IDN_Q.write()]).decode("ascii", "replace"), name)
+                chip = cls(session, identity, described := _describe(session, name), name)
             except Exception:
                 session.close([dialect.IDLE.write()])
                 raise

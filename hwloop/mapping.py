@@ -137,7 +137,9 @@ def _cut(matrix: Matrix, info: ChipInfo) -> list[_Piece]:
 
 def _tile(piece: _Piece, place: Place, info: ChipInfo, settings: MappingSettings) -> Tile:
     largest = np.abs(piece.values).max(axis=0 if settings.scale == "column" else None, keepdims=True)
-    largest = np.broadcast_to(np.where(largest > 0, largest, 1.0), (1, place.columns))[0]
+    # A weight may be so small that its share per uS is no longer a number: such a column counts as empty.
+    smallest = np.finfo(np.float64).tiny * info.g_max * info.devices_per_polarity
+    largest = np.broadcast_to(np.where(largest > smallest, largest, 1.0), (1, place.columns))[0]
     scale = largest / (info.g_max * info.devices_per_polarity)
     target = piece.values / scale
     # The standard deviation of a uniform input in [-1, 1] is 1 / sqrt(3).

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.contract import Backend, Counts, FloatArray, IndexArray, PulseKind, Pulses
+from hwloop.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Region:
     @property
     def step(self) -> float:
         """Column sum (uS at full-scale input) that one output code stands for."""
-        return self.backend.adc_range(self.place.core) / self.backend.info.code_max
+        full_scale = self._full_scale if self._full_scale is not None else self.backend.adc_range(self.place.core)
+        return full_scale / self.backend.info.code_max
 
     def pulse(self, kind: PulseKind, devices: IndexArray, amplitude: FloatArray, width: float) -> None:
         """Pulse local devices (n,) with amplitudes (n,) in uA and one width in ns; nothing happens for n = 0."""
@@ -63,11 +65,18 @@ class Region:
             return self.backend.read(self.place.core, self._devices[devices], averages)
 
     def mvm(self, x: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Output codes (batch, columns) of integer inputs (batch, rows)."""
+        """Output codes (batch, columns) of integer inputs (batch, rows).
+
+        Raises BadInputError for inputs of another shape or kind.
+        """
         core = self.place.core
+        if x.ndim != 2 or x.shape[1] != self.place.rows:
+            raise BadInputError(
+                f"mvm: inputs of this region must have the shape (batch, {self.place.rows}), not {x.shape}"
+            )
         if self._full_scale is not None and self.backend.adc_range(core) != self._full_scale:
             self.backend.set_adc_range(core, self._full_scale)
-        inputs = np.zeros((x.shape[0], self.backend.info.rows), np.int32)
+        inputs = np.zeros((x.shape[0], self.backend.info.rows), x.dtype)
         inputs[:, self._rows] = x
         with _Metered(self):
             return self.backend.mvm(core, inputs)[:, self._columns]

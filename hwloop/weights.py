@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,19 +99,24 @@ def _readable(path: Path, what: str) -> Iterator[None]:
         yield
     except PermissionError:
         raise BadInputError(f"{path} cannot be read: permission denied") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         hint = "it holds Python objects, which hwloop never unpickles" if "allow_pickle" in str(error) else str(error)
         raise BadInputError(f"{path} is not a readable {what} file ({hint}); save it again as plain arrays") from None
 
 
 def _npy(path: Path) -> dict[str, NDArray[Any]]:
-    with _readable(path, ".npy"):
-        return {path.stem: np.load(path, allow_pickle=False)}
+    with _readable(path, ".npy"), path.open("rb") as stream:
+        return {path.stem: np.load(stream, allow_pickle=False)}
 
 
 def _npz(path: Path) -> dict[str, NDArray[Any]]:
-    with _readable(path, ".npz"), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    # numpy leaves a file that it opened itself, and then cannot read, open.
+    with _readable(path, ".npz"), path.open("rb") as stream:
+        archive = np.load(stream, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array; call it .npy")
+        with archive:
+            return {name: archive[name] for name in archive.files}
 
 
 def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -125,28 +131,28 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _torch(path: Path) -> dict[str, NDArray[Any]]:
-    import pickle
-
     import torch
 
     with _readable(path, ".pt"):
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError) as error:
-            raise ValueError(str(error).splitlines()[0]) from None
+        except OSError:
+            raise
+        except Exception as error:  # a damaged stream makes torch's unpickler fail in any way at all
+            raise ValueError(f"{type(error).__name__} {error}".splitlines()[0]) from None
     if isinstance(loaded, torch.Tensor):
         loaded = {path.stem: loaded}
     if not isinstance(loaded, Mapping):
         raise BadInputError(f"{path}: expected a tensor or a state dict, found {type(loaded).__name__}")
-    return _from_torch({k: v for k, v in loaded.items() if isinstance(v, torch.Tensor)}, path)
+    return _from_torch({str(k): v for k, v in loaded.items() if isinstance(v, torch.Tensor)}, path)
 
 
 def _from_torch(tensors: Mapping[str, Any], path: Path) -> dict[str, NDArray[Any]]:
     # numpy has no bfloat16 or float8: widen every floating tensor.
     arrays = {}
     for name, tensor in tensors.items():
-        if tensor.is_sparse or tensor.is_quantized:
-            raise BadInputError(f"{path}: tensor '{name}' is sparse or quantised; save it dense")
+        if tensor.is_quantized or str(tensor.layout) != "torch.strided" or tensor.is_meta:
+            raise BadInputError(f"{path}: tensor '{name}' is sparse, quantised or without values; save it dense")
         arrays[name] = (tensor.double() if tensor.is_floating_point() else tensor).detach().numpy()
     return arrays
 

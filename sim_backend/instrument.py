@@ -155,9 +155,9 @@ class Instrument:
             return session.answer
         if call.number != session.last + 1:
             raise ScpiError(codes.SETTINGS_CONFLICT, f"call {call.number} does not follow call {session.last}")
-        errors = len(self.status.errors)
+        errors = self.status.recorded
         response = self._execute(call.message, in_call=True)
-        session.answer = self._answer(call.number, len(self.status.errors) - errors, response)
+        session.answer = self._answer(call.number, self.status.recorded - errors, response)
         session.last = call.number
         return session.answer
 

@@ -109,7 +109,7 @@ class InstrumentServer:
             pass  # the client is gone or the server is: either way this conversation is over
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
             self._tasks.discard(task)
 

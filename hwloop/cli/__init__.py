@@ -31,10 +31,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("hwloop"), prog_name="hwloop")
 def main() -> None:
-    r"""Program, calibrate and measure analog in-memory computing chips, real or simulated.
+    """Program, calibrate and measure analog in-memory computing chips, real or simulated.
 
     \b
     Start here:
       hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
       hwloop COMMAND --help      every command's help ends with an example that runs
-    """
+    """  # noqa: D301  click needs the backspace

@@ -36,15 +36,15 @@ def compare(
     force: bool,
     **task_values: Any,
 ) -> None:
-    r"""Program the same chip with several methods and show them side by side.
+    """Program the same chip with several methods and show them side by side.
 
     `exact` places every conductance on target and so shows the noise floor of a simulated chip.
 
     \b
     Example:
-      hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" \
+      hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" \\
           --methods iterative,gdp,exact --out cmp.h5 --plot cmp.png
-    """
+    """  # noqa: D301  click needs the backspace
     names = [name.strip() for name in methods.split(",")]
     task = make_task(**task_values)
     by_method = _settings_by_method(pairs(settings), names)

@@ -14,14 +14,14 @@ from hwloop.deploy.jobs import evaluate_file
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
 @json_option
 def evaluate(run: str, backend: str | None, seed: int, as_json: bool) -> None:
-    r"""Measure the MVM error of what the chip of RUN holds now.
+    """Measure the MVM error of what the chip of RUN holds now.
 
     A simulated chip is brought back to the state in which the run left it; a real chip is measured as it is.
 
     \b
     Example:
       hwloop evaluate run.h5
-    """
+    """  # noqa: D301  click needs the backspace
     result = evaluate_file(run, backend, seed)
     if as_json:
         print_json(result)

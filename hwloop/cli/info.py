@@ -15,12 +15,12 @@ from hwloop.cli.common import Command, json_option, print_json
 @click.argument("uri")
 @json_option
 def info(uri: str, as_json: bool) -> None:
-    r"""Show the chip that URI names: identity, geometry, limits, and every parameter with its source.
+    """Show the chip that URI names: identity, geometry, limits, and every parameter with its source.
 
     \b
     Example:
       hwloop info "sim:hermes-core?seed=1"
-    """
+    """  # noqa: D301  click needs the backspace
     with connect(uri) as backend:
         chip = backend.info
         result: dict[str, Any] = {
@@ -59,12 +59,12 @@ def info(uri: str, as_json: bool) -> None:
 @click.command(cls=Command)
 @json_option
 def backends(as_json: bool) -> None:
-    r"""List the kinds of chip that can be connected to, and the named ones among them.
+    """List the kinds of chip that can be connected to, and the named ones among them.
 
     \b
     Example:
       hwloop backends
-    """
+    """  # noqa: D301  click needs the backspace
     listed = {}
     for scheme, entry in sorted(schemes().items()):
         kind = entry.load()

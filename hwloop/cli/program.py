@@ -31,7 +31,7 @@ def program(
     force: bool,
     **task_values: Any,
 ) -> None:
-    r"""Program the weight matrices in WEIGHTS onto a chip and measure the MVM error.
+    """Program the weight matrices in WEIGHTS onto a chip and measure the MVM error.
 
     WEIGHTS is a .npy, .npz, .safetensors or .pt file. All its matrices are programmed, cut into tiles that fit the
     chip's cores; one-dimensional tensors (biases) stay digital.
@@ -39,7 +39,7 @@ def program(
     \b
     Example:
       hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
-    """
+    """  # noqa: D301  click needs the backspace
     task = make_task(**task_values)
     if plot:
         from hwloop.report.plots import check_plot_path

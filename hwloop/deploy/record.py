@@ -86,12 +86,14 @@ class RunRecorder:
             store.append(steps, name, float(value), units, meaning)
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the outcome, the state of a simulated chip, and the final status."""
+        """Write the outcome, in a run file the state of a simulated chip, and the final status."""
         run, group = self._run, self._group
         for number, item in enumerate(run.tiles):
             _write_outcome(group[f"tiles/{number:04d}"], item)
         store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
-        if Capability.STATE in self._backend.info.capabilities:
+        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
+        resumable = group.file.attrs["format"] == store.RUN_FORMAT
+        if resumable and Capability.STATE in self._backend.info.capabilities:
             _write_state(group.create_group("chip_state"), self._backend.export_state())
         group.attrs["result_json"] = json.dumps(result)
         if not run.interrupted:

@@ -7,10 +7,6 @@ from pathlib import Path
 
 import h5py
 import matplotlib
-
-matplotlib.use("Agg")  # before pyplot: files are drawn where there is no screen
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +39,7 @@ def plot_runs(source: str | Path, path: str | Path, floor: float | None = None) 
         repeats = _repeats(file)
         runs = [first for first, *_ in repeats]
         mapped = [run for run in runs if _has_map(run)]
-        figure = plt.figure(figsize=(12, 4.2 + 3.6 * len(mapped)), layout="constrained")
+        figure = Figure(figsize=(12, 4.2 + 3.6 * len(mapped)), layout="constrained")
         figure.suptitle(f"{Path(str(file.attrs['weights'])).name} on {file.attrs['backend']}")
         rows = figure.subfigures(1 + len(mapped), 1, height_ratios=[1.15] + [1.0] * len(mapped), squeeze=False)[:, 0]
         left, right = rows[0].subplots(1, 2, width_ratios=[3, 1])
@@ -53,9 +49,8 @@ def plot_runs(source: str | Path, path: str | Path, floor: float | None = None) 
         for row, run in zip(rows[1:], mapped, strict=True):
             _draw_maps(row, run, span)
         content = io.BytesIO()
-        with plt.rc_context({"svg.fonttype": "none"}):  # text stays text, which can be searched and edited
+        with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text, which can be searched and edited
             figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=110)
-        plt.close(figure)
     store.replace_file(Path(path), content.getvalue())
 
 

@@ -48,7 +48,8 @@ the bytes it needs. Layouts, little endian, C order, with nothing between the fi
 
 Over a link that can lose, repeat or damage bytes, a client works in a session. `LINK:OPEN?` opens one under a key of
 the client's choice. From then on, whatever changes the chip, its clock or the transfer memory is refused on this
-connection (error -203) unless it comes inside `LINK:CALL?`, whose block holds the call's number, a space and a program message.
+connection (error -203) unless it comes inside `LINK:CALL?`, whose block holds the call's number, a space and a program
+message.
 
 * Numbers count from 1. The instrument carries out number n + 1 after number n, and refuses any other with error -221.
 * It keeps the answer to the last call, and gives it again, without carrying anything out, when that number comes again.

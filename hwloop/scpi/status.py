@@ -83,9 +83,12 @@ class Status:
     operation: EventRegister = field(default_factory=EventRegister)
     questionable: EventRegister = field(default_factory=EventRegister)
     service_enable: int = 0
+    recorded: int = 0
+    """Errors since power-on, those that found the queue full included."""
 
     def record(self, error: ScpiError) -> None:
         """Queue an error and set the event bit of its class."""
+        self.recorded += 1
         self.errors.push(error)
         for floor, bit in ((-400, QUERY_ERROR), (-300, DEVICE_ERROR), (-200, EXECUTION_ERROR), (-100, COMMAND_ERROR)):
             if error.code <= floor:

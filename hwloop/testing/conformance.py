@@ -14,8 +14,8 @@ to open the chip, and run pytest:
                 yield chip
 
 Every test gets a backend of its own from that fixture. What a chip does not declare as a capability is skipped, with
-the reason. The suite programs a few dozen devices of `core` and gives none of them more than eight pulses; class
-attributes set what it cannot know of a chip: which core, and which pulses certainly SET and RESET a device.
+the reason. A whole run pulses some hundred devices of `core`, the busiest about twenty times. Class attributes set
+what the suite cannot know of a chip: which core, and which pulses certainly SET and RESET a device.
 """
 
 from __future__ import annotations
@@ -102,11 +102,13 @@ class BackendConformance:
     def test_info_describes_a_possible_chip(self, backend: Backend) -> None:
         """Geometry, converters, limits and ranges are positive, finite and in order."""
         info = backend.info
-        assert info.name and info.serial, "name and serial tell chips apart"
+        assert info.name, "a name tells models apart"
+        assert info.serial, "a serial tells chips of a model apart"
         for field in ("cores", "rows", "columns", "devices_per_polarity"):
             value = getattr(info, field)
-            assert isinstance(value, int) and value >= 1, f"{field} = {value!r}"
-        assert info.input_bits >= 2 and info.output_bits >= 2, "signed converters need two bits"
+            assert isinstance(value, int), f"{field} = {value!r}"
+            assert value >= 1, f"{field} = {value}"
+        assert min(info.input_bits, info.output_bits) >= 2, "signed converters need two bits"
         limits = info.limits
         for name, number in (
             ("g_max", info.g_max),
@@ -116,10 +118,11 @@ class BackendConformance:
             ("pulses_per_device", limits.pulses_per_device),
             ("smallest adc_range", info.adc_range[0]),
         ):
-            assert math.isfinite(number) and number > 0, f"{name} = {number}"
+            assert 0 < number < math.inf, f"{name} = {number}"
         assert limits.width_min <= limits.width_max < math.inf
         assert info.adc_range[0] <= info.adc_range[1] < math.inf
-        assert isinstance(info.capabilities, frozenset) and all(isinstance(c, Capability) for c in info.capabilities)
+        assert isinstance(info.capabilities, frozenset)
+        assert all(isinstance(c, Capability) for c in info.capabilities)
         assert 0 <= self.core < info.cores, "the suite's own attribute `core`"
 
     def test_snapshot_has_plain_names_and_values(self, backend: Backend) -> None:
@@ -127,7 +130,8 @@ class BackendConformance:
         snapshot = backend.snapshot()
         assert snapshot, "a snapshot without settings explains nothing"
         for name, value in snapshot.items():
-            assert isinstance(name, str) and isinstance(value, str | int | float | bool), f"{name!r}: {value!r}"
+            assert isinstance(name, str), f"{name!r} is no name"
+            assert isinstance(value, str | int | float | bool), f"{name}: {value!r}"
         json.dumps(snapshot, allow_nan=False)
 
     def test_parameters_have_units_and_sources(self, backend: Backend) -> None:
@@ -136,7 +140,8 @@ class BackendConformance:
         assert len({row.name for row in rows}) == len(rows)
         for row in rows:
             assert isinstance(row.value, str | int | float | bool), f"{row.name}: {row.value!r}"
-            assert isinstance(row.unit, str) and row.source, f"{row.name} must say where its value comes from"
+            assert isinstance(row.unit, str), f"{row.name}: {row.unit!r}"
+            assert row.source, f"{row.name} must say where its value comes from"
 
     def test_taking_a_snapshot_changes_nothing(self, backend: Backend) -> None:
         """Looking is not touching."""
@@ -228,13 +233,15 @@ class BackendConformance:
         assert (counts[0, 0, 0, 0], counts[1, -1, -1, -1], counts.sum()) == (1, 2, 3)
         spent = backend.counts - before
         assert (spent.pulses, spent.device_reads, spent.mvms) == (3, 0, 0)
-        assert spent.chip_seconds > 0 and spent.link_bytes >= 0
+        assert spent.chip_seconds > 0
+        assert spent.link_bytes >= 0
 
     def test_counts_handed_out_do_not_change(self, backend: Backend) -> None:
         """`counts` and `pulse_counts` are copies: later pulses do not alter them, nor do changes to them the chip's."""
         total, per_device = backend.counts, backend.pulse_counts(self.core)
         backend.pulse(self.core, _one_pulse(backend))
-        assert total.pulses == 0 and per_device.sum() == 0
+        assert total.pulses == 0
+        assert per_device.sum() == 0
         per_device += 7
         assert backend.pulse_counts(self.core).sum() == 1
 
@@ -292,7 +299,8 @@ class BackendConformance:
         rng = np.random.default_rng(0)
         for batch in (1, 2, 7):
             codes = backend.mvm(self.core, rng.integers(-info.input_max, info.input_max + 1, (batch, info.rows)))
-            assert codes.shape == (batch, info.columns) and codes.dtype == np.int32
+            assert codes.shape == (batch, info.columns)
+            assert codes.dtype == np.int32
             assert np.abs(codes).max() <= info.code_max
         small = rng.integers(0, 2, (3, info.rows))
         for x in (small.astype(np.int8), small.astype(np.uint16), small.tolist(), np.asfortranarray(small)):
@@ -374,7 +382,9 @@ class BackendConformance:
         last = backend.info.devices_per_core - 1
         before = backend.counts
         values = backend.read(self.core, [last, 0, 0], 2)
-        assert values.shape == (3,) and values.dtype == np.float64 and np.all(np.isfinite(values))
+        assert values.shape == (3,)
+        assert values.dtype == np.float64
+        assert np.all(np.isfinite(values))
         spent = backend.counts - before
         assert (spent.device_reads, spent.pulses, spent.mvms) == (6, 0, 0)
         assert spent.chip_seconds > 0
@@ -486,8 +496,9 @@ class BackendConformance:
             pytest.skip(f"the chip has '{capability.value}'")
         with self._nothing_sent(backend), _raises(MissingCapabilityError, capability.value) as caught:
             OPTIONAL[capability](backend, self.core)
-        message = str(caught.value)
-        assert capability.value in message and ";" in message, f"no way out in: {message}"
+        what, _, way_out = str(caught.value).partition(";")
+        assert capability.value in what
+        assert way_out, f"no way out in: {what}"
 
     @pytest.mark.parametrize("capability", Capability)
     def test_a_declared_capability_works(self, backend: Backend, capability: Capability) -> None:
@@ -573,8 +584,7 @@ class BackendConformance:
 
     def test_with_closes_the_backend(self, backend: Backend) -> None:
         """After success and after an error, which is passed on."""
-        with pytest.raises(ZeroDivisionError), backend as chip:
-            assert chip is backend
+        with pytest.raises(ZeroDivisionError), backend:
             raise ZeroDivisionError
         with _raises(ClosedError, "after the with"):
             backend.now()
@@ -586,7 +596,8 @@ class BackendConformance:
         """Fails when, by the end of the `with`, a hook of the driver was called or anything was counted or changed."""
         backend.adc_range(self.core), backend.pulse_counts(self.core)  # whatever is made on first use is made now
         stateful = Capability.STATE in backend.info.capabilities
-        costs, state = backend.counts, backend.export_state() if stateful else {}
+        state = backend.export_state() if stateful else {}  # moves bytes over a link, so it comes before the costs
+        costs = backend.counts
         called: list[str] = []
         hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range")
         for name in hooks:

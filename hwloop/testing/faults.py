@@ -65,8 +65,8 @@ def random_faults(rng: np.random.Generator, count: int, sent: int, received: int
         kind = list(Kind)[rng.integers(len(Kind))]
         to_instrument = bool(rng.integers(2))
         position = int(rng.integers(sent if to_instrument else received))
-        amount = {Kind.DELAY: rng.uniform(0, delay), Kind.CORRUPT: rng.integers(1, 256)}.get(kind, rng.integers(1, 200))
-        faults.append(Fault(kind, to_instrument, position, float(amount)))
+        amount = rng.uniform(0, delay) if kind is Kind.DELAY else float(rng.integers(1, 256))
+        faults.append(Fault(kind, to_instrument, position, amount))
     return faults
 
 

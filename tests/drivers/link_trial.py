@@ -1,8 +1,8 @@
 """A small programming run through a faulty link, compared with the same run on the chip itself.
 
-The instrument's chip records what reaches it. Whatever the link does, that must be the beginning of what the run without
-faults does: the same pulses, reads and MVMs in the same order, none twice, none changed. What the driver returned must
-be the same, too. A run that does not finish must end with one of hwloop's errors, in bounded time.
+The instrument's chip records what reaches it. Whatever the link does, that must be the beginning of what the run
+without faults does: the same pulses, reads and MVMs in the same order, none twice, none changed. What the driver
+returned must be the same, too. A run that does not finish must end with one of hwloop's errors, in bounded time.
 """
 
 from __future__ import annotations

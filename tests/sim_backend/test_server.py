@@ -236,7 +236,7 @@ def test_a_second_client_is_told_who_is_there_and_the_first_goes_on():
         with connect(port) as second:
             code, text = read_entry(ask(second, b"*IDN?").decode())
             assert code == codes.SETTINGS_CONFLICT
-            assert text.endswith("busy: in use by 127.0.0.1:%d" % first.getsockname()[1])
+            assert text.endswith(f"busy: in use by 127.0.0.1:{first.getsockname()[1]}")
             assert second.recv(1) == b""
         assert ask(first, b"*OPC?") == b"1"
 
@@ -249,15 +249,15 @@ def test_the_next_client_finds_the_instrument_free():
 
 
 def test_a_message_too_long_ends_the_connection_and_is_in_the_queue():
-    with hwloop.connect(CHIP) as chip:
-        with (
-            serving(chip, instrument=Instrument(chip, sizes=Sizes(buffer=1000))) as port,
-            connect(port) as client,
-        ):
-            client.sendall(b"DATA:APP #45000")
-            assert client.recv(1) == b""
-            with connect(port) as again:
-                assert read_entry(ask(again, b"SYST:ERR?").decode())[0] == codes.TOO_MUCH_DATA
+    with (
+        hwloop.connect(CHIP) as chip,
+        serving(chip, instrument=Instrument(chip, sizes=Sizes(buffer=1000))) as port,
+        connect(port) as client,
+    ):
+        client.sendall(b"DATA:APP #45000")
+        assert client.recv(1) == b""
+        with connect(port) as again:
+            assert read_entry(ask(again, b"SYST:ERR?").decode())[0] == codes.TOO_MUCH_DATA
 
 
 def test_a_message_begun_and_not_ended_is_given_up():

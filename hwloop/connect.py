@@ -1,1 +1,0 @@
-from hwloop.backends import *  # temporary

@@ -1,0 +1,96 @@
+"""`hwloop compare`: the methods side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+
+from hwloop.deploy import jobs
+from hwloop.deploy.run import Progress
+from tests.cli.conftest import CHIP, Command
+from tests.cli.test_program import CORE_KEYS, RESULT_KEYS
+
+BRIEF = ("--backend", CHIP, "--set", "gdp.max_steps=6", "--set", "iterative.max_steps=4", "--out", "cmp.h5")
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """Rows of the table by method."""
+    rows = [line.split() for line in text.splitlines()]
+    return {row[0]: row[1:] for row in rows if row and row[0] in ("gdp", "iterative", "exact", "sgd")}
+
+
+def test_the_table_shows_every_method_against_the_floor(command: Command) -> None:
+    result = command("compare", "w.npy", *BRIEF)
+    assert result.exit_code == 0, result.stderr
+    rows = table(result.stdout)
+    assert list(rows) == ["iterative", "gdp", "exact"]
+    assert rows["exact"][1:4] == ["1.000", "x", "0.0000"]
+    assert float(rows["gdp"][0]) > float(rows["exact"][0])
+    assert "measured 200 s after programming" in result.stdout
+    assert "Comparison file cmp.h5." in result.stdout
+    assert result.stderr == ""
+
+
+def test_json_has_the_object_of_program_for_each_method(command: Command) -> None:
+    result = command("compare", "w.npy", *BRIEF, "--methods", "gdp,iterative,exact", "--repeats", 2, "--json")
+    comparison = json.loads(result.stdout)
+    assert comparison.keys() == {
+        "backend", "weights", "status", "noise_floor", "methods", "run", "hwloop_version",
+    }  # fmt: skip
+    assert list(comparison["methods"]) == ["gdp", "iterative", "exact"]
+    for name, method in comparison["methods"].items():
+        assert method.keys() >= RESULT_KEYS | {"mvm_errors", "over_floor", "excess_over_floor"}
+        assert method["cores"][0].keys() >= CORE_KEYS
+        assert (method["method"], method["run"], len(method["mvm_errors"])) == (name, "cmp.h5", 2)
+    assert comparison["noise_floor"] == comparison["methods"]["exact"]["mvm_error"]
+    assert comparison["methods"]["gdp"]["cores"][0]["mvms"] == 6 * 64
+
+
+def test_settings_reach_their_method(command: Command) -> None:
+    command("compare", "w.npy", *BRIEF, "--methods", "gdp, iterative", "--set", "iterative.gain=0.9")
+    with h5py.File("cmp.h5") as file:
+        assert file["gdp/run_0/provenance/settings"].attrs["max_steps"] == 6
+        assert file["iterative/run_0/provenance/settings"].attrs["max_steps"] == 4
+        assert file["iterative/run_0/provenance/settings"].attrs["gain"] == 0.9
+
+
+def test_without_exact_the_floor_is_left_open(command: Command) -> None:
+    rows = table(command("compare", "w.npy", "--backend", CHIP, "--methods", "sgd", "--out", "cmp.h5").stdout)
+    assert rows["sgd"][1:4] == ["-", "x", "-"]
+
+
+@pytest.mark.parametrize(("goal", "code"), [(0.5, 0), (0.001, 1)])
+def test_a_goal_is_meant_for_every_method(command: Command, goal: float, code: int) -> None:
+    words = ("compare", "w.npy", "--backend", CHIP, "--methods", "exact", "--out", "cmp.h5", "--goal", goal)
+    assert command(*words).exit_code == code
+
+
+def test_a_plot_shows_all_methods(command: Command) -> None:
+    result = command("compare", "w.npy", *BRIEF, "--plot", "cmp.svg", "--repeats", 2)
+    assert result.exit_code == 0, result.stderr
+    drawn = Path("cmp.svg").read_text()
+    assert all(f"{name}: w, core 0" in drawn for name in ("iterative", "gdp", "exact"))
+
+
+def test_ctrl_c_shows_what_was_finished(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    observed, seen = jobs.RunRecorder.step, []
+
+    def press_ctrl_c(recorder: jobs.RunRecorder, progress: Progress) -> None:
+        observed(recorder, progress)
+        seen.append(progress)
+        if len(seen) == 9:  # in the second method
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs.RunRecorder, "step", press_ctrl_c)
+    result = command("compare", "w.npy", *BRIEF, "--methods", "gdp,iterative,exact", "--plot", "cmp.png")
+    assert result.exit_code == 1
+    rows = table(result.stdout)
+    assert list(rows) == ["gdp", "iterative"]
+    assert rows["iterative"][0] == "-"
+    assert "Stopped before the end; the table has what was finished." in result.stdout
+    assert Path("cmp.png").exists()
+    with h5py.File("cmp.h5") as file:
+        assert file.attrs["status"] == "interrupted"

@@ -1,0 +1,71 @@
+"""`hwloop info`, `hwloop backends`, and help that leads on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from hwloop.cli import COMMANDS
+from tests.cli.conftest import BRIEF, CHIP, Command
+
+
+def test_info_shows_identity_geometry_and_sources(command: Command) -> None:
+    result = command("info", "sim:hermes-core?seed=7")
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["rows", "256"] in lines
+    assert ["serial", "simulated-7"] in lines
+    assert any(line[:1] == ["device.curve.midpoint"] and "uA" in line for line in lines)
+
+
+def test_info_as_json_gives_every_parameter_a_source(command: Command) -> None:
+    chip = json.loads(command("info", CHIP, "--json").stdout)
+    assert (chip["backend"], chip["cores"], chip["rows"], chip["columns"]) == (CHIP, 1, 32, 32)
+    assert chip["devices"] == 2 * chip["devices_per_polarity"] * 32 * 32
+    assert chip["g_max_uS"] > 0
+    assert "device-read" in chip["capabilities"]
+    rows = chip["parameters"]
+    assert len(rows) > 20
+    assert all(row.keys() == {"name", "value", "unit", "source"} and row["source"] for row in rows)
+
+
+def test_backends_lists_what_can_be_connected_to(command: Command) -> None:
+    listed = json.loads(command("backends", "--json").stdout)["backends"]
+    assert {"hermes-core", "hermes-64", "pcm-90nm", "pcm-ideal"} <= set(listed["sim"]["targets"])
+    shown = command("backends").stdout
+    for target in listed["sim"]["targets"]:
+        assert f"  sim:{target}" in shown.splitlines()
+        assert command("info", f"sim:{target}").exit_code == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
+    command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`
+    text = command(name, "--help").stdout
+    assert "\n  Example:\n    hwloop " in text
+    words = shlex.split(text.split("Example:")[1].split("\n\n")[0].replace("\\\n", " "))
+    # The same words with a small matrix and a small chip, so that it is quick.
+    small = {"data/digits_mlp.safetensors": "w.npy"}
+    assert words[0] == "hwloop"
+    words = [small.get(word, CHIP if word.startswith("sim:") else word) for word in words[1:]]
+    extra = ["--force"] if name in ("program", "compare") else []
+    result = command(*words, *extra)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_help_and_version_do_not_wait_for_torch() -> None:
+    script = (
+        "import sys\n"
+        "from hwloop.cli import main\n"
+        "for option in ('--help', '--version'):\n"
+        "    main([option], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "\n  Start here:\n    hwloop program" in done.stdout
+    assert all(name in done.stdout for name in COMMANDS)

@@ -1,0 +1,233 @@
+"""`hwloop program`: from a weights file to a number, and stopped in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import hwloop
+from hwloop.cli import options
+from hwloop.deploy.run import make_method
+from tests.cli.conftest import BRIEF, CHIP, ONE_THREAD, Command, Endless, arguments, run_process
+from tests.conftest import OpenChip, gaussian
+
+RESULT_KEYS = {
+    "method", "backend", "weights", "status", "mvm_error", "cores", "seconds_after_programming", "wall_seconds", "run",
+    "hwloop_version",
+}  # fmt: skip
+CORE_KEYS = {
+    "core", "tensor", "rows", "columns", "devices", "mvm_error", "mvm_error_before", "unconverged_cells", "stuck_cells",
+    "pulses_per_device", "max_pulses_on_a_device", "device_reads", "mvms", "chip_seconds",
+}  # fmt: skip
+
+
+def program_json(command: Command, *words: object) -> dict:
+    result = command("program", *words, "--json", "--force")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+# ---- results -----------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_names_the_error_the_file_and_the_next_step(command: Command) -> None:
+    result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
+    assert result.exit_code == 0
+    assert "gdp on sim:hermes-core?rows=32&columns=32&seed=1, weights w.npy" in result.stdout
+    assert "16 x  12" in result.stdout
+    assert "MVM error 0.0" in result.stdout
+    assert "Run file run.h5; hwloop evaluate run.h5 measures it again." in result.stdout
+    assert result.stderr == ""
+
+
+def test_json_has_every_promised_key(command: Command) -> None:
+    result = program_json(command, "w.npy", *BRIEF, "--out", "run.h5")
+    assert result.keys() >= RESULT_KEYS
+    assert result["cores"][0].keys() >= CORE_KEYS
+    assert (result["method"], result["backend"], result["weights"]) == ("gdp", CHIP, "w.npy")
+    assert (result["run"], result["status"]) == ("run.h5", "complete")
+    assert result["seconds_after_programming"] == 200.0
+    assert 0 < result["wall_seconds"] < 30
+
+
+def test_the_numbers_are_those_of_the_python_api(command: Command, open_chip: OpenChip) -> None:
+    result = program_json(command, "w.npy", *BRIEF, "--seed", 4, "--out", "run.h5")
+    chip, before_measuring = open_chip(CHIP), []
+    run = hwloop.program(
+        chip,
+        hwloop.load_weights("w.npy"),
+        make_method("gdp", {"max_steps": "6"}),
+        seed=4,
+        observer=lambda progress: before_measuring.append(chip.counts),
+    )
+    (core,) = result["cores"]
+    assert result["mvm_error"] == core["mvm_error"] == run.mvm_error
+    assert (core["core"], core["tensor"], core["rows"], core["columns"]) == (0, "w", 16, 12)
+    assert core["devices"] == 2 * chip.info.devices_per_polarity * 16 * 12
+    assert core["mvms"] == before_measuring[-1].mvms
+    assert core["device_reads"] == before_measuring[-1].device_reads == 0
+    assert core["pulses_per_device"] * core["devices"] == pytest.approx(before_measuring[-1].pulses)
+    assert core["max_pulses_on_a_device"] == chip.pulse_counts(0).max()
+    assert core["chip_seconds"] == pytest.approx(before_measuring[-1].chip_seconds)
+    assert core["mvm_error_before"] > core["mvm_error"]
+
+
+def test_the_same_command_gives_the_same_numbers(command: Command) -> None:
+    first, second = (program_json(command, "w.npy", *BRIEF, "--out", "run.h5") for _ in range(2))
+    for result in (first, second):
+        del result["wall_seconds"]
+    assert first == second
+
+
+def test_several_tensors_are_programmed_and_biases_stay_digital(command: Command) -> None:
+    tensors = {"fc1.weight": gaussian(20, 40), "fc1.bias": np.ones(20), "fc2.weight": gaussian(10, 20)}
+    save_file(tensors, "net.safetensors")
+    chip = CHIP + "&cores=4"
+    result = program_json(command, "net.safetensors", "--backend", chip, "--method", "exact", "--out", "run.h5")
+    placed = [(core["tensor"], core["rows"], core["columns"]) for core in result["cores"]]
+    assert sorted(placed) == [("fc1.weight", 8, 20), ("fc1.weight", 32, 20), ("fc2.weight", 20, 10)]
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "columns"),
+    [
+        ((), 16, 12),
+        (("--layout", "inputs-first"), 12, 16),
+        (("--scale", "core"), 16, 12),
+        (("--tensor", "w"), 16, 12),
+    ],
+)
+def test_mapping_options(command: Command, words: tuple[str, ...], rows: int, columns: int) -> None:
+    result = program_json(command, "w.npy", "--backend", CHIP, "--method", "exact", "--out", "run.h5", *words)
+    assert [(core["rows"], core["columns"]) for core in result["cores"]] == [(rows, columns)]
+    with h5py.File("run.h5") as file:
+        one_scale = len(set(file["tiles/0000/scale"][:])) == 1
+    assert one_scale == ("core" in words)
+
+
+def test_a_later_age_is_measured_later(command: Command) -> None:
+    result = program_json(command, "w.npy", *BRIEF, "--age", "3600", "--out", "run.h5")
+    assert result["seconds_after_programming"] == 3600
+
+
+def test_a_goal_decides_the_exit_code(command: Command) -> None:
+    assert command("program", "w.npy", *BRIEF, "--out", "easy.h5", "--goal", 0.5).exit_code == 0
+    missed = command("program", "w.npy", *BRIEF, "--out", "hard.h5", "--goal", 0.001)
+    assert missed.exit_code == 1
+    assert Path("hard.h5").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_plot_comes_with_the_noise_floor(command: Command, suffix: str) -> None:
+    result = command("program", "w.npy", *BRIEF, "--out", "run.h5", "--plot", f"run.{suffix}")
+    assert result.exit_code == 0, result.stderr
+    assert Path(f"run.{suffix}").stat().st_size > 10_000
+    if suffix == "svg":
+        assert "noise floor 0.0" in Path("run.svg").read_text()
+
+
+def test_force_replaces_a_run(command: Command) -> None:
+    Path("run.h5").write_text("the run of yesterday")
+    assert program_json(command, "w.npy", *BRIEF, "--out", "run.h5")["run"] == "run.h5"
+    with h5py.File("run.h5") as file:
+        assert file.attrs["status"] == "complete"
+
+
+@pytest.mark.parametrize("method", ["gdp", "exact"])
+def test_progress_rises_evenly_over_several_runs(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    shown: list[float] = []
+
+    @contextmanager
+    def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: shown.append(done / total)
+
+    monkeypatch.setattr(options, "progress_bar", bar)
+    with options.observed("comparing", jobs=2) as observer:
+        for _ in range(2):
+            chosen = make_method(method, {} if method == "exact" else {"max_steps": "6"})
+            weights = hwloop.matrices({"w": gaussian(40, 40)})
+            hwloop.program(open_chip(CHIP + "&cores=4"), weights, chosen, observer=observer)
+    assert shown == pytest.approx(np.arange(1, len(shown) + 1) / len(shown), abs=1e-3)
+    assert len(shown) == 2 * 4 * (1 if method == "exact" else 7)
+
+
+# ---- as a process ------------------------------------------------------------------------------------------------
+
+
+def test_stdout_is_one_json_object_and_a_terminal_sees_progress() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        arguments("program", "w.npy", *BRIEF, "--out", "run.h5", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=os.environ | ONE_THREAD,
+    )
+    os.close(theirs)
+    shown = b""
+    while process.poll() is None or select.select([ours], [], [], 0)[0]:
+        if select.select([ours], [], [], 0.05)[0]:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the other end was closed
+                break
+    out, _ = process.communicate(timeout=30)
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(out)["cores"][0]["mvms"] == 6 * 64
+    assert "gdp" in shown.decode()
+    assert "100%" in shown.decode()
+
+
+def test_in_a_pipe_stderr_is_silent() -> None:
+    done = run_process("program", "w.npy", *BRIEF, "--out", "run.h5", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["status"] == "complete"
+
+
+def test_ctrl_c_stops_between_steps_and_keeps_a_whole_file(endless: Endless, command: Command) -> None:
+    steps = endless.wait_for_steps(5)
+    code, out, err = endless.end(signal.SIGINT)
+    assert code == 1
+    assert "stopping after this step" in err
+    assert "Traceback" not in err
+    result = json.loads(out)
+    assert (result["status"], result["mvm_error"]) == ("interrupted", None)
+    with h5py.File("long.h5") as file:
+        assert file.attrs["status"] == "interrupted"
+        assert len(file["tiles/0000/steps/mvms"]) >= steps
+        assert file["tiles/0000/steps/mvms"][-1] == result["cores"][0]["mvms"]
+    evaluated = command("evaluate", "long.h5")
+    assert evaluated.exit_code == 0
+    assert "the run was stopped before it was measured" in evaluated.stdout
+
+
+def test_kill_leaves_the_steps_so_far_and_nothing_that_poses_as_whole(endless: Endless, command: Command) -> None:
+    endless.wait_for_steps(3)
+    steps = endless.wait_for_steps(5)  # read while it is written
+    assert endless.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    with h5py.File("long.h5") as file:
+        assert file.attrs["status"] == "running"
+        assert len(file["tiles/0000/steps/mvms"]) >= steps
+        assert file["tiles/0000/target"].shape == (16, 12)
+        assert "mvm_error" not in file.attrs
+    if shutil.which("h5dump"):
+        subprocess.run(["h5dump", "-H", "long.h5"], capture_output=True, check=True)
+    refused = command("evaluate", "long.h5")
+    assert refused.exit_code == 2
+    assert "the run did not finish (status 'running')" in refused.stderr
+    assert command("program", "w.npy", *BRIEF, "--out", "long.h5", "--force").exit_code == 0

@@ -1,0 +1,81 @@
+"""Self-test and discovery, over real sockets."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import hwloop
+from hwloop.cli.discover import discover as command
+from hwloop.contract import PulseKind, Pulses
+from hwloop.drivers.discover import discover
+from hwloop.drivers.selftest import self_test
+from hwloop.drivers.visa_chip import VisaChip
+from hwloop.errors import BadInputError
+from hwloop.sim_backend.chip import SimulatedChip
+from hwloop.testing.faults import Fault, FaultProxy, Kind
+from tests.drivers.conftest import SMALL
+
+
+@pytest.mark.parametrize("uri", ["sim:hermes-core?seed=1", "sim:pcm-90nm?adc_bits=6&wire_resistance=1", SMALL])
+def test_a_good_link_passes_every_check(serve, open_visa, uri):
+    chip = open_visa(serve(uri))
+    count = chip.info.devices_per_core
+    chip.pulse(0, Pulses.make(PulseKind.RESET, np.arange(count), np.linspace(180, 300, count), 100.0))
+    checks = self_test(chip)
+    assert [check.name for check in checks] == ["identity", "limits", "echo", "pattern"]
+    assert all(check.passed for check in checks), checks
+    assert chip.counts.pulses == count
+
+
+def test_a_chip_without_a_link_is_tested_without_the_echo():
+    with hwloop.connect(SMALL) as chip:
+        assert [check.name for check in self_test(chip)] == ["identity", "limits", "pattern"]
+
+
+def test_columns_that_do_not_follow_the_input_fail_the_pattern(monkeypatch):
+    right = SimulatedChip._mvm
+    monkeypatch.setattr(SimulatedChip, "_mvm", lambda self, core, x: np.abs(right(self, core, x)) + 20)
+    with hwloop.connect(SMALL) as chip:
+        count = chip.info.devices_per_core
+        chip.pulse(0, Pulses.make(PulseKind.RESET, np.arange(count), np.linspace(180, 300, count), 100.0))
+        (pattern,) = [check for check in self_test(chip) if check.name == "pattern"]
+    assert not pattern.passed
+    assert "change sign" in pattern.seen
+
+
+def test_a_dead_link_fails_the_echo_in_words(serve):
+    with FaultProxy(serve(SMALL), [Fault(Kind.STALL, True, 10_000 + 5_000 * n) for n in range(400)]) as proxy:
+        chip = VisaChip.open(f"TCPIP::127.0.0.1::{proxy.port}::SOCKET", timeout=0.2)
+        echo = next(check for check in self_test(chip) if check.name == "echo")
+        chip.close()
+    assert not echo.passed
+    assert "the link failed" in echo.seen
+
+
+def test_discovery_tells_chips_from_others_and_from_nothing(serve, scripted, free_port):
+    other = scripted({b"*IDN?": b"KEITHLEY INSTRUMENTS,MODEL 2450,04412345,1.7.12b\n"})
+    ports = (serve(SMALL), other, free_port)
+    rows = {row.resource: row for row in discover(timeout=0.5, addresses=[f"127.0.0.1:{port}" for port in ports])}
+    chip, keithley, nobody = (rows[f"TCPIP::127.0.0.1::{port}::SOCKET"] for port in ports)
+    assert chip.chip
+    assert chip.identity.startswith("hwloop,sim:hermes-core,simulated-3,dialect 1.0/")
+    assert not keithley.chip
+    assert "MODEL 2450" in keithley.identity
+    assert not nobody.chip
+    assert "refused" in nobody.problem
+
+
+@pytest.mark.parametrize("address", ["localhost", ":5025", "host:0", "host:x"])
+def test_an_address_that_is_none(address):
+    with pytest.raises(BadInputError, match="is not HOST:PORT"):
+        discover(addresses=[address])
+
+
+def test_the_command_prints_one_json_object(serve):
+    result = CliRunner().invoke(command, ["--json", "--address", f"127.0.0.1:{serve(SMALL)}"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["resources"][-1]["chip"] is True

@@ -1,0 +1,105 @@
+"""Options of `sim:` URIs: every one does what it says, and a wrong one is explained."""
+
+import numpy as np
+import pytest
+
+from hwloop.backends import connect
+from hwloop.errors import BadInputError
+from hwloop.sim_backend.options import OPTION_NAMES
+
+DOCUMENTED = {
+    "seed", "adc_bits", "dac_bits", "adc_gain_spread", "adc_offset_spread", "adc_nonlinearity", "stuck_rate",
+    "wire_resistance", "temperature", "read_noise", "programming_noise", "drift",
+}  # fmt: skip
+
+VALUES = {
+    "adc_bits": 6,
+    "adc_gain_spread": 0.1,
+    "adc_noise": 1.5,
+    "adc_nonlinearity": 2.0,
+    "adc_offset_spread": 4.0,
+    "columns": 20,
+    "cores": 3,
+    "dac_bits": 5,
+    "dac_nonlinearity": 0.5,
+    "devices_per_polarity": 2,
+    "drift": 0.5,
+    "programming_noise": 2.0,
+    "read_noise": 0.5,
+    "rows": 12,
+    "stuck_rate": 0.01,
+    "temperature": 320.0,
+    "weak_rate": 0.02,
+    "wire_resistance": 1.5,
+}
+
+
+def test_the_documented_options_exist():
+    assert set(OPTION_NAMES) >= DOCUMENTED
+
+
+def test_this_file_tries_every_option():
+    assert set(VALUES) | {"seed", "device"} == set(OPTION_NAMES)
+
+
+@pytest.mark.parametrize("preset", ["pcm-90nm", "hermes-core", "pcm-ideal"])
+@pytest.mark.parametrize(("name", "value"), VALUES.items())
+def test_an_option_changes_its_parameter_and_no_other(preset, name, value):
+    with connect(f"sim:{preset}") as plain, connect(f"sim:{preset}?{name}={value}") as changed:
+        before, after = plain.snapshot(), changed.snapshot()
+    assert after[name] == value
+    assert {key for key in before if before[key] != after[key]} <= {name}
+
+
+def test_all_options_together_make_a_working_chip():
+    query = "&".join(f"{name}={value}" for name, value in VALUES.items())
+    with connect(f"sim:pcm-90nm?seed=3&device=cpu&{query}") as chip:
+        assert (chip.info.cores, chip.info.rows, chip.info.columns) == (3, 12, 20)
+        assert (chip.info.devices_per_polarity, chip.info.input_max, chip.info.code_max) == (2, 15, 31)
+        assert chip.temperature() == 320.0
+        assert chip.mvm(2, np.full((4, 12), 15)).shape == (4, 20)
+
+
+def test_the_seed_is_the_serial_number():
+    with connect("sim:pcm-ideal?seed=9223372036854775807") as chip:
+        assert chip.info.serial == "simulated-9223372036854775807"
+        chip.mvm(0, np.zeros((1, 256), np.int32))
+
+
+def test_an_unknown_option_lists_the_known_ones():
+    with pytest.raises(BadInputError) as caught:
+        connect("sim:pcm-90nm?adc_bit=6")
+    assert "'adc_bit'" in str(caught.value)
+    for name in OPTION_NAMES:
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("adc_bits=1", "outside 2 to 24"),
+        ("adc_bits=25", "outside 2 to 24"),
+        ("adc_bits=6.5", "expected a whole number from 2 to 24"),
+        ("adc_bits=", "expected a whole number"),
+        ("rows=0", "outside 1 to 4096"),
+        ("rows=-3", "outside"),
+        ("rows=5000", "outside"),
+        ("stuck_rate=1.01", "outside 0 to 1"),
+        ("stuck_rate=-0.1", "outside"),
+        ("stuck_rate=many", "expected a number from 0 to 1"),
+        ("drift=nan", "outside"),
+        ("drift=inf", "outside"),
+        ("temperature=25", "outside 200 to 450"),
+        ("wire_resistance=-1", "outside"),
+        ("seed=-1", "expected a whole number"),
+        ("seed=1.5", "expected a whole number"),
+        ("seed=9223372036854775808", "expected a whole number"),
+        ("device=abacus", "torch cannot use it"),
+        ("device=meta", "torch cannot use it"),
+        ("device=", "torch cannot use it"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(option, reason):
+    with pytest.raises(BadInputError, match=reason) as caught:
+        connect(f"sim:pcm-90nm?{option}")
+    assert option in str(caught.value)

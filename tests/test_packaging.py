@@ -1,0 +1,60 @@
+"""One import package, whichever way it is installed: nothing called `drivers` or `calibration` at the top level."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import hwloop.calibration
+import hwloop.sim_backend
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    return next(folder.glob("hwloop-*.whl"))
+
+
+def test_the_wheel_holds_hwloop_alone(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"hwloop"}
+    for module in ("calibration/gdp.py", "sim_backend/chip.py", "testing/conformance.py", "cli/program.py"):
+        assert names.count(f"hwloop/{module}") == 1
+    assert len(names) == len(set(names))
+
+
+def test_the_wheel_works_where_the_repository_is_not(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    script = "import hwloop; c = hwloop.connect('sim:pcm-ideal'); print(hwloop.__file__, c.info.name)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "hwloop/__init__.py"), "sim:pcm-ideal"]
+
+
+def test_the_editable_install_maps_the_root_folders_in() -> None:
+    for package, folder in ((hwloop.calibration, "calibration"), (hwloop.sim_backend, "sim_backend")):
+        assert Path(str(package.__file__)).resolve() == ROOT / folder / "__init__.py"
+
+
+@pytest.mark.parametrize("name", ["calibration", "sim_backend", "drivers"])
+def test_no_root_folder_is_a_package_of_its_own_elsewhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT])
+    assert importlib.util.find_spec(name) is None

@@ -124,6 +124,8 @@ class BenchChip(Backend):
         with self._guarded():
             self._pulser.on()
             for device, height, width in zip(pulses.devices.tolist(), volts, pulses.width.tolist(), strict=True):
+                # A generator may glitch while it changes its level: no device is connected then.
+                self._matrix.open_all()
                 self._pulser.shape(height, width)
                 self._matrix.connect(self._path(device, self._bench.pulser.high, self._bench.pulser.low))
                 self._pulser.trigger()

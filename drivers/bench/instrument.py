@@ -35,6 +35,7 @@ class Instrument:
             raise LinkError(
                 f"{wire.name} is '{identity.model}' by '{identity.maker}', not a {self.NAME}; check the bench file"
             )
+        wire.forget_errors()
 
 
 def check_channel(kind: type[Instrument], channel: str) -> None:

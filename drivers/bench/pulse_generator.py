@@ -26,7 +26,7 @@ class CommandPulseGenerator(Instrument, abc.ABC):
         super().__init__(wire, channel)
         self._volts_max, self._width_max = volts_max, width_max
         self._check(volts_max, width_max)
-        wire.do(*self.setup(volts_max, width_max, edge))
+        wire.do_each(self.setup(volts_max, width_max, edge))
 
     def on(self) -> None:
         """Connect the output, which rests at 0 V."""

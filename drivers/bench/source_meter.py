@@ -38,7 +38,7 @@ class CommandSourceMeter(Instrument, abc.ABC):
         self._step = ramp_step
         self._level = 0.0
         self.check_mode()
-        wire.do(*self.setup(compliance, nplc))
+        wire.do_each(self.setup(compliance, nplc))
 
     def set_compliance(self, amps: float) -> None:
         """Limit the current, A. Raises LimitError beyond the instrument's rating."""

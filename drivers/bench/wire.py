@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hwloop.drivers.identity import Identity, identify
@@ -63,17 +63,25 @@ class Wire:
         return self._link.bytes_moved
 
     def identify(self) -> Identity:
-        """Clear the instrument and ask who it is."""
+        """Clear the link and ask who is there, nothing else."""
         self._link.clear()
         self.identity = identify(self._link, self.name, self._timeout)
-        self._send(self._errors.clear)
         return self.identity
+
+    def forget_errors(self) -> None:
+        """Empty the error queue of what others left in it."""
+        self._send(self._errors.clear)
 
     def do(self, *commands: str) -> None:
         """Send commands, then read the error queue. Raises InstrumentError with the commands that caused an entry."""
         for command in commands:
             self._send(command)
         self._check("; ".join(commands))
+
+    def do_each(self, commands: Iterable[str]) -> None:
+        """As `do`, one command after the other, so that an error names the one that caused it."""
+        for command in commands:
+            self.do(command)
 
     def ask(self, query: str) -> str:
         """Send a query and read its answer, then the error queue."""
@@ -103,7 +111,7 @@ class Wire:
     def recover(self, *commands: str) -> None:
         """After anything went wrong: forget what is on its way, clear the error queue, then `do` the commands."""
         self._link.clear()
-        self._send(self._errors.clear)
+        self.forget_errors()
         self.do(*commands)
 
     def close(self) -> None:

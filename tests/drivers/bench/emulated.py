@@ -266,6 +266,8 @@ class Emulated33600A(ScpiInstrument):
         self.limit = float(volts)
 
     def _high(self, volts: str) -> None:
+        if self.crossbar.closed:
+            self.crossbar.violations.append("the pulse level changed with a device connected")
         if float(volts) > self.limit:
             self.errors.append('-222,"Data out of range; value clipped to upper limit"')
             return

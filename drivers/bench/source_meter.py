@@ -70,7 +70,7 @@ class CommandSourceMeter(Instrument, abc.ABC):
         self._wire.do(self.output(False))
 
     def idle(self) -> None:
-        """0 V, output off."""
+        """0 V at once, output off: where the level stands is not known after a failure."""
         self._wire.recover(self.level(0.0), self.output(False))
         self._level = 0.0
 

@@ -56,6 +56,8 @@ class Wire:
         self._link = link
         self._timeout = timeout
         self._errors = errors
+        self.identity = Identity("", "", "", "")
+        """Who answered; empty before `identify`."""
 
     @property
     def bytes_moved(self) -> int:

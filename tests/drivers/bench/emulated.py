@@ -315,11 +315,11 @@ class Rig:
 
 
 @contextlib.contextmanager
-def rig(folder: Path, timeout: float = 5.0) -> Iterator[Rig]:
+def rig(folder: Path, timeout: float = 5.0, dut: str = DUT) -> Iterator[Rig]:
     """Serve a bench from threads of this process until the `with` ends."""
     file = folder / "bench.toml"
     file.write_text(bench_text())
-    with hwloop.connect(DUT) as chip, contextlib.ExitStack() as stack:
+    with hwloop.connect(dut) as chip, contextlib.ExitStack() as stack:
         made = Rig(Crossbar(chip, load(file)))
         ports = {
             name: f"TCPIP::127.0.0.1::{stack.enter_context(serving(instrument))}::SOCKET"

@@ -25,6 +25,7 @@ import numpy as np
 from hwloop.calibration.belief import Belief
 from hwloop.calibration.probes import hadamard_block
 from hwloop.calibration.programming import Method, Settings, Step, nominal_model
+from hwloop.contract import Capability
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -74,7 +75,8 @@ class Gdp(Method):
         return -(-MIN_VECTORS // hadamard_block(region.place.rows))
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
-        """Refuse a chip of whose devices nothing is known."""
+        """Refuse a chip without MVMs, or of whose devices nothing is known."""
+        region.backend.require(Capability.MVM, "gradient-descent programming")
         nominal_model(region.backend.info)
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from hwloop.calibration.periphery import calibrate_columns
 from hwloop.calibration.programming import Aging, BoolArray, Method, Settings, Step, nominal_model, open_loop_amplitudes
-from hwloop.calibration.quality import measure_outputs
+from hwloop.calibration.quality import computed_outputs, measure_outputs
 from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
@@ -140,6 +140,7 @@ class _Devices:
         self._spent = np.zeros(size, np.int32)
         self._silent = np.zeros(size, np.int8)
         self._gave_up = np.zeros(size, bool)
+        self._seen = np.zeros(size, bool)
         self._aimed_from = np.zeros(size)
 
     def program_open_loop(self) -> int:
@@ -178,6 +179,7 @@ class _Devices:
         silent = (meant > 4 * tolerance) & (moved < 0.25 * meant)
         self._silent[active] = np.where(silent, self._silent[active] + 1, 0)
         self._value[active] = value
+        self._seen[active] = True
         return active[np.abs(value - self._target[active]) > tolerance]
 
     def correct(self, devices: IndexArray, gain: float, max_pulses: int) -> int:
@@ -204,8 +206,11 @@ class _Devices:
     def monitor(self, rng: np.random.Generator) -> float:
         """Relative MVM error as random inputs show it now, against what the chip would show now if it were on target.
 
-        Devices of different ages are still on their way down; the difference is known from the drift model.
+        Devices of different ages are still on their way down; the difference is known from the drift model. A chip
+        without MVMs shows its verified reads instead, once every device has been read.
         """
+        if Capability.MVM not in self._region.backend.info.capabilities:
+            return self._monitor_reads(rng)
         shape, sign = self._region.shape, np.array([1.0, -1.0])[:, None, None, None]
         now, target = self._region.backend.now(), self._target
         later = self._aging.factor(target, self._moment - self._born)
@@ -213,6 +218,14 @@ class _Devices:
         weights = self._tile.weights + (sign * extra.reshape(shape)).sum((0, 1)) * self._tile.scale
         correction = calibrate_columns(self._region, weights, rng, MONITOR_VECTORS)
         return measure_outputs(self._region, weights, correction, rng, MONITOR_VECTORS).mvm_error
+
+    def _monitor_reads(self, rng: np.random.Generator) -> float:
+        if not np.all(self._seen):
+            return float("nan")
+        positive, negative = self._value.reshape(self._region.shape).sum(1)
+        top = self._region.backend.info.input_max
+        tile = self._tile
+        return computed_outputs(positive - negative, tile.weights, tile.scale, rng, MONITOR_VECTORS, top).mvm_error
 
     def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
         curve, limits = self._model.curve, self._region.backend.info.limits

@@ -19,7 +19,7 @@ from hwloop.calibration.periphery import calibrate_columns
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming import Method, Settings, Step, nominal_model, open_loop_amplitudes
 from hwloop.calibration.quality import relative_error
-from hwloop.contract import PulseKind
+from hwloop.contract import Capability, PulseKind
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -69,7 +69,8 @@ class Sgd(Method):
         return max(1, batches - math.ceil(batches / (self.settings.calibrate_every + 1)))
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
-        """Refuse a chip of whose devices nothing is known."""
+        """Refuse a chip without MVMs, or of whose devices nothing is known."""
+        region.backend.require(Capability.MVM, "gradient-descent programming")
         nominal_model(region.backend.info)
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:

@@ -33,6 +33,7 @@ CodeArray = NDArray[np.int32]
 class Capability(enum.Enum):
     """What a chip may or may not be able to do; the value is the name used in messages and on the wire."""
 
+    MVM = "mvm"
     DEVICE_READ = "device-read"
     TEMPERATURE = "temperature"
     ADC_RANGE = "adc-range"
@@ -41,6 +42,7 @@ class Capability(enum.Enum):
 
 
 _WITHOUT = {
+    Capability.MVM: "use --method iterative, which needs device reads alone",
     Capability.DEVICE_READ: "use --method gdp, which never reads a device",
     Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
     Capability.ADC_RANGE: "set the converter range on the instrument itself",
@@ -282,7 +284,8 @@ class Backend(abc.ABC):
 
     @final
     def mvm(self, core: int, x: ArrayLike) -> CodeArray:
-        """Signed output codes (batch, columns) for signed integer inputs x (batch, rows)."""
+        """Signed output codes (batch, columns) for signed integer inputs x (batch, rows). Needs Capability.MVM."""
+        self.require(Capability.MVM, "a matrix-vector product")
         self._check_core(core)
         inputs = np.asarray(x)
         if inputs.ndim != 2 or inputs.shape[1] != self.info.rows or not inputs.shape[0]:
@@ -413,9 +416,6 @@ class Backend(abc.ABC):
     def _pulse(self, core: int, pulses: Pulses) -> None: ...
 
     @abc.abstractmethod
-    def _mvm(self, core: int, x: CodeArray) -> CodeArray: ...
-
-    @abc.abstractmethod
     def _now(self) -> float: ...
 
     @abc.abstractmethod
@@ -426,6 +426,9 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _close(self) -> None: ...
+
+    def _mvm(self, core: int, x: CodeArray) -> CodeArray:
+        raise self._undeclared(Capability.MVM)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         raise self._undeclared(Capability.DEVICE_READ)

@@ -22,7 +22,7 @@ INFO = ChipInfo(
     read_voltage=0.2,
     adc_range=(5.0, 50.0),
     limits=PulseLimits(amplitude_max=500.0, width_min=20.0, width_max=2000.0, pulses_per_device=3),
-    capabilities=frozenset({Capability.DEVICE_READ}),
+    capabilities=frozenset({Capability.MVM, Capability.DEVICE_READ}),
 )
 
 
@@ -280,6 +280,7 @@ USES = {
     Capability.ADC_RANGE: lambda chip: chip.set_adc_range(0, 10.0),
     Capability.EXACT_PLACEMENT: lambda chip: chip.place(0, [0], [1.0], 1.0),
     Capability.STATE: lambda chip: chip.export_state(),
+    Capability.MVM: lambda chip: chip.mvm(0, np.zeros((1, chip.info.rows), np.int32)),
 }
 
 
@@ -291,7 +292,7 @@ def test_a_missing_capability_names_itself_and_the_way_out(capability):
 
 
 @pytest.mark.parametrize(
-    "capability", [c for c in Capability if c is not Capability.DEVICE_READ], ids=lambda c: c.value
+    "capability", [c for c in Capability if c not in (Capability.DEVICE_READ, Capability.MVM)], ids=lambda c: c.value
 )
 def test_a_capability_declared_but_not_written_is_the_drivers_fault(capability):
     chip = Recorder(dataclasses.replace(INFO, capabilities=frozenset(Capability)))

@@ -73,6 +73,8 @@ def _show(result: dict[str, Any]) -> None:
     if result["status"] != "complete":
         click.echo(f"Stopped before the end; what was done is in {result['run']}.")
         return
+    if any(core["mvm_error_from"] == "device-reads" for core in result["cores"]):
+        click.echo("This chip has no MVM: its error is computed from device reads, without converters and wires.")
     click.echo(
         f"MVM error {_number(result['mvm_error']).strip()}, measured {result['seconds_after_programming']:g} s after "
         f"programming with fresh inputs.\nRun file {result['run']}; hwloop evaluate {result['run']} measures it again."

@@ -128,7 +128,13 @@ def _write_outcome(group: h5py.Group, item: TileRun) -> None:
         store.put(group, "column_gain", item.correction.gain, "1", "weight units per output code, of each column")
         store.put(group, "column_offset", item.correction.offset, "1", "weight units, of each column")
     if item.reached is not None:
-        store.put(group, "reached", item.reached, "uS", "signed conductance of each cell as MVMs show it (row, column)")
+        store.put(
+            group,
+            "reached",
+            item.reached,
+            "uS",
+            "signed conductance of each cell as MVMs (or device reads) show it (row, column)",
+        )
     if item.outputs is not None:
         group.attrs["mvm_error"] = item.outputs.mvm_error
 

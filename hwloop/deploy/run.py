@@ -16,7 +16,7 @@ from hwloop.calibration.iterative import Iterative, IterativeSettings
 from hwloop.calibration.periphery import ColumnCorrection, calibrate_columns
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs
 from hwloop.calibration.programming import Method, Settings, Step
-from hwloop.calibration.quality import Outputs, measure_outputs
+from hwloop.calibration.quality import Outputs, computed_outputs, measure_outputs, read_cells
 from hwloop.calibration.sgd import Sgd, SgdSettings
 from hwloop.contract import Backend, Capability, Counts, FloatArray
 from hwloop.errors import BadInputError
@@ -32,6 +32,8 @@ METHODS: dict[str, tuple[type[Method], type[Settings]]] = {
 }
 CALIBRATION_VECTORS = 512
 EVALUATION_VECTORS = 1024
+READ_AVERAGES = 16
+"""Reads of each device that judge a chip without MVMs."""
 MAP_VECTORS = 512
 """Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
 DEFAULT_AGE = 20.0
@@ -81,7 +83,10 @@ class TileRun:
     correction: ColumnCorrection | None = None
     outputs: Outputs | None = None
     reached: FloatArray | None = None
-    """(rows, columns) signed conductances in uS as the chip's own MVMs show them, column gains removed."""
+    """(rows, columns) signed conductances in uS as the chip's own MVMs show them, column gains removed.
+
+    Without MVMs: as single-device reads show them.
+    """
 
     @property
     def mvm_error_before(self) -> float | None:
@@ -102,6 +107,7 @@ class TileRun:
             "columns": place.columns,
             "devices": self.region.size,
             "mvm_error": finite(error),
+            "mvm_error_from": "mvm" if Capability.MVM in self.region.backend.info.capabilities else "device-reads",
             "mvm_error_before": finite(self.mvm_error_before if self.mvm_error_before is not None else error),
             "unconverged_cells": int(last.unconverged.sum()) if last else 0,
             "stuck_cells": int(last.stuck.sum()) if last else 0,
@@ -229,7 +235,14 @@ def measure(run: Run, seed: int) -> None:
 
 
 def judge(region: Region, tile: Tile, seed: int, number: int) -> tuple[ColumnCorrection | None, Outputs]:
-    """Column correction from fresh probes, and outputs for fresh inputs that neither it nor programming has seen."""
+    """Column correction from fresh probes, and outputs for fresh inputs that neither it nor programming has seen.
+
+    A chip without MVMs has no columns to correct: its outputs are computed from fresh device reads.
+    """
+    info = region.backend.info
+    if Capability.MVM not in info.capabilities:
+        cells, rng = read_cells(region, READ_AVERAGES), _random(seed, number, _EVALUATE)
+        return None, computed_outputs(cells, tile.weights, tile.scale, rng, EVALUATION_VECTORS, info.input_max)
     correction = calibrate_columns(region, tile.weights, _random(seed, number, _CALIBRATE), CALIBRATION_VECTORS)
     return correction, measure_outputs(
         region, tile.weights, correction, _random(seed, number, _EVALUATE), EVALUATION_VECTORS
@@ -239,10 +252,15 @@ def judge(region: Region, tile: Tile, seed: int, number: int) -> tuple[ColumnCor
 def conductance_map(
     region: Region, tile: Tile, correction: ColumnCorrection | None, rng: np.random.Generator
 ) -> FloatArray | None:
-    """Signed cell conductances (rows, columns) in uS by a Hadamard measurement, seen through the column correction."""
+    """Signed cell conductances (rows, columns) in uS by a Hadamard measurement, seen through the column correction.
+
+    From device reads on a chip without MVMs.
+    """
+    info = region.backend.info
+    if Capability.MVM not in info.capabilities:
+        return read_cells(region, READ_AVERAGES)
     if correction is None:
         return None
-    info = region.backend.info
     blocks = -(-MAP_VECTORS // hadamard_block(tile.place.rows))
     x = hadamard_inputs(rng, blocks, tile.place.rows, round(info.input_max / np.sqrt(3.0)))
     drive = x / info.input_max

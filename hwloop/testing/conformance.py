@@ -44,6 +44,7 @@ Use = Callable[[Backend, int], object]
 """One use of a backend's core."""
 
 OPTIONAL: dict[Capability, Use] = {
+    Capability.MVM: lambda chip, core: chip.mvm(core, np.zeros((1, chip.info.rows), np.int32)),
     Capability.DEVICE_READ: lambda chip, core: chip.read(core, [0]),
     Capability.TEMPERATURE: lambda chip, core: chip.temperature(),
     Capability.ADC_RANGE: lambda chip, core: chip.set_adc_range(core, chip.info.adc_range[1]),
@@ -55,7 +56,6 @@ OPTIONAL: dict[Capability, Use] = {
 ON_A_CORE: dict[str, Use] = {
     "pulse": lambda chip, core: chip.pulse(core, _one_pulse(chip)),
     "empty pulse": lambda chip, core: chip.pulse(core, Pulses.make(PulseKind.RESET, [], 1.0, 1.0)),
-    "mvm": lambda chip, core: chip.mvm(core, np.zeros((1, chip.info.rows), np.int32)),
     "adc_range": lambda chip, core: chip.adc_range(core),
     "pulse_counts": lambda chip, core: chip.pulse_counts(core),
 }
@@ -251,7 +251,8 @@ class BackendConformance:
         devices, amplitude = np.array([2, 0, 1]), np.array([0.5, 0.4, 0.3]) * limits.amplitude_max
         x = np.full((2, backend.info.rows), backend.info.input_max, np.int32)
         backend.pulse(self.core, Pulses.make(PulseKind.RESET, devices, amplitude, limits.width_min))
-        backend.mvm(self.core, x)
+        if Capability.MVM in backend.info.capabilities:
+            backend.mvm(self.core, x)
         assert devices.tolist() == [2, 0, 1]
         assert np.array_equal(amplitude, np.array([0.5, 0.4, 0.3]) * limits.amplitude_max)
         assert np.all(x == backend.info.input_max)
@@ -293,6 +294,7 @@ class BackendConformance:
 
     def test_mvm_answers_with_codes_of_the_stated_kind(self, backend: Backend) -> None:
         """int32 codes (batch, columns) within the converter's range, for every integer type and for lists."""
+        self._needs(backend, Capability.MVM)
         info = backend.info
         rng = np.random.default_rng(0)
         for batch in (1, 2, 7):
@@ -306,6 +308,7 @@ class BackendConformance:
 
     def test_mvm_counts_vectors(self, backend: Backend) -> None:
         """One per input vector, and nothing else."""
+        self._needs(backend, Capability.MVM)
         before = backend.counts
         backend.mvm(self.core, np.zeros((5, backend.info.rows), np.int32))
         spent = backend.counts - before
@@ -314,6 +317,7 @@ class BackendConformance:
 
     def test_mvm_refuses_inputs_of_another_shape_or_type(self, backend: Backend) -> None:
         """Two dimensions, one entry per row, integers alone: nothing is rounded or padded."""
+        self._needs(backend, Capability.MVM)
         rows = backend.info.rows
         for x in (
             np.zeros(rows, np.int32),
@@ -330,6 +334,7 @@ class BackendConformance:
 
     def test_mvm_refuses_inputs_beyond_the_converters(self, backend: Backend) -> None:
         """The largest inputs work, one more does not."""
+        self._needs(backend, Capability.MVM)
         top = backend.info.input_max
         x = np.zeros((2, backend.info.rows), np.int64)
         x[1, 0] = top
@@ -342,6 +347,7 @@ class BackendConformance:
 
     def test_zero_input_gives_codes_near_the_offset(self, backend: Backend) -> None:
         """No drive, no current: what is left are the converters' offsets."""
+        self._needs(backend, Capability.MVM)
         limit = self.zero_code_max or max(8.0, 0.1 * backend.info.code_max)
         codes = backend.mvm(self.core, np.zeros((16, backend.info.rows), np.int32))
         worst = np.abs(np.median(codes, axis=0)).max()
@@ -349,6 +355,7 @@ class BackendConformance:
 
     def test_opposite_inputs_give_opposite_codes(self, backend: Backend) -> None:
         """On SET devices: the responses to x and -x, less the offset, correlate by less than -0.9."""
+        self._needs(backend, Capability.MVM)
         self._conduct(backend)
         x = self._probe(backend)
         offset = self._offset(backend)
@@ -359,6 +366,7 @@ class BackendConformance:
 
     def test_half_the_input_gives_half_the_code(self, backend: Backend) -> None:
         """On SET devices, the slope of the responses to x and 2 x is 2 within a tenth."""
+        self._needs(backend, Capability.MVM)
         self._conduct(backend)
         x = np.trunc(self._probe(backend) / 2).astype(np.int32)
         offset, used = self._offset(backend), self._used_columns(backend)
@@ -421,7 +429,8 @@ class BackendConformance:
     def test_the_clock_never_goes_back(self, backend: Backend) -> None:
         """Whatever is done."""
         times = [backend.now()]
-        for use in (*ON_A_CORE.values(), *ON_THE_CHIP.values()):
+        mvm = [OPTIONAL[Capability.MVM]] if Capability.MVM in backend.info.capabilities else []
+        for use in (*ON_A_CORE.values(), *ON_THE_CHIP.values(), *mvm):
             use(backend, self.core)
             times.append(backend.now())
         assert all(math.isfinite(t) for t in times)
@@ -464,6 +473,7 @@ class BackendConformance:
 
     def test_half_the_converter_range_doubles_the_codes(self, backend: Backend) -> None:
         """On SET devices, within a tenth."""
+        self._needs(backend, Capability.MVM)
         self._needs(backend, Capability.ADC_RANGE)
         wide = self._conduct(backend)
         x, used = self._probe(backend), self._used_columns(backend)
@@ -538,6 +548,7 @@ class BackendConformance:
 
     def test_a_restored_chip_goes_on_as_the_saved_one_did(self, backend: Backend) -> None:
         """The same codes, reads, clock and pulse counts, after anything that was done in between."""
+        self._needs(backend, Capability.MVM)
         self._needs(backend, Capability.STATE)
         self._conduct(backend)
         backend.mvm(self.core, self._probe(backend))

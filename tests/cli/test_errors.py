@@ -102,7 +102,7 @@ def test_weights_that_cannot_be_programmed(command: Command, name: str, kind: st
 
 CHIP_ERRORS = [
     ("sim:nope", "unknown simulated chip 'sim:nope'; known presets: hermes-64, hermes-core, pcm-90nm, pcm-ideal"),
-    ("nope:x", "no backend for 'nope:'; installed: sim"),
+    ("nope:x", "no backend for 'nope:'; installed: bench, sim"),
     ("nope", "'nope' is not a backend URI; expected SCHEME:TARGET"),
     ("sim:hermes-core?bits=3", "unknown simulator option 'bits'; known options: adc_bits, "),
     ("sim:hermes-core?adc_bits=x", "option adc_bits=x: expected a whole number from 2 to 24"),

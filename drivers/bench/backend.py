@@ -1,0 +1,243 @@
+"""A crossbar on a probe card as a backend: `bench:bench.toml`.
+
+Devices are reached one at a time through the switch matrix, read by the source meter and pulsed by the generator.
+There is no MVM: with one source meter it would be nothing but arithmetic on device reads, which the caller can do.
+`docs/bench.md` explains the file and the wiring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hwloop.backends import Scheme
+from hwloop.contract import Backend, Capability, ChipInfo, FloatArray, IndexArray, Parameter, Pulses
+from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
+from hwloop.drivers.bench.config import BenchFile, load
+from hwloop.drivers.bench.roles import PulseGenerator, SourceMeter, SwitchMatrix
+from hwloop.drivers.bench.wire import ErrorQueue, Wire
+from hwloop.drivers.link import VisaLink, opener
+from hwloop.errors import BadInputError, ChipError, HwloopError, LimitError
+
+NOMINAL_BITS = 8
+"""Bits stated for converters that a bench does not have: uniform test inputs are drawn with this resolution."""
+
+
+class BenchChip(Backend):
+    """The backend. Between operations every relay is open, the source at 0 V, the generator's output off."""
+
+    def __init__(
+        self,
+        bench: BenchFile,
+        source: SourceMeter,
+        pulser: PulseGenerator,
+        matrix: SwitchMatrix,
+        wires: tuple[Wire, ...] = (),
+    ) -> None:
+        """Use instruments that are set up and idle; `wires` are closed with the backend."""
+        super().__init__(_describe(bench))
+        self._bench, self._source, self._pulser, self._matrix = bench, source, pulser, matrix
+        self._wires = wires
+        self._start = time.monotonic()
+        self._failure = ""
+        self._volts_min = PULSE_GENERATORS[bench.pulser.driver].RATING.volts_min
+        array = bench.array
+        self._lines = np.array([array.positive_pins, array.negative_pins])
+
+    @classmethod
+    def open(cls, bench: BenchFile) -> BenchChip:
+        """Connect to all instruments, check who they are, and set them up idle.
+
+        The matrix comes first, so that nothing is connected to a device before its instrument is known.
+        Raises LinkError for an instrument that does not answer or is another one, InstrumentError for one that refuses
+        its settings. Whatever was opened by then is closed; setting up switches outputs off before anything else.
+        """
+        limits = bench.limits
+        with contextlib.ExitStack() as made:
+            wires: list[Wire] = []
+
+            def wire(role: str, resource: str, errors: ErrorQueue) -> Wire:
+                timeout, name = bench.link.timeout, f"{role} {resource}"
+                link = VisaLink.open(opener(resource, bench.link.visa_library), name, timeout)
+                wires.append(Wire(link, name, timeout, errors))
+                made.callback(wires[-1].close)
+                return wires[-1]
+
+            matrix_kind = SWITCH_MATRICES[bench.matrix.driver]
+            matrix = matrix_kind(wire("matrix", bench.matrix.resource, matrix_kind.ERRORS))
+            source_kind = SOURCE_METERS[bench.source.driver]
+            source = source_kind(
+                wire("source", bench.source.resource, source_kind.ERRORS),
+                bench.source.channel,
+                bench.source.compliance,
+                bench.source.ramp_step,
+                bench.source.nplc,
+            )
+            pulser_kind = PULSE_GENERATORS[bench.pulser.driver]
+            pulser = pulser_kind(
+                wire("pulser", bench.pulser.resource, pulser_kind.ERRORS),
+                bench.pulser.channel,
+                _volts(bench, limits.amplitude_max),
+                limits.width_max,
+                bench.pulser.edge,
+            )
+            chip = cls(bench, source, pulser, matrix, tuple(wires))
+            made.pop_all()
+        return chip
+
+    def snapshot(self) -> dict[str, str | int | float | bool]:
+        """The bench file's settings and the instruments that answered."""
+        self._check_open()
+        bench, found = self._bench, {wire.name.split()[0]: wire.identity for wire in self._wires}
+        identities = {
+            f"{role}.identity": f"{i.maker},{i.model},{i.serial},{i.firmware}" for role, i in sorted(found.items())
+        }
+        sections = {"source": bench.source, "pulser": bench.pulser, "matrix": bench.matrix, "limits": bench.limits}
+        settings = {f"{name}.{key}": value for name, part in sections.items() for key, value in vars(part).items()}
+        return {"name": bench.name, **settings, **identities}
+
+    def parameters(self) -> list[Parameter]:
+        """What the bench adds to `info`."""
+        source, pulser = self._bench.source, self._bench.pulser
+        rows = (
+            ("source.read_voltage", source.read_voltage, "V"),
+            ("source.compliance", source.compliance, "A"),
+            ("source.nplc", source.nplc, "power line cycles"),
+            ("pulser.load", pulser.load, "ohm"),
+            ("pulser.edge", pulser.edge, "ns"),
+        )
+        return [Parameter(name, value, unit, "bench file") for name, value, unit in rows]
+
+    # ---- the contract's hooks -------------------------------------------------------------------------------
+
+    def _pulse(self, core: int, pulses: Pulses) -> None:
+        volts = [_volts(self._bench, amplitude) for amplitude in pulses.amplitude.tolist()]
+        if min(volts) < self._volts_min:
+            raise LimitError(
+                f"the pulse generator makes no pulse below {1e6 * self._volts_min / self._bench.pulser.load:.3g} uA "
+                f"({self._volts_min:g} V); nothing was sent"
+            )
+        with self._guarded():
+            self._pulser.on()
+            for device, height, width in zip(pulses.devices.tolist(), volts, pulses.width.tolist(), strict=True):
+                # A generator may glitch while it changes its level: no device is connected then.
+                self._matrix.open_all()
+                self._pulser.shape(height, width)
+                self._matrix.connect(self._path(device, self._bench.pulser.high, self._bench.pulser.low))
+                self._pulser.trigger()
+            self._matrix.open_all()
+            self._pulser.off()
+
+    def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
+        values = np.empty(len(devices))
+        if not len(devices):
+            return values
+        volts = self._bench.source.read_voltage
+        with self._guarded():
+            self._source.on()
+            for number, device in enumerate(devices.tolist()):
+                # Relays switch at 0 V alone: hot switching would put a spike on the device.
+                self._matrix.connect(self._path(device, self._bench.source.high, self._bench.source.low))
+                self._source.source(volts)
+                values[number] = 1e6 * sum(self._source.measure() for _ in range(averages)) / (averages * volts)
+                self._source.source(0.0)
+            self._matrix.open_all()
+            self._source.off()
+        return values
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start
+
+    def _wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _adc_range(self, core: int) -> float:
+        return self.info.adc_range[1]
+
+    def _close(self) -> None:
+        problems = self._make_safe()
+        for wire in self._wires:
+            wire.close()
+        if problems:
+            raise ChipError(_unsafe(problems))
+
+    def _link_bytes(self) -> int:
+        return sum(wire.bytes_moved for wire in self._wires)
+
+    # ---- safety ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Whatever goes wrong inside, Ctrl-C included, leaves the bench idle; after that it takes no operation."""
+        if self._failure:
+            raise ChipError(f"the bench was stopped after a failure ({self._failure}); close it and connect again")
+        try:
+            yield
+        except BaseException as error:
+            self._failure = str(error) or type(error).__name__
+            if problems := self._make_safe():
+                raise ChipError(f"{self._failure}; {_unsafe(problems)}") from error
+            raise
+
+    def _make_safe(self) -> list[str]:
+        """Source to 0 V and off, generator off, relays open, each whatever became of the others; what failed."""
+        problems = []
+        steps: tuple[Callable[[], None], ...] = (self._source.idle, self._pulser.idle, self._matrix.idle)
+        for step in steps:
+            try:
+                step()
+            except HwloopError as error:
+                problems.append(str(error))
+        return problems
+
+    def _path(self, device: int, high: str, low: str) -> list[str]:
+        """Crosspoints that put a device, by flat index, between two matrix rows: its row line at `high`."""
+        polarity, k, row, column = np.unravel_index(device, self.info.device_shape)
+        ends = (self._bench.array.row_pins[int(row)], high), (str(self._lines[polarity, k, column]), low)
+        return [f"{pin[0]}{matrix_row}{pin[1:]}" for pin, matrix_row in ends]
+
+
+def open_bench(target: str, query: Mapping[str, str]) -> BenchChip:
+    """Backend for `bench:FILE`. Raises BadInputError for a file that cannot be used, or any option."""
+    if query:
+        raise BadInputError(f"unknown option '{min(query)}' of bench:; everything is set in the file")
+    if not target:
+        raise BadInputError("bench: needs a file, such as bench:bench.toml")
+    return BenchChip.open(load(Path(target)))
+
+
+SCHEME = Scheme(open_bench, "a crossbar behind a source meter, a pulse generator and a switch matrix: bench:bench.toml")
+
+
+def _volts(bench: BenchFile, amplitude: float) -> float:
+    """Open-circuit volts of a pulse of `amplitude` uA through the load."""
+    return 1e-6 * amplitude * bench.pulser.load
+
+
+def _unsafe(problems: list[str]) -> str:
+    return f"the bench could not be made safe, switch it off by hand: {'; '.join(problems)}"
+
+
+def _describe(bench: BenchFile) -> ChipInfo:
+    array, source = bench.array, bench.source
+    full_scale = 1e6 * source.compliance / source.read_voltage
+    return ChipInfo(
+        name="bench",
+        serial=bench.name,
+        cores=1,
+        rows=len(array.row_pins),
+        columns=len(array.positive_pins[0]),
+        devices_per_polarity=len(array.positive_pins),
+        input_bits=NOMINAL_BITS,
+        output_bits=NOMINAL_BITS,
+        g_max=array.g_max,
+        read_voltage=source.read_voltage,
+        adc_range=(full_scale, full_scale),
+        limits=bench.limits,
+        capabilities=frozenset({Capability.DEVICE_READ}),
+        device_model=bench.device,
+    )

@@ -1,0 +1,56 @@
+"""Keysight (Agilent) B2901A to B2912A, and their B and C successors, precision source/measure units, SCPI.
+
+Source: B2900 Series SCPI Command Reference (B2910-90030).
+"""
+
+from __future__ import annotations
+
+from hwloop.drivers.bench.instrument import text
+from hwloop.drivers.bench.roles import SourceRating
+from hwloop.drivers.bench.source_meter import CommandSourceMeter
+from hwloop.drivers.bench.wire import SCPI
+
+
+class KeysightB2900(CommandSourceMeter):
+    """Channels 1 and 2; the output goes to high impedance when it is off."""
+
+    NAME, MAKER, MODEL, ERRORS = "Keysight B2900", "KEYSIGHT|AGILENT", r"B29[01][1-2](A|B|BL|C|CL)", SCPI
+    CHANNELS = ("1", "2")
+    RATING = SourceRating(volts=20.0, amps=1.5, amps_min=1e-8)
+
+    def setup(self, compliance: float, nplc: float) -> list[str]:
+        """Voltage source on a fixed 20 V range; measuring does not switch the output on by itself."""
+        c = self._channel
+        return [
+            "*RST",
+            f":OUTP{c}:ON:AUTO OFF",
+            f":OUTP{c}:OFF:MODE HIZ",
+            f":SOUR{c}:FUNC:MODE VOLT",
+            f":SOUR{c}:VOLT:RANG:AUTO OFF",
+            f":SOUR{c}:VOLT:RANG 20",
+            f":SOUR{c}:VOLT 0",
+            f':SENS{c}:FUNC "CURR"',
+            *self.limit(compliance),
+            f":SENS{c}:CURR:NPLC {text(nplc)}",
+        ]
+
+    def limit(self, amps: float) -> list[str]:
+        """The measuring range follows the compliance."""
+        c = self._channel
+        return [
+            f":SENS{c}:CURR:RANG:AUTO OFF",
+            f":SENS{c}:CURR:RANG {text(amps)}",
+            f":SENS{c}:CURR:PROT {text(amps)}",
+        ]
+
+    def level(self, volts: float) -> str:
+        """Source level, V."""
+        return f":SOUR{self._channel}:VOLT {text(volts)}"
+
+    def output(self, on: bool) -> str:
+        """Output relay."""
+        return f":OUTP{self._channel} {'ON' if on else 'OFF'}"
+
+    def current(self) -> str:
+        """One spot measurement, A."""
+        return f":MEAS:CURR? (@{self._channel})"

@@ -1,0 +1,66 @@
+"""Dataclasses from TOML tables, strictly: every key known, none missing, every value of its kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from hwloop import device_models
+from hwloop.errors import BadInputError
+
+T = TypeVar("T")
+
+STATISTICS: dict[str, type] = {
+    "log-clip": device_models.LogClip,
+    "power-law": device_models.PowerLaw,
+    "polynomial": device_models.Polynomial,
+    "piecewise": device_models.Piecewise,
+}
+"""Forms of a Statistic, chosen by the key `form`."""
+
+
+def build(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass from a table whose keys are its fields. Raises BadInputError that begins with `where`."""
+    if not isinstance(table, Mapping):
+        raise BadInputError(f"{where} must be a table")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(table) - set(fields)):
+        raise BadInputError(f"{where}: unknown key '{unknown[0]}'; known: {', '.join(fields)}")
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in table]:
+        raise BadInputError(f"{where}: '{missing[0]}' is missing")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _value(hints[name], value, f"{where}, {name}") for name, value in table.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _value(next(kind for kind in arguments if kind is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise BadInputError(f"{where}: expected a list")
+        return tuple(_value(arguments[0], item, where) for item in value)
+    if hint is device_models.Statistic:
+        return _statistic(value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, where)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is str and isinstance(value, str) and value.strip():
+        return value
+    expected = {float: "a finite number", int: "a whole number", str: "a text"}[hint]
+    raise BadInputError(f"{where}: expected {expected}, not {value!r}")
+
+
+def _statistic(value: Any, where: str) -> Any:
+    form = value.get("form") if isinstance(value, Mapping) else None
+    if form not in STATISTICS:
+        raise BadInputError(f"{where}: expected a table with form = one of {', '.join(STATISTICS)}")
+    return build(STATISTICS[form], {name: item for name, item in value.items() if name != "form"}, where)

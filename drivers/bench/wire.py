@@ -1,0 +1,149 @@
+"""Commands to one bench instrument: every exchange bounded, every operation followed by its error queue."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hwloop.drivers.identity import Identity, identify
+from hwloop.drivers.link import VisaLink
+from hwloop.errors import ChipError, InstrumentError, LinkError
+
+QUEUE_LENGTH = 64
+"""Entries read from an error queue at most; what is left then is cleared with the next *CLS."""
+
+_SCPI_ENTRY = re.compile(r'([+-]?\d+)\s*,\s*"(.*)"')
+
+Entry = tuple[int, str]
+"""Code and text of an entry in an error queue; code 0 says that it is empty."""
+
+
+@dataclass(frozen=True)
+class ErrorQueue:
+    """How an instrument is asked for its oldest error, and how its answer reads."""
+
+    query: str
+    parse: Callable[[str], Entry]
+    clear: str
+
+
+def parse_scpi(reply: str) -> Entry:
+    """`-222,"Data out of range"`. Raises ValueError for anything else."""
+    entry = _SCPI_ENTRY.fullmatch(reply.strip())
+    if not entry:
+        raise ValueError(reply)
+    return int(entry[1]), entry[2]
+
+
+def parse_tsp(reply: str) -> Entry:
+    """Code, text, severity and node, separated by tabs: `-2.85000e+02<TAB>TSP Syntax error<TAB>...`."""
+    code, text, *_ = reply.strip().split("\t")
+    return int(float(code)), text.strip('"')
+
+
+SCPI = ErrorQueue(":SYST:ERR?", parse_scpi, "*CLS")
+TSP = ErrorQueue("print(errorqueue.next())", parse_tsp, "errorqueue.clear()")
+
+
+class Wire:
+    """Text commands over a link to one instrument."""
+
+    def __init__(self, link: VisaLink, name: str, timeout: float, errors: ErrorQueue) -> None:
+        """`name` for messages, `timeout` in seconds for each exchange. The link is the wire's to close."""
+        self.name = name
+        self._link = link
+        self._timeout = timeout
+        self._errors = errors
+        self.identity = Identity("", "", "", "")
+        """Who answered; empty before `identify`."""
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes sent and received."""
+        return self._link.bytes_moved
+
+    def identify(self) -> Identity:
+        """Clear the link and ask who is there, nothing else."""
+        self._link.clear()
+        self.identity = identify(self._link, self.name, self._timeout)
+        return self.identity
+
+    def forget_errors(self) -> None:
+        """Empty the error queue of what others left in it."""
+        self._send(self._errors.clear)
+
+    def do(self, *commands: str) -> None:
+        """Send commands, then read the error queue. Raises InstrumentError with the commands that caused an entry."""
+        for command in commands:
+            self._send(command)
+        self._check("; ".join(commands))
+
+    def do_each(self, commands: Iterable[str]) -> None:
+        """As `do`, one command after the other, so that an error names the one that caused it."""
+        for command in commands:
+            self.do(command)
+
+    def ask(self, query: str) -> str:
+        """Send a query and read its answer, then the error queue."""
+        self._send(query)
+        answer = self._receive()
+        self._check(query)
+        return answer
+
+    def number(self, query: str) -> float:
+        """The answer to a query as a number. Raises ChipError when it is none."""
+        answer = self.ask(query)
+        try:
+            return float(answer)
+        except ValueError:
+            raise ChipError(f"{self.name} answered '{query}' with {answer[:40]!r}, not a number") from None
+
+    def complete(self, *commands: str) -> None:
+        """Send commands and wait, within the timeout, until *OPC? says that they are complete."""
+        for command in commands:
+            self._send(command)
+        self._send("*OPC?")
+        answer = self._receive()
+        self._check("; ".join(commands))
+        if answer.strip() not in ("1", "+1"):
+            raise ChipError(f"{self.name} answered *OPC? with {answer[:40]!r}")
+
+    def recover(self, *commands: str) -> None:
+        """After anything went wrong: forget what is on its way, clear the error queue, then `do` the commands."""
+        self._link.clear()
+        self.forget_errors()
+        self.do(*commands)
+
+    def close(self) -> None:
+        """Release the link; safe to call twice."""
+        self._link.close()
+
+    def _send(self, command: str) -> None:
+        try:
+            self._link.write(command.encode("ascii"), time.monotonic() + self._timeout)
+        except LinkError as error:
+            raise LinkError(f"{self.name}: '{command}': {error}") from error
+
+    def _receive(self) -> str:
+        try:
+            return self._link.read_line(time.monotonic() + self._timeout).decode("ascii", "replace")
+        except LinkError as error:
+            raise LinkError(f"{self.name}: {error}") from error
+
+    def _check(self, commands: str) -> None:
+        """Empty the error queue; raise its first entry."""
+        first: Entry | None = None
+        for _ in range(QUEUE_LENGTH):
+            self._send(self._errors.query)
+            reply = self._receive()
+            try:
+                code, text = self._errors.parse(reply)
+            except ValueError:
+                raise ChipError(f"{self.name} answered '{self._errors.query}' with {reply[:80]!r}") from None
+            if code == 0:
+                break
+            first = first or (code, text)
+        if first is not None:
+            raise InstrumentError(first[0], f"{first[1]} ({self.name})", commands)

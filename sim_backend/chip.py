@@ -117,14 +117,14 @@ class SimulatedChip(Backend):
         positive, negative = _per_polarity(conductance, attenuated)
         sums = drive @ (positive - negative).view(p.rows, p.columns)
         # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
-        variance = unit.converters.noise_variance(unit.adc_range).expand_as(sums)
+        variance = unit.converters.noise_variance(unit.adc_range)
         if p.read_noise > 0:
             devices = unit.devices.noise_amplitude(self._relaxed()).square().view(shape)
             squared = None if attenuated is None else attenuated.square()
             cells = _per_polarity(devices, squared).sum(0).view(p.rows, p.columns)
             fast = unit.devices.flicker.fast_variance(duration)
             variance = torch.addmm(variance, drive.square(), cells, alpha=fast)
-        sums += variance.sqrt().mul_(torch.empty_like(sums).normal_(generator=unit.dynamics))
+        sums.addcmul_(torch.empty_like(sums).normal_(generator=unit.dynamics), variance.sqrt_())
         codes = unit.converters.convert(sums, unit.adc_range)
         self._clock += duration
         return codes.to(torch.int32).cpu().numpy()

@@ -14,7 +14,7 @@ _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
 
 def cubic(u: torch.Tensor) -> torch.Tensor:
     """Third-order deviation with peak 1 and no error at zero and at both ends of the scale."""
-    return (u * u * u - u) / _CUBIC_PEAK
+    return (u * u).sub_(1.0).mul_(u).mul_(1.0 / _CUBIC_PEAK)
 
 
 class InputConverters:
@@ -27,8 +27,8 @@ class InputConverters:
 
     def drive(self, x: torch.Tensor) -> torch.Tensor:
         """Row drives (batch, rows), 1 = full scale, for integer inputs of the same shape."""
-        u = x.to(torch.float32) / self._top
-        return u + self._bend * cubic(u) if self._bend else u
+        u = x.to(torch.float32).mul_(1.0 / self._top)
+        return u.add_(cubic(u), alpha=self._bend) if self._bend else u
 
 
 class ColumnConverters:
@@ -54,7 +54,7 @@ class ColumnConverters:
         """Integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`."""
         codes = sums.mul_(self.gain * (self.top / full_scale)).add_(self.offset)
         if self._has_bend:
-            codes += self.bend * cubic((codes / self.top).clamp(-1.0, 1.0))
+            codes.addcmul_(cubic((codes * (1.0 / self.top)).clamp_(-1.0, 1.0)), self.bend)
         return codes.round_().clamp_(-self.top, self.top)
 
     def read_device(

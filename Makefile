@@ -13,7 +13,7 @@ demo: .venv/installed
 		--methods iterative,gdp,exact --out demo/compare.h5 --plot demo/compare.png --force
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .

@@ -39,7 +39,7 @@ class GdpSettings(Settings):
 
     max_vectors: int = 20_000
     """Budget of input vectors."""
-    max_steps: int = 50
+    max_steps: int = 45
     """Rounds of measurement and correction after the open-loop pass."""
     max_pulses_per_device: int = 8
     """Pulses one device may receive, the first included; a device that needs more is left alone."""

@@ -41,7 +41,7 @@ class IterativeSettings(Settings):
     """Reads that are averaged for each verification."""
     tolerance: float = 0.0
     """Half width of the acceptance window, uS; 0 chooses 2.5 % of g_max, or the read noise where that is larger."""
-    gain: float = 0.7
+    gain: float = 0.4
     """Fraction of the error, expressed on the programming curve, that one step corrects."""
     max_pulses_per_device: int = 15
     """Pulses one device may receive, the first included."""

@@ -32,11 +32,11 @@ class SgdSettings(Settings):
     """Budget of input vectors, column calibrations included."""
     batch: int = 1024
     """Random input vectors per step."""
-    learning_rate: float = 0.3
+    learning_rate: float = 0.2
     """Fraction of the gradient, taken as a conductance error, that one step corrects."""
-    threshold: float = 12.0
+    threshold: float = 8.0
     """First threshold on the gradient, per cent of g_max; smaller gradients are left alone."""
-    final_threshold: float = 6.0
+    final_threshold: float = 4.0
     """Last threshold; those between fall geometrically."""
     calibrate_every: int = 4
     """Steps between column calibrations."""

@@ -80,7 +80,7 @@ def test_corrects_what_wires_take_away(open_chip: OpenChip) -> None:
     weights = gaussian(192, 192)
     uri = "sim:hermes-core?seed=1&wire_resistance=4"
     placed = programmed(open_chip, uri, weights, "exact").mvm_error
-    assert programmed(open_chip, uri, weights).mvm_error < 0.95 * placed
+    assert programmed(open_chip, uri, weights).mvm_error < 0.9 * placed
 
 
 def test_sharing_evenly_lowers_the_noise_floor_and_can_be_programmed_too(open_chip: OpenChip) -> None:

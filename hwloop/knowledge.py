@@ -6,6 +6,7 @@ in `hwloop.calibration.certificate`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from hwloop.device_models import DeviceModel
 
 INVERSIONS = 4
 """Fixed-point steps that invert a transfer curve; each shrinks the error by the relative bend, a few per cent."""
-CUBIC_PEAK = 2.0 / (3.0 * np.sqrt(3.0))
+CUBIC_PEAK: float = 2.0 / math.sqrt(27.0)
 """Largest magnitude of u^3 - u on [-1, 1]."""
 
 
@@ -28,8 +29,7 @@ def square(u: FloatArray) -> FloatArray:
 
 def cubic(u: FloatArray) -> FloatArray:
     """Third-order deviation of a converter with peak 1, zero at zero and at both ends of the scale."""
-    deviation: FloatArray = (u * u - 1.0) * u / CUBIC_PEAK
-    return deviation
+    return (np.power(u, 3) - u) / CUBIC_PEAK
 
 
 def bend(u: FloatArray, coefficients: FloatArray) -> FloatArray:

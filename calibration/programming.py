@@ -138,11 +138,19 @@ class Aging:
             return np.ones_like(conductance)
         return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
 
+    def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age.
+
+        Above the model's largest conductance, which its statistics do not cover, devices drift as there.
+        """
+        if self.drift is None:
+            return conductance
+        return conductance * self.factor(np.clip(conductance, 0.0, self.drift.g_scale), age)
+
     def at_reference(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
         """Conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
 
-        The inverse of G * factor(G, age) by fixed point: the factor changes slowly with G. Above the model's largest
-        conductance, which its statistics do not cover, devices are taken to drift as there.
+        The inverse of `at_age` by fixed point: the factor changes slowly with G.
         """
         if self.drift is None:
             return conductance

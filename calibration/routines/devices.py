@@ -7,7 +7,7 @@ pattern the converters and wires are measured next.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,7 @@ class DeviceResult:
     )
     low: FloatArray = value("uS", "conductance after a RESET pulse, at the reference age")
     high: FloatArray = value("uS", "conductance after a SET pulse, at the reference age")
+    pattern: FloatArray = value("uS", "conductance in the pattern that the routine leaves, at its end")
     sigma: FloatArray = value("uS", "standard uncertainty of high: scatter between reads; NaN where there was one look")
     typical_high: float = value("uS", "median of high over the devices that answer")
 
@@ -131,7 +132,10 @@ class DeviceCalibration(Routine):
         tick("pattern for the converters")
         subtracting = np.arange(region.size // 2, region.size)
         region.pulse(PulseKind.RESET, subtracting, np.full(len(subtracting), reset_amplitude), reset_width)
-        return result
+        region.backend.wait(self.settings.settle)  # a fresh glass conducts many times as much as it will in seconds
+        ages = (region.backend.now() - observer.born).reshape(region.shape)
+        ages[1] = self.settings.settle
+        return replace(result, pattern=aging.at_age(result.pattern, ages))
 
     def _pulses(self, info: ChipInfo) -> tuple[float, float, float, float]:
         """SET amplitude and width, RESET amplitude and width."""
@@ -149,7 +153,10 @@ class DeviceCalibration(Routine):
 
 
 def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceResult:
-    """Faults from conductances after RESET and after SET, and the scatter between reads, each (2, K, rows, columns)."""
+    """Faults from conductances after RESET and after SET, and the scatter between reads, each (2, K, rows, columns).
+
+    The pattern is that of devices that stand at `high` where they add and at `low` where they subtract.
+    """
     answers = _answers(low, high)
     typical = float(np.median(high[answers])) if answers.any() else 0.0
     # One look by MVMs is too noisy to tell a weak device from a good one.
@@ -161,7 +168,9 @@ def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceRe
     dead_columns = open_device.mean((0, 1, 2)) > DEAD_SHARE
     fault = np.where(open_device & dead_rows[:, None], Fault.DEAD_ROW, fault)
     fault = np.where(open_device & dead_columns, Fault.DEAD_COLUMN, fault)
-    return DeviceResult(fault.astype(np.uint8), low, high, scatter / np.sqrt(READ_REPEATS), typical)
+    return DeviceResult(
+        fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), scatter / np.sqrt(READ_REPEATS), typical
+    )
 
 
 def _answers(low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:

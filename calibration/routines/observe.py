@@ -36,6 +36,8 @@ class Observer(abc.ABC):
         """settle: seconds to rest between the last pulse and a look."""
         self.region, self._aging, self.settle = region, aging, settle
         self.born = np.full(region.size, region.backend.now())
+        self.seen = np.zeros(region.size)
+        """The last look at each device, at the age it had then, uS."""
 
     @abc.abstractmethod
     def apply(self, kind: PulseKind, devices: IndexArray, amplitude: Amplitudes, width: float) -> FloatArray:
@@ -46,14 +48,18 @@ class Observer(abc.ABC):
         """Standard deviation (devices,) in uS between the repeated looks of the last `apply`; NaN if not looked at."""
 
     def standing(self, low: FloatArray, silent: NDArray[np.bool_]) -> FloatArray:
-        """Conductances (devices,) at which devices that do not answer stand, where `low` was seen after RESET."""
-        return low
+        """Conductances (devices,) where `low` was seen after RESET, but for silent devices as they stand.
+
+        What does not answer to pulses is crystalline or open, and does not drift either.
+        """
+        return np.where(silent, self.seen, low)
 
     def _pulse(self, kind: PulseKind, devices: IndexArray, amplitude: Amplitudes, width: float) -> None:
         self.region.pulse(kind, devices, amplitude(devices), width)
         self.born[devices] = self.region.backend.now()
 
     def _at_reference(self, values: FloatArray, devices: IndexArray) -> FloatArray:
+        self.seen[devices] = values
         return self._aging.at_reference(values, self.region.backend.now() - self.born[devices])
 
 

@@ -8,7 +8,7 @@ the kind it was given. g is always G / g_scale, without a unit.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hwloop.arrays import Array, namespace
@@ -213,3 +213,19 @@ class DeviceModel:
     curve: ProgrammingCurve
     drift: DriftModel
     read_noise: ReadNoiseModel
+
+
+PUBLISHED_DRIFT = DriftModel(
+    t0=20.0,
+    g_scale=25.0,
+    mean=LogClip(-0.0155, 0.0244, 0.049, 0.1),
+    spread=LogClip(-0.0125, -0.0059, 0.008, 0.045),
+)
+"""Drift of a million devices in 90-nm technology: Joshi et al., Nature Communications 11, 2473 (2020)."""
+PUBLISHED_READ_NOISE = ReadNoiseModel(t_read=250e-9, g_scale=25.0, q=PowerLaw(0.0088, -0.65, 0.2))
+"""Read noise of the same devices, same source."""
+
+
+def assumed_model(curve: ProgrammingCurve, g_max: float) -> DeviceModel:
+    """For unknown devices: a measured curve with the published drift and read noise, scaled to g_max (uS)."""
+    return DeviceModel(curve, replace(PUBLISHED_DRIFT, g_scale=g_max), replace(PUBLISHED_READ_NOISE, g_scale=g_max))

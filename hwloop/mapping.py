@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from hwloop.contract import ChipInfo, FloatArray
+from hwloop.contract import ChipInfo, FloatArray, IndexArray
 from hwloop.errors import BadInputError
 from hwloop.knowledge import Devices
 from hwloop.region import Place
@@ -52,6 +53,7 @@ class Tile:
     scale         (columns,) weight per uS
     full_scale    converter range for this tile, uS
     split         how the devices of a polarity share a cell's target, 'fill' or 'even'
+    order         (columns,) output of the tile that each of its columns computes; None: in their own order
     """
 
     tensor: str
@@ -62,6 +64,11 @@ class Tile:
     scale: FloatArray
     full_scale: float
     split: str = "fill"
+    order: IndexArray | None = None
+
+    def in_output_order(self, values: FloatArray) -> FloatArray:
+        """Values (..., columns) as the columns give them, in the order of the matrix's outputs."""
+        return values if self.order is None else values[..., np.argsort(self.order)]
 
     def device_targets(self, info: ChipInfo, devices: Devices | None = None) -> FloatArray:
         """Targets of the devices, (2, K, rows, columns) in uS.
@@ -86,6 +93,30 @@ def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSet
     pieces = [piece for matrix in matrices for piece in _cut(matrix, info)]
     places = pack([piece.values.shape for piece in pieces], info)
     return [_tile(piece, place, info, settings) for piece, place in zip(pieces, places, strict=True)]
+
+
+def spare_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
+    """The tile with its columns dealt out so that bad devices put the least of the weights out of reach.
+
+    A bad device costs a weight nothing as long as the others of its cell reach the target. Which output a column
+    computes is free, so the assignment of least summed squared loss is taken (Kuhn 1955, by scipy).
+    """
+    if devices.usable.all():
+        return tile
+    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    high = stays[0] - stays[1] + capacity[0]
+    low = stays[0] - stays[1] - capacity[1]
+    bad = np.any(~devices.usable, axis=(0, 1))
+    loss = np.zeros((tile.place.columns, tile.place.columns))
+    for column in np.flatnonzero(bad.any(0)):
+        rows = bad[:, column]
+        target = tile.target[rows]
+        beyond = np.maximum(target - high[rows, column, None], 0.0) + np.maximum(low[rows, column, None] - target, 0.0)
+        loss[:, column] = np.square(beyond).sum(0)
+    # Of columns that lose nothing, a small reward keeps every output where it was.
+    outputs, columns = linear_sum_assignment(loss - 1e-9 * info.g_max**2 * np.eye(len(loss)))
+    order = outputs[np.argsort(columns)]
+    return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order)
 
 
 def split_devices(target: FloatArray, capacity: FloatArray, split: str = "fill") -> FloatArray:

@@ -250,7 +250,7 @@ def _per_polarity(devices: torch.Tensor, attenuated: torch.Tensor | None) -> tor
 def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
     return ChipInfo(
         name=f"sim:{p.name}",
-        serial=f"simulated-{options.seed}",
+        serial=f"simulated-{options.seed}{options.variant}",
         cores=p.cores,
         rows=p.rows,
         columns=p.columns,

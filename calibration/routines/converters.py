@@ -20,6 +20,7 @@ from scipy.stats import norm
 
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
 from hwloop.calibration.programming import Settings
+from hwloop.calibration.routines.devices import DeviceResult, Fault
 from hwloop.calibration.routines.routine import Budget, Routine, Tick, pool, value
 from hwloop.contract import Capability, ChipInfo, FloatArray
 from hwloop.errors import BadInputError, ChipError
@@ -32,8 +33,12 @@ NEAR_END = 0.97
 """Outputs expected beyond this share of the converter's range are left out, whatever they were."""
 SCOUT_BLOCKS = 1
 ZERO_VECTORS = 256
+LEAST_CELLS = 10.0
+"""Effective number of cells behind a column, below which its sums take too few values to show a curve."""
 ROUNDS = 4
 """Fits of the forward curve: each evaluates the bend where the last one saw the column sums."""
+REACH_SIGMAS = 5.0
+"""Codes further than this many standard deviations from an output do not occur."""
 LEAST_SIGNAL = 5.0
 """Standard deviation of the output codes, LSB, below which a column shows nothing of its converter's curve."""
 
@@ -71,8 +76,17 @@ class ConverterResult:
     row_cubic_sigma: FloatArray = value("LSB", "standard uncertainty of row_cubic")
     noise: FloatArray = value("LSB", "standard deviation of each column's output about its curve, rounding included")
     adc_noise: float = value("LSB", "noise of the ADCs alone, standard deviation before rounding")
-    silent: NDArray[np.bool_] = value("1", "columns whose output hardly moved: nothing is known of their converters")
+    silent: NDArray[np.bool_] = value(
+        "1", "columns whose sums moved too little, or through too few cells, to show their converters"
+    )
     full_scale: float = value("uS", "converter range at which the curves were measured")
+
+    def idle_mean(self) -> tuple[FloatArray, FloatArray]:
+        """Mean output code (columns,) that offsets and noise make of idle inputs, and its standard uncertainty."""
+        at, low, high = (
+            _mean_rounded(self.offset + k * self.offset_sigma, max(self.adc_noise, 1e-3)) for k in (0.0, -1.0, 1.0)
+        )
+        return at, (high - low) / 2
 
     def converters(self, info: ChipInfo, gain: FloatArray) -> Converters:
         """The curves with gains (columns,) from a reference; a silent column is taken as ideal."""
@@ -85,6 +99,37 @@ class ConverterResult:
             np.where(known, np.stack([self.square, self.cubic]), 0.0),
             np.stack([self.row_square, self.row_cubic]),
         )
+
+
+@dataclass(frozen=True)
+class GainResult:
+    """Gain of each column relative to the mean of all, (columns,).
+
+    The reference is the mean conductance of the column's own SET devices: a gain is known as a product with it, and in
+    itself only as far as the columns' devices are alike on average.
+    """
+
+    gain: FloatArray = value("1", "gain of each column over the mean of all columns, with its SET devices as reference")
+    gain_sigma: FloatArray = value("1", "standard uncertainty of gain, the spread of the reference devices included")
+    devices: NDArray[np.int64] = value("1", "reference devices of each column")
+
+
+def column_gains(devices: DeviceResult) -> GainResult:
+    """Gains from what SET pulses left on good devices; a column with none gets the gain 1, of unknown uncertainty."""
+    good = devices.fault == Fault.GOOD
+    number = good.sum((0, 1, 2))
+    mean = np.where(good, devices.high, 0.0).sum((0, 1, 2)) / np.maximum(number, 1)
+    known = number > 1
+    if not known.any():
+        return GainResult(np.ones(len(number)), np.full(len(number), np.inf), number)
+    deviation = np.where(good, devices.high - mean, 0.0)
+    spread = np.sqrt((deviation**2).sum((0, 1, 2)) / np.maximum(number - 1, 1))
+    typical = mean[known].mean()
+    return GainResult(
+        np.where(known, mean / typical, 1.0),
+        np.where(known, spread / np.sqrt(np.maximum(number, 1)) / typical, np.inf),
+        number,
+    )
 
 
 class ConverterCalibration(Routine):
@@ -127,7 +172,7 @@ class ConverterCalibration(Routine):
             x = uniform_inputs(rng, s.dac_vectors, rows, info.input_max)
             dac = _fit_rows(x, region.mvm(x), adc, info)
         tick("idle outputs")
-        idle = region.mvm(np.zeros((ZERO_VECTORS, rows), np.int32))
+        idle = region.mvm(idle_inputs(region))
         # Second-order DACs shift all columns when every input is at plus or minus full scale, and none when idle.
         dac = dac.with_mean_square(*_lift(adc, idle, info.input_max))
         lift = dac.square / info.input_max @ adc.cells
@@ -238,7 +283,9 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
     freedom = np.maximum(usable.sum(0) - rows - 3, 1)
     noise = np.sqrt((residual**2).sum(0) / freedom)
     covariance = np.linalg.inv(normal) * (noise**2)[:, None, None]
-    silent = np.std(codes, axis=0) < LEAST_SIGNAL
+    power = solution[:-1] ** 2
+    behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
+    silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
     loud = ~silent
     second, third = np.zeros((2, codes.shape[1])), np.zeros((2, codes.shape[1]))
     for k, found in enumerate((second, third)):
@@ -347,6 +394,21 @@ def _fit_rows(x: NDArray[np.integer], codes: NDArray[np.integer], adc: _Columns,
     sigma = np.sqrt(np.diag(inverse) * noise2)
     second, third = pool(found[:rows], sigma[:rows]), pool(found[rows:], sigma[rows:])
     return _Rows(second.estimate, second.sigma, third.estimate, third.sigma)
+
+
+def idle_inputs(region: Region) -> NDArray[np.int32]:
+    """Inputs that drive no row, (vectors, rows)."""
+    return np.zeros((ZERO_VECTORS, region.place.rows), np.int32)
+
+
+def _mean_rounded(values: FloatArray, noise: float) -> FloatArray:
+    """Mean of values (n,) with Gaussian noise (standard deviation, LSB) after rounding to whole numbers."""
+    nearest = np.rint(values)
+    reach = np.arange(-REACH_SIGMAS * noise - 1, REACH_SIGMAS * noise + 2).round()
+    codes = nearest[:, None] + reach
+    distance = codes - values[:, None]
+    chance = norm.cdf((distance + 0.5) / noise) - norm.cdf((distance - 0.5) / noise)
+    return np.asarray((codes * chance).sum(1) / chance.sum(1), np.float64)
 
 
 def _noise_before_rounding(codes: NDArray[np.integer], offset: FloatArray) -> float:

@@ -19,15 +19,15 @@ from hwloop.calibration.programming import Aging, Settings
 from hwloop.calibration.routines.devices import DeviceResult
 from hwloop.calibration.routines.observe import Observer, look_budget, observer_of
 from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
-from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
-from hwloop.device_models import DeviceModel, ProgrammingCurve
+from hwloop.contract import Capability, ChipInfo, FloatArray, IndexArray, PulseKind
+from hwloop.device_models import DeviceModel, ProgrammingCurve, assumed_model
 from hwloop.errors import ChipError
 from hwloop.knowledge import Devices
 from hwloop.region import Region
 
 SCOUT_LEVELS = 48
 SCOUT_DEVICES = 6144
-"""Devices that look for the flank; each gets one pulse."""
+"""Devices, at most, that look for the flank; each gets one pulse."""
 SCOUT_FROM = 0.2
 """Smallest amplitude of the scouts over the largest."""
 HARDEST = 1.3
@@ -90,10 +90,14 @@ class CurveResult:
         names = [field.name for field in fields(ProgrammingCurve)]
         return ProgrammingCurve(**{name: getattr(self, name) for name in names})
 
-    def devices(self, nominal: DeviceModel, found: DeviceResult) -> Devices:
-        """What programming methods take: this curve, with nominal drift and read noise, and the faults found."""
+    def devices(self, info: ChipInfo, found: DeviceResult) -> Devices:
+        """What programming methods take: this curve and the faults found, with the chip's nominal drift and read noise.
+
+        Published statistics of other devices stand in where a chip knows nothing of its own.
+        """
+        nominal = info.device_model
         return Devices(
-            replace(nominal, curve=self.curve),
+            replace(nominal, curve=self.curve) if nominal else assumed_model(self.curve, info.g_max),
             height=self.height,
             height_sigma=self.height_sigma,
             shift=self.shift,
@@ -114,8 +118,8 @@ class CurveCalibration(Routine):
         self.settings = settings or CurveSettings()
 
     def budget(self, region: Region) -> Budget:
-        """One pulse for scouts, two for every device."""
-        return look_budget(region, looks=3, pulses_per_device=3)
+        """Two pulses for every device; the first of a scout is the one that looks for the flank."""
+        return look_budget(region, looks=3, pulses_per_device=2)
 
     def run(self, region: Region, found: DeviceResult, rng: np.random.Generator, tick: Tick) -> CurveResult:
         """Measure. `found` tells the bad devices, which get no pulse, and what SET and RESET left.
@@ -133,14 +137,17 @@ class CurveCalibration(Routine):
         usable = np.flatnonzero(found.usable)
         high, low = found.typical_high, float(np.median(found.low[found.usable]))
         tick("where the flank lies")
-        rough, melt = self._scout(region, observer, usable[usable >= region.size // 2], (low, high), width, rng)
+        candidates = usable[usable >= region.size // 2]
+        scouts = np.sort(rng.permutation(candidates)[: min(SCOUT_DEVICES, len(candidates) // 2)])
+        rough, melt = self._scout(region, observer, scouts, (low, high), width)
         amplitude, seen = np.zeros((2, region.size)), np.full((2, region.size), np.nan)
         levels = rough.amplitude(rough.g_min + np.linspace(*FLANK, FLANK_LEVELS) * (rough.g_max - rough.g_min))
         levels = np.clip(levels, melt, info.limits.amplitude_max)
         for number in range(2):
             tick(f"pulse {number + 1} of 2 for every device")
             amplitude[number] = levels[rng.integers(0, FLANK_LEVELS, region.size)]
-            seen[number, usable] = observer.apply(PulseKind.RESET, usable, amplitude[number].__getitem__, width)
+            pulsed = np.setdiff1d(usable, scouts) if number == 0 else usable  # scouts have had their first pulse
+            seen[number, pulsed] = observer.apply(PulseKind.RESET, pulsed, amplitude[number].__getitem__, width)
         tick("fit")
         result = _fit(rough, amplitude, seen, found, model, observer.settle)
         return result if Capability.DEVICE_READ in info.capabilities else _shared(result, model)
@@ -149,10 +156,9 @@ class CurveCalibration(Routine):
         self,
         region: Region,
         observer: Observer,
-        candidates: IndexArray,
+        scouts: IndexArray,
         ends: tuple[float, float],
         width: float,
-        rng: np.random.Generator,
     ) -> tuple[ProgrammingCurve, float]:
         """A first curve and the melting amplitude, from RESET devices that get one pulse each."""
         info = region.backend.info
@@ -162,7 +168,6 @@ class CurveCalibration(Routine):
             nominal = info.device_model.curve
             top = min(top, HARDEST * (nominal.midpoint + 8 * nominal.steepness))
         levels = np.linspace(SCOUT_FROM * top, top, SCOUT_LEVELS)
-        scouts = np.sort(rng.permutation(candidates)[:SCOUT_DEVICES])
         chosen = np.zeros(region.size, np.int64)
         chosen[scouts] = np.arange(len(scouts)) % SCOUT_LEVELS
         seen = observer.apply(PulseKind.RESET, scouts, lambda at: levels[chosen[at]], width)

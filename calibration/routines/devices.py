@@ -21,8 +21,8 @@ from hwloop.region import Region
 
 ANSWERS = 0.25
 """A device answers when SET and RESET differ by this share of what the typical device shows."""
-WEAK = 0.75
-"""A device is weak when its SET conductance is below this share of the typical one."""
+WEAK = 0.7
+"""A device is weak when its SET conductance is below this share of the typical one of its column."""
 NOISY = 3.0
 """A device is noisy when it scatters between its reads this many times as much as 99 % of all devices do."""
 DEAD_SHARE = 0.9
@@ -160,7 +160,8 @@ def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceRe
     answers = _answers(low, high)
     typical = float(np.median(high[answers])) if answers.any() else 0.0
     # One look by MVMs is too noisy to tell a weak device from a good one.
-    fault = np.where(answers & np.isfinite(scatter) & (high < WEAK * typical), Fault.WEAK, Fault.GOOD)
+    of_column = np.median(high, axis=(0, 1, 2))  # the column's gain belongs to its converter
+    fault = np.where(answers & np.isfinite(scatter) & (high < WEAK * of_column), Fault.WEAK, Fault.GOOD)
     fault = np.where(answers & _noisy(scatter, high), Fault.NOISY, fault)
     fault = np.where(~answers, np.where(low > ANSWERS * typical, Fault.STUCK_SET, Fault.STUCK_RESET), fault)
     open_device = fault == Fault.STUCK_RESET

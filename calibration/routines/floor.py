@@ -2,12 +2,12 @@
 
 On a simulated chip the method `exact` measures it; on a real one nothing can be placed exactly. But noise, rounding
 and bend do not depend on whether a weight is where it should be. So the matrix is programmed roughly, one pulse per
-device, and three things are measured:
+device, and the outputs to one set of inputs are measured at several moments:
 
-* what a best-fitting linear map of fresh inputs leaves in one shot: fast noise, rounding and bend;
-* how outputs to the same inputs wander between moments: 1/f noise, whose variance grows with the logarithm of the
-  lag, so that seconds tell what minutes will do;
-* how far two shots in a row differ, which tells the noise in the first from the rest.
+* what a best-fitting linear map leaves of a single shot and of the mean of all shots tells fast noise, which averaging
+  lowers, from rounding and bend, which it does not;
+* how the outputs wander between the moments tells the 1/f noise, whose variance grows with the logarithm of the lag,
+  so that seconds tell what minutes will do.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming import Settings, open_loop_amplitudes
@@ -26,7 +27,7 @@ from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
-LAGS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
+LAGS = (0.0, 1e-3, 1e-2, 3e-2, 1e-1)
 """Moments of the repeated shots, in units of the devices' age: short against it, so that drift does not count."""
 LONGEST_SETTLE = 300.0
 FROZEN = 1.5
@@ -56,11 +57,10 @@ class FloorResult:
     error: float = value("1", "MVM error that perfect programming would leave at the age")
     error_sigma: float = value("1", "standard uncertainty of error")
     age: float = value("s", "age of the devices for which the floor is stated")
-    one_shot: float = value("1", "part of fast noise, rounding and bend: what a linear map leaves in one shot")
-    fast_noise: float = value("1", "part of noise between two shots in a row, contained in one_shot")
-    rounding: float = value("1", "part of the converters' rounding, contained in one_shot")
-    bend: float = value("1", "part of what is static beyond rounding, contained in one_shot: non-linearity")
-    slow_noise: float = value("1", "part of 1/f noise slower than one shot, grown to the age")
+    fast_noise: float = value("1", "part of noise that differs from one input vector to the next")
+    slow_noise: float = value("1", "part of 1/f noise slower than a batch of inputs, grown to the age")
+    static: float = value("1", "part that averaging does not lower: bend, and rounding that no noise dithers")
+    rounding: float = value("1", "part of the converters' rounding, contained in fast_noise or static")
     full_scale: float = value("uS", "converter range")
 
 
@@ -76,7 +76,7 @@ class FloorCalibration(Routine):
 
     def budget(self, region: Region) -> Budget:
         """One pulse per device."""
-        return Budget(pulses_per_device=1, mvms=(1 + len(LAGS)) * self.settings.vectors)
+        return Budget(pulses_per_device=1, mvms=len(LAGS) * self.settings.vectors)
 
     def run(
         self, region: Region, tile: Tile, devices: Devices, age: float, rng: np.random.Generator, tick: Tick
@@ -97,66 +97,68 @@ class FloorCalibration(Routine):
         region.pulse(PulseKind.RESET, usable, amplitude[usable], devices.model.curve.width)
         settle = s.settle or min(age, LONGEST_SETTLE)
         region.backend.wait(settle)
-        tick("one shot")
-        one_shot, signal2 = self._one_shot(region, rng)
         tick("repeated shots")
-        fast2, slow2, slow_sigma = self._wander(region, settle, age, rng)
-        rounding2 = region.step**2 / 12
-        static2 = max(one_shot - fast2 - rounding2, 0.0)
-        total2 = (one_shot + slow2) / signal2
+        x = uniform_inputs(rng, s.vectors, tile.place.rows, info.input_max)
+        shots, moments, duration = self._shoot(region, x, settle)
+        one, mean, signal2 = _residuals(x / info.input_max, shots)
+        fast2 = max(one - mean, 0.0) * len(shots) / (len(shots) - 1)
+        static2 = max(one - fast2, 0.0)
+        start2, q, q_sigma = _wander(shots, moments, duration)
+        growth = max(math.log(2 * age / duration) + FROZEN, 0.0)
+        total2 = (static2 + start2 + q * growth) / signal2
         samples = (s.vectors - tile.place.rows - 1) * tile.place.columns
-        sigma2 = math.hypot(one_shot * math.sqrt(2.0 / samples), slow_sigma) / signal2
+        sigma2 = math.hypot(one * math.sqrt(2.0 / samples), q_sigma * growth) / signal2
         # Column gains are fitted to the noisy outputs, which shrinks them towards what is left of the signal.
         error = math.sqrt(total2 / (1.0 + total2))
         return FloorResult(
             error=error,
             error_sigma=sigma2 / (2 * error),
             age=age,
-            one_shot=math.sqrt(one_shot / signal2),
             fast_noise=math.sqrt(fast2 / signal2),
-            rounding=math.sqrt(rounding2 / signal2),
-            bend=math.sqrt(static2 / signal2),
-            slow_noise=math.sqrt(slow2 / signal2),
+            static=math.sqrt(static2 / signal2),
+            rounding=region.step / math.sqrt(12 * signal2),
+            slow_noise=math.sqrt(max(start2 + q * growth - fast2, 0.0) / signal2),
             full_scale=region.step * info.code_max,
         )
 
-    def _one_shot(self, region: Region, rng: np.random.Generator) -> tuple[float, float]:
-        """Variance (uS^2) about the best linear map of fresh inputs, and that of the map's own outputs."""
-        x = uniform_inputs(rng, self.settings.vectors, region.place.rows, region.backend.info.input_max)
-        outputs = region.mvm(x) * region.step
-        design = np.column_stack([x / region.backend.info.input_max, np.ones(len(x))])
-        basis, _ = np.linalg.qr(design)
-        residual = outputs - basis @ (basis.T @ outputs)
-        left = float(np.mean(residual**2)) * len(x) / (len(x) - design.shape[1])
-        return left, float(np.var(outputs, axis=0).mean()) - left
-
-    def _wander(
-        self, region: Region, settle: float, age: float, rng: np.random.Generator
-    ) -> tuple[float, float, float]:
-        """Variances (uS^2): fast noise; slow noise at the age; and the uncertainty of the latter.
-
-        Half the mean square difference of shots a lag t apart is fast noise + q (ln(t / T) + 1.5).
-        """
+    def _shoot(self, region: Region, x: NDArray[np.int32], settle: float) -> tuple[FloatArray, FloatArray, float]:
+        """Outputs (shots, vectors, columns) in uS of the same inputs at moments (shots,), and the seconds of a shot."""
         backend = region.backend
-        x = uniform_inputs(rng, self.settings.vectors, region.place.rows, backend.info.input_max)
         begin = backend.now()
         shots, moments = [], []
         for lag in LAGS:
             backend.wait(max(begin + lag * settle - backend.now(), 0.0))
             moments.append(backend.now())
             shots.append(region.mvm(x) * region.step)
-        duration = max(backend.now() - moments[-1], 1e-9)
-        pairs = [(i, j) for i in range(len(LAGS)) for j in range(i + 1, len(LAGS))]
-        lags = np.array([moments[j] - moments[i] for i, j in pairs])
-        half = np.array([float(np.mean((shots[j] - shots[i]) ** 2)) / 2 for i, j in pairs])
-        grown = np.log(np.maximum(lags / duration, 1.0)) + FROZEN
-        slope, start = np.polyfit(grown, half, 1)
-        q, fast2 = max(float(slope), 0.0), max(float(start), 0.0)
-        factor = max(math.log(2 * age / duration) + FROZEN, 0.0)
-        # Every difference is a sum over all cells, each wandering by itself.
-        relative = math.sqrt(2.0 / (region.place.rows * region.place.columns))
-        lever = float(np.ptp(grown)) or 1.0
-        return fast2, q * factor, factor * relative * float(half.max()) * math.sqrt(2.0) / lever
+        return np.stack(shots), np.array(moments), max(backend.now() - moments[-1], 1e-9)
+
+
+def _residuals(drive: FloatArray, shots: FloatArray) -> tuple[float, float, float]:
+    """Variances (uS^2) that linear maps leave of single shots and of their mean, and of the map's own outputs."""
+    design = np.column_stack([drive, np.ones(len(drive))])
+    basis, _ = np.linalg.qr(design)
+    freedom: float = len(drive) / (len(drive) - design.shape[1])
+
+    def left(outputs: FloatArray) -> float:
+        return float(np.mean(np.square(outputs - basis @ (basis.T @ outputs)))) * freedom
+
+    mean = shots.mean(0)
+    of_mean = left(mean)
+    return float(np.mean([left(shot) for shot in shots])), of_mean, float(np.var(mean, axis=0).mean()) - of_mean
+
+
+def _wander(shots: FloatArray, moments: FloatArray, duration: float) -> tuple[float, float, float]:
+    """Noise of a shot and its growth per e-fold of time (uS^2 each), and the standard uncertainty of the latter.
+
+    Half the mean square difference of shots a lag t apart is start + q (ln(t / T) + 1.5).
+    """
+    first, second = np.triu_indices(len(moments), 1)
+    half = np.mean((shots[second] - shots[first]) ** 2, axis=(1, 2)) / 2
+    grown = np.log(np.maximum((moments[second] - moments[first]) / duration, 1.0)) + FROZEN
+    slope, start = (float(c) for c in np.polyfit(grown, half, 1))
+    # Every difference is a sum over all cells of a column, each of which wanders by itself.
+    relative = math.sqrt(2.0 / shots[0].size)
+    return max(start, 0.0), max(slope, 0.0), 2.0 * relative * float(half.max()) / (float(np.ptp(grown)) or 1.0)
 
 
 def reference_matrix(rows: int, columns: int, seed: int = 0) -> FloatArray:

@@ -12,6 +12,7 @@ COMMANDS = {
     "program": "program",
     "compare": "compare",
     "evaluate": "evaluate",
+    "calibrate": "calibrate",
     "info": "info",
     "backends": "info",
     "serve": "serve",

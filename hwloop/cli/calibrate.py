@@ -234,8 +234,8 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
         yield f"                   {w['series']:.1f} +- {w['series_sigma']:.1f} ohm in series with each line"
     if "programming_curve" in core:
         p = core["programming_curve"]
-        middle = f"{p['midpoint']:.2f} +- {p['midpoint_sigma']:.2f} uA"
-        yield f"programming curve  {p['g_max']:.2f} to {p['g_min']:.2f} uS about {middle}, melting at {p['melt']:.0f} uA"
+        middle = f"{p['midpoint']:.2f} +- {p['midpoint_sigma']:.2f} uA, melting at {p['melt']:.0f} uA"
+        yield f"programming curve  {p['g_max']:.2f} to {p['g_min']:.2f} uS about {middle}"
         spread = f"devices spread by {p['midpoint_spread']:.1f} uA, each known to {p['shift_sigma']:.1f} uA"
         yield f"                   steepness {p['steepness']:.2f} uA; {spread}; pulses jitter by {p['jitter']:.1f} uA"
     if "ranges" in core:
@@ -244,7 +244,8 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
         yield f"                   both converters' error {r['error']:.4f}"
     if "floor" in core:
         f = core["floor"]
-        yield f"floor              {f['error']:.4f} +- {f['error_sigma']:.4f} MVM error, {f['age']:g} s after programming"
+        error = f"{f['error']:.4f} +- {f['error_sigma']:.4f}"
+        yield f"floor              {error} MVM error, {f['age']:g} s after perfect programming"
         parts = f"fast noise {f['fast_noise']:.4f}, slow noise {f['slow_noise']:.4f}, static {f['static']:.4f}"
         yield f"                   {parts}; rounding {f['rounding']:.4f} is in them"
 

@@ -75,6 +75,9 @@ def _show(result: dict[str, Any]) -> None:
         return
     if any(core["mvm_error_from"] == "device-reads" for core in result["cores"]):
         click.echo("This chip has no MVM: its error is computed from device reads, without converters and wires.")
+    for core in result["cores"]:
+        if core["mvm_error_inputs"] is not None:
+            click.echo(f"With its sample inputs, {core['tensor']} has the MVM error {core['mvm_error_inputs']:.4f}.")
     if result["calibration"]:
         used = result["calibration"]
         parts = ", ".join(part.replace("_", " ") for part in used["parts"])

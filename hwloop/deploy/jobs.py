@@ -14,8 +14,9 @@ from hwloop import store
 from hwloop.backends import connect, split_uri
 from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.programming import Method
-from hwloop.contract import Backend, Capability
+from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy import run as runs
+from hwloop.deploy.activations import load_activations
 from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
@@ -35,6 +36,12 @@ class Task:
     seed: int = 0
     calibration: str | None = None
     """Calibration file of the chip."""
+    inputs: str | None = None
+    """File of sample activations."""
+
+    def activations(self, matrices: Sequence[Matrix]) -> dict[str, FloatArray] | None:
+        """Sample activations by tensor, if there are any."""
+        return load_activations(self.inputs, matrices) if self.inputs else None
 
     def known(self) -> Calibration | None:
         """The chip's calibration, if there is one."""
@@ -195,6 +202,7 @@ def _recorded(
             observer=record,
             on_start=begin,
             calibration=known,
+            activations=task.activations(matrices),
         )
     except Exception as error:
         if writer.committed:

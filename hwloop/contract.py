@@ -29,6 +29,9 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 CodeArray = NDArray[np.int32]
 
+MOST_AVERAGES = 2**16
+"""Reads of one device that one call may average: a typing error must not keep a chip busy for hours."""
+
 
 class Capability(enum.Enum):
     """What a chip may or may not be able to do; the value is the name used in messages and on the wire."""
@@ -272,8 +275,8 @@ class Backend(abc.ABC):
         self._check_core(core)
         index = _indices(devices)
         self._check_devices(index, unique=False)
-        if not isinstance(averages, int | np.integer) or averages < 1:
-            raise BadInputError(f"read: averages must be a whole number and at least 1, not {averages}")
+        if not isinstance(averages, int | np.integer) or not 1 <= averages <= MOST_AVERAGES:
+            raise BadInputError(f"read: averages must be a whole number from 1 to {MOST_AVERAGES}, not {averages}")
         before = self.now()
         values = self._read(core, index, averages)
         self._counts.device_reads += int(index.size) * averages
@@ -360,15 +363,18 @@ class Backend(abc.ABC):
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE."""
         self.require(Capability.STATE, "restoring the chip's state")
         own = {name: array for name, array in state.items() if not name.startswith("ledger/")}
-        ledger = {
-            int(name.removeprefix("ledger/")): np.array(array, np.int32)
-            for name, array in state.items()
-            if name.startswith("ledger/")
-        }
-        if any(counts.shape != (self.info.devices_per_core,) for counts in ledger.values()):
-            raise BadInputError(
-                f"{self.info.name}: the saved pulse counts are of a chip with other cores than this one"
-            )
+        ledgers = {f"ledger/{core}": core for core in range(self.info.cores)}
+        ledger = {}
+        for name in sorted(state.keys() - own.keys()):
+            counts = np.asarray(state[name])
+            fits = name in ledgers and counts.shape == (self.info.devices_per_core,)
+            # A negative count would be a budget larger than the chip's.
+            if not fits or counts.dtype.kind not in "iu" or counts.min() < 0 or counts.max() > 2**31 - 1:
+                raise BadInputError(
+                    f"{self.info.name}: the saved pulse counts '{name}' are not those of a chip with "
+                    f"{self.info.cores} core(s) of {self.info.devices_per_core} devices"
+                )
+            ledger[ledgers[name]] = counts.astype(np.int32)
         self._import_state(own)
         self._ledger.cores = ledger
 

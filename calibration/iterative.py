@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwloop.calibration.periphery import calibrate_columns
-from hwloop.calibration.programming import Aging, BoolArray, Method, Settings, Step, nominal_model, open_loop_amplitudes
+from hwloop.calibration.programming import Aging, BoolArray, Method, Settings, Step, known_devices, open_loop_amplitudes
 from hwloop.calibration.quality import computed_outputs, measure_outputs
 from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -76,16 +77,15 @@ class Iterative(Method):
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without device reads, and a tolerance below the read noise."""
         region.backend.require(Capability.DEVICE_READ, "program-and-verify")
-        info = region.backend.info
-        self._tolerance(nominal_model(info), tile, info.g_max, age)
+        self._tolerance(known_devices(region).model, tile, region.backend.info.g_max, age)
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then verify and correct, one device of each polarity after the other."""
         s, info = self.settings, region.backend.info
-        model = nominal_model(info)
-        tolerance = self._tolerance(model, tile, info.g_max, age)
+        known = known_devices(region)
+        tolerance = self._tolerance(known.model, tile, info.g_max, age)
         end = region.backend.now() + self.rounds(region) * s.settle * age
-        devices = _Devices(region, model, tile, end + age)
+        devices = _Devices(region, known, tile, end + age)
         pulses = devices.program_open_loop()
         index = 0
         for k in range(info.devices_per_polarity):
@@ -127,29 +127,29 @@ def _verify_noise(model: DeviceModel, conductance: FloatArray, s: IterativeSetti
 class _Devices:
     """The devices of a tile: targets, last verified values and what was done to them, flat arrays of region.size."""
 
-    def __init__(self, region: Region, model: DeviceModel, tile: Tile, moment: float) -> None:
+    def __init__(self, region: Region, known: Devices, tile: Tile, moment: float) -> None:
         """`moment` is when, on the chip's clock, the targets shall hold."""
-        self._region, self._model, self._tile, self._moment = region, model, tile, moment
-        self._aging = Aging(model.drift)
+        self._region, self._known, self._tile, self._moment = region, known, tile, moment
+        self._model, self._usable = known.model, known.usable.reshape(-1)
+        self._aging = Aging(known.model.drift)
         size = region.size
         self._target = np.zeros(size)
-        self._value = np.zeros(size)
+        self._value = known.held.reshape(-1).copy()
         self._amplitude = np.zeros(size)
         self._loaded = np.zeros(size, bool)
         self._born = np.full(size, region.backend.now())
         self._spent = np.zeros(size, np.int32)
         self._silent = np.zeros(size, np.int8)
         self._gave_up = np.zeros(size, bool)
-        self._seen = np.zeros(size, bool)
+        self._seen = ~self._usable
         self._aimed_from = np.zeros(size)
 
     def program_open_loop(self) -> int:
-        """One pulse per device to the nominal amplitude of its target; returns the number of pulses."""
-        info = self._region.backend.info
-        self._target = self._tile.device_targets(info).reshape(-1)
-        every = np.arange(self._region.size)
-        self._pulse(every, open_loop_amplitudes(self._model.curve, self._target))
-        return len(every)
+        """One pulse per usable device to the amplitude its curve has at its target; returns the number of pulses."""
+        self._target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
+        usable = np.flatnonzero(self._usable)
+        self._pulse(usable, self._open_loop(usable))
+        return len(usable)
 
     def aim(self, k: int, reserve: float) -> IndexArray:
         """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.
@@ -158,16 +158,17 @@ class _Devices:
 
         reserve: uS to stay below, which the next device will fill up.
         """
-        shape, g_max = self._region.shape, self._region.backend.info.g_max
-        signed = self._tile.target
+        shape, capacity = self._region.shape, self._known.capacity(self._region.backend.info)
+        stays = self._known.held.sum(1)
+        signed = self._tile.target - (stays[0] - stays[1])
         wanted = np.maximum(np.stack([signed, -signed]), 0.0)
-        wanted -= self._value.reshape(shape)[:, :k].sum(1)
+        wanted -= np.where(self._known.usable, self._value.reshape(shape), 0.0)[:, :k].sum(1)
         if self._tile.split == "even":
             wanted /= shape[1] - k
         target = np.where(wanted > 2 * reserve, wanted - reserve, np.maximum(wanted, 0.0))
         devices = np.arange(self._region.size).reshape(shape)[:, k].reshape(-1)
-        self._target[devices] = np.minimum(target, g_max).reshape(-1)
-        return devices
+        self._target[devices] = np.minimum(target, capacity[:, k]).reshape(-1)
+        return devices[self._usable[devices]]
 
     def verify(self, active: IndexArray, averages: int, tolerance: float) -> IndexArray:
         """Read devices, twice those that seem on target; returns the ones that are not."""
@@ -187,8 +188,9 @@ class _Devices:
         devices = devices[(self._spent[devices] < max_pulses) & (self._silent[devices] < SILENT_PULSES)]
         curve, target = self._model.curve, self._target[devices]
         step = gain * (curve.amplitude(target) - curve.amplitude(self._value[devices]))
-        nominal = open_loop_amplitudes(curve, target)
-        stepped = np.where(self._loaded[devices] & (target > 0), self._amplitude[devices] + step, nominal)
+        stepped = np.where(
+            self._loaded[devices] & (target > 0), self._amplitude[devices] + step, self._open_loop(devices)
+        )
         self._pulse(devices, stepped)
         return len(devices)
 
@@ -226,6 +228,11 @@ class _Devices:
         top = self._region.backend.info.input_max
         tile = self._tile
         return computed_outputs(positive - negative, tile.weights, tile.scale, rng, MONITOR_VECTORS, top).mvm_error
+
+    def _open_loop(self, devices: IndexArray) -> FloatArray:
+        """Amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""
+        amplitude = open_loop_amplitudes(self._known, self._target.reshape(self._region.shape))
+        return amplitude.reshape(-1)[devices]
 
     def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
         curve, limits = self._model.curve, self._region.backend.info.limits

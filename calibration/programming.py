@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import ChipInfo, FloatArray
-from hwloop.device_models import DeviceModel, DriftModel, ProgrammingCurve
+from hwloop.contract import FloatArray
+from hwloop.device_models import DriftModel
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -98,17 +99,28 @@ RESET_MARGIN = 8.0
 """A device meant to be empty is RESET this many steepnesses beyond the curve's midpoint."""
 
 
-def nominal_model(info: ChipInfo) -> DeviceModel:
-    """The chip's nominal device model. Raises BadInputError when nothing is known of its devices."""
+def known_devices(region: Region) -> Devices:
+    """What a calibration tells about the devices of a region, else the chip's nominal model.
+
+    Raises BadInputError when nothing is known of them.
+    """
+    if region.knowledge.devices is not None:
+        return region.knowledge.devices
+    info = region.backend.info
     if info.device_model is None:
-        raise BadInputError(f"{info.name}: programming needs a programming curve to start from, and none is known")
-    return info.device_model
+        raise BadInputError(
+            f"{info.name}: programming needs a programming curve to start from, and none is known; measure it with "
+            "hwloop calibrate all, and pass the file with --calibration"
+        )
+    return Devices.nominal(info.device_model, region.shape)
 
 
-def open_loop_amplitudes(curve: ProgrammingCurve, target: FloatArray) -> FloatArray:
-    """RESET amplitudes (uA) of a first pulse, by the nominal curve, for target conductances (uS, any shape)."""
+def open_loop_amplitudes(devices: Devices, target: FloatArray) -> FloatArray:
+    """RESET amplitudes (uA) of a first pulse for target conductances (2, K, rows, columns) in uS."""
+    curve = devices.model.curve
     empty = curve.midpoint + RESET_MARGIN * curve.steepness
-    amplitude: FloatArray = np.where(target > 0, curve.amplitude(target), empty)
+    on_curve = curve.amplitude(curve.g_min + (target - curve.g_min) / devices.height)
+    amplitude: FloatArray = np.where(target > 0, on_curve, empty) + devices.shift
     return amplitude
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hwloop.contract import ChipInfo, FloatArray
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Devices
 from hwloop.region import Place
 from hwloop.weights import Matrix
 
@@ -62,9 +63,16 @@ class Tile:
     full_scale: float
     split: str = "fill"
 
-    def device_targets(self, info: ChipInfo) -> FloatArray:
-        """Targets of the devices, (2, K, rows, columns) in uS."""
-        return split_devices(self.target, info.devices_per_polarity, info.g_max, self.split)
+    def device_targets(self, info: ChipInfo, devices: Devices | None = None) -> FloatArray:
+        """Targets of the devices, (2, K, rows, columns) in uS.
+
+        Where devices are known to be bad, the others of their cell make up for them as far as they reach.
+        """
+        if devices is None:
+            shape = (2, info.devices_per_polarity, *self.target.shape)
+            return split_devices(self.target, np.full(shape, info.g_max), self.split)
+        stays = devices.held.sum(1)
+        return split_devices(self.target - (stays[0] - stays[1]), devices.capacity(info), self.split)
 
     @property
     def weights(self) -> FloatArray:
@@ -80,16 +88,18 @@ def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSet
     return [_tile(piece, place, info, settings) for piece, place in zip(pieces, places, strict=True)]
 
 
-def split_devices(target: FloatArray, devices: int, g_max: float, split: str = "fill") -> FloatArray:
+def split_devices(target: FloatArray, capacity: FloatArray, split: str = "fill") -> FloatArray:
     """Device targets (2, K, rows, columns) in uS for signed cell targets (rows, columns) in uS.
 
-    'fill' loads device 0 up to g_max before device 1 gets the rest; 'even' gives each the same.
+    capacity: largest target of each device, (2, K, rows, columns) in uS. 'fill' loads device 0 up to its capacity
+    before device 1 gets the rest; 'even' loads all to the same share of their capacities.
     """
-    polarities = np.stack([np.maximum(target, 0.0), np.maximum(-target, 0.0)])
+    polarities = np.stack([np.maximum(target, 0.0), np.maximum(-target, 0.0)])[:, None]
     if split == "even":
-        return np.repeat(polarities[:, None] / devices, devices, axis=1)
-    full_below = g_max * np.arange(devices)[None, :, None, None]
-    filled: FloatArray = np.clip(polarities[:, None] - full_below, 0.0, g_max)
+        total = capacity.sum(1, keepdims=True)
+        return capacity * np.minimum(polarities / np.where(total > 0, total, 1.0), 1.0)
+    full_below = np.cumsum(capacity, axis=1) - capacity
+    filled: FloatArray = np.clip(polarities - full_below, 0.0, capacity)
     return filled
 
 

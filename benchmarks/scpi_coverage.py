@@ -6,6 +6,10 @@
 atheris (libFuzzer for Python; Linux, CPython) instruments the lexer, the dialect and the instrument. Each input is
 checked by tests/sim_backend/fuzz_target.py. One that breaks a rule, takes 5 s or 2 GiB ends the run and is written to a
 file crash-*, timeout-* or oom-* here.
+
+    python benchmarks/scpi_coverage.py --corpus FOLDER --smallest tests/sim_backend/fuzz_corpus.txt
+
+keeps of a grown corpus the shortest inputs that together reach every line after line that it reaches, for the tests.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import atheris
 from machine import machine
@@ -31,6 +37,7 @@ with atheris.instrument_imports(include=["hwloop.scpi", "hwloop.sim_backend.inst
 LONGEST_INPUT = 320
 SECONDS = 5
 MEGABYTES = 2048
+TRACED = ("lexer.py", "dialect.py", "instrument.py", "arrays.py", "blocks.py", "calls.py", "status.py", "codes.py")
 
 
 _TOKEN = re.compile(rb"[A-Za-z0-9*.+-]+|[^A-Za-z0-9*.+-]", re.DOTALL)
@@ -53,13 +60,50 @@ def mutate(data: bytes, longest: int, seed: int) -> bytes:
     return b"".join(tokens)[:longest]
 
 
+def keep_smallest(corpus: Path, out: Path) -> None:
+    """One line for each input that reaches a step from line to line which no shorter one reaches."""
+    target, seen, kept = FuzzTarget(), set(), []
+    for data in sorted((path.read_bytes() for path in corpus.iterdir()), key=lambda data: (len(data), data)):
+        steps = _steps(target, data)
+        if steps - seen:
+            seen |= steps
+            kept.append(data)
+    out.write_bytes(b"".join(data.decode("latin-1").encode("unicode_escape") + b"\n" for data in kept))
+    print(f"{len(kept)} inputs, {len(seen)} steps from line to line")
+
+
+def _steps(target: FuzzTarget, data: bytes) -> set[tuple[str, int, int]]:
+    """Steps from line to line in the traced modules while an input is taken."""
+    steps: set[tuple[str, int, int]] = set()
+    last: dict[FrameType, int] = {}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        name = frame.f_code.co_filename
+        if not name.endswith(TRACED):
+            return None
+        steps.add((name, last.get(frame, 0), frame.f_lineno))
+        last[frame] = frame.f_lineno
+        return trace
+
+    sys.settrace(trace)
+    try:
+        target.take(data)
+    finally:
+        sys.settrace(None)
+    return steps
+
+
 def main() -> None:
     """Fuzz, and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", type=Path, help="folder of inputs, kept and grown [default: a temporary one]")
+    parser.add_argument("--smallest", type=Path, help="write the useful inputs of the corpus to this file; no fuzzing")
     options = parser.parse_args()
+    if options.smallest:
+        keep_smallest(options.corpus, options.smallest)
+        return
     print(machine(), flush=True)
     corpus = options.corpus or Path(tempfile.mkdtemp(prefix="scpi-corpus-"))
     corpus.mkdir(exist_ok=True)

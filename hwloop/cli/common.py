@@ -36,7 +36,7 @@ class Command(click.Command):
         except HwloopError as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", err=True)
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)

@@ -39,7 +39,9 @@ def test_the_seeds_of_the_fuzzer_are_right_uses(seed):
 
 def test_the_grown_corpus_meets_no_error_without_a_code(target):
     """Each line is an input that reached code no shorter one reaches."""
-    inputs = [line.encode("latin-1").decode("unicode_escape").encode("latin-1") for line in CORPUS.read_text().splitlines()]
+    inputs = [
+        line.encode("latin-1").decode("unicode_escape").encode("latin-1") for line in CORPUS.read_text().splitlines()
+    ]
     assert len(inputs) > 100
     for data in inputs:
         target.take(data)

@@ -249,6 +249,7 @@ class Backend(abc.ABC):
             return
         self._check_devices(pulses.devices, unique=True)
         self._check_pulse_shape(pulses)
+        self._refuse_pulse(pulses)
         ledger = self._ledger.of(core)
         spent = ledger[pulses.devices] + 1
         if np.any(spent > self.info.limits.pulses_per_device):
@@ -420,6 +421,9 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _pulse(self, core: int, pulses: Pulses) -> None: ...
+
+    def _refuse_pulse(self, pulses: Pulses) -> None:  # noqa: B027  most chips have nothing to add to their limits
+        """Raise LimitError for a pulse that this chip cannot make though its limits allow it; before it is counted."""
 
     @abc.abstractmethod
     def _now(self) -> float: ...

@@ -10,6 +10,9 @@ from hwloop.drivers.bench.pulse_generator import CommandPulseGenerator
 from hwloop.drivers.bench.roles import PulseRating
 from hwloop.drivers.bench.wire import SCPI
 
+OPEN_CIRCUIT = 1e6
+"""Largest load that can be stated, ohm: levels are then those into an open circuit, to 0.005 %."""
+
 
 class Keysight81160A(CommandPulseGenerator):
     """Triggered mode, armed by hand: one pulse for each trigger command; the period is ignored."""
@@ -24,7 +27,7 @@ class Keysight81160A(CommandPulseGenerator):
         return [
             "*RST",
             f":OUTP{c} OFF",
-            f":OUTP{c}:LOAD INF",
+            f":OUTP{c}:LOAD {text(OPEN_CIRCUIT)}",
             f":FUNC{c} PULS",
             f":FUNC{c}:PULS:HOLD WIDT",
             f":FUNC{c}:PULS:WIDT 1e-07",
@@ -35,6 +38,9 @@ class Keysight81160A(CommandPulseGenerator):
             f":ARM:SOUR{c} MAN",
             f":VOLT{c}:HIGH {text(self.RATING.volts_min)}",
             f":VOLT{c}:LOW 0",
+            f":VOLT{c}:LIM:LOW 0",
+            f":VOLT{c}:LIM:HIGH {text(volts_max)}",
+            f":VOLT{c}:LIM:STAT ON",
         ]
 
     def pulse(self, volts: float, width: float) -> list[str]:

@@ -172,7 +172,7 @@ class FaultProxy:
                     rest = rest[int(fault.amount) :]
                 case Kind.TRUNCATE:
                     raise ConnectionAbortedError
-                case Kind.CORRUPT:
+                case Kind.CORRUPT if rest:  # what it should strike may have been dropped
                     rest = bytes([rest[0] ^ int(fault.amount)]) + rest[1:]
                 case Kind.DUPLICATE:
                     if not stalled:

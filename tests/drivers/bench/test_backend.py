@@ -53,6 +53,40 @@ def test_no_pulse_beyond_the_limits_reaches_the_generator(emulated: Rig, amplitu
     assert len(emulated.pulser.pulses) == before + allowed
 
 
+def test_a_pulse_too_small_for_the_generator_is_neither_sent_nor_counted(emulated: Rig):
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        heard = len(emulated.pulser.heard)
+        with pytest.raises(LimitError, match=r"no pulse below 0.4 uA \(0.002 V\); nothing was sent"):
+            chip.pulse(0, Pulses.make(PulseKind.SET, [1, 2], [100.0, 0.3], 100.0))
+        assert len(emulated.pulser.heard) == heard
+        assert not chip.pulse_counts(0).any()
+        assert chip.counts.pulses == 0
+
+
+def test_a_device_at_compliance_reads_as_full_scale_and_is_named(emulated: Rig, caplog: pytest.LogCaptureFixture):
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        emulated.crossbar.current = lambda: 3e-4  # type: ignore[method-assign]  # a short: 1.5 mS at 0.2 V
+        assert chip.read(0, [3, 3, 5], 2).tolist() == [500.0] * 3 == [chip.info.adc_range[1]] * 3
+        assert chip.snapshot()["devices_at_compliance"] == "3,5"
+        assert [record.getMessage() for record in caplog.records] == [
+            f"device {device} is held at the compliance of 0.0001 A: a short, or a compliance too low"
+            for device in (3, 5)
+        ]
+    assert emulated.idle
+
+
+def test_a_source_that_limits_at_a_small_current_stops_the_bench(emulated: Rig):
+    """An oscillation or a bad contact, no conductance."""
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        emulated.source.compliance = 1e-6  # as if the instrument had another limit than it was told
+        emulated.crossbar.current = lambda: 5e-6  # type: ignore[method-assign]
+        with pytest.raises(ChipError, match=r"device 0: .* limits the current, at 1e-06 A of the allowed 0.0001 A"):
+            chip.read(0, [0])
+        assert emulated.idle
+        with pytest.raises(ChipError, match="stopped after a failure"):
+            chip.read(0, [0])
+
+
 def test_a_refused_command_stops_the_bench_idle(emulated: Rig):
     with hwloop.connect(f"bench:{emulated.file}") as chip:
         emulated.pulser.limit = 1.6

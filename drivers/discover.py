@@ -53,16 +53,21 @@ def _ask(name: str, visa_library: str, timeout: float) -> Found:
     try:
         link = VisaLink.open(opener(name, visa_library), name, timeout)
     except HwloopError as error:
-        return Found(name, "", str(error), False)
+        return Found(name, "", _problem(error, name), False)
     try:
         identity = identify(link, name, timeout)
     except LinkError as error:
-        return Found(name, "", str(error), False)
+        return Found(name, "", _problem(error, name), False)
     finally:
         link.close()
     text = f"{identity.maker},{identity.model},{identity.serial},{identity.firmware}"
     try:
         check_chip(identity, name)
     except LinkError as error:
-        return Found(name, text, str(error), False)
+        return Found(name, text, _problem(error, name), False)
     return Found(name, text, "", True)
+
+
+def _problem(error: HwloopError, name: str) -> str:
+    """The error without the name that stands beside it."""
+    return str(error).removeprefix(name).lstrip()

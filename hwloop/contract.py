@@ -45,8 +45,8 @@ class Capability(enum.Enum):
 
 
 _WITHOUT = {
-    Capability.MVM: "use --method iterative, which needs device reads alone",
-    Capability.DEVICE_READ: "use --method gdp, which never reads a device",
+    Capability.MVM: "use the method iterative, which needs device reads alone",
+    Capability.DEVICE_READ: "use the method gdp, which never reads a device",
     Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
     Capability.ADC_RANGE: "set the converter range on the instrument itself",
     Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",

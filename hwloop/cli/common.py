@@ -16,6 +16,7 @@ from hwloop.errors import BadInputError, HwloopError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+NO_MVM = "This chip has no MVM: its error is computed from device reads, without converters and wires."
 GOAL_MISSED = 1
 """Exit code: the command ran, but its goal was not reached or it was stopped."""
 

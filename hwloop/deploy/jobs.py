@@ -116,6 +116,7 @@ def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 
                 "backend": uri,
                 "method": str(file.attrs["method"]),
                 "mvm_error": runs.finite(runs.overall_error(judged)),
+                "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
                 "mvm_error_in_run": runs.finite(stated),
                 "chip_clock_seconds": backend.now(),
                 "cores": [

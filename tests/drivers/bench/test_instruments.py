@@ -212,16 +212,25 @@ def test_no_pulse_beyond_its_limits_is_sent(kind, setup, volts, width):
     wire.close()
 
 
+@pytest.mark.parametrize(("kind", "channel", "errors", "setup"), [s[:4] for s in SOURCES])
 @given(volts=st.floats(), amps=st.floats())
-def test_a_source_meter_sends_nothing_beyond_its_rating(volts, amps):
-    wire, _ = scripted(S2450, SCPI)
-    source = Keithley2450(wire, "1", 1e-4, 0.05, 1.0)
-    if not abs(volts) <= 20:
+def test_a_source_meter_sends_nothing_beyond_its_rating(kind, channel, errors, setup, volts, amps):
+    """No voltage and no compliance, neither later nor when it is opened."""
+    wire, link = scripted(setup, errors)
+    source, rating = kind(wire, channel, 1e-4, 0.05, 1.0), kind.RATING
+    if not abs(volts) <= rating.volts:
         with pytest.raises(LimitError, match="beyond the 20 V"):
-            source.source(volts)
-    if not 1e-9 <= amps <= 1:
+            source.source(volts)  # any line would fail the script
+    if rating.amps_min <= amps <= rating.amps:
+        link.left = [*lines(*source.limit(amps)), OK if errors is SCPI else FINE]
+        source.set_compliance(amps)
+    else:
         with pytest.raises(LimitError, match="compliance"):
             source.set_compliance(amps)
+        wire, _ = scripted(setup[:2], errors)
+        with pytest.raises(LimitError, match="compliance"):
+            kind(wire, channel, amps, 0.05, 1.0)
+    wire.close()
 
 
 S707B: Script = [

@@ -23,12 +23,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.device_models import DeviceModel
-from hwloop.errors import BadInputError, ChipError, ClosedError, LimitError, MissingCapabilityError
+from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 CodeArray = NDArray[np.int32]
 
+LARGEST_PLACED = 1e6
+"""Conductance, uS, that exact placement takes at most: far beyond any device, and far from where numbers overflow."""
 MOST_AVERAGES = 2**16
 """Reads of one device that one call may average: a typing error must not keep a chip busy for hours."""
 
@@ -349,8 +351,10 @@ class Backend(abc.ABC):
         self._check_core(core)
         index, target = _indices(devices), np.asarray(conductance, np.float64)
         self._check_devices(index, unique=True)
-        if target.shape != index.shape or not np.all(np.isfinite(target)) or np.any(target < 0):
-            raise BadInputError("place: conductances must be finite, not negative, and one per device")
+        if target.shape != index.shape or not np.all((target >= 0) & (target <= LARGEST_PLACED)):
+            raise BadInputError(
+                f"place: conductances must be finite, not negative, at most {LARGEST_PLACED:g} uS, and one per device"
+            )
         if not (math.isfinite(age) and age > 0):
             raise BadInputError(f"place: age must be positive seconds, not {age}")
         self._place(core, index, target, age)
@@ -415,7 +419,12 @@ class Backend(abc.ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except HwloopError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))  # what went wrong first is what must be reported
 
     # ---- what a backend fills in -----------------------------------------------------------------------------
 

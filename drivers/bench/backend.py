@@ -47,7 +47,7 @@ class BenchChip(Backend):
         self._bench, self._source, self._pulser, self._matrix = bench, source, pulser, matrix
         self._wires = wires
         self._start = time.monotonic()
-        self._failure = ""
+        self._failure, self._told_unsafe = "", False
         self._limited: set[int] = set()
         self._volts_min = PULSE_GENERATORS[bench.pulser.driver].RATING.volts_min
         array = bench.array
@@ -192,6 +192,8 @@ class BenchChip(Backend):
         problems = self._make_safe()
         for wire in self._wires:
             wire.close()
+        if problems and self._told_unsafe:
+            raise ChipError("the bench still could not be made safe when it was closed, switch it off by hand")
         if problems:
             raise ChipError(_unsafe(problems))
 
@@ -210,7 +212,8 @@ class BenchChip(Backend):
         except BaseException as error:
             self._failure = str(error) or type(error).__name__
             if problems := self._make_safe():
-                raise ChipError(f"{self._failure}; {_unsafe(problems)}") from error
+                self._failure, self._told_unsafe = f"{self._failure}; {_unsafe(problems)}", True
+                raise ChipError(self._failure) from error
             raise
 
     def _make_safe(self) -> list[str]:

@@ -70,6 +70,12 @@ def test_a_number_of_averages_that_would_take_hours_or_all_memory_is_refused():
     assert refusal(b"READ? 0,0,65536") == codes.NO_ERROR
 
 
+def test_a_device_cannot_be_placed_where_numbers_overflow():
+    """1e308 uS became infinite in the simulator, and every read of the device a hardware error."""
+    placement = struct.pack("<id", 0, 1e308)
+    assert refusal(b"DATA:APP " + sealed_block(placement) + b";:PLAC 0,1,20") == codes.ILLEGAL_PARAMETER
+
+
 def state_block(table: bytes, data: bytes = b"") -> bytes:
     return b"DATA:APP " + sealed_block(struct.pack("<I", len(table)) + table + data) + b";:MEM:STAT:LOAD"
 

@@ -137,6 +137,21 @@ def test_an_instrument_that_dies_is_a_link_error_in_bounded_time(tmp_path: Path,
         assert not emulated.pulser.pulses
 
 
+def read_while_the_source_dies(emulated: Rig) -> None:
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        emulated.source.mute_after = len(emulated.source.heard)
+        chip.read(0, [0])
+
+
+def test_what_failed_first_is_what_is_reported(tmp_path: Path):
+    message = r"source TCPIP.*no reply in time; the bench could not be made safe"
+    with rig(tmp_path, timeout=0.2) as emulated, pytest.raises(ChipError, match=message) as caught:
+        read_while_the_source_dies(emulated)
+    assert caught.value.__notes__ == [
+        "the bench still could not be made safe when it was closed, switch it off by hand"
+    ]
+
+
 def test_a_bench_without_one_of_its_instruments_does_not_open(emulated: Rig, free_port: int):
     text = emulated.file.read_text()
     source = next(line for line in text.splitlines() if line.startswith("resource"))

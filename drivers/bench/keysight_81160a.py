@@ -6,7 +6,7 @@ Source: 81150A and 81160A User's Guide, chapter 3 (trigger modes) and the progra
 from __future__ import annotations
 
 from hwloop.drivers.bench.instrument import text
-from hwloop.drivers.bench.pulse_generator import CommandPulseGenerator
+from hwloop.drivers.bench.pulse_generator import LONGEST_PULSE, CommandPulseGenerator
 from hwloop.drivers.bench.roles import PulseRating
 from hwloop.drivers.bench.wire import SCPI
 
@@ -19,7 +19,9 @@ class Keysight81160A(CommandPulseGenerator):
 
     NAME, MAKER, MODEL, ERRORS = "Keysight 81160A", "KEYSIGHT|AGILENT", r"81160A", SCPI
     CHANNELS = ("1", "2")
-    RATING = PulseRating(volts_min=0.1, volts=5.0, width_min=1.5, width_max=1e9, edge_min=1.0, edge_max=1000.0)
+    RATING = PulseRating(
+        volts_min=0.1, volts=5.0, width_min=1.5, width_max=LONGEST_PULSE, edge_min=1.0, edge_max=1000.0
+    )
 
     def setup(self, volts_max: float, width_max: float, edge: float) -> list[str]:
         """Levels are stated into an open circuit."""

@@ -23,10 +23,11 @@ class Found:
     chip: bool
 
 
-def discover(visa_library: str = "@py", timeout: float = 1.0, addresses: Sequence[str] = ()) -> list[Found]:
+def discover(visa_library: str = "@py", timeout: float = 2.0, addresses: Sequence[str] = ()) -> list[Found]:
     """Ask every message-based resource that VISA lists, and raw sockets at `addresses` (HOST:PORT), who they are.
 
-    timeout: seconds for each. Only *IDN? is sent, and nothing at all to serial ports, whose settings cannot be guessed.
+    timeout: seconds for each; a busy instrument of this dialect takes one to say so. Only *IDN? is sent, and nothing at
+    all to serial ports, whose settings cannot be guessed.
     pyvisa-py finds USB instruments with pyusb installed, HiSLIP ones with zeroconf, other interfaces with psutil.
     Raises BadInputError for a library or an address that cannot be used.
     """

@@ -90,6 +90,8 @@ class Belief:
         self._device_variance = np.where(self._usable, self._pulse_variance(target), self._read_noise_variance(self.g))
         self.variance = self._device_variance.sum(0)
         self._send(at, amplitude[at], np.maximum(target, curve.g_min)[at])
+        # What bad devices put out of reach is an error from the start.
+        self._error = (self._sign * np.where(self._usable, target, self.g)).sum(0) - self._tile.target
         return len(at[0])
 
     def correct(self, remaining: float) -> int:
@@ -220,6 +222,7 @@ class Belief:
         age = np.maximum(begin - self._born, 1e-6)
         since = np.maximum(self._seen - self._born, 1e-6)
         wander = self.g * effect * self._aging.log_spread(self.g, np.where(since > 1e-6, since, age), age)
+        wander[~self._usable] = 0.0
         self.variance += (wander**2).sum(0)
         # A deviation far beyond its expected size means that the model is wrong about this cell: believe the chip.
         expected = self.variance + white + slow
@@ -266,7 +269,8 @@ class Belief:
 
         The effect of a device (D, rows, columns) is G(then) / G(reference age), times the sensitivity of its cell.
         """
-        effect = self._aging.factor(self.g, moment - self._born)
+        # A device that does not answer is crystalline or open: neither drifts.
+        effect = np.where(self._usable, self._aging.factor(self.g, moment - self._born), 1.0)
         if self._sensitivity is not None:
             effect = effect * self._sensitivity
         return (self._sign * self.g * effect).sum(0), effect

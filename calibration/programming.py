@@ -95,6 +95,8 @@ class Method(abc.ABC):
         """
 
 
+INVERSIONS = 5
+"""Fixed-point steps from a conductance at some age to that at the reference age."""
 RESET_MARGIN = 8.0
 """A device meant to be empty is RESET this many steepnesses beyond the curve's midpoint."""
 
@@ -135,6 +137,27 @@ class Aging:
         if self.drift is None:
             return np.ones_like(conductance)
         return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
+
+    def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age.
+
+        Above the model's largest conductance, which its statistics do not cover, devices drift as there.
+        """
+        if self.drift is None:
+            return conductance
+        return conductance * self.factor(np.clip(conductance, 0.0, self.drift.g_scale), age)
+
+    def at_reference(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
+
+        The inverse of `at_age` by fixed point: the factor changes slowly with G.
+        """
+        if self.drift is None:
+            return conductance
+        found = conductance
+        for _ in range(INVERSIONS):
+            found = conductance / self.factor(np.clip(found, 0.0, self.drift.g_scale), age)
+        return found
 
     def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
         """Relative standard deviation of G(other) that remains when G(age) is known: spread(nu) * |ln(other/age)|."""

@@ -6,6 +6,7 @@ in `hwloop.calibration.certificate`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,15 @@ from hwloop.device_models import DeviceModel
 
 INVERSIONS = 4
 """Fixed-point steps that invert a transfer curve; each shrinks the error by the relative bend, a few per cent."""
-CUBIC_PEAK = 2.0 / (3.0 * np.sqrt(3.0))
+CUBIC_PEAK: float = 2.0 / math.sqrt(27.0)
 """Largest magnitude of u^3 - u on [-1, 1]."""
+
+WEAK_HEIGHT = 0.8
+"""A device below this height is weak: device-to-device spread alone, some 5 %, does not reach that far down."""
+REACH_WEAK = 0.9
+"""Share of its fully SET conductance up to which a weak device is used: above, its curve is flat."""
+REACH, OVERDRIVE = 0.95, 1.05
+"""A device that makes up for another is used up to this share of its SET conductance and this multiple of g_max."""
 
 
 def square(u: FloatArray) -> FloatArray:
@@ -28,13 +36,13 @@ def square(u: FloatArray) -> FloatArray:
 
 def cubic(u: FloatArray) -> FloatArray:
     """Third-order deviation of a converter with peak 1, zero at zero and at both ends of the scale."""
-    deviation: FloatArray = (u * u - 1.0) * u / CUBIC_PEAK
-    return deviation
+    return (u * u - 1.0) * u / CUBIC_PEAK
 
 
 def bend(u: FloatArray, coefficients: FloatArray) -> FloatArray:
     """Deviation in LSB at u = (value / full scale): coefficients[0] * square(u) + coefficients[1] * cubic(u)."""
-    return coefficients[0] * square(u) + coefficients[1] * cubic(u)
+    deviation: FloatArray = coefficients[0] * square(u) + coefficients[1] * cubic(u)
+    return deviation
 
 
 @dataclass(frozen=True)
@@ -122,17 +130,14 @@ class Devices:
         )
 
     def capacity(self, info: ChipInfo) -> FloatArray:
-        """Largest conductance (uS) to aim at on each device: g_max, less on a device that does not reach it."""
-        reach = REACH * (self.model.curve.g_min + self.height * (self.model.curve.g_max - self.model.curve.g_min))
-        return np.where(
-            self.usable, np.where(self.height < WEAK_HEIGHT, np.minimum(reach, info.g_max), info.g_max), 0.0
-        )
-
-
-REACH = 0.9
-"""Share of its fully SET conductance up to which a weak device is used: above, its curve is flat."""
-WEAK_HEIGHT = 0.8
-"""A device below this height is weak: device-to-device spread alone, some 5 %, does not reach that far down."""
+        """Largest conductance (uS) to aim at on each device: g_max, less where a weak device does not reach it."""
+        curve = self.model.curve
+        reach = curve.g_min + self.height * (curve.g_max - curve.g_min)
+        capacity = np.where(self.height < WEAK_HEIGHT, np.minimum(REACH_WEAK * reach, info.g_max), info.g_max)
+        # Beside a bad device, the others are driven as far as their curves go: noisier, but better than out of reach.
+        beside_bad = ~self.usable.all((0, 1))
+        driven = np.clip(REACH * reach, capacity, OVERDRIVE * capacity)
+        return np.where(self.usable, np.where(beside_bad, driven, capacity), 0.0)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 CodeArray = NDArray[np.int32]
 
-LARGEST_PLACED = 1e6
-"""Conductance, uS, that exact placement takes at most: far beyond any device, and far from where numbers overflow."""
+LARGEST_PLACED, PLACED_AGES = 2.0, (1e-9, 1e12)
+"""Exact placement takes conductances up to this multiple of g_max, and ages between these, in seconds: beyond what any
+device does, and short of where the fitted laws of drift and noise overflow."""
 MOST_AVERAGES = 2**16
 """Reads of one device that one call may average: a typing error must not keep a chip busy for hours."""
 
@@ -351,12 +352,14 @@ class Backend(abc.ABC):
         self._check_core(core)
         index, target = _indices(devices), np.asarray(conductance, np.float64)
         self._check_devices(index, unique=True)
-        if target.shape != index.shape or not np.all((target >= 0) & (target <= LARGEST_PLACED)):
+        largest = LARGEST_PLACED * self.info.g_max
+        if target.shape != index.shape or not np.all((target >= 0) & (target <= largest)):
             raise BadInputError(
-                f"place: conductances must be finite, not negative, at most {LARGEST_PLACED:g} uS, and one per device"
+                f"place: conductances must be finite, not negative, at most {largest:g} uS, and one per device"
             )
-        if not (math.isfinite(age) and age > 0):
-            raise BadInputError(f"place: age must be positive seconds, not {age}")
+        if not PLACED_AGES[0] <= age <= PLACED_AGES[1]:
+            low, high = PLACED_AGES
+            raise BadInputError(f"place: age must be positive seconds, from {low:g} to {high:g}, not {age}")
         self._place(core, index, target, age)
 
     def export_state(self) -> dict[str, NDArray[Any]]:

@@ -70,10 +70,23 @@ def test_a_number_of_averages_that_would_take_hours_or_all_memory_is_refused():
     assert refusal(b"READ? 0,0,65536") == codes.NO_ERROR
 
 
-def test_a_device_cannot_be_placed_where_numbers_overflow():
-    """1e308 uS became infinite in the simulator, and every read of the device a hardware error."""
-    placement = struct.pack("<id", 0, 1e308)
-    assert refusal(b"DATA:APP " + sealed_block(placement) + b";:PLAC 0,1,20") == codes.ILLEGAL_PARAMETER
+@pytest.mark.parametrize(("conductance", "age"), [(1e308, b"20"), (1e6, b"20"), (10.0, b"1E100"), (10.0, b"1E-300")])
+def test_a_device_cannot_be_placed_where_numbers_overflow(conductance, age):
+    """The laws of drift and noise became infinite in the simulator, and every read of the device a hardware error."""
+    memory = b"DATA:APP " + sealed_block(struct.pack("<id", 0, conductance))
+    assert refusal(memory + b";:PLAC 0,1," + age) == codes.ILLEGAL_PARAMETER
+
+
+@pytest.mark.parametrize(("times_g_max", "age"), [(2.0, 1e-9), (2.0, 1e12), (1e-300, 1e12), (1.0, 1e-3)])
+@pytest.mark.parametrize("chip", ["sim:hermes-core", "sim:pcm-90nm"])
+def test_what_may_be_placed_can_be_read(chip, times_g_max, age):
+    with hwloop.connect(f"{chip}?rows=4&columns=4") as placed:
+        every = np.arange(placed.info.devices_per_core)
+        placed.place(0, every, np.full(every.size, times_g_max * placed.info.g_max), age)
+        for seconds in (age, 1e12):
+            assert np.all(np.isfinite(placed.read(0, every)))
+            placed.mvm(0, np.ones((1, 4), int))
+            placed.wait(seconds)
 
 
 def state_block(table: bytes, data: bytes = b"") -> bytes:

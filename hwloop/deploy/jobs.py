@@ -135,6 +135,7 @@ def evaluate_file(
                 "backend": uri,
                 "method": str(file.attrs["method"]),
                 "mvm_error": runs.finite(runs.overall_error(judged)),
+                "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
                 "mvm_error_in_run": runs.finite(stated),
                 "chip_clock_seconds": backend.now(),
                 "cores": [
@@ -173,7 +174,7 @@ def _recorded(
 ) -> tuple[runs.Run, dict[str, Any]]:
     """Program and record into `group`, committing the file as it grows.
 
-    Nothing is on disk before the first step is done: what was refused by then leaves no file.
+    Nothing is on disk before the first pulse: what was refused by then leaves no file.
     """
     settings = dataclasses.asdict(method.settings)
     job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
@@ -204,15 +205,18 @@ def _recorded(
             calibration=known,
             activations=task.activations(matrices),
         )
+        result = summary(task, run) | {"calibration": _calibration(task, known)}
+        assert recorder is not None
+        recorder.finish(result)
     except Exception as error:
-        if writer.committed:
+        if writer.committed or (recorder is not None and recorder.pulsed):
+            if recorder is not None:
+                recorder.fail()
             writer.file.attrs["status"] = group.attrs["status"] = "failed"
             group.attrs["error"] = str(error)
             writer.commit()
+            error.add_note(f"what was done until then is in {writer.path}")
         raise
-    result = summary(task, run) | {"calibration": _calibration(task, known)}
-    assert recorder is not None
-    recorder.finish(result)
     writer.commit()
     return run, result
 

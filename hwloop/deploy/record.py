@@ -46,6 +46,7 @@ class RunRecorder:
     def __init__(self, group: h5py.Group, job: Job, run: Run, backend: Backend) -> None:
         """Write targets and provenance; `status` is 'running' until `finish`."""
         self._group, self._run, self._backend = group, run, backend
+        self._before = backend.counts
         store.put_attributes(
             group,
             {
@@ -90,15 +91,36 @@ class RunRecorder:
         run, group = self._run, self._group
         for number, item in enumerate(run.tiles):
             _write_outcome(group[f"tiles/{number:04d}"], item)
+        group.attrs["result_json"] = json.dumps(result)
+        if not run.interrupted:
+            group.attrs["mvm_error"] = run.mvm_error
+        self._write_cost()
+        # From here on the chip is asked again: when that fails, the outcome is there.
         store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
         resumable = group.file.attrs["format"] == store.RUN_FORMAT
         if resumable and Capability.STATE in self._backend.info.capabilities:
             _write_state(group.create_group("chip_state"), self._backend.export_state())
-        group.attrs["result_json"] = json.dumps(result)
-        if not run.interrupted:
-            group.attrs["mvm_error"] = run.mvm_error
         group.attrs["status"] = "interrupted" if run.interrupted else "complete"
+
+    @property
+    def pulsed(self) -> bool:
+        """Whether a pulse may have reached the chip since the run began."""
+        return self._backend.counts.pulses > self._before.pulses
+
+    def fail(self) -> None:
+        """Write all that was done until a failure, without asking the chip, which may be out of reach.
+
+        Pulses are counted before they are sent: a device may have received fewer than the file says, never more.
+        """
+        for number, item in enumerate(self._run.tiles):
+            item.pulses = item.region.pulses_spent()
+            _write_outcome(self._group[f"tiles/{number:04d}"], item)
+        self._write_cost()
+
+    def _write_cost(self) -> None:
+        spent = self._backend.counts - self._before
+        store.put_attributes(self._group.require_group("cost"), dataclasses.asdict(spent))
 
 
 def _write_tile(group: h5py.Group, tile: Tile) -> None:

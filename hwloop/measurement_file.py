@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from hwloop.errors import BadInputError
 from hwloop.measurements import Cells, Experiment, Mark, Measurement, Reads
-from hwloop.store import COMMIT_SHARE, FORMAT_VERSION, check_writable, open_file
+from hwloop.store import FORMAT_VERSION, check_writable, open_file
 from hwloop.units import conversion
 
 MEASUREMENT_FORMAT = "hwloop-measurement"
@@ -254,7 +253,6 @@ class MeasurementWriter:
         self._working = self.path.absolute().with_name(f".{self.path.name}.writing")
         self._fresh = self._working.with_suffix(".commit")
         self.committed = False
-        self._due = 0.0
         self._loose = False
         if keep:
             open_file(self.path, MEASUREMENT_FORMAT).close()
@@ -286,22 +284,18 @@ class MeasurementWriter:
         """An experiment that is there already, by the name of its group, to go on with it."""
         return ExperimentWriter(self.file[name], self)
 
+    def experiments(self) -> list[ExperimentWriter]:
+        """Those that are there already, oldest first."""
+        return [ExperimentWriter(group, self) for group in self.file.values()]
+
     def commit(self) -> None:
         """Replace what stands under the file's name by what was written so far."""
-        began = time.monotonic()
         self.file.flush()
         with _writable(self.path):
             shutil.copyfile(self._working, self._fresh)
             _sync(self._fresh)
             os.replace(self._fresh, self.path)
         self.committed = True
-        now = time.monotonic()
-        self._due = now + (now - began) / COMMIT_SHARE
-
-    def commit_if_due(self) -> None:
-        """Commit, unless the last commit is so young that large files would spend their time on being copied."""
-        if time.monotonic() >= self._due:
-            self.commit()
 
     def finish(self) -> None:
         """Put everything in place and close. Room that deleted chip states left in the file is given back first."""
@@ -353,6 +347,11 @@ class ExperimentWriter:
         self._group, self._writer = group, writer
 
     @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the experiment."""
+        return dict(self._group.attrs)
+
+    @property
     def cell_count(self) -> int:
         """Number of cells so far."""
         return int(self._group["cells/address"].shape[0])
@@ -389,9 +388,15 @@ class ExperimentWriter:
         for name in given:
             _extend(table[name], getattr(reads, name))
 
-    def reads(self) -> Reads:
-        """All reads so far."""
-        return Reads(**_Table(self._group, "reads", READ_COLUMNS).read(0, self._group["reads/time"].shape[0]))
+    @property
+    def read_count(self) -> int:
+        """Number of reads so far."""
+        return int(self._group["reads/time"].shape[0])
+
+    def marks(self) -> NDArray[np.uint8]:
+        """Mark of every cell so far, (cells,)."""
+        marks: NDArray[np.uint8] = self._group["cells/mark"][()]
+        return marks
 
     def keep_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Keep named arrays from which an interrupted measurement goes on, replacing earlier ones."""

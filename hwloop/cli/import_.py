@@ -113,6 +113,4 @@ def _show(report: ImportReport, out: str) -> None:
     for reason, found in report.dropped.items():
         click.echo(f"left out: {found.count:,} rows, {reason} (first in line {found.first_line})")
     if BACKWARDS in report.dropped:
-        click.echo(
-            "Cells that were measured anew, at another temperature say, are told apart by --split-by temperature."
-        )
+        click.echo("Cells measured anew, say at another temperature, are told apart by --split-by temperature.")

@@ -73,10 +73,10 @@ class Arc2File:
             table, lines = table[written], lines[written]
             if not table.size:
                 continue
-            whole, fraction = table["tstamp_s"].astype(np.int64), table["tstamp_us"].astype(np.int64)
-            passed = (whole - whole[0]) + 1e-6 * (fraction - fraction[0])
+            moment = 10**6 * table["tstamp_s"].astype(np.int64) + table["tstamp_us"].astype(np.int64)
             rows = self._conductances(address, table["current"], table["read_voltage"])
-            rows["time"], rows["episode"] = start + passed, np.full(table.size, float(number))
+            rows["time"] = start + 1e-6 * (moment - moment[0])
+            rows["episode"] = np.full(table.size, float(number))
             collector.take(rows, lines)
 
     def take_timeseries(self, collector: Collector, interval: float) -> None:
@@ -85,7 +85,7 @@ class Arc2File:
         state: dict[int, FloatArray] = {}
         for address, first, table in self._timeseries():
             at, height, width = _last_pulses(table, state.get(address))
-            state[address] = np.array([at[-1] - table.size, height[-1], width[-1]])
+            state[address] = np.array([at[-1] - table.size, height[-1], width[-1]], np.float64)
             read = (table["op_type"] & READ) > 0
             rows = self._conductances(address, table["current"][read], table["read_voltage"][read])
             rows["time"] = interval * (np.arange(table.size) - at)[read]

@@ -88,7 +88,8 @@ class Arc2File:
             state[address] = np.array([at[-1] - table.size, height[-1], width[-1]], np.float64)
             read = (table["op_type"] & READ) > 0
             rows = self._conductances(address, table["current"][read], table["read_voltage"][read])
-            rows["time"] = interval * (np.arange(table.size) - at)[read]
+            since = (np.arange(table.size) - at)[read]
+            rows["time"] = interval * since.astype(np.float64)
             if pulsed:
                 rows |= {"pulse_voltage": height[read], "width": width[read]}
             collector.take(rows, first + np.flatnonzero(read) + 1)

@@ -170,6 +170,8 @@ class Collector:
     def _episode(self, rows: Rows, count: int) -> NDArray[np.int64]:
         if self._split_by is None:
             return np.zeros(count, np.int64)
+        if self._split_by not in rows:
+            raise BadInputError(f"nothing is called '{self._split_by}' among the columns; split by one that is there")
         values, inverse = np.unique(rows[self._split_by], return_inverse=True)
         for value in values.tolist():
             self._episodes.setdefault(value, len(self._episodes))

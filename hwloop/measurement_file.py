@@ -30,7 +30,7 @@ from hwloop.store import FORMAT_VERSION, check_writable, open_file
 from hwloop.units import conversion
 
 MEASUREMENT_FORMAT = "hwloop-measurement"
-CHUNK = 65_536
+CHUNK = 16_384
 """Entries of a column that are stored, compressed and read together."""
 READ_AT_ONCE = 1_048_576
 """Reads per chunk of `StoredExperiment.chunks`, unless told otherwise."""

@@ -18,7 +18,7 @@ from hwloop.contract import FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.measurements import Mark
 
-STUCK_SURPRISE = 0.4
+STUCK_SURPRISE = 2 / 3
 """A device that will not converge counts as stuck when it conducts this much of g_max more, or less, than its last
 pulse should have left on a nominal device: the amplitude was stepped and stepped, and nothing followed."""
 

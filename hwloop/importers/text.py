@@ -41,7 +41,7 @@ class TextOptions:
     sample_rate: float | None = None
     """Samples per second of rows that are time series."""
     delimiter: str | None = None
-    """Between columns; None looks at the first line: tab, comma, semicolon, else blanks."""
+    """Between columns; None looks at the first line: tab, semicolon, comma, else blanks."""
     comment: str = "#"
     """Lines that begin with this are passed over."""
     skip: int = 0
@@ -127,14 +127,22 @@ def _whole(path: Path) -> Iterator[None]:
 
 
 def _split(line: str, delimiter: str | None) -> list[str]:
-    return [field.strip() for field in line.rstrip("\r\n").split(delimiter)]
+    return [field.strip().strip('"') for field in line.rstrip("\r\n").split(delimiter)]
+
+
+def _delimiter(line: str, options: TextOptions) -> str | None:
+    """The mark that gives as many columns as the map names, else the first of tab, semicolon, comma that is there."""
+    marks = [mark for mark in "\t;," if mark in line]
+    named = (options.columns or "").count(",") + 1
+    fitting = [mark for mark in marks if line.count(mark) + 1 == named]
+    return options.delimiter or next(iter(fitting + marks), None)
 
 
 def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
     """Delimiter, column map and header, from the first line. Raises BadInputError when they do not fit."""
     if "\0" in line:
         raise BadInputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8")
-    delimiter = options.delimiter or next((mark for mark in "\t,;" if mark in line), None)
+    delimiter = _delimiter(line, options)
     fields, shown = _split(line, delimiter), line.strip()[:SHOWN]
     if options.columns is None:
         try:
@@ -149,7 +157,8 @@ def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
             raise BadInputError(
                 f"{path}: --columns names {columns.width} columns, and line {number} has {len(fields)}: '{shown}'"
             )
-        header = not all(_is_number(fields[source.index]) for source in columns.sources)
+        # A line of data with one bad field is no header: it is counted among what was left out.
+        header = not any(_is_number(fields[source.index]) for source in columns.sources if fields[source.index])
     if columns.samples and options.sample_rate is None:
         raise BadInputError(f"{path}: rows of samples need their rate, such as --sample-rate 400 (per second)")
     if not columns.samples and not columns.has("time"):
@@ -232,7 +241,7 @@ def _parse(lines: list[str], indices: list[int], delimiter: str | None) -> tuple
     if not lines:
         return np.empty((0, len(indices))), np.empty(0, bool)
     try:
-        return np.loadtxt(lines, delimiter=delimiter, usecols=indices, comments=None, ndmin=2), np.ones(
+        return np.loadtxt(lines, delimiter=delimiter, usecols=indices, comments=None, quotechar='"', ndmin=2), np.ones(
             len(lines), bool
         )
     except ValueError:

@@ -51,7 +51,8 @@ def import_file(
     """
     path, options = Path(path), options or ImportOptions()
     if not path.is_file():
-        raise BadInputError(f"{path} is a folder; give a file" if path.is_dir() else f"{path}: no such file")
+        kind = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise BadInputError(f"{path} {kind}; give a file")
     if Path(out).exists() and path.samefile(out):
         raise BadInputError(f"{out} is the file to import; give another name for the output")
     with MeasurementWriter(out, append=append, force=force) as writer:

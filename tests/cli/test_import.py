@@ -92,4 +92,4 @@ def test_wrong_use_is_one_line_with_the_way_out(
 def test_a_file_that_is_not_there(command: Command) -> None:
     done = command("import", "none.csv", *MAP, "--out", "lab.h5")
     assert done.exit_code == 2
-    assert "none.csv: no such file" in done.stderr
+    assert "none.csv does not exist" in done.stderr

@@ -177,5 +177,5 @@ def test_other_and_broken_files_are_refused(tmp_path: Path, store: Store) -> Non
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = 1
     refused(tmp_path / "foreign.h5", "HDF5 of an unknown kind")
-    refused(tmp_path / "missing.csv", "no such file")
+    refused(tmp_path / "missing.csv", "does not exist")
     refused(tmp_path, "is a folder")

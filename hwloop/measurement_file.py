@@ -434,6 +434,8 @@ class ExperimentWriter:
 
     def end(self, status: str) -> None:
         """Say how it ended: 'complete', 'interrupted' or 'failed'."""
+        if status != "failed":
+            self._group.attrs.pop("error", None)
         self._group.attrs["status"] = status
         self._group.attrs["ended"] = utc_now()
 

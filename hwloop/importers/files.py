@@ -58,7 +58,11 @@ def import_file(
     with MeasurementWriter(out, append=append, force=force) as writer:
         source = _Source(path, options, writer)
         if h5py.is_hdf5(path):
+            if options.text != TextOptions():
+                raise BadInputError(f"{path} is HDF5, whose columns are known; leave the options for text out")
             collector = _from_hdf5(path, options, source)
+        elif options.interval is not None or options.start:
+            raise BadInputError(f"{path} is text, whose times are in a column; leave the options for arc2control out")
         else:
             collector = import_text(path, options.text, source.begin, follow)
         report = collector.finish()

@@ -77,6 +77,8 @@ def test_cells_measured_anew_get_a_hint(command: Command, lab: Path) -> None:
         ((*MAP, "--out", "w.npy"), "w.npy exists; use --force"),
         ((*MAP, "--out", "lab.csv", "--force"), "lab.csv is the file to import"),
         ((*MAP, "--skip", "10"), "has no lines of data"),
+        ((*MAP, "--sample-rate", "400"), "a sample rate is for rows of samples"),
+        ((*MAP, "--interval", "1s"), "leave the options for arc2control out"),
     ],
 )
 def test_wrong_use_is_one_line_with_the_way_out(

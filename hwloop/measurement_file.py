@@ -223,7 +223,9 @@ def _readable(path: str | Path) -> Iterator[None]:
     """What HDF5 finds broken inside a file that it could open becomes a BadInputError."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except BadInputError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{path} is damaged or cut off ({str(error).splitlines()[0]})") from None
 
 

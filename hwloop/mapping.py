@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from hwloop.contract import ChipInfo, FloatArray
+from hwloop.contract import ChipInfo, FloatArray, IndexArray
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Devices
 from hwloop.region import Place
 from hwloop.weights import Matrix
 
@@ -51,6 +53,7 @@ class Tile:
     scale         (columns,) weight per uS
     full_scale    converter range for this tile, uS
     split         how the devices of a polarity share a cell's target, 'fill' or 'even'
+    order         (columns,) output of the tile that each of its columns computes; None: in their own order
     """
 
     tensor: str
@@ -61,10 +64,22 @@ class Tile:
     scale: FloatArray
     full_scale: float
     split: str = "fill"
+    order: IndexArray | None = None
 
-    def device_targets(self, info: ChipInfo) -> FloatArray:
-        """Targets of the devices, (2, K, rows, columns) in uS."""
-        return split_devices(self.target, info.devices_per_polarity, info.g_max, self.split)
+    def in_output_order(self, values: FloatArray) -> FloatArray:
+        """Values (..., columns) as the columns give them, in the order of the matrix's outputs."""
+        return values if self.order is None else values[..., np.argsort(self.order)]
+
+    def device_targets(self, info: ChipInfo, devices: Devices | None = None) -> FloatArray:
+        """Targets of the devices, (2, K, rows, columns) in uS.
+
+        Where devices are known to be bad, the others of their cell make up for them as far as they reach.
+        """
+        if devices is None:
+            shape = (2, info.devices_per_polarity, *self.target.shape)
+            return split_devices(self.target, np.full(shape, info.g_max), self.split)
+        stays = devices.held.sum(1)
+        return split_devices(self.target - (stays[0] - stays[1]), devices.capacity(info), self.split)
 
     @property
     def weights(self) -> FloatArray:
@@ -80,16 +95,42 @@ def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSet
     return [_tile(piece, place, info, settings) for piece, place in zip(pieces, places, strict=True)]
 
 
-def split_devices(target: FloatArray, devices: int, g_max: float, split: str = "fill") -> FloatArray:
+def spare_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
+    """The tile with its columns dealt out so that bad devices put the least of the weights out of reach.
+
+    A bad device costs a weight nothing as long as the others of its cell reach the target. Which output a column
+    computes is free, so the assignment of least summed squared loss is taken (Kuhn 1955, by scipy).
+    """
+    if devices.usable.all():
+        return tile
+    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    high = stays[0] - stays[1] + capacity[0]
+    low = stays[0] - stays[1] - capacity[1]
+    bad = np.any(~devices.usable, axis=(0, 1))
+    loss = np.zeros((tile.place.columns, tile.place.columns))
+    for column in np.flatnonzero(bad.any(0)):
+        rows = bad[:, column]
+        target = tile.target[rows]
+        beyond = np.maximum(target - high[rows, column, None], 0.0) + np.maximum(low[rows, column, None] - target, 0.0)
+        loss[:, column] = np.square(beyond).sum(0)
+    # Of columns that lose nothing, a small reward keeps every output where it was.
+    outputs, columns = linear_sum_assignment(loss - 1e-9 * info.g_max**2 * np.eye(len(loss)))
+    order = outputs[np.argsort(columns)]
+    return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order)
+
+
+def split_devices(target: FloatArray, capacity: FloatArray, split: str = "fill") -> FloatArray:
     """Device targets (2, K, rows, columns) in uS for signed cell targets (rows, columns) in uS.
 
-    'fill' loads device 0 up to g_max before device 1 gets the rest; 'even' gives each the same.
+    capacity: largest target of each device, (2, K, rows, columns) in uS. 'fill' loads device 0 up to its capacity
+    before device 1 gets the rest; 'even' loads all to the same share of their capacities.
     """
-    polarities = np.stack([np.maximum(target, 0.0), np.maximum(-target, 0.0)])
+    polarities = np.stack([np.maximum(target, 0.0), np.maximum(-target, 0.0)])[:, None]
     if split == "even":
-        return np.repeat(polarities[:, None] / devices, devices, axis=1)
-    full_below = g_max * np.arange(devices)[None, :, None, None]
-    filled: FloatArray = np.clip(polarities[:, None] - full_below, 0.0, g_max)
+        total = capacity.sum(1, keepdims=True)
+        return capacity * np.minimum(polarities / np.where(total > 0, total, 1.0), 1.0)
+    full_below = np.cumsum(capacity, axis=1) - capacity
+    filled: FloatArray = np.clip(polarities - full_below, 0.0, capacity)
     return filled
 
 

@@ -30,7 +30,7 @@ from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
 from hwloop.sim_backend.options import SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
-from hwloop.sim_backend.wires import attenuation
+from hwloop.wires import attenuation
 
 READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""
@@ -231,10 +231,11 @@ class SimulatedChip(Backend):
 
     def _attenuation(self, unit: _Core) -> torch.Tensor | None:
         p = self._chip
-        if p.wire_resistance == 0:
+        if p.wire_resistance == 0 and p.series_resistance == 0:
             return None
         conductance = unit.devices.drifted(self._relaxed()).view(p.device_shape).sum(1)
-        return attenuation(conductance, p.wire_resistance).view(2, -1)
+        factor = attenuation(conductance.double(), p.wire_resistance, p.series_resistance)
+        return factor.to(conductance.dtype).view(2, -1)
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self._options.device)
@@ -249,7 +250,7 @@ def _per_polarity(devices: torch.Tensor, attenuated: torch.Tensor | None) -> tor
 def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
     return ChipInfo(
         name=f"sim:{p.name}",
-        serial=f"simulated-{options.seed}",
+        serial=f"simulated-{options.seed}{options.variant}",
         cores=p.cores,
         rows=p.rows,
         columns=p.columns,

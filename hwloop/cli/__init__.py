@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "measure": "measure",
     "import": "import_",
+    "calibrate": "calibrate",
     "info": "info",
     "backends": "info",
     "serve": "serve",

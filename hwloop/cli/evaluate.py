@@ -12,8 +12,9 @@ from hwloop.deploy.jobs import evaluate_file
 @click.argument("run", type=click.Path())
 @click.option("--backend", help="Chip to measure [default: the one the run was made on].")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
+@click.option("--calibration", type=click.Path(), help="Calibration file of this chip (hwloop calibrate).")
 @json_option
-def evaluate(run: str, backend: str | None, seed: int, as_json: bool) -> None:
+def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, as_json: bool) -> None:
     """Measure the MVM error of what the chip of RUN holds now.
 
     A simulated chip is brought back to the state in which the run left it; a real chip is measured as it is.
@@ -22,7 +23,7 @@ def evaluate(run: str, backend: str | None, seed: int, as_json: bool) -> None:
     Example:
       hwloop evaluate run.h5
     """  # noqa: D301  click needs the backspace
-    result = evaluate_file(run, backend, seed)
+    result = evaluate_file(run, backend, seed, calibration)
     if as_json:
         print_json(result)
         return

@@ -75,6 +75,10 @@ def _show(result: dict[str, Any]) -> None:
         return
     if any(core["mvm_error_from"] == "device-reads" for core in result["cores"]):
         click.echo("This chip has no MVM: its error is computed from device reads, without converters and wires.")
+    if result["calibration"]:
+        used = result["calibration"]
+        parts = ", ".join(part.replace("_", " ") for part in used["parts"])
+        click.echo(f"Calibrated with {used['file']} of {used['created'][:16]} UTC: {parts}.")
     click.echo(
         f"MVM error {_number(result['mvm_error']).strip()}, measured {result['seconds_after_programming']:g} s after "
         f"programming with fresh inputs.\nRun file {result['run']}; hwloop evaluate {result['run']} measures it again."

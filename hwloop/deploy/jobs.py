@@ -12,6 +12,7 @@ from typing import Any
 
 from hwloop import store
 from hwloop.backends import connect, split_uri
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.programming import Method
 from hwloop.contract import Backend, Capability
 from hwloop.deploy import run as runs
@@ -32,6 +33,12 @@ class Task:
     mapping: MappingSettings = dataclasses.field(default_factory=MappingSettings)
     age: float | None = None
     seed: int = 0
+    calibration: str | None = None
+    """Calibration file of the chip."""
+
+    def known(self) -> Calibration | None:
+        """The chip's calibration, if there is one."""
+        return Calibration.load(self.calibration) if self.calibration else None
 
     def load(self) -> list[Matrix]:
         """The matrices to program."""
@@ -83,7 +90,7 @@ def compare_to_file(
         )
         with connect(task.backend) as backend:  # what the last method cannot do is known before the first one runs
             for method in chosen:
-                runs.start(backend, matrices, method, mapping=task.mapping, age=task.age)
+                runs.start(backend, matrices, method, mapping=task.mapping, age=task.age, calibration=task.known())
         for method in chosen:
             with connect(task.backend) as backend:
                 for repeat in range(repeats):
@@ -96,8 +103,10 @@ def compare_to_file(
         return _comparison(task, results, out, writer)
 
 
-def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 1) -> dict[str, Any]:
-    """MVM error of what the chip of a run holds now, with fresh periphery calibration and fresh inputs.
+def evaluate_file(
+    path: str | Path, backend_uri: str | None = None, seed: int = 1, calibration: str | None = None
+) -> dict[str, Any]:
+    """MVM error of what the chip of a run holds now, with fresh column gains and fresh inputs.
 
     A simulated chip is brought back to the state in which the run left it; a real one is measured as it is.
     """
@@ -109,7 +118,10 @@ def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 
             if Capability.STATE in backend.info.capabilities:
                 _same_chip(path, str(file.attrs["backend"]), uri)
                 backend.import_state(read_state(file))
-            items = [(tile, runs.region_of(backend, tile)) for tile in tiles]
+            known = Calibration.load(calibration) if calibration else None
+            if known is not None:
+                runs.accept(known, backend)
+            items = [(tile, runs.region_of(backend, tile, known)) for tile in tiles]
             judged = [(tile, runs.judge(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
             return {
                 "run": str(path),
@@ -131,7 +143,15 @@ def noise_floor(task: Task) -> float | None:
     with connect(task.backend) as backend:
         if Capability.EXACT_PLACEMENT not in backend.info.capabilities:
             return None
-        run = runs.program(backend, task.load(), "exact", mapping=task.mapping, age=task.age, seed=task.seed)
+        run = runs.program(
+            backend,
+            task.load(),
+            "exact",
+            mapping=task.mapping,
+            age=task.age,
+            seed=task.seed,
+            calibration=task.known(),
+        )
         return runs.finite(run.mvm_error)
 
 
@@ -151,6 +171,7 @@ def _recorded(
     settings = dataclasses.asdict(method.settings)
     job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
     recorder: RunRecorder | None = None
+    known = task.known()
 
     def record(progress: runs.Progress) -> None:
         assert recorder is not None
@@ -173,6 +194,7 @@ def _recorded(
             seed=task.seed,
             observer=record,
             on_start=begin,
+            calibration=known,
         )
     except Exception as error:
         if writer.committed:
@@ -180,7 +202,7 @@ def _recorded(
             group.attrs["error"] = str(error)
             writer.commit()
         raise
-    result = summary(task, run)
+    result = summary(task, run) | {"calibration": _calibration(task, known)}
     assert recorder is not None
     recorder.finish(result)
     writer.commit()
@@ -201,6 +223,13 @@ def summary(task: Task, run: runs.Run) -> dict[str, Any]:
         "run": None,
         "hwloop_version": importlib.metadata.version("hwloop"),
     }
+
+
+def _calibration(task: Task, known: Calibration | None) -> dict[str, Any] | None:
+    """What a result says of the calibration that was used."""
+    if known is None:
+        return None
+    return {"file": task.calibration, "created": known.created.isoformat(), "parts": known.measured()}
 
 
 def _collect(results: dict[str, Any], name: str, result: dict[str, Any]) -> None:

@@ -115,6 +115,8 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
     store.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
     store.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
     store.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
+    if tile.order is not None:
+        store.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
 
 
 def _write_outcome(group: h5py.Group, item: TileRun) -> None:
@@ -162,6 +164,7 @@ def read_tiles(group: h5py.Group) -> list[Tile]:
                 scale=store.get(part, "scale", "1/uS"),
                 full_scale=float(store.get(part, "full_scale", "uS")),
                 split=str(part.attrs["split"]),
+                order=store.get(part, "order", "1") if "order" in part else None,
             )
         )
     return tiles

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.exact import Exact, ExactSettings
 from hwloop.calibration.gdp import Gdp, GdpSettings
 from hwloop.calibration.iterative import Iterative, IterativeSettings
@@ -17,10 +20,11 @@ from hwloop.calibration.periphery import ColumnCorrection, calibrate_columns
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs
 from hwloop.calibration.programming import Method, Settings, Step
 from hwloop.calibration.quality import Outputs, computed_outputs, measure_outputs, read_cells
+from hwloop.calibration.routines.ranges import choose_ranges
 from hwloop.calibration.sgd import Sgd, SgdSettings
-from hwloop.contract import Backend, Capability, Counts, FloatArray
-from hwloop.errors import BadInputError
-from hwloop.mapping import MappingSettings, Tile, map_weights
+from hwloop.contract import Backend, Capability, ChipInfo, Counts, FloatArray
+from hwloop.errors import BadInputError, CalibrationWarning
+from hwloop.mapping import MappingSettings, Tile, map_weights, spare_bad_devices
 from hwloop.region import Region
 from hwloop.weights import Matrix
 
@@ -144,6 +148,7 @@ def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
     """
     tensors: dict[str, dict[int, Outputs]] = {}
     for tile, outputs in parts:
+        outputs = Outputs(tile.in_output_order(outputs.measured), tile.in_output_order(outputs.reference))
         columns = tensors.setdefault(tile.tensor, {})
         if tile.first_output in columns:
             sofar = columns[tile.first_output]
@@ -180,20 +185,46 @@ def start(
     *,
     mapping: MappingSettings | None = None,
     age: float | None = None,
+    calibration: Calibration | None = None,
 ) -> Run:
-    """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet."""
+    """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet.
+
+    With a calibration, columns go where bad devices hurt them least, and converter ranges follow from the converters'
+    own noise. Raises BadInputError for the calibration of another chip.
+    """
     until = target_age(backend, age)
     tiles = map_weights(matrices, backend.info, mapping)
-    runs = [TileRun(tile, region := region_of(backend, tile), method.rounds(region)) for tile in tiles]
+    if calibration is not None:
+        accept(calibration, backend)
+        tiles = [_fitted(tile, calibration, backend.info) for tile in tiles]
+    runs = [TileRun(tile, region := region_of(backend, tile, calibration), method.rounds(region)) for tile in tiles]
     for item in runs:
         method.check(item.region, item.tile, until)
     return Run(method, until, runs)
 
 
-def region_of(backend: Backend, tile: Tile) -> Region:
+def accept(calibration: Calibration, backend: Backend) -> None:
+    """Warn of what is out of date in a calibration. Raises BadInputError for one of another chip."""
+    for text in calibration.for_chip(backend):
+        warnings.warn(text, CalibrationWarning, stacklevel=3)
+
+
+def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo) -> Tile:
+    """The tile with its columns where bad devices hurt least, and the range that suits them."""
+    known, core = calibration.knowledge(tile.place, info), calibration.cores.get(tile.place.core)
+    if known.devices is not None:
+        tile = spare_bad_devices(tile, known.devices, info)
+    if core is not None and core.converters is not None and tile.target.any():
+        full_scale = choose_ranges(tile.target, info, adc_noise=core.converters.adc_noise).full_scale
+        tile = dataclasses.replace(tile, full_scale=full_scale)
+    return tile
+
+
+def region_of(backend: Backend, tile: Tile, calibration: Calibration | None = None) -> Region:
     """The cells of a tile on a backend, with the tile's converter range where the chip can set one."""
     adjustable = Capability.ADC_RANGE in backend.info.capabilities
-    return Region(backend, tile.place, tile.full_scale if adjustable else None)
+    knowledge = calibration.knowledge(tile.place, backend.info) if calibration is not None else None
+    return Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
 
 
 def advance(run: Run, seed: int) -> Iterator[Progress]:
@@ -280,22 +311,24 @@ def program(
     seed: int = 0,
     observer: Observer | None = None,
     on_start: Callable[[Run], None] | None = None,
+    calibration: Calibration | None = None,
 ) -> Run:
     """Program weight matrices and measure the result.
 
-    backend   an open chip
-    matrices  from `load_weights` or `matrices`
-    method    a method, or the name of one with default settings
-    age       seconds after programming at which the targets hold and the error is measured
-    observer  called after every step of every tile
-    on_start  called with the mapped run before anything is sent to the chip
+    backend      an open chip
+    matrices     from `load_weights` or `matrices`
+    method       a method, or the name of one with default settings
+    age          seconds after programming at which the targets hold and the error is measured
+    observer     called after every step of every tile
+    on_start     called with the mapped run before anything is sent to the chip
+    calibration  of this very chip: its converters are corrected for, its bad devices left alone
 
     A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
     `interrupted` set and no error measured.
     """
     chosen = make_method(method) if isinstance(method, str) else method
     began = time.perf_counter()
-    run = start(backend, matrices, chosen, mapping=mapping, age=age)
+    run = start(backend, matrices, chosen, mapping=mapping, age=age, calibration=calibration)
     if on_start is not None:
         on_start(run)
     try:

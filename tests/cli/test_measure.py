@@ -34,7 +34,7 @@ def test_drift_says_what_it_spent_and_where_it_is(command: Command) -> None:
     [found] = read_measurements("m.h5")
     assert len(found.reads) == result["reads"]
     assert found.attributes["backend"] == CHIP
-    assert found.attributes["serial"] == "simulated-1"
+    assert str(found.attributes["serial"]).startswith("simulated-1")
     assert found.attributes["temperature_at_start"] == 300.0
     assert np.all(found.reads.temperature == 300.0)
 

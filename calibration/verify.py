@@ -104,8 +104,10 @@ class VerifiedDevices(abc.ABC):
         return self.silent >= SILENT_PULSES
 
     def surprise(self) -> FloatArray:
-        """Last verified value less what the nominal curve expects of the last pulse, (region.size,) in uS."""
-        return self.value - self._model.curve.conductance(self._amplitude)
+        """Last verified value less what the device's curve expects of the last pulse, (region.size,) in uS."""
+        curve, height, shift = self._model.curve, self._known.height.reshape(-1), self._known.shift.reshape(-1)
+        expected = curve.g_min + height * (curve.conductance(self._amplitude - shift) - curve.g_min)
+        return self.value - expected
 
     def _open_loop(self, devices: IndexArray) -> FloatArray:
         """Amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""

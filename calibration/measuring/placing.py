@@ -71,13 +71,18 @@ class Placement:
     """The chosen devices on their way to their targets."""
 
     def __init__(self, bench: Bench, chosen: Chosen, target: FloatArray, settings: PlacingSettings) -> None:
-        """target: (n,) uS. Devices without enough pulses left in their budget are left alone from the start."""
+        """target: (n,) uS.
+
+        Devices that are known to be bad, or have not enough pulses left in their budget, are left alone from the start.
+        """
         self._bench, self._chosen, self._target, self._settings = bench, chosen, target, settings
         info = bench.info
         model = known_devices(bench.region(int(chosen.core[0])).region).model
         noise = float(np.median(verify_noise(model, target, settings.averages, max(settings.settle, 1e-6))))
         self.tolerance = settings.tolerance or max(DEFAULT_TOLERANCE * info.g_max, noise)
-        self.usable = bench.spare_pulses(chosen) >= settings.max_pulses_per_device
+        self._faults = bench.known_faults(chosen)
+        enough = bench.spare_pulses(chosen) >= settings.max_pulses_per_device
+        self.usable = enough & (self._faults == Mark.GOOD)
         self._make()
 
     def _make(self) -> None:
@@ -124,6 +129,7 @@ class Placement:
         mark[gave_up & (surprise > far)] = Mark.STUCK_SET
         mark[gave_up & (surprise < -far)] = Mark.STUCK_RESET
         mark[~self.usable] = Mark.SPENT
+        mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
         return np.where(mark == Mark.GOOD, value, np.nan), mark
 
     def _of(self, name: str) -> NDArray[Any]:

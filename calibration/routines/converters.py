@@ -118,11 +118,11 @@ def column_gains(devices: DeviceResult) -> GainResult:
     """Gains from what SET pulses left on good devices; a column with none gets the gain 1, of unknown uncertainty."""
     good = devices.fault == Fault.GOOD
     number = good.sum((0, 1, 2))
-    mean = np.where(good, devices.high, 0.0).sum((0, 1, 2)) / np.maximum(number, 1)
+    mean = np.where(good, devices.high_seen, 0.0).sum((0, 1, 2)) / np.maximum(number, 1)
     known = number > 1
     if not known.any():
         return GainResult(np.ones(len(number)), np.full(len(number), np.inf), number)
-    deviation = np.where(good, devices.high - mean, 0.0)
+    deviation = np.where(good, devices.high_seen - mean, 0.0)
     spread = np.sqrt((deviation**2).sum((0, 1, 2)) / np.maximum(number - 1, 1))
     typical = mean[known].mean()
     return GainResult(
@@ -166,6 +166,11 @@ class ConverterCalibration(Routine):
         x = hadamard_inputs(rng, _blocks(s.adc_vectors, block), rows, info.input_max)
         adc = _fit_columns(x / info.input_max, region.mvm(x).astype(np.float64), info.code_max)
         to_siemens = full_scale / info.code_max
+        if adc.silent.all():
+            raise ChipError(
+                f"core {region.place.core}: no column's sums show its converter: they move by less than {LEAST_SIGNAL:g} "
+                f"codes, or come from fewer than {LEAST_CELLS:g} cells; program it first, or use more rows"
+            )
         tick("DAC curves")
         dac = _ideal_rows(rows)
         if s.dac_vectors:

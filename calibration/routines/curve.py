@@ -369,5 +369,6 @@ def _seen_variance(model: DeviceModel | None, seen: FloatArray, settle: float) -
 
 
 def _robust_variance(values: FloatArray) -> float:
-    """Variance by the median absolute deviation, which a few outliers do not move."""
-    return float((1.4826 * np.median(np.abs(values - np.median(values)))) ** 2)
+    """Variance by the median absolute deviation, which a few outliers do not move; never quite zero."""
+    deviation = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return max(deviation, 1e-6) ** 2

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.calibration.programming import RESET_MARGIN, Aging, Settings
-from hwloop.calibration.routines.observe import READ_REPEATS, look_budget, observer_of
+from hwloop.calibration.routines.observe import look_budget, observer_of
 from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
 from hwloop.contract import Capability, ChipInfo, FloatArray, PulseKind
 from hwloop.errors import BadInputError, ChipError
@@ -75,7 +75,7 @@ class DeviceResult:
     low: FloatArray = value("uS", "conductance after a RESET pulse, at the reference age")
     high: FloatArray = value("uS", "conductance after a SET pulse, at the reference age")
     pattern: FloatArray = value("uS", "conductance in the pattern that the routine leaves, at its end")
-    sigma: FloatArray = value("uS", "standard uncertainty of high: scatter between reads; NaN where there was one look")
+    high_seen: FloatArray = value("uS", "conductance after a SET pulse as it was seen, at the age of the look")
     typical_high: float = value("uS", "median of high over the devices that answer")
 
     def count(self, fault: Fault) -> int:
@@ -123,7 +123,7 @@ class DeviceCalibration(Routine):
         tick("SET all devices")
         high = observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
         low = observer.standing(low, ~_answers(low, high))
-        result = classify(*(values.reshape(region.shape) for values in (low, high, observer.spread())))
+        result = classify(*(v.reshape(region.shape) for v in (low, high, observer.seen, observer.spread())))
         if not np.any(result.usable):
             raise ChipError(
                 f"core {region.place.core}: no device answers to SET and RESET pulses; check power, selectors and the "
@@ -152,7 +152,7 @@ class DeviceCalibration(Routine):
         return set_amplitude, s.set_width or limits.width_max, min(reset_amplitude, limits.amplitude_max), reset_width
 
 
-def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceResult:
+def classify(low: FloatArray, high: FloatArray, high_seen: FloatArray, scatter: FloatArray) -> DeviceResult:
     """Faults from conductances after RESET and after SET, and the scatter between reads, each (2, K, rows, columns).
 
     The pattern is that of devices that stand at `high` where they add and at `low` where they subtract.
@@ -169,9 +169,7 @@ def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceRe
     dead_columns = open_device.mean((0, 1, 2)) > DEAD_SHARE
     fault = np.where(open_device & dead_rows[:, None], Fault.DEAD_ROW, fault)
     fault = np.where(open_device & dead_columns, Fault.DEAD_COLUMN, fault)
-    return DeviceResult(
-        fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), scatter / np.sqrt(READ_REPEATS), typical
-    )
+    return DeviceResult(fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), high_seen, typical)
 
 
 def _answers(low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:

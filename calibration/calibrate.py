@@ -65,7 +65,7 @@ class Plan:
     parts     names out of PARTS; what they require is added
     devices, converters, curve, floor: settings of the routines
     weights   a matrix for which ranges and floor are stated; None: a standard normal one, clipped at 3 sigma
-    inputs    (vectors, rows) sample activations for the ranges; None: uniform
+    inputs    (vectors, inputs) sample activations of that matrix, for the ranges; None: uniform
     age       seconds after programming for which the floor is stated; None: the drift model's reference age
     """
 
@@ -292,7 +292,8 @@ class _Core:
             tick("ranges")
             tile = self._tile()
             noise = self.result.converters.adc_noise if self.result.converters else 0.0
-            ranges = choose_ranges(tile.target, region.backend.info, plan.inputs, noise)
+            inputs = None if plan.inputs is None else plan.inputs[:, : tile.place.rows]
+            ranges = choose_ranges(tile.target, region.backend.info, inputs, noise)
             self.result = replace(self.result, ranges=ranges)
             if "floor" in self._wanted:
                 self.result = replace(self.result, floor=self._floor(replace(tile, full_scale=ranges.full_scale), tick))

@@ -22,6 +22,10 @@ from hwloop.weights import Matrix
 
 SCALES = ("column", "core")
 SPLITS = ("fill", "even")
+MISSED = 0.01
+"""A cell counts as out of reach when bad devices keep it this share of g_max from its target."""
+RIDGE = 1e-3
+"""Variance added to every input, over the mean one: sample activations do not show all that a network will see."""
 RANGE_SIGMAS = 4.0
 """Converter range over the standard deviation of the widest column's sum under uniform random inputs."""
 
@@ -54,6 +58,7 @@ class Tile:
     full_scale    converter range for this tile, uS
     split         how the devices of a polarity share a cell's target, 'fill' or 'even'
     order         (columns,) output of the tile that each of its columns computes; None: in their own order
+    lean          (rows, columns) uS by which targets differ from the weights, to make up for cells out of reach
     """
 
     tensor: str
@@ -65,6 +70,7 @@ class Tile:
     full_scale: float
     split: str = "fill"
     order: IndexArray | None = None
+    lean: FloatArray | None = None
 
     def in_output_order(self, values: FloatArray) -> FloatArray:
         """Values (..., columns) as the columns give them, in the order of the matrix's outputs."""
@@ -84,7 +90,7 @@ class Tile:
     @property
     def weights(self) -> FloatArray:
         """The weights this tile stands for, (rows, columns)."""
-        return self.target * self.scale
+        return (self.target if self.lean is None else self.target - self.lean) * self.scale
 
 
 def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSettings | None = None) -> list[Tile]:
@@ -117,6 +123,33 @@ def spare_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
     outputs, columns = linear_sum_assignment(loss - 1e-9 * info.g_max**2 * np.eye(len(loss)))
     order = outputs[np.argsort(columns)]
     return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order)
+
+
+def lean_on_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
+    """The tile with targets changed so that cells near one out of reach make up for it, as far as inputs go together.
+
+    inputs: (vectors, rows) sample activations. With their second moments C, the outputs' mean squared error is e^T C e
+    for errors e of a column's cells. Where bad devices fix e on some cells F, it is least for e = P[:, F] P[F, F]^-1
+    e[F] with P = C^-1. Inputs that have nothing to do with each other leave nothing to lean on, and change nothing.
+    """
+    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    high, low = stays[0] - stays[1] + capacity[0], stays[0] - stays[1] - capacity[1]
+    reached = np.clip(tile.target, low, high)
+    missed = reached - tile.target
+    moments = inputs.T @ inputs / len(inputs)
+    ridge = RIDGE * float(np.trace(moments)) / len(moments)
+    precision = np.linalg.inv(moments + ridge * np.eye(len(moments)))
+    target = tile.target.copy()
+    for column in np.flatnonzero(np.any(np.abs(missed) > MISSED * info.g_max, axis=0)):
+        out = np.flatnonzero(np.abs(missed[:, column]) > MISSED * info.g_max)
+        error = precision[:, out] @ np.linalg.solve(precision[np.ix_(out, out)], missed[out, column])
+        error[out] = 0.0  # what is out of reach is still aimed at, as near as it goes
+        moved = np.clip(tile.target[:, column] + error, low[:, column], high[:, column]) - tile.target[:, column]
+        moved[out] = missed[out, column]
+        before, after = missed[:, column], moved
+        if after @ moments @ after < before @ moments @ before:
+            target[:, column] += np.where(np.isin(np.arange(len(moved)), out), 0.0, moved)
+    return replace(tile, target=target, lean=target - tile.target)
 
 
 def split_devices(target: FloatArray, capacity: FloatArray, split: str = "fill") -> FloatArray:

@@ -256,9 +256,11 @@ class DeviceArray:
         return own
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back what `export` gave."""
+        """Take back what `export` gave. Raises KeyError or ValueError for what it did not."""
         for name in self._DYNAMIC:
             current: torch.Tensor = getattr(self, name)
+            if state[name].shape != current.shape:
+                raise ValueError(f"'{name}' has the shape {tuple(state[name].shape)}")
             setattr(self, name, state[name].to(current.dtype).to(current.device))
         self.flicker.restore(state, self.born / self._relaxation)
         self._last_birth = float(self.born.max())

@@ -168,8 +168,8 @@ class ConverterCalibration(Routine):
         to_siemens = full_scale / info.code_max
         if adc.silent.all():
             raise ChipError(
-                f"core {region.place.core}: no column's sums show its converter: they move by less than {LEAST_SIGNAL:g} "
-                f"codes, or come from fewer than {LEAST_CELLS:g} cells; program it first, or use more rows"
+                f"core {region.place.core}: no column's sums show its converter, for they move by less than "
+                f"{LEAST_SIGNAL:g} codes or come from fewer than {LEAST_CELLS:g} cells; program it, or use more rows"
             )
         tick("DAC curves")
         dac = _ideal_rows(rows)

@@ -52,7 +52,7 @@ def _part_command(name: str) -> click.Command:
     @click.option("--core", "cores", multiple=True, type=click.IntRange(0), help="Only this core; repeatable.")
     @click.option("--weights", type=click.Path(), help="State ranges and floor for this matrix.")
     @click.option("--tensor", help="Name of the matrix in WEIGHTS.")
-    @click.option("--inputs", type=click.Path(), help="Sample activations for the ranges, .npy (vectors, rows).")
+    @click.option("--inputs", type=click.Path(), help="Sample activations of the matrix, for the ranges: .npy or .npz.")
     @click.option("--age", type=float, help="Age in seconds for which the floor is stated [default: the chip's t0].")
     @click.option("--set", "settings", multiple=True, metavar="ROUTINE.KEY=VALUE", help="A setting; repeatable.")
     @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all probe inputs.")

@@ -17,6 +17,7 @@ from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+NO_MVM = "This chip has no MVM: its error is computed from device reads, without converters and wires."
 GOAL_MISSED = 1
 """Exit code: the command ran, but its goal was not reached or it was stopped."""
 
@@ -38,7 +39,7 @@ class Command(click.Command):
         except HwloopError as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", err=True)
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)

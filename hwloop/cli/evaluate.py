@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hwloop.cli.common import Command, json_option, print_json
+from hwloop.cli.common import NO_MVM, Command, json_option, print_json
 from hwloop.deploy.jobs import evaluate_file
 
 
@@ -29,6 +29,8 @@ def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, 
         return
     for core in result["cores"]:
         click.echo(f"core {core['core']:>3}  {core['tensor']:<24} MVM error {_number(core['mvm_error'])}")
+    if result["mvm_error_from"] == "device-reads":
+        click.echo(NO_MVM)
     before = result["mvm_error_in_run"]
     then = "the run was stopped before it was measured" if before is None else f"{before:.4f} when it was programmed"
     click.echo(f"\nMVM error {_number(result['mvm_error'])} now; {then}.")

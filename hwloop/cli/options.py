@@ -28,6 +28,7 @@ def task_options(function: Function) -> Function:
             "--age", type=float, help="Seconds after programming at which targets hold [default: the chip's t0]."
         ),
         click.option("--calibration", type=click.Path(), help="Calibration file of this chip (hwloop calibrate)."),
+        click.option("--inputs", type=click.Path(), help="Sample activations: .npz by tensor, or .npy for one tensor."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of inputs and probes."),
         click.option("--force", is_flag=True, help="Replace an existing output file."),
         click.option("--plot", type=click.Path(), help="Also draw the result, FILE.png or FILE.svg."),
@@ -48,9 +49,10 @@ def make_task(
     age: float | None,
     seed: int,
     calibration: str | None,
+    inputs: str | None,
 ) -> Task:
     """The task that the options describe."""
-    return Task(weights, backend, tensor, layout, MappingSettings(scale, split), age, seed, calibration)
+    return Task(weights, backend, tensor, layout, MappingSettings(scale, split), age, seed, calibration, inputs)
 
 
 @contextmanager

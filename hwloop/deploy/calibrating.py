@@ -20,6 +20,7 @@ from hwloop.calibration.routines.curve import CurveSettings
 from hwloop.calibration.routines.devices import DeviceSettings, Fault
 from hwloop.calibration.routines.floor import FloorSettings
 from hwloop.contract import FloatArray
+from hwloop.deploy.activations import load_activations
 from hwloop.errors import BadInputError
 from hwloop.weights import load_weights
 
@@ -45,7 +46,7 @@ def make_plan(
 
     settings  values by ROUTINE.KEY, such as devices.settle
     weights   file of the matrix for ranges and floor; `tensor` names it where the file has several
-    inputs    .npy file (vectors, rows) of sample activations for the ranges
+    inputs    file of sample activations of that matrix, for the ranges
     Raises BadInputError for an unknown routine or setting, several matrices without a name, or a bad file.
     """
     by_routine: dict[str, dict[str, str]] = {name: {} for name in SETTINGS}
@@ -62,7 +63,11 @@ def make_plan(
             raise BadInputError(f"{weights} has the matrices {names}; choose one with --tensor")
         matrix = matrices[0]
     parsed = {name: kind.parse(by_routine[name]) for name, kind in SETTINGS.items()}
-    activations = _load_inputs(inputs) if inputs else None
+    if inputs and matrix is None:
+        raise BadInputError(
+            f"--inputs {inputs}: sample inputs need the weights they belong to; name them with --weights"
+        )
+    activations = load_activations(inputs, [matrix])[matrix.name] if inputs and matrix else None
     return Plan(parts, weights=matrix, inputs=activations, age=age, **parsed)  # type: ignore[arg-type]
 
 
@@ -194,16 +199,6 @@ def core_summary(core: CoreCalibration) -> dict[str, Any]:
             "height_sigma": _median(core.programming_curve.height_sigma),
         }
     return told
-
-
-def _load_inputs(path: str) -> FloatArray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"--inputs {path}: not a readable .npy file ({str(error).splitlines()[0]})") from None
-    if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.number):
-        raise BadInputError(f"--inputs {path}: expected one .npy array of numbers (vectors, rows)")
-    return values.astype(np.float64)
 
 
 def _rms(values: FloatArray) -> float | None:

@@ -14,8 +14,9 @@ from hwloop import store
 from hwloop.backends import connect, split_uri
 from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.programming import Method
-from hwloop.contract import Backend, Capability
+from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy import run as runs
+from hwloop.deploy.activations import load_activations
 from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
@@ -35,6 +36,12 @@ class Task:
     seed: int = 0
     calibration: str | None = None
     """Calibration file of the chip."""
+    inputs: str | None = None
+    """File of sample activations."""
+
+    def activations(self, matrices: Sequence[Matrix]) -> dict[str, FloatArray] | None:
+        """Sample activations by tensor, if there are any."""
+        return load_activations(self.inputs, matrices) if self.inputs else None
 
     def known(self) -> Calibration | None:
         """The chip's calibration, if there is one."""
@@ -128,6 +135,7 @@ def evaluate_file(
                 "backend": uri,
                 "method": str(file.attrs["method"]),
                 "mvm_error": runs.finite(runs.overall_error(judged)),
+                "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
                 "mvm_error_in_run": runs.finite(stated),
                 "chip_clock_seconds": backend.now(),
                 "cores": [
@@ -166,7 +174,7 @@ def _recorded(
 ) -> tuple[runs.Run, dict[str, Any]]:
     """Program and record into `group`, committing the file as it grows.
 
-    Nothing is on disk before the first step is done: what was refused by then leaves no file.
+    Nothing is on disk before the first pulse: what was refused by then leaves no file.
     """
     settings = dataclasses.asdict(method.settings)
     job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
@@ -195,16 +203,20 @@ def _recorded(
             observer=record,
             on_start=begin,
             calibration=known,
+            activations=task.activations(matrices),
         )
+        result = summary(task, run) | {"calibration": _calibration(task, known)}
+        assert recorder is not None
+        recorder.finish(result)
     except Exception as error:
-        if writer.committed:
+        if writer.committed or (recorder is not None and recorder.pulsed):
+            if recorder is not None:
+                recorder.fail()
             writer.file.attrs["status"] = group.attrs["status"] = "failed"
             group.attrs["error"] = str(error)
             writer.commit()
+            error.add_note(f"what was done until then is in {writer.path}")
         raise
-    result = summary(task, run) | {"calibration": _calibration(task, known)}
-    assert recorder is not None
-    recorder.finish(result)
     writer.commit()
     return run, result
 

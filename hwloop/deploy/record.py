@@ -46,6 +46,7 @@ class RunRecorder:
     def __init__(self, group: h5py.Group, job: Job, run: Run, backend: Backend) -> None:
         """Write targets and provenance; `status` is 'running' until `finish`."""
         self._group, self._run, self._backend = group, run, backend
+        self._before = backend.counts
         store.put_attributes(
             group,
             {
@@ -90,15 +91,36 @@ class RunRecorder:
         run, group = self._run, self._group
         for number, item in enumerate(run.tiles):
             _write_outcome(group[f"tiles/{number:04d}"], item)
+        group.attrs["result_json"] = json.dumps(result)
+        if not run.interrupted:
+            group.attrs["mvm_error"] = run.mvm_error
+        self._write_cost()
+        # From here on the chip is asked again: when that fails, the outcome is there.
         store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
         resumable = group.file.attrs["format"] == store.RUN_FORMAT
         if resumable and Capability.STATE in self._backend.info.capabilities:
             _write_state(group.create_group("chip_state"), self._backend.export_state())
-        group.attrs["result_json"] = json.dumps(result)
-        if not run.interrupted:
-            group.attrs["mvm_error"] = run.mvm_error
         group.attrs["status"] = "interrupted" if run.interrupted else "complete"
+
+    @property
+    def pulsed(self) -> bool:
+        """Whether a pulse may have reached the chip since the run began."""
+        return self._backend.counts.pulses > self._before.pulses
+
+    def fail(self) -> None:
+        """Write all that was done until a failure, without asking the chip, which may be out of reach.
+
+        Pulses are counted before they are sent: a device may have received fewer than the file says, never more.
+        """
+        for number, item in enumerate(self._run.tiles):
+            item.pulses = item.region.pulses_spent()
+            _write_outcome(self._group[f"tiles/{number:04d}"], item)
+        self._write_cost()
+
+    def _write_cost(self) -> None:
+        spent = self._backend.counts - self._before
+        store.put_attributes(self._group.require_group("cost"), dataclasses.asdict(spent))
 
 
 def _write_tile(group: h5py.Group, tile: Tile) -> None:
@@ -115,6 +137,8 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
     store.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
     store.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
     store.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
+    if tile.lean is not None:
+        store.put(group, "lean", tile.lean, "uS", "part of the targets that makes up for cells out of reach")
     if tile.order is not None:
         store.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
 
@@ -165,6 +189,7 @@ def read_tiles(group: h5py.Group) -> list[Tile]:
                 full_scale=float(store.get(part, "full_scale", "uS")),
                 split=str(part.attrs["split"]),
                 order=store.get(part, "order", "1") if "order" in part else None,
+                lean=store.get(part, "lean", "uS") if "lean" in part else None,
             )
         )
     return tiles

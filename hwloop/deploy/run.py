@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,9 @@ from hwloop.calibration.quality import Outputs, computed_outputs, measure_output
 from hwloop.calibration.routines.ranges import choose_ranges
 from hwloop.calibration.sgd import Sgd, SgdSettings
 from hwloop.contract import Backend, Capability, ChipInfo, Counts, FloatArray
+from hwloop.deploy.activations import judge_by, of_tile
 from hwloop.errors import BadInputError, CalibrationWarning
-from hwloop.mapping import MappingSettings, Tile, map_weights, spare_bad_devices
+from hwloop.mapping import MappingSettings, Tile, lean_on_neighbours, map_weights, spare_bad_devices
 from hwloop.region import Region
 from hwloop.weights import Matrix
 
@@ -86,6 +87,10 @@ class TileRun:
     """Pulses that programming sent to each device, (2, K, rows, columns)."""
     correction: ColumnCorrection | None = None
     outputs: Outputs | None = None
+    activations: FloatArray | None = None
+    """(vectors, rows) sample inputs of the network, if they are known."""
+    error_by_activations: float | None = None
+    """MVM error for the second half of them."""
     reached: FloatArray | None = None
     """(rows, columns) signed conductances in uS as the chip's own MVMs show them, column gains removed.
 
@@ -111,6 +116,7 @@ class TileRun:
             "columns": place.columns,
             "devices": self.region.size,
             "mvm_error": finite(error),
+            "mvm_error_inputs": finite(self.error_by_activations),
             "mvm_error_from": "mvm" if Capability.MVM in self.region.backend.info.capabilities else "device-reads",
             "mvm_error_before": finite(self.mvm_error_before if self.mvm_error_before is not None else error),
             "unconverged_cells": int(last.unconverged.sum()) if last else 0,
@@ -186,19 +192,22 @@ def start(
     mapping: MappingSettings | None = None,
     age: float | None = None,
     calibration: Calibration | None = None,
+    activations: Mapping[str, FloatArray] | None = None,
 ) -> Run:
     """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet.
 
     With a calibration, columns go where bad devices hurt them least, and converter ranges follow from the converters'
-    own noise. Raises BadInputError for the calibration of another chip.
+    own noise; with sample activations by tensor besides, cells near one out of reach make up for it. Raises
+    BadInputError for the calibration of another chip.
     """
     until = target_age(backend, age)
     tiles = map_weights(matrices, backend.info, mapping)
     if calibration is not None:
         accept(calibration, backend)
-        tiles = [_fitted(tile, calibration, backend.info) for tile in tiles]
+        tiles = [_fitted(tile, calibration, backend.info, of_tile(activations, tile)) for tile in tiles]
     runs = [TileRun(tile, region := region_of(backend, tile, calibration), method.rounds(region)) for tile in tiles]
     for item in runs:
+        item.activations = of_tile(activations, item.tile)
         method.check(item.region, item.tile, until)
     return Run(method, until, runs)
 
@@ -209,11 +218,13 @@ def accept(calibration: Calibration, backend: Backend) -> None:
         warnings.warn(text, CalibrationWarning, stacklevel=3)
 
 
-def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo) -> Tile:
+def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:
     """The tile with its columns where bad devices hurt least, and the range that suits them."""
     known, core = calibration.knowledge(tile.place, info), calibration.cores.get(tile.place.core)
     if known.devices is not None:
         tile = spare_bad_devices(tile, known.devices, info)
+        if activations is not None:
+            tile = lean_on_neighbours(tile, known.devices, info, activations)
     if core is not None and core.converters is not None and tile.target.any():
         full_scale = choose_ranges(tile.target, info, adc_noise=core.converters.adc_noise).full_scale
         tile = dataclasses.replace(tile, full_scale=full_scale)
@@ -261,6 +272,9 @@ def measure(run: Run, seed: int) -> None:
     run.tiles[0].region.backend.wait(run.age)
     for number, item in enumerate(run.tiles):
         item.correction, item.outputs = judge(item.region, item.tile, seed, number)
+        if item.activations is not None and item.correction is not None:
+            outputs = judge_by(item.region, item.tile, item.activations)
+            item.error_by_activations = outputs.mvm_error if outputs else None
     for number, item in enumerate(run.tiles):
         item.reached = conductance_map(item.region, item.tile, item.correction, _random(seed, number, _MAP))
 
@@ -312,6 +326,7 @@ def program(
     observer: Observer | None = None,
     on_start: Callable[[Run], None] | None = None,
     calibration: Calibration | None = None,
+    activations: Mapping[str, FloatArray] | None = None,
 ) -> Run:
     """Program weight matrices and measure the result.
 
@@ -322,13 +337,15 @@ def program(
     observer     called after every step of every tile
     on_start     called with the mapped run before anything is sent to the chip
     calibration  of this very chip: its converters are corrected for, its bad devices left alone
+    activations  (vectors, inputs) samples by tensor: what is left of bad devices is corrected for them, and the error
+                 is measured with them too
 
     A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
     `interrupted` set and no error measured.
     """
     chosen = make_method(method) if isinstance(method, str) else method
     began = time.perf_counter()
-    run = start(backend, matrices, chosen, mapping=mapping, age=age, calibration=calibration)
+    run = start(backend, matrices, chosen, mapping=mapping, age=age, calibration=calibration, activations=activations)
     if on_start is not None:
         on_start(run)
     try:

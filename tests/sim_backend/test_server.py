@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -239,6 +240,21 @@ def test_a_second_client_is_told_who_is_there_and_the_first_goes_on():
             assert text.endswith(f"busy: in use by 127.0.0.1:{first.getsockname()[1]}")
             assert second.recv(1) == b""
         assert ask(first, b"*OPC?") == b"1"
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_client_that_leaves_before_it_is_refused_is_no_event(caplog, reset):
+    """Hung up or reset while it waits: the server has nothing to report, and goes on."""
+    limits = ServerLimits(grace_seconds=0.2)
+    with hwloop.connect(CHIP) as chip, serving(chip, limits) as port, connect(port) as first:
+        assert ask(first, b"*OPC?") == b"1"
+        with connect(port) as second:
+            second.sendall(b"*IDN?\n")
+            if reset:
+                second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        time.sleep(0.5)
+        assert ask(first, b"*OPC?") == b"1"
+    assert not caplog.records
 
 
 def test_the_next_client_finds_the_instrument_free():

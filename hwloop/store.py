@@ -109,11 +109,17 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def put(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> h5py.Dataset:
-    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one."""
+def put(
+    group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str, *, packed: bool = False
+) -> h5py.Dataset:
+    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one.
+
+    packed: compress it, without loss; for large arrays in which numbers repeat.
+    """
     if name in group:
         del group[name]
-    dataset = group.create_dataset(name, data=np.asarray(values))
+    how = {"compression": "gzip", "shuffle": True} if packed else {}
+    dataset = group.create_dataset(name, data=np.asarray(values), **how)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
     return dataset

@@ -31,7 +31,7 @@ def test_what_people_type(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", "h", "1m", "1 hour", "-1s", "nan", "inf", "1e999y", "1s1h", "1,5h", "١s"])
+@pytest.mark.parametrize("text", ["", "h", "1m", "1 hour", "-1s", "nan", "inf", "1e999y", "1s1h", "1,5h", "\u0661s"])
 def test_what_is_no_duration_is_refused_by_name(text: str) -> None:
     with pytest.raises(BadInputError, match=r"duration '.*'"):
         parse_duration(text)

@@ -15,7 +15,7 @@ from hwloop.backends import connect, split_uri
 from hwloop.calibration.programming import Method
 from hwloop.contract import Backend, Capability
 from hwloop.deploy import run as runs
-from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
+from hwloop.deploy.record import Job, RunRecorder, read_tiles, restore
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
 from hwloop.weights import Matrix, fingerprint, load_weights
@@ -108,7 +108,7 @@ def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 
         with connect(uri) as backend:
             if Capability.STATE in backend.info.capabilities:
                 _same_chip(path, str(file.attrs["backend"]), uri)
-                backend.import_state(read_state(file))
+                restore(backend, file)
             items = [(tile, runs.region_of(backend, tile)) for tile in tiles]
             judged = [(tile, runs.judge(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
             return {
@@ -163,6 +163,10 @@ def _recorded(
         nonlocal recorder
         recorder = RunRecorder(group, job, run, backend)
 
+    def programmed(run: runs.Run) -> None:
+        assert recorder is not None
+        recorder.programmed(run)
+
     try:
         run = runs.program(
             backend,
@@ -173,6 +177,7 @@ def _recorded(
             seed=task.seed,
             observer=record,
             on_start=begin,
+            on_programmed=programmed,
         )
     except Exception as error:
         if writer.committed:

@@ -129,6 +129,8 @@ class Run:
     tiles: list[TileRun]
     wall_seconds: float = 0.0
     interrupted: bool = False
+    programmed_at: float | None = None
+    """End of programming on the chip's clock, seconds: where the age of what was programmed counts from."""
 
     @property
     def mvm_error(self) -> float:
@@ -280,6 +282,7 @@ def program(
     seed: int = 0,
     observer: Observer | None = None,
     on_start: Callable[[Run], None] | None = None,
+    on_programmed: Callable[[Run], None] | None = None,
 ) -> Run:
     """Program weight matrices and measure the result.
 
@@ -289,6 +292,7 @@ def program(
     age       seconds after programming at which the targets hold and the error is measured
     observer  called after every step of every tile
     on_start  called with the mapped run before anything is sent to the chip
+    on_programmed  called when the last pulse was sent, before the chip rests until the targets hold
 
     A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
     `interrupted` set and no error measured.
@@ -302,6 +306,9 @@ def program(
         for progress in advance(run, seed):
             if observer is not None:
                 observer(progress)
+        run.programmed_at = backend.now()
+        if on_programmed is not None:
+            on_programmed(run)
         measure(run, seed)
     except KeyboardInterrupt:
         run.interrupted = True

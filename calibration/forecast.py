@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwloop.contract import FloatArray
 from hwloop.device_models import DeviceModel
@@ -19,7 +21,7 @@ YOUNGEST = 1e-6
 """Seconds: the age from which devices count as drifting by their law."""
 HORIZON = 1e10
 """Seconds: nothing is foretold beyond three centuries."""
-GRID = 200
+GRID = 40
 """Steps, even in log time, in which a crossing is looked for; between two of them the error is interpolated."""
 
 
@@ -48,7 +50,7 @@ class Forecast:
 
         Relative to the gain of the column calibration, so that it is 1 at its age.
         """
-        best: FloatArray = self._best(age) / self._best(self.calibrated)
+        best: FloatArray = self._best(age) / self._best_at_calibration
         return best
 
     def mvm_error(self, age: float, gain: FloatArray | float | None = None) -> float:
@@ -56,10 +58,11 @@ class Forecast:
 
         For inputs of independent rows with zero mean, whose variance drops out.
         """
-        factor = self._best(age) if gain is None else self._best(self.calibrated) * gain
+        factor = self._best(age) if gain is None else self._best_at_calibration * gain
         mean, variance = self._cells(age)
         wrong = ((factor * mean - self._target) ** 2 + factor**2 * variance).sum(0)
-        return float(np.sqrt((wrong * self.scale**2).sum() / (self._target**2 * self.scale**2).sum()))
+        power = float((self._target**2 * self.scale**2).sum())
+        return math.sqrt(float((wrong * self.scale**2).sum()) / power) if power > 0 else math.nan
 
     def holds_until(self, age: float, gain: FloatArray | float, growth: float) -> float:
         """Age in seconds at which a gain chosen now lets the expected error exceed its value now by this fraction.
@@ -67,27 +70,49 @@ class Forecast:
         Infinite if that does not happen within HORIZON.
         """
         allowed = self.mvm_error(age, gain) * (1.0 + growth)
-        ages = np.geomspace(age, HORIZON, GRID)
-        errors = np.array([self.mvm_error(float(later), gain) for later in ages[1:]])
-        beyond = np.nonzero(errors > allowed)[0]
-        if not beyond.size:
-            return math.inf
-        k = int(beyond[0])
-        before = self.mvm_error(float(ages[k]), gain)
-        part = (allowed - before) / max(errors[k] - before, 1e-300)
-        return float(ages[k] * (ages[k + 1] / ages[k]) ** part)
+        last, error = age, self.mvm_error(age, gain)
+        for later in np.geomspace(age, HORIZON, GRID)[1:]:
+            before, error = error, self.mvm_error(float(later), gain)
+            if error > allowed:
+                part = (allowed - before) / (error - before)
+                return float(last * (later / last) ** part)
+            last = float(later)
+        return math.inf
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
-    @property
-    def _sign(self) -> FloatArray:
-        return np.repeat([1.0, -1.0], self.devices.shape[0] // 2)[:, None, None]
+    @cached_property
+    def _loaded(self) -> _Loaded:
+        """The devices that hold anything, as flat arrays (n,): empty ones contribute nothing."""
+        polarity, row, column = np.nonzero(self.devices > 0)
+        conductance, drift, noise = self.devices[polarity, row, column], self.model.drift, self.model.read_noise
+        return _Loaded(
+            cell=row * self.scale.size + column,
+            sign=np.where(polarity < self.devices.shape[0] // 2, 1.0, -1.0),
+            conductance=conductance,
+            born=self.born[polarity, row, column],
+            mean=np.asarray(drift.mean(conductance / drift.g_scale)),
+            spread=np.asarray(drift.spread(conductance / drift.g_scale)),
+            q2=np.square(noise.q(conductance / noise.g_scale)),
+        )
 
-    @property
+    @cached_property
     def _target(self) -> FloatArray:
         """(rows, columns) uS."""
-        target: FloatArray = (self._sign * self.devices).sum(0)
-        return target
+        return self._per_cell(self._loaded.sign * self._loaded.conductance)
+
+    @cached_property
+    def _best_at_calibration(self) -> FloatArray:
+        return self._best(self.calibrated)
+
+    @cached_property
+    def _deviations(self) -> float:
+        """Variance (uS^2) per cell of what the measured error has beyond drift and read noise at the calibration."""
+        _, variance, _ = self._devices(self.calibrated)
+        weight = self.scale**2
+        excess = self.error**2 * (self._target**2 * weight).sum() - (self._per_cell(variance) * weight).sum()
+        cells = weight.sum() * self._target.shape[0]
+        return max(float(excess / cells), 0.0) if cells > 0 else 0.0
 
     def _best(self, age: float) -> FloatArray:
         """The gain (columns,) of the smallest expected squared error, over the gain of perfect cells; 1 without any."""
@@ -97,33 +122,41 @@ class Forecast:
 
     def _cells(self, age: float) -> tuple[FloatArray, FloatArray]:
         """Expected conductances (rows, columns) in uS at this age, and their variance, read noise included."""
-        mean, variance, shrink = self._devices(age)
-        deviations = self._deviations() * shrink**2
-        return (self._sign * mean).sum(0), variance.sum(0) + deviations
+        mean, variance, shrunk = self._devices(age)
+        return self._per_cell(self._loaded.sign * mean), self._per_cell(variance) + self._deviations * shrunk**2
 
-    def _deviations(self) -> float:
-        """Variance (uS^2) per cell of what the measured error has beyond drift and read noise at the calibration."""
-        _, variance, _ = self._devices(self.calibrated)
-        weight = self.scale**2
-        excess = self.error**2 * (self._target**2 * weight).sum() - (variance.sum(0) * weight).sum()
-        cells = weight.sum() * self._target.shape[0]
-        return max(float(excess / cells), 0.0) if cells > 0 else 0.0
+    def _per_cell(self, values: FloatArray) -> FloatArray:
+        """Sums (rows, columns) over the loaded devices (n,) of each cell."""
+        shape = self.devices.shape[1:]
+        sums = np.bincount(self._loaded.cell, values, minlength=shape[0] * shape[1])
+        return np.asarray(sums.reshape(shape), np.float64)
 
     def _devices(self, age: float) -> tuple[FloatArray, FloatArray, float]:
-        """Mean and variance of every device (uS, uS^2), and the factor by which the tile as a whole has shrunk.
+        """Mean and variance (n,) of every loaded device (uS, uS^2), and how far the tile as a whole has shrunk.
 
         The factor (age / calibrated)^-nu of a device is log-normal, because its nu is normal.
         """
-        if age <= 0:
+        if not age > 0:
             raise BadInputError(f"age {age:g} s: nothing is foretold before the end of programming")
-        drift, noise = self.model.drift, self.model.read_noise
-        now = np.maximum(age - self.born, YOUNGEST)
-        log_time = np.log(now / np.maximum(self.calibrated - self.born, YOUNGEST))
-        g = self.devices / drift.g_scale
-        mean_nu, spread = np.asarray(drift.mean(g)), np.asarray(drift.spread(g)) * log_time
-        factor = np.exp(-mean_nu * log_time + spread**2 / 2)
-        mean = self.devices * factor
-        flicker = noise.q(self.devices / noise.g_scale) ** 2 * np.log((now + noise.t_read) / (2 * noise.t_read))
-        variance = mean**2 * (np.expm1(spread**2) + np.maximum(flicker, 0.0))
-        whole = float((self.devices * mean).sum() / max(float((self.devices**2).sum()), 1e-300))
-        return mean, variance, whole
+        known, t_read = self._loaded, self.model.read_noise.t_read
+        now = np.maximum(age - known.born, YOUNGEST)
+        log_time = np.log(now / np.maximum(self.calibrated - known.born, YOUNGEST))
+        spread = np.square(known.spread * log_time)
+        mean = known.conductance * np.exp(spread / 2 - known.mean * log_time)
+        flicker = known.q2 * np.log((now + t_read) / (2 * t_read))
+        variance = mean**2 * (np.expm1(spread) + np.maximum(flicker, 0.0))
+        power = float((known.conductance**2).sum())
+        return mean, variance, float((known.conductance * mean).sum()) / power if power > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Devices (n,): cell counts through (rows, columns), conductance in uS, nu and its spread, Q squared."""
+
+    cell: NDArray[np.int64]
+    sign: FloatArray
+    conductance: FloatArray
+    born: FloatArray
+    mean: FloatArray
+    spread: FloatArray
+    q2: FloatArray

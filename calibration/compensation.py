@@ -18,7 +18,7 @@ import abc
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
@@ -30,7 +30,7 @@ from hwloop import store
 from hwloop.calibration.forecast import Forecast
 from hwloop.calibration.periphery import ColumnCorrection, fit_columns
 from hwloop.calibration.probes import uniform_inputs
-from hwloop.contract import Capability, FloatArray
+from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
 from hwloop.region import Region
@@ -42,6 +42,10 @@ GROWTH = 0.10
 TEMPERATURE_TOLERANCE = 5.0
 """Kelvin. Conductances between RESET and SET change by about 0.5 % per kelvin, each by another amount: beyond this, the
 spread that a gain cannot take away is no longer small beside a typical programming error."""
+
+
+SAME_AGE = 1e-3
+"""Ages that differ by this fraction are one age: drift over it is a ten-thousandth."""
 
 
 class CompensationWarning(UserWarning):
@@ -188,7 +192,7 @@ class Held:
     pulsed: Pulsed | None = None
     probes: int = PROBES
     base: FloatArray | float = 1.0
-    _probed: tuple[float, FloatArray, FloatArray] | None = field(default=None, repr=False)
+    _probed: tuple[float, int, FloatArray, FloatArray] | None = field(default=None, repr=False)
 
     @property
     def age(self) -> float:
@@ -202,14 +206,13 @@ class Held:
     def probe(self) -> tuple[FloatArray, FloatArray]:
         """Outputs of the fixed probe inputs now, and X W, which they gave then, (probes, columns) each.
 
-        Measured once for all who ask before the chip's clock moves on.
+        Measured once for all who ask at about the same age with no pulse in between.
         """
-        backend = self.region.backend
-        if self._probed is None or self._probed[0] != backend.now():
+        now, pulses = self.region.backend.now(), self.region.cost.pulses
+        if self._probed is None or self._probed[1] != pulses or now - self._probed[0] > SAME_AGE * self.age:
             x = uniform_inputs(np.random.default_rng(self.seed), self.probes, self.tile.place.rows, self._top)
-            outputs = self.outputs(x)
-            self._probed = (backend.now(), outputs, (x / self._top) @ self.tile.weights)
-        return self._probed[1:]
+            self._probed = (now, pulses, self.outputs(x), (x / self._top) @ self.tile.weights)
+        return self._probed[2:]
 
     def circumstances(self, *, probed: bool = False) -> Circumstances:
         """What a compensation made now is to remember."""
@@ -240,6 +243,11 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def make(self, held: Held, sofar: Compensation) -> Compensation:
         """The compensation to use from now on, on top of `sofar`."""
+
+    def steps(self, held: Held, sofar: Compensation) -> Generator[float, None, Compensation]:
+        """`make` in steps: yields seconds that the chip shall rest, so that tiles can rest together."""
+        return self.make(held, sofar)
+        yield  # makes this a generator
 
     def _made(
         self, held: Held, sofar: Compensation, gain: FloatArray | float, offset: FloatArray | float
@@ -381,9 +389,23 @@ class Chain(Strategy):
 
     def make(self, held: Held, sofar: Compensation) -> Compensation:
         """Make every part in turn."""
+        return drive(self.steps(held, sofar), held.region.backend)
+
+    def steps(self, held: Held, sofar: Compensation) -> Generator[float, None, Compensation]:
+        """The steps of every part in turn."""
         for part in self.parts:
-            sofar = part.make(held, sofar)
+            sofar = yield from part.steps(held, sofar)
         return sofar
+
+
+def drive(steps: Generator[float, None, Compensation], backend: Backend) -> Compensation:
+    """Go through the steps of one tile, with its rests."""
+    while True:
+        try:
+            backend.wait(next(steps))
+        except StopIteration as done:
+            made: Compensation = done.value
+            return made
 
 
 def chain(strategies: Sequence[Strategy]) -> Chain:

@@ -17,6 +17,7 @@ a pulse; raised, all weights stand further above the noise. The one with the sma
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from hwloop.calibration.compensation import (
     Held,
     Pulsed,
     Strategy,
+    drive,
     uncompensated,
     validity,
 )
@@ -100,6 +102,10 @@ class Refresh(Strategy):
 
     def make(self, held: Held, sofar: Compensation) -> Compensation:
         """Pulse, rest, and fit the columns."""
+        return drive(self.steps(held, sofar), held.region.backend)
+
+    def steps(self, held: Held, sofar: Compensation) -> Generator[float, None, Compensation]:
+        """As `make`, with the rests left to the caller."""
         s, region, backend = self.settings, held.region, held.region.backend
         before, vectors = _pulses(region), region.cost.mvms
         rng = np.random.default_rng([*held.seed, 1])
@@ -112,11 +118,11 @@ class Refresh(Strategy):
             if not belief.refresh(scale, (s.max_steps - 1 - index) * rest):
                 break
             for _ in range(s.measurements if index < s.max_steps - 1 else 0):
-                backend.wait(rest / s.measurements)
+                yield rest / s.measurements
                 belief.measure(rng, blocks)
         spent = _pulses(region) - before
         if spent:
-            backend.wait(held.calibrated)
+            yield held.calibrated
         made = ColumnAffine().make(held, uncompensated(held))
         held.forecast, held.base = belief.forecast(held, made), made.gain
         until, because = validity(held, made.gain)

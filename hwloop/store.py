@@ -23,6 +23,7 @@ from hwloop.errors import BadInputError
 
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
+DRIFT_FORMAT = "hwloop-drift"
 FORMAT_VERSION = 1
 COMMIT_SHARE = 0.05
 """Share of the time that `commit_if_due` may take."""

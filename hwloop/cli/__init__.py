@@ -12,6 +12,7 @@ COMMANDS = {
     "program": "program",
     "compare": "compare",
     "evaluate": "evaluate",
+    "drift": "drift",
     "info": "info",
     "backends": "info",
     "serve": "serve",

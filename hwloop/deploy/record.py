@@ -101,6 +101,8 @@ class RunRecorder:
                 "programmed_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
             },
         )
+        if Capability.TEMPERATURE in self._backend.info.capabilities:
+            store.put_attributes(self._group, {"temperature": self._backend.temperature(), "temperature_units": "K"})
         self._state = self._exported_state()
 
     def finish(self, result: Mapping[str, Any]) -> None:

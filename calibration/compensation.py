@@ -226,6 +226,10 @@ class Held:
         return self.region.backend.info.input_max
 
 
+Steps = Generator[float | None, None, Compensation]
+"""See `Strategy.steps`."""
+
+
 class Strategy(abc.ABC):
     """A way to compensate drift. Origin of all ages: the end of programming."""
 
@@ -244,8 +248,11 @@ class Strategy(abc.ABC):
     def make(self, held: Held, sofar: Compensation) -> Compensation:
         """The compensation to use from now on, on top of `sofar`."""
 
-    def steps(self, held: Held, sofar: Compensation) -> Generator[float, None, Compensation]:
-        """`make` in steps: yields seconds that the chip shall rest, so that tiles can rest together."""
+    def steps(self, held: Held, sofar: Compensation) -> Steps:
+        """`make` in steps, so that tiles can rest together and are calibrated at the same age.
+
+        Yields seconds that the chip shall rest, or None when all other tiles shall come this far first.
+        """
         return self.make(held, sofar)
         yield  # makes this a generator
 
@@ -391,18 +398,18 @@ class Chain(Strategy):
         """Make every part in turn."""
         return drive(self.steps(held, sofar), held.region.backend)
 
-    def steps(self, held: Held, sofar: Compensation) -> Generator[float, None, Compensation]:
+    def steps(self, held: Held, sofar: Compensation) -> Steps:
         """The steps of every part in turn."""
         for part in self.parts:
             sofar = yield from part.steps(held, sofar)
         return sofar
 
 
-def drive(steps: Generator[float, None, Compensation], backend: Backend) -> Compensation:
+def drive(steps: Steps, backend: Backend) -> Compensation:
     """Go through the steps of one tile, with its rests."""
     while True:
         try:
-            backend.wait(next(steps))
+            backend.wait(next(steps) or 0.0)
         except StopIteration as done:
             made: Compensation = done.value
             return made
@@ -431,6 +438,12 @@ def _fit_outputs(outputs: FloatArray, reference: FloatArray) -> ColumnCorrection
 
 
 def _shrunk(deviation: FloatArray, variance: FloatArray) -> FloatArray:
-    """Deviations (n,) of mean zero, measured with these variances, pulled to zero as far as they are noise."""
-    spread = max(float((deviation**2 - variance).mean()), 0.0)
+    """Deviations (n,) of mean zero, measured with these variances, pulled to zero as far as they are noise.
+
+    Their spread counts as far as it exceeds the noise by more than the standard error of such a difference. A variance
+    that is itself estimated from few probes is not taken to be smaller than the mean of all.
+    """
+    variance = np.maximum(variance, variance.mean())
+    doubt = math.sqrt(2.0 / max(deviation.size, 1)) * float(variance.mean())
+    spread = max(float((deviation**2 - variance).mean()) - doubt, 0.0)
     return np.asarray(deviation * spread / np.maximum(spread + variance, 1e-300))

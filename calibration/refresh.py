@@ -17,7 +17,6 @@ a pulse; raised, all weights stand further above the noise. The one with the sma
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +27,7 @@ from hwloop.calibration.compensation import (
     Compensation,
     Held,
     Pulsed,
+    Steps,
     Strategy,
     drive,
     uncompensated,
@@ -46,6 +46,8 @@ MIN_VECTORS = 64
 """Vectors of one measurement at least; short columns repeat their Hadamard design."""
 SCALES = np.linspace(0.5, 1.15, 14)
 """Scales tried, over the one at which programming left the weights."""
+WORTHWHILE = 0.05
+"""A refresh must lower the expected error by this fraction: pulses wear, and restart the drift of what they touch."""
 SMALLEST_VARIANCE = 1e-4
 """uS^2: programming never leaves a cell better known than this."""
 
@@ -79,8 +81,8 @@ class RefreshSettings(Settings):
 class Refresh(Strategy):
     """Re-program the cells that need it, rest until the targets hold, and calibrate the columns anew.
 
-    The tile is measured `calibrated` seconds after the last pulse, as after programming. Where no cell needs a pulse
-    nothing is pulsed and the chip does not rest.
+    The tile is measured `calibrated` seconds after the last pulse, as after programming. Where pulses would lower the
+    expected error by less than 5 %, nothing is pulsed, and the columns alone are calibrated.
     """
 
     name = "refresh"
@@ -104,7 +106,7 @@ class Refresh(Strategy):
         """Pulse, rest, and fit the columns."""
         return drive(self.steps(held, sofar), held.region.backend)
 
-    def steps(self, held: Held, sofar: Compensation) -> Generator[float, None, Compensation]:
+    def steps(self, held: Held, sofar: Compensation) -> Steps:
         """As `make`, with the rests left to the caller."""
         s, region, backend = self.settings, held.region, held.region.backend
         before, vectors = _pulses(region), region.cost.mvms
@@ -113,8 +115,11 @@ class Refresh(Strategy):
         blocks = -(-MIN_VECTORS // hadamard_block(held.tile.place.rows))
         rest = s.settle * held.calibrated
         belief.measure(rng, blocks)
-        scale = belief.best_scale((s.max_steps - 1) * rest)
-        for index in range(s.max_steps):
+        scale = belief.best_scale(
+            (s.max_steps - 1) * rest, _error(held, ColumnAffine().make(held, uncompensated(held)))
+        )
+        for index in range(s.max_steps if scale is not None else 0):
+            assert scale is not None
             if not belief.refresh(scale, (s.max_steps - 1 - index) * rest):
                 break
             for _ in range(s.measurements if index < s.max_steps - 1 else 0):
@@ -123,6 +128,7 @@ class Refresh(Strategy):
         spent = _pulses(region) - before
         if spent:
             yield held.calibrated
+        yield None
         made = ColumnAffine().make(held, uncompensated(held))
         held.forecast, held.base = belief.forecast(held, made), made.gain
         until, because = validity(held, made.gain)
@@ -134,6 +140,12 @@ class Refresh(Strategy):
             pulses=sofar.pulses + spent,
             mvms=sofar.mvms + region.cost.mvms - vectors,
         )
+
+
+def _error(held: Held, made: Compensation) -> float:
+    """Relative MVM error of the probes."""
+    outputs, then = held.probe()
+    return relative_error(made.apply(outputs), then)
 
 
 def _pulses(region: Region) -> int:
@@ -204,12 +216,18 @@ class AgedBelief(Belief):
 
     # ---- pulses ----------------------------------------------------------------------------------------------
 
-    def best_scale(self, remaining: float) -> float:
-        """The scale of SCALES with the smallest expected relative error after one round of pulses."""
+    def best_scale(self, remaining: float, measured: float) -> float | None:
+        """The scale of SCALES with the smallest expected relative error after one round of pulses.
+
+        None where the cells as they are would do nearly as well at a scale of their own, by what is believed of them or
+        by the MVM error that was measured with the columns calibrated.
+        """
         assert self._sensitivity is not None
         sensitivity = float(self._sensitivity[:, self._loaded].mean()) if self._loaded.any() else 1.0
         plans = [self._plan(float(scale) * sensitivity, remaining) for scale in SCALES]
-        return min(plans, key=lambda plan: plan.expected_error).scale
+        best = min(plans, key=lambda plan: plan.expected_error)
+        as_it_is = min(measured, *(plan.expected_without for plan in plans))
+        return best.scale if as_it_is > (1.0 + WORTHWHILE) * best.expected_error else None
 
     def refresh(self, scale: float, remaining: float) -> int:
         """One pulse to each cell whose expected gain is worth it; returns the number of pulses.
@@ -254,11 +272,19 @@ class AgedBelief(Belief):
         chosen = worth > max(self._min_gain**2, self._affordable(worth))
         cell = np.nonzero(chosen)
         at = (best[cell], *cell)
-        squares = (error**2 + self.variance + loud.sum(0)).sum() - worth[chosen].sum()
-        power = float(((scale * self._tile.target) ** 2).sum())
-        expected = math.sqrt(max(float(squares), 0.0) / power) if power else 0.0
-        signed_left = (self._sign * left)[at]
-        return _Plan(scale, at, aim[at], error, signed_left, noise[at] / young[at] ** 2, doubt[at], expected)
+        squares = float((error**2 + self.variance + loud.sum(0)).sum())
+        power = max(float(((scale * self._tile.target) ** 2).sum()), 1e-300)
+        return _Plan(
+            scale,
+            at,
+            aim[at],
+            error,
+            left=(self._sign * left)[at],
+            noise=noise[at] / young[at] ** 2,
+            doubt=doubt[at],
+            expected_error=math.sqrt(max(squares - float(worth[chosen].sum()), 0.0) / power),
+            expected_without=math.sqrt(squares / power),
+        )
 
     def _affordable(self, worth: FloatArray) -> float:
         """The smallest expected gain that the budget of pulses still pays for."""
@@ -274,9 +300,7 @@ class AgedBelief(Belief):
         """What drift will do from here on, with the devices' own ages."""
         now = self._region.backend.now()
         present = self.g * self._aging.factor(self.g, np.maximum(now - self._born, 1e-6))
-        outputs, then = held.probe()
-        error = relative_error(made.apply(outputs), then)
-        return Forecast(present, self._born - held.end, held.age, held.tile.scale, self._model, error)
+        return Forecast(present, self._born - held.end, held.age, held.tile.scale, self._model, _error(held, made))
 
 
 @dataclass(frozen=True)
@@ -296,3 +320,5 @@ class _Plan:
     """(n,) uS^2: what of the cells' variance was the pulsed device's own."""
     expected_error: float
     """Relative MVM error that is to be expected afterwards, of the cells alone."""
+    expected_without: float
+    """The same if nothing is pulsed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from hwloop.calibration.compensation import (
     Compensation,
     Held,
     Pulsed,
+    Steps,
     Strategy,
     chain,
     uncompensated,
@@ -333,20 +334,25 @@ class Holding:
         return np.asarray(columns / max(float(columns.sum()), 1e-300))
 
 
-def _together(
-    steps: Sequence[Generator[float, None, Compensation]], backend: Backend, stop: Callable[[], None]
-) -> list[Compensation]:
-    """Drive the steps of all tiles in lockstep, so that they rest at the same time."""
+def _together(steps: Sequence[Steps], backend: Backend, stop: Callable[[], None]) -> list[Compensation]:
+    """Drive the steps of all tiles in lockstep, so that they rest at the same time and wait for each other."""
     made: dict[int, Compensation] = {}
-    while len(made) < len(steps):
-        rest = 0.0
-        for number, one in enumerate(steps):
-            if number in made:
-                continue
+    active, ready = list(range(len(steps))), list[int]()
+    while active:
+        rest, waiting = 0.0, list[int]()
+        for number in active:
             try:
-                rest = max(rest, next(one))
+                seconds = next(steps[number])
             except StopIteration as done:
                 made[number] = done.value
+                continue
+            if seconds is None:
+                waiting.append(number)
+            rest = max(rest, seconds or 0.0)
+        active = [number for number in active if number not in made and number not in waiting]
+        ready += waiting
+        if not active:
+            active, ready = ready, []
         backend.wait(rest)
         stop()
     return [made[number] for number in range(len(steps))]

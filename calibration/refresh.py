@@ -17,6 +17,7 @@ a pulse; raised, all weights stand further above the noise. The one with the sma
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,8 +99,9 @@ class Refresh(Strategy):
         nominal_model(held.region.backend.info)
         if held.pulsed is None or held.pulsed.reached is None:
             raise BadInputError(
-                "the compensation 'refresh' starts from the pulses of programming, and this run file has no record of "
-                "them (it is of an earlier version, or its method sends none): program again"
+                "the compensation 'refresh' starts from the pulses of programming, and there is no record of them (the "
+                "run file is of an earlier version, its method sends none, or the cells were refreshed since): program "
+                "again"
             )
 
     def make(self, held: Held, sofar: Compensation) -> Compensation:
@@ -110,27 +112,22 @@ class Refresh(Strategy):
         """As `make`, with the rests left to the caller."""
         s, region, backend = self.settings, held.region, held.region.backend
         before, vectors = _pulses(region), region.cost.mvms
-        rng = np.random.default_rng([*held.seed, 1])
         belief = AgedBelief(held, nominal_model(backend.info), s)
-        blocks = -(-MIN_VECTORS // hadamard_block(held.tile.place.rows))
-        rest = s.settle * held.calibrated
-        belief.measure(rng, blocks)
-        scale = belief.best_scale(
-            (s.max_steps - 1) * rest, _error(held, ColumnAffine().make(held, uncompensated(held)))
-        )
-        for index in range(s.max_steps if scale is not None else 0):
-            assert scale is not None
-            if not belief.refresh(scale, (s.max_steps - 1 - index) * rest):
-                break
-            for _ in range(s.measurements if index < s.max_steps - 1 else 0):
-                yield rest / s.measurements
-                belief.measure(rng, blocks)
+        rng = np.random.default_rng([*held.seed, 1])
+        belief.measure(rng, _blocks(region))
+        columns_alone = ColumnAffine().make(held, uncompensated(held))
+        later = (s.max_steps - 1) * s.settle * held.calibrated
+        scale = belief.best_scale(later, _error(held, columns_alone))
+        if scale is not None:
+            yield from self._correct(belief, region, scale, s.settle * held.calibrated, rng)
         spent = _pulses(region) - before
         if spent:
             yield held.calibrated
         yield None
         made = ColumnAffine().make(held, uncompensated(held))
         held.forecast, held.base = belief.forecast(held, made), made.gain
+        if spent:
+            held.pulsed = None  # the record is of the pulses before
         until, because = validity(held, made.gain)
         return replace(
             made,
@@ -140,6 +137,23 @@ class Refresh(Strategy):
             pulses=sofar.pulses + spent,
             mvms=sofar.mvms + region.cost.mvms - vectors,
         )
+
+    def _correct(
+        self, belief: AgedBelief, region: Region, scale: float, rest: float, rng: np.random.Generator
+    ) -> Generator[float, None, None]:
+        """Rounds of pulses, rests of `rest` seconds, and measurements while the chip rests."""
+        s = self.settings
+        for index in range(s.max_steps):
+            left = s.max_steps - 1 - index
+            if not belief.refresh(scale, left * rest):
+                break
+            for _ in range(s.measurements if left else 0):
+                yield rest / s.measurements
+                belief.measure(rng, _blocks(region))
+
+
+def _blocks(region: Region) -> int:
+    return -(-MIN_VECTORS // hadamard_block(region.place.rows))
 
 
 def _error(held: Held, made: Compensation) -> float:

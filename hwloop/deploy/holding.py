@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ LIMIT = 0.15
 """Relative MVM error whose passing the monitor foretells."""
 CLOCKS_DISAGREE = 0.1
 """The chip's clock and the calendar may differ by this fraction of the age before it is worth a note."""
+REACHED = 1e-9
+"""An age is reached when this fraction of it is left, less than the clock of a chip that is years old may resolve."""
 WAIT_STEP = 1.0
 """Seconds at a time that a clock is waited for which runs in real time, so that a wait can be stopped."""
 
@@ -239,12 +242,11 @@ class Holding:
 
     def wait_until(self, age: float, stop: Callable[[], None] = lambda: None) -> None:
         """Let the chip reach an age; `stop` is called now and then while a real clock is waited for."""
-        while (left := age - self.age) > 0:
-            began = datetime.now(UTC)
-            self.backend.wait(min(left, WAIT_STEP))
-            if (datetime.now(UTC) - began).total_seconds() < min(left, WAIT_STEP) / 2:
-                self.backend.wait(max(age - self.age, 0.0))  # a virtual clock
-                # Where the clock runs so far that a step of it is lost in rounding, nothing is left to wait for.
+        while (left := age - self.age) > REACHED * age:
+            step, began = min(left, WAIT_STEP), time.monotonic()
+            self.backend.wait(step)
+            if time.monotonic() - began < step / 2:  # a virtual clock goes the rest of the way at once
+                self.backend.wait(max(age - self.age, 0.0))
                 return
             stop()
 
@@ -411,7 +413,7 @@ def hold_file(
                 results = holding.judge(now, stop)
                 for strategy in strategies:
                     done[strategy.name].append(results.get(strategy.name))
-                record.time(number, age, results)
+                record.add(number, age, results)
         except KeyboardInterrupt:
             status = "interrupted"
         except Exception as error:
@@ -419,7 +421,8 @@ def hold_file(
             raise
         if any(one.changes_chip for one in strategies) and not holding.can_fork and len(ages) > 1:
             holding.notes.append(
-                "a real chip cannot be put back: it was refreshed at the last time alone, after all else"
+                "a real chip cannot be put back: its cells are refreshed at the last time alone, after all else; from "
+                f"then on the compensations in {out} hold, and {path} describes the chip as it was"
             )
         result = _result(path, uri, holding, ages, limit, probes, seed, status, strategies, done)
         record.finish(result)
@@ -509,7 +512,7 @@ class _Record:
             group = self._file.create_group(f"tiles/{number:04d}")
             store.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
 
-    def time(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
+    def add(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
         """Add all that was made and measured at one age."""
         store.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
         for name, one in results.items():

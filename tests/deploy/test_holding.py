@@ -278,7 +278,8 @@ def test_a_run_of_an_earlier_version_begins_after_its_measurement(run_file: Path
     result = hold_file(old, TIMES[1:], ALL[:-1], tmp_path / "d.h5")["compensations"]
     for name in ALL[:-1]:
         expected = held[0]["compensations"][name]["mvm_error"][1:]
-        assert result[name]["mvm_error"] == pytest.approx(expected, rel=0.03)
+        # The error of 1416 cells scatters by 1.9 %, the difference of two by 2.7 %: 3 sigma.
+        assert result[name]["mvm_error"] == pytest.approx(expected, rel=0.08)
     assert evaluate_file(old)["mvm_error"] == pytest.approx(held[0]["mvm_error_in_run"], rel=0.05)
 
 

@@ -201,7 +201,8 @@ class AgedBelief(Belief):
         # Both are in units of the target, which column gains have matched to what the cells really hold.
         known = (tile.target * read_noise + pulsed.reached * missed) / np.maximum(read_noise + missed, 1e-300)
         observed = _robust_multiple(tile.target, weights, axis=0) * known - weights
-        trust = self.variance / (self.variance + read_noise * missed / np.maximum(read_noise + missed, 1e-300))
+        doubt = read_noise * missed / np.maximum(read_noise + missed, 1e-300)
+        trust = self.variance / np.maximum(self.variance + doubt, 1e-300)  # ideal devices leave no doubt at all
         self._believe(trust * observed, trust, effect)
         self._learn_curve(np.nonzero(np.ones(shape, bool)))
         self._left = self.g.copy()

@@ -71,7 +71,10 @@ def plot_drift(source: str | Path, path: str | Path) -> None:
         for number, name in enumerate(names):
             group, colour = file[f"compensations/{name}"], SERIES[number % len(SERIES)]
             ages, errors = store.get(group, "measured_at", "s"), store.get(group, "mvm_error", "1")
-            axes.plot(ages, errors, MARKERS[number % len(MARKERS)] + "-", color=colour, label=name, alpha=0.85)
+            # A refresh is tried anew at each age: its points are no course of one chip.
+            line = "" if store.get(group, "pulses", "1").any() else "-"
+            marker = MARKERS[number % len(MARKERS)]
+            axes.plot(ages, errors, ls=line, marker=marker, color=colour, label=name, alpha=0.85)
             if "passes_limit" in group:
                 begin, middle, end = store.get(group, "passes_limit", "s")
                 if np.isfinite(middle):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import click
@@ -20,9 +19,10 @@ TIMES = "1s,1h,1d,30d,1y"
 @click.option("--times", default=TIMES, show_default=True, help="Ages, counted from the end of programming, rising.")
 @click.option(
     "--compensation",
-    default=",".join(STRATEGIES),
+    default="none,global,column,predictive",
     show_default=True,
-    help="Compensations to judge side by side; a plus sign puts one on top of another, as refresh+column.",
+    help=f"Any of {', '.join(STRATEGIES)}, judged side by side; a plus sign puts one on top of another, as "
+    "refresh+column. Only refresh pulses cells.",
 )
 @click.option("--out", required=True, type=click.Path(), help="Drift file to write (HDF5).")
 @click.option("--backend", help="Chip to hold [default: the one the run was made on].")
@@ -153,4 +153,4 @@ def _when(crossing: dict[str, float | None] | None, key: str) -> str:
     if crossing is None:
         return "-"
     value = crossing[key]
-    return format_duration(math.inf) if value is None else format_duration(value)
+    return "never" if value is None else format_duration(value)

@@ -7,6 +7,7 @@ refreshed at the last age, after all else. All ages are seconds after the end of
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import math
 import time
@@ -146,8 +147,6 @@ class Holding:
             self.end = self._end_on_this_clock(origin)
         self._note_temperature(file.attrs.get("temperature"))
         self.tiles = read_tiles(file)
-        if any(tile.place.rows * tile.place.columns == 0 for tile in self.tiles):
-            raise BadInputError(f"{file.filename}: a tile without cells; program again")
         groups = [file["tiles"][name] for name in sorted(file["tiles"])]
         self.held = [
             self._held(k, tile, group, probes) for k, (tile, group) in enumerate(zip(self.tiles, groups, strict=True))
@@ -268,7 +267,7 @@ class Holding:
 
     def _try_out(self, strategy: Strategy, stop: Callable[[], None]) -> Judged:
         before = self.backend.export_state() if self.can_fork else None
-        copies = [Held(**{**vars(held), "_probed": None}) for held in self.held]
+        copies = [dataclasses.replace(held, _probed=None) for held in self.held]
         try:
             made = _together([strategy.steps(held, uncompensated(held)) for held in copies], self.backend, stop)
             (judged,) = self._measure({strategy.name: made}).values()
@@ -409,17 +408,23 @@ def hold_file(
                 stop()
                 holding.wait_until(age, stop)
                 last = number == len(ages) - 1
-                now = [one for one in strategies if last or holding.can_fork or not one.changes_chip]
-                results = holding.judge(now, stop)
-                for strategy in strategies:
-                    done[strategy.name].append(results.get(strategy.name))
-                record.add(number, age, results)
+                groups = [[one for one in strategies if not one.changes_chip]]
+                groups += [[one] for one in strategies if one.changes_chip and (last or holding.can_fork)]
+                results: dict[str, Judged] = {}
+                try:
+                    for group in filter(None, groups):
+                        results |= holding.judge(group, stop)
+                finally:  # what was measured before a stop or a failure counts
+                    if results:
+                        for strategy in strategies:
+                            done[strategy.name].append(results.get(strategy.name))
+                        record.add(number, age, results)
         except KeyboardInterrupt:
             status = "interrupted"
         except Exception as error:
             record.fail(error)
             raise
-        if any(one.changes_chip for one in strategies) and not holding.can_fork and len(ages) > 1:
+        if any(one.changes_chip for one in strategies) and not holding.can_fork:
             holding.notes.append(
                 "a real chip cannot be put back: its cells are refreshed at the last time alone, after all else; from "
                 f"then on the compensations in {out} hold, and {path} describes the chip as it was"

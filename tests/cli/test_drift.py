@@ -23,7 +23,8 @@ def programmed(folder: Path, command: Command) -> None:
 
 
 def test_the_table_has_a_row_per_time_and_a_column_per_compensation(command: Command) -> None:
-    result = command("drift", "run.h5", "--out", "drift.h5")
+    names = "none,global,column,predictive,refresh"
+    result = command("drift", "run.h5", "--compensation", names, "--out", "drift.h5")
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     lines = result.stdout.splitlines()
@@ -37,6 +38,14 @@ def test_the_table_has_a_row_per_time_and_a_column_per_compensation(command: Com
                 assert float(shown) == pytest.approx(file[f"compensations/{name}/mvm_error"][number], abs=5e-5)
     for label in ("probe MVMs", "pulses/device", "holds for", "passes 0.15", "Drift file drift.h5."):
         assert label in result.stdout
+
+
+def test_nothing_is_pulsed_unless_it_is_asked_for(command: Command) -> None:
+    result = command("drift", "run.h5", "--times", "1y", "--out", "drift.h5", "--json")
+    assert result.exit_code == 0, result.stderr
+    entries = json.loads(result.stdout)["compensations"]
+    assert list(entries) == ["none", "global", "column", "predictive"]
+    assert not any(sum(entry["pulses"]) for entry in entries.values())
 
 
 def test_json_is_what_python_gives(command: Command) -> None:

@@ -188,6 +188,20 @@ def test_a_stop_keeps_the_ages_that_were_done(run_file: Path, tmp_path: Path) ->
         assert (file.attrs["status"], len(file["times"])) == ("interrupted", 1)
 
 
+def test_a_stop_in_a_refresh_keeps_what_was_measured_before_it(run_file: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def stop_in_the_refresh(done: int, total: int) -> None:
+        asked.append(done)
+        if len(asked) == 10:  # before the age, before the refresh, and then at each of its rests
+            raise KeyboardInterrupt
+
+    result = hold_file(run_file, [1e6], ["refresh", "none"], tmp_path / "d.h5", observer=stop_in_the_refresh)
+    assert result["status"] == "interrupted"
+    assert result["compensations"]["refresh"]["mvm_error"] == [None]
+    assert result["compensations"]["none"]["mvm_error"][0] > 0.1
+
+
 def test_a_stop_before_the_first_age_leaves_no_file(run_file: Path, tmp_path: Path) -> None:
     def stop_at_once(done: int, total: int) -> None:
         raise KeyboardInterrupt

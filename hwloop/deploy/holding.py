@@ -43,6 +43,7 @@ from hwloop.calibration.refresh import Refresh
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy.record import Origin, read_origin, read_state, read_tiles
 from hwloop.deploy.run import EVALUATION_VECTORS, finite, overall_error, region_of
+from hwloop.device_models import DriftModel
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
@@ -112,18 +113,31 @@ class Judged:
 class Holding:
     """A programmed chip that is watched while it ages."""
 
-    def __init__(self, path: str | Path, backend: Backend, *, seed: int = 1, probes: int = PROBES) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        backend: Backend,
+        *,
+        seed: int = 1,
+        probes: int = PROBES,
+        drift: DriftModel | None = None,
+    ) -> None:
         """Find the chip of a run: a simulated one as it was at the end of programming, a real one as it is now.
 
         path     run file of `program`, complete
         backend  the open chip that it was programmed on
         seed     of probes and of the inputs that judge
         probes   probe vectors of each tile
+        drift    drift model that forecasts go by, such as a fitted one; None for the nominal one of the chip
 
         Raises BadInputError for a run that cannot be held, MissingCapabilityError for a chip without MVMs.
         """
         backend.require(Capability.MVM, "holding weights against drift")
         self.backend, self.seed, self.notes = backend, seed, list[str]()
+        nominal = backend.info.device_model
+        self._model = (
+            dataclasses.replace(nominal, drift=drift) if nominal is not None and drift is not None else nominal
+        )
         with store.open_file(path, store.RUN_FORMAT) as file:
             if file.attrs.get("status") != "complete":
                 raise BadInputError(
@@ -162,12 +176,12 @@ class Holding:
             if np.any(np.isfinite(amplitude)):
                 pulsed = Pulsed(store.get(group, "age", "s").astype(np.float64), amplitude, reached)
         forecast = None
-        if info.device_model is not None:
+        if self._model is not None:
             devices = tile.device_targets(info).reshape(-1, tile.place.rows, tile.place.columns)
             # Without a record of the pulses, all devices count as born at the end of programming.
             born = np.zeros(devices.shape) if pulsed is None else -np.nan_to_num(pulsed.age).reshape(devices.shape)
             error = float(group.attrs["mvm_error"])
-            forecast = Forecast(devices, born, self.calibrated, tile.scale, info.device_model, error)
+            forecast = Forecast(devices, born, self.calibrated, tile.scale, self._model, error)
         region, seed = region_of(self.backend, tile), (self.seed, number, _PROBE)
         return Held(region, tile, correction, self.end, self.calibrated, seed, forecast, pulsed, probes)
 

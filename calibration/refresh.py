@@ -43,7 +43,7 @@ from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.region import Region
 
-MIN_VECTORS = 64
+MIN_VECTORS = 256
 """Vectors of one measurement at least; short columns repeat their Hadamard design."""
 SCALES = np.linspace(0.5, 1.15, 14)
 """Scales tried, over the one at which programming left the weights."""

@@ -162,15 +162,10 @@ def _hermes_64() -> ChipParameters:
 def _pcm_ideal() -> ChipParameters:
     base = _pcm_90nm()
     curve = replace(base.device.curve, g_min=0.0, midpoint_spread=0.0, height_spread=0.0, jitter=0.0, noise=0.0)
-    still = Polynomial((0.0,))
     return replace(
         base,
         name="pcm-ideal",
-        device=DeviceModel(
-            curve,
-            replace(base.device.drift, mean=still, spread=still),
-            replace(base.device.read_noise, q=still),
-        ),
+        device=replace(base.device, curve=curve),
         set_model=replace(base.set_model, sigma_slope=0.0, sigma_level=0.0),
         adc_bits=24,
         adc_gain_spread=0.0,

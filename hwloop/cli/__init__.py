@@ -13,6 +13,7 @@ COMMANDS = {
     "program": "program",
     "compare": "compare",
     "evaluate": "evaluate",
+    "drift": "drift",
     "measure": "measure",
     "import": "import_",
     "calibrate": "calibrate",

@@ -286,7 +286,7 @@ class _Core:
                     self.result, wires=WireCalibration(WireSettings()).run(region, found, converters, tick)
                 )
         if "programming-curve" in self._wanted:
-            curve = CurveCalibration(plan.curve).run(region, found, rng, tick)
+            curve = CurveCalibration(plan.curve).run(self._corrected(), found, rng, tick)
             self.result = replace(self.result, programming_curve=curve)
         if "ranges" in self._wanted:
             tick("ranges")
@@ -296,6 +296,11 @@ class _Core:
             self.result = replace(self.result, ranges=ranges)
             if "floor" in self._wanted:
                 self.result = replace(self.result, floor=self._floor(replace(tile, full_scale=ranges.full_scale), tick))
+
+    def _corrected(self) -> Region:
+        """The whole core, its converters corrected where they are known."""
+        backend, place = self._region.backend, self._region.place
+        return Region(backend, place, knowledge=self.result.knowledge(place, backend.info))
 
     def _tile(self) -> Tile:
         info = self._region.backend.info
@@ -307,9 +312,8 @@ class _Core:
 
     def _floor(self, tile: Tile, tick: Tick) -> Any:
         backend, info = self._region.backend, self._region.backend.info
-        known = Calibration(Identity.of(info), datetime.now(UTC), math.nan, {tile.place.core: self.result}, {})
         adjustable = Capability.ADC_RANGE in info.capabilities
-        knowledge = known.knowledge(tile.place, info)
+        knowledge = self.result.knowledge(tile.place, info)
         region = Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
         age = self._plan.age or (info.device_model.drift.t0 if info.device_model else DEFAULT_AGE)
         return FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)

@@ -26,7 +26,7 @@ from hwloop.calibration.routines.devices import DeviceResult
 from hwloop.calibration.routines.floor import FloorResult
 from hwloop.calibration.routines.ranges import RangeResult
 from hwloop.calibration.routines.wires import WireResult
-from hwloop.contract import Backend, Capability, ChipInfo
+from hwloop.contract import Backend, Capability, ChipInfo, FloatArray
 from hwloop.errors import BadInputError
 from hwloop.knowledge import Converters, Devices, Knowledge
 from hwloop.region import Place
@@ -63,6 +63,10 @@ class CoreCalibration:
     def parts(self) -> dict[str, Any]:
         """What was measured, by name."""
         return {f.name: part for f in fields(self) if (part := getattr(self, f.name)) is not None}
+
+    def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
+        """What this tells about a rectangle of the core's cells."""
+        return Knowledge(_converters(self, place, info), _devices(self, place, info))
 
 
 _KINDS: dict[str, type] = {
@@ -158,7 +162,7 @@ class Calibration:
     def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
         """What this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""
         core = self.cores.get(place.core)
-        return Knowledge() if core is None else Knowledge(_converters(core, place, info), _devices(core, place, info))
+        return Knowledge() if core is None else core.knowledge(place, info)
 
     def measured(self) -> list[str]:
         """Names of the parts that at least one core has."""
@@ -252,8 +256,7 @@ def _converters(core: CoreCalibration, place: Place, info: ChipInfo) -> Converte
     if core.converters is None:
         return None
     columns = slice(place.column, place.column + place.columns)
-    gain = core.gains.gain if core.gains else np.ones(info.columns)
-    whole = core.converters.converters(info, gain)
+    whole = core.converters.converters(info, _gain(core, info))
     return dataclasses.replace(
         whole,
         offset=whole.offset[columns],
@@ -263,16 +266,23 @@ def _converters(core: CoreCalibration, place: Place, info: ChipInfo) -> Converte
     )
 
 
+def _gain(core: CoreCalibration, info: ChipInfo) -> FloatArray:
+    return core.gains.gain if core.gains else np.ones(info.columns)
+
+
 def _devices(core: CoreCalibration, place: Place, info: ChipInfo) -> Devices | None:
     """Of a core whose curve was not measured, the faults with the nominal model."""
     found, curve, nominal = core.devices, core.programming_curve, info.device_model
     if found is None or (curve is None and nominal is None):
         return None
+    gain = _gain(core, info)
     if curve is not None:
-        whole = curve.devices(info, found)
+        whole = curve.devices(info, found, gain)
     else:
         assert nominal is not None
-        whole = dataclasses.replace(Devices.nominal(nominal, found.fault.shape), usable=found.usable, held=found.held)
+        whole = dataclasses.replace(
+            Devices.nominal(nominal, found.fault.shape), usable=found.usable, held=found.held(gain)
+        )
     cells = (
         slice(None),
         slice(None),

@@ -282,7 +282,10 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
     residual = rest(straight) * usable
     freedom = np.maximum(usable.sum(0) - rows - 3, 1)
     noise = np.sqrt((residual**2).sum(0) / freedom)
-    covariance = np.linalg.inv(normal) * (noise**2)[:, None, None]
+    # What was filled in tells nothing; it counts in the fit, where its expectation follows the curve, but not here.
+    told = np.array([[(a * b * usable).sum(0) for b in shapes] for a in shapes]).transpose(2, 0, 1)
+    told += np.eye(2) * 1e-9 * (1.0 + told[:, 0, 0])[:, None, None]
+    covariance = np.linalg.inv(told) * (noise**2)[:, None, None]
     power = solution[:-1] ** 2
     behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
     silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)

@@ -67,25 +67,29 @@ class DeviceSettings(Settings):
 
 @dataclass(frozen=True)
 class DeviceResult:
-    """What SET and RESET did to each device, arrays (2, K, rows, columns); conductances as their column shows them."""
+    """What SET and RESET did to each device, arrays (2, K, rows, columns).
+
+    Conductances are as their column shows them, with its gain, and as they were at `age`: the drift to another age is
+    not the same for a column that shows too little.
+    """
 
     fault: NDArray[np.uint8] = value(
         "1", "0 good, 1 stuck SET, 2 stuck RESET, 3 weak, 4 noisy, 5 dead row, 6 dead column"
     )
-    low: FloatArray = value("uS", "conductance after a RESET pulse, at the reference age")
-    high: FloatArray = value("uS", "conductance after a SET pulse, at the reference age")
+    low: FloatArray = value("uS", "conductance after a RESET pulse, at the age")
+    high: FloatArray = value("uS", "conductance after a SET pulse, at the age")
     pattern: FloatArray = value("uS", "conductance in the pattern that the routine leaves, at its end")
     sigma: FloatArray = value("uS", "standard uncertainty of high: scatter between reads; NaN where there was one look")
     typical_high: float = value("uS", "median of high over the devices that answer")
+    age: float = value("s", "time between the pulses and low and high")
 
     def count(self, fault: Fault) -> int:
         """Devices with this fault."""
         return int((self.fault == fault).sum())
 
-    @property
-    def held(self) -> FloatArray:
-        """Conductance (uS) at which unusable devices stay, zero for usable ones."""
-        return np.where(self.usable, 0.0, np.maximum(self.low, 0.0))
+    def held(self, gain: FloatArray) -> FloatArray:
+        """Conductance (uS) at which unusable devices stay, zero for usable ones; gain (columns,) is taken out."""
+        return np.where(self.usable, 0.0, np.maximum(self.low, 0.0) / gain)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -119,11 +123,13 @@ class DeviceCalibration(Routine):
         every = np.arange(region.size)
 
         tick("RESET all devices")
-        low = observer.apply(PulseKind.RESET, every, lambda at: np.full(len(at), reset_amplitude), reset_width)
+        observer.apply(PulseKind.RESET, every, lambda at: np.full(len(at), reset_amplitude), reset_width)
+        low = observer.seen.copy()
         tick("SET all devices")
-        high = observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
+        observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
+        high = observer.seen.copy()
         low = observer.standing(low, ~_answers(low, high))
-        result = classify(*(values.reshape(region.shape) for values in (low, high, observer.spread())))
+        result = classify(*(values.reshape(region.shape) for values in (low, high, observer.spread())), observer.age)
         if not np.any(result.usable):
             raise ChipError(
                 f"core {region.place.core}: no device answers to SET and RESET pulses; check power, selectors and the "
@@ -135,7 +141,7 @@ class DeviceCalibration(Routine):
         region.backend.wait(self.settings.settle)  # a fresh glass conducts many times as much as it will in seconds
         ages = (region.backend.now() - observer.born).reshape(region.shape)
         ages[1] = self.settings.settle
-        return replace(result, pattern=aging.at_age(result.pattern, ages))
+        return replace(result, pattern=aging.at_age(aging.at_reference(result.pattern, result.age), ages))
 
     def _pulses(self, info: ChipInfo) -> tuple[float, float, float, float]:
         """SET amplitude and width, RESET amplitude and width."""
@@ -152,10 +158,10 @@ class DeviceCalibration(Routine):
         return set_amplitude, s.set_width or limits.width_max, min(reset_amplitude, limits.amplitude_max), reset_width
 
 
-def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceResult:
+def classify(low: FloatArray, high: FloatArray, scatter: FloatArray, age: float) -> DeviceResult:
     """Faults from conductances after RESET and after SET, and the scatter between reads, each (2, K, rows, columns).
 
-    The pattern is that of devices that stand at `high` where they add and at `low` where they subtract.
+    age: of the devices when they were seen, seconds. The pattern is that of devices that stand at `high` where they add and at `low` where they subtract.
     """
     answers = _answers(low, high)
     typical = float(np.median(high[answers])) if answers.any() else 0.0
@@ -170,7 +176,7 @@ def classify(low: FloatArray, high: FloatArray, scatter: FloatArray) -> DeviceRe
     fault = np.where(open_device & dead_rows[:, None], Fault.DEAD_ROW, fault)
     fault = np.where(open_device & dead_columns, Fault.DEAD_COLUMN, fault)
     return DeviceResult(
-        fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), scatter / np.sqrt(READ_REPEATS), typical
+        fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), scatter / np.sqrt(READ_REPEATS), typical, age
     )
 
 

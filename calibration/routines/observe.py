@@ -38,6 +38,8 @@ class Observer(abc.ABC):
         self.born = np.full(region.size, region.backend.now())
         self.seen = np.zeros(region.size)
         """The last look at each device, at the age it had then, uS."""
+        self.age = settle
+        """Age of the devices at the last look, seconds."""
 
     @abc.abstractmethod
     def apply(self, kind: PulseKind, devices: IndexArray, amplitude: Amplitudes, width: float) -> FloatArray:
@@ -60,7 +62,9 @@ class Observer(abc.ABC):
 
     def _at_reference(self, values: FloatArray, devices: IndexArray) -> FloatArray:
         self.seen[devices] = values
-        return self._aging.at_reference(values, self.region.backend.now() - self.born[devices])
+        ages = self.region.backend.now() - self.born[devices]
+        self.age = float(ages.min(initial=np.inf))
+        return self._aging.at_reference(values, ages)
 
 
 class ReadObserver(Observer):

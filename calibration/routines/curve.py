@@ -93,7 +93,8 @@ class CurveResult:
     def devices(self, info: ChipInfo, found: DeviceResult, gain: FloatArray) -> Devices:
         """What programming methods take: this curve and the faults found, with the chip's nominal drift and read noise.
 
-        gain: (columns,) with which `found` was seen. Published statistics of other devices stand in where a chip knows nothing of its own.
+        gain: (columns,) with which `found` was seen. Published statistics of other devices stand in where a chip knows
+        nothing of its own.
         """
         nominal = info.device_model
         return Devices(
@@ -124,8 +125,8 @@ class CurveCalibration(Routine):
     def run(self, region: Region, found: DeviceResult, rng: np.random.Generator, tick: Tick) -> CurveResult:
         """Measure. `found` tells the bad devices, which get no pulse, and what SET and RESET left.
 
-        `region` corrects the gains of its columns where they are known. The devices that subtract from weights must be RESET, as `DeviceCalibration` leaves them. Raises ChipError when
-        no flank is found in the allowed range.
+        `region` corrects the gains of its columns where they are known. The devices that subtract from weights must be
+        RESET, as `DeviceCalibration` leaves them. Raises ChipError when no flank is found in the allowed range.
         """
         info = region.backend.info
         model = info.device_model

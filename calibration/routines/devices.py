@@ -129,7 +129,8 @@ class DeviceCalibration(Routine):
         observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
         high = observer.seen.copy()
         low = observer.standing(low, ~_answers(low, high))
-        result = classify(*(values.reshape(region.shape) for values in (low, high, observer.spread())), observer.age)
+        shape = region.shape
+        result = classify(low.reshape(shape), high.reshape(shape), observer.spread().reshape(shape), observer.age)
         if not np.any(result.usable):
             raise ChipError(
                 f"core {region.place.core}: no device answers to SET and RESET pulses; check power, selectors and the "
@@ -161,7 +162,8 @@ class DeviceCalibration(Routine):
 def classify(low: FloatArray, high: FloatArray, scatter: FloatArray, age: float) -> DeviceResult:
     """Faults from conductances after RESET and after SET, and the scatter between reads, each (2, K, rows, columns).
 
-    age: of the devices when they were seen, seconds. The pattern is that of devices that stand at `high` where they add and at `low` where they subtract.
+    age: of the devices when they were seen, seconds. The pattern is that of devices that stand at `high` where they add
+    and at `low` where they subtract.
     """
     answers = _answers(low, high)
     typical = float(np.median(high[answers])) if answers.any() else 0.0

@@ -64,6 +64,12 @@ class CoreCalibration:
         """What was measured, by name."""
         return {f.name: part for f in fields(self) if (part := getattr(self, f.name)) is not None}
 
+    @property
+    def adc_noise(self) -> float:
+        """Noise of the ADCs before rounding, LSB; 0 where it is not known."""
+        noise = self.converters.adc_noise if self.converters is not None else 0.0
+        return noise if math.isfinite(noise) else 0.0
+
     def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
         """What this tells about a rectangle of the core's cells."""
         return Knowledge(_converters(self, place, info), _devices(self, place, info))

@@ -31,6 +31,8 @@ RANGE_SIGMAS = 3.0
 """Converter range over the standard deviation of the column sums: wide excursions show the bend, 0.3 % saturate."""
 NEAR_END = 0.97
 """Outputs expected beyond this share of the converter's range are left out, whatever they were."""
+MOST_CLIPPED = 0.4
+"""Share of outputs at the ends of the range beyond which the converters saturate."""
 SCOUT_BLOCKS = 1
 ZERO_VECTORS = 256
 LEAST_CELLS = 10.0
@@ -55,6 +57,11 @@ class ConverterSettings(Settings):
     def __post_init__(self) -> None:
         self._require("adc_vectors", 512, 1e7)
         self._require("dac_vectors", 0, 1e7)
+
+    def check(self, rows: int) -> None:
+        """Raise BadInputError when there are too few vectors for so many rows."""
+        if self.adc_vectors < 1.5 * (rows + 4):
+            raise BadInputError(f"setting adc_vectors={self.adc_vectors}: {rows} rows need {round(1.5 * (rows + 4))}")
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,7 @@ class ConverterCalibration(Routine):
 
     def budget(self, region: Region) -> Budget:
         """MVMs alone."""
+        self.settings.check(region.place.rows)
         block = hadamard_block(region.place.rows)
         adc = _blocks(self.settings.adc_vectors, block) * block
         return Budget(mvms=SCOUT_BLOCKS * block + adc + self.settings.dac_vectors + ZERO_VECTORS)
@@ -151,20 +159,26 @@ class ConverterCalibration(Routine):
     def run(self, region: Region, rng: np.random.Generator, tick: Tick) -> ConverterResult:
         """Measure. `region` must not correct its outputs yet.
 
-        Raises ChipError when no column's output moves: the cells do not conduct, or the core is dead.
+        Raises ChipError when no column's output moves (the cells do not conduct, or the core is dead), and when the
+        converters saturate.
         """
         s, info = self.settings, region.backend.info
         rows = region.place.rows
         block = hadamard_block(rows)
-        if s.adc_vectors < 1.5 * (rows + 4):
-            raise BadInputError(
-                f"setting adc_vectors={s.adc_vectors}: {rows} rows need at least {round(1.5 * (rows + 4))}"
-            )
+        s.check(rows)
         tick("converter range")
         full_scale = self._choose_range(region, rng)
         tick("ADC curves")
         x = hadamard_inputs(rng, _blocks(s.adc_vectors, block), rows, info.input_max)
-        adc = _fit_columns(x / info.input_max, region.mvm(x).astype(np.float64), info.code_max)
+        codes = region.mvm(x).astype(np.float64)
+        clipped = float(np.mean(np.abs(codes) >= info.code_max))
+        if clipped > MOST_CLIPPED:
+            raise ChipError(
+                f"core {region.place.core}: the converters saturate: {clipped:.0%} of all outputs are at the ends of "
+                f"their range of {full_scale:g} uS, and it cannot be set wider; the curves cannot be "
+                "seen. Calibrate devices and programming-curve alone"
+            )
+        adc = _fit_columns(x / info.input_max, codes, info.code_max)
         to_siemens = full_scale / info.code_max
         tick("DAC curves")
         dac = _ideal_rows(rows)
@@ -354,6 +368,8 @@ def _lift(adc: _Columns, idle: NDArray[np.integer], input_max: int) -> tuple[flo
     summed cells. Rounding errors of the idle outputs differ from column to column and average out.
     """
     loud = ~adc.silent
+    if not loud.any():
+        return 0.0, float("inf")
     reach = adc.cells[:, loud].sum(0) / input_max
     lift = adc.offset[loud] - idle[:, loud].mean(0)
     power = float((reach**2).sum())

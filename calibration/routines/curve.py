@@ -28,6 +28,8 @@ from hwloop.region import Region
 SCOUT_LEVELS = 48
 SCOUT_DEVICES = 6144
 """Devices, at most, that look for the flank; each gets one pulse."""
+LEAST_SCOUTS = 2
+"""Scouts, at least, for each amplitude."""
 SCOUT_FROM = 0.2
 """Smallest amplitude of the scouts over the largest."""
 HARDEST = 1.3
@@ -140,6 +142,11 @@ class CurveCalibration(Routine):
         tick("where the flank lies")
         candidates = usable[usable >= region.size // 2]
         scouts = np.sort(rng.permutation(candidates)[: min(SCOUT_DEVICES, len(candidates) // 2)])
+        if len(scouts) < LEAST_SCOUTS * SCOUT_LEVELS:
+            raise ChipError(
+                f"core {region.place.core}: only {len(candidates)} devices answer to pulses; too few for a programming "
+                "curve"
+            )
         rough, melt = self._scout(region, observer, scouts, (low, high), width)
         amplitude, seen = np.zeros((2, region.size)), np.full((2, region.size), np.nan)
         levels = rough.amplitude(rough.g_min + np.linspace(*FLANK, FLANK_LEVELS) * (rough.g_max - rough.g_min))
@@ -151,6 +158,11 @@ class CurveCalibration(Routine):
             seen[number, pulsed] = observer.apply(PulseKind.RESET, pulsed, amplitude[number].__getitem__, width)
         tick("fit")
         result = _fit(rough, amplitude, seen, found, model, observer.settle)
+        if not all(np.all(np.isfinite(part)) for part in vars(result).values()):
+            raise ChipError(
+                f"core {region.place.core}: what pulses leave takes too few values to show a programming curve; the "
+                "converters are too coarse for it"
+            )
         return result if Capability.DEVICE_READ in info.capabilities else _shared(result, model)
 
     def _scout(
@@ -236,7 +248,7 @@ def _fit(
     weight = np.where(on_flank, 1.0 / (jitter2_of_each + extra2), 0.0)
     total = weight.sum(0) + 1.0 / spread**2
     low = found.low.reshape(-1)[usable]
-    doubt = _drift_doubt(model, settle)
+    doubt = _drift_doubt(model, min(settle, found.age))
     return CurveResult(
         g_min=curve.g_min,
         g_max=curve.g_max,
@@ -384,7 +396,7 @@ def _outlying(values: FloatArray) -> NDArray[np.bool_]:
     return far
 
 
-def _drift_doubt(model: DeviceModel | None, settle: float) -> float:
+def _drift_doubt(model: DeviceModel | None, age: float) -> float:
     """Relative doubt of the curve's top at the reference age: half of what drift is taken to change.
 
     Fully SET devices conduct more than the drift statistics cover, and crystal does not drift at all. A top that lies
@@ -392,7 +404,7 @@ def _drift_doubt(model: DeviceModel | None, settle: float) -> float:
     """
     if model is None:
         return 0.0
-    return abs(1.0 - float(model.drift.factor(np.array(model.drift.g_scale), max(settle, 1e-6)))) / 2
+    return abs(1.0 - float(model.drift.factor(np.array(model.drift.g_scale), max(age, 1e-6)))) / 2
 
 
 def _robust_variance(values: FloatArray) -> float:

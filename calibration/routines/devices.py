@@ -25,6 +25,8 @@ WEAK = 0.7
 """A device is weak when its SET conductance is below this share of the typical one of its column."""
 NOISY = 3.0
 """A device is noisy when it scatters between its reads this many times as much as 99 % of all devices do."""
+LEAST_ALIVE = 0.1
+"""Share of devices, at least, that must answer on a core that is not dead."""
 DEAD_SHARE = 0.9
 """A row or column is dead when this share of its devices does not conduct after a SET pulse."""
 HURRY = 1e-3
@@ -131,9 +133,13 @@ class DeviceCalibration(Routine):
         low = observer.standing(low, ~_answers(low, high))
         shape = region.shape
         result = classify(low.reshape(shape), high.reshape(shape), observer.spread().reshape(shape), observer.age)
-        if not np.any(result.usable):
+        # Noise lets a device that does not answer seem to, but as often backwards.
+        threshold = _threshold(high)
+        alive = int((high - low > threshold).sum()) - int((low - high > threshold).sum())
+        if alive < LEAST_ALIVE * region.size or not np.any(result.usable):
             raise ChipError(
-                f"core {region.place.core}: no device answers to SET and RESET pulses; check power, selectors and the "
+                f"core {region.place.core}: no device, or hardly one ({max(alive, 0)} of {region.size}), answers to "
+                "SET and RESET pulses; check power, selectors and the "
                 f"amplitudes ({set_amplitude:g} uA SET, {reset_amplitude:g} uA RESET)"
             )
         tick("pattern for the converters")
@@ -184,8 +190,12 @@ def classify(low: FloatArray, high: FloatArray, scatter: FloatArray, age: float)
 
 def _answers(low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:
     """Devices whose SET and RESET conductances differ enough, by what a device that conducts shows."""
-    answers: NDArray[np.bool_] = high - low > ANSWERS * max(float(np.percentile(high, 75)), 0.0)
+    answers: NDArray[np.bool_] = high - low > _threshold(high)
     return answers & (high > 0)
+
+
+def _threshold(high: FloatArray) -> float:
+    return ANSWERS * max(float(np.percentile(high, 75)), 0.0)
 
 
 def _noisy(scatter: FloatArray, high: FloatArray) -> NDArray[np.bool_]:

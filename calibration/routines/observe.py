@@ -12,6 +12,7 @@ from hwloop.calibration.probes import hadamard_block, hadamard_inputs
 from hwloop.calibration.programming import Aging
 from hwloop.calibration.routines.routine import Budget
 from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
+from hwloop.errors import MissingCapabilityError
 from hwloop.region import Region
 
 MAP_VECTORS = 512
@@ -157,7 +158,11 @@ def observer_of(
     """
     if Capability.DEVICE_READ in region.backend.info.capabilities:
         return ReadObserver(region, aging, settle)
-    region.backend.require(Capability.MVM, "seeing what pulses do")
+    if Capability.MVM not in region.backend.info.capabilities:
+        raise MissingCapabilityError(
+            f"{region.backend.info.name}: seeing what pulses do needs the capability 'device-read' or 'mvm', and this "
+            "chip has neither; nothing can be calibrated on it"
+        )
     return MapObserver(region, aging, settle, rng, conductance)
 
 

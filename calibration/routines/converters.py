@@ -37,8 +37,10 @@ SCOUT_BLOCKS = 1
 ZERO_VECTORS = 256
 LEAST_CELLS = 10.0
 """Effective number of cells behind a column, below which its sums take too few values to show a curve."""
-ROUNDS = 4
-"""Fits of the forward curve: each evaluates the bend where the last one saw the column sums."""
+ROUNDS = 60
+SETTLED = 0.005
+"""Fits of the forward curve, at most: each evaluates the bend where the last one saw the column sums, and expects
+saturated outputs where the last one put them, until no bend changes by as much as this, LSB."""
 REACH_SIGMAS = 5.0
 """Codes further than this many standard deviations from an output do not occur."""
 LEAST_SIGNAL = 5.0
@@ -271,33 +273,31 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
     design = np.column_stack([drive, np.ones(batch)])
     basis, triangle = np.linalg.qr(design)
 
-    def rest(values: FloatArray) -> FloatArray:
-        return values - basis @ (basis.T @ values)
-
     curve = np.zeros((2, codes.shape[1]))
-    straight = codes
-    usable = np.abs(codes) < NEAR_END * code_max
-    filled = np.where(usable, codes, np.sign(codes) * code_max)
+    straight_in = basis.T @ codes  # what of the codes, their bend taken out, is linear in the inputs
     for _ in range(ROUNDS):
-        linear = basis @ (basis.T @ straight)
+        linear = basis @ straight_in
         u = np.clip(linear / code_max, -1.0, 1.0)
         expected = linear + bend(u, curve[:, None])
         usable = np.abs(expected) < NEAR_END * code_max
         filled = np.where(usable, codes, expected)
-        shapes = [rest(square(u)), rest(cubic(u))]
-        target = rest(filled)
-        normal = np.array([[(a * b).sum(0) for b in shapes] for a in shapes]).transpose(2, 0, 1)
+        shapes = np.stack([square(u), cubic(u)])
+        shapes_in, filled_in = basis.T @ shapes, basis.T @ filled
+        normal = np.einsum("asc,bsc->cab", shapes, shapes) - np.einsum("asc,bsc->cab", shapes_in, shapes_in)
         # A column that hardly moves shows no bend; it gets none.
         normal += np.eye(2) * 1e-9 * (1.0 + normal[:, 0, 0])[:, None, None]
-        right = np.stack([(a * target).sum(0) for a in shapes], axis=1)
-        curve = np.linalg.solve(normal, right[..., None])[..., 0].T
-        straight = filled - bend(u, curve[:, None])
-    solution = np.linalg.solve(triangle, basis.T @ straight)
-    residual = rest(straight) * usable
+        right = np.einsum("asc,sc->ca", shapes, filled) - np.einsum("asc,sc->ca", shapes_in, filled_in)
+        before, curve = curve, np.linalg.solve(normal, right[..., None])[..., 0].T
+        straight_in = filled_in - (curve[:, None] * shapes_in).sum(0)
+        if np.abs(curve - before).max() < SETTLED:
+            break
+    solution = np.linalg.solve(triangle, straight_in)
+    residual = (filled - bend(u, curve[:, None]) - basis @ straight_in) * usable
     freedom = np.maximum(usable.sum(0) - rows - 3, 1)
     noise = np.sqrt((residual**2).sum(0) / freedom)
     # What was filled in tells nothing; it counts in the fit, where its expectation follows the curve, but not here.
-    told = np.array([[(a * b * usable).sum(0) for b in shapes] for a in shapes]).transpose(2, 0, 1)
+    apart = (shapes - basis @ shapes_in) * usable
+    told = np.einsum("asc,bsc->cab", apart, apart)
     told += np.eye(2) * 1e-9 * (1.0 + told[:, 0, 0])[:, None, None]
     covariance = np.linalg.inv(told) * (noise**2)[:, None, None]
     power = solution[:-1] ** 2
@@ -312,11 +312,9 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
             found[0, loud], found[1, loud] = pooled.estimate, pooled.sigma
     # The offset moves with the bend that was finally believed.
     change = np.stack([second[0], third[0]]) - curve
-    average = np.stack([(basis.T @ square(u)), (basis.T @ cubic(u))])
-    shift = np.linalg.solve(triangle, np.einsum("ksc,kc->sc", average, change))
-    solution = solution - shift
+    solution = solution - np.linalg.solve(triangle, np.einsum("ksc,kc->sc", shapes_in, change))
     leverage = np.linalg.inv(triangle)[-1] @ np.linalg.inv(triangle)[-1]
-    through_bend = np.linalg.solve(triangle, average.transpose(1, 0, 2).reshape(rows + 1, -1))[-1].reshape(2, -1)
+    through_bend = np.linalg.solve(triangle, shapes_in.transpose(1, 0, 2).reshape(rows + 1, -1))[-1].reshape(2, -1)
     offset_variance = noise**2 * leverage + (through_bend**2 * np.stack([second[1], third[1]]) ** 2).sum(0)
     return _Columns(
         cells=solution[:-1],

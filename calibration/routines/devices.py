@@ -156,8 +156,8 @@ class DeviceCalibration(Routine):
         curve = info.device_model.curve if info.device_model else None
         if curve is None and not (s.set_amplitude and s.reset_amplitude):
             raise BadInputError(
-                f"{info.name}: nothing is known of its devices; give the pulses to try with --set set_amplitude=UA and "
-                "--set reset_amplitude=UA"
+                f"{info.name}: nothing is known of its devices; give the pulses to try with "
+                "--set devices.set_amplitude=UA and --set devices.reset_amplitude=UA"
             )
         set_amplitude = s.set_amplitude or (SET_AMPLITUDE * curve.melt if curve else 0.0)
         reset_amplitude = s.reset_amplitude or (curve.midpoint + RESET_MARGIN * curve.steepness if curve else 0.0)

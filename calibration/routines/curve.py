@@ -49,6 +49,8 @@ LEAST_SPREAD = 1e-3
 """Spreads of heights below this are taken as this."""
 JUMPED = 0.5
 """A RESET device has melted when it shows this share of a SET device's conductance."""
+EMPTY = 0.25
+"""Largest share of a SET device's conductance that the strongest pulse may leave, for the flank to be in reach."""
 LEAST_JITTER = 0.1
 """uA; jitter below this is not told apart from read noise."""
 
@@ -186,7 +188,7 @@ class CurveCalibration(Routine):
         seen = observer.apply(PulseKind.RESET, scouts, lambda at: levels[chosen[at]], width)
         typical = np.array([np.median(seen[chosen[scouts] == k]) for k in range(SCOUT_LEVELS)])
         jumped = typical > low + JUMPED * (high - low)
-        if not jumped.any() or typical[-1] > low + 0.25 * (high - low):
+        if not jumped.any() or typical[-1] > low + EMPTY * (high - low) or low > EMPTY * high:
             raise ChipError(
                 f"core {region.place.core}: no falling flank between {levels[0]:.0f} and {levels[-1]:.0f} uA: the "
                 f"conductance goes from {typical.max():.2f} to {typical[-1]:.2f} uS; allow a larger amplitude, or "

@@ -99,9 +99,10 @@ class Plan:
             needed |= grown
         return [name for name in PARTS if name in needed]
 
-    def by_name(self, name: str) -> bool:
-        """Whether a part was asked for by its name, not as one of all."""
-        return name in self.parts and set(self.parts) != set(PARTS)
+    @property
+    def everything(self) -> bool:
+        """Whether all parts are asked for, as far as they can be done; else what cannot be done is an error."""
+        return set(self.parts) == set(PARTS)
 
     def tile(self, info: ChipInfo) -> Tile:
         """The weights on core 0. Raises BadInputError when they do not fit, or the inputs do not fit them."""
@@ -307,8 +308,8 @@ class _Core:
     def run(self, tick: Tick) -> None:
         """All parts, each on what the one before has left.
 
-        A part that fails is left out, with those that need it, and named in `failed`; asked for by name, it raises
-        ChipError. So do the devices, and a link that fails.
+        A part that fails is left out, with those that need it, and named in `failed`; unless everything was asked
+        for, it raises ChipError. So do the devices, and a link that fails.
         """
         if "devices" in self._wanted:
             found = DeviceCalibration(self._plan.devices).run(self._region, self._rng, tick)
@@ -328,7 +329,7 @@ class _Core:
             except (LinkError, InstrumentError, ClosedError):
                 raise
             except ChipError as error:
-                if self._plan.by_name(name):
+                if not self._plan.everything:
                     raise
                 self.failed[name] = str(error).removeprefix(f"core {self._region.place.core}: ")
 
@@ -387,7 +388,7 @@ def _unable(backend: Backend, plan: Plan) -> dict[str, str]:
     unable: dict[str, str] = {}
     for name in plan.wanted():
         missing = [c for c in _NEEDS.get(name, ()) if c not in backend.info.capabilities]
-        if missing and plan.by_name(name):
+        if missing and not plan.everything:
             raise MissingCapabilityError(
                 f"{backend.info.name}: calibrating {name} needs {' and '.join(c.value for c in missing)}, which this "
                 "chip lacks; hwloop calibrate all finds out what it can without"

@@ -45,6 +45,9 @@ HOLDS: dict[str, tuple[float, str]] = {
 TEMPERATURE_WINDOW = 10.0
 """K: conductances and converters measured this far from the present temperature are no longer the same."""
 
+MAY_BE_UNKNOWN = ("sigma", "adc_noise")
+"""Ends of the names of values that may be NaN or infinite, where they are not known."""
+
 Result = TypeVar("Result")
 
 
@@ -205,20 +208,25 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        """Read a file. Raises BadInputError when it is missing, truncated, foreign, of a newer format or incomplete."""
+        """Read a file.
+
+        Raises BadInputError when it is missing, truncated, foreign, of a newer format, incomplete, or holds values that
+        cannot be right.
+        """
         with store.open_file(path, FORMAT) as file:
             try:
+                attributes = {f.name: file["chip"].attrs[f.name] for f in fields(Identity)}
+                chip = Identity(
+                    **{name: str(v) if isinstance(v, str) else int(v) for name, v in attributes.items()}  # type: ignore[arg-type]
+                )
                 cores = {
                     int(index): CoreCalibration(
-                        **{name: _read(group[name], _KINDS[name]) for name in group if name in _KINDS}
+                        **{name: _read(group[name], _KINDS[name], chip) for name in group if name in _KINDS}
                     )
                     for index, group in file.get("cores", {}).items()
                 }
-                chip = {f.name: file["chip"].attrs[f.name] for f in fields(Identity)}
-                return cls(
-                    chip=Identity(
-                        **{name: str(v) if isinstance(v, str) else int(v) for name, v in chip.items()}  # type: ignore[arg-type]
-                    ),
+                calibration = cls(
+                    chip=chip,
                     created=datetime.fromisoformat(str(file.attrs["created"])),
                     temperature=float(store.get(file, "temperature", "K")),
                     cores=cores,
@@ -233,8 +241,23 @@ class Calibration:
                     settings=json.loads(file.attrs["settings_json"]),
                     hwloop_version=str(file.attrs["hwloop_version"]),
                 )
+                calibration._check()
+            except BadInputError:
+                raise
             except (KeyError, ValueError, OSError) as error:
                 raise BadInputError(f"{path} is not a whole calibration file ({error}); calibrate again") from None
+            return calibration
+
+    def _check(self) -> None:
+        """Raise ValueError when the parts do not make a whole."""
+        absent = [name for name in self.measured() if name not in self.dates]
+        if absent:
+            raise ValueError(f"no date of {', '.join(absent)}")
+        if any(moment.tzinfo is None for moment in (self.created, *self.dates.values())):
+            raise ValueError("a date without a time zone")
+        beyond = [index for index in self.cores if not 0 <= index < self.chip.cores]
+        if beyond:
+            raise ValueError(f"core {beyond[0]} of a chip that has {self.chip.cores} core(s)")
 
 
 def _write(group: h5py.Group, result: Any) -> None:
@@ -248,12 +271,21 @@ def _write(group: h5py.Group, result: Any) -> None:
         dataset.attrs["description"] = item.metadata["meaning"]
 
 
-def _read(group: h5py.Group, kind: type[Result]) -> Result:
+def _read(group: h5py.Group, kind: type[Result], chip: Identity) -> Result:
+    cells = (chip.rows, chip.columns)
+    shapes = {(), (chip.rows,), (chip.columns,), cells, (2, chip.devices_per_polarity, *cells)}
     values: dict[str, Any] = {}
     for item in fields(kind):  # type: ignore[arg-type]
         array = store.get(group, item.name, item.metadata["unit"])
+        if array.shape not in shapes:
+            raise BadInputError(
+                f"{group.file.filename}: {group.name}/{item.name} has the shape {array.shape}, which is none of a core "
+                f"of {chip.rows} x {chip.columns} cells"
+            )
         if array.dtype == np.float32:
             array = array.astype(np.float64)
+        if not (item.name.endswith(MAY_BE_UNKNOWN) or np.all(np.isfinite(array))):
+            raise BadInputError(f"{group.file.filename}: {group.name}/{item.name} has values that are not finite")
         values[item.name] = array if array.ndim else array.item()
     return kind(**values)
 

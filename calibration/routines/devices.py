@@ -130,12 +130,11 @@ class DeviceCalibration(Routine):
         tick("SET all devices")
         observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
         high = observer.seen.copy()
+        # Noise lets a device that does not answer seem to, but as often backwards.
+        alive = int((high - low > _threshold(high)).sum()) - int((low - high > _threshold(high)).sum())
         low = observer.standing(low, ~_answers(low, high))
         shape = region.shape
         result = classify(low.reshape(shape), high.reshape(shape), observer.spread().reshape(shape), observer.age)
-        # Noise lets a device that does not answer seem to, but as often backwards.
-        threshold = _threshold(high)
-        alive = int((high - low > threshold).sum()) - int((low - high > threshold).sum())
         if alive < LEAST_ALIVE * region.size or not np.any(result.usable):
             raise ChipError(
                 f"core {region.place.core}: no device, or hardly one ({max(alive, 0)} of {region.size}), answers to "

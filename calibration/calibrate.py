@@ -278,7 +278,11 @@ def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[
             continue
         region = _whole(backend, index)
         idle = region.mvm(idle_inputs(region))
-        findings.append(_compare(index, "offsets, by idle outputs", *_idle_difference(idle, known), ~known.silent))
+        findings.append(
+            _compare(
+                index, "offsets, by idle outputs", *_idle_difference(idle, known, backend.info.code_max), ~known.silent
+            )
+        )
         now = _converters_now(backend, index, PROBE, np.random.default_rng([seed, index]), lambda stage: None)
         if now is None:
             continue
@@ -412,9 +416,9 @@ def _converters_now(
     return None if found.silent.all() else found
 
 
-def _idle_difference(codes: Any, known: ConverterResult) -> tuple[FloatArray, FloatArray]:
+def _idle_difference(codes: Any, known: ConverterResult, code_max: int) -> tuple[FloatArray, FloatArray]:
     """Mean idle outputs less what rounding makes of the known offsets and noise, and the standard deviations."""
-    expected, sigma = known.idle_mean()
+    expected, sigma = known.idle_mean(code_max)
     return codes.mean(0) - expected, np.hypot(codes.std(0) / math.sqrt(len(codes)) + ROUNDED, sigma)
 
 

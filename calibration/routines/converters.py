@@ -70,7 +70,7 @@ class ConverterSettings(Settings):
 class ConverterResult:
     """Transfer curves of a core's converters. (columns,) or (rows,) arrays; sigma: standard uncertainty."""
 
-    offset: FloatArray = value("LSB", "output code at zero input, of each column")
+    offset: FloatArray = value("LSB", "output code at zero input, of each column, before its ADC bends it")
     offset_sigma: FloatArray = value("LSB", "standard uncertainty of offset")
     square: FloatArray = value("LSB", "second-order deviation of each column's ADC at the ends of its scale")
     square_sigma: FloatArray = value("LSB", "standard uncertainty of square")
@@ -90,10 +90,11 @@ class ConverterResult:
     )
     full_scale: float = value("uS", "converter range at which the curves were measured")
 
-    def idle_mean(self) -> tuple[FloatArray, FloatArray]:
+    def idle_mean(self, code_max: int) -> tuple[FloatArray, FloatArray]:
         """Mean output code (columns,) that offsets and noise make of idle inputs, and its standard uncertainty."""
+        shown = self.offset + bend(self.offset / code_max, np.stack([self.square, self.cubic]))
         at, low, high = (
-            _mean_rounded(self.offset + k * self.offset_sigma, max(self.adc_noise, 1e-3)) for k in (0.0, -1.0, 1.0)
+            _mean_rounded(shown + k * self.offset_sigma, max(self.adc_noise, 1e-3)) for k in (0.0, -1.0, 1.0)
         )
         return at, (high - low) / 2
 
@@ -190,7 +191,7 @@ class ConverterCalibration(Routine):
         tick("idle outputs")
         idle = region.mvm(idle_inputs(region))
         # Second-order DACs shift all columns when every input is at plus or minus full scale, and none when idle.
-        dac = dac.with_mean_square(*_lift(adc, idle, info.input_max))
+        dac = dac.with_mean_square(*_lift(adc, idle, info))
         lift = dac.square / info.input_max @ adc.cells
         lift_sigma = dac.mean_square_sigma / info.input_max * np.abs(adc.cells.sum(0))
         offset = adc.offset - lift
@@ -209,7 +210,7 @@ class ConverterCalibration(Routine):
             row_cubic=dac.cubic,
             row_cubic_sigma=dac.cubic_sigma,
             noise=adc.noise,
-            adc_noise=_noise_before_rounding(idle[:, ~adc.silent], offset[~adc.silent]),
+            adc_noise=_noise_before_rounding(idle[:, ~adc.silent], adc.bent(offset, info.code_max)[~adc.silent]),
             silent=adc.silent,
             full_scale=full_scale,
         )
@@ -255,6 +256,10 @@ class _Columns:
     cubic_sigma: FloatArray
     noise: FloatArray
     silent: NDArray[np.bool_]
+
+    def bent(self, ideal: FloatArray, code_max: int) -> FloatArray:
+        """Codes (columns,) that the ADCs make of ideal ones, noise and rounding left out."""
+        return ideal + bend(ideal / code_max, np.stack([self.square, self.cubic]))
 
     def straight(self, codes: FloatArray, code_max: int) -> FloatArray:
         """Codes (batch, columns) with the bend taken out."""
@@ -359,7 +364,7 @@ class _Rows:
         return bool(np.isfinite(self.cubic_sigma).all())
 
 
-def _lift(adc: _Columns, idle: NDArray[np.integer], input_max: int) -> tuple[float, float]:
+def _lift(adc: _Columns, idle: NDArray[np.integer], info: ChipInfo) -> tuple[float, float]:
     """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
@@ -368,8 +373,8 @@ def _lift(adc: _Columns, idle: NDArray[np.integer], input_max: int) -> tuple[flo
     loud = ~adc.silent
     if not loud.any():
         return 0.0, float("inf")
-    reach = adc.cells[:, loud].sum(0) / input_max
-    lift = adc.offset[loud] - idle[:, loud].mean(0)
+    reach = adc.cells[:, loud].sum(0) / info.input_max
+    lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
     power = float((reach**2).sum())
     mean = float((reach * lift).sum()) / power
     scatter = float(((lift - mean * reach) ** 2).sum()) / max(loud.sum() - 1, 1)

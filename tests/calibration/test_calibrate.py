@@ -125,7 +125,7 @@ def test_what_a_chip_cannot_do_is_skipped_and_named(capability: Capability, skip
 
 def test_asked_for_by_name_it_is_refused() -> None:
     chip = lacking(TINY, Capability.MVM)
-    with pytest.raises(MissingCapabilityError, match="calibrating dac needs mvm, which this chip lacks; hwloop calibr"):
+    with pytest.raises(MissingCapabilityError, match="calibrating adc needs mvm, which this chip lacks; hwloop calibr"):
         calibrate(chip, Plan(("dac",)))
     assert chip.counts.pulses == 0
 

@@ -55,6 +55,8 @@ def make_plan(
             raise BadInputError(f"--set {key}: expected ROUTINE.KEY=VALUE with one of {', '.join(SETTINGS)}")
         by_routine[routine][name] = text
     matrix = None
+    if weights is None and tensor is not None:
+        raise BadInputError(f"--tensor {tensor}: give the file that holds it with --weights")
     if weights is not None:
         matrices = load_weights(weights, tensor)
         if len(matrices) > 1:
@@ -199,10 +201,10 @@ def core_summary(core: CoreCalibration) -> dict[str, Any]:
 def _load_inputs(path: str) -> FloatArray:
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BadInputError(f"--inputs {path}: not a readable .npy file ({str(error).splitlines()[0]})") from None
-    if not isinstance(values, np.ndarray) or not np.issubdtype(values.dtype, np.number):
-        raise BadInputError(f"--inputs {path}: expected one .npy array of numbers (vectors, rows)")
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
+        raise BadInputError(f"--inputs {path}: expected one .npy array of real numbers (vectors, rows)")
     return values.astype(np.float64)
 
 

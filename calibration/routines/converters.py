@@ -183,11 +183,6 @@ class ConverterCalibration(Routine):
             )
         adc = _fit_columns(x / info.input_max, codes, info.code_max)
         to_siemens = full_scale / info.code_max
-        if adc.silent.all():
-            raise ChipError(
-                f"core {region.place.core}: no column's sums show its converter, for they move by less than "
-                f"{LEAST_SIGNAL:g} codes or come from fewer than {LEAST_CELLS:g} cells; program it, or use more rows"
-            )
         tick("DAC curves")
         dac = _ideal_rows(rows)
         if s.dac_vectors:

@@ -182,13 +182,16 @@ def test_weights_and_inputs_for_ranges_and_floor(command: Command) -> None:
 # ---- what is refused -----------------------------------------------------------------------------------------
 
 
+INPUTS = "--weights w.npy --inputs"
+
+
 @pytest.fixture
 def bad(folder: Path) -> None:
     """Files that cannot be inputs, and an output of yesterday."""
     np.save("narrow.npy", np.ones((4, 7)))
-    np.save("nan.npy", np.full((4, 32), np.nan))
+    np.save("nan.npy", np.full((64, 16), np.nan))
     np.save("text.npy", np.array(["a"]))
-    np.save("complex.npy", np.ones((4, 32), complex))
+    np.save("complex.npy", np.ones((64, 16), complex))
     Path("empty.npy").touch()
     np.savez("two.npz", a=gaussian(4, 4), b=gaussian(4, 4))
     Path("there.h5").write_text("of yesterday")
@@ -208,13 +211,14 @@ def bad(folder: Path) -> None:
         ("--set converters.adc_vectors=1", "setting adc_vectors=1 is outside 512 to"),
         ("--set floor.vectors=20", "setting vectors=20: 32 rows need at least 66"),
         ("--age 0", "age 0 s is outside 0.001 to"),
-        ("--inputs narrow.npy", "must have the shape (vectors, 32), not (4, 7)"),
-        ("--inputs nan.npy", "contain NaN or infinity"),
-        ("--inputs text.npy", "--inputs text.npy: expected one .npy array of real numbers (vectors, rows)"),
-        ("--inputs complex.npy", "--inputs complex.npy: expected one .npy array of real numbers"),
-        ("--inputs empty.npy", "--inputs empty.npy: not a readable .npy file"),
-        ("--inputs two.npz", "--inputs two.npz: expected one .npy array"),
-        ("--inputs none.npy", "--inputs none.npy: not a readable .npy file"),
+        ("--inputs nan.npy", "sample inputs need the weights they belong to; name them with --weights"),
+        (f"{INPUTS} narrow.npy", "has the shape (4, 7), expected (64 or more vectors, 16)"),
+        (f"{INPUTS} nan.npy", "has values that are no finite real numbers"),
+        (f"{INPUTS} text.npy", "has the shape (1,), expected (64 or more vectors, 16)"),
+        (f"{INPUTS} complex.npy", "has values that are no finite real numbers"),
+        (f"{INPUTS} empty.npy", "--inputs empty.npy: no readable .npy or .npz file"),
+        (f"{INPUTS} two.npz", "--inputs two.npz: no tensor 'a' is programmed; there are"),
+        (f"{INPUTS} none.npy", "--inputs none.npy: no readable .npy or .npz file"),
         ("--weights none.npy", "none.npy: no such file"),
         ("--weights two.npz", "two.npz has the matrices a, b; choose one with --tensor"),
         ("--weights two.npz --tensor c", "no tensor 'c'"),

@@ -114,7 +114,7 @@ def test_another_temperature_warns(open_chip: OpenChip) -> None:
 
 def test_a_plan_from_texts(tmp_path: Path) -> None:
     np.save(tmp_path / "w.npy", gaussian(4, 6))
-    np.save(tmp_path / "x.npy", np.ones((3, 6), np.float32))
+    np.save(tmp_path / "x.npy", np.ones((64, 6), np.float32))
     plan = make_plan(
         ("floor",),
         {"devices.settle": "3", "converters.adc_vectors": "600"},

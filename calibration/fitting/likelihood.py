@@ -1,0 +1,134 @@
+"""Maximum likelihood in torch: the optimum, and a covariance that holds also where the model is not quite true.
+
+A likelihood is a function of the parameter vector that returns the log-likelihood of every independent unit, which is
+always a cell: reads of one cell are not independent, cells are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from hwloop.contract import FloatArray
+
+LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
+"""theta (p,) -> log-likelihood of every unit (n,)."""
+
+Z95 = float(stats.norm.ppf(0.975))
+MANY_UNITS = 30
+"""With fewer independent units the scatter of their scores says little, and the curvature alone is used."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Parameters (p,) at the maximum, their covariance (p, p); held parameters have no variance."""
+
+    theta: FloatArray
+    covariance: FloatArray
+    log_likelihood: float
+    """Sum over the units, weights included."""
+    converged: bool
+
+    def interval(self, index: int) -> tuple[float, float]:
+        """95 % interval of a parameter."""
+        half = Z95 * float(np.sqrt(self.covariance[index, index]))
+        return float(self.theta[index] - half), float(self.theta[index] + half)
+
+
+def tensor(values: FloatArray) -> torch.Tensor:
+    """A float64 tensor that shares no memory with the array."""
+    return torch.tensor(np.asarray(values, np.float64))
+
+
+def scores(likelihood: LogLikelihood, theta: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
+    """Derivatives (n, free parameters) of every unit's log-likelihood."""
+    at = tensor(theta)
+    columns = []
+    for index in np.flatnonzero(free):
+        direction = torch.zeros_like(at)
+        direction[index] = 1.0
+        columns.append(torch.func.jvp(likelihood, (at,), (direction,))[1].numpy())
+    return np.stack(columns, axis=1)
+
+
+def maximise(
+    likelihood: LogLikelihood,
+    start: FloatArray,
+    *,
+    free: NDArray[np.bool_] | None = None,
+    weights: FloatArray | None = None,
+    max_steps: int = 400,
+) -> Optimum:
+    """The maximum from `start`; parameters that are not `free` are held, `weights` (n,) count units several times.
+
+    The covariance is not computed: see `covariance`.
+    """
+    held = np.array(start, np.float64)
+    moving = np.ones(held.size, bool) if free is None else free
+    weight = None if weights is None else tensor(weights)
+
+    def total(theta: torch.Tensor) -> torch.Tensor:
+        each = likelihood(theta)
+        return each.sum() if weight is None else (weight * each).sum()
+
+    own = scores(likelihood, held, moving)
+    information = (own**2 if weights is None else weights[:, None] * own**2).sum(0)
+    scale = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
+
+    def objective(z: FloatArray) -> tuple[float, FloatArray]:
+        theta = tensor(held)
+        theta[torch.as_tensor(moving)] += tensor(z * scale)
+        theta.requires_grad_()
+        value = total(theta)
+        (gradient,) = torch.autograd.grad(value, theta)
+        if not torch.isfinite(value):
+            return np.inf, np.zeros_like(z)
+        return -float(value.detach()), -gradient.numpy()[moving] * scale
+
+    found = optimize.minimize(
+        objective, np.zeros(int(moving.sum())), jac=True, method="L-BFGS-B",
+        options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-3},
+    )  # fmt: skip
+    best = held.copy()
+    best[moving] += found.x * scale
+    converged = bool(found.status == 0)
+    return Optimum(best, np.zeros((held.size, held.size)), -float(found.fun), converged)
+
+
+def covariance(
+    likelihood: LogLikelihood,
+    theta: FloatArray,
+    *,
+    free: NDArray[np.bool_] | None = None,
+    dispersion: float = 1.0,
+) -> FloatArray:
+    """Covariance (p, p) of the parameters: the sandwich of curvature and scatter of the units' scores.
+
+    With fewer than MANY_UNITS units it is the inverse curvature times `dispersion`, the misfit of the data.
+    """
+    moving = np.ones(theta.size, bool) if free is None else free
+    own = scores(likelihood, theta, moving)
+    scatter = own.T @ own
+    inverse = np.linalg.pinv(_curvature(likelihood, theta, moving), hermitian=True)
+    found = inverse @ scatter @ inverse if len(own) >= MANY_UNITS else dispersion * inverse
+    result = np.zeros((theta.size, theta.size))
+    result[np.ix_(moving, moving)] = found
+    return result
+
+
+def _curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_]) -> FloatArray:
+    """Minus the second derivative of the summed log-likelihood.
+
+    Where a clipped function has a kink it is that of the two sides: the kink's own part is zero on average.
+    """
+    point = tensor(theta).requires_grad_()
+    (gradient,) = torch.autograd.grad(likelihood(point).sum(), point, create_graph=True)
+    index = np.flatnonzero(moving)
+    rows = [torch.autograd.grad(gradient[int(i)], point, retain_graph=True)[0].numpy()[index] for i in index]
+    matrix = -np.stack(rows)
+    return 0.5 * (matrix + matrix.T)

@@ -12,6 +12,7 @@ COMMANDS = {
     "program": "program",
     "compare": "compare",
     "evaluate": "evaluate",
+    "measure": "measure",
     "info": "info",
     "backends": "info",
     "serve": "serve",

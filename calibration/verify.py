@@ -1,0 +1,123 @@
+"""Program-and-verify of many devices at once: read, compare, step the RESET amplitude along the programming curve.
+
+What `hwloop.calibration.iterative` does to the devices of a tile, and what a measurement does to the devices that it
+wants at certain conductances.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.calibration.programming import Aging, open_loop_amplitudes
+from hwloop.contract import FloatArray, IndexArray, PulseKind
+from hwloop.device_models import DeviceModel
+from hwloop.region import Region
+
+DEFAULT_TOLERANCE = 0.025
+"""Half width of the acceptance window over g_max."""
+SILENT_PULSES = 3
+"""A device counts as stuck after this many pulses in a row that should have moved it and did not."""
+
+
+def verify_noise(model: DeviceModel, conductance: FloatArray, averages: int, since_pulse: float) -> FloatArray:
+    """Standard deviation (uS) of the mean of `averages` reads, `since_pulse` seconds after the pulse.
+
+    Averaging removes only what is faster than the reads.
+    """
+    t_read = model.read_noise.t_read
+    reads = averages * t_read
+    fast = math.log(max((reads + t_read) / (2 * t_read), 1.0)) / averages
+    slow = math.log(max(since_pulse / reads, 1.0))
+    return conductance * model.read_noise.q(conductance / model.read_noise.g_scale) * math.sqrt(fast + slow)
+
+
+class VerifiedDevices:
+    """The devices of a region: targets, last verified values and what was done to them, flat arrays of region.size.
+
+    target   uS that a device shall have at `moment`
+    value    uS it is expected to have then, by its last verification
+    born     when it was pulsed last, on the chip's clock
+    spent    pulses it received here
+    silent   pulses in a row that should have moved it and did not
+    gave_up  left alone, off target
+    seen     verified at least once
+    """
+
+    def __init__(self, region: Region, model: DeviceModel, moment: float) -> None:
+        """`moment` is when, on the chip's clock, the targets shall hold."""
+        self._region, self._model, self._moment = region, model, moment
+        self._aging = Aging(model.drift)
+        size = region.size
+        self.target = np.zeros(size)
+        self.value = np.zeros(size)
+        self.born = np.full(size, region.backend.now())
+        self.spent = np.zeros(size, np.int32)
+        self.silent = np.zeros(size, np.int8)
+        self.gave_up = np.zeros(size, bool)
+        self.seen = np.zeros(size, bool)
+        self._amplitude = np.zeros(size)
+        self._loaded = np.zeros(size, bool)
+        self._aimed_from = np.zeros(size)
+
+    def pulse_open_loop(self, devices: IndexArray) -> int:
+        """One pulse per device to the nominal amplitude of its target; returns the number of pulses."""
+        self._pulse(devices, open_loop_amplitudes(self._model.curve, self.target[devices]))
+        return len(devices)
+
+    def verify(self, active: IndexArray, averages: int, tolerance: float) -> IndexArray:
+        """Read devices, twice those that seem on target; returns the ones that are not."""
+        value = self._read(active, averages)
+        near = np.abs(value - self.target[active]) <= tolerance
+        value[near] = (value[near] + self._read(active[near], averages)) / 2
+        moved = np.abs(value - self.value[active])
+        meant = np.abs(self.target[active] - self._aimed_from[active])
+        silent = (meant > 4 * tolerance) & (moved < 0.25 * meant)
+        self.silent[active] = np.where(silent, self.silent[active] + 1, 0)
+        self.value[active] = value
+        self.seen[active] = True
+        return active[np.abs(value - self.target[active]) > tolerance]
+
+    def correct(self, devices: IndexArray, gain: float, max_pulses: int) -> int:
+        """Step the amplitude of devices that are off target; returns the number of pulses."""
+        devices = devices[(self.spent[devices] < max_pulses) & (self.silent[devices] < SILENT_PULSES)]
+        curve, target = self._model.curve, self.target[devices]
+        step = gain * (curve.amplitude(target) - curve.amplitude(self.value[devices]))
+        nominal = open_loop_amplitudes(curve, target)
+        stepped = np.where(self._loaded[devices] & (target > 0), self._amplitude[devices] + step, nominal)
+        self._pulse(devices, stepped)
+        return len(devices)
+
+    def give_up(self, devices: IndexArray) -> None:
+        """Record devices that are still off target; they are left alone from here on."""
+        self.gave_up[devices] = True
+
+    def stuck(self) -> NDArray[np.bool_]:
+        """Devices that do not answer to pulses, (region.size,)."""
+        return self.silent >= SILENT_PULSES
+
+    def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
+        curve, limits = self._model.curve, self._region.backend.info.limits
+        amplitude = np.clip(amplitude, curve.melt, limits.amplitude_max)
+        self._aimed_from[devices] = self.value[devices]
+        self._amplitude[devices], self.born[devices] = amplitude, self._fire(devices, amplitude, curve.width)
+        self._loaded[devices] = self.target[devices] > 0
+        self.spent[devices] += 1
+
+    def _read(self, devices: IndexArray, averages: int) -> FloatArray:
+        """Conductances (n,) in uS as they are expected to be when the targets shall hold."""
+        value, now = self._look(devices, averages)
+        value, born = np.maximum(value, 0.0), self.born[devices]
+        return value * self._aging.factor(value, self._moment - born) / self._aging.factor(value, now - born)
+
+    def _fire(self, devices: IndexArray, amplitude: FloatArray, width: float) -> FloatArray | float:
+        """RESET devices; returns when, on the chip's clock, for each or for all of them."""
+        self._region.pulse(PulseKind.RESET, devices, amplitude, width)
+        return self._region.backend.now()
+
+    def _look(self, devices: IndexArray, averages: int) -> tuple[FloatArray, FloatArray | float]:
+        """Conductances (n,) in uS as read, and when, on the chip's clock, for each or for all of them."""
+        now = self._region.backend.now()
+        return self._region.read(devices, averages), now

@@ -91,9 +91,10 @@ def rows_of(measurement: Measurement) -> Rows:
 
 def reference_age(measurement: Measurement, ages: FloatArray) -> float:
     """Age in seconds at which conductances are stated: the measurement's own, else 20 s or the nearest measured."""
-    own = measurement.attributes.get("t0")
-    if isinstance(own, int | float) and own > 0:
-        return float(own)
+    for name in ("t0", "target_age"):
+        own = measurement.attributes.get(name)
+        if isinstance(own, int | float) and own > 0:
+            return float(own)
     positive = ages[ages > 0]
     return float(np.clip(20.0, positive.min(), positive.max()))
 

@@ -114,6 +114,8 @@ class DriftTable:
     """Devices that `nodes` stands for; all others are precise or stood for."""
     precise: NDArray[np.bool_]
     nodes: Nodes | None
+    cells: NDArray[np.int64]
+    """Index of each device among the measured cells."""
     knots: tuple[float, ...]
     noise_knots: tuple[float, ...]
     time_range: tuple[float, float]
@@ -362,6 +364,7 @@ def _table(
         noisy=noisy,
         precise=precise,
         nodes=_nodes(rows, index, lines, noise, bins, noisy, t0, g_scale, growth, share) if noisy.size else None,
+        cells=index,
         knots=_knots(log_g, 7),
         noise_knots=_knots(log_g, 7),
         time_range=(float(times.min()), float(times.max())),
@@ -462,6 +465,7 @@ class DriftFamily(Family[DriftTable]):
     """Power-law drift; subclasses say what mean and spread look like as functions of conductance."""
 
     experiment = Experiment.DRIFT
+    extrapolates = True
     kind: str
     """Form of mean and spread."""
 
@@ -483,7 +487,7 @@ class DriftFamily(Family[DriftTable]):
                 name: getattr(nodes, name)[own] for name in ("log_g", "nu", "squares", "log_weight", "reads")
             }
             nodes = Nodes(**per_device, share=nodes.share) if own.any() else None
-        names = ("log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "precise")
+        names = ("log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "precise", "cells")
         return replace(
             table,
             noisy=renumber[table.noisy[own]],
@@ -527,6 +531,25 @@ class DriftFamily(Family[DriftTable]):
         """Of every device that is precise or integrated over, up to a constant of the data."""
         with torch.no_grad():
             return self._likelihood(table, weighted=False)(tensor(theta)).numpy()
+
+    def predict(self, table: DriftTable, theta: FloatArray, later: Measurement) -> FloatArray:
+        """From each device's own line, drawn towards what devices of its conductance do."""
+        mean, spread = self._statistics(table, theta)
+        noise = np.exp(self._log_noise(table, theta))
+        gain = 1.0 / (noise * table.var_nu + spread**2)
+        nu = table.nu + noise * table.var_nu * gain * (mean - table.nu)
+        level = table.log_g + noise * table.covariance * gain * (mean - table.nu)
+        var_nu = noise * table.var_nu * (1 - noise * table.var_nu * gain)
+        var_g = noise * table.var_g - (noise * table.covariance) ** 2 * gain
+        cross = noise * table.covariance * (1 - noise * table.var_nu * gain)
+        rows = rows_of(later)
+        x = np.log(np.where(rows.there, rows.time, table.t0)[table.cells, 0] / table.t0)
+        predicted = np.exp(level - nu * x) * table.g_scale
+        relative = noise * np.maximum(1 + table.growth * x, 0.1) + var_g - 2 * x * cross + x**2 * var_nu
+        density = stats.norm.logpdf(rows.conductance[table.cells, 0], predicted, predicted * np.sqrt(relative))
+        result = np.full(len(later.cells), np.nan)
+        result[table.cells] = np.where(rows.there[table.cells, 0], density, np.nan)
+        return result
 
     def quantiles(self, table: DriftTable, theta: FloatArray) -> FloatArray:
         """Of the precise devices' coefficients."""
@@ -627,9 +650,12 @@ class DriftFamily(Family[DriftTable]):
     def _predicted(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of each device's coefficient as its reads show it."""
         mean, spread = self._statistics(table, theta)
-        n = len(coefficient_names(self._form(table)))
-        noise = np.exp(_basis(table.log_g, table.noise_knots).numpy() @ theta[2 * n :])
+        noise = np.exp(self._log_noise(table, theta))
         return mean, np.sqrt(spread**2 + noise * table.var_nu)
+
+    def _log_noise(self, table: DriftTable, theta: FloatArray) -> FloatArray:
+        n = len(coefficient_names(self._form(table)))
+        return np.interp(table.log_g, table.noise_knots, theta[2 * n :])
 
     def _start(self, table: DriftTable) -> FloatArray:
         """From bins of neighbours in conductance."""

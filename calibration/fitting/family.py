@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -150,6 +150,13 @@ class Family(abc.ABC, Generic[Table]):
     def log_likelihood(self, table: Table, theta: FloatArray) -> FloatArray:
         """Log-likelihood (cells,) of every cell of a table."""
 
+    def predict(self, table: Table, theta: FloatArray, later: Measurement) -> FloatArray:
+        """Log density (cells of `later`) of one later read of each cell, NaN where the table lacks the cell.
+
+        Only families with `extrapolates` have it. `later` has the same cells as the measurement of the table.
+        """
+        raise NotImplementedError(f"{self.name} does not extrapolate")
+
     @abc.abstractmethod
     def quantiles(self, table: Table, theta: FloatArray) -> FloatArray:
         """Predicted quantile of every observation that the model describes: uniform where the model is true."""
@@ -205,6 +212,13 @@ class Family(abc.ABC, Generic[Table]):
                 low, high = (None if end is None else float(np.exp(end)) for end in (low, high))
             rows.append(Estimate(item.name, value, low, high, item.unit, item.meaning, held.get(item.name, "")))
         return tuple(rows)
+
+
+def take(table: Any, cells: NDArray[np.bool_]) -> Any:
+    """The same dataclass with those of its arrays cut down that have one entry per cell."""
+    columns = {item.name: getattr(table, item.name) for item in fields(table)}
+    own = {n: c[cells] for n, c in columns.items() if isinstance(c, np.ndarray) and c.shape[:1] == cells.shape}
+    return replace(table, **own)
 
 
 def with_choice(fitted: Fitted[Table], choice: Mapping[str, float]) -> Fitted[Table]:

@@ -1,0 +1,334 @@
+"""Programming curve: the S-shape of conductance against RESET amplitude, with the spread of devices.
+
+G(I) = g_min + (g_max h - g_min) / (1 + exp((I - m) / s)) for a device with midpoint m, relative height h and steepness
+s of its own, normal around those of the array. From pulse to pulse the effective amplitude jitters, which shows where
+the curve is steep, and a noise remains where it is flat; reads add a noise that grows with the conductance. The
+marginal likelihood is that of the curve linearised at each device's most likely parameters (Lindstrom and Bates 1990).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from hwloop.calibration.fitting.checks import check_reads, conductance_scale, rows_of
+from hwloop.calibration.fitting.family import (
+    STUCK,
+    WILD,
+    Coefficient,
+    Family,
+    Panel,
+    Screening,
+    Series,
+    quantile_panel,
+    take,
+)
+from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
+from hwloop.contract import FloatArray
+from hwloop.device_models import DriftModel
+from hwloop.errors import BadInputError
+from hwloop.measurements import Experiment, Measurement
+
+FEWEST_READS = 6
+STILL = 0.3
+"""A device whose sweep covers less than this share of the usual range is stuck."""
+UNLIKELY = 1e-8
+"""Probability of a misfit as large as a device's at which it is called wild."""
+MOST_CELLS = 4000
+"""Devices that the likelihood is computed for; of more, this many at random: spreads need no more."""
+ROUNDS = 3
+"""Of linearising and maximising."""
+DEVICE_STEPS = 6
+MIDPOINT, HEIGHT, STEEPNESS = range(3)
+
+_SPECIFICATION = (
+    ("g_min", "uS", "fully RESET conductance", True),
+    ("g_max", "uS", "fully SET conductance", True),
+    ("midpoint", "uA", "amplitude at half height", True),
+    ("steepness", "uA", "logistic scale of the fall", True),
+    ("midpoint_spread", "uA", "device-to-device standard deviation of the midpoint", True),
+    ("height_spread", "1", "device-to-device relative standard deviation of the height", True),
+    ("steepness_spread", "1", "device-to-device relative standard deviation of the steepness", True),
+    ("jitter", "uA", "pulse-to-pulse standard deviation of the effective amplitude", True),
+    ("noise", "uS", "pulse-to-pulse standard deviation where the curve is flat", True),
+    ("read_noise", "1", "standard deviation of a read at g_max, over g_max; its variance is linear in G", True),
+)
+
+
+@dataclass(frozen=True)
+class CurveTable:
+    """One row per device: amplitudes (uA) and what the pulses left (uS), (cells, pulses)."""
+
+    g_scale: float
+    width: float
+    age: float
+    """At which the conductances hold, seconds."""
+    cells: NDArray[np.int64]
+    there: NDArray[np.bool_]
+    amplitude: FloatArray
+    conductance: FloatArray
+
+
+def curve_table(measurement: Measurement, drift: DriftModel | None) -> tuple[CurveTable, Screening]:
+    """Sweeps of all devices, brought to the drift model's reference age where one is known.
+
+    Raises BadInputError when there is nothing to fit.
+    """
+    check_reads(measurement)
+    reads = measurement.reads
+    if reads.amplitude is None or reads.width is None:
+        raise BadInputError("programming-curve: the reads lack the amplitude and width of the pulses before them")
+    bad = ~(np.isfinite(reads.amplitude) & (reads.amplitude > 0))
+    if bad.any():
+        raise BadInputError(f"programming-curve: the pulse amplitude of read {int(np.argmax(bad))} is not positive")
+    if np.unique(reads.amplitude).size < FEWEST_READS:
+        raise BadInputError(f"programming-curve: fewer than {FEWEST_READS} different amplitudes show no curve")
+    if np.ptp(reads.width) > 0.01 * reads.width.max():
+        raise BadInputError("programming-curve: the pulses differ in width; fit one width at a time")
+    rows = rows_of(measurement)
+    assert rows.amplitude is not None
+    screening = Screening.of(measurement)
+    screening.drop(rows.counts < FEWEST_READS, f"fewer than {FEWEST_READS} pulses")
+    value, age = _at_reference(rows.conductance, rows.time, rows.there, drift)
+    high = np.where(rows.there, value, -np.inf).max(1)
+    low = np.where(rows.there, value, np.inf).min(1)
+    if screening.kept.any():
+        usual = np.median((high - low)[screening.kept])
+        screening.drop(high - low < STILL * usual, STUCK)
+    if not screening.kept.any() or not np.median((high - low)[screening.kept]) > 0:
+        raise BadInputError("programming-curve: no device answers to its pulses; nothing is left to fit")
+    kept = screening.kept
+    return CurveTable(
+        g_scale=conductance_scale(measurement, high[kept]),
+        width=float(np.median(reads.width)),
+        age=age,
+        cells=np.flatnonzero(kept),
+        there=rows.there[kept],
+        amplitude=rows.amplitude[kept],
+        conductance=np.where(rows.there, value, 0.0)[kept],
+    ), screening
+
+
+def _at_reference(
+    conductance: FloatArray, time: FloatArray, there: NDArray[np.bool_], drift: DriftModel | None
+) -> tuple[FloatArray, float]:
+    """Conductances as they will be at the reference age, and that age; without a drift model as they were read."""
+    if drift is None:
+        return conductance, float(np.median(time[there]))
+    log_age = np.log(np.where(there & (time > 0), time, drift.t0) / drift.t0)
+    value = conductance
+    for _ in range(4):  # nu depends on the conductance at the reference age: a contraction
+        g = np.maximum(value, 0.0) / drift.g_scale
+        value = conductance * np.exp(drift.mean(g) * log_age)
+    return value, drift.t0
+
+
+class Logistic(Family[CurveTable]):
+    """See the module's text."""
+
+    name = "logistic"
+    experiment = Experiment.PROGRAMMING_CURVE
+    summary = "S-shape with spread of midpoint, height and steepness; jitter and flat noise of the pulses"
+
+    def __init__(self, drift: DriftModel | None = None) -> None:
+        """`drift` brings reads to its reference age, at which the devices' curve is stated."""
+        self.drift = drift
+
+    def prepare(self, measurement: Measurement) -> tuple[CurveTable, Screening]:
+        """See `curve_table`; devices that no curve describes are called wild."""
+        table, screening = curve_table(measurement, self.drift)
+        theta = self._start(table)
+        for _ in range(2):
+            theta = self._moments(table, theta, self._devices(table, theta))
+        devices = self._devices(table, theta)
+        parts = _curve(theta, tensor(table.amplitude), tensor(devices))
+        residual = (table.conductance - parts.value.numpy()) ** 2 / parts.variance.numpy()
+        misfit = np.where(table.there, residual, 0.0).sum(1)
+        freedom = np.maximum(table.there.sum(1) - 3, 1)
+        excess = misfit / np.median(misfit / freedom)
+        wild = stats.chi2.sf(excess, freedom) < UNLIKELY
+        chosen = np.zeros(len(measurement.cells), bool)
+        chosen[table.cells[wild]] = True
+        screening.drop(chosen, WILD)
+        if wild.all():
+            raise BadInputError("programming-curve: no device follows an S-shaped curve; nothing is left to fit")
+        return self.subset(table, ~wild), screening
+
+    def size(self, table: CurveTable) -> int:
+        """Number of devices."""
+        return int(table.cells.size)
+
+    def subset(self, table: CurveTable, cells: NDArray[np.bool_]) -> CurveTable:
+        """Some of the devices."""
+        part: CurveTable = take(table, cells)
+        return part
+
+    def coefficients(self, table: CurveTable) -> list[Coefficient]:
+        """Fields of `ProgrammingCurve`, and what the twin needs besides."""
+        return [Coefficient(*row) for row in _SPECIFICATION]
+
+    def estimate(self, table: CurveTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
+        """Linearise at each device's parameters, maximise, and again."""
+        if table.cells.size > MOST_CELLS:
+            part = np.zeros(table.cells.size, bool)
+            part[np.random.default_rng(0).choice(part.size, MOST_CELLS, replace=False)] = True
+            table = self.subset(table, part)
+        theta = self._start(table)
+        for _ in range(2):
+            theta = self._moments(table, theta, self._devices(table, theta))
+        for _ in range(ROUNDS):
+            likelihood = self._linearised(table, self._devices(table, theta))
+            found = maximise(likelihood, theta)
+            theta = found.theta
+        if intervals:
+            found = replace(found, covariance=covariance(likelihood, theta))
+        return found, {}
+
+    def log_likelihood(self, table: CurveTable, theta: FloatArray) -> FloatArray:
+        """Of every device."""
+        with torch.no_grad():
+            return self._linearised(table, self._devices(table, theta))(tensor(theta)).numpy()
+
+    def quantiles(self, table: CurveTable, theta: FloatArray) -> FloatArray:
+        """Of every read, over devices and pulses."""
+        devices = tensor(np.zeros((table.cells.size, 3)))
+        parts = _curve(theta, tensor(table.amplitude), devices)
+        spread = (parts.slopes * tensor(np.exp(theta[4:7]))) ** 2
+        sigma = torch.sqrt(parts.variance + spread.sum(-1)).numpy()
+        return stats.norm.cdf(((table.conductance - parts.value.numpy()) / sigma)[table.there])  # type: ignore[no-any-return]
+
+    def describe(self, table: CurveTable) -> dict[str, Any]:
+        """Pulse width and the age at which the curve holds."""
+        seen = table.conductance[table.there]
+        return {
+            "forms": {},
+            "settings": {"width": table.width, "age": table.age, "g_scale": table.g_scale},
+            "conductance_range": (float(seen.min()), float(seen.max())),
+            "time_range": (table.age, table.age),
+        }
+
+    def panels(self, table: CurveTable, theta: FloatArray) -> list[Panel]:
+        """The curve with the spread of devices, scatter between pulses, calibration."""
+        amplitudes = np.unique(table.amplitude[table.there])
+        seen = [table.conductance[table.there & (table.amplitude == a)] for a in amplitudes]
+        low, middle, high = (np.array([np.quantile(part, q) for part in seen]) for q in (0.05, 0.5, 0.95))
+        fine = np.linspace(amplitudes[0], amplitudes[-1], 200)
+        rng = np.random.default_rng(0)
+        spread = rng.standard_normal((2000, 3)) * np.exp(theta[4:7])
+        parts = _curve(theta, tensor(np.broadcast_to(fine, (2000, fine.size))), tensor(spread))
+        drawn = parts.value.numpy() + np.sqrt(parts.variance.numpy()) * rng.standard_normal(parts.value.shape)
+        bands = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
+        return [
+            Panel(
+                "Programming curve", "RESET amplitude, uA", "conductance, uS",
+                (
+                    Series("measured: median, 5 % to 95 %", amplitudes, middle, low, high),
+                    Series("fit: median, 5 % to 95 %", fine, bands[1], bands[0], bands[2], line=True),
+                ),
+            ),
+            quantile_panel(self.quantiles(table, theta)),
+        ]  # fmt: skip
+
+    # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _start(self, table: CurveTable) -> FloatArray:
+        """From the median conductance at each amplitude."""
+        amplitudes = np.unique(table.amplitude[table.there])
+        middle = np.array([np.median(table.conductance[table.there & (table.amplitude == a)]) for a in amplitudes])
+        top, bottom = float(middle.max()), max(float(middle.min()), 1e-3 * float(middle.max()))
+        half = np.interp(-(top + bottom) / 2, -np.minimum.accumulate(middle), amplitudes)
+        upper, lower = (
+            np.interp(-(bottom + share * (top - bottom)), -np.minimum.accumulate(middle), amplitudes)
+            for share in (0.88, 0.12)
+        )
+        steep = max((lower - upper) / 4.0, 0.2 * float(np.diff(amplitudes).mean()))
+        values = [bottom, top, half, steep, 0.3 * steep, 0.05, 0.05, 0.1 * steep, 0.02 * top, 0.02]
+        return np.log(values)
+
+    def _devices(self, table: CurveTable, theta: FloatArray) -> FloatArray:
+        """Most likely deviations (cells, 3) of each device from the array's midpoint (uA), height and steepness."""
+        devices = np.zeros((table.cells.size, 3))
+        amplitude, there = tensor(table.amplitude), table.there
+        prior = np.exp(-2 * theta[4:7])
+        limit = 5 * np.exp(theta[4:7])
+        for _ in range(DEVICE_STEPS):
+            parts = _curve(theta, amplitude, tensor(devices))
+            weight = np.where(there, 1.0 / parts.variance.numpy(), 0.0)
+            slopes = parts.slopes.numpy()
+            residual = table.conductance - parts.value.numpy()
+            information = np.einsum("ctk,ct,ctl->ckl", slopes, weight, slopes) + np.diag(prior)
+            gradient = np.einsum("ctk,ct,ct->ck", slopes, weight, residual) - prior * devices
+            devices = np.clip(devices + np.linalg.solve(information, gradient[..., None])[..., 0], -limit, limit)
+        return devices
+
+    def _moments(self, table: CurveTable, theta: FloatArray, devices: FloatArray) -> FloatArray:
+        """Better starting values: spreads of the devices' own parameters and the scatter around their curves."""
+        theta = theta.copy()
+        spread = np.median(np.abs(devices - np.median(devices, axis=0)), axis=0) * 1.4826
+        theta[2] = math.log(math.exp(theta[2]) + float(np.median(devices[:, MIDPOINT])))
+        theta[4:7] = np.log(np.maximum(spread, [1e-2 * math.exp(theta[3]), 1e-3, 1e-3]))
+        parts = _curve(theta, tensor(table.amplitude), tensor(devices))
+        residual = np.abs(table.conductance - parts.value.numpy())
+        share = parts.slopes[..., MIDPOINT].abs().numpy()
+        steep = table.there & (share > 0.6 * share.max())
+        flat = table.there & (share < 0.05 * share.max())
+        low = flat & (table.conductance < 0.3 * table.g_scale)
+        if steep.sum() > 50:
+            theta[7] = math.log(max(float(np.median(residual[steep] / share[steep])) * 1.4826, 1e-3))
+        if low.sum() > 50:
+            theta[8] = math.log(max(float(np.median(residual[low])) * 1.4826, 1e-4 * table.g_scale))
+        return theta
+
+    def _linearised(self, table: CurveTable, devices: FloatArray) -> LogLikelihood:
+        """Marginal log-likelihood of every device, its curve linear around `devices` (cells, 3)."""
+        amplitude, value = tensor(table.amplitude), tensor(table.conductance)
+        there, at = torch.as_tensor(table.there), tensor(devices)
+        counts = there.sum(1)
+
+        def likelihood(theta: torch.Tensor) -> torch.Tensor:
+            parts = _curve(theta, amplitude, at)
+            weight = torch.where(there, 1.0 / parts.variance, 0.0)
+            residual = value - parts.value + (parts.slopes * at[:, None, :]).sum(-1)
+            spread = torch.exp(theta[4:7])
+            scaled = parts.slopes * spread
+            inner = torch.eye(3, dtype=torch.float64) + torch.einsum("ctk,ct,ctl->ckl", scaled, weight, scaled)
+            side = torch.einsum("ctk,ct,ct->ck", scaled, weight, residual)
+            factor = torch.linalg.cholesky(inner)
+            solved = torch.linalg.solve_triangular(factor, side[..., None], upper=False)[..., 0]
+            squares = (weight * residual**2).sum(1) - (solved**2).sum(1)
+            log_variance = torch.where(there, torch.log(parts.variance), 0.0).sum(1)
+            log_determinant = log_variance + 2 * torch.log(torch.diagonal(factor, dim1=1, dim2=2)).sum(1)
+            return -0.5 * (squares + log_determinant + counts * math.log(2 * math.pi))
+
+        return likelihood
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Conductance and pulse-to-pulse variance (cells, pulses), and slopes (cells, pulses, 3) against deviations."""
+
+    value: torch.Tensor
+    variance: torch.Tensor
+    slopes: torch.Tensor
+
+
+def _curve(theta: torch.Tensor | FloatArray, amplitude: torch.Tensor, devices: torch.Tensor) -> _Curve:
+    """Curves of devices that deviate (cells, 3) from the array."""
+    values = torch.exp(theta if isinstance(theta, torch.Tensor) else tensor(theta))
+    g_min, g_max, midpoint, steepness = values[:4]
+    jitter, noise, read_noise = values[7:]
+    steep = steepness * (1.0 + devices[:, STEEPNESS, None]).clamp(min=0.2)
+    z = (midpoint + devices[:, MIDPOINT, None] - amplitude) / steep
+    share = torch.sigmoid(z)
+    height = g_max * (1.0 + devices[:, HEIGHT, None]) - g_min
+    value = g_min + height * share
+    slope = height * share * (1.0 - share) / steep
+    variance = (slope * jitter) ** 2 + noise**2 + read_noise**2 * g_max * value.clamp(min=0.0)
+    slopes = torch.stack([slope, g_max * share, -slope * z * steepness], dim=-1)
+    return _Curve(value, variance, slopes)

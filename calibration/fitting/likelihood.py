@@ -31,7 +31,7 @@ class Optimum:
     theta: FloatArray
     covariance: FloatArray
     log_likelihood: float
-    """Sum over the units, weights included."""
+    """Sum over the units."""
     converged: bool
 
     def interval(self, index: int) -> tuple[float, float]:
@@ -61,30 +61,24 @@ def maximise(
     start: FloatArray,
     *,
     free: NDArray[np.bool_] | None = None,
-    weights: FloatArray | None = None,
+    reach: float = np.inf,
     max_steps: int = 400,
 ) -> Optimum:
-    """The maximum from `start`; parameters that are not `free` are held, `weights` (n,) count units several times.
+    """The maximum from `start`; parameters that are not `free` are held, none moves by more than `reach`.
 
     The covariance is not computed: see `covariance`.
     """
     held = np.array(start, np.float64)
     moving = np.ones(held.size, bool) if free is None else free
-    weight = None if weights is None else tensor(weights)
-
-    def total(theta: torch.Tensor) -> torch.Tensor:
-        each = likelihood(theta)
-        return each.sum() if weight is None else (weight * each).sum()
-
     own = scores(likelihood, held, moving)
-    information = (own**2 if weights is None else weights[:, None] * own**2).sum(0)
+    information = (own**2).sum(0)
     scale = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
         theta = tensor(held)
         theta[torch.as_tensor(moving)] += tensor(z * scale)
         theta.requires_grad_()
-        value = total(theta)
+        value = likelihood(theta).sum()
         (gradient,) = torch.autograd.grad(value, theta)
         if not torch.isfinite(value):
             return np.inf, np.zeros_like(z)
@@ -92,6 +86,7 @@ def maximise(
 
     found = optimize.minimize(
         objective, np.zeros(int(moving.sum())), jac=True, method="L-BFGS-B",
+        bounds=optimize.Bounds(-reach / scale, reach / scale) if np.isfinite(reach) else None,
         options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-3},
     )  # fmt: skip
     best = held.copy()

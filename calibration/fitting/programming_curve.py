@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import check_reads, conductance_scale, rows_of
+from hwloop.calibration.fitting.checks import Rows, check_reads, conductance_scale, rows_of
 from hwloop.calibration.fitting.family import (
     STUCK,
     WILD,
@@ -42,9 +42,11 @@ UNLIKELY = 1e-8
 """Probability of a misfit as large as a device's at which it is called wild."""
 MOST_CELLS = 4000
 """Devices that the likelihood is computed for; of more, this many at random: spreads need no more."""
-ROUNDS = 3
+ROUNDS = 4
 """Of linearising and maximising."""
-DEVICE_STEPS = 6
+REACH = 1.0
+"""By which the logarithm of a parameter may change in one round: the linearised curve holds nearby alone."""
+DEVICE_STEPS = 8
 MIDPOINT, HEIGHT, STEEPNESS = range(3)
 
 _SPECIFICATION = (
@@ -57,7 +59,8 @@ _SPECIFICATION = (
     ("steepness_spread", "1", "device-to-device relative standard deviation of the steepness", True),
     ("jitter", "uA", "pulse-to-pulse standard deviation of the effective amplitude", True),
     ("noise", "uS", "pulse-to-pulse standard deviation where the curve is flat", True),
-    ("read_noise", "1", "standard deviation of a read at g_max, over g_max; its variance is linear in G", True),
+    ("read_noise", "1", "standard deviation of what reads and drift add at g_max, over g_max", True),
+    ("read_exponent", "1", "power of the conductance with which that grows", True),
 )
 
 
@@ -95,7 +98,7 @@ def curve_table(measurement: Measurement, drift: DriftModel | None) -> tuple[Cur
     assert rows.amplitude is not None
     screening = Screening.of(measurement)
     screening.drop(rows.counts < FEWEST_READS, f"fewer than {FEWEST_READS} pulses")
-    value, age = _at_reference(rows.conductance, rows.time, rows.there, drift)
+    value, age = _at_reference(rows, drift)
     high = np.where(rows.there, value, -np.inf).max(1)
     low = np.where(rows.there, value, np.inf).min(1)
     if screening.kept.any():
@@ -115,18 +118,28 @@ def curve_table(measurement: Measurement, drift: DriftModel | None) -> tuple[Cur
     ), screening
 
 
-def _at_reference(
-    conductance: FloatArray, time: FloatArray, there: NDArray[np.bool_], drift: DriftModel | None
-) -> tuple[FloatArray, float]:
-    """Conductances as they will be at the reference age, and that age; without a drift model as they were read."""
+def _at_reference(rows: Rows, drift: DriftModel | None) -> tuple[FloatArray, float]:
+    """Conductances as they will be at the reference age, and that age; without a drift model as they were read.
+
+    The factor is that of the median device at each amplitude: one that followed every single read would amplify its
+    noise wherever drift depends on conductance.
+    """
+    assert rows.amplitude is not None
     if drift is None:
-        return conductance, float(np.median(time[there]))
-    log_age = np.log(np.where(there & (time > 0), time, drift.t0) / drift.t0)
-    value = conductance
-    for _ in range(4):  # nu depends on the conductance at the reference age: a contraction
-        g = np.maximum(value, 0.0) / drift.g_scale
-        value = conductance * np.exp(drift.mean(g) * log_age)
-    return value, drift.t0
+        return rows.conductance, float(np.median(rows.time[rows.there]))
+    amplitudes, number = np.unique(rows.amplitude[rows.there], return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number))
+    seen, age = (values[rows.there][order] for values in (rows.conductance, rows.time))
+    middle = np.array([np.median(part) for part in np.split(seen, ends[:-1])])
+    log_age = np.log(np.maximum([np.median(part) for part in np.split(age, ends[:-1])], 1e-9) / drift.t0)
+    value = middle
+    for _ in range(6):  # nu depends on the conductance at the reference age: a contraction
+        g = np.clip(value / drift.g_scale, 0.0, 1.0)  # fits of drift end there, and polynomials run away
+        value = middle * np.exp(drift.mean(g) * log_age)
+    factor = np.ones_like(rows.conductance)
+    factor[rows.there] = np.exp(drift.mean(np.clip(value / drift.g_scale, 0.0, 1.0)) * log_age)[number]
+    return rows.conductance * factor, drift.t0
 
 
 class Logistic(Family[CurveTable]):
@@ -184,7 +197,7 @@ class Logistic(Family[CurveTable]):
             theta = self._moments(table, theta, self._devices(table, theta))
         for _ in range(ROUNDS):
             likelihood = self._linearised(table, self._devices(table, theta))
-            found = maximise(likelihood, theta)
+            found = maximise(likelihood, theta, reach=REACH)
             theta = found.theta
         if intervals:
             found = replace(found, covariance=covariance(likelihood, theta))
@@ -197,9 +210,10 @@ class Logistic(Family[CurveTable]):
 
     def quantiles(self, table: CurveTable, theta: FloatArray) -> FloatArray:
         """Of every read, over devices and pulses."""
-        devices = tensor(np.zeros((table.cells.size, 3)))
+        centre, width = _population(theta)
+        devices = tensor(np.broadcast_to(centre, (table.cells.size, 3)))
         parts = _curve(theta, tensor(table.amplitude), devices)
-        spread = (parts.slopes * tensor(np.exp(theta[4:7]))) ** 2
+        spread = (parts.slopes * tensor(width)) ** 2
         sigma = torch.sqrt(parts.variance + spread.sum(-1)).numpy()
         return stats.norm.cdf(((table.conductance - parts.value.numpy()) / sigma)[table.there])  # type: ignore[no-any-return]
 
@@ -220,8 +234,9 @@ class Logistic(Family[CurveTable]):
         low, middle, high = (np.array([np.quantile(part, q) for part in seen]) for q in (0.05, 0.5, 0.95))
         fine = np.linspace(amplitudes[0], amplitudes[-1], 200)
         rng = np.random.default_rng(0)
-        spread = rng.standard_normal((2000, 3)) * np.exp(theta[4:7])
-        parts = _curve(theta, tensor(np.broadcast_to(fine, (2000, fine.size))), tensor(spread))
+        centre, width = _population(theta)
+        devices = tensor(centre + rng.standard_normal((2000, 3)) * width)
+        parts = _curve(theta, tensor(np.broadcast_to(fine, (2000, fine.size))), devices)
         drawn = parts.value.numpy() + np.sqrt(parts.variance.numpy()) * rng.standard_normal(parts.value.shape)
         bands = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
         return [
@@ -248,36 +263,40 @@ class Logistic(Family[CurveTable]):
             for share in (0.88, 0.12)
         )
         steep = max((lower - upper) / 4.0, 0.2 * float(np.diff(amplitudes).mean()))
-        values = [bottom, top, half, steep, 0.3 * steep, 0.05, 0.05, 0.1 * steep, 0.02 * top, 0.02]
+        values = [bottom, top, half, steep, 0.3 * steep, 0.05, 0.05, 0.1 * steep, 0.02 * top, 0.02, 0.8]
         return np.log(values)
 
     def _devices(self, table: CurveTable, theta: FloatArray) -> FloatArray:
-        """Most likely deviations (cells, 3) of each device from the array's midpoint (uA), height and steepness."""
-        devices = np.zeros((table.cells.size, 3))
+        """Most likely midpoint (uA), fully SET conductance (uS) and steepness (uA) of each device, (cells, 3)."""
+        centre, width = _population(theta)
+        devices = np.broadcast_to(centre, (table.cells.size, 3)).copy()
         amplitude, there = tensor(table.amplitude), table.there
-        prior = np.exp(-2 * theta[4:7])
-        limit = 5 * np.exp(theta[4:7])
+        prior = width**-2
         for _ in range(DEVICE_STEPS):
             parts = _curve(theta, amplitude, tensor(devices))
             weight = np.where(there, 1.0 / parts.variance.numpy(), 0.0)
             slopes = parts.slopes.numpy()
             residual = table.conductance - parts.value.numpy()
             information = np.einsum("ctk,ct,ctl->ckl", slopes, weight, slopes) + np.diag(prior)
-            gradient = np.einsum("ctk,ct,ct->ck", slopes, weight, residual) - prior * devices
-            devices = np.clip(devices + np.linalg.solve(information, gradient[..., None])[..., 0], -limit, limit)
+            gradient = np.einsum("ctk,ct,ct->ck", slopes, weight, residual) - prior * (devices - centre)
+            step = np.linalg.solve(information, gradient[..., None])[..., 0]
+            devices = np.clip(devices + step, centre - 5 * width, centre + 5 * width)
         return devices
 
     def _moments(self, table: CurveTable, theta: FloatArray, devices: FloatArray) -> FloatArray:
         """Better starting values: spreads of the devices' own parameters and the scatter around their curves."""
         theta = theta.copy()
-        spread = np.median(np.abs(devices - np.median(devices, axis=0)), axis=0) * 1.4826
-        theta[2] = math.log(math.exp(theta[2]) + float(np.median(devices[:, MIDPOINT])))
-        theta[4:7] = np.log(np.maximum(spread, [1e-2 * math.exp(theta[3]), 1e-3, 1e-3]))
+        middle = np.median(devices, axis=0)
+        spread = np.median(np.abs(devices - middle), axis=0) * 1.4826
+        theta[1:4] = np.log(middle[[HEIGHT, MIDPOINT, STEEPNESS]])
+        relative = np.array([spread[MIDPOINT], spread[HEIGHT] / middle[HEIGHT], spread[STEEPNESS] / middle[STEEPNESS]])
+        theta[4:7] = np.log(np.maximum(relative, [1e-2 * middle[STEEPNESS], 1e-3, 1e-3]))
         parts = _curve(theta, tensor(table.amplitude), tensor(devices))
         residual = np.abs(table.conductance - parts.value.numpy())
         share = parts.slopes[..., MIDPOINT].abs().numpy()
-        steep = table.there & (share > 0.6 * share.max())
-        flat = table.there & (share < 0.05 * share.max())
+        steepest = float(np.quantile(share[table.there], 0.95))
+        steep = table.there & (share > 0.6 * steepest)
+        flat = table.there & (share < 0.05 * steepest)
         low = flat & (table.conductance < 0.3 * table.g_scale)
         if steep.sum() > 50:
             theta[7] = math.log(max(float(np.median(residual[steep] / share[steep])) * 1.4826, 1e-3))
@@ -286,17 +305,17 @@ class Logistic(Family[CurveTable]):
         return theta
 
     def _linearised(self, table: CurveTable, devices: FloatArray) -> LogLikelihood:
-        """Marginal log-likelihood of every device, its curve linear around `devices` (cells, 3)."""
+        """Marginal log-likelihood of every device, its curve linear around what `devices` (cells, 3) says of it."""
         amplitude, value = tensor(table.amplitude), tensor(table.conductance)
         there, at = torch.as_tensor(table.there), tensor(devices)
         counts = there.sum(1)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             parts = _curve(theta, amplitude, at)
+            centre, width = _population(theta)
             weight = torch.where(there, 1.0 / parts.variance, 0.0)
-            residual = value - parts.value + (parts.slopes * at[:, None, :]).sum(-1)
-            spread = torch.exp(theta[4:7])
-            scaled = parts.slopes * spread
+            residual = value - parts.value + (parts.slopes * (at - centre)[:, None, :]).sum(-1)
+            scaled = parts.slopes * width
             inner = torch.eye(3, dtype=torch.float64) + torch.einsum("ctk,ct,ctl->ckl", scaled, weight, scaled)
             side = torch.einsum("ctk,ct,ct->ck", scaled, weight, residual)
             factor = torch.linalg.cholesky(inner)
@@ -309,9 +328,19 @@ class Logistic(Family[CurveTable]):
         return likelihood
 
 
+def _population(theta: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation (3,) of the devices' midpoint (uA), fully SET conductance (uS), steepness (uA)."""
+    if isinstance(theta, torch.Tensor):
+        values = torch.exp(theta)
+        centre = torch.stack([values[2], values[1], values[3]])
+        return centre, torch.stack([values[4], values[5] * values[1], values[6] * values[3]])
+    values = np.exp(theta)
+    return values[[2, 1, 3]], np.array([values[4], values[5] * values[1], values[6] * values[3]])
+
+
 @dataclass(frozen=True)
 class _Curve:
-    """Conductance and pulse-to-pulse variance (cells, pulses), and slopes (cells, pulses, 3) against deviations."""
+    """Conductance and pulse-to-pulse variance (cells, pulses), and slopes (cells, pulses, 3) against the devices'."""
 
     value: torch.Tensor
     variance: torch.Tensor
@@ -319,16 +348,16 @@ class _Curve:
 
 
 def _curve(theta: torch.Tensor | FloatArray, amplitude: torch.Tensor, devices: torch.Tensor) -> _Curve:
-    """Curves of devices that deviate (cells, 3) from the array."""
+    """Curves of devices with parameters (cells, 3) of their own."""
     values = torch.exp(theta if isinstance(theta, torch.Tensor) else tensor(theta))
-    g_min, g_max, midpoint, steepness = values[:4]
-    jitter, noise, read_noise = values[7:]
-    steep = steepness * (1.0 + devices[:, STEEPNESS, None]).clamp(min=0.2)
-    z = (midpoint + devices[:, MIDPOINT, None] - amplitude) / steep
+    g_min, g_max = values[:2]
+    jitter, noise, read_noise, exponent = values[7:]
+    steepness = devices[:, STEEPNESS, None].clamp(min=1e-3)
+    z = (devices[:, MIDPOINT, None] - amplitude) / steepness
     share = torch.sigmoid(z)
-    height = g_max * (1.0 + devices[:, HEIGHT, None]) - g_min
+    height = devices[:, HEIGHT, None] - g_min
     value = g_min + height * share
-    slope = height * share * (1.0 - share) / steep
-    variance = (slope * jitter) ** 2 + noise**2 + read_noise**2 * g_max * value.clamp(min=0.0)
-    slopes = torch.stack([slope, g_max * share, -slope * z * steepness], dim=-1)
-    return _Curve(value, variance, slopes)
+    slope = height * share * (1.0 - share) / steepness
+    variance = (slope * jitter) ** 2 + noise**2
+    variance = variance + (read_noise * g_max * (value / g_max).clamp(min=1e-4) ** exponent) ** 2
+    return _Curve(value, variance, torch.stack([slope, share, -slope * z], dim=-1))

@@ -98,6 +98,10 @@ class VerifiedDevices:
         """Devices that do not answer to pulses, (region.size,)."""
         return self.silent >= SILENT_PULSES
 
+    def surprise(self) -> FloatArray:
+        """Last verified value less what the nominal curve expects of the last pulse, (region.size,) in uS."""
+        return self.value - self._model.curve.conductance(self._amplitude)
+
     def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
         curve, limits = self._model.curve, self._region.backend.info.limits
         amplitude = np.clip(amplitude, curve.melt, limits.amplitude_max)

@@ -69,6 +69,7 @@ READ_COLUMNS = {
     "temperature": Column("f8", "K", "temperature; NaN: not measured"),
     "amplitude": Column("f8", "uA", "peak current of the pulse before this read", optional=True),
     "width": Column("f8", "ns", "duration of the pulse before this read", optional=True),
+    "voltage": Column("f8", "V", "peak voltage of the pulse before this read; NaN: no pulse yet", optional=True),
     "nominal": Column("f8", "s", "age that was aimed at", optional=True),
 }
 

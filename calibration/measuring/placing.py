@@ -18,6 +18,10 @@ from hwloop.contract import FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.measurements import Mark
 
+STUCK_SURPRISE = 0.4
+"""A device that will not converge counts as stuck when it conducts this much of g_max more, or less, than its last
+pulse should have left on a nominal device: the amplitude was stepped and stepped, and nothing followed."""
+
 
 @dataclass(frozen=True)
 class PlacingSettings:
@@ -111,12 +115,14 @@ class Placement:
         for core, devices in self._cores.items():
             devices.give_up(self._active[core])
         value, gave_up = self._of("value"), self._of("gave_up")
-        stuck = np.concatenate([self._cores[core].stuck()[self._chosen.device[h]] for core, h in self._chosen.cores()])
-        high = value > self._target
+        surprise = np.concatenate(
+            [self._cores[core].surprise()[self._chosen.device[here]] for core, here in self._chosen.cores()]
+        )
+        far = STUCK_SURPRISE * self._bench.info.g_max
         mark = np.full(len(self._chosen), Mark.GOOD, np.uint8)
         mark[gave_up] = Mark.UNCONVERGED
-        mark[gave_up & stuck & high] = Mark.STUCK_SET
-        mark[gave_up & stuck & ~high] = Mark.STUCK_RESET
+        mark[gave_up & (surprise > far)] = Mark.STUCK_SET
+        mark[gave_up & (surprise < -far)] = Mark.STUCK_RESET
         mark[~self.usable] = Mark.SPENT
         return np.where(mark == Mark.GOOD, value, np.nan), mark
 

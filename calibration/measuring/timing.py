@@ -16,7 +16,7 @@ from hwloop.region import Region
 
 AGE_RESOLUTION = 0.002
 """Reads and pulses are sent in batches so short that the moment of each is known to this share of the age at hand."""
-FIRST_BATCH = 16
+FIRST_BATCH = 1
 """Devices in the first batch, which shows how fast the chip is."""
 GROWTH = 16
 """A batch has at most this many times the devices of the one before."""
@@ -100,12 +100,14 @@ class TimedRegion:
         start, last = 0, FIRST_BATCH if not self.pace[kind] else count
         while start < count:
             pace = self.pace[kind]
-            size = min(last, count - start, max(1, int(2 * within / pace)) if pace else FIRST_BATCH)
+            wanted = min(last, max(1, int(2 * within / pace)) if pace else FIRST_BATCH)
+            size = min(wanted, count - start)
             part = slice(start, start + size)
             before = self._clock.now()
             act(part)
             after = self._clock.now()
             times[part] = (before + after) / 2
-            self.pace[kind] = (after - before) / size
+            if size == wanted or not pace:  # a small remainder says little about a chip that works in parallel
+                self.pace[kind] = (after - before) / size
             start, last = start + size, GROWTH * size
         return times

@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": "compare",
     "evaluate": "evaluate",
     "measure": "measure",
+    "import": "import_",
     "info": "info",
     "backends": "info",
     "serve": "serve",
@@ -27,7 +28,8 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"hwloop.cli.{COMMANDS[name]}"), name)
+        module = importlib.import_module(f"hwloop.cli.{COMMANDS[name]}")
+        command: click.Command = getattr(module, "import_" if name == "import" else name)
         return command
 
 

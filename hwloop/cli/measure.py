@@ -236,6 +236,4 @@ def _report(result: dict[str, Any]) -> None:
     if result["status"] == "complete":
         click.echo(f"It is {result['group']} in {result['out']}.")
     else:
-        click.echo(
-            f"Stopped before the end; {result['out']} has what was measured. The same command with --resume goes on."
-        )
+        click.echo(f"Stopped before the end; what was measured is in {result['out']}. Give --resume to go on.")

@@ -117,7 +117,9 @@ def _later_reads(family: Family[Any], measurement: Measurement) -> FloatArray:
     optimum, _ = family.estimate(table, intervals=False)
     density = family.predict(table, optimum.theta, later)
     scale = float(np.quantile(np.abs(measurement.reads.conductance), 0.999))
-    return np.logaddexp(density, np.log(OUTLIER / scale))
+    known = np.isfinite(density)
+    density[known] = np.logaddexp(density[known], np.log(OUTLIER / scale))
+    return density
 
 
 def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:

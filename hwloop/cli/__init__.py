@@ -16,6 +16,8 @@ COMMANDS = {
     "import": "import_",
     "info": "info",
     "backends": "info",
+    "fit": "fit",
+    "export": "export",
     "serve": "serve",
     "discover": "discover",
 }

@@ -119,7 +119,9 @@ class Knots:
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        return "through " + ", ".join(f"{v:g} at g = {math.exp(a):.3g}" for a, v in zip(self.at, self.values, strict=True))
+        return "through " + ", ".join(
+            f"{v:g} at g = {math.exp(a):.3g}" for a, v in zip(self.at, self.values, strict=True)
+        )
 
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""

@@ -52,7 +52,7 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
         sources["device.drift"] = fitted
     if read_noise is not None:
         sources |= {"device.read_noise.q": fitted, "device.read_noise.g_scale": fitted}
-    if curve is drift is read_noise is None:
+    if curve is None and drift is None and read_noise is None:
         raise BadInputError(
             f"{path} has no drift, read-noise or programming-curve fit that a simulated chip can use "
             f"(it has: {', '.join(f'{name}, {fit.family}' for name, fit in model.fits.items())})"

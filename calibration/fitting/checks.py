@@ -28,7 +28,8 @@ class Rows:
     @property
     def counts(self) -> NDArray[np.int64]:
         """(cells,) reads of each cell."""
-        return self.there.sum(1).astype(np.int64)
+        counts: NDArray[np.int64] = self.there.sum(1).astype(np.int64)
+        return counts
 
 
 def check_reads(measurement: Measurement) -> None:

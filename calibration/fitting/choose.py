@@ -92,7 +92,9 @@ def held_out_scores(
         raise BadInputError(f"{measurement.experiment.value}: no family fits ({'; '.join(refused.values())})")
     everywhere = np.all([np.isfinite(each) for each in scores.values()], axis=0)
     if not everywhere.any():
-        raise BadInputError(f"{measurement.experiment.value}: no cell is usable for every family; name one with --family")
+        raise BadInputError(
+            f"{measurement.experiment.value}: no cell is usable for every family; name one with --family"
+        )
     return {name: float(each[everywhere].mean()) for name, each in scores.items()}, refused
 
 
@@ -104,6 +106,7 @@ def _other_cells(family: Family[Any], measurement: Measurement) -> FloatArray:
     if size < 10:
         held_out[:] = False  # too few to spare any: judged by themselves
     training = family.subset(table, ~held_out)
+    family.require_support(training)
     optimum, _ = family.estimate(training, intervals=False)
     judged = family.subset(table, held_out) if held_out.any() else table
     return family.log_likelihood(judged, optimum.theta)
@@ -114,6 +117,7 @@ def _later_reads(family: Family[Any], measurement: Measurement) -> FloatArray:
     check_order(measurement)
     earlier, later = split_last(measurement)
     table, _ = family.prepare(earlier)
+    family.require_support(table)
     optimum, _ = family.estimate(table, intervals=False)
     density = family.predict(table, optimum.theta, later)
     scale = float(np.quantile(np.abs(measurement.reads.conductance), 0.999))
@@ -155,5 +159,3 @@ def _fewer_cells(measurement: Measurement) -> Measurement:
 def _take(table: Any, chosen: NDArray[np.bool_]) -> Any:
     columns = {name: getattr(table, name) for name in table.__dataclass_fields__}
     return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})
-
-

@@ -176,7 +176,7 @@ def _reduce(rows: Rows, index: NDArray[np.int64], t0: float, growth: float) -> _
 
 
 def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float) -> float:
-    """b by regression of the squared residuals, relative to their device's noise, on ln(t / t0).
+    """B by regression of the squared residuals, relative to their device's noise, on ln(t / t0).
 
     Few thousand devices of small noise tell it; the part that a line takes out of each residual is put back.
     """
@@ -212,16 +212,26 @@ def _robust(values: FloatArray, bins: NDArray[np.int64], count: int) -> tuple[Fl
 
     def quantile(q: float) -> FloatArray:
         at = starts + np.minimum((q * sizes).astype(np.int64), np.maximum(sizes - 1, 0))
-        return sorted_values[at]
+        chosen: FloatArray = sorted_values[at]
+        return chosen
 
     return quantile(0.5), (quantile(0.75) - quantile(0.25)) / 1.349
+
+
+def _smooth(values: FloatArray) -> FloatArray:
+    """Median of each bin and two on either side: stuck devices may be all that there is at one conductance."""
+    padded = np.pad(values, 2, constant_values=np.nan)
+    smooth: FloatArray = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
+    return smooth
 
 
 def _noise_level(lines: _Lines, freedom: FloatArray, bins: NDArray[np.int64], count: int) -> FloatArray:
     """V of each bin, from the median of the residuals."""
     median, _ = _robust(lines.squares / freedom, bins, count)
     typical = np.bincount(bins, freedom, count) / np.maximum(np.bincount(bins, minlength=count), 1)
-    return np.maximum(median / (stats.chi2.median(np.maximum(typical, 1.0)) / np.maximum(typical, 1.0)), 1e-10)
+    chance = stats.chi2.median(np.maximum(typical, 1.0)) / np.maximum(typical, 1.0)
+    level: FloatArray = np.maximum(median / chance, 1e-10)
+    return level
 
 
 def _screen(
@@ -230,8 +240,8 @@ def _screen(
     """Mark stuck and wild devices among `cells`, judged by their neighbours in conductance."""
     bins, _ = binned(lines.log_g, max(1, min(50, cells.size // 100)))
     count = int(bins.max()) + 1
-    noise = _noise_level(lines, freedom, bins, count)[bins]
-    centre, width = _robust(lines.nu, bins, count)
+    noise = _smooth(_noise_level(lines, freedom, bins, count))[bins]
+    centre, width = (_smooth(part) for part in _robust(lines.nu, bins, count))
     error = noise * lines.var_nu
     total = np.maximum(width[bins] ** 2, error)
     still = stats.norm.logpdf(lines.nu, 0.0, np.sqrt(error))
@@ -276,8 +286,8 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     screening = Screening.of(measurement)
     if np.unique(measurement.reads.time[measurement.reads.time > 0][:100_000]).size < FEWEST_READS:
         raise BadInputError(
-            f"drift: there are fewer than {FEWEST_READS} different ages above zero; drift needs reads of the same cells "
-            "at several ages, measure for longer"
+            f"drift: there are fewer than {FEWEST_READS} different ages above zero; drift needs reads of the same "
+            "cells at several ages, measure for longer"
         )
     screening.drop(rows.counts < FEWEST_READS, "fewer than three reads")
     t0 = reference_age(measurement, measurement.reads.time)
@@ -428,8 +438,10 @@ def _nodes(
     sure = np.ones(index.size, bool)
     sure[noisy] = False
     sure &= noise * lines.var_g <= PRECISE**2
-    seen = log_weight - 0.5 * squares / v[:, None] + stats.norm.logpdf(
-        node_nu, centre[bins[noisy], None], spread[bins[noisy], None]
+    seen = (
+        log_weight
+        - 0.5 * squares / v[:, None]
+        + stats.norm.logpdf(node_nu, centre[bins[noisy], None], spread[bins[noisy], None])
     )
     log_weight += _log_density(node_level, seen, share, lines.log_g[sure])
     return Nodes(node_level - math.log(g_scale), node_nu, squares, log_weight, there.sum(1).astype(float), share)
@@ -483,9 +495,7 @@ class DriftFamily(Family[DriftTable]):
         own = cells[table.noisy]
         nodes = table.nodes
         if nodes is not None:
-            per_device = {
-                name: getattr(nodes, name)[own] for name in ("log_g", "nu", "squares", "log_weight", "reads")
-            }
+            per_device = {name: getattr(nodes, name)[own] for name in ("log_g", "nu", "squares", "log_weight", "reads")}
             nodes = Nodes(**per_device, share=nodes.share) if own.any() else None
         names = ("log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "precise", "cells")
         return replace(
@@ -595,7 +605,13 @@ class DriftFamily(Family[DriftTable]):
         titles = ("Mean drift coefficient", "Spread of drift coefficients", "Noise of a read")
         units = ("nu", "standard deviation of nu", "relative standard deviation at t0")
         panels = [
-            Panel(title, label, unit, (points, Series("fit", line_x, curve, line=True)), log_x=True)
+            Panel(
+                title,
+                label,
+                unit,
+                (points, Series("fit", line_x, np.asarray(curve, np.float64), line=True)),
+                log_x=True,
+            )
             for title, unit, points, curve in zip(titles, units, seen, curves, strict=True)
         ]
         return [*panels, quantile_panel(self.quantiles(table, theta))]
@@ -625,7 +641,7 @@ class DriftFamily(Family[DriftTable]):
             variance = build(form, theta[n : 2 * n])(g).clamp(min=SMALLEST_SPREAD) ** 2 + noise
             return -0.5 * (at - mean) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
 
-        g_sure, g_node = torch.exp(log_g), torch.exp(node_g) if nodes is not None else None
+        g_sure = torch.exp(log_g)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             log_noise = basis @ theta[2 * n :]
@@ -635,7 +651,7 @@ class DriftFamily(Family[DriftTable]):
                 return each
             log_noise = node_basis @ theta[2 * n :]
             inside = node_weight - 0.5 * (reads[:, None] * log_noise + node_squares * torch.exp(-log_noise))
-            inside = inside + normal(theta, g_node, node_nu, 0.0)
+            inside = inside + normal(theta, torch.exp(node_g), node_nu, 0.0)
             others = torch.logsumexp(inside, 1)
             return torch.cat([each, nodes.share * others if weighted else others])
 
@@ -645,7 +661,8 @@ class DriftFamily(Family[DriftTable]):
         form = self._form(table)
         n = len(coefficient_names(form))
         g = np.exp(table.log_g)
-        return build(form, theta[:n])(g), np.maximum(build(form, theta[n : 2 * n])(g), SMALLEST_SPREAD)
+        mean = np.asarray(build(form, theta[:n])(g), np.float64)
+        return mean, np.maximum(build(form, theta[n : 2 * n])(g), SMALLEST_SPREAD)
 
     def _predicted(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of each device's coefficient as its reads show it."""
@@ -717,7 +734,7 @@ class KnotsDrift(DriftFamily):
     summary = "power-law drift, mean and spread through seven knots in ln g: no form assumed"
 
 
-def build(form: Form, theta: torch.Tensor | FloatArray) -> Statistic:
+def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic:
     """A statistic whose coefficients are elements of a vector, so that torch can differentiate it."""
     names = coefficient_names(form, len(theta) - 1)
     return build_statistic(form, {name: theta[k] for k, name in enumerate(names)})
@@ -741,7 +758,10 @@ def _start_form(form: Form, log_g: FloatArray, values: FloatArray, weight: Float
         return residual
 
     starts = [np.array([factor * slope, level + (1 - factor) * slope * log_g.mean(), low, high]) for factor in (1, 2)]
-    found = [optimize.least_squares(misfit, start, loss="soft_l1", f_scale=3.0, x_scale=np.maximum(np.abs(start), 1e-3)) for start in starts]  # fmt: skip
+    found = [
+        optimize.least_squares(misfit, start, loss="soft_l1", f_scale=3.0, x_scale=np.maximum(np.abs(start), 1e-3))
+        for start in starts
+    ]
     best = min(found, key=lambda result: float(result.cost)).x
     best[2:] = np.clip(best[2:], values.min(), values.max())
     return np.asarray(best, np.float64)

@@ -50,7 +50,8 @@ class Screening:
     @property
     def kept(self) -> NDArray[np.bool_]:
         """(cells,) cells still in use."""
-        return self.reason == ""
+        kept: NDArray[np.bool_] = self.reason == ""
+        return kept
 
     def drop(self, cells: NDArray[np.bool_], reason: str) -> None:
         """Leave cells (cells,) out, unless they already are for another reason."""
@@ -176,7 +177,7 @@ class Family(abc.ABC, Generic[Table]):
     def fit(self, measurement: Measurement) -> tuple[Fitted[Table], Table]:
         """Fit a measurement; the table comes back for diagrams. Raises BadInputError when it cannot be supported."""
         table, screening = self.prepare(measurement)
-        self._require_support(table)
+        self.require_support(table)
         optimum, held = self.estimate(table, intervals=True)
         each = self.log_likelihood(table, optimum.theta)
         warnings = [f"{name}: {reason}" for name, reason in held.items()]
@@ -194,7 +195,8 @@ class Family(abc.ABC, Generic[Table]):
         )
         return Fitted(self, optimum, record, held), table
 
-    def _require_support(self, table: Table) -> None:
+    def require_support(self, table: Table) -> None:
+        """Raise BadInputError when the table has too few cells for the parameters."""
         needed = CELLS_PER_PARAMETER * len(self.coefficients(table))
         if self.size(table) < needed:
             raise BadInputError(

@@ -47,12 +47,13 @@ def tensor(values: FloatArray) -> torch.Tensor:
 
 def scores(likelihood: LogLikelihood, theta: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
     """Derivatives (n, free parameters) of every unit's log-likelihood."""
-    at = tensor(theta)
-    columns = []
-    for index in np.flatnonzero(free):
-        direction = torch.zeros_like(at)
-        direction[index] = 1.0
-        columns.append(torch.func.jvp(likelihood, (at,), (direction,))[1].numpy())
+    point = tensor(theta).requires_grad_()
+    each = likelihood(point)
+    # The gradient of a weighted sum is linear in the weights: its derivative against them is what each unit adds.
+    weights = torch.zeros_like(each).requires_grad_()
+    (gradient,) = torch.autograd.grad(each, point, grad_outputs=weights, create_graph=True)
+    index = np.flatnonzero(free)
+    columns = [torch.autograd.grad(gradient[int(k)], weights, retain_graph=True)[0].numpy() for k in index]
     return np.stack(columns, axis=1)
 
 
@@ -126,4 +127,5 @@ def _curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.
     index = np.flatnonzero(moving)
     rows = [torch.autograd.grad(gradient[int(i)], point, retain_graph=True)[0].numpy()[index] for i in index]
     matrix = -np.stack(rows)
-    return 0.5 * (matrix + matrix.T)
+    symmetric: FloatArray = 0.5 * (matrix + matrix.T)
+    return symmetric

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import Rows, check_reads, conductance_scale, rows_of
+from hwloop.calibration.fitting.checks import check_reads, conductance_scale, rows_of
 from hwloop.calibration.fitting.family import (
     STUCK,
     WILD,
@@ -40,7 +40,7 @@ STILL = 0.3
 """A device whose sweep covers less than this share of the usual range is stuck."""
 UNLIKELY = 1e-8
 """Probability of a misfit as large as a device's at which it is called wild."""
-MOST_CELLS = 4000
+MOST_CELLS = 1500
 """Devices that the likelihood is computed for; of more, this many at random: spreads need no more."""
 ROUNDS = 4
 """Of linearising and maximising."""
@@ -76,13 +76,12 @@ class CurveTable:
     there: NDArray[np.bool_]
     amplitude: FloatArray
     conductance: FloatArray
+    log_age: FloatArray
+    """ln(t0 / t) of each read; zero where no drift is known."""
 
 
 def curve_table(measurement: Measurement, drift: DriftModel | None) -> tuple[CurveTable, Screening]:
-    """Sweeps of all devices, brought to the drift model's reference age where one is known.
-
-    Raises BadInputError when there is nothing to fit.
-    """
+    """Sweeps of all devices. Raises BadInputError when there is nothing to fit."""
     check_reads(measurement)
     reads = measurement.reads
     if reads.amplitude is None or reads.width is None:
@@ -98,48 +97,25 @@ def curve_table(measurement: Measurement, drift: DriftModel | None) -> tuple[Cur
     assert rows.amplitude is not None
     screening = Screening.of(measurement)
     screening.drop(rows.counts < FEWEST_READS, f"fewer than {FEWEST_READS} pulses")
-    value, age = _at_reference(rows, drift)
-    high = np.where(rows.there, value, -np.inf).max(1)
-    low = np.where(rows.there, value, np.inf).min(1)
+    high = np.where(rows.there, rows.conductance, -np.inf).max(1)
+    low = np.where(rows.there, rows.conductance, np.inf).min(1)
     if screening.kept.any():
         usual = np.median((high - low)[screening.kept])
         screening.drop(high - low < STILL * usual, STUCK)
     if not screening.kept.any() or not np.median((high - low)[screening.kept]) > 0:
         raise BadInputError("programming-curve: no device answers to its pulses; nothing is left to fit")
     kept = screening.kept
+    time = np.where(rows.there & (rows.time > 0), rows.time, 1.0 if drift is None else drift.t0)[kept]
     return CurveTable(
         g_scale=conductance_scale(measurement, high[kept]),
         width=float(np.median(reads.width)),
-        age=age,
+        age=float(np.median(reads.time)) if drift is None else drift.t0,
         cells=np.flatnonzero(kept),
         there=rows.there[kept],
         amplitude=rows.amplitude[kept],
-        conductance=np.where(rows.there, value, 0.0)[kept],
+        conductance=rows.conductance[kept],
+        log_age=np.zeros_like(time) if drift is None else np.log(drift.t0 / time),
     ), screening
-
-
-def _at_reference(rows: Rows, drift: DriftModel | None) -> tuple[FloatArray, float]:
-    """Conductances as they will be at the reference age, and that age; without a drift model as they were read.
-
-    The factor is that of the median device at each amplitude: one that followed every single read would amplify its
-    noise wherever drift depends on conductance.
-    """
-    assert rows.amplitude is not None
-    if drift is None:
-        return rows.conductance, float(np.median(rows.time[rows.there]))
-    amplitudes, number = np.unique(rows.amplitude[rows.there], return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    ends = np.cumsum(np.bincount(number))
-    seen, age = (values[rows.there][order] for values in (rows.conductance, rows.time))
-    middle = np.array([np.median(part) for part in np.split(seen, ends[:-1])])
-    log_age = np.log(np.maximum([np.median(part) for part in np.split(age, ends[:-1])], 1e-9) / drift.t0)
-    value = middle
-    for _ in range(6):  # nu depends on the conductance at the reference age: a contraction
-        g = np.clip(value / drift.g_scale, 0.0, 1.0)  # fits of drift end there, and polynomials run away
-        value = middle * np.exp(drift.mean(g) * log_age)
-    factor = np.ones_like(rows.conductance)
-    factor[rows.there] = np.exp(drift.mean(np.clip(value / drift.g_scale, 0.0, 1.0)) * log_age)[number]
-    return rows.conductance * factor, drift.t0
 
 
 class Logistic(Family[CurveTable]):
@@ -160,7 +136,7 @@ class Logistic(Family[CurveTable]):
         for _ in range(2):
             theta = self._moments(table, theta, self._devices(table, theta))
         devices = self._devices(table, theta)
-        parts = _curve(theta, tensor(table.amplitude), tensor(devices))
+        parts = self._curve(theta, table, tensor(devices))
         residual = (table.conductance - parts.value.numpy()) ** 2 / parts.variance.numpy()
         misfit = np.where(table.there, residual, 0.0).sum(1)
         freedom = np.maximum(table.there.sum(1) - 3, 1)
@@ -212,7 +188,7 @@ class Logistic(Family[CurveTable]):
         """Of every read, over devices and pulses."""
         centre, width = _population(theta)
         devices = tensor(np.broadcast_to(centre, (table.cells.size, 3)))
-        parts = _curve(theta, tensor(table.amplitude), devices)
+        parts = self._curve(theta, table, devices)
         spread = (parts.slopes * tensor(width)) ** 2
         sigma = torch.sqrt(parts.variance + spread.sum(-1)).numpy()
         return stats.norm.cdf(((table.conductance - parts.value.numpy()) / sigma)[table.there])  # type: ignore[no-any-return]
@@ -236,12 +212,14 @@ class Logistic(Family[CurveTable]):
         rng = np.random.default_rng(0)
         centre, width = _population(theta)
         devices = tensor(centre + rng.standard_normal((2000, 3)) * width)
-        parts = _curve(theta, tensor(np.broadcast_to(fine, (2000, fine.size))), devices)
+        log_age = np.full((2000, fine.size), np.median(table.log_age[table.there]))
+        grid = tensor(np.broadcast_to(fine, log_age.shape))
+        parts = _curve(theta, grid, devices, tensor(log_age), self.drift)
         drawn = parts.value.numpy() + np.sqrt(parts.variance.numpy()) * rng.standard_normal(parts.value.shape)
         bands = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
         return [
             Panel(
-                "Programming curve", "RESET amplitude, uA", "conductance, uS",
+                "Programming curve, as read", "RESET amplitude, uA", "conductance, uS",
                 (
                     Series("measured: median, 5 % to 95 %", amplitudes, middle, low, high),
                     Series("fit: median, 5 % to 95 %", fine, bands[1], bands[0], bands[2], line=True),
@@ -251,6 +229,9 @@ class Logistic(Family[CurveTable]):
         ]  # fmt: skip
 
     # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _curve(self, theta: FloatArray, table: CurveTable, devices: torch.Tensor) -> _Curve:
+        return _curve(theta, tensor(table.amplitude), devices, tensor(table.log_age), self.drift)
 
     def _start(self, table: CurveTable) -> FloatArray:
         """From the median conductance at each amplitude."""
@@ -270,10 +251,9 @@ class Logistic(Family[CurveTable]):
         """Most likely midpoint (uA), fully SET conductance (uS) and steepness (uA) of each device, (cells, 3)."""
         centre, width = _population(theta)
         devices = np.broadcast_to(centre, (table.cells.size, 3)).copy()
-        amplitude, there = tensor(table.amplitude), table.there
-        prior = width**-2
+        there, prior = table.there, width**-2
         for _ in range(DEVICE_STEPS):
-            parts = _curve(theta, amplitude, tensor(devices))
+            parts = self._curve(theta, table, tensor(devices))
             weight = np.where(there, 1.0 / parts.variance.numpy(), 0.0)
             slopes = parts.slopes.numpy()
             residual = table.conductance - parts.value.numpy()
@@ -291,7 +271,7 @@ class Logistic(Family[CurveTable]):
         theta[1:4] = np.log(middle[[HEIGHT, MIDPOINT, STEEPNESS]])
         relative = np.array([spread[MIDPOINT], spread[HEIGHT] / middle[HEIGHT], spread[STEEPNESS] / middle[STEEPNESS]])
         theta[4:7] = np.log(np.maximum(relative, [1e-2 * middle[STEEPNESS], 1e-3, 1e-3]))
-        parts = _curve(theta, tensor(table.amplitude), tensor(devices))
+        parts = self._curve(theta, table, tensor(devices))
         residual = np.abs(table.conductance - parts.value.numpy())
         share = parts.slopes[..., MIDPOINT].abs().numpy()
         steepest = float(np.quantile(share[table.there], 0.95))
@@ -306,12 +286,12 @@ class Logistic(Family[CurveTable]):
 
     def _linearised(self, table: CurveTable, devices: FloatArray) -> LogLikelihood:
         """Marginal log-likelihood of every device, its curve linear around what `devices` (cells, 3) says of it."""
-        amplitude, value = tensor(table.amplitude), tensor(table.conductance)
+        amplitude, value, log_age = tensor(table.amplitude), tensor(table.conductance), tensor(table.log_age)
         there, at = torch.as_tensor(table.there), tensor(devices)
         counts = there.sum(1)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            parts = _curve(theta, amplitude, at)
+            parts = _curve(theta, amplitude, at, log_age, self.drift)
             centre, width = _population(theta)
             weight = torch.where(there, 1.0 / parts.variance, 0.0)
             residual = value - parts.value + (parts.slopes * (at - centre)[:, None, :]).sum(-1)
@@ -323,7 +303,8 @@ class Logistic(Family[CurveTable]):
             squares = (weight * residual**2).sum(1) - (solved**2).sum(1)
             log_variance = torch.where(there, torch.log(parts.variance), 0.0).sum(1)
             log_determinant = log_variance + 2 * torch.log(torch.diagonal(factor, dim1=1, dim2=2)).sum(1)
-            return -0.5 * (squares + log_determinant + counts * math.log(2 * math.pi))
+            each: torch.Tensor = -0.5 * (squares + log_determinant + counts * math.log(2 * math.pi))
+            return each
 
         return likelihood
 
@@ -347,8 +328,14 @@ class _Curve:
     slopes: torch.Tensor
 
 
-def _curve(theta: torch.Tensor | FloatArray, amplitude: torch.Tensor, devices: torch.Tensor) -> _Curve:
-    """Curves of devices with parameters (cells, 3) of their own."""
+def _curve(
+    theta: torch.Tensor | FloatArray,
+    amplitude: torch.Tensor,
+    devices: torch.Tensor,
+    log_age: torch.Tensor,
+    drift: DriftModel | None,
+) -> _Curve:
+    """What reads of devices with parameters (cells, 3) of their own show."""
     values = torch.exp(theta if isinstance(theta, torch.Tensor) else tensor(theta))
     g_min, g_max = values[:2]
     jitter, noise, read_noise, exponent = values[7:]
@@ -356,8 +343,31 @@ def _curve(theta: torch.Tensor | FloatArray, amplitude: torch.Tensor, devices: t
     z = (devices[:, MIDPOINT, None] - amplitude) / steepness
     share = torch.sigmoid(z)
     height = devices[:, HEIGHT, None] - g_min
-    value = g_min + height * share
+    nominal = g_min + height * share
     slope = height * share * (1.0 - share) / steepness
-    variance = (slope * jitter) ** 2 + noise**2
-    variance = variance + (read_noise * g_max * (value / g_max).clamp(min=1e-4) ** exponent) ** 2
-    return _Curve(value, variance, torch.stack([slope, share, -slope * z], dim=-1))
+    value, sigma = _folded(nominal, torch.sqrt((slope * jitter) ** 2 + noise**2))
+    value, stretch = _aged(value, log_age, drift)
+    variance = (stretch * sigma) ** 2 + (read_noise * g_max * (value / g_max).clamp(min=1e-4) ** exponent) ** 2
+    return _Curve(value, variance, torch.stack([slope, share, -slope * z], dim=-1) * stretch[..., None])
+
+
+def _folded(mean: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of |x|, x normal: near zero the noise folds over, no conductance is negative."""
+    z = (mean / sigma).clamp(-8.0, 8.0)
+    folded = sigma * math.sqrt(2 / math.pi) * torch.exp(-0.5 * z**2) + mean * torch.erf(z / math.sqrt(2))
+    far = mean > 7.9 * sigma
+    spread = torch.sqrt((mean**2 + sigma**2 - folded**2).clamp(min=1e-3 * sigma**2))
+    return torch.where(far, mean, folded), torch.where(far, sigma, spread)
+
+
+def _aged(value: torch.Tensor, log_age: torch.Tensor, drift: DriftModel | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Conductances as they are at the read, t0 exp(-log_age), for those at t0; and their derivative against them."""
+    if drift is None:
+        return value, torch.ones_like(value)
+
+    def at_read(g: torch.Tensor) -> torch.Tensor:
+        nu: torch.Tensor = drift.mean((g / drift.g_scale).clamp(1e-6, 1.2))
+        return g * torch.exp(nu * log_age)
+
+    read, step = at_read(value), 1e-4 * drift.g_scale
+    return read, (at_read(value + step) - read) / step

@@ -41,7 +41,7 @@ FAR_SIGMA = 7.0
 RAIL = 0.1
 """A cell left out is stuck when it is this close to either end of the range, over g_scale; else it is wild."""
 PILE = 0.002
-"""Share of cells with exactly the smallest (zero) or the largest value from which on that value is a censoring limit."""
+"""Share of cells with exactly zero, or exactly the largest value, from which on that is a limit of the instrument."""
 SMALLEST = 1e-4
 """Standard deviation over g_scale."""
 TAIL_START = math.log(8.0)

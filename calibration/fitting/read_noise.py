@@ -160,7 +160,9 @@ class ReadNoiseFamily(Family[SpectrumTable]):
         """Exponent, Q, and the white noise of one sample."""
         rows = [Coefficient("alpha", "1", "exponent of the 1/f noise")]
         rows += [
-            Coefficient(f"q.{name}", "1", f"{name} of Q: relative 1/f density at 1 Hz is Q^2 per Hz", log=self._log(name))
+            Coefficient(
+                f"q.{name}", "1", f"{name} of Q: relative 1/f density at 1 Hz is Q^2 per Hz", log=self._log(name)
+            )
             for name in coefficient_names(self._form(table))
         ]
         places = np.exp(table.knots) * table.g_scale
@@ -175,7 +177,7 @@ class ReadNoiseFamily(Family[SpectrumTable]):
     def _form(self, table: SpectrumTable) -> Form:
         return Form(self.kind, table.knots if self.kind == "knots" else ())
 
-    def _require_support(self, table: SpectrumTable) -> None:
+    def require_support(self, table: SpectrumTable) -> None:
         """Every cell brings a spectrum, so that a single one supports a fit; a power law needs a range of them."""
         if self.kind == "power-law" and len(table.knots) < 3:
             raise BadInputError(
@@ -245,7 +247,8 @@ class ReadNoiseFamily(Family[SpectrumTable]):
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             model = self._spectrum(theta, table, frequency, g)
-            return -(ordinates * (torch.log(model) + spectrum / model)).sum(1)
+            each: torch.Tensor = -(ordinates * (torch.log(model) + spectrum / model)).sum(1)
+            return each
 
         return likelihood
 
@@ -285,7 +288,7 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             series.append(Series(f"measured, {label}", table.frequency, table.spectrum[group].mean(0)))
             model = self._spectrum(theta, table, table.frequency, table.conductance[group] / table.g_scale).mean(0)
             series.append(Series(f"fit, {label}", table.frequency, model, line=True))
-        fine = np.exp(np.linspace(*np.log([table.conductance.min() * 0.99, table.conductance.max() * 1.01]), 100))
+        fine = np.geomspace(table.conductance.min() * 0.99, table.conductance.max() * 1.01, 100)
         seen = self._own_q(table, theta)
         return [
             Panel("Spectrum of the read noise", "frequency, Hz", "relative density, 1/Hz", tuple(series), True, True),

@@ -80,13 +80,12 @@ def relaxation_table(measurement: Measurement) -> tuple[RelaxationTable, Screeni
     later = rows.there & (rows.time > rows.time[:, :1]) & (rows.time > 0)
     screening.drop(~later.any(1), "all reads at one age")
     if not screening.kept.any() or np.unique(rows.time[later].round(12)).size < 2:
-        raise BadInputError(
-            "relaxation: reads at a first and at least two later ages are needed; measure for longer"
-        )
+        raise BadInputError("relaxation: reads at a first and at least two later ages are needed; measure for longer")
     first = rows.conductance[:, 0]
     change = np.where(later, rows.conductance - first[:, None], 0.0)
     g_scale = conductance_scale(measurement, first[screening.kept])
-    screening.drop((np.abs(change).max(1) < SMALLEST_CHANGE * g_scale) & (later.sum(1) > 2), STUCK)
+    still: NDArray[np.bool_] = (np.abs(change).max(1) < SMALLEST_CHANGE * g_scale) & (later.sum(1) > 2)
+    screening.drop(still, STUCK)
     kept = screening.kept
     if not kept.any():
         raise BadInputError("relaxation: every cell is stuck; nothing is left to fit")
@@ -285,9 +284,7 @@ class Relaxation(Family[RelaxationTable]):
         drawn: FloatArray = np.quantile(np.where(moved, move, stay), probabilities, axis=1)
         return drawn
 
-    def _spread_with_time(
-        self, table: RelaxationTable, theta: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _spread_with_time(self, table: RelaxationTable, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         nominal = np.unique(np.round(table.decades[table.there], 1))
         nominal = nominal[[(np.abs(table.decades - n) < 0.06)[table.there].sum() > 100 for n in nominal]]
         some = np.random.default_rng(0).choice(table.first.size, min(400, table.first.size), replace=False)

@@ -13,7 +13,9 @@ from hwloop.deploy.fitting import fit_to_file
 @click.command(cls=Command)
 @click.argument("measurements", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Model file to write (JSON).")
-@click.option("--family", default="auto", show_default=True, help="auto chooses by held-out likelihood; or one by name.")
+@click.option(
+    "--family", default="auto", show_default=True, help="auto chooses by held-out likelihood; or one by name."
+)
 @click.option("--figures", type=click.Path(), help="Folder for a figure of every fit, PNG and SVG.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
@@ -52,7 +54,9 @@ def _show(result: dict[str, Any]) -> None:
         for row in one["parameters"]:
             held = row["low"] is None
             interval = f"({row['note']})" if held else f"{row['low']:.5g} to {row['high']:.5g}"
-            click.echo(f"  {row['name']:<22} {row['value']:>11.5g}   {interval:<25} {'' if held else row['unit']}".rstrip())
+            click.echo(
+                f"  {row['name']:<22} {row['value']:>11.5g}   {interval:<25} {'' if held else row['unit']}".rstrip()
+            )
         settings = ", ".join(f"{key} = {value:.5g}" for key, value in one["settings"].items())
         click.echo(f"  with {settings}")
         click.echo(f"  Kolmogorov distance of predicted quantiles {one['calibration_distance']:.3f}")

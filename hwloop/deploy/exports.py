@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hwloop import store
 from hwloop.device_models import Knots, LogClip, Polynomial, PowerLaw, Statistic
@@ -20,7 +21,7 @@ T_READ = 250e-9
 """Duration of a read in seconds that exports assume unless told otherwise: the published models' own."""
 
 
-def export_model(path: str | Path, to: str, out: str | Path, *, force: bool = False) -> dict[str, str | list[str]]:
+def export_model(path: str | Path, to: str, out: str | Path, *, force: bool = False) -> dict[str, Any]:
     """Write the export of a model file; returns what `hwloop export` prints.
 
     Raises BadInputError for an unknown simulator, a bad model file, and one with nothing that the simulator can use.
@@ -136,7 +137,8 @@ def _noise_lines(model: Model, normal: str, student: str) -> list[str]:
     heavy = any(p.name == "tail" for p in model.fits["programming"].parameters)
     draw = normal
     if heavy:
-        draw = f"{student.format(freedom='PROGRAMMING_FREEDOM')} * ((PROGRAMMING_FREEDOM - 2) / PROGRAMMING_FREEDOM) ** 0.5"
+        unit = "((PROGRAMMING_FREEDOM - 2) / PROGRAMMING_FREEDOM) ** 0.5"
+        draw = f"{student.format(freedom='PROGRAMMING_FREEDOM')} * {unit}"
     return [
         "g = target / PROGRAMMING_SCALE",
         "sigma = self.programming_sigma(g).clip(0.0, None)",
@@ -162,7 +164,9 @@ def _aihwkit(model: Model, name: str) -> str:
             + "noise_model = PCMLikeNoiseModel(\n"
             + "    prog_coeff=PROG_COEFF, g_max=G_MAX, read_noise_scale=0.0, drift_scale=0.0\n)\n"
         )
-    g_max = next(model.fits[kind].settings["g_scale"] for kind in ("programming", "drift", "read-noise") if kind in model.fits)
+    g_max = next(
+        model.fits[kind].settings["g_scale"] for kind in ("programming", "drift", "read-noise") if kind in model.fits
+    )
     body = _method(
         "apply_programming_noise_to_conductance", "g_target", "Relaxed conductance of devices programmed to a target.",
         [
@@ -182,7 +186,10 @@ def _aihwkit(model: Model, name: str) -> str:
         )  # fmt: skip
         age = ["age = t_inference + T0", "drifted = g_prog * (age / T0) ** -drift_noise_param"]
     elif drift:
-        age = ["age = max(t_inference, 1e-6)", *_relaxation_lines("torch", "torch.rand_like(g)", "_student({freedom}, g)")]
+        age = [
+            "age = max(t_inference, 1e-6)",
+            *_relaxation_lines("torch", "torch.rand_like(g)", "_student({freedom}, g)"),
+        ]
     else:
         age = ["age = t_inference + 1.0", "drifted = g_prog + 0.0"]
     if "read-noise" in model.fits:
@@ -197,7 +204,8 @@ def _aihwkit(model: Model, name: str) -> str:
     )  # fmt: skip
     return (
         _header(model, name, "aihwkit 1.x")
-        + "\nimport math\n\nimport torch\nfrom aihwkit.inference.converter.conductance import SinglePairConductanceConverter\n"
+        + "\nimport math\n\nimport torch\n"
+        + "from aihwkit.inference.converter.conductance import SinglePairConductanceConverter\n"
         + "from aihwkit.inference.noise.base import BaseNoiseModel\n\n"
         + f"G_MAX = {g_max!r}  # uS\n{_constants(model)}\n\n\n"
         + "def _student(freedom, like):\n"
@@ -242,7 +250,9 @@ def _crosssim(model: Model, name: str) -> str:
     drift = model.fits.get("drift")
     programming = [
         "target = self._conductance(input_)",
-        *_noise_lines(model, "xp.random.normal(size=target.shape)", "xp.random.standard_t({freedom}, size=target.shape)"),
+        *_noise_lines(
+            model, "xp.random.normal(size=target.shape)", "xp.random.standard_t({freedom}, size=target.shape)"
+        ),
         "return programmed.clip(0.0, None)",
     ]
     after = ["g_prog = self._programmed(input_)"]
@@ -261,7 +271,9 @@ def _crosssim(model: Model, name: str) -> str:
         ]
     else:
         after += ["drifted = g_prog"]
-    body = _method("_programmed", "input_", "Relaxed conductances (uS) of devices programmed to normalised targets.", programming)
+    body = _method(
+        "_programmed", "input_", "Relaxed conductances (uS) of devices programmed to normalised targets.", programming
+    )
     body += _method(
         "programming_error", "input_", "Normalised conductances as programming leaves them.",
         ["return self._normalised(self._programmed(input_)).astype(input_.dtype)"],
@@ -285,11 +297,13 @@ def _crosssim(model: Model, name: str) -> str:
         )  # fmt: skip
     return (
         _header(model, name, "CrossSim 3")
-        + "\nimport math\n\nfrom simulator.backend import ComputeBackend\nfrom simulator.devices.idevice import EmptyDevice\n\n"
+        + "\nimport math\n\nfrom simulator.backend import ComputeBackend\n"
+        + "from simulator.devices.idevice import EmptyDevice\n\n"
         + f"xp = ComputeBackend()\n\n{_constants(model)}\nT_READ = {T_READ!r}  # s, assumed: no spectrum shows it\n\n\n"
         + "class FittedDevice(EmptyDevice):\n"
-        + '    """What was measured; import this file, then set `programming_error.model = "FittedDevice"` (and drift_error,\n'
-        + '    read_noise) and `device.Rmin` to 1e6 / (largest conductance in uS).\n    """\n\n'
+        + '    """What was measured; import this file, then set `programming_error.model = "FittedDevice"`\n'
+        + "    (drift_error and read_noise likewise) and `device.Rmin` to 1e6 / (largest conductance in uS).\n"
+        + '    """\n\n'
         + "    def __init__(self, *args, **kwargs):\n"
         + '        """The conductance range (uS) follows from Rmin and the on/off ratio."""\n'
         + "        super().__init__(*args, **kwargs)\n"

@@ -46,7 +46,9 @@ def fit_file(path: str | Path, family: str = AUTO, observer: Observer = lambda d
     by_kind, warnings = _latest(read_measurements(path))
     if family != AUTO and not any(_has(kind, family) for kind in by_kind):
         known = sorted({one.name for kind in by_kind for one in families(kind)})
-        raise BadInputError(f"no experiment in {path} has the family '{family}'; known there: {AUTO}, {', '.join(known)}")
+        raise BadInputError(
+            f"no experiment in {path} has the family '{family}'; known there: {AUTO}, {', '.join(known)}"
+        )
     outcomes: dict[str, Outcome] = {}
     fits: dict[str, Fit] = {}
     failures: list[str] = []

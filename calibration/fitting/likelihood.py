@@ -101,17 +101,16 @@ def covariance(
     theta: FloatArray,
     *,
     free: NDArray[np.bool_] | None = None,
-    dispersion: float = 1.0,
 ) -> FloatArray:
     """Covariance (p, p) of the parameters: the sandwich of curvature and scatter of the units' scores.
 
-    With fewer than MANY_UNITS units it is the inverse curvature times `dispersion`, the misfit of the data.
+    With fewer than MANY_UNITS units it is the inverse curvature alone.
     """
     moving = np.ones(theta.size, bool) if free is None else free
     own = scores(likelihood, theta, moving)
     scatter = own.T @ own
     inverse = np.linalg.pinv(_curvature(likelihood, theta, moving), hermitian=True)
-    found = inverse @ scatter @ inverse if len(own) >= MANY_UNITS else dispersion * inverse
+    found = inverse @ scatter @ inverse if len(own) >= MANY_UNITS else inverse
     result = np.zeros((theta.size, theta.size))
     result[np.ix_(moving, moving)] = found
     return result

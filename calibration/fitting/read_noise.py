@@ -2,7 +2,9 @@
 
 The one-sided spectral density of a cell's conductance relative to its mean is taken as Q(g)^2 f^-alpha + W(g), and the
 parameters maximise Whittle's likelihood: the periodogram of a stationary series is exponentially distributed around its
-spectrum. Drift is taken off as a straight line, and the lowest frequencies, which that touches, are left out. What a
+spectrum. Real spectra have bumps, of single traps, that no power law has: they are allowed for as a scatter of the
+spectrum around its model from bin to bin, which is fitted too, so that thousands of ordinates at high frequency do not
+decide alone and the intervals are those of a slope through bumps. Drift is taken off as a straight line, and the lowest frequencies, which that touches, are left out. What a
 sampled 1/f noise has beyond half the sampling rate is folded back and belongs to the white part.
 """
 
@@ -30,7 +32,6 @@ from hwloop.calibration.fitting.family import (
     take,
 )
 from hwloop.calibration.fitting.likelihood import (
-    MANY_UNITS,
     LogLikelihood,
     Optimum,
     covariance,
@@ -50,6 +51,8 @@ SKIPPED = 3
 PER_DECADE = 12
 """Frequency bins per decade."""
 CELLS_PER_KNOT = 3
+BUMPS_START, BUMPS_LEAST = 0.1, 0.02
+"""Scatter from bin to bin where the fit starts, and below which it is not seen."""
 AT_ONCE = 2**23
 """Samples transformed together."""
 
@@ -166,6 +169,7 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             for name in coefficient_names(self._form(table))
         ]
         places = np.exp(table.knots) * table.g_scale
+        rows.append(Coefficient("bumps", "1", "relative scatter of the spectrum around its model, bin to bin", log=True))
         return rows + [
             Coefficient(f"white.v{k}", "1", f"white noise of a sample over the conductance, at {g:.3g} uS", log=True)
             for k, g in enumerate(places)
@@ -199,9 +203,15 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             low = table.conductance.min() / table.g_scale
             theta[3] = max(theta[1] + theta[2] * math.log(low), theta[1])
             found = maximise(likelihood, theta, free=free)
+        bumps = 1 + len(coefficient_names(self._form(table)))
+        if math.exp(found.theta[bumps]) < BUMPS_LEAST:
+            held["bumps"] = f"below {BUMPS_LEAST:g}: not seen"
+            free[bumps] = False
+            theta = found.theta.copy()
+            theta[bumps] = math.log(BUMPS_LEAST)
+            found = maximise(likelihood, theta, free=free)
         if intervals:
-            misfit = self._dispersion(table, found.theta) if table.conductance.size < MANY_UNITS else 1.0
-            found = replace(found, covariance=covariance(likelihood, found.theta, free=free, dispersion=misfit))
+            found = replace(found, covariance=covariance(likelihood, found.theta, free=free))
         return found, held
 
     def _capped(self, table: SpectrumTable, theta: FloatArray) -> bool:
@@ -219,10 +229,10 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             table.knots, *_sorted(log_g, 0.5 * np.log(np.maximum(high, 1e-20) / (2 * table.interval)) - 0.3)
         )
         if self.kind == "knots":
-            return np.concatenate([[1.0], log_q, white])
+            return np.concatenate([[1.0], log_q, [math.log(BUMPS_START)], white])
         slope, level = np.polyfit(log_g, 0.5 * np.log(q2), 1)
         cap = float(np.log(np.sqrt(q2)).max())
-        return np.concatenate([[1.0, level, slope, cap], white])
+        return np.concatenate([[1.0, level, slope, cap, math.log(BUMPS_START)], white])
 
     def _q(self, theta: Any, table: SpectrumTable, g: Any) -> Any:
         form = self._form(table)
@@ -237,7 +247,7 @@ class ReadNoiseFamily(Family[SpectrumTable]):
         """Model (cells, bins) of the relative density, 1/Hz."""
         exp = torch.exp if isinstance(theta, torch.Tensor) else np.exp
         n = len(coefficient_names(self._form(table)))
-        log_white = build(Form("knots", table.knots), theta[1 + n :])(g)
+        log_white = build(Form("knots", table.knots), theta[2 + n :])(g)
         white = 2 * table.interval * exp(2 * log_white)
         return self._q(theta, table, g)[:, None] ** 2 * frequency ** -theta[0] + white[:, None]
 
@@ -245,18 +255,17 @@ class ReadNoiseFamily(Family[SpectrumTable]):
         frequency, ordinates = tensor(table.frequency), tensor(table.ordinates)
         spectrum, g = tensor(table.spectrum), tensor(table.conductance / table.g_scale)
 
+        at = 1 + len(coefficient_names(self._form(table)))
+
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             model = self._spectrum(theta, table, frequency, g)
-            each: torch.Tensor = -(ordinates * (torch.log(model) + spectrum / model)).sum(1)
-            return each
+            shape = _shape(ordinates, torch.exp(theta[at]))
+            # Gamma distributed around the model with this shape.
+            constant = (shape * torch.log(shape) - torch.lgamma(shape)).sum()
+            inside = (shape - 1) * torch.log(spectrum) - shape * (torch.log(model) + spectrum / model)
+            return inside.sum(1) + constant
 
         return likelihood
-
-    def _dispersion(self, table: SpectrumTable, theta: FloatArray) -> float:
-        """How much more the binned spectra scatter around the model than exponential ordinates would."""
-        model = self._spectrum(theta, table, table.frequency, table.conductance / table.g_scale)
-        squares = table.ordinates * (table.spectrum / model - 1.0) ** 2
-        return float(max(1.0, squares.sum() / max(squares.size - theta.size, 1)))
 
     def log_likelihood(self, table: SpectrumTable, theta: FloatArray) -> FloatArray:
         """Of every cell's spectrum."""
@@ -266,7 +275,8 @@ class ReadNoiseFamily(Family[SpectrumTable]):
     def quantiles(self, table: SpectrumTable, theta: FloatArray) -> FloatArray:
         """Of all binned ordinates: gamma distributed around the model."""
         model = self._spectrum(theta, table, table.frequency, table.conductance / table.g_scale)
-        shape = np.broadcast_to(table.ordinates, model.shape)
+        bumps = np.exp(theta[1 + len(coefficient_names(self._form(table)))])
+        shape = np.broadcast_to(_shape(table.ordinates, bumps), model.shape)
         return stats.gamma.cdf(table.spectrum / model * shape, shape).ravel()  # type: ignore[no-any-return]
 
     def describe(self, table: SpectrumTable) -> dict[str, Any]:
@@ -325,6 +335,11 @@ class PowerLawReadNoise(ReadNoiseFamily):
 
     name = kind = "power-law"
     summary = "1/f^alpha and white noise, Q a power of g up to a cap (Joshi et al. 2020)"
+
+
+def _shape(ordinates: Any, bumps: Any) -> Any:
+    """Shape of the gamma distribution of a bin's mean: as many ordinates as would scatter so much."""
+    return ordinates / (1.0 + ordinates * bumps**2)
 
 
 def _sorted(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

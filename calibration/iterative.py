@@ -19,7 +19,7 @@ from hwloop.calibration.periphery import calibrate_columns
 from hwloop.calibration.programming import BoolArray, Method, Settings, Step, nominal_model
 from hwloop.calibration.quality import computed_outputs, measure_outputs
 from hwloop.calibration.verify import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
-from hwloop.contract import Capability, IndexArray
+from hwloop.contract import Capability, FloatArray, IndexArray
 from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
@@ -117,8 +117,8 @@ class _TileDevices(VerifiedDevices):
 
     def __init__(self, region: Region, model: DeviceModel, tile: Tile, moment: float) -> None:
         """`moment` is when, on the chip's clock, the targets shall hold."""
-        super().__init__(region, model, moment)
-        self._tile = tile
+        super().__init__(region, model)
+        self._tile, self._moment = tile, moment
 
     def program_open_loop(self) -> int:
         """One pulse per device to the nominal amplitude of its target; returns the number of pulses."""
@@ -173,3 +173,7 @@ class _TileDevices(VerifiedDevices):
         top = self._region.backend.info.input_max
         tile = self._tile
         return computed_outputs(positive - negative, tile.weights, tile.scale, rng, MONITOR_VECTORS, top).mvm_error
+
+    def _age_at_target(self, devices: IndexArray) -> FloatArray:
+        age: FloatArray = self._moment - self.born[devices]
+        return age

@@ -6,6 +6,7 @@ wants at certain conductances.
 
 from __future__ import annotations
 
+import abc
 import math
 
 import numpy as np
@@ -34,10 +35,10 @@ def verify_noise(model: DeviceModel, conductance: FloatArray, averages: int, sin
     return conductance * model.read_noise.q(conductance / model.read_noise.g_scale) * math.sqrt(fast + slow)
 
 
-class VerifiedDevices:
+class VerifiedDevices(abc.ABC):
     """The devices of a region: targets, last verified values and what was done to them, flat arrays of region.size.
 
-    target   uS that a device shall have at `moment`
+    target   uS that a device shall have when its target holds, see `_age_at_target`
     value    uS it is expected to have then, by its last verification
     born     when it was pulsed last, on the chip's clock
     spent    pulses it received here
@@ -46,9 +47,9 @@ class VerifiedDevices:
     seen     verified at least once
     """
 
-    def __init__(self, region: Region, model: DeviceModel, moment: float) -> None:
-        """`moment` is when, on the chip's clock, the targets shall hold."""
-        self._region, self._model, self._moment = region, model, moment
+    def __init__(self, region: Region, model: DeviceModel) -> None:
+        """Nothing is sent yet; all targets are zero."""
+        self._region, self._model = region, model
         self._aging = Aging(model.drift)
         size = region.size
         self.target = np.zeros(size)
@@ -113,8 +114,12 @@ class VerifiedDevices:
     def _read(self, devices: IndexArray, averages: int) -> FloatArray:
         """Conductances (n,) in uS as they are expected to be when the targets shall hold."""
         value, now = self._look(devices, averages)
-        value, born = np.maximum(value, 0.0), self.born[devices]
-        return value * self._aging.factor(value, self._moment - born) / self._aging.factor(value, now - born)
+        value, age = np.maximum(value, 0.0), now - self.born[devices]
+        return value * self._aging.factor(value, self._age_at_target(devices)) / self._aging.factor(value, age)
+
+    @abc.abstractmethod
+    def _age_at_target(self, devices: IndexArray) -> FloatArray | float:
+        """Age in seconds that devices have when their targets shall hold, if they are not pulsed again."""
 
     def _fire(self, devices: IndexArray, amplitude: FloatArray, width: float) -> FloatArray | float:
         """RESET devices; returns when, on the chip's clock, for each or for all of them."""

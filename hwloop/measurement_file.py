@@ -30,7 +30,7 @@ from hwloop.store import FORMAT_VERSION, check_writable, open_file
 from hwloop.units import conversion
 
 MEASUREMENT_FORMAT = "hwloop-measurement"
-CHUNK = 65_536
+CHUNK = 16_384
 """Entries of a column that are stored, compressed and read together."""
 READ_AT_ONCE = 1_048_576
 """Reads per chunk of `StoredExperiment.chunks`, unless told otherwise."""
@@ -223,7 +223,9 @@ def _readable(path: str | Path) -> Iterator[None]:
     """What HDF5 finds broken inside a file that it could open becomes a BadInputError."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except BadInputError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{path} is damaged or cut off ({str(error).splitlines()[0]})") from None
 
 
@@ -434,6 +436,8 @@ class ExperimentWriter:
 
     def end(self, status: str) -> None:
         """Say how it ended: 'complete', 'interrupted' or 'failed'."""
+        if status != "failed":
+            self._group.attrs.pop("error", None)
         self._group.attrs["status"] = status
         self._group.attrs["ended"] = utc_now()
 

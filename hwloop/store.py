@@ -159,9 +159,9 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         raise BadInputError(f"{path}: no such file")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+        kind, version = file.attrs.get("format"), file.attrs.get("format_version")
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # what HDF5 finds wrong in a damaged file
         raise BadInputError(f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]})") from None
-    kind, version = file.attrs.get("format"), file.attrs.get("format_version")
     if str(kind) not in kinds:
         file.close()
         raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")

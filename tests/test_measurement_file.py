@@ -297,3 +297,12 @@ def test_all_reads_of_an_experiment_have_the_same_columns(path: Path) -> None:
         one.append(some_reads(5))
         with pytest.raises(BadInputError, match="all reads need the columns"):
             one.append(some_reads(5, amplitude=np.ones(5)))
+
+
+def test_the_example_in_the_repository_has_one_experiment_of_each_kind() -> None:
+    example = Path(__file__).parents[1] / "data" / "example_measurement.h5"
+    assert example.stat().st_size < 300_000
+    found = read_measurements(example)
+    assert {one.experiment for one in found} == set(Experiment)
+    assert all(one.attributes["status"] == "complete" for one in found)
+    assert all(np.all(one.reads.time > 0) for one in found)

@@ -18,7 +18,7 @@ from hwloop.contract import FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
 from hwloop.measurements import Mark
 
-STUCK_SURPRISE = 0.4
+STUCK_SURPRISE = 2 / 3
 """A device that will not converge counts as stuck when it conducts this much of g_max more, or less, than its last
 pulse should have left on a nominal device: the amplitude was stepped and stepped, and nothing followed."""
 
@@ -38,15 +38,18 @@ class PlacingSettings:
     settle: float
     """Rest between pulse and verification, seconds."""
     age: float
-    """Seconds after the planned end of programming at which the targets hold."""
+    """Age of a device, seconds, at which its target holds."""
 
 
 class _TimedDevices(VerifiedDevices):
     """Devices whose pulses and reads are stamped."""
 
-    def __init__(self, timed: TimedRegion, model: DeviceModel, moment: float, within: float) -> None:
-        super().__init__(timed.region, model, moment)
-        self._timed, self._within = timed, within
+    def __init__(self, timed: TimedRegion, model: DeviceModel, age: float, within: float) -> None:
+        super().__init__(timed.region, model)
+        self._timed, self._age, self._within = timed, age, within
+
+    def _age_at_target(self, devices: IndexArray) -> float:
+        return self._age
 
     def _fire(self, devices: IndexArray, amplitude: FloatArray, width: float) -> FloatArray:
         return self._timed.pulse(PulseKind.RESET, devices, amplitude, width, self._within)
@@ -75,17 +78,15 @@ class Placement:
         self._model = nominal_model(info)
         noise = float(np.median(verify_noise(self._model, target, settings.averages, max(settings.settle, 1e-6))))
         self.tolerance = settings.tolerance or max(DEFAULT_TOLERANCE * info.g_max, noise)
-        self.end = bench.clock.now() + settings.max_pulses_per_device * settings.settle
-        """Planned end of programming, on the measurement's clock."""
         self.usable = bench.spare_pulses(chosen) >= settings.max_pulses_per_device
         self._make()
 
     def _make(self) -> None:
-        within, moment = AGE_RESOLUTION * self._settings.settle, self.end + self._settings.age
+        within = AGE_RESOLUTION * self._settings.settle
         self._cores: dict[int, _TimedDevices] = {}
         self._active: dict[int, IndexArray] = {}
         for core, here in self._chosen.cores():
-            devices = _TimedDevices(self._bench.region(core), self._model, moment, within)
+            devices = _TimedDevices(self._bench.region(core), self._model, self._settings.age, within)
             mine = self._chosen.device[here]
             devices.target[mine] = self._target[here]
             self._cores[core] = devices
@@ -132,7 +133,7 @@ class Placement:
 
     def export(self) -> dict[str, NDArray[Any]]:
         """Where it stands."""
-        state: dict[str, NDArray[Any]] = {"placing/end": np.array(self.end), "placing/usable": self.usable}
+        state: dict[str, NDArray[Any]] = {"placing/usable": self.usable}
         for core, here in self._chosen.cores():
             kept = self._cores[core].export(self._chosen.device[here]) | {"active": self._active[core]}
             state |= {f"placing/{core}/{name}": array for name, array in kept.items()}
@@ -140,7 +141,7 @@ class Placement:
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `export` gave."""
-        self.end, self.usable = float(state["placing/end"]), state["placing/usable"].astype(bool)
+        self.usable = state["placing/usable"].astype(bool)
         self._make()
         for core, here in self._chosen.cores():
             prefix = f"placing/{core}/"

@@ -1,8 +1,8 @@
 """Drift and programming: devices brought to levels once, then left alone and read at planned ages.
 
-Both are the same procedure. Drift wants many ages, from as early as programming allows; programming wants targets over
-the whole range and few ages, among them the one at which the targets hold. The accepted verify read of a device stays
-apart from its later reads: it was accepted for being near the target, so it says little about where the device is.
+Both are the same procedure with other plans. The accepted verify read of a device stays apart from its later reads: it
+was accepted for being near the target, so it says little about where the device is. A target holds at an age of each
+device, not at a moment: on a chip that programs its devices one by one over hours no moment would suit them all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PlacedSettings(Settings):
     settle: float = 0.1
     """Rest between pulse and verification, seconds."""
     age: float = 0.0
-    """Seconds after the planned end of programming at which the targets hold; 0 chooses the drift model's t0."""
+    """Age of a device, seconds, at which its target holds; 0 chooses the drift model's t0."""
 
     def __post_init__(self) -> None:
         self._require("averages", 1, 100_000)
@@ -220,17 +220,12 @@ class Scheduled(Placed):
 
 
 class Drift(Scheduled):
-    """Drift: ages count from the end of programming."""
+    """Many ages, from as early as programming allows."""
 
     experiment: ClassVar[Experiment] = Experiment.DRIFT
 
 
 class Programming(Scheduled):
-    """Programming: ages count from the planned end of programming, so that the target age is where the targets hold."""
+    """Targets over the whole range and few ages, among them the one at which the targets hold."""
 
     experiment: ClassVar[Experiment] = Experiment.PROGRAMMING
-
-    def _next_moment(self, moment: float) -> float:
-        if self._placed_after >= 0:
-            self._begun = self.placement.end
-        return super()._next_moment(moment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import keyword
 
 import click
 
@@ -31,7 +32,7 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"hwloop.cli.{COMMANDS[name]}")
-        command: click.Command = getattr(module, "import_" if name == "import" else name)
+        command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         return command
 
 

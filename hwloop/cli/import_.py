@@ -27,7 +27,7 @@ SPLITS = [name for name in KNOWN if name not in ("cell", "time", "conductance", 
 @click.option("--code-step", type=float, help="uS per converter code, for columns in [code].")
 @click.option("--split-by", help="Take cells measured at another value of this column as other cells.")
 @click.option("--keep-non-positive", is_flag=True, help="Keep conductances of zero and below.")
-@click.option("--delimiter", help="Between columns [default: tab, comma, semicolon or blanks, by the first line].")
+@click.option("--delimiter", help="Between columns [default: tab, semicolon, comma or blanks, by the first line].")
 @click.option("--comment", default="#", show_default=True, help="Beginning of lines to pass over.")
 @click.option("--skip", type=click.IntRange(0), default=0, help="Lines to pass over at the beginning.")
 @click.option("--start-age", default="0s", help="arc2control: age at the first read of a retention table.")
@@ -63,6 +63,7 @@ def import_(
     Names: cell core level repeat time[s] nominal_time[s] conductance[S] resistance[ohm] current[A] voltage[V]
            target[S] verify[S] temperature[degC] amplitude[uA] width[ns] pulse_voltage[V]
 
+    \b
     Example:
       hwloop import lab.csv --columns "cell,time[s],resistance[ohm],,level" --out lab.h5
     """  # noqa: D301  click needs the backspace

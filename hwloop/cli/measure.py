@@ -221,7 +221,7 @@ def _announce(info: ChipInfo, spending: Spending) -> None:
     click.echo(
         f"{info.name} {info.serial}: up to {spending.pulses_per_device} of {info.limits.pulses_per_device} pulses per "
         f"device, {spending.pulses:,} in all; up to {spending.device_reads:,} reads; "
-        f"{format_duration(spending.chip_seconds)} of chip time",
+        f"at least {format_duration(spending.chip_seconds)} of chip time",
         err=True,
     )
 

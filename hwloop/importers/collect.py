@@ -15,6 +15,8 @@ from hwloop.measurements import Cells, Experiment, Reads
 
 ADDRESS_BITS = 40
 """Cells that are told apart by more than their number must have numbers below 2^40."""
+CORES = 2048
+"""Cores have numbers below this."""
 EPISODES = 4096
 """Different values at most of the quantity that a file is split by."""
 
@@ -123,9 +125,12 @@ class Collector:
     def _sound(self, rows: Rows, lines: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose cell, time and conductance can be used."""
         time, conductance = rows["time"], rows["conductance"]
-        cell = rows.get("cell", np.zeros(lines.size))
+        absent = np.zeros(lines.size)
+        level = rows.get("level", absent)
         faults = [
-            ("cell is no whole number", ~(np.isfinite(cell) & (cell == np.rint(cell)))),
+            ("cell is no whole number", ~_whole(rows.get("cell", absent), 2.0**53)),
+            ("core is no whole number", ~_whole(rows.get("core", absent), CORES)),
+            ("level is no whole number", ~(_whole(level, 2.0**31) | np.isnan(level))),
             ("time is missing or not finite", ~np.isfinite(time)),
             ("time is negative", time < 0),
             ("conductance is missing or not finite", ~np.isfinite(conductance)),
@@ -164,8 +169,10 @@ class Collector:
             return cell
         if np.any((cell < 0) | (cell >= 2**ADDRESS_BITS)):
             raise BadInputError(f"cell numbers must lie in 0 to 2^{ADDRESS_BITS} where cores or a split are given")
-        core = np.nan_to_num(rows.get("core", np.zeros(count))).astype(np.int64)
-        return ((self._episode(rows, count) * 2048 + core) << ADDRESS_BITS) | cell
+        core = rows.get("core", np.zeros(count)).astype(np.int64)
+        if np.any(core < 0):
+            raise BadInputError("core numbers must not be negative")
+        return ((self._episode(rows, count) * CORES + core) << ADDRESS_BITS) | cell
 
     def _episode(self, rows: Rows, count: int) -> NDArray[np.int64]:
         if self._split_by is None:
@@ -221,3 +228,9 @@ class Collector:
         self.report.drop("repeats the row before of the same cell", lines[same])
         forward: NDArray[np.bool_] = ~(backwards | same)
         return forward
+
+
+def _whole(values: FloatArray, bound: float) -> NDArray[np.bool_]:
+    """Which values are whole numbers of a magnitude below the bound."""
+    whole: NDArray[np.bool_] = (np.abs(values) < bound) & (values == np.rint(values))
+    return whole

@@ -51,13 +51,18 @@ def import_file(
     """
     path, options = Path(path), options or ImportOptions()
     if not path.is_file():
-        raise BadInputError(f"{path} is a folder; give a file" if path.is_dir() else f"{path}: no such file")
+        kind = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise BadInputError(f"{path} {kind}; give a file")
     if Path(out).exists() and path.samefile(out):
         raise BadInputError(f"{out} is the file to import; give another name for the output")
     with MeasurementWriter(out, append=append, force=force) as writer:
         source = _Source(path, options, writer)
         if h5py.is_hdf5(path):
+            if options.text != TextOptions():
+                raise BadInputError(f"{path} is HDF5, whose columns are known; leave the options for text out")
             collector = _from_hdf5(path, options, source)
+        elif options.interval is not None or options.start:
+            raise BadInputError(f"{path} is text, whose times are in a column; leave the options for arc2control out")
         else:
             collector = import_text(path, options.text, source.begin, follow)
         report = collector.finish()

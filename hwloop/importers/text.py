@@ -41,7 +41,7 @@ class TextOptions:
     sample_rate: float | None = None
     """Samples per second of rows that are time series."""
     delimiter: str | None = None
-    """Between columns; None looks at the first line: tab, comma, semicolon, else blanks."""
+    """Between columns; None looks at the first line: tab, semicolon, comma, else blanks."""
     comment: str = "#"
     """Lines that begin with this are passed over."""
     skip: int = 0
@@ -127,14 +127,22 @@ def _whole(path: Path) -> Iterator[None]:
 
 
 def _split(line: str, delimiter: str | None) -> list[str]:
-    return [field.strip() for field in line.rstrip("\r\n").split(delimiter)]
+    return [field.strip().strip('"') for field in line.rstrip("\r\n").split(delimiter)]
+
+
+def _delimiter(line: str, options: TextOptions) -> str | None:
+    """The mark that gives as many columns as the map names, else the first of tab, semicolon, comma that is there."""
+    marks = [mark for mark in "\t;," if mark in line]
+    named = (options.columns or "").count(",") + 1
+    fitting = [mark for mark in marks if line.count(mark) + 1 == named]
+    return options.delimiter or next(iter(fitting + marks), None)
 
 
 def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
     """Delimiter, column map and header, from the first line. Raises BadInputError when they do not fit."""
     if "\0" in line:
         raise BadInputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8")
-    delimiter = options.delimiter or next((mark for mark in "\t,;" if mark in line), None)
+    delimiter = _delimiter(line, options)
     fields, shown = _split(line, delimiter), line.strip()[:SHOWN]
     if options.columns is None:
         try:
@@ -149,9 +157,12 @@ def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
             raise BadInputError(
                 f"{path}: --columns names {columns.width} columns, and line {number} has {len(fields)}: '{shown}'"
             )
-        header = not all(_is_number(fields[source.index]) for source in columns.sources)
+        # A line of data with one bad field is no header: it is counted among what was left out.
+        header = not any(_is_number(fields[source.index]) for source in columns.sources if fields[source.index])
     if columns.samples and options.sample_rate is None:
         raise BadInputError(f"{path}: rows of samples need their rate, such as --sample-rate 400 (per second)")
+    if not columns.samples and options.sample_rate is not None:
+        raise BadInputError(f"{path}: a sample rate is for rows of samples; put '...' behind the last name of the map")
     if not columns.samples and not columns.has("time"):
         raise BadInputError(f"{path}: no time[s] among the columns; the age of every read is needed")
     return _Layout(columns, delimiter, int(number) if header else 0)
@@ -197,8 +208,7 @@ def _take_series(layout: _Layout, options: TextOptions, collector: Collector, li
     values, _ = _parse([line], indices, layout.delimiter)
     samples = values[0, len(leading) :]
     rows = _quantities([last], samples[:, None])
-    for source in leading:
-        rows[source.name] = np.full(samples.size, values[0, len(rows) - 1] * source.factor + source.offset)
+    rows |= _quantities(leading, np.tile(values[:, : len(leading)], (samples.size, 1)))
     assert options.sample_rate is not None  # _look has seen to it
     rows["time"] = rows.get("time", np.zeros(1)) + np.arange(samples.size) / options.sample_rate
     rows.setdefault("cell", np.full(samples.size, float(row)))
@@ -232,11 +242,14 @@ def _parse(lines: list[str], indices: list[int], delimiter: str | None) -> tuple
     if not lines:
         return np.empty((0, len(indices))), np.empty(0, bool)
     try:
-        return np.loadtxt(lines, delimiter=delimiter, usecols=indices, comments=None, ndmin=2), np.ones(
-            len(lines), bool
-        )
+        table = np.loadtxt(lines, delimiter=delimiter, usecols=indices, comments=None, quotechar='"', ndmin=2)
     except ValueError:
-        pass
+        return _parse_unsound(lines, indices, delimiter)
+    return table, np.ones(len(lines), bool)
+
+
+def _parse_unsound(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """As `_parse`, for lines of which at least one is not all numbers."""
     if len(lines) > SLOWLY:  # halves that are sound are read fast
         half = len(lines) // 2
         parts = [_parse(part, indices, delimiter) for part in (lines[:half], lines[half:])]

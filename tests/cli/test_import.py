@@ -77,6 +77,8 @@ def test_cells_measured_anew_get_a_hint(command: Command, lab: Path) -> None:
         ((*MAP, "--out", "w.npy"), "w.npy exists; use --force"),
         ((*MAP, "--out", "lab.csv", "--force"), "lab.csv is the file to import"),
         ((*MAP, "--skip", "10"), "has no lines of data"),
+        ((*MAP, "--sample-rate", "400"), "a sample rate is for rows of samples"),
+        ((*MAP, "--interval", "1s"), "leave the options for arc2control out"),
     ],
 )
 def test_wrong_use_is_one_line_with_the_way_out(
@@ -92,4 +94,4 @@ def test_wrong_use_is_one_line_with_the_way_out(
 def test_a_file_that_is_not_there(command: Command) -> None:
     done = command("import", "none.csv", *MAP, "--out", "lab.h5")
     assert done.exit_code == 2
-    assert "none.csv: no such file" in done.stderr
+    assert "none.csv does not exist" in done.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from hwloop.errors import BadInputError
 from hwloop.importers.files import ImportOptions, import_file
+from hwloop.importers.text import TextOptions
 from hwloop.measurements import Experiment
 from tests.importers.conftest import Import
 
@@ -177,5 +178,7 @@ def test_other_and_broken_files_are_refused(tmp_path: Path, store: Store) -> Non
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = 1
     refused(tmp_path / "foreign.h5", "HDF5 of an unknown kind")
-    refused(tmp_path / "missing.csv", "no such file")
+    with pytest.raises(BadInputError, match="leave the options for text out"):
+        import_file(tmp_path / "foreign.h5", tmp_path / "out.h5", ImportOptions(TextOptions("cell")))
+    refused(tmp_path / "missing.csv", "does not exist")
     refused(tmp_path, "is a folder")

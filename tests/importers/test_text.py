@@ -39,6 +39,38 @@ def test_delimiters_and_line_ends_are_found(imported: Import, delimiter: str, en
     assert found.reads.conductance.tolist() == [5.5, 6.5]
 
 
+def test_quoted_fields_and_marks_in_ignored_columns(imported: Import) -> None:
+    found, report = imported('"1","0","5.5"\n"2",0,"x"\n', MAP)
+    assert found.reads.conductance.tolist() == [5.5]
+    assert report.dropped["not a number"].first_line == 2
+    found, _ = imported("1,0,5,a;b;c\n", MAP + ",")
+    assert found.reads.conductance.tolist() == [5]
+
+
+def test_a_first_line_with_a_bad_number_is_no_header(imported: Import) -> None:
+    found, report = imported("1,0,oops\n1,1,5\n", MAP)
+    assert found.reads.conductance.tolist() == [5]
+    assert report.dropped["not a number"].first_line == 1
+
+
+def test_decimal_commas_are_not_taken_for_something_else(imported: Import) -> None:
+    with pytest.raises(BadInputError, match=r"not a number \(1, first in line 1\)"):
+        imported("1;0,5;3,2\n", MAP)
+
+
+def test_numbers_of_cells_cores_and_levels_are_whole(imported: Import) -> None:
+    text = "1,0,0,1,5\n1e300,0,0,1,5\n1,x,0,1,5\n1,0.5,0,1,5\n1,,1,1,5\n2,0,0,1.5,5\n2,0,0,,5\n"
+    found, report = imported(text, "cell,core,time[s],level,conductance[uS]")
+    assert found.cells.address.tolist() == [1, 2]
+    assert found.cells.level.tolist() == [1, -1]
+    assert {reason: d.count for reason, d in report.dropped.items()} == {
+        "cell is no whole number": 1,
+        "not a number": 1,
+        "core is no whole number": 2,
+        "level is no whole number": 1,
+    }
+
+
 def test_header_comments_blank_lines_and_a_byte_order_mark(imported: Import) -> None:
     text = "\ufeff# measured on a Friday\naddr,t,g\n\n1,0,5\n# a pause\n1,10,4\n"
     found, report = imported(text, MAP)

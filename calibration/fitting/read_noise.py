@@ -169,7 +169,9 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             for name in coefficient_names(self._form(table))
         ]
         places = np.exp(table.knots) * table.g_scale
-        rows.append(Coefficient("bumps", "1", "relative scatter of the spectrum around its model, bin to bin", log=True))
+        rows.append(
+            Coefficient("bumps", "1", "relative scatter of the spectrum around its model, bin to bin", log=True)
+        )
         return rows + [
             Coefficient(f"white.v{k}", "1", f"white noise of a sample over the conductance, at {g:.3g} uS", log=True)
             for k, g in enumerate(places)

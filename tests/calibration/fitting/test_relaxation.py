@@ -13,6 +13,9 @@ from hwloop.calibration.fitting.family import kolmogorov
 from hwloop.calibration.fitting.relaxation import Relaxation, relaxation_table
 from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
+from hwloop.importers.files import ImportOptions, import_file
+from hwloop.importers.text import TextOptions
+from hwloop.measurement_file import read_measurements
 from hwloop.measurements import Cells, Experiment, Measurement, Reads
 from tests.calibration.fitting.shared_data import shared_file
 
@@ -65,25 +68,13 @@ def test_a_single_age_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def real() -> Measurement:
-    """Some 16 000 cells of RRAM technology B, read at 0 to 10 000 s."""
-    return import_relaxation()
-
-
-def import_relaxation() -> Measurement:
-    """The table as it was published: address, time (s), -, conductance (S), -, level, nominal time (s)."""
-    path = shared_file("rram_techB_relaxation.tsv.gz")
-    table = np.loadtxt(path, delimiter="\t")
-    address, first, cell = np.unique(table[:, 0].astype(np.int64), return_index=True, return_inverse=True)
-    cells = Cells.at(address, level=table[first, 5].astype(np.int32))
-    reads = Reads(
-        cell=cell.astype(np.int32),
-        time=table[:, 1],
-        conductance=table[:, 3] * 1e6,
-        temperature=np.full(len(table), np.nan),
-        nominal=table[:, 6],
-    )
-    return Measurement(Experiment.DRIFT, cells, reads)
+def real(tmp_path_factory: pytest.TempPathFactory) -> Measurement:
+    """Some 16 000 cells of RRAM technology B, read at 0 to 10 000 s, as `hwloop import` brings them in."""
+    columns = "cell,time[s],resistance[ohm],conductance[S],,level,nominal_time[s]"
+    out = tmp_path_factory.mktemp("real") / "rram.h5"
+    import_file(shared_file("rram_techB_relaxation.tsv.gz"), out, ImportOptions(TextOptions(columns)))
+    [measurement] = read_measurements(out)
+    return measurement
 
 
 def test_ten_thousand_seconds_are_predicted_from_a_thousand(real: Measurement) -> None:

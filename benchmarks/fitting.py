@@ -174,7 +174,7 @@ def twin() -> None:
             (Experiment.READ_NOISE, ReadNoiseSettings(cells=256, levels=Levels(8), **{**placed, "averages": 16})),
         ]
         for experiment, settings in jobs:
-            measure_to_file(MeasurementJob(experiment, uri, settings), measured)
+            measure_to_file(MeasurementJob(uri, experiment, settings), measured)
         begin = time.perf_counter()
         fit_to_file(measured, model)
         print(f"  fit of three experiments {time.perf_counter() - begin:.1f} s")

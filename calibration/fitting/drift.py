@@ -69,6 +69,8 @@ UNLIKELY = 1e-7
 """Probability of a residual as large as a device's at which it is called wild."""
 SUPPORT = 30
 """Cells that must lie where a clipping bound acts before the bound is fitted."""
+GROUP = 0.01
+"""Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
 SMALLEST_SPREAD = 1e-5
 """Of drift coefficients."""
 DENSITY_BINS, DENSITY_ROUNDS = 40, 20
@@ -284,7 +286,8 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     rows = rows_of(measurement)
     rows = replace(rows, there=rows.there & (rows.time > 0))
     screening = Screening.of(measurement)
-    if np.unique(measurement.reads.time[measurement.reads.time > 0][:100_000]).size < FEWEST_READS:
+    most = int(rows.counts.argmax())
+    if np.unique(rows.time[most][rows.there[most]]).size < FEWEST_READS:
         raise BadInputError(
             f"drift: there are fewer than {FEWEST_READS} different ages above zero; drift needs reads of the same "
             "cells at several ages, measure for longer"
@@ -517,19 +520,18 @@ class DriftFamily(Family[DriftTable]):
         ]
 
     def estimate(self, table: DriftTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
-        """Maximum likelihood, first on a part of very many devices, then on all."""
+        """Maximum likelihood; very many devices count by the sums over neighbours, which hold all that they tell."""
         start = self._start(table)
         count = table.nu.size
         free = np.ones(start.size, bool)
-        if count > 4 * CHUNK:
-            part = np.random.default_rng(1).random(count) < CHUNK / count
-            start = maximise(self._likelihood(self.subset(table, part)), start).theta
-        found = maximise(likelihood := self._likelihood(table), start)
+        likelihood = self._likelihood(table)
+        summed = likelihood if count < CHUNK else self._summed_likelihood(table)
+        found = maximise(summed, start)
         held, theta = self._unsupported(table, found.theta)
         if held:
             names = [item.name for item in self.coefficients(table)]
             free[[names.index(name) for name in held]] = False
-            found = maximise(likelihood, theta, free=free)
+            found = maximise(summed, theta, free=free)
         if intervals:
             share = min(1.0, 2 * CHUNK / count)
             part = np.random.default_rng(2).random(count) < share
@@ -623,35 +625,49 @@ class DriftFamily(Family[DriftTable]):
 
     def _likelihood(self, table: DriftTable, *, weighted: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
         """Log-likelihood of precise devices, then of those integrated over (times what each stands for)."""
+        return self._make_likelihood(table, _each(table), weighted)
+
+    def _summed_likelihood(self, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The same total over the precise devices, summed over those that are alike."""
+        return self._make_likelihood(table, _sums(table), True)
+
+    def _make_likelihood(
+        self, table: DriftTable, sums: _Sums, weighted: bool
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         form = self._form(table)
         n = len(coefficient_names(form))
-        sure = table.precise
-        log_g, nu, var_nu, squares, freedom = (
-            tensor(column[sure]) for column in (table.log_g, table.nu, table.var_nu, table.squares, table.freedom)
+        log_g, nu, scatter, var_nu, squares, freedom, devices = (
+            tensor(column)
+            for column in (sums.log_g, sums.nu, sums.scatter, sums.var_nu, sums.squares, sums.freedom, sums.devices)
         )
-        basis = _basis(table.log_g[sure], table.noise_knots)
+        basis = _basis(sums.log_g, table.noise_knots)
         nodes = table.nodes
         if nodes is not None:
             node_g, node_nu = tensor(nodes.log_g), tensor(nodes.nu)
+            node_conductance = torch.exp(node_g)
             node_basis = _basis(nodes.log_g, table.noise_knots)
             node_squares, node_weight, reads = tensor(nodes.squares), tensor(nodes.log_weight), tensor(nodes.reads)
 
-        def normal(theta: torch.Tensor, g: torch.Tensor, at: torch.Tensor, noise: torch.Tensor | float) -> torch.Tensor:
-            mean = build(form, theta[:n])(g)
-            variance = build(form, theta[n : 2 * n])(g).clamp(min=SMALLEST_SPREAD) ** 2 + noise
-            return -0.5 * (at - mean) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
+        def statistics(theta: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return build(form, theta[:n])(g), build(form, theta[n : 2 * n])(g).clamp(min=SMALLEST_SPREAD) ** 2
 
         g_sure = torch.exp(log_g)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             log_noise = basis @ theta[2 * n :]
             noise = torch.exp(log_noise)
-            each = normal(theta, g_sure, nu, noise * var_nu) - 0.5 * (freedom * log_noise + squares / noise)
+            mean, variance = statistics(theta, g_sure)
+            variance = variance + noise * var_nu
+            each = -0.5 * (
+                (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
+            )
+            each = each - 0.5 * (freedom * log_noise + squares / noise)
             if nodes is None:
                 return each
             log_noise = node_basis @ theta[2 * n :]
             inside = node_weight - 0.5 * (reads[:, None] * log_noise + node_squares * torch.exp(-log_noise))
-            inside = inside + normal(theta, torch.exp(node_g), node_nu, 0.0)
+            mean, variance = statistics(theta, node_conductance)
+            inside = inside - 0.5 * (node_nu - mean) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
             others = torch.logsumexp(inside, 1)
             return torch.cat([each, nodes.share * others if weighted else others])
 
@@ -716,6 +732,52 @@ class DriftFamily(Family[DriftTable]):
                 held[f"{name}.high"] = reason
                 theta[offset + 3] = max(straight.max(), theta[offset + 2])
         return held, theta
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Precise devices that are alike, (groups,) each: means of ln g and nu, sums of what the likelihood needs."""
+
+    log_g: FloatArray
+    nu: FloatArray
+    scatter: FloatArray
+    """Sum of squared deviations of nu from the group's mean."""
+    var_nu: FloatArray
+    squares: FloatArray
+    freedom: FloatArray
+    devices: FloatArray
+
+
+def _each(table: DriftTable) -> _Sums:
+    """Every precise device by itself."""
+    log_g, nu, var_nu, squares, freedom = (
+        column[table.precise] for column in (table.log_g, table.nu, table.var_nu, table.squares, table.freedom)
+    )
+    return _Sums(log_g, nu, np.zeros_like(nu), var_nu, squares, freedom, np.ones_like(nu))
+
+
+def _sums(table: DriftTable) -> _Sums:
+    """Devices within GROUP of each other in ln g and in the logarithm of the error of nu."""
+    one = _each(table)
+    place = np.floor(one.log_g / GROUP).astype(np.int64)
+    error = np.floor(np.log(one.var_nu) / (5 * GROUP)).astype(np.int64)
+    error -= error.min()
+    _, group = np.unique(place * (int(error.max()) + 1) + error, return_inverse=True)
+
+    def total(values: FloatArray) -> FloatArray:
+        return np.bincount(group, values).astype(np.float64)
+
+    devices = total(np.ones(group.size))
+    nu = total(one.nu) / devices
+    return _Sums(
+        log_g=total(one.log_g) / devices,
+        nu=nu,
+        scatter=total((one.nu - nu[group]) ** 2),
+        var_nu=total(one.var_nu) / devices,
+        squares=total(one.squares),
+        freedom=total(one.freedom),
+        devices=devices,
+    )
 
 
 class LogClipDrift(DriftFamily):

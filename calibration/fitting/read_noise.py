@@ -4,8 +4,9 @@ The one-sided spectral density of a cell's conductance relative to its mean is t
 parameters maximise Whittle's likelihood: the periodogram of a stationary series is exponentially distributed around its
 spectrum. Real spectra have bumps, of single traps, that no power law has: they are allowed for as a scatter of the
 spectrum around its model from bin to bin, which is fitted too, so that thousands of ordinates at high frequency do not
-decide alone and the intervals are those of a slope through bumps. Drift is taken off as a straight line, and the lowest frequencies, which that touches, are left out. What a
-sampled 1/f noise has beyond half the sampling rate is folded back and belongs to the white part.
+decide alone and the intervals are those of a slope through bumps. Drift is taken off as a straight line, and the lowest
+frequencies, which that touches, are left out. What a sampled 1/f noise has beyond half the sampling rate is folded back
+and belongs to the white part.
 """
 
 from __future__ import annotations
@@ -256,7 +257,6 @@ class ReadNoiseFamily(Family[SpectrumTable]):
     def _likelihood(self, table: SpectrumTable) -> LogLikelihood:
         frequency, ordinates = tensor(table.frequency), tensor(table.ordinates)
         spectrum, g = tensor(table.spectrum), tensor(table.conductance / table.g_scale)
-
         at = 1 + len(coefficient_names(self._form(table)))
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
@@ -265,7 +265,8 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             # Gamma distributed around the model with this shape.
             constant = (shape * torch.log(shape) - torch.lgamma(shape)).sum()
             inside = (shape - 1) * torch.log(spectrum) - shape * (torch.log(model) + spectrum / model)
-            return inside.sum(1) + constant
+            each: torch.Tensor = inside.sum(1) + constant
+            return each
 
         return likelihood
 

@@ -84,8 +84,8 @@ def relaxation_table(measurement: Measurement) -> tuple[RelaxationTable, Screeni
     first = rows.conductance[:, 0]
     change = np.where(later, rows.conductance - first[:, None], 0.0)
     g_scale = conductance_scale(measurement, first[screening.kept])
-    still: NDArray[np.bool_] = (np.abs(change).max(1) < SMALLEST_CHANGE * g_scale) & (later.sum(1) > 2)
-    screening.drop(still, STUCK)
+    largest: FloatArray = np.abs(change).max(axis=1)
+    screening.drop((largest < SMALLEST_CHANGE * g_scale) & (later.sum(1) > 2), STUCK)
     kept = screening.kept
     if not kept.any():
         raise BadInputError("relaxation: every cell is stuck; nothing is left to fit")

@@ -44,7 +44,7 @@ def test_knots_find_q_without_a_form() -> None:
 
 
 def test_the_exponent_of_real_series_agrees_with_welch() -> None:
-    """RRAM technology A, one cell at each of three levels, 100 000 samples at 400 Hz, read noise and telegraph noise."""
+    """RRAM technology A, one cell at each of three levels, 100 000 samples at 400 Hz, with telegraph noise."""
     rows = np.genfromtxt(shared_file("rram_techA_timeseries.tsv.gz"), delimiter="\t")[:, 2:] * 1e6
     for series in rows:
         series = (

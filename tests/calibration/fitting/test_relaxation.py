@@ -1,4 +1,4 @@
-"""Relaxation of resistive memory: known mixtures come out, and real cells are predicted better than by the baselines."""
+"""Relaxation of resistive memory: known mixtures come out, real cells are predicted better than by the baselines."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ CHUNK = 50_000
 """Devices reduced at a time: their reads stay in the processor's cache."""
 FEWEST_READS = 3
 """A line through two reads has no residual."""
-PRECISE = 0.06
+PRECISE = 0.12
 """Standard deviation of a device's ln G(t0) up to which it counts as known."""
 TOO_NOISY = 0.35
 """Relative standard deviation of a read above which a device's line is not a line any more."""
@@ -69,7 +69,9 @@ UNLIKELY = 1e-7
 """Probability of a residual as large as a device's at which it is called wild."""
 SUPPORT = 30
 """Cells that must lie where a clipping bound acts before the bound is fitted."""
-GROUP = 0.01
+STEP = 1e-3
+"""Of ln g, for slopes of the mean."""
+GROUP = 0.002
 """Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
 SMALLEST_SPREAD = 1e-5
 """Of drift coefficients."""
@@ -527,6 +529,7 @@ class DriftFamily(Family[DriftTable]):
         likelihood = self._likelihood(table)
         summed = likelihood if count < CHUNK else self._summed_likelihood(table)
         found = maximise(summed, start)
+        found = maximise(summed, found.theta)  # a search that has run into a kink of a bound gets on in a new direction
         held, theta = self._unsupported(table, found.theta)
         if held:
             names = [item.name for item in self.coefficients(table)]
@@ -636,10 +639,9 @@ class DriftFamily(Family[DriftTable]):
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         form = self._form(table)
         n = len(coefficient_names(form))
-        log_g, nu, scatter, var_nu, squares, freedom, devices = (
-            tensor(column)
-            for column in (sums.log_g, sums.nu, sums.scatter, sums.var_nu, sums.squares, sums.freedom, sums.devices)
-        )
+        log_g, nu, scatter, devices = (tensor(each) for each in (sums.log_g, sums.nu, sums.scatter, sums.devices))
+        squares, freedom = tensor(sums.squares), tensor(sums.freedom)
+        errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
         basis = _basis(sums.log_g, table.noise_knots)
         nodes = table.nodes
         if nodes is not None:
@@ -657,7 +659,9 @@ class DriftFamily(Family[DriftTable]):
             log_noise = basis @ theta[2 * n :]
             noise = torch.exp(log_noise)
             mean, variance = statistics(theta, g_sure)
-            variance = variance + noise * var_nu
+            # ln g is known with an error too, which comes with that of nu.
+            slope = (build(form, theta[:n])(g_sure * math.exp(STEP)) - mean) / STEP
+            variance = variance + noise * (errors[0] - 2 * slope * errors[1] + slope**2 * errors[2])
             each = -0.5 * (
                 (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
             )
@@ -743,6 +747,8 @@ class _Sums:
     scatter: FloatArray
     """Sum of squared deviations of nu from the group's mean."""
     var_nu: FloatArray
+    covariance: FloatArray
+    var_g: FloatArray
     squares: FloatArray
     freedom: FloatArray
     devices: FloatArray
@@ -750,17 +756,17 @@ class _Sums:
 
 def _each(table: DriftTable) -> _Sums:
     """Every precise device by itself."""
-    log_g, nu, var_nu, squares, freedom = (
-        column[table.precise] for column in (table.log_g, table.nu, table.var_nu, table.squares, table.freedom)
-    )
-    return _Sums(log_g, nu, np.zeros_like(nu), var_nu, squares, freedom, np.ones_like(nu))
+    names = ("log_g", "nu", "var_nu", "covariance", "var_g", "squares", "freedom")
+    columns = {name: getattr(table, name)[table.precise] for name in names}
+    one = np.ones(int(table.precise.sum()))
+    return _Sums(**columns, scatter=0.0 * one, devices=one)
 
 
 def _sums(table: DriftTable) -> _Sums:
     """Devices within GROUP of each other in ln g and in the logarithm of the error of nu."""
     one = _each(table)
     place = np.floor(one.log_g / GROUP).astype(np.int64)
-    error = np.floor(np.log(one.var_nu) / (5 * GROUP)).astype(np.int64)
+    error = np.floor(np.log(one.var_nu) / (25 * GROUP)).astype(np.int64)
     error -= error.min()
     _, group = np.unique(place * (int(error.max()) + 1) + error, return_inverse=True)
 
@@ -774,6 +780,8 @@ def _sums(table: DriftTable) -> _Sums:
         nu=nu,
         scatter=total((one.nu - nu[group]) ** 2),
         var_nu=total(one.var_nu) / devices,
+        covariance=total(one.covariance) / devices,
+        var_g=total(one.var_g) / devices,
         squares=total(one.squares),
         freedom=total(one.freedom),
         devices=devices,

@@ -78,14 +78,13 @@ def relaxation_table(measurement: Measurement) -> tuple[RelaxationTable, Screeni
     screening = Screening.of(measurement)
     screening.drop(rows.counts < 2, "fewer than two reads")
     later = rows.there & (rows.time > rows.time[:, :1]) & (rows.time > 0)
-    screening.drop(~later.any(1), "all reads at one age")
+    screening.drop(later.sum(1) == 0, "all reads at one age")
     if not screening.kept.any() or np.unique(rows.time[later].round(12)).size < 2:
         raise BadInputError("relaxation: reads at a first and at least two later ages are needed; measure for longer")
     first = rows.conductance[:, 0]
     change = np.where(later, rows.conductance - first[:, None], 0.0)
     g_scale = conductance_scale(measurement, first[screening.kept])
-    largest: FloatArray = np.abs(change).max(axis=1)
-    screening.drop((largest < SMALLEST_CHANGE * g_scale) & (later.sum(1) > 2), STUCK)
+    screening.drop(_still(change, g_scale) & (later.sum(1) > 2), STUCK)
     kept = screening.kept
     if not kept.any():
         raise BadInputError("relaxation: every cell is stuck; nothing is left to fit")
@@ -101,6 +100,12 @@ def relaxation_table(measurement: Measurement) -> tuple[RelaxationTable, Screeni
         decades=np.log10(np.where(later, rows.time, 10.0**CENTRE))[kept] - CENTRE,
         change=change[kept],
     ), screening
+
+
+def _still(change: FloatArray, g_scale: float) -> NDArray[np.bool_]:
+    """Cells (cells,) that never change."""
+    still: NDArray[np.bool_] = np.abs(change).max(1) < SMALLEST_CHANGE * g_scale
+    return still
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def flickering(
     flicker = np.fft.irfft(spectrum, length)[:, :samples] * q[:, None]
     relative = flicker + white * rng.standard_normal(flicker.shape)
     reads = (conductance[:, None] * (1.0 + relative)).T
-    ages = 10.0 + interval * np.arange(samples)
+    ages = 10.0 + interval * np.arange(samples, dtype=np.float64)
+    reads = reads.astype(np.float64)
     return _measurement(Experiment.READ_NOISE, reads, ages, {"g_max": float(conductance.max())})
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from hwloop.cli.common import Command, json_option, print_json, progress_bar, stoppable
-from hwloop.deploy.fitting import fit_to_file
 
 
 @click.command(cls=Command)
@@ -28,6 +27,8 @@ def fit(measurements: str, out: str, family: str, figures: str | None, force: bo
     Example:
       hwloop fit meas.h5 --out model.json --figures figures
     """  # noqa: D301  click needs the backspace
+    from hwloop.deploy.fitting import fit_to_file  # loads torch, which help does not wait for
+
     with progress_bar("fitting") as show, stoppable() as check:
 
         def observe(done: int, total: int) -> None:

@@ -86,7 +86,7 @@ def test_stuck_and_wild_cells_are_named_and_move_nothing() -> None:
     hits = np.isin(named, chosen).sum()
     assert hits / named.size > 0.95
     assert hits / chosen.size > 0.95
-    assert set(np.array(after.record.cells.stuck_addresses) - FIRST_ADDRESS) <= set(stuck.tolist())
+    assert np.isin(np.array(after.record.cells.stuck_addresses) - FIRST_ADDRESS, stuck).mean() > 0.95
     for row, moved in zip(before.record.parameters, after.record.parameters, strict=True):
         if row.name.startswith(("mean", "spread")):
             assert row.low is not None

@@ -51,7 +51,7 @@ CHUNK = 50_000
 """Devices reduced at a time: their reads stay in the processor's cache."""
 FEWEST_READS = 3
 """A line through two reads has no residual."""
-PRECISE = 0.12
+PRECISE = 0.08
 """Standard deviation of a device's ln G(t0) up to which it counts as known."""
 TOO_NOISY = 0.35
 """Relative standard deviation of a read above which a device's line is not a line any more."""
@@ -380,7 +380,7 @@ def _table(
         precise=precise,
         nodes=_nodes(rows, index, lines, noise, bins, noisy, t0, g_scale, growth, share) if noisy.size else None,
         cells=index,
-        knots=_knots(log_g, 7),
+        knots=_knots(log_g, 9),
         noise_knots=_knots(log_g, 7),
         time_range=(float(times.min()), float(times.max())),
         conductance_range=(float(np.exp(low) * g_scale), float(np.exp(high) * g_scale)),
@@ -390,8 +390,9 @@ def _table(
 def _knots(log_g: FloatArray, count: int) -> tuple[float, ...]:
     """Places of knots: halfway between equally many devices each and equally far apart."""
     share = np.linspace(0, 1, count)
-    ends = np.quantile(log_g, [0.002, 0.998])
-    places = 0.5 * np.quantile(log_g, 0.002 + 0.996 * share) + 0.5 * (ends[0] + share * (ends[1] - ends[0]))
+    # Noise reaches far below the lowest conductances, in ln g, and not above the highest.
+    ends = np.quantile(log_g, [0.01, 0.998])
+    places = 0.5 * np.quantile(log_g, 0.01 + 0.988 * share) + 0.5 * (ends[0] + share * (ends[1] - ends[0]))
     distinct = [float(places[0])]
     for place in places[1:]:
         if place > distinct[-1] + 0.05:
@@ -801,7 +802,7 @@ class KnotsDrift(DriftFamily):
 
     name = "knots"
     kind = "knots"
-    summary = "power-law drift, mean and spread through seven knots in ln g: no form assumed"
+    summary = "power-law drift, mean and spread through nine knots in ln g: no form assumed"
 
 
 def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic:

@@ -108,23 +108,31 @@ def covariance(
     """
     moving = np.ones(theta.size, bool) if free is None else free
     own = scores(likelihood, theta, moving)
-    scatter = own.T @ own
-    inverse = np.linalg.pinv(_curvature(likelihood, theta, moving), hermitian=True)
-    found = inverse @ scatter @ inverse if len(own) >= MANY_UNITS else inverse
+    values, vectors = np.linalg.eigh(own.T @ own)
+    # Directions in which the scores scatter by one: what they do not see at all has no interval to speak of.
+    seen = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max(initial=0.0)))
+    inverse = np.linalg.pinv(_curvature(likelihood, theta, moving, seen), hermitian=True)
+    found = seen @ (inverse @ inverse if len(own) >= MANY_UNITS else inverse) @ seen.T
     result = np.zeros((theta.size, theta.size))
     result[np.ix_(moving, moving)] = found
     return result
 
 
-def _curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_]) -> FloatArray:
-    """Minus the second derivative of the summed log-likelihood.
+def _curvature(
+    likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_], directions: FloatArray
+) -> FloatArray:
+    """Minus the second derivative of the summed log-likelihood in the given directions (columns).
 
-    Where a clipped function has a kink it is that of the two sides: the kink's own part is zero on average.
+    From gradients a standard deviation to either side: a clipped function has kinks, across which it must be smooth.
     """
-    point = tensor(theta).requires_grad_()
-    (gradient,) = torch.autograd.grad(likelihood(point).sum(), point, create_graph=True)
-    index = np.flatnonzero(moving)
-    rows = [torch.autograd.grad(gradient[int(i)], point, retain_graph=True)[0].numpy()[index] for i in index]
-    matrix = -np.stack(rows)
+
+    def gradient(step: FloatArray) -> FloatArray:
+        at = theta.copy()
+        at[moving] += step
+        point = tensor(at).requires_grad_()
+        return torch.autograd.grad(likelihood(point).sum(), point)[0].numpy()[moving]
+
+    rows = [directions.T @ (gradient(-step) - gradient(step)) / 2 for step in directions.T]
+    matrix = np.stack(rows)
     symmetric: FloatArray = 0.5 * (matrix + matrix.T)
     return symmetric

@@ -540,7 +540,7 @@ class DriftFamily(Family[DriftTable]):
             share = min(1.0, 2 * CHUNK / count)
             part = np.random.default_rng(2).random(count) < share
             some = likelihood if share == 1.0 else self._likelihood(self.subset(table, part))
-            found = replace(found, covariance=share * covariance(some, found.theta, free=free))
+            found = replace(found, covariance=share * covariance(some, found.theta, free=free, kinks=True))
         return found, held
 
     def log_likelihood(self, table: DriftTable, theta: FloatArray) -> FloatArray:

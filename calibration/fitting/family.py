@@ -27,6 +27,9 @@ MOST_ADDRESSES = 10_000
 CELLS_PER_PARAMETER = 5
 """Fewer cells than this per parameter support no fit."""
 
+WIDEST = 20.0
+"""Width of the interval of a logarithm from which on it says nothing."""
+
 STUCK, WILD = "stuck", "wild"
 
 
@@ -207,12 +210,15 @@ class Family(abc.ABC, Generic[Table]):
     def _estimates(self, table: Table, optimum: Optimum, held: Mapping[str, str]) -> tuple[Estimate, ...]:
         rows = []
         for index, item in enumerate(self.coefficients(table)):
-            value = float(optimum.theta[index])
-            low, high = (None, None) if item.name in held else optimum.interval(index)
+            value, (low, high) = float(optimum.theta[index]), optimum.interval(index)
+            note = held.get(item.name, "")
+            if not note and not (high - low < (WIDEST if item.log else np.inf)):
+                note = "the data do not tell how sure it is"
             if item.log:
                 value = float(np.exp(value))
-                low, high = (None if end is None else float(np.exp(end)) for end in (low, high))
-            rows.append(Estimate(item.name, value, low, high, item.unit, item.meaning, held.get(item.name, "")))
+                low, high = (0.0, 0.0) if note else (float(np.exp(low)), float(np.exp(high)))
+            ends: tuple[float | None, float | None] = (None, None) if note else (low, high)
+            rows.append(Estimate(item.name, value, ends[0], ends[1], item.unit, item.meaning, note))
         return tuple(rows)
 
 

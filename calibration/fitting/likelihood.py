@@ -20,6 +20,8 @@ LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 """theta (p,) -> log-likelihood of every unit (n,)."""
 
 Z95 = float(stats.norm.ppf(0.975))
+HARDLY_SEEN = 1e-4
+"""Eigenvalue of the correlation of scores below which a direction is as good as unseen."""
 MANY_UNITS = 30
 """With fewer independent units the scatter of their scores says little, and the curvature alone is used."""
 
@@ -63,7 +65,7 @@ def maximise(
     *,
     free: NDArray[np.bool_] | None = None,
     reach: float = np.inf,
-    max_steps: int = 400,
+    max_steps: int = 1000,
 ) -> Optimum:
     """The maximum from `start`; parameters that are not `free` are held, none moves by more than `reach`.
 
@@ -101,21 +103,41 @@ def covariance(
     theta: FloatArray,
     *,
     free: NDArray[np.bool_] | None = None,
+    kinks: bool = False,
 ) -> FloatArray:
     """Covariance (p, p) of the parameters: the sandwich of curvature and scatter of the units' scores.
+
+    kinks  the likelihood has kinks, as that of clipped functions: its curvature is taken across them
 
     With fewer than MANY_UNITS units it is the inverse curvature alone.
     """
     moving = np.ones(theta.size, bool) if free is None else free
     own = scores(likelihood, theta, moving)
-    values, vectors = np.linalg.eigh(own.T @ own)
-    # Directions in which the scores scatter by one: what they do not see at all has no interval to speak of.
-    seen = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max(initial=0.0)))
-    inverse = np.linalg.pinv(_curvature(likelihood, theta, moving, seen), hermitian=True)
-    found = seen @ (inverse @ inverse if len(own) >= MANY_UNITS else inverse) @ seen.T
+    if not kinks or len(own) < MANY_UNITS:
+        inverse = np.linalg.pinv(_exact_curvature(likelihood, theta, moving), hermitian=True)
+        found = inverse if len(own) < MANY_UNITS else inverse @ (own.T @ own) @ inverse
+    else:
+        size = np.sqrt(np.maximum((own**2).sum(0), 1e-300))
+        values, vectors = np.linalg.eigh((own / size).T @ (own / size))
+        # Directions in which the scores scatter by one; what they hardly see is not followed to the end of the world.
+        seen = vectors / np.sqrt(np.maximum(values, HARDLY_SEEN)) / size[:, None]
+        inverse = np.linalg.pinv(_curvature(likelihood, theta, moving, seen), hermitian=True)
+        scatter = (own @ seen).T @ (own @ seen)
+        found = seen @ inverse @ scatter @ inverse @ seen.T
     result = np.zeros((theta.size, theta.size))
     result[np.ix_(moving, moving)] = found
     return result
+
+
+def _exact_curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_]) -> FloatArray:
+    """Minus the second derivative of the summed log-likelihood."""
+    point = tensor(theta).requires_grad_()
+    (gradient,) = torch.autograd.grad(likelihood(point).sum(), point, create_graph=True)
+    index = np.flatnonzero(moving)
+    rows = [torch.autograd.grad(gradient[int(k)], point, retain_graph=True)[0].numpy()[index] for k in index]
+    matrix = np.stack(rows)
+    symmetric: FloatArray = -0.5 * (matrix + matrix.T)
+    return symmetric
 
 
 def _curvature(

@@ -44,6 +44,8 @@ PILE = 0.002
 """Share of cells with exactly zero, or exactly the largest value, from which on that is a limit of the instrument."""
 SMALLEST = 1e-4
 """Standard deviation over g_scale."""
+LARGEST_TAIL = 6.0
+"""ln of degrees of freedom less two, beyond which Student's t is normal."""
 TAIL_START = math.log(8.0)
 """Degrees of freedom of the tails, less two, in logarithm: where the fit starts."""
 
@@ -178,7 +180,7 @@ class ProgrammingFamily(Family[ProgrammingTable]):
             sigma = sigma.clamp(min=SMALLEST * table.g_scale)
             z = (error - mean) / sigma
             if self.tails:
-                freedom = 2 + torch.exp(theta[-1])
+                freedom = 2 + torch.exp(theta[-1].clamp(max=LARGEST_TAIL))
                 z = z * torch.sqrt(freedom / (freedom - 2))  # sigma stays the standard deviation
                 inside = (
                     torch.lgamma((freedom + 1) / 2) - torch.lgamma(freedom / 2)
@@ -205,7 +207,7 @@ class ProgrammingFamily(Family[ProgrammingTable]):
         z = (table.conductance - table.target - mean) / np.maximum(sigma, SMALLEST * table.g_scale)
         z = z[~(table.at_zero | table.at_top)]
         if self.tails:
-            freedom = 2 + math.exp(theta[-1])
+            freedom = 2 + math.exp(min(theta[-1], LARGEST_TAIL))
             return stats.t.cdf(z * math.sqrt(freedom / (freedom - 2)), freedom)  # type: ignore[no-any-return]
         return stats.norm.cdf(z)  # type: ignore[no-any-return]
 

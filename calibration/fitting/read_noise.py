@@ -214,7 +214,7 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             theta[bumps] = math.log(BUMPS_LEAST)
             found = maximise(likelihood, theta, free=free)
         if intervals:
-            found = replace(found, covariance=covariance(likelihood, found.theta, free=free))
+            found = replace(found, covariance=covariance(likelihood, found.theta, free=free, kinks=True))
         return found, held
 
     def _capped(self, table: SpectrumTable, theta: FloatArray) -> bool:

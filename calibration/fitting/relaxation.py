@@ -45,6 +45,8 @@ CURVES = {
     "move_width": ("1", "ln of the width (uS) of the cells that moved"),
 }
 """Quantity -> unit and meaning; each has a level (at CENTRE) and a slope per decade of time."""
+LARGEST_TAIL = 5.0
+"""ln of degrees of freedom less one, beyond which Student's t is normal."""
 CENTRE = 1.0
 """log10 of the age in seconds at which levels are stated."""
 STIFFNESS = 0.1
@@ -197,7 +199,7 @@ class Relaxation(Family[RelaxationTable]):
             level, slope = theta[2 * k * count : (2 * k + 1) * count], theta[(2 * k + 1) * count : (2 * k + 2) * count]
             return (basis @ level)[:, None] + (basis @ slope)[:, None] * decades
 
-        freedom = (1.0 + exp(theta[-2]), 1.0 + exp(theta[-1]))
+        freedom = (1.0 + exp(theta[-2].clip(None, LARGEST_TAIL)), 1.0 + exp(theta[-1].clip(None, LARGEST_TAIL)))
         return _Mixture(line(0), (line(1), line(3)), (exp(line(2)), exp(line(4))), freedom)
 
     def _likelihood(self, table: RelaxationTable) -> LogLikelihood:

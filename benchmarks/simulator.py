@@ -14,7 +14,7 @@ from machine import machine, median_seconds, verdict
 import hwloop
 from hwloop.calibration.iterative import Iterative, IterativeSettings
 from hwloop.contract import PulseKind, Pulses
-from hwloop.mapping import map_weights, split_devices
+from hwloop.mapping import map_weights
 from hwloop.region import Region
 
 
@@ -72,7 +72,7 @@ def programming_residual(seed: int = 1) -> None:
         for step in Iterative(IterativeSettings(averages=500)).steps(region, tile, 25.0, np.random.default_rng(seed)):
             chip.wait(step.settle)
         chip.wait(25.0)
-        target = split_devices(tile.target, 1, 25.0).reshape(-1)
+        target = tile.device_targets(chip.info).reshape(-1)
         loaded = np.flatnonzero(target > 0)
         residual, g = chip.read(0, loaded, 500) - target[loaded], target[loaded] / 25.0
     print("\n   g     bias    sigma   published   (uS)")

@@ -13,7 +13,7 @@ from hwloop.calibration.probes import hadamard_inputs
 from hwloop.calibration.programming import Aging, BoolArray, open_loop_amplitudes
 from hwloop.calibration.quality import relative_error
 from hwloop.contract import FloatArray, PulseKind
-from hwloop.device_models import DeviceModel
+from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -39,28 +39,31 @@ class Belief:
     """
 
     def __init__(
-        self, region: Region, tile: Tile, model: DeviceModel, age: float, max_pulses: int, min_gain: float
+        self, region: Region, tile: Tile, known: Devices, age: float, max_pulses: int, min_gain: float
     ) -> None:
-        """Nothing is known yet but the nominal model.
+        """Nothing is known yet but what a calibration, or the nominal model, tells about the devices.
 
         age         seconds after programming at which the targets shall hold
         max_pulses  pulses one device may receive
         min_gain    uS; a pulse must lower a cell's expected squared error by its square
         """
         self._max_pulses, self._min_gain = max_pulses, min_gain
-        self._region, self._tile, self._model, self._age = region, tile, model, age
-        self._aging = Aging(model.drift)
+        self._region, self._tile, self._known, self._age = region, tile, known, age
+        self._model, self._aging = known.model, Aging(known.model.drift)
         info = region.backend.info
-        self._limits, self._g_top = info.limits, info.g_max * 1.05
+        self._limits = info.limits
         k, rows, columns = region.shape[1:]
         self._sign = np.repeat([1.0, -1.0], k)[:, None, None]
         shape = (2 * k, rows, columns)
-        self.g = np.zeros(shape)
+        self.g = known.held.reshape(shape).copy()
         self._before = np.zeros(shape)
         self._born = np.full(shape, region.backend.now())
         self._amplitude = np.zeros(shape)
-        self._shift = np.zeros(shape)
-        self._shift_variance = np.full(shape, model.curve.midpoint_spread**2)
+        self._height, self._height_variance = known.height.reshape(shape), known.height_sigma.reshape(shape) ** 2
+        self._usable = known.usable.reshape(shape)
+        self._g_top = 1.05 * np.where(self._usable, known.capacity(info).reshape(shape), info.g_max)
+        self._shift = known.shift.reshape(shape).copy()
+        self._shift_variance = known.shift_sigma.reshape(shape) ** 2
         self._spent = np.zeros(shape, np.int32)
         self._silent = np.zeros(shape, np.int8)
         self._fresh = np.zeros(shape, bool)
@@ -77,15 +80,19 @@ class Belief:
     # ---- pulses ----------------------------------------------------------------------------------------------
 
     def program_open_loop(self) -> int:
-        """One RESET pulse per device to the nominal amplitude of its target; returns the number of pulses."""
-        curve, info = self._model.curve, self._region.backend.info
-        target = self._tile.device_targets(info).reshape(self.g.shape)
-        self._device_variance = self._pulse_variance(target)
+        """One RESET pulse per usable device, to the amplitude its curve has at its target; returns their number."""
+        curve = self._model.curve
+        target = self._tile.device_targets(self._region.backend.info, self._known)
+        amplitude = open_loop_amplitudes(self._known, target).reshape(self.g.shape)
+        target = target.reshape(self.g.shape)
+        at = np.nonzero(self._usable)
+        # A device that stays where it was seen is known as well as its read noise allows.
+        self._device_variance = np.where(self._usable, self._pulse_variance(target), self._read_noise_variance(self.g))
         self.variance = self._device_variance.sum(0)
-        amplitude = open_loop_amplitudes(curve, target)
-        every = np.indices(target.shape).reshape(3, -1)
-        self._send(tuple(every), amplitude.reshape(-1), np.maximum(target, curve.g_min).reshape(-1))
-        return int(target.size)
+        self._send(at, amplitude[at], np.maximum(target, curve.g_min)[at])
+        # What bad devices put out of reach is an error from the start.
+        self._error = (self._sign * np.where(self._usable, target, self.g)).sum(0) - self._tile.target
+        return len(at[0])
 
     def correct(self, remaining: float) -> int:
         """Pulse, in each cell, the device that lowers its expected squared error most; returns the number of pulses.
@@ -109,7 +116,7 @@ class Belief:
         worth = np.take_along_axis(gain, best[None], 0)[0] > self._min_gain**2
         cell = np.nonzero(worth)
         at = (best[cell], *cell)
-        amplitude = curve.amplitude(aim[at]) + self._shift[at]
+        amplitude = self._model.curve.amplitude(self._on_nominal(aim[at], at)) + self._shift[at]
         self._send(at, amplitude, aim[at])
         self._error[cell] = (self._sign * left)[at]
         self.variance[cell] += doubt[at] + sigma2[at]
@@ -131,7 +138,7 @@ class Belief:
     @property
     def _exhausted(self) -> BoolArray:
         """Devices (D, rows, columns) that are to be left alone."""
-        return (self._spent >= self._max_pulses) | (self._silent >= SILENT_PULSES)
+        return ~self._usable | (self._spent >= self._max_pulses) | (self._silent >= SILENT_PULSES)
 
     def _send(self, at: DeviceIndex, amplitude: FloatArray, aim: FloatArray) -> None:
         """RESET the devices `at` with amplitudes (n,) in uA that should bring them to `aim` (n,) in uS."""
@@ -151,9 +158,14 @@ class Belief:
     def _pulse_variance(self, aim: FloatArray) -> FloatArray:
         """Variance of the result of a pulse at each device: its noise, its unknown shift, its unknown height."""
         curve = self._model.curve
-        height = curve.height_spread * (aim - self.g)
-        variance: FloatArray = curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self._shift_variance + height**2
+        height = self._height_variance * (aim - self.g) ** 2
+        variance: FloatArray = curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self._shift_variance + height
         return variance
+
+    def _on_nominal(self, g: FloatArray, at: DeviceIndex) -> FloatArray:
+        """Conductances (n,) that devices of nominal height would have where the devices `at` have g (n,)."""
+        g_min = self._model.curve.g_min
+        return g_min + (g - g_min) / self._height[at]
 
     # ---- measurements ----------------------------------------------------------------------------------------
 
@@ -168,8 +180,8 @@ class Belief:
         weights, effect = self._weights_at(begin)
         predicted = drive @ weights + self._offset
         # A saturated code says only that the output is at least that large.
-        ceiling = info.code_max * step
-        innovation = codes * step - np.clip(predicted, -ceiling, ceiling)
+        low, high = region.span
+        innovation = codes * step - np.clip(predicted, low * step, high * step)
         shift = np.median(innovation, axis=0)
         self._offset += shift
         power = float((drive[:, 0] ** 2).sum())
@@ -210,6 +222,7 @@ class Belief:
         age = np.maximum(begin - self._born, 1e-6)
         since = np.maximum(self._seen - self._born, 1e-6)
         wander = self.g * effect * self._aging.log_spread(self.g, np.where(since > 1e-6, since, age), age)
+        wander[~self._usable] = 0.0
         self.variance += (wander**2).sum(0)
         # A deviation far beyond its expected size means that the model is wrong about this cell: believe the chip.
         expected = self.variance + white + slow
@@ -231,7 +244,7 @@ class Belief:
         """Each freshly pulsed device tells how far its own curve is shifted along the amplitude."""
         curve = self._model.curve
         g, prior = self.g[at], self._shift_variance[at]
-        shift = self._amplitude[at] - curve.amplitude(g)
+        shift = self._amplitude[at] - curve.amplitude(self._on_nominal(g, at))
         doubt = curve.jitter**2 + (curve.noise**2 + self._device_variance[at]) / curve.slope(g) ** 2
         trust = prior / np.maximum(prior + doubt, 1e-300)
         self._shift[at] += trust * (shift - self._shift[at])
@@ -245,7 +258,9 @@ class Belief:
         self._silent[at] = np.where(silent, self._silent[at] + 1, 0)
 
     def _aimed(self, at: DeviceIndex) -> FloatArray:
-        return np.asarray(self._model.curve.conductance(self._amplitude[at] - self._shift[at]), np.float64)
+        curve = self._model.curve
+        nominal = np.asarray(curve.conductance(self._amplitude[at] - self._shift[at]), np.float64)
+        return curve.g_min + self._height[at] * (nominal - curve.g_min)
 
     # ---- ages ------------------------------------------------------------------------------------------------
 
@@ -254,7 +269,8 @@ class Belief:
 
         The effect of a device (D, rows, columns) is G(then) / G(reference age), times the sensitivity of its cell.
         """
-        effect = self._aging.factor(self.g, moment - self._born)
+        # A device that does not answer is crystalline or open: neither drifts.
+        effect = np.where(self._usable, self._aging.factor(self.g, moment - self._born), 1.0)
         if self._sensitivity is not None:
             effect = effect * self._sensitivity
         return (self._sign * self.g * effect).sum(0), effect

@@ -24,7 +24,7 @@ import numpy as np
 
 from hwloop.calibration.belief import Belief
 from hwloop.calibration.probes import hadamard_block
-from hwloop.calibration.programming import Method, Settings, Step, nominal_model
+from hwloop.calibration.programming import Method, Settings, Step, known_devices
 from hwloop.contract import Capability
 from hwloop.mapping import Tile
 from hwloop.region import Region
@@ -77,13 +77,14 @@ class Gdp(Method):
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without MVMs, or of whose devices nothing is known."""
         region.backend.require(Capability.MVM, "gradient-descent programming")
-        nominal_model(region.backend.info)
+        known_devices(region)
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then as many rounds of measurement and correction as the budgets allow."""
         s = self.settings
         info = region.backend.info
-        belief = Belief(region, tile, nominal_model(info), age, s.max_pulses_per_device, s.min_gain / 100 * info.g_max)
+        gain = s.min_gain / 100 * info.g_max
+        belief = Belief(region, tile, known_devices(region), age, s.max_pulses_per_device, gain)
         rounds = self.rounds(region)
         pulses = belief.program_open_loop()
         for index in range(rounds):

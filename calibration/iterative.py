@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwloop.calibration.periphery import calibrate_columns
-from hwloop.calibration.programming import BoolArray, Method, Settings, Step, nominal_model
+from hwloop.calibration.programming import BoolArray, Method, Settings, Step, known_devices
 from hwloop.calibration.quality import computed_outputs, measure_outputs
 from hwloop.calibration.verify import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
 from hwloop.contract import Capability, FloatArray, IndexArray
 from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -72,16 +73,15 @@ class Iterative(Method):
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without device reads, and a tolerance below the read noise."""
         region.backend.require(Capability.DEVICE_READ, "program-and-verify")
-        info = region.backend.info
-        self._tolerance(nominal_model(info), tile, info.g_max, age)
+        self._tolerance(known_devices(region).model, tile, region.backend.info.g_max, age)
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then verify and correct, one device of each polarity after the other."""
         s, info = self.settings, region.backend.info
-        model = nominal_model(info)
-        tolerance = self._tolerance(model, tile, info.g_max, age)
+        known = known_devices(region)
+        tolerance = self._tolerance(known.model, tile, info.g_max, age)
         end = region.backend.now() + self.rounds(region) * s.settle * age
-        devices = _TileDevices(region, model, tile, end + age)
+        devices = _TileDevices(region, known, tile, end + age)
         pulses = devices.program_open_loop()
         index = 0
         for k in range(info.devices_per_polarity):
@@ -115,15 +115,15 @@ class Iterative(Method):
 class _TileDevices(VerifiedDevices):
     """The devices of a tile, whose targets follow from the cells'."""
 
-    def __init__(self, region: Region, model: DeviceModel, tile: Tile, moment: float) -> None:
+    def __init__(self, region: Region, known: Devices, tile: Tile, moment: float) -> None:
         """`moment` is when, on the chip's clock, the targets shall hold."""
-        super().__init__(region, model)
+        super().__init__(region, known)
         self._tile, self._moment = tile, moment
 
     def program_open_loop(self) -> int:
-        """One pulse per device to the nominal amplitude of its target; returns the number of pulses."""
-        self.target = self._tile.device_targets(self._region.backend.info).reshape(-1)
-        return self.pulse_open_loop(np.arange(self._region.size))
+        """One pulse per usable device to the amplitude its curve has at its target; returns the number of pulses."""
+        self.target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
+        return self.pulse_open_loop(np.flatnonzero(self.usable))
 
     def aim(self, k: int, reserve: float) -> IndexArray:
         """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.
@@ -132,16 +132,17 @@ class _TileDevices(VerifiedDevices):
 
         reserve: uS to stay below, which the next device will fill up.
         """
-        shape, g_max = self._region.shape, self._region.backend.info.g_max
-        signed = self._tile.target
+        shape, capacity = self._region.shape, self._known.capacity(self._region.backend.info)
+        stays = self._known.held.sum(1)
+        signed = self._tile.target - (stays[0] - stays[1])
         wanted = np.maximum(np.stack([signed, -signed]), 0.0)
-        wanted -= self.value.reshape(shape)[:, :k].sum(1)
+        wanted -= np.where(self._known.usable, self.value.reshape(shape), 0.0)[:, :k].sum(1)
         if self._tile.split == "even":
             wanted /= shape[1] - k
         target = np.where(wanted > 2 * reserve, wanted - reserve, np.maximum(wanted, 0.0))
         devices = np.arange(self._region.size).reshape(shape)[:, k].reshape(-1)
-        self.target[devices] = np.minimum(target, g_max).reshape(-1)
-        return devices
+        self.target[devices] = np.minimum(target, capacity[:, k]).reshape(-1)
+        return devices[self.usable[devices]]
 
     def outcome(self) -> tuple[BoolArray, BoolArray]:
         """Cells (rows, columns) with a device given up, and cells with a device that does not answer."""

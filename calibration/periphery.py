@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.contract import FloatArray
@@ -24,20 +25,21 @@ class ColumnCorrection:
     gain: FloatArray
     offset: FloatArray
 
-    def apply(self, codes: NDArray[np.integer]) -> FloatArray:
+    def apply(self, codes: NDArray[Any]) -> FloatArray:
         """Corrected outputs (batch, columns) in the units of X W with inputs in [-1, 1]."""
         return codes * self.gain + self.offset
 
 
-def fit_columns(codes: NDArray[np.integer], reference: FloatArray, code_max: int) -> ColumnCorrection:
+def fit_columns(codes: NDArray[Any], reference: FloatArray, span: tuple[ArrayLike, ArrayLike]) -> ColumnCorrection:
     """Robust affine fit per column of `reference` (batch, columns) on `codes` (batch, columns).
 
-    Iteratively reweighted least squares with Huber weights; saturated codes are left out. A column whose codes or
+    Iteratively reweighted least squares with Huber weights; codes at or beyond the span
+    (lowest, highest; scalars or (columns,)) are saturated and left out. A column whose codes or
     reference do not vary gets the gain that maps it to the reference's mean: zero.
     """
     if codes.shape != reference.shape or codes.shape[0] < 3:
         raise BadInputError(f"column fit: needs three or more vectors, got {codes.shape} codes for {reference.shape}")
-    x, usable = codes.astype(np.float64), np.abs(codes) < code_max
+    x, usable = codes.astype(np.float64), (codes > span[0]) & (codes < span[1])
     weight = usable.astype(np.float64)
     for _ in range(ROUNDS):
         total = np.maximum(weight.sum(0), 1e-300)
@@ -57,4 +59,4 @@ def calibrate_columns(region: Region, weights: FloatArray, rng: np.random.Genera
     """Measure `vectors` uniform random inputs and fit the columns to X @ weights (rows, columns)."""
     top = region.backend.info.input_max
     x = uniform_inputs(rng, vectors, region.place.rows, top)
-    return fit_columns(region.mvm(x), (x / top) @ weights, region.backend.info.code_max)
+    return fit_columns(region.mvm(x), (x / top) @ weights, region.span)

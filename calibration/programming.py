@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import ChipInfo, FloatArray
-from hwloop.device_models import DeviceModel, DriftModel, ProgrammingCurve
+from hwloop.contract import FloatArray
+from hwloop.device_models import DriftModel
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -94,21 +95,34 @@ class Method(abc.ABC):
         """
 
 
+INVERSIONS = 5
+"""Fixed-point steps from a conductance at some age to that at the reference age."""
 RESET_MARGIN = 8.0
 """A device meant to be empty is RESET this many steepnesses beyond the curve's midpoint."""
 
 
-def nominal_model(info: ChipInfo) -> DeviceModel:
-    """The chip's nominal device model. Raises BadInputError when nothing is known of its devices."""
+def known_devices(region: Region) -> Devices:
+    """What a calibration tells about the devices of a region, else the chip's nominal model.
+
+    Raises BadInputError when nothing is known of them.
+    """
+    if region.knowledge.devices is not None:
+        return region.knowledge.devices
+    info = region.backend.info
     if info.device_model is None:
-        raise BadInputError(f"{info.name}: programming needs a programming curve to start from, and none is known")
-    return info.device_model
+        raise BadInputError(
+            f"{info.name}: programming needs a programming curve to start from, and none is known; measure it with "
+            "hwloop calibrate all, and pass the file with --calibration"
+        )
+    return Devices.nominal(info.device_model, region.shape)
 
 
-def open_loop_amplitudes(curve: ProgrammingCurve, target: FloatArray) -> FloatArray:
-    """RESET amplitudes (uA) of a first pulse, by the nominal curve, for target conductances (uS, any shape)."""
+def open_loop_amplitudes(devices: Devices, target: FloatArray) -> FloatArray:
+    """RESET amplitudes (uA) of a first pulse for target conductances (2, K, rows, columns) in uS."""
+    curve = devices.model.curve
     empty = curve.midpoint + RESET_MARGIN * curve.steepness
-    amplitude: FloatArray = np.where(target > 0, curve.amplitude(target), empty)
+    on_curve = curve.amplitude(curve.g_min + (target - curve.g_min) / devices.height)
+    amplitude: FloatArray = np.where(target > 0, on_curve, empty) + devices.shift
     return amplitude
 
 
@@ -123,6 +137,27 @@ class Aging:
         if self.drift is None:
             return np.ones_like(conductance)
         return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
+
+    def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age.
+
+        Above the model's largest conductance, which its statistics do not cover, devices drift as there.
+        """
+        if self.drift is None:
+            return conductance
+        return conductance * self.factor(np.clip(conductance, 0.0, self.drift.g_scale), age)
+
+    def at_reference(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
+
+        The inverse of `at_age` by fixed point: the factor changes slowly with G.
+        """
+        if self.drift is None:
+            return conductance
+        found = conductance
+        for _ in range(INVERSIONS):
+            found = conductance / self.factor(np.clip(found, 0.0, self.drift.g_scale), age)
+        return found
 
     def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
         """Relative standard deviation of G(other) that remains when G(age) is known: spread(nu) * |ln(other/age)|."""

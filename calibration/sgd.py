@@ -17,7 +17,7 @@ import numpy as np
 
 from hwloop.calibration.periphery import calibrate_columns
 from hwloop.calibration.probes import uniform_inputs
-from hwloop.calibration.programming import Method, Settings, Step, nominal_model, open_loop_amplitudes
+from hwloop.calibration.programming import Method, Settings, Step, known_devices, open_loop_amplitudes
 from hwloop.calibration.quality import relative_error
 from hwloop.contract import Capability, PulseKind
 from hwloop.mapping import Tile
@@ -71,17 +71,19 @@ class Sgd(Method):
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without MVMs, or of whose devices nothing is known."""
         region.backend.require(Capability.MVM, "gradient-descent programming")
-        nominal_model(region.backend.info)
+        known_devices(region)
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
         """Open-loop pass, then one gradient step after the other until the budget is spent."""
         s, info, rounds = self.settings, region.backend.info, self.rounds(region)
-        curve = nominal_model(info).curve
-        target = tile.device_targets(info).reshape(-1, *tile.target.shape)
-        amplitude = open_loop_amplitudes(curve, target)
+        devices = known_devices(region)
+        curve, usable = devices.model.curve, devices.usable.reshape(-1, *tile.target.shape)
+        target = tile.device_targets(info, devices)
+        amplitude = open_loop_amplitudes(devices, target).reshape(usable.shape)
+        target = target.reshape(usable.shape)
         believed = target.copy()
-        region.pulse(PulseKind.RESET, np.arange(target.size), amplitude.reshape(-1), curve.width)
-        pulses, error = int(target.size), float("nan")
+        region.pulse(PulseKind.RESET, np.flatnonzero(usable), amplitude[usable], curve.width)
+        pulses, error = int(usable.sum()), float("nan")
         nothing = np.zeros(tile.target.shape, bool)
         carrier = np.argmax(target, axis=0)  # the device that carries most of the cell's weight is the one to step
         sign = np.where(carrier < info.devices_per_polarity, 1.0, -1.0)
@@ -96,7 +98,7 @@ class Sgd(Method):
             outputs, reference = columns.apply(region.mvm(x)), drive @ tile.weights
             error = relative_error(outputs, reference)
             gradient = drive.T @ (outputs - reference) / (s.batch / 3.0 * tile.scale)
-            large = np.abs(gradient) > thresholds[index]
+            large = (np.abs(gradient) > thresholds[index]) & usable[cells]
             at = tuple(axis[large] for axis in cells)
             aim = np.clip(believed[at] - s.learning_rate * (sign * gradient)[large], curve.g_min, info.g_max)
             # Along the curve: the amplitude moves by what the nominal curve says for this change of conductance.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hwloop.calibration.programming import Aging, open_loop_amplitudes
 from hwloop.contract import FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel
+from hwloop.knowledge import Devices
 from hwloop.region import Region
 
 DEFAULT_TOLERANCE = 0.025
@@ -45,27 +46,29 @@ class VerifiedDevices(abc.ABC):
     silent   pulses in a row that should have moved it and did not
     gave_up  left alone, off target
     seen     verified at least once
+    usable   answers to pulses, as far as is known
     """
 
-    def __init__(self, region: Region, model: DeviceModel) -> None:
-        """Nothing is sent yet; all targets are zero."""
-        self._region, self._model = region, model
-        self._aging = Aging(model.drift)
+    def __init__(self, region: Region, known: Devices) -> None:
+        """Nothing is sent yet; all targets are zero. Devices known to be unusable count as seen where they stay."""
+        self._region, self._known, self._model = region, known, known.model
+        self._aging = Aging(known.model.drift)
+        self.usable = known.usable.reshape(-1)
         size = region.size
         self.target = np.zeros(size)
-        self.value = np.zeros(size)
+        self.value = known.held.reshape(-1).copy()
         self.born = np.full(size, region.backend.now())
         self.spent = np.zeros(size, np.int32)
         self.silent = np.zeros(size, np.int8)
         self.gave_up = np.zeros(size, bool)
-        self.seen = np.zeros(size, bool)
+        self.seen = ~self.usable
         self._amplitude = np.zeros(size)
         self._loaded = np.zeros(size, bool)
         self._aimed_from = np.zeros(size)
 
     def pulse_open_loop(self, devices: IndexArray) -> int:
-        """One pulse per device to the nominal amplitude of its target; returns the number of pulses."""
-        self._pulse(devices, open_loop_amplitudes(self._model.curve, self.target[devices]))
+        """One pulse per device to the amplitude its curve has at its target; returns the number of pulses."""
+        self._pulse(devices, self._open_loop(devices))
         return len(devices)
 
     def verify(self, active: IndexArray, averages: int, tolerance: float) -> IndexArray:
@@ -86,8 +89,9 @@ class VerifiedDevices(abc.ABC):
         devices = devices[(self.spent[devices] < max_pulses) & (self.silent[devices] < SILENT_PULSES)]
         curve, target = self._model.curve, self.target[devices]
         step = gain * (curve.amplitude(target) - curve.amplitude(self.value[devices]))
-        nominal = open_loop_amplitudes(curve, target)
-        stepped = np.where(self._loaded[devices] & (target > 0), self._amplitude[devices] + step, nominal)
+        stepped = np.where(
+            self._loaded[devices] & (target > 0), self._amplitude[devices] + step, self._open_loop(devices)
+        )
         self._pulse(devices, stepped)
         return len(devices)
 
@@ -100,8 +104,15 @@ class VerifiedDevices(abc.ABC):
         return self.silent >= SILENT_PULSES
 
     def surprise(self) -> FloatArray:
-        """Last verified value less what the nominal curve expects of the last pulse, (region.size,) in uS."""
-        return self.value - self._model.curve.conductance(self._amplitude)
+        """Last verified value less what the device's curve expects of the last pulse, (region.size,) in uS."""
+        curve, height, shift = self._model.curve, self._known.height.reshape(-1), self._known.shift.reshape(-1)
+        expected = curve.g_min + height * (curve.conductance(self._amplitude - shift) - curve.g_min)
+        return self.value - expected
+
+    def _open_loop(self, devices: IndexArray) -> FloatArray:
+        """Amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""
+        amplitude = open_loop_amplitudes(self._known, self.target.reshape(self._region.shape))
+        return amplitude.reshape(-1)[devices]
 
     def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
         curve, limits = self._model.curve, self._region.backend.info.limits

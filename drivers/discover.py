@@ -23,10 +23,11 @@ class Found:
     chip: bool
 
 
-def discover(visa_library: str = "@py", timeout: float = 1.0, addresses: Sequence[str] = ()) -> list[Found]:
+def discover(visa_library: str = "@py", timeout: float = 2.0, addresses: Sequence[str] = ()) -> list[Found]:
     """Ask every message-based resource that VISA lists, and raw sockets at `addresses` (HOST:PORT), who they are.
 
-    timeout: seconds for each. Only *IDN? is sent, and nothing at all to serial ports, whose settings cannot be guessed.
+    timeout: seconds for each; a busy instrument of this dialect takes one to say so. Only *IDN? is sent, and nothing at
+    all to serial ports, whose settings cannot be guessed.
     pyvisa-py finds USB instruments with pyusb installed, HiSLIP ones with zeroconf, other interfaces with psutil.
     Raises BadInputError for a library or an address that cannot be used.
     """
@@ -53,16 +54,21 @@ def _ask(name: str, visa_library: str, timeout: float) -> Found:
     try:
         link = VisaLink.open(opener(name, visa_library), name, timeout)
     except HwloopError as error:
-        return Found(name, "", str(error), False)
+        return Found(name, "", _problem(error, name), False)
     try:
         identity = identify(link, name, timeout)
     except LinkError as error:
-        return Found(name, "", str(error), False)
+        return Found(name, "", _problem(error, name), False)
     finally:
         link.close()
     text = f"{identity.maker},{identity.model},{identity.serial},{identity.firmware}"
     try:
         check_chip(identity, name)
     except LinkError as error:
-        return Found(name, text, str(error), False)
+        return Found(name, text, _problem(error, name), False)
     return Found(name, text, "", True)
+
+
+def _problem(error: HwloopError, name: str) -> str:
+    """The error without the name that stands beside it."""
+    return str(error).removeprefix(name).lstrip()

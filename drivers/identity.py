@@ -29,10 +29,13 @@ class Identity:
 def identify(link: VisaLink, name: str, timeout: float) -> Identity:
     """Ask who is there. Raises LinkError when nobody answers in time, or the instrument is busy with another client."""
     deadline = time.monotonic() + timeout
-    link.write(dialect.IDN_Q.write(), deadline)
-    reply = link.read_line(deadline).decode("ascii", "replace")
+    try:
+        link.write(dialect.IDN_Q.write(), deadline)
+        reply = link.read_line(deadline).decode("ascii", "replace")
+    except LinkError as error:
+        raise LinkError(f"{name} does not say who it is (*IDN?): {error}") from error
     if refusal := _ERROR_ENTRY.fullmatch(reply):
-        raise LinkError(f"{name} refused the connection: {refusal[1]}")
+        raise LinkError(f"{name} refused the connection: {refusal[1].partition(';')[2] or refusal[1]}")
     return read_identity(reply, name)
 
 

@@ -123,7 +123,10 @@ class VisaChip(Backend):
             return link
 
         try:
-            session = Session(connect, timeout, reconnect=make is not None)
+            try:
+                session = Session(connect, timeout, reconnect=make is not None)
+            except LinkError as error:
+                raise error if name in str(error) else LinkError(f"{name} opens no session: {error}") from error
             try:
                 # Asked again inside the session, where replies carry a checksum.
                 identity = read_identity(session.call([dialect.IDN_Q.write()]).decode("ascii", "replace"), name)

@@ -23,11 +23,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.device_models import DeviceModel
-from hwloop.errors import BadInputError, ChipError, ClosedError, LimitError, MissingCapabilityError
+from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 CodeArray = NDArray[np.int32]
+
+LARGEST_PLACED, PLACED_AGES = 2.0, (1e-9, 1e12)
+"""Exact placement takes conductances up to this multiple of g_max, and ages between these, in seconds: beyond what any
+device does, and short of where the fitted laws of drift and noise overflow."""
+MOST_AVERAGES = 2**16
+"""Reads of one device that one call may average: a typing error must not keep a chip busy for hours."""
 
 
 class Capability(enum.Enum):
@@ -42,8 +48,8 @@ class Capability(enum.Enum):
 
 
 _WITHOUT = {
-    Capability.MVM: "use --method iterative, which needs device reads alone",
-    Capability.DEVICE_READ: "use --method gdp, which never reads a device",
+    Capability.MVM: "use the method iterative, which needs device reads alone",
+    Capability.DEVICE_READ: "use the method gdp, which never reads a device",
     Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
     Capability.ADC_RANGE: "set the converter range on the instrument itself",
     Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
@@ -246,6 +252,7 @@ class Backend(abc.ABC):
             return
         self._check_devices(pulses.devices, unique=True)
         self._check_pulse_shape(pulses)
+        self._refuse_pulse(pulses)
         ledger = self._ledger.of(core)
         spent = ledger[pulses.devices] + 1
         if np.any(spent > self.info.limits.pulses_per_device):
@@ -272,8 +279,8 @@ class Backend(abc.ABC):
         self._check_core(core)
         index = _indices(devices)
         self._check_devices(index, unique=False)
-        if not isinstance(averages, int | np.integer) or averages < 1:
-            raise BadInputError(f"read: averages must be a whole number and at least 1, not {averages}")
+        if not isinstance(averages, int | np.integer) or not 1 <= averages <= MOST_AVERAGES:
+            raise BadInputError(f"read: averages must be a whole number from 1 to {MOST_AVERAGES}, not {averages}")
         before = self.now()
         values = self._read(core, index, averages)
         self._counts.device_reads += int(index.size) * averages
@@ -345,10 +352,14 @@ class Backend(abc.ABC):
         self._check_core(core)
         index, target = _indices(devices), np.asarray(conductance, np.float64)
         self._check_devices(index, unique=True)
-        if target.shape != index.shape or not np.all(np.isfinite(target)) or np.any(target < 0):
-            raise BadInputError("place: conductances must be finite, not negative, and one per device")
-        if not (math.isfinite(age) and age > 0):
-            raise BadInputError(f"place: age must be positive seconds, not {age}")
+        largest = LARGEST_PLACED * self.info.g_max
+        if target.shape != index.shape or not np.all((target >= 0) & (target <= largest)):
+            raise BadInputError(
+                f"place: conductances must be finite, not negative, at most {largest:g} uS, and one per device"
+            )
+        if not PLACED_AGES[0] <= age <= PLACED_AGES[1]:
+            low, high = PLACED_AGES
+            raise BadInputError(f"place: age must be positive seconds, from {low:g} to {high:g}, not {age}")
         self._place(core, index, target, age)
 
     def export_state(self) -> dict[str, NDArray[Any]]:
@@ -360,15 +371,18 @@ class Backend(abc.ABC):
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE."""
         self.require(Capability.STATE, "restoring the chip's state")
         own = {name: array for name, array in state.items() if not name.startswith("ledger/")}
-        ledger = {
-            int(name.removeprefix("ledger/")): np.array(array, np.int32)
-            for name, array in state.items()
-            if name.startswith("ledger/")
-        }
-        if any(counts.shape != (self.info.devices_per_core,) for counts in ledger.values()):
-            raise BadInputError(
-                f"{self.info.name}: the saved pulse counts are of a chip with other cores than this one"
-            )
+        ledgers = {f"ledger/{core}": core for core in range(self.info.cores)}
+        ledger = {}
+        for name in sorted(state.keys() - own.keys()):
+            counts = np.asarray(state[name])
+            fits = name in ledgers and counts.shape == (self.info.devices_per_core,)
+            # A negative count would be a budget larger than the chip's.
+            if not fits or counts.dtype.kind not in "iu" or counts.min() < 0 or counts.max() > 2**31 - 1:
+                raise BadInputError(
+                    f"{self.info.name}: the saved pulse counts '{name}' are not those of a chip with "
+                    f"{self.info.cores} core(s) of {self.info.devices_per_core} devices"
+                )
+            ledger[ledgers[name]] = counts.astype(np.int32)
         self._import_state(own)
         self._ledger.cores = ledger
 
@@ -408,12 +422,20 @@ class Backend(abc.ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except HwloopError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))  # what went wrong first is what must be reported
 
     # ---- what a backend fills in -----------------------------------------------------------------------------
 
     @abc.abstractmethod
     def _pulse(self, core: int, pulses: Pulses) -> None: ...
+
+    def _refuse_pulse(self, pulses: Pulses) -> None:  # noqa: B027  most chips have nothing to add to their limits
+        """Raise LimitError for a pulse that this chip cannot make though its limits allow it; before it is counted."""
 
     @abc.abstractmethod
     def _now(self) -> float: ...

@@ -8,17 +8,10 @@ the kind it was given. g is always G / g_scale, without a unit.
 from __future__ import annotations
 
 import math
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import torch
-
-Array = TypeVar("Array", NDArray[np.floating[Any]], "torch.Tensor")
+from hwloop.arrays import Array, namespace
 
 FIELD_UNITS = {
     "g_min": "uS",
@@ -43,12 +36,6 @@ G_FLOOR = 1e-6
 """Smallest normalised conductance that enters a logarithm or a negative power."""
 
 
-def _namespace(x: Any) -> Any:
-    # Whoever passes a tensor has imported torch; who does not need not wait for it.
-    torch = sys.modules.get("torch")
-    return torch if torch is not None and isinstance(x, torch.Tensor) else np
-
-
 class Statistic(Protocol):
     """A quantity that depends on the normalised conductance g."""
 
@@ -70,7 +57,7 @@ class LogClip:
 
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
-        xp = _namespace(g)
+        xp = namespace(g)
         value: Array = xp.clip(self.slope * xp.log(xp.clip(g, G_FLOOR, None)) + self.offset, self.low, self.high)
         return value
 
@@ -88,7 +75,7 @@ class PowerLaw:
 
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
-        xp = _namespace(g)
+        xp = namespace(g)
         value: Array = xp.clip(self.scale * xp.clip(g, G_FLOOR, None) ** self.exponent, None, self.cap)
         return value
 
@@ -147,7 +134,7 @@ class Piecewise:
 
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
-        value: Array = _namespace(g).where(g < self.threshold, self.below(g), self.above(g))
+        value: Array = namespace(g).where(g < self.threshold, self.below(g), self.above(g))
         return value
 
 
@@ -181,7 +168,7 @@ class ProgrammingCurve:
 
     def conductance(self, amplitude: Array) -> Array:
         """Nominal conductance (uS) after a RESET pulse of this amplitude (uA)."""
-        xp = _namespace(amplitude)
+        xp = namespace(amplitude)
         z = xp.clip((amplitude - self.midpoint) / self.steepness, -60.0, 60.0)
         value: Array = self.g_min + (self.g_max - self.g_min) / (1.0 + xp.exp(z))
         return value
@@ -192,14 +179,14 @@ class ProgrammingCurve:
         Conductances within 0.5 % of either end of the curve are taken as that end: beyond, the curve is flat and
         its inverse says nothing.
         """
-        xp = _namespace(conductance)
+        xp = namespace(conductance)
         h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
         value: Array = self.midpoint + self.steepness * xp.log(1.0 / h - 1.0)
         return value
 
     def slope(self, conductance: Array) -> Array:
         """|dG/dI| in uS/uA where the curve passes this conductance (uS)."""
-        xp = _namespace(conductance)
+        xp = namespace(conductance)
         h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
         value: Array = (self.g_max - self.g_min) * h * (1.0 - h) / self.steepness
         return value
@@ -222,7 +209,7 @@ class DriftModel:
 
     def factor(self, conductance: Array, age: Array | float) -> Array:
         """Expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
-        xp = _namespace(conductance)
+        xp = namespace(conductance)
         log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
         value: Array = xp.exp(-self.mean(conductance / self.g_scale) * log_age)
         return value
@@ -250,3 +237,19 @@ class DeviceModel:
     curve: ProgrammingCurve
     drift: DriftModel
     read_noise: ReadNoiseModel
+
+
+PUBLISHED_DRIFT = DriftModel(
+    t0=20.0,
+    g_scale=25.0,
+    mean=LogClip(-0.0155, 0.0244, 0.049, 0.1),
+    spread=LogClip(-0.0125, -0.0059, 0.008, 0.045),
+)
+"""Drift of a million devices in 90-nm technology: Joshi et al., Nature Communications 11, 2473 (2020)."""
+PUBLISHED_READ_NOISE = ReadNoiseModel(t_read=250e-9, g_scale=25.0, q=PowerLaw(0.0088, -0.65, 0.2))
+"""Read noise of the same devices, same source."""
+
+
+def assumed_model(curve: ProgrammingCurve, g_max: float) -> DeviceModel:
+    """For unknown devices: a measured curve with the published drift and read noise, scaled to g_max (uS)."""
+    return DeviceModel(curve, replace(PUBLISHED_DRIFT, g_scale=g_max), replace(PUBLISHED_READ_NOISE, g_scale=g_max))

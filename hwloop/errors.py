@@ -52,3 +52,7 @@ class InstrumentError(ChipError):
         """SCPI error code, the instrument's own text, and the command that caused it."""
         self.code, self.message, self.command = code, message, command
         super().__init__(f"the instrument refused '{command}': {code}, {message}")
+
+
+class CalibrationWarning(UserWarning):
+    """A calibration is used that is out of date, or was made at another temperature."""

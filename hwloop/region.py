@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.contract import Backend, Counts, FloatArray, IndexArray, PulseKind, Pulses
 from hwloop.errors import BadInputError
+from hwloop.knowledge import Knowledge
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,21 @@ class Region:
     columns outside are not looked at, so regions that share a core do not see each other.
     """
 
-    def __init__(self, backend: Backend, place: Place, full_scale: float | None = None) -> None:
-        """`full_scale` (uS) is the converter range to use for this region; None leaves the chip's own."""
+    def __init__(
+        self,
+        backend: Backend,
+        place: Place,
+        full_scale: float | None = None,
+        knowledge: Knowledge | None = None,
+    ) -> None:
+        """Nothing is sent to the chip yet.
+
+        full_scale  converter range (uS) to use for this region; None leaves the chip's own
+        knowledge   what a calibration tells about these cells; its converters are corrected for from then on
+        """
         self.backend = backend
         self.place = place
+        self.knowledge = knowledge or Knowledge()
         self.shape = (2, backend.info.devices_per_polarity, place.rows, place.columns)
         self.cost = Counts()
         self._full_scale = full_scale
@@ -42,6 +55,10 @@ class Region:
         self._devices: IndexArray = every[:, :, rows, self._columns].reshape(-1)
         self._rows = rows
         self._pulses_at_start = self._device_pulses()
+        self.last_pulse = np.full(self.size, np.nan)
+        """(size,) seconds on the chip's clock of each device's last pulse through this region; NaN before the first."""
+        self.last_amplitude = np.full(self.size, np.nan)
+        """(size,) uA of that pulse if it was a RESET; NaN otherwise, because what SET pulses leave adds up."""
 
     @property
     def size(self) -> int:
@@ -50,7 +67,7 @@ class Region:
 
     @property
     def step(self) -> float:
-        """Column sum (uS at full-scale input) that one output code stands for."""
+        """Column sum (uS at full-scale input) that one (ideal) output code stands for."""
         full_scale = self._full_scale if self._full_scale is not None else self.backend.adc_range(self.place.core)
         return full_scale / self.backend.info.code_max
 
@@ -58,15 +75,29 @@ class Region:
         """Pulse local devices (n,) with amplitudes (n,) in uA and one width in ns; nothing happens for n = 0."""
         with _Metered(self):
             self.backend.pulse(self.place.core, Pulses.make(kind, self._devices[devices], amplitude, width))
+        self.last_pulse[devices] = self.backend.now()
+        self.last_amplitude[devices] = amplitude if kind is PulseKind.RESET else np.nan
+
+    @property
+    def span(self) -> tuple[FloatArray, FloatArray]:
+        """(columns,) each: outputs at and below the first, at and above the second come from a saturated converter."""
+        if self.knowledge.converters is not None:
+            return self.knowledge.converters.span
+        top = np.full(self.place.columns, float(self.backend.info.code_max))
+        return -top, top
 
     def read(self, devices: IndexArray, averages: int) -> FloatArray:
-        """Conductances (n,) in uS of local devices (n,)."""
+        """Conductances (n,) in uS of local devices (n,), corrected for the gain of their column where it is known."""
         with _Metered(self):
-            return self.backend.read(self.place.core, self._devices[devices], averages)
+            values = self.backend.read(self.place.core, self._devices[devices], averages)
+        if self.knowledge.converters is not None:
+            values = values / self.knowledge.converters.gain[devices % self.place.columns]
+        return values
 
-    def mvm(self, x: NDArray[np.integer]) -> NDArray[np.int32]:
+    def mvm(self, x: NDArray[np.integer]) -> NDArray[Any]:
         """Output codes (batch, columns) of integer inputs (batch, rows).
 
+        Integers as the chip gives them; where its converters are known, what ideal ones would have given, not rounded.
         Raises BadInputError for inputs of another shape or kind.
         """
         core = self.place.core
@@ -76,10 +107,12 @@ class Region:
             )
         if self._full_scale is not None and self.backend.adc_range(core) != self._full_scale:
             self.backend.set_adc_range(core, self._full_scale)
-        inputs = np.zeros((x.shape[0], self.backend.info.rows), x.dtype)
-        inputs[:, self._rows] = x
+        converters = self.knowledge.converters
+        inputs = np.zeros((x.shape[0], self.backend.info.rows), np.int32 if converters else x.dtype)
+        inputs[:, self._rows] = converters.inputs_to_send(x) if converters else x
         with _Metered(self):
-            return self.backend.mvm(core, inputs)[:, self._columns]
+            codes = self.backend.mvm(core, inputs)[:, self._columns]
+        return converters.ideal_codes(codes) if converters else codes
 
     def place_exactly(self, conductance: FloatArray, age: float) -> None:
         """Put all devices, an array of `shape` in uS, exactly on target at `age` seconds from now."""

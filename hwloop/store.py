@@ -23,6 +23,7 @@ from hwloop.errors import BadInputError
 
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
+DRIFT_FORMAT = "hwloop-drift"
 FORMAT_VERSION = 1
 COMMIT_SHARE = 0.05
 """Share of the time that `commit_if_due` may take."""
@@ -109,11 +110,17 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def put(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> h5py.Dataset:
-    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one."""
+def put(
+    group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str, *, packed: bool = False
+) -> h5py.Dataset:
+    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one.
+
+    packed: compress it, without loss; for large arrays in which numbers repeat.
+    """
     if name in group:
         del group[name]
-    dataset = group.create_dataset(name, data=np.asarray(values))
+    how = {"compression": "gzip", "shuffle": True} if packed else {}
+    dataset = group.create_dataset(name, data=np.asarray(values), **how)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
     return dataset

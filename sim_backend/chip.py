@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from hwloop.contract import (
     PulseKind,
     Pulses,
 )
-from hwloop.device_models import FIELD_UNITS
+from hwloop.device_models import FIELD_UNITS, DeviceModel, Polynomial
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
@@ -31,7 +31,7 @@ from hwloop.sim_backend.options import SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.twin import is_model, twin_parameters
-from hwloop.sim_backend.wires import attenuation
+from hwloop.wires import attenuation
 
 READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""
@@ -192,41 +192,53 @@ class SimulatedChip(Backend):
         return state
 
     def _import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        indices = sorted({int(name.split("/")[0].removeprefix("core")) for name in state if "/" in name})
-        sizes = {state[f"core{index}/g"].size for index in indices}
-        if (
-            "clock" not in state
-            or not set(indices) <= set(range(self.info.cores))
-            or sizes - {self.info.devices_per_core}
-        ):
+        """Take the state as a whole or not at all: until every part of it has been read, the chip stays as it was."""
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        try:
+            for name, array in state.items():
+                core, _, part = name.partition("/")
+                parts.setdefault(core, {})[part] = torch.from_numpy(np.array(array))
+            ((_, clock),) = parts.pop("clock").items()
+            if not 0 <= float(clock) < math.inf:
+                raise ValueError(f"the clock stands at {float(clock)}")
+            cores = {index: self._restored(index, parts.pop(name)) for index, name in self._named(parts)}
+            if parts:
+                raise ValueError(f"it has a part '{min(parts)}'")
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:  # torch refuses a generator's state so
             raise BadInputError(
                 f"{self.info.name}: the saved state is not of a chip with {self.info.cores} core(s) of "
-                f"{self.info.devices_per_core} devices; connect with the URI it was saved from"
-            )
-        self._clock = float(state["clock"])
-        self._cores.clear()
-        for index in indices:
-            prefix = f"core{index}/"
-            own = {
-                name.removeprefix(prefix): torch.from_numpy(np.array(array))
-                for name, array in state.items()
-                if name.startswith(prefix)
-            }
-            core = self._core(index)
-            core.devices.restore(own)
-            core.dynamics.set_state(own["generator"])
-            core.adc_range = float(own["adc_range"])
+                f"{self.info.devices_per_core} devices ({error}); connect with the URI it was saved from"
+            ) from error
+        self._clock, self._cores = float(clock), cores
+
+    def _named(self, parts: Mapping[str, Any]) -> list[tuple[int, str]]:
+        """The cores that have a part in a saved state, with its name."""
+        return [(index, f"core{index}") for index in range(self.info.cores) if f"core{index}" in parts]
+
+    def _restored(self, index: int, own: dict[str, torch.Tensor]) -> _Core:
+        """A core in a saved state. Raises KeyError, ValueError, TypeError or RuntimeError for what is not one."""
+        core = self._new_core(index)
+        for name, tensor in own.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise ValueError(f"'{name}' is not finite")
+        core.devices.restore(own)
+        core.dynamics.set_state(own["generator"])
+        core.adc_range = float(own["adc_range"])
+        if not self.info.adc_range[0] <= core.adc_range <= self.info.adc_range[1]:
+            raise ValueError(f"the converter range of core {index} is {core.adc_range:g} uS")
+        return core
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
     def _core(self, index: int) -> _Core:
         if index not in self._cores:
-            specimen = self._generator(2 * index)
-            dynamics = self._generator(2 * index + 1)
-            devices = DeviceArray(self._chip, specimen, dynamics)
-            converters = ColumnConverters(self._chip, specimen)
-            self._cores[index] = _Core(devices, converters, dynamics, self._chip.adc_range[1])
+            self._cores[index] = self._new_core(index)
         return self._cores[index]
+
+    def _new_core(self, index: int) -> _Core:
+        specimen, dynamics = self._generator(2 * index), self._generator(2 * index + 1)
+        devices = DeviceArray(self._chip, specimen, dynamics)
+        return _Core(devices, ColumnConverters(self._chip, specimen), dynamics, self._chip.adc_range[1])
 
     def _generator(self, stream: int) -> torch.Generator:
         seed = np.random.SeedSequence([self._options.seed, stream]).generate_state(1, np.uint64)[0]
@@ -242,10 +254,11 @@ class SimulatedChip(Backend):
 
     def _attenuation(self, unit: _Core) -> torch.Tensor | None:
         p = self._chip
-        if p.wire_resistance == 0:
+        if p.wire_resistance == 0 and p.series_resistance == 0:
             return None
         conductance = unit.devices.drifted(self._relaxed()).view(p.device_shape).sum(1)
-        return attenuation(conductance, p.wire_resistance).view(2, -1)
+        factor = attenuation(conductance.double(), p.wire_resistance, p.series_resistance)
+        return factor.to(conductance.dtype).view(2, -1)
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self._options.device)
@@ -260,7 +273,7 @@ def _per_polarity(devices: torch.Tensor, attenuated: torch.Tensor | None) -> tor
 def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
     return ChipInfo(
         name=f"sim:{p.name}",
-        serial=f"simulated-{options.seed}",
+        serial=f"simulated-{options.seed}{options.variant}",
         cores=p.cores,
         rows=p.rows,
         columns=p.columns,
@@ -272,8 +285,18 @@ def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
         adc_range=(p.adc_range[0], p.adc_range[2]),
         limits=p.limits,
         capabilities=frozenset(Capability),
-        device_model=p.device,
+        device_model=_announced(p),
     )
+
+
+def _announced(p: ChipParameters) -> DeviceModel:
+    """The nominal device, and, where drift or read noise are switched off, that there is none."""
+    device, none = p.device, Polynomial((0.0,))
+    if p.drift == 0:
+        device = replace(device, drift=replace(device.drift, mean=none, spread=none))
+    if p.read_noise == 0:
+        device = replace(device, read_noise=replace(device.read_noise, q=none))
+    return device
 
 
 def _parameters(chip: ChipParameters) -> Iterator[Parameter]:

@@ -7,6 +7,7 @@ coefficient and time of birth; the conductance at any moment follows from these 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -60,13 +61,21 @@ def curve_conductance(
     return curve.g_min + (g_max - curve.g_min) * torch.sigmoid((midpoint - amplitude) / steepness)
 
 
+def specimen_curve(parameters: ChipParameters) -> ProgrammingCurve:
+    """Typical programming curve of this specimen's devices, which need other currents than nominal ones do."""
+    curve, factor = parameters.device.curve, 1.0 + parameters.current_error
+    return replace(
+        curve, midpoint=factor * curve.midpoint, steepness=factor * curve.steepness, melt=factor * curve.melt
+    )
+
+
 class DeviceArray:
     """All devices of one core; flat tensors of 2 * K * rows * columns elements."""
 
     def __init__(self, parameters: ChipParameters, specimen: torch.Generator, dynamics: torch.Generator) -> None:
         """Draw the specimen's devices, fully RESET; `dynamics` is the source of all later randomness."""
         self._p = parameters
-        self._model = parameters.device
+        self._model = replace(parameters.device, curve=specimen_curve(parameters))
         self._dynamics = dynamics
         self._relaxation = relaxation_rate(parameters)
         self._thermal = thermal_exponent(parameters)
@@ -247,9 +256,11 @@ class DeviceArray:
         return own
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back what `export` gave."""
+        """Take back what `export` gave. Raises KeyError or ValueError for what it did not."""
         for name in self._DYNAMIC:
             current: torch.Tensor = getattr(self, name)
+            if state[name].shape != current.shape:
+                raise ValueError(f"'{name}' has the shape {tuple(state[name].shape)}")
             setattr(self, name, state[name].to(current.dtype).to(current.device))
         self.flicker.restore(state, self.born / self._relaxation)
         self._last_birth = float(self.born.max())

@@ -115,11 +115,16 @@ class FlickerLadder:
         return made | {"flicker_updated": torch.tensor(self._updated, dtype=torch.float64)}
 
     def restore(self, state: dict[str, torch.Tensor], pulsed: torch.Tensor) -> None:
-        """Take back what `export` gave; `pulsed` is the time at which each device was pulsed last."""
+        """Take back what `export` gave; `pulsed` is the time at which each device was pulsed last.
+
+        Raises KeyError or ValueError for what it did not give.
+        """
+        made = [state.get(f"flicker/{k}") for k in range(len(self.taus))]
+        if len(state["flicker_updated"]) != len(made):
+            raise ValueError("'flicker_updated' has another length")
+        if any(own is not None and own.shape != self._shape for own in made):
+            raise ValueError("a state of the read noise has another shape")
         self._updated = [float(t) for t in state["flicker_updated"]]
-        device = self._generator.device
         self._pulsed = pulsed
         self._last_pulse = float(self._pulsed.max())
-        self._states = [
-            state[f"flicker/{k}"].to(device) if f"flicker/{k}" in state else None for k in range(len(self.taus))
-        ]
+        self._states = [None if own is None else own.to(self._generator.device) for own in made]

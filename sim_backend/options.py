@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zlib
 from collections.abc import Mapping
 
 import torch
@@ -24,9 +25,11 @@ _OVERRIDES: dict[str, tuple[type, float, float]] = {
     "adc_nonlinearity": (float, 0, 20),
     "adc_noise": (float, 0, 20),
     "dac_nonlinearity": (float, 0, 20),
+    "current_error": (float, -0.5, 0.5),
     "stuck_rate": (float, 0, 1),
     "weak_rate": (float, 0, 1),
     "wire_resistance": (float, 0, 1000),
+    "series_resistance": (float, 0, 100_000),
     "temperature": (float, 200, 450),
     "read_noise": (float, 0, 100),
     "programming_noise": (float, 0, 100),
@@ -40,9 +43,11 @@ class SimOptions:
 
     seed: int = 0
     device: str = "cpu"
+    variant: str = ""
+    """Tells chips of one preset and seed apart that were made with other options; their temperature does not."""
 
 
-OPTION_NAMES = sorted([*_OVERRIDES, *(f.name for f in dataclasses.fields(SimOptions))])
+OPTION_NAMES = sorted([*_OVERRIDES, "seed", "device"])
 
 
 def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[ChipParameters, SimOptions]:
@@ -54,7 +59,12 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
     if unknown:
         raise BadInputError(f"unknown simulator option '{unknown[0]}'; known options: {', '.join(OPTION_NAMES)}")
     changes = {name: _parse(name, text) for name, text in query.items() if name in _OVERRIDES}
-    options = SimOptions(seed=_seed(query.get("seed", "0")), device=_torch_device(query.get("device", "cpu")))
+    made = {name: value for name, value in sorted(changes.items()) if name != "temperature"}
+    options = SimOptions(
+        seed=_seed(query.get("seed", "0")),
+        device=_torch_device(query.get("device", "cpu")),
+        variant=f"-{zlib.crc32(repr(made).encode()):08x}" if made else "",
+    )
     return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
 
 

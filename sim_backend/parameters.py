@@ -60,10 +60,14 @@ class ChipParameters:
     adc_offset_spread: float = _number("LSB", "column-to-column standard deviation of the converter offset")
     adc_noise: float = _number("LSB", "converter noise per output, standard deviation")
 
+    current_error: float = _number(
+        "1", "programming currents of this specimen's devices over the nominal ones, less one"
+    )
     steepness_spread: float = _number("1", "device-to-device relative standard deviation of the curve's steepness")
     stuck_rate: float = _number("1", "fraction of stuck devices, half of them SET and half RESET")
     weak_rate: float = _number("1", "fraction of weak devices, which reach only half of g_max")
     wire_resistance: float = _number("ohm", "wire resistance per cell, along rows and along columns")
+    series_resistance: float = _number("ohm", "resistance of each row's driver and of each column's sensing input")
 
     temperature: float = _number("K", "chip temperature")
     reference_temperature: float = _number("K", "temperature at which the device numbers hold")

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from hwloop.contract import PulseLimits
 from hwloop.device_models import (
+    PUBLISHED_DRIFT,
+    PUBLISHED_READ_NOISE,
     DeviceModel,
     DriftModel,
     LogClip,
     Piecewise,
     Polynomial,
-    PowerLaw,
     ProgrammingCurve,
     ReadNoiseModel,
 )
@@ -39,13 +40,8 @@ def _pcm_90nm() -> ChipParameters:
             jitter=1.9,
             noise=0.15,
         ),
-        drift=DriftModel(
-            t0=20.0,
-            g_scale=25.0,
-            mean=LogClip(-0.0155, 0.0244, 0.049, 0.1),
-            spread=LogClip(-0.0125, -0.0059, 0.008, 0.045),
-        ),
-        read_noise=ReadNoiseModel(t_read=250e-9, g_scale=25.0, q=PowerLaw(0.0088, -0.65, 0.2)),
+        drift=PUBLISHED_DRIFT,
+        read_noise=PUBLISHED_READ_NOISE,
     )
     return ChipParameters(
         name="pcm-90nm",
@@ -77,10 +73,12 @@ def _pcm_90nm() -> ChipParameters:
         adc_gain_spread=0.02,
         adc_offset_spread=1.0,
         adc_noise=0.3,
+        current_error=0.0,
         steepness_spread=0.05,
         stuck_rate=0.0,
         weak_rate=0.0,
         wire_resistance=0.0,
+        series_resistance=0.0,
         temperature=300.0,
         reference_temperature=300.0,
         conduction_energy=0.2,

@@ -105,11 +105,11 @@ class InstrumentServer:
         self._tasks.add(task)
         try:
             await self._admit(reader, writer)
-        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError):
             pass  # the client is gone or the server is: either way this conversation is over
         finally:
             writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
             self._tasks.discard(task)
 

@@ -180,7 +180,7 @@ def test_an_unknown_setting_lists_the_known_ones(name, known):
 
 @given(arrays(np.float64, (3, 4), elements=st.floats(-30, 30)), st.integers(3, 5), st.sampled_from(["fill", "even"]))
 def test_devices_add_up_to_the_cell(target, devices, split):
-    parts = split_devices(target, devices, g_max=10.0, split=split)
+    parts = split_devices(target, np.full((2, devices, *target.shape), 10.0), split)
     assert parts.shape == (2, devices, 3, 4)
     assert parts.min() >= 0.0
     assert parts.max() <= 10.0 * (1 + 1e-12)
@@ -190,12 +190,12 @@ def test_devices_add_up_to_the_cell(target, devices, split):
 
 
 def test_fill_loads_the_first_device_before_the_second():
-    parts = split_devices(np.array([[4.0, 13.0, -16.0]]), 2, g_max=10.0)
+    parts = split_devices(np.array([[4.0, 13.0, -16.0]]), np.full((2, 2, 1, 3), 10.0))
     assert parts[0, :, 0].tolist() == [[4.0, 10.0, 0.0], [0.0, 3.0, 0.0]]
     assert parts[1, :, 0].tolist() == [[0.0, 0.0, 10.0], [0.0, 0.0, 6.0]]
 
 
 def test_even_gives_each_device_the_same():
-    parts = split_devices(np.array([[4.0, -16.0]]), 2, g_max=10.0, split="even")
+    parts = split_devices(np.array([[4.0, -16.0]]), np.full((2, 2, 1, 2), 10.0), "even")
     assert parts[0, :, 0].tolist() == [[2.0, 0.0], [2.0, 0.0]]
     assert parts[1, :, 0].tolist() == [[0.0, 8.0], [0.0, 8.0]]

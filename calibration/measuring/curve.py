@@ -80,7 +80,9 @@ class Curve(Routine):
         self.amplitudes, self.width = self._amplitudes()
         self._set_amplitude, self._set_width = self._set_pulse()
         self._check_budget(self._pulses_per_device)
-        self._usable = bench.spare_pulses(self.chosen) >= self._pulses_per_device
+        self._faults = bench.known_faults(self.chosen)
+        enough = bench.spare_pulses(self.chosen) >= self._pulses_per_device
+        self._usable = enough & (self._faults == Mark.GOOD)
         self._born = np.zeros(len(self.chosen))
         self._ends = np.full((2, len(self.chosen)), np.nan)
         """Conductance (uS) at the first and the last amplitude of the present sweep."""
@@ -203,6 +205,7 @@ class Curve(Routine):
         high = self._ends[1] > 0.5 * self.bench.info.g_max
         mark[~self._answered] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[~self._answered]
         mark[~self._usable] = Mark.SPENT
+        mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
         return mark
 
     def export(self) -> dict[str, NDArray[Any]]:

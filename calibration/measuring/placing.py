@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from hwloop.calibration.measuring.cells import Chosen
 from hwloop.calibration.measuring.routine import Bench
 from hwloop.calibration.measuring.timing import AGE_RESOLUTION, TimedRegion
-from hwloop.calibration.programming import nominal_model
+from hwloop.calibration.programming import known_devices
 from hwloop.calibration.verify import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
 from hwloop.contract import FloatArray, IndexArray, PulseKind
-from hwloop.device_models import DeviceModel
 from hwloop.measurements import Mark
 
 STUCK_SURPRISE = 2 / 3
@@ -44,8 +43,8 @@ class PlacingSettings:
 class _TimedDevices(VerifiedDevices):
     """Devices whose pulses and reads are stamped."""
 
-    def __init__(self, timed: TimedRegion, model: DeviceModel, age: float, within: float) -> None:
-        super().__init__(timed.region, model)
+    def __init__(self, timed: TimedRegion, age: float, within: float) -> None:
+        super().__init__(timed.region, known_devices(timed.region))
         self._timed, self._age, self._within = timed, age, within
 
     def _age_at_target(self, devices: IndexArray) -> float:
@@ -72,13 +71,18 @@ class Placement:
     """The chosen devices on their way to their targets."""
 
     def __init__(self, bench: Bench, chosen: Chosen, target: FloatArray, settings: PlacingSettings) -> None:
-        """target: (n,) uS. Devices without enough pulses left in their budget are left alone from the start."""
+        """target: (n,) uS.
+
+        Devices that are known to be bad, or have not enough pulses left in their budget, are left alone from the start.
+        """
         self._bench, self._chosen, self._target, self._settings = bench, chosen, target, settings
         info = bench.info
-        self._model = nominal_model(info)
-        noise = float(np.median(verify_noise(self._model, target, settings.averages, max(settings.settle, 1e-6))))
+        model = known_devices(bench.region(int(chosen.core[0])).region).model
+        noise = float(np.median(verify_noise(model, target, settings.averages, max(settings.settle, 1e-6))))
         self.tolerance = settings.tolerance or max(DEFAULT_TOLERANCE * info.g_max, noise)
-        self.usable = bench.spare_pulses(chosen) >= settings.max_pulses_per_device
+        self._faults = bench.known_faults(chosen)
+        enough = bench.spare_pulses(chosen) >= settings.max_pulses_per_device
+        self.usable = enough & (self._faults == Mark.GOOD)
         self._make()
 
     def _make(self) -> None:
@@ -86,7 +90,7 @@ class Placement:
         self._cores: dict[int, _TimedDevices] = {}
         self._active: dict[int, IndexArray] = {}
         for core, here in self._chosen.cores():
-            devices = _TimedDevices(self._bench.region(core), self._model, self._settings.age, within)
+            devices = _TimedDevices(self._bench.region(core), self._settings.age, within)
             mine = self._chosen.device[here]
             devices.target[mine] = self._target[here]
             self._cores[core] = devices
@@ -125,6 +129,7 @@ class Placement:
         mark[gave_up & (surprise > far)] = Mark.STUCK_SET
         mark[gave_up & (surprise < -far)] = Mark.STUCK_RESET
         mark[~self.usable] = Mark.SPENT
+        mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
         return np.where(mark == Mark.GOOD, value, np.nan), mark
 
     def _of(self, name: str) -> NDArray[Any]:

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.measuring.cells import Chosen
 from hwloop.calibration.measuring.timing import Clock, TimedRegion
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.errors import LimitError
-from hwloop.measurements import Cells, Experiment, Reads
+from hwloop.measurements import Cells, Experiment, Mark, Reads
 from hwloop.region import Place, Region
 
 STATE_PREFIX = "chip/"
@@ -58,17 +59,24 @@ class Step:
 class Bench:
     """A chip with the clock of one measurement."""
 
-    def __init__(self, backend: Backend, temperature: float | None = None) -> None:
-        """`temperature` (K) is what a thermometer shows, for a chip that cannot measure it."""
+    def __init__(
+        self, backend: Backend, temperature: float | None = None, calibration: Calibration | None = None
+    ) -> None:
+        """Nothing is sent yet.
+
+        temperature  K, what a thermometer shows, for a chip that cannot measure it
+        calibration  of this chip: reads are corrected for the gain of their column, bad devices are left alone
+        """
         self.backend, self.info, self.clock = backend, backend.info, Clock(backend)
-        self._temperature = temperature
+        self._temperature, self._calibration = temperature, calibration
         self._regions: dict[int, TimedRegion] = {}
 
     def region(self, core: int) -> TimedRegion:
         """All of a core."""
         if core not in self._regions:
-            whole = Region(self.backend, Place(core, 0, 0, self.info.rows, self.info.columns))
-            self._regions[core] = TimedRegion(whole, self.clock)
+            place = Place(core, 0, 0, self.info.rows, self.info.columns)
+            known = self._calibration.knowledge(place, self.info) if self._calibration is not None else None
+            self._regions[core] = TimedRegion(Region(self.backend, place, knowledge=known), self.clock)
         return self._regions[core]
 
     def temperature(self) -> float:
@@ -86,6 +94,18 @@ class Bench:
         """Pulses that each chosen device may still receive, (n,)."""
         spent = [self.backend.pulse_counts(core).reshape(-1)[chosen.device[here]] for core, here in chosen.cores()]
         return np.asarray(self.info.limits.pulses_per_device - np.concatenate(spent), np.int64)
+
+    def known_faults(self, chosen: Chosen) -> NDArray[np.uint8]:
+        """What a calibration says of the chosen devices: GOOD, STUCK_SET or STUCK_RESET, (n,)."""
+        mark = np.full(len(chosen), Mark.GOOD, np.uint8)
+        for core, here in chosen.cores():
+            known = self.region(core).region.knowledge.devices
+            if known is not None:
+                device = chosen.device[here]
+                high = known.held.reshape(-1)[device] > 0.5 * self.info.g_max
+                fault = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)
+                mark[here] = np.where(known.usable.reshape(-1)[device], Mark.GOOD, fault)
+        return mark
 
     def export(self) -> dict[str, NDArray[Any]]:
         """Clock, pace, and the state of a simulated chip."""

@@ -8,6 +8,7 @@ There is no MVM: with one source meter it would be nothing but arithmetic on dev
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from hwloop.drivers.bench.wire import ErrorQueue, Wire
 from hwloop.drivers.link import VisaLink, opener
 from hwloop.errors import BadInputError, ChipError, HwloopError, LimitError
 
+LOG = logging.getLogger(__name__)
+LIMITED_FROM = 0.9
+"""A reading at compliance is at least this part of it."""
 NOMINAL_BITS = 8
 """Bits stated for converters that a bench does not have: uniform test inputs are drawn with this resolution."""
 
@@ -43,7 +47,8 @@ class BenchChip(Backend):
         self._bench, self._source, self._pulser, self._matrix = bench, source, pulser, matrix
         self._wires = wires
         self._start = time.monotonic()
-        self._failure = ""
+        self._failure, self._told_unsafe = "", False
+        self._limited: set[int] = set()
         self._volts_min = PULSE_GENERATORS[bench.pulser.driver].RATING.volts_min
         array = bench.array
         self._lines = np.array([array.positive_pins, array.negative_pins])
@@ -98,7 +103,8 @@ class BenchChip(Backend):
         }
         sections = {"source": bench.source, "pulser": bench.pulser, "matrix": bench.matrix, "limits": bench.limits}
         settings = {f"{name}.{key}": value for name, part in sections.items() for key, value in vars(part).items()}
-        return {"name": bench.name, **settings, **identities}
+        limited = ",".join(map(str, sorted(self._limited)))
+        return {"name": bench.name, **settings, **identities, "devices_at_compliance": limited}
 
     def parameters(self) -> list[Parameter]:
         """What the bench adds to `info`."""
@@ -114,13 +120,16 @@ class BenchChip(Backend):
 
     # ---- the contract's hooks -------------------------------------------------------------------------------
 
-    def _pulse(self, core: int, pulses: Pulses) -> None:
-        volts = [_volts(self._bench, amplitude) for amplitude in pulses.amplitude.tolist()]
-        if min(volts) < self._volts_min:
+    def _refuse_pulse(self, pulses: Pulses) -> None:
+        """Raise LimitError for an amplitude too small for the generator."""
+        if _volts(self._bench, float(pulses.amplitude.min())) < self._volts_min:
             raise LimitError(
                 f"the pulse generator makes no pulse below {1e6 * self._volts_min / self._bench.pulser.load:.3g} uA "
                 f"({self._volts_min:g} V); nothing was sent"
             )
+
+    def _pulse(self, core: int, pulses: Pulses) -> None:
+        volts = [_volts(self._bench, amplitude) for amplitude in pulses.amplitude.tolist()]
         with self._guarded():
             self._pulser.on()
             for device, height, width in zip(pulses.devices.tolist(), volts, pulses.width.tolist(), strict=True):
@@ -143,11 +152,32 @@ class BenchChip(Backend):
                 # Relays switch at 0 V alone: hot switching would put a spike on the device.
                 self._matrix.connect(self._path(device, self._bench.source.high, self._bench.source.low))
                 self._source.source(volts)
-                values[number] = 1e6 * sum(self._source.measure() for _ in range(averages)) / (averages * volts)
+                amps = sum(self._source.measure() for _ in range(averages)) / averages
+                if self._source.limiting():
+                    self._note_limited(device, amps)
+                values[number] = 1e6 * amps / volts
                 self._source.source(0.0)
             self._matrix.open_all()
             self._source.off()
         return values
+
+    def _note_limited(self, device: int, amps: float) -> None:
+        """A device that the compliance holds back conducts at least what it reads: full scale, as of any converter.
+
+        Raises ChipError when the current is not at the compliance: then the source holds back for another reason,
+        an oscillation or a wrong range, and the reading is none.
+        """
+        compliance = self._bench.source.compliance
+        if abs(amps) < LIMITED_FROM * compliance:
+            raise ChipError(
+                f"device {device}: the source meter reports that it limits the current, at {amps:.3g} A of the allowed "
+                f"{compliance:g} A: look for an oscillation or a bad contact"
+            )
+        if device not in self._limited:
+            LOG.warning(
+                "device %d is held at the compliance of %g A: a short, or a compliance too low", device, compliance
+            )
+            self._limited.add(device)
 
     def _now(self) -> float:
         return time.monotonic() - self._start
@@ -162,6 +192,8 @@ class BenchChip(Backend):
         problems = self._make_safe()
         for wire in self._wires:
             wire.close()
+        if problems and self._told_unsafe:
+            raise ChipError("the bench still could not be made safe when it was closed, switch it off by hand")
         if problems:
             raise ChipError(_unsafe(problems))
 
@@ -180,7 +212,8 @@ class BenchChip(Backend):
         except BaseException as error:
             self._failure = str(error) or type(error).__name__
             if problems := self._make_safe():
-                raise ChipError(f"{self._failure}; {_unsafe(problems)}") from error
+                self._failure, self._told_unsafe = f"{self._failure}; {_unsafe(problems)}", True
+                raise ChipError(self._failure) from error
             raise
 
     def _make_safe(self) -> list[str]:

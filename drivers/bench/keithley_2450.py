@@ -53,3 +53,7 @@ class Keithley2450(CommandSourceMeter):
     def current(self) -> str:
         """One reading, A."""
         return ":MEAS:CURR?"
+
+    def tripped(self) -> str:
+        """Whether the current limit is in control."""
+        return ":SOUR:VOLT:ILIM:TRIP?"

@@ -51,3 +51,7 @@ class Keithley2600(CommandSourceMeter):
     def current(self) -> str:
         """One reading, A."""
         return f"print({self._smu}.measure.i())"
+
+    def tripped(self) -> str:
+        """Whether the current limit is in control."""
+        return f"print({self._smu}.source.compliance)"

@@ -6,7 +6,7 @@ Source: Trueform Series Operating and Service Guide, SCPI programming reference.
 from __future__ import annotations
 
 from hwloop.drivers.bench.instrument import text
-from hwloop.drivers.bench.pulse_generator import CommandPulseGenerator
+from hwloop.drivers.bench.pulse_generator import LONGEST_PULSE, CommandPulseGenerator
 from hwloop.drivers.bench.roles import PulseRating
 from hwloop.drivers.bench.wire import SCPI
 
@@ -16,7 +16,9 @@ class Keysight33600A(CommandPulseGenerator):
 
     NAME, MAKER, MODEL, ERRORS = "Keysight 33600A", "KEYSIGHT|AGILENT", r"336[12][12]A", SCPI
     CHANNELS = ("1", "2")
-    RATING = PulseRating(volts_min=2e-3, volts=10.0, width_min=5.0, width_max=1e9, edge_min=2.9, edge_max=1000.0)
+    RATING = PulseRating(
+        volts_min=2e-3, volts=10.0, width_min=5.0, width_max=LONGEST_PULSE, edge_min=2.9, edge_max=1000.0
+    )
 
     def setup(self, volts_max: float, width_max: float, edge: float) -> list[str]:
         """The period is twice the longest pulse, so that no width conflicts with it; bursts ignore the rest of it."""

@@ -6,9 +6,12 @@ Source: 81150A and 81160A User's Guide, chapter 3 (trigger modes) and the progra
 from __future__ import annotations
 
 from hwloop.drivers.bench.instrument import text
-from hwloop.drivers.bench.pulse_generator import CommandPulseGenerator
+from hwloop.drivers.bench.pulse_generator import LONGEST_PULSE, CommandPulseGenerator
 from hwloop.drivers.bench.roles import PulseRating
 from hwloop.drivers.bench.wire import SCPI
+
+OPEN_CIRCUIT = 1e6
+"""Largest load that can be stated, ohm: levels are then those into an open circuit, to 0.005 %."""
 
 
 class Keysight81160A(CommandPulseGenerator):
@@ -16,7 +19,9 @@ class Keysight81160A(CommandPulseGenerator):
 
     NAME, MAKER, MODEL, ERRORS = "Keysight 81160A", "KEYSIGHT|AGILENT", r"81160A", SCPI
     CHANNELS = ("1", "2")
-    RATING = PulseRating(volts_min=0.1, volts=5.0, width_min=1.5, width_max=1e9, edge_min=1.0, edge_max=1000.0)
+    RATING = PulseRating(
+        volts_min=0.1, volts=5.0, width_min=1.5, width_max=LONGEST_PULSE, edge_min=1.0, edge_max=1000.0
+    )
 
     def setup(self, volts_max: float, width_max: float, edge: float) -> list[str]:
         """Levels are stated into an open circuit."""
@@ -24,7 +29,7 @@ class Keysight81160A(CommandPulseGenerator):
         return [
             "*RST",
             f":OUTP{c} OFF",
-            f":OUTP{c}:LOAD INF",
+            f":OUTP{c}:LOAD {text(OPEN_CIRCUIT)}",
             f":FUNC{c} PULS",
             f":FUNC{c}:PULS:HOLD WIDT",
             f":FUNC{c}:PULS:WIDT 1e-07",
@@ -35,6 +40,9 @@ class Keysight81160A(CommandPulseGenerator):
             f":ARM:SOUR{c} MAN",
             f":VOLT{c}:HIGH {text(self.RATING.volts_min)}",
             f":VOLT{c}:LOW 0",
+            f":VOLT{c}:LIM:LOW 0",
+            f":VOLT{c}:LIM:HIGH {text(volts_max)}",
+            f":VOLT{c}:LIM:STAT ON",
         ]
 
     def pulse(self, volts: float, width: float) -> list[str]:

@@ -54,3 +54,7 @@ class KeysightB2900(CommandSourceMeter):
     def current(self) -> str:
         """One spot measurement, A."""
         return f":MEAS:CURR? (@{self._channel})"
+
+    def tripped(self) -> str:
+        """Whether the current limit is in control."""
+        return f":SENS{self._channel}:CURR:PROT:TRIP?"

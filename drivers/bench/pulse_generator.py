@@ -10,6 +10,10 @@ from hwloop.drivers.bench.roles import PulseRating
 from hwloop.drivers.bench.wire import Wire
 from hwloop.errors import LimitError
 
+LONGEST_PULSE = 1e6
+"""Pulse width, ns, that any of these drivers makes at most. The relays open when *OPC? has been answered; should a
+generator answer it when the pulse begins, the exchange and the relays themselves still take longer than this."""
+
 
 class CommandPulseGenerator(Instrument, abc.ABC):
     """A PulseGenerator whose commands a subclass spells."""

@@ -57,6 +57,9 @@ class SourceMeter(Protocol):
     def measure(self) -> float:
         """Current, A; at compliance, the compliance."""
 
+    def limiting(self) -> bool:
+        """Whether the compliance holds the current back at this moment."""
+
     def off(self) -> None:
         """Ramp down to 0 V and disconnect the output."""
 

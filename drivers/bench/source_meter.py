@@ -13,6 +13,8 @@ from hwloop.errors import ChipError, LimitError
 
 OVERFLOW = 1e30
 """Instruments answer 9.9e37 when a reading is out of range."""
+TRIPPED = {"0": False, "1": True, "+0": False, "+1": True, "false": False, "true": True}
+"""Answers to whether the source is in compliance, in SCPI and in TSP."""
 
 
 def ramp(start: float, end: float, step: float) -> list[float]:
@@ -64,6 +66,13 @@ class CommandSourceMeter(Instrument, abc.ABC):
             raise ChipError(f"{self._wire.name}: the current reading is out of range ({amps:g})")
         return amps
 
+    def limiting(self) -> bool:
+        """Whether the source is in compliance. Raises ChipError for an answer that says neither."""
+        answer = self._wire.ask(self.tripped()).strip()
+        if answer not in TRIPPED:
+            raise ChipError(f"{self._wire.name} answered '{self.tripped()}' with {answer[:40]!r}")
+        return TRIPPED[answer]
+
     def off(self) -> None:
         """Ramp down and disconnect."""
         self.source(0.0)
@@ -103,3 +112,7 @@ class CommandSourceMeter(Instrument, abc.ABC):
     @abc.abstractmethod
     def current(self) -> str:
         """Query that measures the current once."""
+
+    @abc.abstractmethod
+    def tripped(self) -> str:
+        """Query whether the source is in compliance: 1 or true, 0 or false."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,10 +13,11 @@ from typing import Any, TypeVar
 
 import click
 
-from hwloop.errors import BadInputError, HwloopError
+from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+NO_MVM = "This chip has no MVM: its error is computed from device reads, without converters and wires."
 GOAL_MISSED = 1
 """Exit code: the command ran, but its goal was not reached or it was stopped."""
 
@@ -31,12 +33,13 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(context)
         except HwloopError as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", err=True)
             context.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
@@ -52,6 +55,12 @@ class Command(click.Command):
                 err=True,
             )
             context.exit(HwloopError.exit_code)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Hwloop's own warnings as one line on stderr; those of libraries are for developers."""
+    if issubclass(category, CalibrationWarning):
+        click.echo(f"warning: {message}", err=True)
 
 
 def json_option(function: Function) -> Function:

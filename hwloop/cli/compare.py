@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hwloop.cli.common import GOAL_MISSED, Command, json_option, pairs, print_json
+from hwloop.cli.common import GOAL_MISSED, NO_MVM, Command, json_option, pairs, print_json
 from hwloop.cli.options import METHOD_NAMES, make_task, observed, task_options
 from hwloop.deploy.jobs import compare_to_file
 from hwloop.errors import BadInputError
@@ -93,9 +93,13 @@ def _show(result: dict[str, Any]) -> None:
             f"     {vectors:>9.0f}     {max(core['chip_seconds'] for core in cores):>7.1f}"
         )
     click.echo()
-    seconds = next(iter(result["methods"].values()))["seconds_after_programming"]
+    first = next(iter(result["methods"].values()))
+    computed = any(core["mvm_error_from"] == "device-reads" for core in first["cores"])
+    if computed:
+        click.echo(NO_MVM)
     click.echo(
-        f"MVM errors are measured {seconds:g} s after programming, with fresh inputs, after periphery calibration."
+        f"MVM errors are measured {first['seconds_after_programming']:g} s after programming, with fresh inputs"
+        f"{'' if computed else ', after periphery calibration'}."
     )
     if result["status"] != "complete":
         click.echo("Stopped before the end; the table has what was finished.")

@@ -16,7 +16,7 @@ from hwloop.drivers.discover import discover as find
     "--address", "addresses", multiple=True, metavar="HOST:PORT", help="Also ask at a raw socket; repeatable."
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.01, 60), default=1.0, show_default=True, help="Seconds per resource."
+    "--timeout", type=click.FloatRange(0.01, 60), default=2.0, show_default=True, help="Seconds per resource."
 )
 @json_option
 def discover(visa_library: str, addresses: tuple[str, ...], timeout: float, as_json: bool) -> None:

@@ -56,7 +56,7 @@ def info(context: click.Context, /, uri: str, testing: bool, as_json: bool) -> N
         print_json(result)
     else:
         _show(result)
-    if not all(check.passed for check in checks):
+    if any(check.passed is False for check in checks):
         context.exit(ChipError.exit_code)
 
 
@@ -68,7 +68,8 @@ def _self_test(backend: Backend) -> list[Check]:
 
 def _show(result: dict[str, Any]) -> None:
     for check in result["self_test"]:
-        click.echo(f"{'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['seen']}")
+        outcome = {True: "passed", False: "FAILED", None: "not run"}[check["passed"]]
+        click.echo(f"{outcome:<7}  {check['name']}: {check['seen']}")
     for name, value in result.items():
         if name not in ("parameters", "self_test"):
             text = ", ".join(map(str, value)) if isinstance(value, list) else value

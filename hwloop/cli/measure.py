@@ -40,6 +40,7 @@ def _common(function: Function) -> Function:
         click.option("--backend", required=True, help="Chip to measure, such as sim:hermes-core?seed=1."),
         click.option("--cores", default="", help="Cores to use, such as 0,3 [default: as few as hold the cells]."),
         click.option("--averages", type=int, default=16, show_default=True, help="Reads averaged for each value."),
+        click.option("--calibration", type=click.Path(), help="Calibration file of this chip (hwloop calibrate)."),
         click.option("--temperature", type=float, help="Kelvin, for a chip that cannot measure its temperature."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of what is chosen."),
         click.option("--out", required=True, type=click.Path(), help="Measurement file to write or append to (HDF5)."),
@@ -192,6 +193,7 @@ def _run(
     settings: Settings,
     *,
     backend: str,
+    calibration: str | None,
     temperature: float | None,
     seed: int,
     out: str,
@@ -201,7 +203,7 @@ def _run(
 ) -> None:
     if resume and force:
         raise BadInputError("--resume goes on with what --force would delete; give one of them")
-    job = MeasurementJob(backend, experiment, settings, seed, temperature)
+    job = MeasurementJob(backend, experiment, settings, seed, temperature, calibration)
     with progress_bar(experiment.value) as draw, stoppable() as check:
 
         def show(done: int, total: int) -> None:

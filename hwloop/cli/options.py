@@ -27,6 +27,8 @@ def task_options(function: Function) -> Function:
         click.option(
             "--age", type=float, help="Seconds after programming at which targets hold [default: the chip's t0]."
         ),
+        click.option("--calibration", type=click.Path(), help="Calibration file of this chip (hwloop calibrate)."),
+        click.option("--inputs", type=click.Path(), help="Sample activations: .npz by tensor, or .npy for one tensor."),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of inputs and probes."),
         click.option("--force", is_flag=True, help="Replace an existing output file."),
         click.option("--plot", type=click.Path(), help="Also draw the result, FILE.png or FILE.svg."),
@@ -38,10 +40,19 @@ def task_options(function: Function) -> Function:
 
 
 def make_task(
-    weights: str, backend: str, tensor: str | None, layout: str, scale: str, split: str, age: float | None, seed: int
+    weights: str,
+    backend: str,
+    tensor: str | None,
+    layout: str,
+    scale: str,
+    split: str,
+    age: float | None,
+    seed: int,
+    calibration: str | None,
+    inputs: str | None,
 ) -> Task:
     """The task that the options describe."""
-    return Task(weights, backend, tensor, layout, MappingSettings(scale, split), age, seed)
+    return Task(weights, backend, tensor, layout, MappingSettings(scale, split), age, seed, calibration, inputs)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hwloop.cli.common import GOAL_MISSED, Command, json_option, pairs, print_json
+from hwloop.cli.common import GOAL_MISSED, NO_MVM, Command, json_option, pairs, print_json
 from hwloop.cli.options import METHOD_NAMES, make_task, observed, task_options
 from hwloop.deploy.jobs import noise_floor, program_to_file
 
@@ -74,7 +74,14 @@ def _show(result: dict[str, Any]) -> None:
         click.echo(f"Stopped before the end; what was done is in {result['run']}.")
         return
     if any(core["mvm_error_from"] == "device-reads" for core in result["cores"]):
-        click.echo("This chip has no MVM: its error is computed from device reads, without converters and wires.")
+        click.echo(NO_MVM)
+    for core in result["cores"]:
+        if core["mvm_error_inputs"] is not None:
+            click.echo(f"With its sample inputs, {core['tensor']} has the MVM error {core['mvm_error_inputs']:.4f}.")
+    if result["calibration"]:
+        used = result["calibration"]
+        parts = ", ".join(part.replace("_", " ") for part in used["parts"])
+        click.echo(f"Calibrated with {used['file']} of {used['created'][:16]} UTC: {parts}.")
     click.echo(
         f"MVM error {_number(result['mvm_error']).strip()}, measured {result['seconds_after_programming']:g} s after "
         f"programming with fresh inputs.\nRun file {result['run']}; hwloop evaluate {result['run']} measures it again."

@@ -59,7 +59,9 @@ async def _serve(server: InstrumentServer, uri: str, host: str, port: int, as_js
     try:
         port = await server.start(host, port)
     except OSError as error:
-        raise LinkError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; try --port 0") from error
+        raise LinkError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; try another --port or --host"
+        ) from error
     resource = f"TCPIP::{host}::{port}::SOCKET"
     if as_json:
         print_json({"chip": uri, "host": host, "port": port, "uri": f"visa:{resource}"})

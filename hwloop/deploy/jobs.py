@@ -12,10 +12,12 @@ from typing import Any
 
 from hwloop import store
 from hwloop.backends import connect, split_uri
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.programming import Method
-from hwloop.contract import Backend, Capability
+from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy import run as runs
-from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
+from hwloop.deploy.activations import load_activations
+from hwloop.deploy.record import Job, RunRecorder, read_tiles, restore
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
 from hwloop.weights import Matrix, fingerprint, load_weights
@@ -32,6 +34,18 @@ class Task:
     mapping: MappingSettings = dataclasses.field(default_factory=MappingSettings)
     age: float | None = None
     seed: int = 0
+    calibration: str | None = None
+    """Calibration file of the chip."""
+    inputs: str | None = None
+    """File of sample activations."""
+
+    def activations(self, matrices: Sequence[Matrix]) -> dict[str, FloatArray] | None:
+        """Sample activations by tensor, if there are any."""
+        return load_activations(self.inputs, matrices) if self.inputs else None
+
+    def known(self) -> Calibration | None:
+        """The chip's calibration, if there is one."""
+        return Calibration.load(self.calibration) if self.calibration else None
 
     def load(self) -> list[Matrix]:
         """The matrices to program."""
@@ -83,7 +97,7 @@ def compare_to_file(
         )
         with connect(task.backend) as backend:  # what the last method cannot do is known before the first one runs
             for method in chosen:
-                runs.start(backend, matrices, method, mapping=task.mapping, age=task.age)
+                runs.start(backend, matrices, method, mapping=task.mapping, age=task.age, calibration=task.known())
         for method in chosen:
             with connect(task.backend) as backend:
                 for repeat in range(repeats):
@@ -96,8 +110,10 @@ def compare_to_file(
         return _comparison(task, results, out, writer)
 
 
-def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 1) -> dict[str, Any]:
-    """MVM error of what the chip of a run holds now, with fresh periphery calibration and fresh inputs.
+def evaluate_file(
+    path: str | Path, backend_uri: str | None = None, seed: int = 1, calibration: str | None = None
+) -> dict[str, Any]:
+    """MVM error of what the chip of a run holds now, with fresh column gains and fresh inputs.
 
     A simulated chip is brought back to the state in which the run left it; a real one is measured as it is.
     """
@@ -108,14 +124,18 @@ def evaluate_file(path: str | Path, backend_uri: str | None = None, seed: int = 
         with connect(uri) as backend:
             if Capability.STATE in backend.info.capabilities:
                 _same_chip(path, str(file.attrs["backend"]), uri)
-                backend.import_state(read_state(file))
-            items = [(tile, runs.region_of(backend, tile)) for tile in tiles]
+                restore(backend, file)
+            known = Calibration.load(calibration) if calibration else None
+            if known is not None:
+                runs.accept(known, backend)
+            items = [(tile, runs.region_of(backend, tile, known)) for tile in tiles]
             judged = [(tile, runs.judge(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
             return {
                 "run": str(path),
                 "backend": uri,
                 "method": str(file.attrs["method"]),
                 "mvm_error": runs.finite(runs.overall_error(judged)),
+                "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
                 "mvm_error_in_run": runs.finite(stated),
                 "chip_clock_seconds": backend.now(),
                 "cores": [
@@ -131,7 +151,15 @@ def noise_floor(task: Task) -> float | None:
     with connect(task.backend) as backend:
         if Capability.EXACT_PLACEMENT not in backend.info.capabilities:
             return None
-        run = runs.program(backend, task.load(), "exact", mapping=task.mapping, age=task.age, seed=task.seed)
+        run = runs.program(
+            backend,
+            task.load(),
+            "exact",
+            mapping=task.mapping,
+            age=task.age,
+            seed=task.seed,
+            calibration=task.known(),
+        )
         return runs.finite(run.mvm_error)
 
 
@@ -146,11 +174,21 @@ def _recorded(
 ) -> tuple[runs.Run, dict[str, Any]]:
     """Program and record into `group`, committing the file as it grows.
 
-    Nothing is on disk before the first step is done: what was refused by then leaves no file.
+    Nothing is on disk before the first pulse: what was refused by then leaves no file.
     """
     settings = dataclasses.asdict(method.settings)
-    job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
+    job = Job(
+        task.backend,
+        task.weights,
+        fingerprint(task.weights),
+        method.name,
+        settings,
+        task.mapping,
+        task.seed,
+        task.calibration or "",
+    )
     recorder: RunRecorder | None = None
+    known = task.known()
 
     def record(progress: runs.Progress) -> None:
         assert recorder is not None
@@ -163,6 +201,10 @@ def _recorded(
         nonlocal recorder
         recorder = RunRecorder(group, job, run, backend)
 
+    def programmed(run: runs.Run) -> None:
+        assert recorder is not None
+        recorder.programmed(run)
+
     try:
         run = runs.program(
             backend,
@@ -173,16 +215,22 @@ def _recorded(
             seed=task.seed,
             observer=record,
             on_start=begin,
+            calibration=known,
+            activations=task.activations(matrices),
+            on_programmed=programmed,
         )
+        result = summary(task, run) | {"calibration": _calibration(task, known)}
+        assert recorder is not None
+        recorder.finish(result)
     except Exception as error:
-        if writer.committed:
+        if writer.committed or (recorder is not None and recorder.pulsed):
+            if recorder is not None:
+                recorder.fail()
             writer.file.attrs["status"] = group.attrs["status"] = "failed"
             group.attrs["error"] = str(error)
             writer.commit()
+            error.add_note(f"what was done until then is in {writer.path}")
         raise
-    result = summary(task, run)
-    assert recorder is not None
-    recorder.finish(result)
     writer.commit()
     return run, result
 
@@ -201,6 +249,13 @@ def summary(task: Task, run: runs.Run) -> dict[str, Any]:
         "run": None,
         "hwloop_version": importlib.metadata.version("hwloop"),
     }
+
+
+def _calibration(task: Task, known: Calibration | None) -> dict[str, Any] | None:
+    """What a result says of the calibration that was used."""
+    if known is None:
+        return None
+    return {"file": task.calibration, "created": known.created.isoformat(), "parts": known.measured()}
 
 
 def _collect(results: dict[str, Any], name: str, result: dict[str, Any]) -> None:

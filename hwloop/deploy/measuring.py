@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from hwloop.backends import connect
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.measuring.curve import Curve, CurveSettings
 from hwloop.calibration.measuring.read_noise import ReadNoise, ReadNoiseSettings
 from hwloop.calibration.measuring.routine import Bench, Routine, Spending, Step
 from hwloop.calibration.measuring.scheduled import Drift, Programming, ScheduledSettings
 from hwloop.calibration.programming import Settings
 from hwloop.contract import Backend, Capability, ChipInfo
+from hwloop.deploy.run import accept
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.measurement_file import ExperimentWriter, MeasurementWriter
 from hwloop.measurements import Experiment, Mark
@@ -30,7 +32,8 @@ from hwloop.store import COMMIT_SHARE
 class MeasurementJob:
     """What to measure, and where.
 
-    temperature is what a thermometer shows (K), for a chip that cannot measure its own.
+    temperature is what a thermometer shows (K), for a chip that cannot measure its own; calibration is a file of
+    `hwloop calibrate` for this chip.
     """
 
     backend: str
@@ -38,10 +41,14 @@ class MeasurementJob:
     settings: Settings
     seed: int = 0
     temperature: float | None = None
+    calibration: str | None = None
 
     def routine(self, backend: Backend) -> Routine:
         """The routine on an open chip; what the chip cannot do is refused here, and nothing is sent."""
-        bench, settings = Bench(backend, self.temperature), self.settings
+        known, settings = Calibration.load(self.calibration) if self.calibration else None, self.settings
+        if known is not None:
+            accept(known, backend)
+        bench = Bench(backend, self.temperature, known)
         if self.experiment is Experiment.DRIFT and isinstance(settings, ScheduledSettings):
             return Drift(bench, settings, self.seed)
         if self.experiment is Experiment.PROGRAMMING and isinstance(settings, ScheduledSettings):
@@ -59,6 +66,7 @@ class MeasurementJob:
                 "backend": self.backend,
                 "seed": self.seed,
                 "temperature": self.temperature,
+                "calibration": self.calibration,
                 **dataclasses.asdict(self.settings),
             }
         )
@@ -194,6 +202,7 @@ class _Session:
             "read_voltage": info.read_voltage,
             "devices_per_polarity": info.devices_per_polarity,
             "temperature_at_start": routine.bench.temperature(),
+            "calibration": self._job.calibration or "",
             "plan": self._job.plan(),
             "chip_at_start": json.dumps(routine.bench.backend.snapshot()),
             "hwloop_version": importlib.metadata.version("hwloop"),

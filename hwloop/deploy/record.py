@@ -24,6 +24,8 @@ from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings, Tile
 from hwloop.region import Place
 
+AS_PROGRAMMED, AS_STOPPED = "end of programming", "when it was stopped"
+"""Moments of a run at which the state of a simulated chip is kept."""
 LIBRARIES = ("numpy", "scipy", "torch", "h5py")
 
 
@@ -38,6 +40,8 @@ class Job:
     settings: dict[str, Any]
     mapping: MappingSettings
     seed: int
+    calibration: str = ""
+    """File of the calibration that outputs are read through; empty for none."""
 
 
 class RunRecorder:
@@ -46,6 +50,8 @@ class RunRecorder:
     def __init__(self, group: h5py.Group, job: Job, run: Run, backend: Backend) -> None:
         """Write targets and provenance; `status` is 'running' until `finish`."""
         self._group, self._run, self._backend = group, run, backend
+        self._before = backend.counts
+        self._state: dict[str, NDArray[Any]] | None = None
         store.put_attributes(
             group,
             {
@@ -62,6 +68,7 @@ class RunRecorder:
         )
         provenance = group.create_group("provenance")
         provenance.attrs["weights_sha256"] = job.weights_sha256
+        provenance.attrs["calibration"] = job.calibration
         provenance.attrs["command_line"] = shlex.join(sys.argv)
         store.put_attributes(provenance.create_group("settings"), job.settings)
         store.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(job.mapping))
@@ -85,20 +92,65 @@ class RunRecorder:
         ):
             store.append(steps, name, float(value), units, meaning)
 
+    def programmed(self, run: Run) -> None:
+        """Note the end of programming, from which ages count, and the state of a simulated chip at that moment.
+
+        The state later on follows from this one by waiting: one state serves every age.
+        """
+        store.put_attributes(
+            self._group,
+            {
+                "programmed_at": run.programmed_at,
+                "programmed_at_units": "s",
+                "programmed_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            },
+        )
+        if Capability.TEMPERATURE in self._backend.info.capabilities:
+            store.put_attributes(self._group, {"temperature": self._backend.temperature(), "temperature_units": "K"})
+        self._state = self._exported_state()
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the outcome, in a run file the state of a simulated chip, and the final status."""
         run, group = self._run, self._group
         for number, item in enumerate(run.tiles):
-            _write_outcome(group[f"tiles/{number:04d}"], item)
-        store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
-        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
-        resumable = group.file.attrs["format"] == store.RUN_FORMAT
-        if resumable and Capability.STATE in self._backend.info.capabilities:
-            _write_state(group.create_group("chip_state"), self._backend.export_state())
+            _write_outcome(group[f"tiles/{number:04d}"], item, run.programmed_at)
         group.attrs["result_json"] = json.dumps(result)
         if not run.interrupted:
             group.attrs["mvm_error"] = run.mvm_error
+        self._write_cost()
+        # From here on the chip is asked again: when that fails, the outcome is there.
+        store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
+        state = self._state if self._state is not None else self._exported_state()
+        if state is not None:
+            part = group.create_group("chip_state")
+            part.attrs["moment"] = AS_STOPPED if self._state is None else AS_PROGRAMMED
+            _write_state(part, state)
         group.attrs["status"] = "interrupted" if run.interrupted else "complete"
+
+    @property
+    def pulsed(self) -> bool:
+        """Whether a pulse may have reached the chip since the run began."""
+        return self._backend.counts.pulses > self._before.pulses
+
+    def fail(self) -> None:
+        """Write all that was done until a failure, without asking the chip, which may be out of reach.
+
+        Pulses are counted before they are sent: a device may have received fewer than the file says, never more.
+        """
+        for number, item in enumerate(self._run.tiles):
+            item.pulses = item.region.pulses_spent()
+            _write_outcome(self._group[f"tiles/{number:04d}"], item, self._run.programmed_at)
+        self._write_cost()
+
+    def _write_cost(self) -> None:
+        spent = self._backend.counts - self._before
+        store.put_attributes(self._group.require_group("cost"), dataclasses.asdict(spent))
+
+    def _exported_state(self) -> dict[str, NDArray[Any]] | None:
+        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
+        resumable = self._group.file.attrs["format"] == store.RUN_FORMAT
+        has_state = Capability.STATE in self._backend.info.capabilities
+        return self._backend.export_state() if resumable and has_state else None
 
 
 def _write_tile(group: h5py.Group, tile: Tile) -> None:
@@ -115,11 +167,21 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
     store.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
     store.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
     store.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
+    if tile.lean is not None:
+        store.put(group, "lean", tile.lean, "uS", "part of the targets that makes up for cells out of reach")
+    if tile.order is not None:
+        store.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
 
 
-def _write_outcome(group: h5py.Group, item: TileRun) -> None:
+def _write_outcome(group: h5py.Group, item: TileRun, programmed_at: float | None) -> None:
     if item.pulses is not None:
         store.put(group, "pulses", item.pulses, "1", "pulses per device (polarity, device, row, column)")
+    if programmed_at is not None:
+        region = item.region
+        age = (programmed_at - region.last_pulse).reshape(region.shape).astype(np.float32)
+        store.put(group, "age", age, "s", "time from a device's last pulse to the end of programming", packed=True)
+        amplitude = region.last_amplitude.reshape(region.shape).astype(np.float32)
+        store.put(group, "amplitude", amplitude, "uA", "peak current of that pulse, NaN unless RESET", packed=True)
     if item.steps:
         last = item.steps[-1]
         store.put(group, "unconverged", last.unconverged, "1", "cells given up (row, column)")
@@ -162,6 +224,8 @@ def read_tiles(group: h5py.Group) -> list[Tile]:
                 scale=store.get(part, "scale", "1/uS"),
                 full_scale=float(store.get(part, "full_scale", "uS")),
                 split=str(part.attrs["split"]),
+                order=store.get(part, "order", "1") if "order" in part else None,
+                lean=store.get(part, "lean", "uS") if "lean" in part else None,
             )
         )
     return tiles
@@ -182,3 +246,39 @@ def read_state(group: h5py.Group) -> dict[str, NDArray[Any]]:
 
     group["chip_state"].visititems(collect)
     return state
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the time of a run counts from: the end of programming."""
+
+    clock: float
+    """Seconds on the chip's clock at the end of programming."""
+    utc: datetime | None
+    """The same moment by the calendar; None in files that did not record it."""
+    state_age: float
+    """Seconds after that moment at which the kept state of a simulated chip was taken."""
+
+
+def read_origin(group: h5py.Group) -> Origin:
+    """When programming ended. Raises BadInputError for a run that was stopped before.
+
+    A file of an earlier version keeps the state after the error was measured, one target age later.
+    """
+    if "programmed_at" in group.attrs:
+        utc = datetime.fromisoformat(str(group.attrs["programmed_utc"]))
+        return Origin(float(group.attrs["programmed_at"]), utc, 0.0)
+    if group.attrs["status"] != "complete" or "chip_state" not in group:
+        raise BadInputError(
+            f"{group.file.filename}: does not say when programming ended (status '{group.attrs['status']}'); "
+            "program again"
+        )
+    age = float(group.attrs["age"])
+    return Origin(float(group["chip_state/clock"][()]) - age, None, age)
+
+
+def restore(backend: Backend, group: h5py.Group) -> None:
+    """Bring a simulated chip to where the run left it: at the age at which its error was measured."""
+    backend.import_state(read_state(group))
+    if group["chip_state"].attrs.get("moment") == AS_PROGRAMMED:
+        backend.wait(float(group.attrs["age"]))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.exact import Exact, ExactSettings
 from hwloop.calibration.gdp import Gdp, GdpSettings
 from hwloop.calibration.iterative import Iterative, IterativeSettings
@@ -17,10 +20,12 @@ from hwloop.calibration.periphery import ColumnCorrection, calibrate_columns
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs
 from hwloop.calibration.programming import Method, Settings, Step
 from hwloop.calibration.quality import Outputs, computed_outputs, measure_outputs, read_cells
+from hwloop.calibration.routines.ranges import choose_ranges
 from hwloop.calibration.sgd import Sgd, SgdSettings
-from hwloop.contract import Backend, Capability, Counts, FloatArray
-from hwloop.errors import BadInputError
-from hwloop.mapping import MappingSettings, Tile, map_weights
+from hwloop.contract import Backend, Capability, ChipInfo, Counts, FloatArray
+from hwloop.deploy.activations import judge_by, of_tile
+from hwloop.errors import BadInputError, CalibrationWarning
+from hwloop.mapping import MappingSettings, Tile, lean_on_neighbours, map_weights, spare_bad_devices
 from hwloop.region import Region
 from hwloop.weights import Matrix
 
@@ -82,6 +87,10 @@ class TileRun:
     """Pulses that programming sent to each device, (2, K, rows, columns)."""
     correction: ColumnCorrection | None = None
     outputs: Outputs | None = None
+    activations: FloatArray | None = None
+    """(vectors, rows) sample inputs of the network, if they are known."""
+    error_by_activations: float | None = None
+    """MVM error for the second half of them."""
     reached: FloatArray | None = None
     """(rows, columns) signed conductances in uS as the chip's own MVMs show them, column gains removed.
 
@@ -107,6 +116,7 @@ class TileRun:
             "columns": place.columns,
             "devices": self.region.size,
             "mvm_error": finite(error),
+            "mvm_error_inputs": finite(self.error_by_activations),
             "mvm_error_from": "mvm" if Capability.MVM in self.region.backend.info.capabilities else "device-reads",
             "mvm_error_before": finite(self.mvm_error_before if self.mvm_error_before is not None else error),
             "unconverged_cells": int(last.unconverged.sum()) if last else 0,
@@ -129,6 +139,8 @@ class Run:
     tiles: list[TileRun]
     wall_seconds: float = 0.0
     interrupted: bool = False
+    programmed_at: float | None = None
+    """End of programming on the chip's clock, seconds: where the age of what was programmed counts from."""
 
     @property
     def mvm_error(self) -> float:
@@ -144,6 +156,7 @@ def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
     """
     tensors: dict[str, dict[int, Outputs]] = {}
     for tile, outputs in parts:
+        outputs = Outputs(tile.in_output_order(outputs.measured), tile.in_output_order(outputs.reference))
         columns = tensors.setdefault(tile.tensor, {})
         if tile.first_output in columns:
             sofar = columns[tile.first_output]
@@ -180,20 +193,51 @@ def start(
     *,
     mapping: MappingSettings | None = None,
     age: float | None = None,
+    calibration: Calibration | None = None,
+    activations: Mapping[str, FloatArray] | None = None,
 ) -> Run:
-    """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet."""
+    """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet.
+
+    With a calibration, columns go where bad devices hurt them least, and converter ranges follow from the converters'
+    own noise; with sample activations by tensor besides, cells near one out of reach make up for it. Raises
+    BadInputError for the calibration of another chip.
+    """
     until = target_age(backend, age)
     tiles = map_weights(matrices, backend.info, mapping)
-    runs = [TileRun(tile, region := region_of(backend, tile), method.rounds(region)) for tile in tiles]
+    if calibration is not None:
+        accept(calibration, backend)
+        tiles = [_fitted(tile, calibration, backend.info, of_tile(activations, tile)) for tile in tiles]
+    runs = [TileRun(tile, region := region_of(backend, tile, calibration), method.rounds(region)) for tile in tiles]
     for item in runs:
+        item.activations = of_tile(activations, item.tile)
         method.check(item.region, item.tile, until)
     return Run(method, until, runs)
 
 
-def region_of(backend: Backend, tile: Tile) -> Region:
+def accept(calibration: Calibration, backend: Backend) -> None:
+    """Warn of what is out of date in a calibration. Raises BadInputError for one of another chip."""
+    for text in calibration.for_chip(backend):
+        warnings.warn(text, CalibrationWarning, stacklevel=3)
+
+
+def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:
+    """The tile with its columns where bad devices hurt least, and the range that suits them."""
+    known, core = calibration.knowledge(tile.place, info), calibration.cores.get(tile.place.core)
+    if known.devices is not None:
+        tile = spare_bad_devices(tile, known.devices, info)
+        if activations is not None:
+            tile = lean_on_neighbours(tile, known.devices, info, activations)
+    if core is not None and core.converters is not None and tile.target.any():
+        full_scale = choose_ranges(tile.target, info, adc_noise=core.converters.adc_noise).full_scale
+        tile = dataclasses.replace(tile, full_scale=full_scale)
+    return tile
+
+
+def region_of(backend: Backend, tile: Tile, calibration: Calibration | None = None) -> Region:
     """The cells of a tile on a backend, with the tile's converter range where the chip can set one."""
     adjustable = Capability.ADC_RANGE in backend.info.capabilities
-    return Region(backend, tile.place, tile.full_scale if adjustable else None)
+    knowledge = calibration.knowledge(tile.place, backend.info) if calibration is not None else None
+    return Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
 
 
 def advance(run: Run, seed: int) -> Iterator[Progress]:
@@ -230,6 +274,9 @@ def measure(run: Run, seed: int) -> None:
     run.tiles[0].region.backend.wait(run.age)
     for number, item in enumerate(run.tiles):
         item.correction, item.outputs = judge(item.region, item.tile, seed, number)
+        if item.activations is not None and item.correction is not None:
+            outputs = judge_by(item.region, item.tile, item.activations)
+            item.error_by_activations = outputs.mvm_error if outputs else None
     for number, item in enumerate(run.tiles):
         item.reached = conductance_map(item.region, item.tile, item.correction, _random(seed, number, _MAP))
 
@@ -280,28 +327,38 @@ def program(
     seed: int = 0,
     observer: Observer | None = None,
     on_start: Callable[[Run], None] | None = None,
+    calibration: Calibration | None = None,
+    activations: Mapping[str, FloatArray] | None = None,
+    on_programmed: Callable[[Run], None] | None = None,
 ) -> Run:
     """Program weight matrices and measure the result.
 
-    backend   an open chip
-    matrices  from `load_weights` or `matrices`
-    method    a method, or the name of one with default settings
-    age       seconds after programming at which the targets hold and the error is measured
-    observer  called after every step of every tile
-    on_start  called with the mapped run before anything is sent to the chip
+    backend        an open chip
+    matrices       from `load_weights` or `matrices`
+    method         a method, or the name of one with default settings
+    age            seconds after programming at which the targets hold and the error is measured
+    observer       called after every step of every tile
+    on_start       called with the mapped run before anything is sent to the chip
+    calibration    of this very chip: its converters are corrected for, its bad devices left alone
+    activations    (vectors, inputs) samples by tensor: what is left of bad devices is corrected for them, and the error
+                   is measured with them too
+    on_programmed  called when the last pulse was sent, before the chip rests until the targets hold
 
     A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
     `interrupted` set and no error measured.
     """
     chosen = make_method(method) if isinstance(method, str) else method
     began = time.perf_counter()
-    run = start(backend, matrices, chosen, mapping=mapping, age=age)
+    run = start(backend, matrices, chosen, mapping=mapping, age=age, calibration=calibration, activations=activations)
     if on_start is not None:
         on_start(run)
     try:
         for progress in advance(run, seed):
             if observer is not None:
                 observer(progress)
+        run.programmed_at = backend.now()
+        if on_programmed is not None:
+            on_programmed(run)
         measure(run, seed)
     except KeyboardInterrupt:
         run.interrupted = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +19,7 @@ INDEX = np.dtype("<i4")
 REAL = np.dtype("<f8")
 PULSE_BYTES = INDEX.itemsize + 2 * REAL.itemsize
 PLACEMENT_BYTES = INDEX.itemsize + REAL.itemsize
+_STATE_TYPE = re.compile(r"[<|](?:[iu][1248]|f[248]|b1)")
 
 LAYOUTS = {
     "pulses": "count int32 device indices, count float64 amplitudes (uA), count float64 widths (ns)",
@@ -111,16 +114,16 @@ def unpack_state(data: bytes) -> dict[str, NDArray[Any]]:
     try:
         (length,) = struct.unpack_from("<I", data)
         table = json.loads(data[4 : 4 + length])
-        entries = [(str(name), np.dtype(kind), tuple(int(n) for n in shape)) for name, kind, shape in table]
-    except (struct.error, ValueError, TypeError) as error:
+        entries = [(str(name), str(kind), [int(n) for n in shape]) for name, kind, shape in table]
+    except (struct.error, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ScpiError(ILLEGAL_PARAMETER, f"not a state: {error}") from error
     state: dict[str, NDArray[Any]] = {}
     at = 4 + length
-    for name, kind, shape in entries:
-        if kind.kind not in "iufb" or min(shape, default=0) < 0:
-            raise ScpiError(ILLEGAL_PARAMETER, f"state '{name}' has the unusable type {kind}")
-        count = int(np.prod(shape, dtype=np.int64))
-        end = at + count * kind.itemsize
+    for name, code, shape in entries:
+        if not _STATE_TYPE.fullmatch(code) or len(shape) > 4 or not all(0 <= n <= len(data) for n in shape):
+            raise ScpiError(ILLEGAL_PARAMETER, f"state '{name}' has the unusable type {code} or shape {shape}")
+        kind = np.dtype(code)
+        end = at + math.prod(shape) * kind.itemsize
         if end > len(data):
             raise ScpiError(SETTINGS_CONFLICT, f"the state ends within '{name}'")
         state[name] = np.frombuffer(data[at:end], kind).reshape(shape).astype(kind.newbyteorder("="))

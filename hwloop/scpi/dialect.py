@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from hwloop.contract import MOST_AVERAGES
 from hwloop.scpi import codes
 from hwloop.scpi.blocks import sealed_block, unseal
 from hwloop.scpi.codes import ScpiError
@@ -200,7 +201,7 @@ _DEVICE = Parameter(
     "device", "integer", "flat device index, C order of (polarity, device, row, column)", low=0, high=2**31 - 1
 )
 _KIND = Parameter("kind", "word", "kind of pulse", words=("SET", "RESet"))
-_AVERAGES = Parameter("averages", "integer", "conversions averaged per device", low=1, high=2**31 - 1, default=1)
+_AVERAGES = Parameter("averages", "integer", "conversions averaged per device", low=1, high=MOST_AVERAGES, default=1)
 _MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=255)
 _WIDE_MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=65535)
 _CHIP_ERRORS = (codes.OUT_OF_RANGE, codes.ILLEGAL_PARAMETER, codes.HARDWARE_ERROR)

@@ -396,7 +396,7 @@ class BackendConformance:
         assert backend.counts.device_reads == 0
 
     def test_read_refuses_what_it_cannot_mean(self, backend: Backend) -> None:
-        """Devices that do not exist, indices that are not integers, a number of averages below one or not whole."""
+        """Devices that do not exist, indices that are not integers, averages below one, not whole or absurdly many."""
         self._needs(backend, Capability.DEVICE_READ)
         size = backend.info.devices_per_core
         requests: Sequence[tuple[Any, Any]] = (
@@ -408,6 +408,7 @@ class BackendConformance:
             ([0], 0),
             ([0], -3),
             ([0], 1.5),
+            ([0], 10**9),
         )
         for devices, averages in requests:
             with self._nothing_sent(backend), _raises(BadInputError, f"read of {devices} with {averages} averages"):

@@ -99,6 +99,10 @@ class FaultProxy:
             thread.join(5.0)
         self._listener.close()
 
+    def cut(self) -> None:
+        """Pull the cable: nothing passes any more, on this connection or a new one."""
+        self._over.set()
+
     def _start(self, target: object, *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
@@ -136,7 +140,7 @@ class FaultProxy:
                 if not select.select([source], [], [], POLL_SECONDS)[0]:
                     continue
                 data = source.recv(PIECE)
-                if not data:
+                if not data or self._over.is_set():
                     break
                 stalled = self._pass(data, sink, to_instrument, stalled)
         except OSError:
@@ -168,7 +172,7 @@ class FaultProxy:
                     rest = rest[int(fault.amount) :]
                 case Kind.TRUNCATE:
                     raise ConnectionAbortedError
-                case Kind.CORRUPT:
+                case Kind.CORRUPT if rest:  # what it should strike may have been dropped
                     rest = bytes([rest[0] ^ int(fault.amount)]) + rest[1:]
                 case Kind.DUPLICATE:
                     if not stalled:

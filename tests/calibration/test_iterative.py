@@ -9,7 +9,7 @@ import hwloop
 from hwloop.calibration.iterative import Iterative, IterativeSettings
 from hwloop.deploy.run import program
 from hwloop.errors import BadInputError
-from hwloop.mapping import map_weights, split_devices
+from hwloop.mapping import map_weights
 from hwloop.region import Region
 from tests.conftest import OpenChip, gaussian
 
@@ -29,7 +29,7 @@ def test_leaves_the_published_residual_on_the_million_device_array(open_chip: Op
         chip.wait(step.settle)
     chip.wait(25.0)
 
-    target = split_devices(tile.target, 1, 25.0).reshape(-1)
+    target = tile.device_targets(chip.info).reshape(-1)
     loaded = np.flatnonzero(target > 0)
     residual = chip.read(0, loaded, 500) - target[loaded]
 

@@ -11,6 +11,7 @@ from hwloop.mapping import split_devices
 from hwloop.region import Place, Region
 
 CODE_MAX = 127
+SPAN = (-CODE_MAX, CODE_MAX)
 GAIN, OFFSET = 0.02, -0.3
 VECTORS, COLUMNS = 400, 200
 
@@ -31,7 +32,7 @@ def standard_errors(codes, noise):
 
 def test_a_line_without_noise_is_recovered_exactly():
     codes, reference = measured(np.random.default_rng(0), noise=0.0)
-    fit = fit_columns(codes, reference, CODE_MAX)
+    fit = fit_columns(codes, reference, SPAN)
     assert fit.gain == pytest.approx(GAIN, rel=1e-9)
     assert fit.offset == pytest.approx(OFFSET, rel=1e-9)
     assert fit.apply(codes) == pytest.approx(reference, rel=1e-9)
@@ -41,7 +42,7 @@ def test_a_line_without_noise_is_recovered_exactly():
 def test_gain_and_offset_scatter_by_their_standard_errors(seed):
     """Over 200 columns: no bias (4 sigma of the mean), and the spread that theory says (10 %, 2 sigma)."""
     codes, reference = measured(np.random.default_rng(seed))
-    fit = fit_columns(codes, reference, CODE_MAX)
+    fit = fit_columns(codes, reference, SPAN)
     for values, truth, sigma in zip((fit.gain, fit.offset), (GAIN, OFFSET), standard_errors(codes, 0.05), strict=True):
         z = (values - truth) / sigma
         assert abs(z.mean()) < 4 / np.sqrt(COLUMNS)
@@ -58,7 +59,7 @@ def test_gross_outliers_move_the_line_by_less_than_half_a_sigma(seed):
     codes, reference = measured(rng)
     wrong = rng.random(codes.shape) < 0.02
     reference[wrong] += rng.choice([-1.0, 1.0, 3.0], wrong.sum()) * 20 * 0.05
-    fit = fit_columns(codes, reference, CODE_MAX)
+    fit = fit_columns(codes, reference, SPAN)
     ordinary = np.array([np.polyfit(codes[:, c], reference[:, c], 1) for c in range(COLUMNS)]).T
     errors = standard_errors(codes, 0.05)
     for k, (values, truth) in enumerate([(fit.gain, GAIN), (fit.offset, OFFSET)]):
@@ -75,7 +76,7 @@ def test_saturated_codes_are_left_out(spread):
     sums = rng.normal(0, spread, (VECTORS, COLUMNS))
     reference = GAIN * sums + OFFSET
     codes = np.clip(np.round(sums), -CODE_MAX, CODE_MAX).astype(np.int32)
-    fit = fit_columns(codes, reference, CODE_MAX)
+    fit = fit_columns(codes, reference, SPAN)
     saturated = np.abs(codes) == CODE_MAX
     assert saturated.any()
     rounding = GAIN / np.sqrt(12)
@@ -91,7 +92,7 @@ def test_a_column_that_is_mostly_saturated_uses_what_is_left():
     codes, reference = measured(rng, vectors=1000)
     codes[:700] = CODE_MAX
     reference[:700] = 55.0
-    fit = fit_columns(codes, reference, CODE_MAX)
+    fit = fit_columns(codes, reference, SPAN)
     sigma, _ = standard_errors(codes[700:], 0.05)
     z = (fit.gain - GAIN) / sigma
     assert z.std() == pytest.approx(1.0, rel=0.12)
@@ -101,7 +102,7 @@ def test_a_column_that_is_mostly_saturated_uses_what_is_left():
 def test_a_column_whose_codes_do_not_vary_has_no_gain(code):
     rng = np.random.default_rng(code + 200)
     reference = rng.normal(3.0, 1.0, (101, 50))
-    fit = fit_columns(np.full(reference.shape, code), reference, CODE_MAX)
+    fit = fit_columns(np.full(reference.shape, code), reference, SPAN)
     assert fit.gain.tolist() == [0.0] * 50
     assert fit.apply(np.full((1, 50), code))[0] == pytest.approx(reference.mean(axis=0), abs=0.2)
 
@@ -109,13 +110,13 @@ def test_a_column_whose_codes_do_not_vary_has_no_gain(code):
 def test_a_column_whose_reference_does_not_vary_has_no_gain():
     rng = np.random.default_rng(5)
     codes = rng.integers(-20, 21, (100, 3))
-    fit = fit_columns(codes, np.full(codes.shape, 2.5), CODE_MAX)
+    fit = fit_columns(codes, np.full(codes.shape, 2.5), SPAN)
     assert fit.gain == pytest.approx(0.0, abs=1e-12)
     assert fit.offset == pytest.approx(2.5)
 
 
 def test_a_column_that_is_always_saturated_is_finite():
-    fit = fit_columns(np.full((10, 2), CODE_MAX), np.ones((10, 2)), CODE_MAX)
+    fit = fit_columns(np.full((10, 2), CODE_MAX), np.ones((10, 2)), SPAN)
     assert np.all(np.isfinite(fit.gain))
     assert np.all(np.isfinite(fit.offset))
 
@@ -124,7 +125,7 @@ def test_a_column_that_is_always_saturated_is_finite():
 def test_too_little_or_unequal_data_is_refused(shapes):
     codes, reference = shapes
     with pytest.raises(BadInputError, match="needs three or more vectors"):
-        fit_columns(np.zeros(codes, int), np.zeros(reference), CODE_MAX)
+        fit_columns(np.zeros(codes, int), np.zeros(reference), SPAN)
 
 
 def test_a_correction_is_gain_times_code_plus_offset():
@@ -140,7 +141,7 @@ def test_a_chips_own_gains_and_offsets_are_calibrated_away():
         target = rng.uniform(-25, 25, (32, 24))
         scale = 0.01
         region = Region(chip, Place(0, 0, 0, 32, 24), full_scale=600.0)
-        region.place_exactly(split_devices(target, 1, 25.0), age=1.0)
+        region.place_exactly(split_devices(target, np.full((2, 1, *target.shape), 25.0)), age=1.0)
         correction = calibrate_columns(region, target * scale, rng, vectors=500)
         x = uniform_inputs(rng, 500, 32, chip.info.input_max)
         error = correction.apply(region.mvm(x)) - x / chip.info.input_max @ (target * scale)

@@ -239,7 +239,9 @@ def test_a_chip_that_fails(command: Command, monkeypatch: pytest.MonkeyPatch) ->
         raise ChipError("the link is down; check the cable")
 
     monkeypatch.setattr(SimulatedChip, "_pulse", break_down)
-    refused(command("program", "w.npy", *BRIEF, "--out", "run.h5"), "error: the link is down", {"w.npy"}, code=3)
+    result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
+    complaint = "error: the link is down; check the cable; what was done until then is in run.h5"
+    refused(result, complaint, {"w.npy", "run.h5"}, code=3)
 
 
 def test_a_fault_of_our_own_asks_for_a_report(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +250,7 @@ def test_a_fault_of_our_own_asks_for_a_report(command: Command, monkeypatch: pyt
 
     monkeypatch.setattr(SimulatedChip, "_pulse", stumble)
     result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
-    refused(result, "unexpected ZeroDivisionError (division by zero)", {"w.npy"}, code=3)
+    refused(result, "unexpected ZeroDivisionError (division by zero)", {"w.npy", "run.h5"}, code=3)
     assert "--debug" in result.stderr
 
 

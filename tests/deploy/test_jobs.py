@@ -77,8 +77,14 @@ def test_a_method_that_the_chip_cannot_do_leaves_no_file(tmp_path: Path, make_ta
     assert not (tmp_path / "run.h5").exists()
 
 
-def test_a_chip_that_fails_at_once_leaves_no_file(tmp_path: Path, make_task, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing_mvm(monkeypatch, good_calls=0)
+def link_down(*_: object) -> None:
+    raise ChipError("the link is down; check the cable")
+
+
+def test_a_chip_that_fails_before_its_first_pulse_leaves_no_file(
+    tmp_path: Path, make_task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SimulatedChip, "_now", link_down)
     (tmp_path / "run.h5").write_text("the run of yesterday")
     with pytest.raises(ChipError):
         program_to_file(make_task(), "iterative", tmp_path / "run.h5", force=True)
@@ -97,6 +103,39 @@ def test_a_chip_that_fails_midway_leaves_the_steps_so_far(
         assert file["tiles/0000/steps/mvms"][:].tolist() == [0, 64, 128, 192]
     with pytest.raises(BadInputError, match=r"did not finish \(status 'failed'\)"):
         evaluate_file(tmp_path / "run.h5")
+
+
+def test_a_chip_that_fails_in_its_first_pulses_leaves_a_record_of_them(
+    tmp_path: Path, make_task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first step is done: the file says which devices may have been pulsed, and how it ended."""
+    monkeypatch.setattr(SimulatedChip, "_pulse", link_down)
+    with pytest.raises(ChipError):
+        program_to_file(make_task(), "gdp", tmp_path / "run.h5", settings=FEW_STEPS)
+    with store.open_file(tmp_path / "run.h5", store.RUN_FORMAT) as file:
+        assert (file.attrs["status"], file.attrs["error"]) == ("failed", "the link is down; check the cable")
+        assert "steps" not in file["tiles/0000"]
+        assert file["cost"].attrs["pulses"] == file["tiles/0000/pulses"][:].sum() > 0
+
+
+def test_a_chip_that_fails_after_its_error_was_measured_leaves_the_outcome(
+    tmp_path: Path, make_task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = program_to_file(make_task(), "gdp", tmp_path / "complete.h5", settings=FEW_STEPS)
+    snapshot, asked = SimulatedChip.snapshot, []
+
+    def once(chip: SimulatedChip) -> dict:
+        asked.append(chip)
+        return snapshot(chip) if len(asked) == 1 else link_down(chip)
+
+    monkeypatch.setattr(SimulatedChip, "snapshot", once)
+    with pytest.raises(ChipError):
+        program_to_file(make_task(), "gdp", tmp_path / "run.h5", settings=FEW_STEPS)
+    with store.open_file(tmp_path / "run.h5", store.RUN_FORMAT) as file, h5py.File(tmp_path / "complete.h5") as other:
+        assert (file.attrs["status"], file.attrs["error"]) == ("failed", "the link is down; check the cable")
+        assert file.attrs["mvm_error"] == complete["mvm_error"]
+        for name in ("pulses", "reached", "column_gain"):
+            assert np.array_equal(file["tiles/0000"][name], other["tiles/0000"][name])
 
 
 def test_weights_are_never_overwritten(tmp_path: Path, make_task) -> None:

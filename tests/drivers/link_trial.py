@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,26 +28,42 @@ ATTEMPTS = 3
 """Connections over which the driver may try one call."""
 
 
-class _Recorded(SimulatedChip):
+class Recorded(SimulatedChip):
     """A simulated chip that notes everything that is done to it."""
 
     done: list[str]
+    watch: Callable[[int], None]
+    """Called with the number of things done, before each is carried out."""
+
+    def _note(self, *parts: object) -> None:
+        self.done.append(_digest(*parts))
+        self.watch(len(self.done))
 
     def _pulse(self, core: int, pulses: Pulses) -> None:
-        self.done.append(_digest(pulses.kind.value, core, pulses.devices, pulses.amplitude, pulses.width))
+        self._note(pulses.kind.value, core, pulses.devices, pulses.amplitude, pulses.width)
         super()._pulse(core, pulses)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
-        self.done.append(_digest("read", core, devices, averages))
+        self._note("read", core, devices, averages)
         return super()._read(core, devices, averages)
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
-        self.done.append(_digest("mvm", core, x))
+        self._note("mvm", core, x)
         return super()._mvm(core, x)
 
     def _wait(self, seconds: float) -> None:
-        self.done.append(_digest("wait", seconds))
+        self._note("wait", seconds)
         super()._wait(seconds)
+
+
+def recorded(uri: str) -> Recorded:
+    """A simulated chip that notes everything."""
+    made = connect(uri)
+    assert isinstance(made, SimulatedChip), f"{uri} is not a simulated chip"
+    made.__class__ = Recorded
+    assert isinstance(made, Recorded)
+    made.done, made.watch = [], lambda count: None
+    return made
 
 
 @dataclass(frozen=True)
@@ -67,10 +83,10 @@ class LinkTrial:
     def __init__(self, uri: str, timeout: float) -> None:
         """A `sim:` URI of a small chip, and the driver's timeout in seconds. Does the run once without faults."""
         self._uri, self._timeout = uri, timeout
-        direct = self._chip()
+        direct = recorded(self._uri)
         with direct:
             self._expected, self._done = _program(direct), list(direct.done)
-        with self._chip() as chip, serving(chip) as port, FaultProxy(port) as proxy:
+        with recorded(self._uri) as chip, serving(chip) as port, FaultProxy(port) as proxy:
             with self._open(proxy.port) as client:
                 self.opening_bytes = dict(proxy.passed)
                 _program(client)
@@ -92,7 +108,7 @@ class LinkTrial:
         """One run. Raises AssertionError when anything wrong reached the chip or the caller."""
         begin = time.monotonic()
         error = ""
-        with self._chip() as chip:
+        with recorded(self._uri) as chip:
             with serving(chip, instrument=Instrument(chip)) as port, FaultProxy(port, faults) as proxy:
                 try:
                     with self._open(proxy.port) as client:
@@ -105,14 +121,6 @@ class LinkTrial:
                 assert len(chip.done) == len(self._done), f"not everything was done: {faults}"
                 assert result == self._expected, f"wrong data was accepted: {faults}"
         return Outcome(not error, error, len(proxy.struck), seconds)
-
-    def _chip(self) -> _Recorded:
-        made = connect(self._uri)
-        assert isinstance(made, SimulatedChip), f"{self._uri} is not a simulated chip"
-        made.__class__ = _Recorded
-        assert isinstance(made, _Recorded)
-        made.done = []
-        return made
 
     def _open(self, port: int) -> Backend:
         return connect(f"visa:TCPIP::127.0.0.1::{port}::SOCKET?timeout={self._timeout}")

@@ -45,9 +45,9 @@ def test_one_fault_in_the_middle_of_a_run_changes_nothing(trial, kind, to_instru
 
 
 def test_random_faults_at_random_moments(trial):
-    outcomes = [trial.random(seed, faults=2) for seed in range(60)]
-    assert sum(outcome.struck for outcome in outcomes) > 60
-    assert sum(outcome.finished for outcome in outcomes) > 30
+    outcomes = [trial.random(seed, faults=2) for seed in range(30)]
+    assert sum(outcome.struck for outcome in outcomes) > 30
+    assert sum(outcome.finished for outcome in outcomes) > 15
     assert max(outcome.seconds for outcome in outcomes) < trial.longest_seconds
 
 

@@ -27,6 +27,8 @@ VALUES = {
     "programming_noise": 2.0,
     "read_noise": 0.5,
     "rows": 12,
+    "current_error": 0.1,
+    "series_resistance": 50.0,
     "stuck_rate": 0.01,
     "temperature": 320.0,
     "weak_rate": 0.02,

@@ -212,6 +212,8 @@ class Emulated2450(ScpiInstrument):
     def __init__(self, crossbar: Crossbar) -> None:
         self.crossbar = crossbar
         self.compliance = 1e-4
+        self.limiting = False
+        """Whether the last reading was held back."""
         rules: dict[str, Callable[..., str | None]] = {
             r"\*RST": lambda: self._output("OFF"),
             r"\*LANG\?": lambda: "SCPI",
@@ -221,6 +223,7 @@ class Emulated2450(ScpiInstrument):
             rf":SOUR:VOLT {NUMBER}": self._level,
             r":OUTP (ON|OFF)": self._output,
             r":MEAS:CURR\?": self._measure,
+            r":SOUR:VOLT:ILIM:TRIP\?": lambda: str(int(self.limiting)),
         }
         super().__init__("KEITHLEY INSTRUMENTS,MODEL 2450,01234567,1.7.0d", rules)
 
@@ -237,6 +240,7 @@ class Emulated2450(ScpiInstrument):
 
     def _measure(self) -> str:
         amps = self.crossbar.current()
+        self.limiting = abs(amps) >= self.compliance
         return f"{max(-self.compliance, min(amps, self.compliance)):.6E}"
 
 

@@ -53,6 +53,40 @@ def test_no_pulse_beyond_the_limits_reaches_the_generator(emulated: Rig, amplitu
     assert len(emulated.pulser.pulses) == before + allowed
 
 
+def test_a_pulse_too_small_for_the_generator_is_neither_sent_nor_counted(emulated: Rig):
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        heard = len(emulated.pulser.heard)
+        with pytest.raises(LimitError, match=r"no pulse below 0.4 uA \(0.002 V\); nothing was sent"):
+            chip.pulse(0, Pulses.make(PulseKind.SET, [1, 2], [100.0, 0.3], 100.0))
+        assert len(emulated.pulser.heard) == heard
+        assert not chip.pulse_counts(0).any()
+        assert chip.counts.pulses == 0
+
+
+def test_a_device_at_compliance_reads_as_full_scale_and_is_named(emulated: Rig, caplog: pytest.LogCaptureFixture):
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        emulated.crossbar.current = lambda: 3e-4  # type: ignore[method-assign]  # a short: 1.5 mS at 0.2 V
+        assert chip.read(0, [3, 3, 5], 2).tolist() == [500.0] * 3 == [chip.info.adc_range[1]] * 3
+        assert chip.snapshot()["devices_at_compliance"] == "3,5"
+        assert [record.getMessage() for record in caplog.records] == [
+            f"device {device} is held at the compliance of 0.0001 A: a short, or a compliance too low"
+            for device in (3, 5)
+        ]
+    assert emulated.idle
+
+
+def test_a_source_that_limits_at_a_small_current_stops_the_bench(emulated: Rig):
+    """An oscillation or a bad contact, no conductance."""
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        emulated.source.compliance = 1e-6  # as if the instrument had another limit than it was told
+        emulated.crossbar.current = lambda: 5e-6  # type: ignore[method-assign]
+        with pytest.raises(ChipError, match=r"device 0: .* limits the current, at 1e-06 A of the allowed 0.0001 A"):
+            chip.read(0, [0])
+        assert emulated.idle
+        with pytest.raises(ChipError, match="stopped after a failure"):
+            chip.read(0, [0])
+
+
 def test_a_refused_command_stops_the_bench_idle(emulated: Rig):
     with hwloop.connect(f"bench:{emulated.file}") as chip:
         emulated.pulser.limit = 1.6
@@ -103,6 +137,21 @@ def test_an_instrument_that_dies_is_a_link_error_in_bounded_time(tmp_path: Path,
         assert not emulated.pulser.pulses
 
 
+def read_while_the_source_dies(emulated: Rig) -> None:
+    with hwloop.connect(f"bench:{emulated.file}") as chip:
+        emulated.source.mute_after = len(emulated.source.heard)
+        chip.read(0, [0])
+
+
+def test_what_failed_first_is_what_is_reported(tmp_path: Path):
+    message = r"source TCPIP.*no reply in time; the bench could not be made safe"
+    with rig(tmp_path, timeout=0.2) as emulated, pytest.raises(ChipError, match=message) as caught:
+        read_while_the_source_dies(emulated)
+    assert caught.value.__notes__ == [
+        "the bench still could not be made safe when it was closed, switch it off by hand"
+    ]
+
+
 def test_a_bench_without_one_of_its_instruments_does_not_open(emulated: Rig, free_port: int):
     text = emulated.file.read_text()
     source = next(line for line in text.splitlines() if line.startswith("resource"))
@@ -124,7 +173,11 @@ def test_a_closed_bench_is_idle_and_its_snapshot_names_its_instruments(emulated:
         assert chip.info.capabilities == {Capability.DEVICE_READ}
         assert chip.info.device_shape == (2, 1, 4, 4)
         assert chip.snapshot()["source.identity"] == "KEITHLEY INSTRUMENTS,MODEL 2450,01234567,1.7.0d"
-        assert all(check.passed for check in self_test(chip))
+        assert {check.name: check.passed for check in self_test(chip)} == {
+            "identity": True,
+            "limits": True,
+            "pattern": None,
+        }
     assert emulated.idle
 
 
@@ -176,7 +229,7 @@ def test_gdp_says_what_is_missing_and_pulses_nothing(emulated: Rig, tmp_path: Pa
         done = CliRunner().invoke(main, ["program", str(weights), *arguments])
         assert done.exit_code == 2
         assert "capability 'mvm'" in done.stderr
-        assert "use --method iterative" in done.stderr
+        assert "use the method iterative" in done.stderr
     assert not emulated.pulser.pulses
 
 

@@ -53,7 +53,7 @@ def test_the_example_in_the_documentation_is_a_bench_file(file: Path):
         ("keithley-2450", "keithley-2400", "source, driver: no 'keithley-2400'; known: keithley-2450"),
         ("keithley-2450", "keithley-2600", "Keithley 2600 series has no channel '1'; it has: a, b"),
         ("amplitude_max = 500.0", "amplitude_max = 2001.0", "2001 uA is outside 0.4 to 2000 uA (Keysight 33600A"),
-        ("width_min = 20.0", "width_min = 2.0", "2 ns is outside 5 to 1e+09 ns (Keysight 33600A)"),
+        ("width_min = 20.0", "width_min = 2.0", "2 ns is outside 5 to 1e+06 ns (Keysight 33600A)"),
         ("width_min = 20.0", "width_min = 7.0", "edge: 5 ns is more than 0.625 of the shortest pulse, 7 ns"),
         ("width_max = 20000.0", "width_max = 10.0", "width_max: 10 ns is outside 20 to"),
         ("pulses_per_device = 10000", "pulses_per_device = 1.5", "expected a whole number, not 1.5"),

@@ -70,6 +70,8 @@ SOURCES: list[tuple[Any, str, Any, Script, Script]] = [
             OK,
             (":MEAS:CURR?", "2.500000E-06"),
             OK,
+            (":SOUR:VOLT:ILIM:TRIP?", "0"),
+            OK,
             *lines(":SOUR:VOLT 0.05", ":SOUR:VOLT 0"),
             OK,
             *lines(":OUTP OFF"),
@@ -89,6 +91,8 @@ SOURCES: list[tuple[Any, str, Any, Script, Script]] = [
             *lines("smub.source.levelv = 0.05", "smub.source.levelv = 0.1"),
             FINE,
             ("print(smub.measure.i())", "2.50000e-06"),
+            FINE,
+            ("print(smub.source.compliance)", "false"),
             FINE,
             *lines("smub.source.levelv = 0.05", "smub.source.levelv = 0"),
             FINE,
@@ -110,6 +114,8 @@ SOURCES: list[tuple[Any, str, Any, Script, Script]] = [
             OK,
             (":MEAS:CURR? (@2)", "+2.500000E-06"),
             OK,
+            (":SENS2:CURR:PROT:TRIP?", "0"),
+            OK,
             *lines(":SOUR2:VOLT 0.05", ":SOUR2:VOLT 0"),
             OK,
             *lines(":OUTP2 OFF"),
@@ -128,6 +134,7 @@ def test_a_source_meter_reads_and_idles_in_these_words(kind, channel, errors, se
     source.on()
     source.source(0.1)
     assert source.measure() == 2.5e-6
+    assert not source.limiting()
     source.off()
     source.idle()
     wire.close()
@@ -147,10 +154,17 @@ S81160A: Script = [
     ("*IDN?", "Agilent Technologies,81160A,MY51400359,1.0.3.0-2.6"),
     ("*CLS", None),
     *each(
-        OK, "*RST", ":OUTP2 OFF", ":OUTP2:LOAD INF", ":FUNC2 PULS", ":FUNC2:PULS:HOLD WIDT", ":FUNC2:PULS:WIDT 1e-07"
+        OK,
+        "*RST",
+        ":OUTP2 OFF",
+        ":OUTP2:LOAD 1000000",
+        ":FUNC2 PULS",
+        ":FUNC2:PULS:HOLD WIDT",
+        ":FUNC2:PULS:WIDT 1e-07",
     ),
     *each(OK, ":PULS:PER2 4.01e-05", ":FUNC2:PULS:WIDT 2e-05", ":FUNC2:PULS:TRAN 5e-09", ":ARM:SENS2 EDGE"),
     *each(OK, ":ARM:SOUR2 MAN", ":VOLT2:HIGH 0.1", ":VOLT2:LOW 0"),
+    *each(OK, ":VOLT2:LIM:LOW 0", ":VOLT2:LIM:HIGH 2.5", ":VOLT2:LIM:STAT ON"),
 ]
 PULSERS: list[tuple[Any, Script, list[str], str]] = [
     (Keysight33600A, S33600A, [":SOUR2:FUNC:PULS:WIDT 1e-07", ":SOUR2:VOLT:HIGH 1.3"], "*TRG"),
@@ -198,16 +212,25 @@ def test_no_pulse_beyond_its_limits_is_sent(kind, setup, volts, width):
     wire.close()
 
 
+@pytest.mark.parametrize(("kind", "channel", "errors", "setup"), [s[:4] for s in SOURCES])
 @given(volts=st.floats(), amps=st.floats())
-def test_a_source_meter_sends_nothing_beyond_its_rating(volts, amps):
-    wire, _ = scripted(S2450, SCPI)
-    source = Keithley2450(wire, "1", 1e-4, 0.05, 1.0)
-    if not abs(volts) <= 20:
+def test_a_source_meter_sends_nothing_beyond_its_rating(kind, channel, errors, setup, volts, amps):
+    """No voltage and no compliance, neither later nor when it is opened."""
+    wire, link = scripted(setup, errors)
+    source, rating = kind(wire, channel, 1e-4, 0.05, 1.0), kind.RATING
+    if not abs(volts) <= rating.volts:
         with pytest.raises(LimitError, match="beyond the 20 V"):
-            source.source(volts)
-    if not 1e-9 <= amps <= 1:
+            source.source(volts)  # any line would fail the script
+    if rating.amps_min <= amps <= rating.amps:
+        link.left = [*lines(*source.limit(amps)), OK if errors is SCPI else FINE]
+        source.set_compliance(amps)
+    else:
         with pytest.raises(LimitError, match="compliance"):
             source.set_compliance(amps)
+        wire, _ = scripted(setup[:2], errors)
+        with pytest.raises(LimitError, match="compliance"):
+            kind(wire, channel, amps, 0.05, 1.0)
+    wire.close()
 
 
 S707B: Script = [
@@ -311,6 +334,20 @@ def test_an_overflow_is_not_a_current(reading):
     wire, _ = scripted([*S2450, (":MEAS:CURR?", reading), OK], SCPI)
     with pytest.raises(ChipError, match="out of range"):
         Keithley2450(wire, "1", 1e-4, 0.05, 1.0).measure()
+
+
+@pytest.mark.parametrize(("kind", "setup", "errors"), [(s[0], s[3], s[2]) for s in SOURCES])
+@pytest.mark.parametrize(("answer", "limiting"), [("1", True), ("true", True), ("0", False), ("maybe", None)])
+def test_whether_the_compliance_holds_the_current_back(kind, setup, errors, answer, limiting):
+    channel = {Keithley2600: "b", KeysightB2900: "2"}.get(kind, "1")
+    wire, link = scripted(setup, errors)
+    source = kind(wire, channel, 1e-4, 0.05, 1.0)
+    link.left = [(source.tripped(), answer), OK if errors is SCPI else FINE]
+    if limiting is None:
+        with pytest.raises(ChipError, match=r"answered .* with 'maybe'"):
+            source.limiting()
+    else:
+        assert source.limiting() is limiting
 
 
 def test_replies_as_the_manuals_show_them():

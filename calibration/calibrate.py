@@ -1,0 +1,394 @@
+"""Calibrate a chip: the routines in the order in which each finds what it needs; the daily renewal; the quick check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from hwloop.calibration.certificate import TEMPERATURE_WINDOW, Calibration, CoreCalibration, Identity
+from hwloop.calibration.programming import Settings, known_devices
+from hwloop.calibration.routines.converters import (
+    LEAST_SIGNAL,
+    ConverterCalibration,
+    ConverterResult,
+    ConverterSettings,
+    column_gains,
+    idle_inputs,
+)
+from hwloop.calibration.routines.curve import CurveCalibration, CurveSettings
+from hwloop.calibration.routines.devices import DeviceCalibration, DeviceSettings
+from hwloop.calibration.routines.floor import FloorCalibration, FloorSettings, reference_matrix
+from hwloop.calibration.routines.ranges import choose_ranges
+from hwloop.calibration.routines.routine import Budget, Routine, Tick
+from hwloop.calibration.routines.wires import WireCalibration, WireSettings
+from hwloop.contract import Backend, Capability, Counts, FloatArray
+from hwloop.errors import BadInputError, ChipError
+from hwloop.knowledge import Knowledge
+from hwloop.mapping import Tile, map_weights
+from hwloop.region import Place, Region
+from hwloop.weights import Matrix
+
+PARTS = ("devices", "adc", "dac", "wires", "programming-curve", "ranges", "floor")
+"""What can be calibrated, in the order in which it is done."""
+_REQUIRES: dict[str, tuple[str, ...]] = {
+    "adc": ("devices",),
+    "dac": ("devices", "adc"),
+    "wires": ("devices", "adc"),
+    "programming-curve": ("devices",),
+    "floor": ("devices", "programming-curve", "ranges"),
+}
+_NEEDS: dict[str, tuple[Capability, ...]] = {
+    "adc": (Capability.MVM,),
+    "dac": (Capability.MVM,),
+    "wires": (Capability.MVM, Capability.DEVICE_READ),
+    "floor": (Capability.MVM,),
+}
+DEFAULT_AGE = 20.0
+"""Seconds after programming for which the floor of a chip of unknown drift is stated."""
+DAILY = ConverterSettings(adc_vectors=2048, dac_vectors=0)
+PROBE = ConverterSettings(adc_vectors=1024, dac_vectors=0)
+ROUNDED = 0.01
+"""LSB; uncertainty of a mean of idle outputs that never change."""
+MOVED = 4.0
+"""Standard deviations of a difference beyond which a value has moved: one in 16 000 does so by chance."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to calibrate, and with which settings.
+
+    parts     names out of PARTS; what they require is added
+    devices, converters, curve, floor: settings of the routines
+    weights   a matrix for which ranges and floor are stated; None: a standard normal one, clipped at 3 sigma
+    inputs    (vectors, inputs) sample activations of that matrix, for the ranges; None: uniform
+    age       seconds after programming for which the floor is stated; None: the drift model's reference age
+    """
+
+    parts: Sequence[str] = PARTS
+    devices: DeviceSettings = field(default_factory=DeviceSettings)
+    converters: ConverterSettings = field(default_factory=ConverterSettings)
+    curve: CurveSettings = field(default_factory=CurveSettings)
+    floor: FloorSettings = field(default_factory=FloorSettings)
+    weights: Matrix | None = None
+    inputs: FloatArray | None = None
+    age: float | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.parts if name not in PARTS]
+        if unknown or not self.parts:
+            raise BadInputError(f"calibrate: unknown part '{', '.join(unknown)}'; known: {', '.join(PARTS)}")
+
+    def wanted(self) -> list[str]:
+        """The parts and all that they require, in order."""
+        needed = set(self.parts)
+        while grown := {part for name in needed for part in _REQUIRES.get(name, ())} - needed:
+            needed |= grown
+        return [name for name in PARTS if name in needed]
+
+    def budget(self, region: Region) -> Budget:
+        """The most that calibrating one core costs."""
+        routines: dict[str, Routine] = {
+            "devices": DeviceCalibration(self.devices),
+            "adc": ConverterCalibration(self.converters),
+            "programming-curve": CurveCalibration(self.curve),
+            "floor": FloorCalibration(self.floor),
+        }
+        parts = [routines[name].budget(region) for name in self.wanted() if name in routines]
+        return Budget(
+            sum(part.pulses_per_device for part in parts),
+            sum(part.reads_per_device for part in parts),
+            sum(part.mvms for part in parts),
+        )
+
+
+@dataclass
+class Progress:
+    """What an observer is told: the core, and what comes next on it."""
+
+    core: int
+    cores: int
+    stage: str
+    done: int
+    stages: int
+
+
+def calibrate(
+    backend: Backend,
+    plan: Plan | None = None,
+    *,
+    cores: Sequence[int] | None = None,
+    seed: int = 0,
+    observer: Any = None,
+) -> Calibration:
+    """Calibrate cores of an open chip, all of them unless told otherwise.
+
+    All that the cores hold is lost. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
+    that fails; asked for alone, it raises MissingCapabilityError or ChipError instead. KeyboardInterrupt from the
+    observer ends the calibration with what is done, `skipped` naming the rest.
+    """
+    plan = plan or Plan()
+    chosen = list(range(backend.info.cores)) if cores is None else list(cores)
+    skipped = _unable(backend, plan)
+    created, clock, before = datetime.now(UTC), backend.now(), backend.counts
+    done: dict[int, CoreCalibration] = {}
+    failed: ChipError | None = None
+    for number, core in enumerate(chosen):
+        work = _Core(backend, core, plan, set(skipped), np.random.default_rng([seed, core]))
+        try:
+            work.run(_ticker(observer, number, len(chosen), core, plan))
+        except ChipError as error:
+            if len(chosen) == 1:
+                raise
+            failed, skipped[f"core {core}"] = error, str(error)
+            continue
+        except KeyboardInterrupt:
+            skipped["interrupted"] = f"stopped on core {core}; cores after it were not begun"
+            done[core] = work.result
+            break
+        done[core] = work.result
+    if failed is not None and not done:
+        raise failed
+    finished = {name for core in done.values() for name in core.parts()}
+    return Calibration(
+        chip=Identity.of(backend.info),
+        created=created,
+        temperature=_temperature(backend),
+        cores=done,
+        dates=dict.fromkeys(sorted(finished), created),
+        seed=seed,
+        clock=clock,
+        cost=_cost(backend.counts - before),
+        skipped=skipped,
+        settings={"parts": list(plan.wanted())} | _as_plain(plan),
+    )
+
+
+def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Any = None) -> Calibration:
+    """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
+
+    Everything else is carried over with its date. Raises BadInputError for another chip, or where a core holds too
+    little to drive its converters.
+    """
+    base.for_chip(backend)
+    created, clock, before = datetime.now(UTC), backend.now(), backend.counts
+    cores: dict[int, CoreCalibration] = {}
+    for number, (index, core) in enumerate(sorted(base.cores.items())):
+        cores[index] = core
+        if core.converters is None:
+            continue
+        tick = _ticker(observer, number, len(base.cores), index, Plan(("adc",)))
+        fresh = _converters_now(backend, index, DAILY, np.random.default_rng([seed, index]), tick)
+        if fresh is None:
+            raise BadInputError(
+                f"core {index}: holds too little to drive its converters (no column moves by {LEAST_SIGNAL:g} codes); "
+                "program it first, or run a full calibration"
+            )
+        quiet = fresh.silent
+        merged = {
+            name: np.where(quiet, getattr(core.converters, name), getattr(fresh, name))
+            for name in ("offset", "offset_sigma", "square", "square_sigma", "cubic", "cubic_sigma", "noise")
+        }
+        cores[index] = replace(core, converters=replace(core.converters, **merged, adc_noise=fresh.adc_noise))
+    return replace(
+        base,
+        created=created,
+        temperature=_temperature(backend),
+        cores=cores,
+        dates={**base.dates, "converters": created},
+        seed=seed,
+        clock=clock,
+        cost=_cost(backend.counts - before),
+        settings={"renewed": ["adc"]},
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of a calibration with a probe."""
+
+    core: int
+    what: str
+    compared: int
+    moved: int
+    """Values beyond MOVED standard deviations."""
+    worst: float
+    """Largest difference in standard deviations."""
+
+    @property
+    def expected(self) -> bool:
+        """Whether this is what chance alone brings."""
+        return self.moved == 0
+
+
+def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[Finding]:
+    """Measure a small probe, MVMs alone, and compare it with the calibration.
+
+    Idle outputs show the offsets whatever a core holds; curves are compared on columns that conduct enough. Raises
+    BadInputError for another chip.
+    """
+    calibration.for_chip(backend)
+    backend.require(Capability.MVM, "checking a calibration")
+    findings: list[Finding] = []
+    if math.isfinite(calibration.temperature) and Capability.TEMPERATURE in backend.info.capabilities:
+        away = abs(backend.temperature() - calibration.temperature)
+        findings.append(
+            Finding(
+                -1, f"temperature ({away:.1f} K away)", 1, int(away > TEMPERATURE_WINDOW), away / TEMPERATURE_WINDOW
+            )
+        )
+    for index, core in sorted(calibration.cores.items()):
+        known = core.converters
+        if known is None:
+            continue
+        region = _whole(backend, index)
+        idle = region.mvm(idle_inputs(region))
+        findings.append(_compare(index, "offsets, by idle outputs", *_idle_difference(idle, known), ~known.silent))
+        now = _converters_now(backend, index, PROBE, np.random.default_rng([seed, index]), lambda stage: None)
+        if now is None:
+            continue
+        both = ~known.silent & ~now.silent
+        for name, label in (("offset", "offsets"), ("square", "second-order bends"), ("cubic", "third-order bends")):
+            difference = getattr(now, name) - getattr(known, name)
+            sigma = np.hypot(getattr(now, f"{name}_sigma"), getattr(known, f"{name}_sigma"))
+            findings.append(_compare(index, label, difference, sigma, both))
+    return findings
+
+
+# ---- one core ------------------------------------------------------------------------------------------------
+
+
+class _Core:
+    """Calibration of one core on its way; `result` has what is done so far."""
+
+    def __init__(self, backend: Backend, core: int, plan: Plan, unable: set[str], rng: np.random.Generator) -> None:
+        self.result = CoreCalibration()
+        self._plan, self._rng = plan, rng
+        self._wanted = [name for name in plan.wanted() if name not in unable]
+        self._region = _whole(backend, core)
+
+    def run(self, tick: Tick) -> None:
+        """All parts, each on what the one before has left."""
+        region, plan, rng = self._region, self._plan, self._rng
+        if "devices" in self._wanted:
+            found = DeviceCalibration(plan.devices).run(region, rng, tick)
+            self.result = replace(self.result, devices=found)
+        if "adc" in self._wanted:
+            settings = plan.converters if "dac" in self._wanted else replace(plan.converters, dac_vectors=0)
+            converters = ConverterCalibration(settings).run(region, rng, tick)
+            self.result = replace(self.result, converters=converters, gains=column_gains(found))
+            if "wires" in self._wanted:
+                self.result = replace(
+                    self.result, wires=WireCalibration(WireSettings()).run(region, found, converters, tick)
+                )
+        if "programming-curve" in self._wanted:
+            curve = CurveCalibration(plan.curve).run(region, found, rng, tick)
+            self.result = replace(self.result, programming_curve=curve)
+        if "ranges" in self._wanted:
+            tick("ranges")
+            tile = self._tile()
+            noise = self.result.converters.adc_noise if self.result.converters else 0.0
+            inputs = None if plan.inputs is None else plan.inputs[:, : tile.place.rows]
+            ranges = choose_ranges(tile.target, region.backend.info, inputs, noise)
+            self.result = replace(self.result, ranges=ranges)
+            if "floor" in self._wanted:
+                self.result = replace(self.result, floor=self._floor(replace(tile, full_scale=ranges.full_scale), tick))
+
+    def _tile(self) -> Tile:
+        info = self._region.backend.info
+        matrix = self._plan.weights or Matrix("reference", reference_matrix(info.rows, info.columns))
+        alone = replace(info, cores=1)
+        tiles = map_weights([matrix], alone)
+        place = replace(tiles[0].place, core=self._region.place.core)
+        return replace(tiles[0], place=place)
+
+    def _floor(self, tile: Tile, tick: Tick) -> Any:
+        backend, info = self._region.backend, self._region.backend.info
+        known = Calibration(Identity.of(info), datetime.now(UTC), math.nan, {tile.place.core: self.result}, {})
+        adjustable = Capability.ADC_RANGE in info.capabilities
+        knowledge = known.knowledge(tile.place, info)
+        region = Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
+        age = self._plan.age or (info.device_model.drift.t0 if info.device_model else DEFAULT_AGE)
+        return FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)
+
+
+def _whole(backend: Backend, core: int) -> Region:
+    return Region(backend, Place(core, 0, 0, backend.info.rows, backend.info.columns), knowledge=Knowledge())
+
+
+def _unable(backend: Backend, plan: Plan) -> dict[str, str]:
+    """Parts that the chip cannot do, and why. Raises MissingCapabilityError when they were asked for by name."""
+    unable: dict[str, str] = {}
+    by_name = set(plan.parts) != set(PARTS)
+    for name in plan.wanted():
+        missing = [c for c in _NEEDS.get(name, ()) if c not in backend.info.capabilities]
+        if missing and by_name and name in plan.parts:
+            backend.require(missing[0], f"calibrating {name}")
+        if missing:
+            unable[name] = f"needs {' and '.join(c.value for c in missing)}, which {backend.info.name} lacks"
+    return unable
+
+
+def _converters_now(
+    backend: Backend, core: int, settings: ConverterSettings, rng: np.random.Generator, tick: Tick
+) -> ConverterResult | None:
+    """Converters as the core's present contents show them; None where they drive no column far enough."""
+    region = _whole(backend, core)
+    rows = region.place.rows
+    enough = replace(settings, adc_vectors=max(settings.adc_vectors, 2 * (rows + 4)))
+    try:
+        found = ConverterCalibration(enough).run(region, rng, tick)
+    except ChipError:
+        return None
+    return None if found.silent.all() else found
+
+
+def _idle_difference(codes: Any, known: ConverterResult) -> tuple[FloatArray, FloatArray]:
+    """Mean idle outputs less what rounding makes of the known offsets and noise, and the standard deviations."""
+    expected, sigma = known.idle_mean()
+    return codes.mean(0) - expected, np.hypot(codes.std(0) / math.sqrt(len(codes)) + ROUNDED, sigma)
+
+
+def _compare(core: int, what: str, difference: FloatArray, sigma: FloatArray, which: Any) -> Finding:
+    far = np.abs(difference[which]) / np.maximum(sigma[which], 1e-12)
+    worst = float(far.max()) if far.size else 0.0
+    return Finding(core, what, int(far.size), int((far > MOVED).sum()), worst)
+
+
+def _temperature(backend: Backend) -> float:
+    return backend.temperature() if Capability.TEMPERATURE in backend.info.capabilities else math.nan
+
+
+def _cost(spent: Counts) -> Mapping[str, float]:
+    return {name: float(number) for name, number in vars(spent).items()}
+
+
+def _as_plain(plan: Plan) -> dict[str, Any]:
+    groups: dict[str, Settings] = {
+        "devices": plan.devices,
+        "converters": plan.converters,
+        "curve": plan.curve,
+        "floor": plan.floor,
+    }
+    return {name: dict(vars(settings)) for name, settings in groups.items()}
+
+
+def _ticker(observer: Any, number: int, cores: int, core: int, plan: Plan) -> Tick:
+    stages = STAGES_PER_PART * len(plan.wanted())
+    done = 0
+
+    def tick(stage: str) -> None:
+        nonlocal done
+        if observer is not None:
+            observer(Progress(core, cores, stage, number * stages + min(done, stages - 1), cores * stages))
+        done += 1
+
+    return tick
+
+
+STAGES_PER_PART = 3
+"""Stages of a part on average; for progress alone."""

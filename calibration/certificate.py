@@ -1,0 +1,283 @@
+"""A calibration as an object and a file: what was found out about a chip, when, how, how well, and for how long.
+
+One HDF5 file per calibration (docs/calibration.md describes the layout). It belongs to one chip: whoever uses it asks
+`for_chip`, which refuses any other and tells what is out of date.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+
+from hwloop import store
+from hwloop.calibration.routines.converters import ConverterResult, GainResult
+from hwloop.calibration.routines.curve import CurveResult
+from hwloop.calibration.routines.devices import DeviceResult
+from hwloop.calibration.routines.floor import FloorResult
+from hwloop.calibration.routines.ranges import RangeResult
+from hwloop.calibration.routines.wires import WireResult
+from hwloop.contract import Backend, Capability, ChipInfo
+from hwloop.errors import BadInputError
+from hwloop.knowledge import Converters, Devices, Knowledge
+from hwloop.region import Place
+
+FORMAT = "hwloop-calibration"
+HOLDS: dict[str, tuple[float, str]] = {
+    "devices": (90.0, "devices fail by wear, not by time (assumed)"),
+    "converters": (7.0, "references and amplifiers age and follow the supply (assumed)"),
+    "gains": (7.0, "as the converters"),
+    "programming_curve": (30.0, "pulse drivers age; devices change with the number of their pulses (assumed)"),
+    "wires": (3650.0, "wires do not change"),
+    "ranges": (3650.0, "follow from weights and inputs"),
+    "floor": (7.0, "as the converters"),
+}
+"""Days for which each part should hold, and why."""
+TEMPERATURE_WINDOW = 10.0
+"""K: conductances and converters measured this far from the present temperature are no longer the same."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class CoreCalibration:
+    """What is known of one core; None for what was not measured."""
+
+    devices: DeviceResult | None = None
+    converters: ConverterResult | None = None
+    gains: GainResult | None = None
+    wires: WireResult | None = None
+    programming_curve: CurveResult | None = None
+    ranges: RangeResult | None = None
+    floor: FloorResult | None = None
+
+    def parts(self) -> dict[str, Any]:
+        """What was measured, by name."""
+        return {f.name: part for f in fields(self) if (part := getattr(self, f.name)) is not None}
+
+
+_KINDS: dict[str, type] = {
+    "devices": DeviceResult,
+    "converters": ConverterResult,
+    "gains": GainResult,
+    "wires": WireResult,
+    "programming_curve": CurveResult,
+    "ranges": RangeResult,
+    "floor": FloorResult,
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a chip must have in common with the calibrated one."""
+
+    name: str
+    serial: str
+    cores: int
+    rows: int
+    columns: int
+    devices_per_polarity: int
+    input_bits: int
+    output_bits: int
+
+    @classmethod
+    def of(cls, info: ChipInfo) -> Identity:
+        """The identity of a chip."""
+        return cls(**{f.name: getattr(info, f.name) for f in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a chip."""
+
+    chip: Identity
+    created: datetime
+    """UTC."""
+    temperature: float
+    """K; NaN where the chip cannot measure it."""
+    cores: Mapping[int, CoreCalibration]
+    dates: Mapping[str, datetime]
+    """When each part was measured, UTC: a daily calibration renews some and carries the others over."""
+    seed: int = 0
+    """Seed of all probe inputs."""
+    clock: float = 0.0
+    """The chip's clock when the calibration began, seconds."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """Pulses, reads, MVMs and seconds that it took on the chip."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Parts that were asked for and not measured, and why."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    hwloop_version: str = field(default_factory=lambda: importlib.metadata.version("hwloop"))
+
+    # ---- use -------------------------------------------------------------------------------------------------
+
+    def for_chip(self, backend: Backend, moment: datetime | None = None) -> list[str]:
+        """Check that this calibration is the chip's, and return what is out of date, one warning each.
+
+        Raises BadInputError for a calibration of another chip. `moment` is now, unless given.
+        """
+        asked = Identity.of(backend.info)
+        for name, mine, its in ((f.name, getattr(self.chip, f.name), getattr(asked, f.name)) for f in fields(Identity)):
+            if mine != its:
+                raise BadInputError(
+                    f"the calibration of {self.created:%Y-%m-%d %H:%M} UTC is for {self.chip.name} {self.chip.serial}, "
+                    f"not for {asked.name} {asked.serial} ({name.replace('_', ' ')}: {mine}, here {its}); calibrate "
+                    "this chip with hwloop calibrate all"
+                )
+        now = moment or datetime.now(UTC)
+        warnings = [
+            f"the part '{name}' is of {self.dates[name]:%Y-%m-%d} and should hold for {HOLDS[name][0]:g} days: "
+            f"{HOLDS[name][1]}; calibrate again"
+            for name in self.measured()
+            if now - self.dates[name] > timedelta(days=HOLDS[name][0])
+        ]
+        if now < self.created - timedelta(minutes=5):
+            warnings.append(f"the calibration is of {self.created:%Y-%m-%d %H:%M} UTC, in the future: check the clocks")
+        return warnings + self._temperature_warnings(backend)
+
+    def _temperature_warnings(self, backend: Backend) -> list[str]:
+        if Capability.TEMPERATURE not in backend.info.capabilities or not math.isfinite(self.temperature):
+            return []
+        here = backend.temperature()
+        if abs(here - self.temperature) <= TEMPERATURE_WINDOW:
+            return []
+        return [
+            f"the chip is at {here:.1f} K, the calibration was made at {self.temperature:.1f} K; beyond "
+            f"{TEMPERATURE_WINDOW:g} K conductances and converters are no longer the same: calibrate again"
+        ]
+
+    def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
+        """What this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""
+        core = self.cores.get(place.core)
+        return Knowledge() if core is None else Knowledge(_converters(core, place, info), _devices(core, place, info))
+
+    def measured(self) -> list[str]:
+        """Names of the parts that at least one core has."""
+        return [name for name in _KINDS if any(name in core.parts() for core in self.cores.values())]
+
+    # ---- files -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the file in one step. Raises BadInputError when it exists (without force) or cannot be written."""
+        with store.StoreWriter(path, FORMAT, force=force) as writer:
+            file = writer.file
+            store.put_attributes(
+                file,
+                {
+                    "created": self.created.isoformat(timespec="seconds"),
+                    "seed": self.seed,
+                    "hwloop_version": self.hwloop_version,
+                    "settings_json": json.dumps(dict(self.settings)),
+                    "skipped_json": json.dumps(dict(self.skipped)),
+                    "cost_json": json.dumps(dict(self.cost)),
+                    "dates_json": json.dumps({name: date.isoformat() for name, date in self.dates.items()}),
+                },
+            )
+            store.put_attributes(file.create_group("chip"), dataclasses.asdict(self.chip))
+            store.put(file, "temperature", self.temperature, "K", "chip temperature; NaN where it cannot be measured")
+            store.put(file, "clock", self.clock, "s", "the chip's clock when the calibration began")
+            for index, core in sorted(self.cores.items()):
+                for name, part in core.parts().items():
+                    group = file.create_group(f"cores/{index:04d}/{name}")
+                    days, reason = HOLDS[name]
+                    store.put_attributes(group, {"holds_for_days": days, "holds_because": reason})
+                    _write(group, part)
+            writer.commit()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read a file. Raises BadInputError when it is missing, truncated, foreign, of a newer format or incomplete."""
+        with store.open_file(path, FORMAT) as file:
+            try:
+                cores = {
+                    int(index): CoreCalibration(
+                        **{name: _read(group[name], _KINDS[name]) for name in group if name in _KINDS}
+                    )
+                    for index, group in file.get("cores", {}).items()
+                }
+                chip = {f.name: file["chip"].attrs[f.name] for f in fields(Identity)}
+                return cls(
+                    chip=Identity(
+                        **{name: str(v) if isinstance(v, str) else int(v) for name, v in chip.items()}  # type: ignore[arg-type]
+                    ),
+                    created=datetime.fromisoformat(str(file.attrs["created"])),
+                    temperature=float(store.get(file, "temperature", "K")),
+                    cores=cores,
+                    dates={
+                        name: datetime.fromisoformat(text)
+                        for name, text in json.loads(file.attrs["dates_json"]).items()
+                    },
+                    seed=int(file.attrs["seed"]),
+                    clock=float(store.get(file, "clock", "s")),
+                    cost=json.loads(file.attrs["cost_json"]),
+                    skipped=json.loads(file.attrs["skipped_json"]),
+                    settings=json.loads(file.attrs["settings_json"]),
+                    hwloop_version=str(file.attrs["hwloop_version"]),
+                )
+            except (KeyError, ValueError, OSError) as error:
+                raise BadInputError(f"{path} is not a whole calibration file ({error}); calibrate again") from None
+
+
+def _write(group: h5py.Group, result: Any) -> None:
+    for item in fields(result):
+        values = np.asarray(getattr(result, item.name))
+        if values.dtype == np.float64 and values.ndim >= 2:
+            values = values.astype(np.float32)  # per device: seven digits are more than any measurement has
+        packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.ndim >= 2 else {}
+        dataset = group.create_dataset(item.name, data=values, **packing)
+        dataset.attrs["units"] = item.metadata["unit"]
+        dataset.attrs["description"] = item.metadata["meaning"]
+
+
+def _read(group: h5py.Group, kind: type[Result]) -> Result:
+    values: dict[str, Any] = {}
+    for item in fields(kind):  # type: ignore[arg-type]
+        array = store.get(group, item.name, item.metadata["unit"])
+        if array.dtype == np.float32:
+            array = array.astype(np.float64)
+        values[item.name] = array if array.ndim else array.item()
+    return kind(**values)
+
+
+def _converters(core: CoreCalibration, place: Place, info: ChipInfo) -> Converters | None:
+    if core.converters is None:
+        return None
+    columns = slice(place.column, place.column + place.columns)
+    gain = core.gains.gain if core.gains else np.ones(info.columns)
+    whole = core.converters.converters(info, gain)
+    return dataclasses.replace(
+        whole,
+        offset=whole.offset[columns],
+        gain=whole.gain[columns],
+        column_bend=whole.column_bend[:, columns],
+        row_bend=whole.row_bend[:, place.row : place.row + place.rows],
+    )
+
+
+def _devices(core: CoreCalibration, place: Place, info: ChipInfo) -> Devices | None:
+    """Of a core whose curve was not measured, the faults with the nominal model."""
+    found, curve, nominal = core.devices, core.programming_curve, info.device_model
+    if found is None or (curve is None and nominal is None):
+        return None
+    if curve is not None:
+        whole = curve.devices(info, found)
+    else:
+        assert nominal is not None
+        whole = dataclasses.replace(Devices.nominal(nominal, found.fault.shape), usable=found.usable, held=found.held)
+    cells = (
+        slice(None),
+        slice(None),
+        slice(place.row, place.row + place.rows),
+        slice(place.column, place.column + place.columns),
+    )
+    names = ("height", "height_sigma", "shift", "shift_sigma", "usable", "held")
+    return dataclasses.replace(whole, **{name: getattr(whole, name)[cells] for name in names})

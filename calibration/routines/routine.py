@@ -1,0 +1,81 @@
+"""What all calibration routines share: their interface, what they may spend, and pooling over rows and columns."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hwloop.contract import Capability, FloatArray
+from hwloop.region import Region
+
+Tick = Callable[[str], None]
+"""Called between stages with what comes next; it may raise KeyboardInterrupt, and the chip is in a defined state."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a routine spends."""
+
+    pulses_per_device: int = 0
+    reads_per_device: int = 0
+    mvms: int = 0
+
+
+def value(unit: str, meaning: str) -> Any:
+    """A field of a result, with its unit and a sentence on what it is: both go into the calibration file."""
+    return field(metadata={"unit": unit, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Estimates drawn towards their common mean as far as they are no better known than they differ."""
+
+    estimate: FloatArray
+    sigma: FloatArray
+    mean: float
+    spread: float
+    """Standard deviation of the true values about their mean."""
+
+
+def pool(estimate: FloatArray, sigma: FloatArray) -> Pooled:
+    """Empirical-Bayes estimates (n,) of values that come from one normal population.
+
+    estimate, sigma: (n,) independent estimates and their standard deviations. The population's variance is that of
+    the estimates less their own (method of moments; Efron and Morris, J. Am. Stat. Assoc. 68, 117, 1973), where the
+    scatter is measured robustly.
+    """
+    weight = 1.0 / np.maximum(sigma**2, 1e-300)
+    spread2 = 0.0
+    # A robust variance of n values is uncertain by sqrt(2 / 0.37 n); what does not stand out of that is no spread.
+    by_chance = 3.0 * np.sqrt(2.0 / (0.37 * estimate.size))
+    for _ in range(20):
+        total = weight.sum()
+        mean = float((weight * estimate).sum() / total)
+        scatter = (1.4826 * float(np.median(np.abs(estimate - mean)))) ** 2
+        own2 = float(np.median(sigma**2))
+        spread2 = scatter - own2 if scatter > own2 * (1.0 + by_chance) else 0.0
+        weight = 1.0 / np.maximum(sigma**2 + spread2, 1e-300)
+    own = spread2 / np.maximum(spread2 + sigma**2, 1e-300)
+    of_mean = 1.0 / weight.sum()
+    return Pooled(
+        mean + own * (estimate - mean),
+        np.sqrt(own * sigma**2 + (1.0 - own) ** 2 * of_mean),
+        mean,
+        float(np.sqrt(spread2)),
+    )
+
+
+class Routine(abc.ABC):
+    """One calibration routine."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Capability]]
+    """Without these a chip cannot run the routine, and a full calibration leaves it out and says so."""
+
+    @abc.abstractmethod
+    def budget(self, region: Region) -> Budget:
+        """The most that the routine spends."""

@@ -1,0 +1,97 @@
+"""Resistance of the wires, from how far cells are attenuated in a matrix-vector product by where they lie.
+
+A cell far from its row's driver or from its column's converter contributes less to an MVM than its conductance, which
+a single-device read shows. How the ratio falls along rows and columns gives the resistance per cell; how far it lies
+below one everywhere gives what is in series with the lines. The model is that of `hwloop.wires`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from hwloop.calibration.programming import Settings
+from hwloop.calibration.routines.converters import ConverterResult
+from hwloop.calibration.routines.devices import DeviceResult
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.contract import Capability, FloatArray
+from hwloop.errors import ChipError
+from hwloop.region import Region
+from hwloop.wires import attenuation
+
+LEAST_SHARE = 0.3
+"""Cells that conduct less than this share of a SET device say little, and are left out."""
+FAR = 4.0
+"""Robust standard deviations beyond which a cell's ratio is an outlier."""
+SCALE_DOUBT = 0.01
+"""Relative doubt of the scale of reads against that of MVMs."""
+
+
+@dataclass(frozen=True)
+class WireSettings(Settings):
+    """The wires are found from what the other routines measured: there is nothing to set."""
+
+
+@dataclass(frozen=True)
+class WireResult:
+    """Resistances of the lines, with standard uncertainties; NaN where they cannot be told."""
+
+    resistance: float = value("ohm", "wire resistance per cell, along rows and along columns")
+    resistance_sigma: float = value("ohm", "standard uncertainty of resistance")
+    series: float = value("ohm", "resistance of each row's driver and of each column's sensing input")
+    series_sigma: float = value("ohm", "standard uncertainty of series")
+    attenuation_min: float = value("1", "attenuation of the farthest cell of the pattern that was measured")
+
+
+class WireCalibration(Routine):
+    """Finds wire and series resistance; costs nothing on the chip beyond the devices' and converters' routines."""
+
+    name = "wires"
+    needs = frozenset({Capability.MVM, Capability.DEVICE_READ})
+
+    def __init__(self, settings: WireSettings | None = None) -> None:
+        """Settings are empty; the argument is there so that all routines are made alike."""
+        self.settings = settings or WireSettings()
+
+    def budget(self, region: Region) -> Budget:
+        """Nothing."""
+        return Budget()
+
+    def run(self, region: Region, devices: DeviceResult, converters: ConverterResult, tick: Tick) -> WireResult:
+        """Fit. The pattern that `DeviceCalibration` leaves must be what `ConverterCalibration` measured, right after.
+
+        Raises ChipError when too few cells conduct.
+        """
+        tick("fit of the wires")
+        loads = np.maximum(devices.pattern, 0.0).sum(1)
+        net = loads[0] - loads[1]
+        good = (net > LEAST_SHARE * devices.typical_high) & devices.usable.all((0, 1)) & ~converters.silent
+        if good.sum() < 100:
+            raise ChipError(
+                f"core {region.place.core}: only {int(good.sum())} cells conduct after SET; too few to see the wires"
+            )
+        ratio = np.where(good, converters.cells / np.where(good, net, 1.0), 1.0)
+        middle = np.median(ratio[good])
+        scatter = 1.4826 * float(np.median(np.abs(ratio[good] - middle)))
+        good &= np.abs(ratio - middle) < max(FAR * scatter, 0.5)
+
+        def misfit(unknown: FloatArray) -> FloatArray:
+            factor = attenuation(loads, unknown[0], unknown[1])
+            expected = (loads[0] * factor[0] - loads[1] * factor[1]) / np.where(good, net, 1.0)
+            return np.asarray((ratio - expected)[good] / scatter, np.float64)
+
+        fit = least_squares(misfit, [0.1, 1.0], bounds=([0, 0], [1e4, 1e6]), x_scale=[0.1, 10.0])
+        residual2 = float(np.sum(fit.fun**2)) / max(good.sum() - 2, 1)
+        covariance = np.linalg.inv(fit.jac.T @ fit.jac)
+        # Reads and MVMs go through the same converters, but not at the same moment nor in the same range.
+        by_scale = SCALE_DOUBT * covariance @ (fit.jac.T @ (ratio[good] / scatter))
+        sigma = np.hypot(np.sqrt(np.diag(covariance) * residual2), by_scale)
+        return WireResult(
+            float(fit.x[0]),
+            float(sigma[0]),
+            float(fit.x[1]),
+            float(sigma[1]),
+            float(attenuation(loads, fit.x[0], fit.x[1])[0][good].min()),
+        )

@@ -1,0 +1,213 @@
+"""The jobs behind `hwloop calibrate`: calibrate into a file, renew it, check it, and say what it tells."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwloop import store
+from hwloop.backends import connect
+from hwloop.calibration.calibrate import Finding, Plan, Progress, calibrate, check, renew
+from hwloop.calibration.certificate import HOLDS, Calibration, CoreCalibration
+from hwloop.calibration.programming import Settings
+from hwloop.calibration.routines.converters import ConverterSettings
+from hwloop.calibration.routines.curve import CurveSettings
+from hwloop.calibration.routines.devices import DeviceSettings, Fault
+from hwloop.calibration.routines.floor import FloorSettings
+from hwloop.contract import FloatArray
+from hwloop.deploy.activations import load_activations
+from hwloop.errors import BadInputError
+from hwloop.weights import load_weights
+
+Observer = Callable[[Progress], None]
+SETTINGS: dict[str, type[Settings]] = {
+    "devices": DeviceSettings,
+    "converters": ConverterSettings,
+    "curve": CurveSettings,
+    "floor": FloorSettings,
+}
+
+
+def make_plan(
+    parts: Sequence[str],
+    settings: Mapping[str, str] | None = None,
+    *,
+    weights: str | None = None,
+    tensor: str | None = None,
+    inputs: str | None = None,
+    age: float | None = None,
+) -> Plan:
+    """A plan from texts.
+
+    settings  values by ROUTINE.KEY, such as devices.settle
+    weights   file of the matrix for ranges and floor; `tensor` names it where the file has several
+    inputs    file of sample activations of that matrix, for the ranges
+    Raises BadInputError for an unknown routine or setting, several matrices without a name, or a bad file.
+    """
+    by_routine: dict[str, dict[str, str]] = {name: {} for name in SETTINGS}
+    for key, text in (settings or {}).items():
+        routine, _, name = key.partition(".")
+        if routine not in SETTINGS or not name:
+            raise BadInputError(f"--set {key}: expected ROUTINE.KEY=VALUE with one of {', '.join(SETTINGS)}")
+        by_routine[routine][name] = text
+    matrix = None
+    if weights is not None:
+        matrices = load_weights(weights, tensor)
+        if len(matrices) > 1:
+            names = ", ".join(m.name for m in matrices)
+            raise BadInputError(f"{weights} has the matrices {names}; choose one with --tensor")
+        matrix = matrices[0]
+    parsed = {name: kind.parse(by_routine[name]) for name, kind in SETTINGS.items()}
+    if inputs and matrix is None:
+        raise BadInputError(
+            f"--inputs {inputs}: sample inputs need the weights they belong to; name them with --weights"
+        )
+    activations = load_activations(inputs, [matrix])[matrix.name] if inputs and matrix else None
+    return Plan(parts, weights=matrix, inputs=activations, age=age, **parsed)  # type: ignore[arg-type]
+
+
+def calibrate_to_file(
+    plan: Plan,
+    backend_uri: str,
+    out: str | Path,
+    *,
+    cores: Sequence[int] | None = None,
+    seed: int = 0,
+    force: bool = False,
+    observer: Observer | None = None,
+) -> dict[str, Any]:
+    """Calibrate and save; returns the JSON object of docs/commands.md."""
+    store.check_writable(out, force=force)
+    with connect(backend_uri) as backend:
+        calibration = calibrate(backend, plan, cores=cores, seed=seed, observer=observer)
+    calibration.save(out, force=force)
+    return summary(calibration) | {"backend": backend_uri, "calibration": str(out)}
+
+
+def renew_to_file(
+    base: str | Path,
+    backend_uri: str,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    force: bool = False,
+    observer: Observer | None = None,
+) -> dict[str, Any]:
+    """The daily calibration, on what the chip holds now; returns the JSON object of docs/commands.md."""
+    known = Calibration.load(base)
+    store.check_writable(out, force=force)
+    with connect(backend_uri) as backend:
+        calibration = renew(known, backend, seed=seed, observer=observer)
+    calibration.save(out, force=force)
+    return summary(calibration) | {"backend": backend_uri, "calibration": str(out)}
+
+
+def check_file(path: str | Path, backend_uri: str, seed: int = 1) -> dict[str, Any]:
+    """Compare a calibration with a small probe of its chip."""
+    calibration = Calibration.load(path)
+    with connect(backend_uri) as backend:
+        warnings = calibration.for_chip(backend)
+        findings = check(calibration, backend, seed=seed)
+    return {
+        "calibration": str(path),
+        "backend": backend_uri,
+        "created": calibration.created.isoformat(),
+        "holds": all(finding.expected for finding in findings),
+        "warnings": warnings,
+        "findings": [_finding(finding) for finding in findings],
+        "hwloop_version": importlib.metadata.version("hwloop"),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "core": finding.core if finding.core >= 0 else None,
+        "what": finding.what,
+        "compared": finding.compared,
+        "moved": finding.moved,
+        "worst_sigmas": _plain(finding.worst),
+    }
+
+
+def summary(calibration: Calibration) -> dict[str, Any]:
+    """What a calibration says, without the arrays."""
+    return {
+        "chip": vars(calibration.chip),
+        "created": calibration.created.isoformat(),
+        "temperature_kelvin": _plain(calibration.temperature),
+        "parts": {
+            name: {
+                "measured": calibration.dates[name].isoformat(),
+                "holds_days": HOLDS[name][0],
+                "because": HOLDS[name][1],
+            }
+            for name in calibration.measured()
+        },
+        "skipped": dict(calibration.skipped),
+        "cost": dict(calibration.cost),
+        "cores": [{"core": index} | core_summary(core) for index, core in sorted(calibration.cores.items())],
+        "seed": calibration.seed,
+        "hwloop_version": calibration.hwloop_version,
+    }
+
+
+def core_summary(core: CoreCalibration) -> dict[str, Any]:
+    """Scalars as they are, arrays by their root mean square over what is known, and its median uncertainty."""
+    told: dict[str, Any] = {}
+    if core.devices is not None:
+        told["devices"] = {fault.name.lower(): core.devices.count(fault) for fault in Fault} | {
+            "typical_high_uS": core.devices.typical_high
+        }
+    if core.converters is not None:
+        c = core.converters
+        loud = ~c.silent
+        told["converters"] = {
+            "columns": int(loud.sum()),
+            "silent_columns": int(c.silent.sum()),
+            "adc_noise_lsb": _plain(c.adc_noise),
+            "noise_lsb": _median(c.noise[loud]),
+            "full_scale_uS": c.full_scale,
+        } | {
+            f"{name}_lsb": {"rms": _rms(getattr(c, name)[which]), "sigma": _median(getattr(c, f"{name}_sigma")[which])}
+            for name, which in (
+                ("offset", loud),
+                ("square", loud),
+                ("cubic", loud),
+                ("row_square", np.isfinite(c.row_square_sigma)),
+                ("row_cubic", np.isfinite(c.row_cubic_sigma)),
+            )
+        }
+    if core.gains is not None:
+        known = np.isfinite(core.gains.gain_sigma)
+        told["gains"] = {
+            "spread": _plain(float(np.std(core.gains.gain[known]))) if known.any() else None,
+            "sigma": _median(core.gains.gain_sigma[known]),
+            "reference": "mean conductance of each column's SET devices",
+        }
+    for name in ("wires", "programming_curve", "ranges", "floor"):
+        part = getattr(core, name)
+        if part is not None:
+            told[name] = {key: _plain(v) for key, v in vars(part).items() if isinstance(v, float | int)}
+    if core.programming_curve is not None:
+        told["programming_curve"] |= {
+            "shift_sigma": _median(core.programming_curve.shift_sigma),
+            "height_sigma": _median(core.programming_curve.height_sigma),
+        }
+    return told
+
+
+def _rms(values: FloatArray) -> float | None:
+    return _plain(float(np.sqrt(np.mean(values**2)))) if values.size else None
+
+
+def _median(values: FloatArray) -> float | None:
+    return _plain(float(np.median(values))) if values.size else None
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -112,7 +112,7 @@ class Knots:
 
     def __call__(self, g: Array) -> Array:
         """Value at g (any shape)."""
-        xp = _namespace(g)
+        xp = namespace(g)
         z = xp.log(xp.clip(g, G_FLOOR, None))
         value = self.values[0] + 0.0 * z
         for k in range(len(self.at) - 1):

@@ -57,7 +57,11 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
     return SimulatedChip(parameters, options)
 
 
-SCHEME = Scheme(open_simulated, "simulated chips: a preset and options, such as sim:hermes-core?seed=1", tuple(PRESETS))
+SCHEME = Scheme(
+    open_simulated,
+    "simulated chips: a preset, such as sim:hermes-core?seed=1, or the twin of a model file",
+    tuple(PRESETS),
+)
 
 
 @dataclass

@@ -65,6 +65,9 @@ ODDS = 7.0
 """ln of the odds at which a device that does not drift at all is called stuck."""
 FAR_SIGMA = 5.0
 """Robust standard deviations from its neighbours in conductance at which a device is called wild."""
+MANY_BINS = 20
+LOST = 0.1
+"""Share of its target below which a device far from it is called stuck although it drifts."""
 UNLIKELY = 1e-7
 """Probability of a residual as large as a device's at which it is called wild."""
 SUPPORT = 30
@@ -223,10 +226,24 @@ def _robust(values: FloatArray, bins: NDArray[np.int64], count: int) -> tuple[Fl
 
 
 def _smooth(values: FloatArray) -> FloatArray:
-    """Median of each bin and two on either side: stuck devices may be all that there is at one conductance."""
+    """Median of each bin and two on either side: stuck devices may be all that there is at one conductance.
+
+    A few wide bins are left as they are: the trend from one to the next is more than what it would remove.
+    """
+    if values.size < MANY_BINS:
+        return values
     padded = np.pad(values, 2, constant_values=np.nan)
     smooth: FloatArray = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     return smooth
+
+
+def _between(at: FloatArray, place: FloatArray, values: FloatArray) -> FloatArray:
+    """Linear between the places, and on below the first: noise keeps growing towards conductances of nothing."""
+    result = np.interp(at, place, values)
+    if place.size > 1:
+        slope = min(float((values[1] - values[0]) / (place[1] - place[0])), 0.0)
+        result += slope * np.minimum(at - place[0], 0.0)
+    return result
 
 
 def _noise_level(lines: _Lines, freedom: FloatArray, bins: NDArray[np.int64], count: int) -> FloatArray:
@@ -242,15 +259,19 @@ def _screen(
     lines: _Lines, freedom: FloatArray, cells: NDArray[np.int64], measurement: Measurement, screening: Screening
 ) -> None:
     """Mark stuck and wild devices among `cells`, judged by their neighbours in conductance."""
-    bins, _ = binned(lines.log_g, max(1, min(50, cells.size // 100)))
+    bins, place = binned(lines.log_g, max(1, min(50, cells.size // 50)))
     count = int(bins.max()) + 1
-    noise = _smooth(_noise_level(lines, freedom, bins, count))[bins]
-    centre, width = (_smooth(part) for part in _robust(lines.nu, bins, count))
+    levels = _smooth(_noise_level(lines, freedom, bins, count))
+    noise = np.exp(_between(lines.log_g, place, np.log(levels)))
+    centres, widths = (_smooth(part) for part in _robust(lines.nu, bins, count))
+    errors = np.bincount(bins, noise * lines.var_nu, count) / np.bincount(bins, minlength=count)
+    own = np.sqrt(np.maximum(widths**2 - errors, 0.0))  # spread of nu without the error of the lines
+    centre = np.interp(lines.log_g, place, centres)
     error = noise * lines.var_nu
-    total = np.maximum(width[bins] ** 2, error)
+    total = np.interp(lines.log_g, place, own) ** 2 + error
     still = stats.norm.logpdf(lines.nu, 0.0, np.sqrt(error))
-    drifting = stats.norm.logpdf(lines.nu, centre[bins], np.sqrt(total))
-    moves = np.median(centre) > 0.01  # where nothing drifts, a device that does not is no exception
+    drifting = stats.norm.logpdf(lines.nu, centre, np.sqrt(total))
+    moves = np.median(centres) > 0.01  # where nothing drifts, a device that does not is no exception
 
     def flag(which: NDArray[np.bool_], reason: str) -> None:
         chosen = np.zeros(len(measurement.cells), bool)
@@ -259,10 +280,13 @@ def _screen(
 
     moves = moves & bool(np.median(noise) < TOO_NOISY**2)
     rough = stats.chi2.sf(lines.squares / noise, freedom) < UNLIKELY
-    off_target = _off_target(np.exp(lines.log_g), measurement.cells.target[cells])
-    flag(rough & ~(off_target & (np.abs(lines.nu) < 3 * np.sqrt(error))), WILD)
-    flag(moves & (still - drifting > ODDS) | off_target, STUCK)
-    flag(np.abs(lines.nu - centre[bins]) > FAR_SIGMA * np.sqrt(total), WILD)
+    conductance, target = np.exp(lines.log_g), measurement.cells.target[cells]
+    off_target = _off_target(conductance, target)
+    constant = np.abs(lines.nu) < 3 * np.sqrt(error)
+    lost = off_target & (constant | (conductance < LOST * target))
+    flag(rough & ~lost, WILD)
+    flag(moves & (still - drifting > ODDS) | lost, STUCK)
+    flag(np.abs(lines.nu - centre) > FAR_SIGMA * np.sqrt(total), WILD)
 
 
 def _off_target(conductance: FloatArray, target: FloatArray) -> NDArray[np.bool_]:

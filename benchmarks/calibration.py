@@ -86,7 +86,7 @@ def converters(seeds: range) -> None:
                     "cubic": (c.cubic - true.bend.numpy(), c.cubic_sigma),
                     "row_cubic": (c.row_cubic - 2.0, c.row_cubic_sigma),
                     "shift": shift_errors(chip, p, good),
-                    "height": height_errors(chip, p, good, g.gain),
+                    "height": height_errors(chip, p, good),
                 }
                 for name, (error, sigma) in errors.items():
                     covered[name].append(float(np.mean(np.abs(error) < WITHIN * sigma)))
@@ -111,10 +111,10 @@ def shift_errors(chip: Any, found: Any, good: np.ndarray) -> tuple[np.ndarray, n
     return (found.midpoint + found.shift - true)[good], found.shift_sigma[good]
 
 
-def height_errors(chip: Any, found: Any, good: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Error of each good device's height, and its stated uncertainty."""
-    true = inside(chip).devices.g_max.numpy().reshape(good.shape) / chip.info.device_model.curve.g_max
-    return (found.height / gain - true)[good], found.height_sigma[good]
+def height_errors(chip: Any, found: Any, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Error of each good device's height over the typical one, and its stated uncertainty."""
+    true = inside(chip).devices.g_max.numpy().reshape(good.shape)
+    return (found.height - true / np.median(true))[good], found.height_sigma[good]
 
 
 def stuck(seeds: range) -> None:

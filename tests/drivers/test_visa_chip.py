@@ -56,6 +56,7 @@ def test_every_operation_equals_the_direct_one_bit_for_bit(serve, open_visa):
     for backend in (direct, chip):
         backend.pulse(0, resets(backend))
         backend.set_adc_range(0, 100.0 / 3.0)
+        backend.set_trims(0, np.linspace(-8, 8, 16), np.linspace(0.12, -0.12, 16))
         backend.wait(1e-3)
         backend.pulse(0, Pulses.make(PulseKind.SET, [5, 3], [120.0, 130.1], [1000.0, 333.3]))
         backend.place(0, [9, 8], [1.1, 2.2], 20.0)
@@ -250,7 +251,7 @@ def test_options_that_cannot_be_used(query, message):
     ("answer", "message"),
     [
         (b"KEITHLEY INSTRUMENTS,MODEL 2450,04412345,1.7.12b\n", "'MODEL 2450' by 'KEITHLEY INSTRUMENTS'"),
-        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.0"),
+        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.1"),
         (b"SSH-2.0-OpenSSH_9.6\n", "not an instrument"),
         (b"\xff" * 3000, "no newline"),
         (b"", r"TCPIP\S* does not say who it is \(\*IDN\?\): no reply in time"),

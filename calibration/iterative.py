@@ -10,28 +10,24 @@ After Papandreou et al., ISCAS 2011 (programming on the right flank), with the f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwloop.calibration.periphery import calibrate_columns
-from hwloop.calibration.programming import Aging, BoolArray, Method, Settings, Step, known_devices, open_loop_amplitudes
+from hwloop.calibration.programming import BoolArray, Method, Settings, Step, known_devices
 from hwloop.calibration.quality import computed_outputs, measure_outputs
-from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
+from hwloop.calibration.verify import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
+from hwloop.contract import Capability, FloatArray, IndexArray
 from hwloop.device_models import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.knowledge import Devices
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
-DEFAULT_TOLERANCE = 0.025
-"""Half width of the acceptance window over g_max."""
 MONITOR_VECTORS = 128
 """Random inputs that show the MVM error after each step."""
-SILENT_PULSES = 3
-"""A device counts as stuck after this many pulses in a row that should have moved it and did not."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class Iterative(Method):
         known = known_devices(region)
         tolerance = self._tolerance(known.model, tile, info.g_max, age)
         end = region.backend.now() + self.rounds(region) * s.settle * age
-        devices = _Devices(region, known, tile, end + age)
+        devices = _TileDevices(region, known, tile, end + age)
         pulses = devices.program_open_loop()
         index = 0
         for k in range(info.devices_per_polarity):
@@ -103,8 +99,9 @@ class Iterative(Method):
 
     def _tolerance(self, model: DeviceModel, tile: Tile, g_max: float, age: float) -> float:
         """The acceptance window in uS. Raises BadInputError for one that read noise alone would miss."""
+        s = self.settings
         typical = np.minimum(np.abs(tile.target), g_max)
-        noise = float(np.median(_verify_noise(model, typical, self.settings, age)))
+        noise = float(np.median(verify_noise(model, typical, s.averages, max(s.settle * age, 1e-6))))
         if not self.settings.tolerance:
             return max(DEFAULT_TOLERANCE * g_max, noise)
         if self.settings.tolerance < noise:
@@ -115,41 +112,18 @@ class Iterative(Method):
         return self.settings.tolerance
 
 
-def _verify_noise(model: DeviceModel, conductance: FloatArray, s: IterativeSettings, age: float) -> FloatArray:
-    """Standard deviation (uS) of an averaged verify read: averaging removes only what is faster than the reads."""
-    t_read, since_pulse = model.read_noise.t_read, max(s.settle * age, 1e-6)
-    reads = s.averages * t_read
-    fast = math.log(max((reads + t_read) / (2 * t_read), 1.0)) / s.averages
-    slow = math.log(max(since_pulse / reads, 1.0))
-    return conductance * model.read_noise.q(conductance / model.read_noise.g_scale) * math.sqrt(fast + slow)
-
-
-class _Devices:
-    """The devices of a tile: targets, last verified values and what was done to them, flat arrays of region.size."""
+class _TileDevices(VerifiedDevices):
+    """The devices of a tile, whose targets follow from the cells'."""
 
     def __init__(self, region: Region, known: Devices, tile: Tile, moment: float) -> None:
         """`moment` is when, on the chip's clock, the targets shall hold."""
-        self._region, self._known, self._tile, self._moment = region, known, tile, moment
-        self._model, self._usable = known.model, known.usable.reshape(-1)
-        self._aging = Aging(known.model.drift)
-        size = region.size
-        self._target = np.zeros(size)
-        self._value = known.held.reshape(-1).copy()
-        self._amplitude = np.zeros(size)
-        self._loaded = np.zeros(size, bool)
-        self._born = np.full(size, region.backend.now())
-        self._spent = np.zeros(size, np.int32)
-        self._silent = np.zeros(size, np.int8)
-        self._gave_up = np.zeros(size, bool)
-        self._seen = ~self._usable
-        self._aimed_from = np.zeros(size)
+        super().__init__(region, known)
+        self._tile, self._moment = tile, moment
 
     def program_open_loop(self) -> int:
         """One pulse per usable device to the amplitude its curve has at its target; returns the number of pulses."""
-        self._target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
-        usable = np.flatnonzero(self._usable)
-        self._pulse(usable, self._open_loop(usable))
-        return len(usable)
+        self.target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
+        return self.pulse_open_loop(np.flatnonzero(self.usable))
 
     def aim(self, k: int, reserve: float) -> IndexArray:
         """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.
@@ -162,47 +136,19 @@ class _Devices:
         stays = self._known.held.sum(1)
         signed = self._tile.target - (stays[0] - stays[1])
         wanted = np.maximum(np.stack([signed, -signed]), 0.0)
-        wanted -= np.where(self._known.usable, self._value.reshape(shape), 0.0)[:, :k].sum(1)
+        wanted -= np.where(self._known.usable, self.value.reshape(shape), 0.0)[:, :k].sum(1)
         if self._tile.split == "even":
             wanted /= shape[1] - k
         target = np.where(wanted > 2 * reserve, wanted - reserve, np.maximum(wanted, 0.0))
         devices = np.arange(self._region.size).reshape(shape)[:, k].reshape(-1)
-        self._target[devices] = np.minimum(target, capacity[:, k]).reshape(-1)
-        return devices[self._usable[devices]]
-
-    def verify(self, active: IndexArray, averages: int, tolerance: float) -> IndexArray:
-        """Read devices, twice those that seem on target; returns the ones that are not."""
-        value = self._read(active, averages)
-        near = np.abs(value - self._target[active]) <= tolerance
-        value[near] = (value[near] + self._read(active[near], averages)) / 2
-        moved = np.abs(value - self._value[active])
-        meant = np.abs(self._target[active] - self._aimed_from[active])
-        silent = (meant > 4 * tolerance) & (moved < 0.25 * meant)
-        self._silent[active] = np.where(silent, self._silent[active] + 1, 0)
-        self._value[active] = value
-        self._seen[active] = True
-        return active[np.abs(value - self._target[active]) > tolerance]
-
-    def correct(self, devices: IndexArray, gain: float, max_pulses: int) -> int:
-        """Step the amplitude of devices that are off target; returns the number of pulses."""
-        devices = devices[(self._spent[devices] < max_pulses) & (self._silent[devices] < SILENT_PULSES)]
-        curve, target = self._model.curve, self._target[devices]
-        step = gain * (curve.amplitude(target) - curve.amplitude(self._value[devices]))
-        stepped = np.where(
-            self._loaded[devices] & (target > 0), self._amplitude[devices] + step, self._open_loop(devices)
-        )
-        self._pulse(devices, stepped)
-        return len(devices)
-
-    def give_up(self, devices: IndexArray) -> None:
-        """Record devices that are still off target; they are left alone from here on."""
-        self._gave_up[devices] = True
+        self.target[devices] = np.minimum(target, capacity[:, k]).reshape(-1)
+        return devices[self.usable[devices]]
 
     def outcome(self) -> tuple[BoolArray, BoolArray]:
         """Cells (rows, columns) with a device given up, and cells with a device that does not answer."""
         shape = self._region.shape
-        gave_up: BoolArray = np.any(self._gave_up.reshape(shape), axis=(0, 1))
-        stuck: BoolArray = np.any((self._silent >= SILENT_PULSES).reshape(shape), axis=(0, 1))
+        gave_up: BoolArray = np.any(self.gave_up.reshape(shape), axis=(0, 1))
+        stuck: BoolArray = np.any(self.stuck().reshape(shape), axis=(0, 1))
         return gave_up, stuck
 
     def monitor(self, rng: np.random.Generator) -> float:
@@ -214,37 +160,21 @@ class _Devices:
         if Capability.MVM not in self._region.backend.info.capabilities:
             return self._monitor_reads(rng)
         shape, sign = self._region.shape, np.array([1.0, -1.0])[:, None, None, None]
-        now, target = self._region.backend.now(), self._target
-        later = self._aging.factor(target, self._moment - self._born)
-        extra = target * (self._aging.factor(target, now - self._born) / later - 1.0)
+        now, target = self._region.backend.now(), self.target
+        later = self._aging.factor(target, self._moment - self.born)
+        extra = target * (self._aging.factor(target, now - self.born) / later - 1.0)
         weights = self._tile.weights + (sign * extra.reshape(shape)).sum((0, 1)) * self._tile.scale
         correction = calibrate_columns(self._region, weights, rng, MONITOR_VECTORS)
         return measure_outputs(self._region, weights, correction, rng, MONITOR_VECTORS).mvm_error
 
     def _monitor_reads(self, rng: np.random.Generator) -> float:
-        if not np.all(self._seen):
+        if not np.all(self.seen):
             return float("nan")
-        positive, negative = self._value.reshape(self._region.shape).sum(1)
+        positive, negative = self.value.reshape(self._region.shape).sum(1)
         top = self._region.backend.info.input_max
         tile = self._tile
         return computed_outputs(positive - negative, tile.weights, tile.scale, rng, MONITOR_VECTORS, top).mvm_error
 
-    def _open_loop(self, devices: IndexArray) -> FloatArray:
-        """Amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""
-        amplitude = open_loop_amplitudes(self._known, self._target.reshape(self._region.shape))
-        return amplitude.reshape(-1)[devices]
-
-    def _pulse(self, devices: IndexArray, amplitude: FloatArray) -> None:
-        curve, limits = self._model.curve, self._region.backend.info.limits
-        amplitude = np.clip(amplitude, curve.melt, limits.amplitude_max)
-        self._region.pulse(PulseKind.RESET, devices, amplitude, curve.width)
-        self._aimed_from[devices] = self._value[devices]
-        self._amplitude[devices], self._born[devices] = amplitude, self._region.backend.now()
-        self._loaded[devices] = self._target[devices] > 0
-        self._spent[devices] += 1
-
-    def _read(self, devices: IndexArray, averages: int) -> FloatArray:
-        """Conductances (n,) in uS as they are expected to be when the targets shall hold."""
-        now, born = self._region.backend.now(), self._born[devices]
-        value = np.maximum(self._region.read(devices, averages), 0.0)
-        return value * self._aging.factor(value, self._moment - born) / self._aging.factor(value, now - born)
+    def _age_at_target(self, devices: IndexArray) -> FloatArray:
+        age: FloatArray = self._moment - self.born[devices]
+        return age

@@ -97,6 +97,10 @@ class Reads:
     """Programming curves alone: peak current of the pulse before this read, uA."""
     width: NDArray[np.float64] | None = None
     """Programming curves alone: duration of that pulse, ns."""
+    voltage: NDArray[np.float64] | None = None
+    """Programming curves of chips driven by voltage: peak voltage of that pulse, V; NaN before the first pulse."""
+    nominal: NDArray[np.float64] | None = None
+    """The age that was aimed at, s, where that is known: what a plan called these reads, never used as a time."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError unless all columns have the same length."""

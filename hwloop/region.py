@@ -55,6 +55,10 @@ class Region:
         self._devices: IndexArray = every[:, :, rows, self._columns].reshape(-1)
         self._rows = rows
         self._pulses_at_start = self._device_pulses()
+        self.last_pulse = np.full(self.size, np.nan)
+        """(size,) seconds on the chip's clock of each device's last pulse through this region; NaN before the first."""
+        self.last_amplitude = np.full(self.size, np.nan)
+        """(size,) uA of that pulse if it was a RESET; NaN otherwise, because what SET pulses leave adds up."""
 
     @property
     def size(self) -> int:
@@ -71,6 +75,8 @@ class Region:
         """Pulse local devices (n,) with amplitudes (n,) in uA and one width in ns; nothing happens for n = 0."""
         with _Metered(self):
             self.backend.pulse(self.place.core, Pulses.make(kind, self._devices[devices], amplitude, width))
+        self.last_pulse[devices] = self.backend.now()
+        self.last_amplitude[devices] = amplitude if kind is PulseKind.RESET else np.nan
 
     @property
     def span(self) -> tuple[FloatArray, FloatArray]:

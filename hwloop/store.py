@@ -23,6 +23,7 @@ from hwloop.errors import BadInputError
 
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
+DRIFT_FORMAT = "hwloop-drift"
 FORMAT_VERSION = 1
 COMMIT_SHARE = 0.05
 """Share of the time that `commit_if_due` may take."""
@@ -109,11 +110,17 @@ def replace_file(path: Path, content: bytes) -> None:
         raise
 
 
-def put(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> h5py.Dataset:
-    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one."""
+def put(
+    group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str, *, packed: bool = False
+) -> h5py.Dataset:
+    """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one.
+
+    packed: compress it, without loss; for large arrays in which numbers repeat.
+    """
     if name in group:
         del group[name]
-    dataset = group.create_dataset(name, data=np.asarray(values))
+    how = {"compression": "gzip", "shuffle": True} if packed else {}
+    dataset = group.create_dataset(name, data=np.asarray(values), **how)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
     return dataset
@@ -159,9 +166,9 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         raise BadInputError(f"{path}: no such file")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+        kind, version = file.attrs.get("format"), file.attrs.get("format_version")
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # what HDF5 finds wrong in a damaged file
         raise BadInputError(f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]})") from None
-    kind, version = file.attrs.get("format"), file.attrs.get("format_version")
     if str(kind) not in kinds:
         file.close()
         raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")

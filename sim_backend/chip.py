@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from hwloop.contract import (
     PulseKind,
     Pulses,
 )
-from hwloop.device_models import FIELD_UNITS
+from hwloop.device_models import FIELD_UNITS, DeviceModel, Polynomial
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
@@ -300,9 +300,19 @@ def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
         adc_range=(p.adc_range[0], p.adc_range[2]),
         limits=p.limits,
         capabilities=frozenset(Capability),
-        device_model=p.device,
+        device_model=_announced(p),
         trims=p.trims,
     )
+
+
+def _announced(p: ChipParameters) -> DeviceModel:
+    """The nominal device, and, where drift or read noise are switched off, that there is none."""
+    device, none = p.device, Polynomial((0.0,))
+    if p.drift == 0:
+        device = replace(device, drift=replace(device.drift, mean=none, spread=none))
+    if p.read_noise == 0:
+        device = replace(device, read_noise=replace(device.read_noise, q=none))
+    return device
 
 
 def _parameters(chip: ChipParameters) -> Iterator[Parameter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import keyword
 
 import click
 
@@ -12,6 +13,9 @@ COMMANDS = {
     "program": "program",
     "compare": "compare",
     "evaluate": "evaluate",
+    "drift": "drift",
+    "measure": "measure",
+    "import": "import_",
     "calibrate": "calibrate",
     "info": "info",
     "backends": "info",
@@ -27,7 +31,8 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"hwloop.cli.{COMMANDS[name]}"), name)
+        module = importlib.import_module(f"hwloop.cli.{COMMANDS[name]}")
+        command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         return command
 
 

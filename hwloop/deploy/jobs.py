@@ -17,7 +17,7 @@ from hwloop.calibration.programming import Method
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy import run as runs
 from hwloop.deploy.activations import load_activations
-from hwloop.deploy.record import Job, RunRecorder, read_state, read_tiles
+from hwloop.deploy.record import Job, RunRecorder, read_tiles, restore
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
 from hwloop.weights import Matrix, fingerprint, load_weights
@@ -124,7 +124,7 @@ def evaluate_file(
         with connect(uri) as backend:
             if Capability.STATE in backend.info.capabilities:
                 _same_chip(path, str(file.attrs["backend"]), uri)
-                backend.import_state(read_state(file))
+                restore(backend, file)
             known = Calibration.load(calibration) if calibration else None
             if known is not None:
                 runs.accept(known, backend)
@@ -177,7 +177,16 @@ def _recorded(
     Nothing is on disk before the first pulse: what was refused by then leaves no file.
     """
     settings = dataclasses.asdict(method.settings)
-    job = Job(task.backend, task.weights, fingerprint(task.weights), method.name, settings, task.mapping, task.seed)
+    job = Job(
+        task.backend,
+        task.weights,
+        fingerprint(task.weights),
+        method.name,
+        settings,
+        task.mapping,
+        task.seed,
+        task.calibration or "",
+    )
     recorder: RunRecorder | None = None
     known = task.known()
 
@@ -192,6 +201,10 @@ def _recorded(
         nonlocal recorder
         recorder = RunRecorder(group, job, run, backend)
 
+    def programmed(run: runs.Run) -> None:
+        assert recorder is not None
+        recorder.programmed(run)
+
     try:
         run = runs.program(
             backend,
@@ -204,6 +217,7 @@ def _recorded(
             on_start=begin,
             calibration=known,
             activations=task.activations(matrices),
+            on_programmed=programmed,
         )
         result = summary(task, run) | {"calibration": _calibration(task, known)}
         assert recorder is not None

@@ -24,6 +24,8 @@ from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings, Tile
 from hwloop.region import Place
 
+AS_PROGRAMMED, AS_STOPPED = "end of programming", "when it was stopped"
+"""Moments of a run at which the state of a simulated chip is kept."""
 LIBRARIES = ("numpy", "scipy", "torch", "h5py")
 
 
@@ -38,6 +40,8 @@ class Job:
     settings: dict[str, Any]
     mapping: MappingSettings
     seed: int
+    calibration: str = ""
+    """File of the calibration that outputs are read through; empty for none."""
 
 
 class RunRecorder:
@@ -47,6 +51,7 @@ class RunRecorder:
         """Write targets and provenance; `status` is 'running' until `finish`."""
         self._group, self._run, self._backend = group, run, backend
         self._before = backend.counts
+        self._state: dict[str, NDArray[Any]] | None = None
         store.put_attributes(
             group,
             {
@@ -63,6 +68,7 @@ class RunRecorder:
         )
         provenance = group.create_group("provenance")
         provenance.attrs["weights_sha256"] = job.weights_sha256
+        provenance.attrs["calibration"] = job.calibration
         provenance.attrs["command_line"] = shlex.join(sys.argv)
         store.put_attributes(provenance.create_group("settings"), job.settings)
         store.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(job.mapping))
@@ -86,21 +92,39 @@ class RunRecorder:
         ):
             store.append(steps, name, float(value), units, meaning)
 
+    def programmed(self, run: Run) -> None:
+        """Note the end of programming, from which ages count, and the state of a simulated chip at that moment.
+
+        The state later on follows from this one by waiting: one state serves every age.
+        """
+        store.put_attributes(
+            self._group,
+            {
+                "programmed_at": run.programmed_at,
+                "programmed_at_units": "s",
+                "programmed_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            },
+        )
+        if Capability.TEMPERATURE in self._backend.info.capabilities:
+            store.put_attributes(self._group, {"temperature": self._backend.temperature(), "temperature_units": "K"})
+        self._state = self._exported_state()
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the outcome, in a run file the state of a simulated chip, and the final status."""
         run, group = self._run, self._group
         for number, item in enumerate(run.tiles):
-            _write_outcome(group[f"tiles/{number:04d}"], item)
+            _write_outcome(group[f"tiles/{number:04d}"], item, run.programmed_at)
         group.attrs["result_json"] = json.dumps(result)
         if not run.interrupted:
             group.attrs["mvm_error"] = run.mvm_error
         self._write_cost()
         # From here on the chip is asked again: when that fails, the outcome is there.
         store.put_attributes(group["provenance"].create_group("chip_at_end"), self._backend.snapshot())
-        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
-        resumable = group.file.attrs["format"] == store.RUN_FORMAT
-        if resumable and Capability.STATE in self._backend.info.capabilities:
-            _write_state(group.create_group("chip_state"), self._backend.export_state())
+        state = self._state if self._state is not None else self._exported_state()
+        if state is not None:
+            part = group.create_group("chip_state")
+            part.attrs["moment"] = AS_STOPPED if self._state is None else AS_PROGRAMMED
+            _write_state(part, state)
         group.attrs["status"] = "interrupted" if run.interrupted else "complete"
 
     @property
@@ -115,12 +139,18 @@ class RunRecorder:
         """
         for number, item in enumerate(self._run.tiles):
             item.pulses = item.region.pulses_spent()
-            _write_outcome(self._group[f"tiles/{number:04d}"], item)
+            _write_outcome(self._group[f"tiles/{number:04d}"], item, self._run.programmed_at)
         self._write_cost()
 
     def _write_cost(self) -> None:
         spent = self._backend.counts - self._before
         store.put_attributes(self._group.require_group("cost"), dataclasses.asdict(spent))
+
+    def _exported_state(self) -> dict[str, NDArray[Any]] | None:
+        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
+        resumable = self._group.file.attrs["format"] == store.RUN_FORMAT
+        has_state = Capability.STATE in self._backend.info.capabilities
+        return self._backend.export_state() if resumable and has_state else None
 
 
 def _write_tile(group: h5py.Group, tile: Tile) -> None:
@@ -143,9 +173,15 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
         store.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
 
 
-def _write_outcome(group: h5py.Group, item: TileRun) -> None:
+def _write_outcome(group: h5py.Group, item: TileRun, programmed_at: float | None) -> None:
     if item.pulses is not None:
         store.put(group, "pulses", item.pulses, "1", "pulses per device (polarity, device, row, column)")
+    if programmed_at is not None:
+        region = item.region
+        age = (programmed_at - region.last_pulse).reshape(region.shape).astype(np.float32)
+        store.put(group, "age", age, "s", "time from a device's last pulse to the end of programming", packed=True)
+        amplitude = region.last_amplitude.reshape(region.shape).astype(np.float32)
+        store.put(group, "amplitude", amplitude, "uA", "peak current of that pulse, NaN unless RESET", packed=True)
     if item.steps:
         last = item.steps[-1]
         store.put(group, "unconverged", last.unconverged, "1", "cells given up (row, column)")
@@ -210,3 +246,39 @@ def read_state(group: h5py.Group) -> dict[str, NDArray[Any]]:
 
     group["chip_state"].visititems(collect)
     return state
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the time of a run counts from: the end of programming."""
+
+    clock: float
+    """Seconds on the chip's clock at the end of programming."""
+    utc: datetime | None
+    """The same moment by the calendar; None in files that did not record it."""
+    state_age: float
+    """Seconds after that moment at which the kept state of a simulated chip was taken."""
+
+
+def read_origin(group: h5py.Group) -> Origin:
+    """When programming ended. Raises BadInputError for a run that was stopped before.
+
+    A file of an earlier version keeps the state after the error was measured, one target age later.
+    """
+    if "programmed_at" in group.attrs:
+        utc = datetime.fromisoformat(str(group.attrs["programmed_utc"]))
+        return Origin(float(group.attrs["programmed_at"]), utc, 0.0)
+    if group.attrs["status"] != "complete" or "chip_state" not in group:
+        raise BadInputError(
+            f"{group.file.filename}: does not say when programming ended (status '{group.attrs['status']}'); "
+            "program again"
+        )
+    age = float(group.attrs["age"])
+    return Origin(float(group["chip_state/clock"][()]) - age, None, age)
+
+
+def restore(backend: Backend, group: h5py.Group) -> None:
+    """Bring a simulated chip to where the run left it: at the age at which its error was measured."""
+    backend.import_state(read_state(group))
+    if group["chip_state"].attrs.get("moment") == AS_PROGRAMMED:
+        backend.wait(float(group.attrs["age"]))

@@ -139,6 +139,8 @@ class Run:
     tiles: list[TileRun]
     wall_seconds: float = 0.0
     interrupted: bool = False
+    programmed_at: float | None = None
+    """End of programming on the chip's clock, seconds: where the age of what was programmed counts from."""
 
     @property
     def mvm_error(self) -> float:
@@ -327,18 +329,20 @@ def program(
     on_start: Callable[[Run], None] | None = None,
     calibration: Calibration | None = None,
     activations: Mapping[str, FloatArray] | None = None,
+    on_programmed: Callable[[Run], None] | None = None,
 ) -> Run:
     """Program weight matrices and measure the result.
 
-    backend      an open chip
-    matrices     from `load_weights` or `matrices`
-    method       a method, or the name of one with default settings
-    age          seconds after programming at which the targets hold and the error is measured
-    observer     called after every step of every tile
-    on_start     called with the mapped run before anything is sent to the chip
-    calibration  of this very chip: its converters are corrected for, its bad devices left alone
-    activations  (vectors, inputs) samples by tensor: what is left of bad devices is corrected for them, and the error
-                 is measured with them too
+    backend        an open chip
+    matrices       from `load_weights` or `matrices`
+    method         a method, or the name of one with default settings
+    age            seconds after programming at which the targets hold and the error is measured
+    observer       called after every step of every tile
+    on_start       called with the mapped run before anything is sent to the chip
+    calibration    of this very chip: its converters are corrected for, its bad devices left alone
+    activations    (vectors, inputs) samples by tensor: what is left of bad devices is corrected for them, and the error
+                   is measured with them too
+    on_programmed  called when the last pulse was sent, before the chip rests until the targets hold
 
     A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
     `interrupted` set and no error measured.
@@ -352,6 +356,9 @@ def program(
         for progress in advance(run, seed):
             if observer is not None:
                 observer(progress)
+        run.programmed_at = backend.now()
+        if on_programmed is not None:
+            on_programmed(run)
         measure(run, seed)
     except KeyboardInterrupt:
         run.interrupted = True

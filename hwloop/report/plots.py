@@ -13,11 +13,19 @@ from matplotlib.figure import Figure
 
 from hwloop import store
 from hwloop.contract import FloatArray
+from hwloop.durations import parse_duration
 from hwloop.errors import BadInputError
 
 FORMATS = (".png", ".svg")
 COLOURS = {"gdp": "#0072b2", "iterative": "#d55e00", "sgd": "#cc79a7", "exact": "#009e73"}
 """Okabe and Ito's colours, which readers of all kinds of colour vision tell apart."""
+
+SERIES = ("#000000", "#0072b2", "#56b4e9", "#e69f00", "#009e73", "#d55e00", "#cc79a7")
+MARKERS = "os^vDPX"
+AGE_TICKS = {
+    text: parse_duration(text) for text in ("1ms", "1s", "1min", "1h", "1d", "30d", "1y", "10y", "100y", "1000y")
+}
+ERROR_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 def check_plot_path(path: str | Path, source: str | Path, *, force: bool) -> Path:
@@ -50,6 +58,46 @@ def plot_runs(source: str | Path, path: str | Path, floor: float | None = None) 
             _draw_maps(row, run, span)
         content = io.BytesIO()
         with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text, which can be searched and edited
+            figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=110)
+    store.replace_file(Path(path), content.getvalue())
+
+
+def plot_drift(source: str | Path, path: str | Path) -> None:
+    """Draw a drift file: MVM error against age with each compensation, the limit, and when it will be passed."""
+    with store.open_file(source, store.DRIFT_FORMAT) as file:
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.subplots()
+        names = [name for name in str(file.attrs["compensations"]).split(",") if f"compensations/{name}" in file]
+        for number, name in enumerate(names):
+            group, colour = file[f"compensations/{name}"], SERIES[number % len(SERIES)]
+            ages, errors = store.get(group, "measured_at", "s"), store.get(group, "mvm_error", "1")
+            # A refresh is tried anew at each age: its points are no course of one chip.
+            line = "" if store.get(group, "pulses", "1").any() else "-"
+            marker = MARKERS[number % len(MARKERS)]
+            axes.plot(ages, errors, ls=line, marker=marker, color=colour, label=name, alpha=0.85)
+            if "passes_limit" in group:
+                begin, middle, end = store.get(group, "passes_limit", "s")
+                if np.isfinite(middle):
+                    span = [begin], [end if np.isfinite(end) else axes.get_xlim()[1]]
+                    axes.hlines(file.attrs["limit"] * (1 + 0.012 * number), *span, color=colour, lw=4, alpha=0.5)
+        axes.plot(store.get(file, "calibrated", "s"), file.attrs["mvm_error_in_run"], "*k", ms=12, label="programmed")
+        axes.axhline(file.attrs["limit"], color="black", ls=":", label=f"limit {file.attrs['limit']:g}")
+        axes.set(xlabel="time since the end of programming", ylabel="relative MVM error", xscale="log", yscale="log")
+        low, high = axes.get_xlim()
+        ticks = [(seconds, label) for label, seconds in AGE_TICKS.items() if low <= seconds <= high]
+        axes.set_xticks([seconds for seconds, _ in ticks], [label for _, label in ticks], minor=False)
+        axes.set_xticks([], minor=True)
+        bottom, top = axes.get_ylim()
+        marks = [error for error in ERROR_TICKS if bottom <= error <= top]
+        axes.set_yticks(marks, [f"{error:g}" for error in marks])
+        axes.set_yticks([], minor=True)
+        axes.grid(alpha=0.3)
+        axes.legend(ncols=2, fontsize="small")
+        axes.set_title(
+            f"{Path(str(file.attrs['run'])).name} on {file.attrs['backend']}\nbars: 95 % interval of the passing"
+        )
+        content = io.BytesIO()
+        with matplotlib.rc_context({"svg.fonttype": "none"}):
             figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=110)
     store.replace_file(Path(path), content.getvalue())
 

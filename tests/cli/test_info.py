@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,11 +47,12 @@ def test_backends_lists_what_can_be_connected_to(command: Command) -> None:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])
 def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
     command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`
+    Path("lab.csv").write_text("1,0,200000,x,3\n")  # for `import`
     text = command(name, "--help").stdout
     assert "\n  Example:\n    hwloop " in text
     words = shlex.split(text.split("Example:")[1].split("\n\n")[0].replace("\\\n", " "))
     # The same words with a small matrix and a small chip, so that it is quick.
-    small = {"data/digits_mlp.safetensors": "w.npy"}
+    small = {"data/digits_mlp.safetensors": "w.npy", "20000": "200"}
     assert words[0] == "hwloop"
     words = [small.get(word, CHIP if word.startswith("sim:") else word) for word in words[1:]]
     extra = ["--force"] if name in ("program", "compare") else []

@@ -122,7 +122,13 @@ def test_a_chip_that_fails_after_its_error_was_measured_leaves_the_outcome(
     tmp_path: Path, make_task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete = program_to_file(make_task(), "gdp", tmp_path / "complete.h5", settings=FEW_STEPS)
-    monkeypatch.setattr(SimulatedChip, "export_state", link_down)
+    snapshot, asked = SimulatedChip.snapshot, []
+
+    def once(chip: SimulatedChip) -> dict:
+        asked.append(chip)
+        return snapshot(chip) if len(asked) == 1 else link_down(chip)
+
+    monkeypatch.setattr(SimulatedChip, "snapshot", once)
     with pytest.raises(ChipError):
         program_to_file(make_task(), "gdp", tmp_path / "run.h5", settings=FEW_STEPS)
     with store.open_file(tmp_path / "run.h5", store.RUN_FORMAT) as file, h5py.File(tmp_path / "complete.h5") as other:

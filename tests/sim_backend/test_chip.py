@@ -213,3 +213,14 @@ def test_reads_in_parts_are_the_same_reads(monkeypatch):
         chip.place(0, np.arange(target.size), target, age=1.0)
         assert chip.read(0, np.arange(target.size), averages=5) == pytest.approx(target, rel=1e-4, abs=1e-4)
         assert chip.counts.device_reads == 5 * target.size
+
+
+def test_what_is_switched_off_is_announced():
+    with connect(f"sim:hermes-core?{SMALL}&drift=0") as chip:
+        model, g = chip.info.device_model, np.array([1.0, 5.0])
+        assert model.drift.factor(g, 1e6).tolist() == [1.0, 1.0]
+        assert (model.read_noise.relative_sigma(g, 1.0) > 0).all()
+    with connect(f"sim:hermes-core?{SMALL}&read_noise=0") as chip:
+        model = chip.info.device_model
+        assert (model.drift.factor(g, 1e6) < 1).all()
+        assert not model.read_noise.relative_sigma(g, 1.0).any()

@@ -46,7 +46,8 @@ def test_every_row_of_the_dialect_is_carried_out(instrument):
 
 def test_identity_status_and_version(instrument):
     maker, model, serial, firmware = instrument.process(b"*idn?").decode().split(",")
-    assert (maker, model, serial) == ("hwloop", "sim:pcm-ideal", "simulated-0")
+    assert (maker, model) == ("hwloop", "sim:pcm-ideal")
+    assert serial.startswith("simulated-0-")  # a chip made with options is another specimen than one without
     assert firmware.startswith(f"dialect {dialect.VERSION[0]}.{dialect.VERSION[1]}/")
     assert instrument.process(b"SYSTEM:VERSION?;:SYST:ERR:COUN?;*TST?;*OPC?") == b"1999.0;0;0;1"
     assert instrument.process(b"*ESR?") == b"128"

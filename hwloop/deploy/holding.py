@@ -1,0 +1,605 @@
+"""Hold a programmed chip against drift: its MVM error at later ages, with each compensation beside the others.
+
+The chip ages once, on its own clock. Digital compensations are judged on the same outputs. What changes the cells
+(refresh) is tried on a copy of a simulated chip's state, which is then put back; a real chip has no copy, and is
+refreshed at the last age, after all else. All ages are seconds after the end of programming.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hwloop import store
+from hwloop.backends import connect, split_uri
+from hwloop.calibration import compensation as compensations
+from hwloop.calibration.certificate import Calibration
+from hwloop.calibration.compensation import (
+    PROBES,
+    TEMPERATURE_TOLERANCE,
+    Compensation,
+    Held,
+    Pulsed,
+    Steps,
+    Strategy,
+    chain,
+    uncompensated,
+)
+from hwloop.calibration.forecast import HORIZON, Forecast
+from hwloop.calibration.monitor import Crossing, predict_crossing
+from hwloop.calibration.periphery import ColumnCorrection
+from hwloop.calibration.probes import uniform_inputs
+from hwloop.calibration.quality import Outputs
+from hwloop.calibration.refresh import Refresh
+from hwloop.contract import Backend, Capability, FloatArray
+from hwloop.deploy.record import Origin, read_origin, read_state, read_tiles
+from hwloop.deploy.run import EVALUATION_VECTORS, accept, finite, overall_error, region_of
+from hwloop.device_models import DriftModel
+from hwloop.durations import format_duration
+from hwloop.errors import BadInputError
+from hwloop.mapping import Tile
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "none": compensations.Uncompensated,
+    "global": compensations.GlobalFactor,
+    "column": compensations.ColumnAffine,
+    "predictive": compensations.Predicted,
+    "refresh": Refresh,
+}
+LIMIT = 0.15
+"""Relative MVM error whose passing the monitor foretells."""
+CLOCKS_DISAGREE = 0.1
+"""The chip's clock and the calendar may differ by this fraction of the age before it is worth a note."""
+REACHED = 1e-9
+"""An age is reached when this fraction of it is left, less than the clock of a chip that is years old may resolve."""
+WAIT_STEP = 1.0
+"""Seconds at a time that a clock is waited for which runs in real time, so that a wait can be stopped."""
+
+# Purposes of random numbers beside those of hwloop.deploy.run.
+_PROBE, _JUDGE = 4, 5
+
+Observer = Callable[[int, int], None]
+"""Called with (done, total) between steps; may raise KeyboardInterrupt to stop there."""
+
+
+def make_strategy(text: str) -> Strategy:
+    """A compensation by name, or several in a row joined by plus signs. Raises BadInputError for an unknown one."""
+    parts = text.split("+")
+    for part in parts:
+        if part not in STRATEGIES:
+            raise BadInputError(
+                f"compensation '{text}': '{part}' is unknown; known: {', '.join(STRATEGIES)}, joined by + where one "
+                "follows another"
+            )
+    return STRATEGIES[text]() if len(parts) == 1 else chain([STRATEGIES[part]() for part in parts])
+
+
+@dataclass
+class Judged:
+    """One compensation at one age: what it reached, and what it cost."""
+
+    mvm_error: float
+    tile_errors: list[float]
+    age: float
+    """Seconds after the end of programming at which the error was measured."""
+    made: list[Compensation]
+    held: list[Held]
+
+    @property
+    def pulses(self) -> int:
+        """Pulses spent on all tiles."""
+        return sum(made.pulses for made in self.made)
+
+    @property
+    def mvms(self) -> int:
+        """Input vectors spent on all tiles, the judging ones not counted."""
+        return sum(made.mvms for made in self.made)
+
+    @property
+    def holds_until(self) -> float:
+        """Age until which it should hold on all tiles."""
+        return min(made.holds_until for made in self.made)
+
+
+class Holding:
+    """A programmed chip that is watched while it ages."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        backend: Backend,
+        *,
+        seed: int = 1,
+        probes: int = PROBES,
+        drift: DriftModel | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Find the chip of a run: a simulated one as it was at the end of programming, a real one as it is now.
+
+        path     run file of `program`, complete
+        backend  the open chip that it was programmed on
+        seed     of probes and of the inputs that judge
+        probes   probe vectors of each tile
+        drift    drift model that forecasts go by, such as a fitted one; None for the nominal one of the chip
+        calibration  the one that the run was programmed with, if any
+
+        Raises BadInputError for a run that cannot be held, MissingCapabilityError for a chip without MVMs.
+        """
+        backend.require(Capability.MVM, "holding weights against drift")
+        self.backend, self.seed, self.notes = backend, seed, list[str]()
+        self._calibration = calibration
+        if calibration is not None:
+            accept(calibration, backend)
+        nominal = backend.info.device_model
+        self._model = (
+            dataclasses.replace(nominal, drift=drift) if nominal is not None and drift is not None else nominal
+        )
+        with store.open_file(path, store.RUN_FORMAT) as file:
+            if file.attrs.get("status") != "complete":
+                raise BadInputError(
+                    f"{path}: the run did not finish (status '{file.attrs.get('status')}'), so its columns were not "
+                    "calibrated; program again"
+                )
+            used = file["provenance"].attrs.get("calibration", "") if "provenance" in file else ""
+            if used and calibration is None:
+                raise BadInputError(
+                    f"{path} was programmed with the calibration {used}, through which its outputs are read; pass it "
+                    "with --calibration"
+                )
+            try:
+                self._read(file, probes)
+            except KeyError as error:
+                raise BadInputError(f"{path} is not a whole run file ({error.args[0]}); program again") from None
+
+    def _read(self, file: h5py.File, probes: int) -> None:
+        backend, origin = self.backend, read_origin(file)
+        self.calibrated = float(file.attrs["age"])
+        self.mvm_error_then = float(file.attrs["mvm_error"])
+        self.can_fork = Capability.STATE in backend.info.capabilities
+        if self.can_fork:
+            backend.import_state(read_state(file))
+            self.end = origin.clock
+        else:
+            self.end = self._end_on_this_clock(origin)
+        self._note_temperature(file.attrs.get("temperature"))
+        self.tiles = read_tiles(file)
+        groups = [file["tiles"][name] for name in sorted(file["tiles"])]
+        self.held = [
+            self._held(k, tile, group, probes) for k, (tile, group) in enumerate(zip(self.tiles, groups, strict=True))
+        ]
+
+    def _held(self, number: int, tile: Tile, group: h5py.Group, probes: int) -> Held:
+        info = self.backend.info
+        correction = ColumnCorrection(store.get(group, "column_gain", "1"), store.get(group, "column_offset", "1"))
+        pulsed = None
+        if "age" in group and "amplitude" in group:
+            amplitude = store.get(group, "amplitude", "uA").astype(np.float64)
+            reached = store.get(group, "reached", "uS") if "reached" in group else None
+            if np.any(np.isfinite(amplitude)):
+                pulsed = Pulsed(store.get(group, "age", "s").astype(np.float64), amplitude, reached)
+        forecast = None
+        region = region_of(self.backend, tile, self._calibration)
+        if self._model is not None:
+            devices = tile.device_targets(info, region.knowledge.devices).reshape(
+                -1, tile.place.rows, tile.place.columns
+            )
+            # Without a record of the pulses, all devices count as born at the end of programming.
+            born = np.zeros(devices.shape) if pulsed is None else -np.nan_to_num(pulsed.age).reshape(devices.shape)
+            error = float(group.attrs["mvm_error"])
+            forecast = Forecast(devices, born, self.calibrated, tile.scale, self._model, error)
+        seed = (self.seed, number, _PROBE)
+        return Held(region, tile, correction, self.end, self.calibrated, seed, forecast, pulsed, probes)
+
+    def _end_on_this_clock(self, origin: Origin) -> float:
+        """The end of programming on the clock of a real chip, which may have begun anew when it was opened."""
+        now = self.backend.now()
+        calendar = (datetime.now(UTC) - origin.utc).total_seconds() if origin.utc is not None else math.nan
+        if now >= origin.clock:
+            elapsed = now - origin.clock
+            if abs(elapsed - calendar) > CLOCKS_DISAGREE * max(elapsed, calendar):
+                self.notes.append(
+                    f"the chip's clock says that programming ended {format_duration(elapsed)} ago, the calendar "
+                    f"{format_duration(calendar)}: ages count by the chip's clock"
+                )
+            return origin.clock
+        if not calendar >= 0:
+            raise BadInputError("the run file does not say when programming ended by the calendar; program again")
+        self.notes.append(
+            f"the chip's clock began anew: by the calendar, programming ended {format_duration(calendar)} ago"
+        )
+        return now - calendar
+
+    def _note_temperature(self, then: float | None) -> None:
+        if then is None or Capability.TEMPERATURE not in self.backend.info.capabilities:
+            return
+        now = self.backend.temperature()
+        if abs(now - float(then)) > TEMPERATURE_TOLERANCE:
+            self.notes.append(
+                f"the chip is at {now:g} K and was programmed and calibrated at {float(then):g} K: what changed with "
+                "temperature shows as drift, and 'none' and 'predictive' know nothing of it"
+            )
+
+    # ---- what it does ----------------------------------------------------------------------------------------
+
+    @property
+    def age(self) -> float:
+        """Seconds after the end of programming, now."""
+        return self.backend.now() - self.end
+
+    def check(self, ages: Sequence[float], strategies: Sequence[Strategy]) -> None:
+        """Refuse, before anything is done, ages and compensations that cannot be had on this chip."""
+        if not ages or not strategies:
+            raise BadInputError("give at least one time and one compensation")
+        names = [strategy.name for strategy in strategies]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise BadInputError(f"compensation '{twice}' is named twice; name each once")
+        for earlier, later in zip([0.0, *ages], ages, strict=False):
+            if not later > earlier:
+                raise BadInputError(
+                    f"time {format_duration(later)} does not come after "
+                    f"{format_duration(earlier) if earlier else 'the end of programming, from which times count'}; "
+                    "give times that increase"
+                )
+        if ages[-1] > HORIZON:
+            raise BadInputError(f"time {format_duration(ages[-1])} is beyond {format_duration(HORIZON)}")
+        if ages[0] < self.age:
+            raise BadInputError(
+                f"time {format_duration(ages[0])} has passed: the chip is {format_duration(self.age)} past the end of "
+                "programming"
+                + (", where this run file, of an earlier version, keeps it" if self.can_fork else "")
+                + "; give later times"
+            )
+        if not self.can_fork and sum(strategy.changes_chip for strategy in strategies) > 1:
+            raise BadInputError(
+                f"{self.backend.info.name} cannot be put back to an earlier state: name one compensation that changes "
+                "its cells, not several"
+            )
+        for strategy in strategies:
+            for held in self.held:
+                strategy.check(held)
+
+    def wait_until(self, age: float, stop: Callable[[], None] = lambda: None) -> None:
+        """Let the chip reach an age; `stop` is called now and then while a real clock is waited for."""
+        while (left := age - self.age) > REACHED * age:
+            step, began = min(left, WAIT_STEP), time.monotonic()
+            self.backend.wait(step)
+            if time.monotonic() - began < step / 2:  # a virtual clock goes the rest of the way at once
+                self.backend.wait(max(age - self.age, 0.0))
+                return
+            stop()
+
+    def judge(self, strategies: Sequence[Strategy], stop: Callable[[], None] = lambda: None) -> dict[str, Judged]:
+        """Make these compensations now and measure the MVM error with each.
+
+        Digital ones on the same outputs; each that changes cells on a copy of the chip, or last of all on a real one.
+        """
+        digital = [strategy for strategy in strategies if not strategy.changes_chip]
+        made: dict[str, list[Compensation]] = {}
+        for held in self.held:  # tile by tile, so that all strategies see the same probes
+            for strategy in digital:
+                made.setdefault(strategy.name, []).append(strategy.make(held, uncompensated(held)))
+        results = self._measure(made)
+        for strategy in (strategy for strategy in strategies if strategy.changes_chip):
+            stop()
+            results[strategy.name] = self._try_out(strategy, stop)
+        return results
+
+    def _try_out(self, strategy: Strategy, stop: Callable[[], None]) -> Judged:
+        before = self.backend.export_state() if self.can_fork else None
+        copies = [dataclasses.replace(held, _probed=None) for held in self.held]
+        try:
+            made = _together([strategy.steps(held, uncompensated(held)) for held in copies], self.backend, stop)
+            (judged,) = self._measure({strategy.name: made}).values()
+            judged.held = copies
+        finally:
+            if before is not None:
+                self.backend.import_state(before)
+        return judged
+
+    def _measure(self, made: Mapping[str, list[Compensation]]) -> dict[str, Judged]:
+        """MVM errors over all tiles with each set of compensations, on fresh inputs, the same for all of a set."""
+        if not made:
+            return {}
+        age = self.age
+        parts: dict[str, list[Outputs]] = {name: [] for name in made}
+        top = self.backend.info.input_max
+        for number, held in enumerate(self.held):
+            rng = np.random.default_rng([self.seed, number, _JUDGE, int(age)])
+            x = uniform_inputs(rng, EVALUATION_VECTORS, held.tile.place.rows, top)
+            outputs, reference = held.outputs(x), (x / top) @ held.tile.weights
+            for name, tiles in made.items():
+                parts[name].append(Outputs(tiles[number].apply(outputs), reference))
+        return {
+            name: Judged(
+                overall_error(list(zip(self.tiles, outputs, strict=True))),
+                [part.mvm_error for part in outputs],
+                age,
+                made[name],
+                self.held,
+            )
+            for name, outputs in parts.items()
+        }
+
+    def crossing(self, limit: float, strategy: Strategy, judged: Sequence[Judged]) -> Crossing | None:
+        """When this compensation, made anew whenever needed, will no longer keep the error within a limit.
+
+        From what was measured so far, the run's own measurement included, and the drift model. After a refresh the
+        devices are young again: its crossing counts from its own last measurement. None where too little is known.
+        """
+        start, ages, errors = self.calibrated, [self.calibrated], [self.mvm_error_then]
+        held = self.held
+        if strategy.changes_chip and judged:
+            start, held = judged[-1].age, judged[-1].held
+            ages, errors = [start], [judged[-1].mvm_error]
+        else:
+            later = [one for one in judged if one.age > start]
+            ages, errors = ages + [one.age for one in later], errors + [one.mvm_error for one in later]
+        if any(one.forecast is None for one in held):
+            return predict_crossing(limit, ages, errors, start) if len(ages) > 1 else None
+        gain = 1.0 if strategy.name == "none" else None
+        shares = self._shares()
+
+        def expected(age: float) -> float:
+            squares = [one.forecast.mvm_error(age, gain) ** 2 for one in held if one.forecast is not None]
+            return float(np.sqrt(np.nansum(shares * np.array(squares))))
+
+        return predict_crossing(limit, ages, errors, start, expected)
+
+    def _shares(self) -> FloatArray:
+        """How much each tile's squared error counts in that of the whole: by its outputs, and by its part of them."""
+        power = np.array([float((tile.weights**2).sum()) for tile in self.tiles])
+        groups = [(tile.tensor, tile.first_output) for tile in self.tiles]
+        whole = np.array([sum(p for p, g in zip(power, groups, strict=True) if g == own) for own in groups])
+        columns = np.array([tile.place.columns for tile in self.tiles]) * power / np.where(whole > 0, whole, 1.0)
+        return np.asarray(columns / max(float(columns.sum()), 1e-300))
+
+
+def _together(steps: Sequence[Steps], backend: Backend, stop: Callable[[], None]) -> list[Compensation]:
+    """Drive the steps of all tiles in lockstep, so that they rest at the same time and wait for each other."""
+    made: dict[int, Compensation] = {}
+    active, ready = list(range(len(steps))), list[int]()
+    while active:
+        rest, waiting = 0.0, list[int]()
+        for number in active:
+            try:
+                seconds = next(steps[number])
+            except StopIteration as done:
+                made[number] = done.value
+                continue
+            if seconds is None:
+                waiting.append(number)
+            rest = max(rest, seconds or 0.0)
+        active = [number for number in active if number not in made and number not in waiting]
+        ready += waiting
+        if not active:
+            active, ready = ready, []
+        backend.wait(rest)
+        stop()
+    return [made[number] for number in range(len(steps))]
+
+
+def hold_file(
+    path: str | Path,
+    ages: Sequence[float],
+    names: Sequence[str],
+    out: str | Path,
+    *,
+    backend: str | None = None,
+    limit: float = LIMIT,
+    probes: int = PROBES,
+    seed: int = 1,
+    force: bool = False,
+    observer: Observer | None = None,
+    calibration: str | None = None,
+) -> dict[str, Any]:
+    """Judge compensations at several ages and record them in a drift file; returns the JSON object of docs/drift.md.
+
+    A KeyboardInterrupt, such as one that the observer raises, ends it with what was done so far.
+    """
+    strategies = [make_strategy(name) for name in names]
+    if not (math.isfinite(limit) and limit > 0):
+        raise BadInputError(f"limit {limit:g} must be a positive MVM error")
+    if probes < 3:
+        raise BadInputError(f"probes: three or more are needed, not {probes}")
+    with store.open_file(path, store.RUN_FORMAT) as file:
+        recorded = str(file.attrs.get("backend", ""))
+    uri = backend or recorded
+    if Path(out).resolve() == Path(path).resolve():
+        raise BadInputError(f"{out} is the run to hold; give another name for the output")
+    with store.StoreWriter(out, store.DRIFT_FORMAT, force=force) as writer, connect(uri) as chip:
+        if Capability.STATE in chip.info.capabilities and split_uri(uri) != split_uri(recorded):
+            raise BadInputError(
+                f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {uri}: "
+                "leave --backend out"
+            )
+        known = Calibration.load(calibration) if calibration else None
+        holding = Holding(path, chip, seed=seed, probes=probes, calibration=known)
+        holding.check(ages, strategies)
+        done: dict[str, list[Judged | None]] = {strategy.name: [] for strategy in strategies}
+        record = _Record(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])
+        total = len(ages) * len(strategies)
+
+        def stop() -> None:
+            if observer is not None:
+                observer(sum(map(len, done.values())), total)
+
+        status = "complete"
+        try:
+            for number, age in enumerate(ages):
+                stop()
+                holding.wait_until(age, stop)
+                last = number == len(ages) - 1
+                groups = [[one for one in strategies if not one.changes_chip]]
+                groups += [[one] for one in strategies if one.changes_chip and (last or holding.can_fork)]
+                results: dict[str, Judged] = {}
+                try:
+                    for group in filter(None, groups):
+                        results |= holding.judge(group, stop)
+                finally:  # what was measured before a stop or a failure counts
+                    if results:
+                        for strategy in strategies:
+                            done[strategy.name].append(results.get(strategy.name))
+                        record.add(number, age, results)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        except Exception as error:
+            record.fail(error)
+            raise
+        if any(one.changes_chip for one in strategies) and not holding.can_fork:
+            holding.notes.append(
+                "a real chip cannot be put back: its cells are refreshed at the last time alone, after all else; from "
+                f"then on the compensations in {out} hold, and {path} describes the chip as it was"
+            )
+        result = _result(path, uri, holding, ages, limit, probes, seed, status, strategies, done)
+        record.finish(result)
+        return result | {"file": str(out) if writer.committed else None}
+
+
+def _result(
+    path: str | Path,
+    uri: str,
+    holding: Holding,
+    ages: Sequence[float],
+    limit: float,
+    probes: int,
+    seed: int,
+    status: str,
+    strategies: Sequence[Strategy],
+    done: Mapping[str, Sequence[Judged | None]],
+) -> dict[str, Any]:
+    """The JSON object of `drift`."""
+    return {
+        "run": str(path),
+        "backend": uri,
+        "status": status,
+        "mvm_error_in_run": finite(holding.mvm_error_then),
+        "seconds_after_programming": holding.calibrated,
+        "devices": sum(held.region.size for held in holding.held),
+        "limit": limit,
+        "probes": probes,
+        "seed": seed,
+        "times_s": list(ages),
+        "compensations": {one.name: _entry(holding, limit, one, done[one.name]) for one in strategies},
+        "notes": holding.notes,
+        "hwloop_version": importlib.metadata.version("hwloop"),
+    }
+
+
+def _entry(holding: Holding, limit: float, strategy: Strategy, done: Sequence[Judged | None]) -> dict[str, Any]:
+    """One compensation: lists with a value for each time that was reached, and when the limit will be passed."""
+    crossing = holding.crossing(limit, strategy, [one for one in done if one is not None])
+    because = next((one.made[0].because for one in reversed(done) if one is not None and one.made), None)
+    return {
+        "mvm_error": [finite(one.mvm_error) if one else None for one in done],
+        "tile_errors": [[finite(error) for error in one.tile_errors] if one else None for one in done],
+        "measured_at_s": [one.age if one else None for one in done],
+        "pulses": [one.pulses if one else None for one in done],
+        "mvms": [one.mvms if one else None for one in done],
+        "holds_until_s": [finite(one.holds_until) if one else None for one in done],
+        "holds_because": because,
+        "passes_limit": {
+            "earliest_s": finite(crossing.earliest),
+            "age_s": finite(crossing.age),
+            "latest_s": finite(crossing.latest),
+        }
+        if crossing is not None
+        else None,
+    }
+
+
+class _Record:
+    """The drift file, written anew after every age. docs/drift.md describes the layout."""
+
+    def __init__(
+        self,
+        writer: store.StoreWriter,
+        path: str | Path,
+        uri: str,
+        holding: Holding,
+        limit: float,
+        names: Sequence[str],
+    ) -> None:
+        self._writer, self._file = writer, writer.file
+        store.put_attributes(
+            self._file,
+            {
+                "status": "running",
+                "run": str(path),
+                "backend": uri,
+                "limit": limit,
+                "compensations": ",".join(names),
+                "mvm_error_in_run": holding.mvm_error_then,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "hwloop_version": importlib.metadata.version("hwloop"),
+            },
+        )
+        store.put(self._file, "calibrated", holding.calibrated, "s", "age at which programming calibrated the columns")
+        for number, tile in enumerate(holding.tiles):
+            group = self._file.create_group(f"tiles/{number:04d}")
+            store.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
+
+    def add(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
+        """Add all that was made and measured at one age."""
+        store.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
+        for name, one in results.items():
+            group = self._file.require_group(f"compensations/{name}")
+            for what, value, units, meaning in (
+                ("mvm_error", one.mvm_error, "1", "relative MVM error over all tensors, fresh inputs"),
+                ("measured_at", one.age, "s", "age at which it was measured, from the end of programming"),
+                ("pulses", one.pulses, "1", "pulses spent on the cells"),
+                ("mvms", one.mvms, "1", "input vectors spent, those that judge not counted"),
+                ("holds_until", one.holds_until, "s", "age until which it should hold, from the end of programming"),
+            ):
+                store.append(group, what, float(value), units, meaning)
+            for tile, made in enumerate(one.made):
+                part = group.create_group(f"time_{number}/{tile:04d}")
+                made.save(part)
+                part.attrs["mvm_error"] = one.tile_errors[tile]
+        self._writer.commit_if_due()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the outcome; nothing is left on disk of a job that was stopped before its first age."""
+        for name, entry in result["compensations"].items():
+            if entry["passes_limit"] is not None and f"compensations/{name}" in self._file:
+                values = [math.inf if v is None else v for v in entry["passes_limit"].values()]
+                meaning = "age at which the limit is passed: start of the 95 % interval, median, end"
+                store.put(self._file[f"compensations/{name}"], "passes_limit", values, "s", meaning)
+        self._file.attrs["status"] = result["status"]
+        self._file.attrs["notes"] = "\n".join(result["notes"])
+        if "times" in self._file:
+            self._writer.commit()
+
+    def fail(self, error: Exception) -> None:
+        """Say why it ended, if there is anything to keep."""
+        if "times" in self._file:
+            self._file.attrs["status"], self._file.attrs["error"] = "failed", str(error)
+            self._writer.commit()
+
+
+def load_compensations(path: str | Path, name: str, time: int = -1) -> list[Compensation]:
+    """The compensations of all tiles that a drift file holds: of a name, and of the time with this index.
+
+    Raises BadInputError when there is none.
+    """
+    with store.open_file(path, store.DRIFT_FORMAT) as file:
+        group = file.get(f"compensations/{name}")
+        made = (
+            sorted((int(key.removeprefix("time_")), key) for key in group if key.startswith("time_")) if group else []
+        )
+        if not made or not -len(made) <= time < len(made):
+            raise BadInputError(
+                f"{path} holds no compensation '{name}' of time {time}; it has {file.attrs['compensations']} at "
+                f"{len(made)} time(s)"
+            )
+        tiles = group[made[time][1]]
+        return [Compensation.load(tiles[tile]) for tile in sorted(tiles)]

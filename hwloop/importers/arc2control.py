@@ -1,0 +1,148 @@
+"""HDF5 files of arc2control, the control software of the ArC TWO instrument: biasing histories of crosspoints.
+
+Layout as in arc2control/h5utils.py and docs/api_storage.rst, H5DS version 0.1 and 0.2 (github.com/arc-instruments/
+arc2control at commit d081223dea07), and in arc2control/modules/retention/retention.py (commit 35821fcf296a):
+
+    attributes H5DS_VERSION_MAJOR, H5DS_VERSION_MINOR, words, bits
+    crosspoints/WxxByy/timeseries            current (A), voltage (V), pulse_width (s), read_voltage (V), op_type;
+                                             its attribute NROWS says how many rows are in use
+    crosspoints/WxxByy/experiments/RET_...   retention: read_voltage (V), current (A), tstamp_s, tstamp_us (UTC)
+
+op_type has bit 0 set for a read and bit 1 for a pulse. A timeseries has no times. Retention tables have, and are what
+is imported where there are any; they do not say when the crosspoint was programmed, so ages count from a table's first
+read. A crosspoint's address is word * bits + bit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.contract import FloatArray
+from hwloop.errors import BadInputError
+from hwloop.importers.collect import Collector, Rows
+
+NEWEST = (0, 2)
+READ, PULSE = 0b01, 0b10
+RETENTION = {"read_voltage", "current", "tstamp_s", "tstamp_us"}
+TIMESERIES = {"current", "voltage", "pulse_width", "read_voltage", "op_type"}
+ROWS_AT_ONCE = 1_048_576
+
+
+class Arc2File:
+    """An open file of arc2control."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        """Check the layout. Raises BadInputError when it is another one, or newer than what is known."""
+        self._path = path
+        attributes = file.attrs
+        version = tuple(int(attributes[f"H5DS_VERSION_{part}"]) for part in ("MAJOR", "MINOR"))
+        if version > NEWEST:
+            raise BadInputError(f"{path} has H5DS version {version[0]}.{version[1]}; known are those up to 0.2")
+        if "bits" not in attributes or not isinstance(file.get("crosspoints"), h5py.Group):
+            raise BadInputError(f"{path} is not a whole file of arc2control: no size, or no group 'crosspoints'")
+        self._bits = int(attributes["bits"])
+        self._crosspoints = file["crosspoints"]
+
+    @staticmethod
+    def recognises(file: h5py.File) -> bool:
+        """Whether a file claims to be one."""
+        return "H5DS_VERSION_MAJOR" in file.attrs and "H5DS_VERSION_MINOR" in file.attrs
+
+    def has_retention(self) -> bool:
+        """Whether there are tables with times."""
+        return any(True for _ in self._retention())
+
+    def has_pulses(self) -> bool:
+        """Whether a timeseries has a pulse in it."""
+        return any(np.any(table["op_type"] & PULSE) for _, _, table in self._timeseries())
+
+    def take_retention(self, collector: Collector, start: float) -> None:
+        """Hand over all retention tables; the first read of each is `start` seconds old."""
+        for number, (address, dataset) in enumerate(self._retention()):
+            used = int(dataset.attrs.get("NROWS", 0)) or dataset.shape[0]  # tables of fixed size leave NROWS at 0
+            table = dataset[:used]
+            lines = np.arange(1, used + 1)
+            written = table["tstamp_s"] > 0
+            collector.pass_over("row was never written", lines[~written])
+            table, lines = table[written], lines[written]
+            if not table.size:
+                continue
+            moment = 10**6 * table["tstamp_s"].astype(np.int64) + table["tstamp_us"].astype(np.int64)
+            rows = self._conductances(address, table["current"], table["read_voltage"])
+            rows["time"] = start + 1e-6 * (moment - moment[0])
+            rows["episode"] = np.full(table.size, float(number))
+            collector.take(rows, lines)
+
+    def take_timeseries(self, collector: Collector, interval: float) -> None:
+        """Hand over all reads of the biasing histories, taking rows as `interval` seconds apart."""
+        pulsed = self.has_pulses()
+        state: dict[int, FloatArray] = {}
+        for address, first, table in self._timeseries():
+            at, height, width = _last_pulses(table, state.get(address))
+            state[address] = np.array([at[-1] - table.size, height[-1], width[-1]], np.float64)
+            read = (table["op_type"] & READ) > 0
+            rows = self._conductances(address, table["current"][read], table["read_voltage"][read])
+            since = (np.arange(table.size) - at)[read]
+            rows["time"] = interval * since.astype(np.float64)
+            if pulsed:
+                rows |= {"pulse_voltage": height[read], "width": width[read]}
+            collector.take(rows, first + np.flatnonzero(read) + 1)
+
+    def _conductances(self, address: int, current: NDArray[np.float32], volts: NDArray[np.float32]) -> Rows:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            conductance = 1e6 * current.astype(np.float64) / volts.astype(np.float64)
+        return {"cell": np.full(current.size, float(address)), "conductance": conductance}
+
+    def _retention(self) -> Iterator[tuple[int, h5py.Dataset]]:
+        for address, group in self._groups():
+            found: list[h5py.Dataset] = []
+            group.visititems(lambda _, item, found=found: found.append(item) if _has(item, RETENTION) else None)
+            yield from ((address, dataset) for dataset in found)
+
+    def _timeseries(self) -> Iterator[tuple[int, int, NDArray[np.void]]]:
+        """Address, number of the first row, and rows, at most ROWS_AT_ONCE at a time."""
+        for address, group in self._groups():
+            dataset = group.get("timeseries")
+            if dataset is None:
+                continue
+            if not _has(dataset, TIMESERIES):
+                expected = ", ".join(sorted(TIMESERIES))
+                raise BadInputError(f"{self._path}: {dataset.name} lacks columns; expected {expected}")
+            rows = int(dataset.attrs.get("NROWS", -1))
+            if not 0 <= rows <= dataset.shape[0]:
+                raise BadInputError(f"{self._path}: {dataset.name} does not say how many rows are in use (NROWS)")
+            for start in range(0, rows, ROWS_AT_ONCE):
+                yield address, start, dataset[start : min(start + ROWS_AT_ONCE, rows)]
+
+    def _groups(self) -> Iterator[tuple[int, h5py.Group]]:
+        for name, group in self._crosspoints.items():
+            match = re.fullmatch(r"W(\d+)B(\d+)", name)
+            if match is None or not isinstance(group, h5py.Group):
+                raise BadInputError(f"{self._path}: 'crosspoints/{name}' is no crosspoint, such as W03B07")
+            yield int(match[1]) * self._bits + int(match[2]), group
+
+
+def _has(item: h5py.Group | h5py.Dataset, names: set[str]) -> bool:
+    return isinstance(item, h5py.Dataset) and names <= set(item.dtype.names or ())
+
+
+def _last_pulses(
+    table: NDArray[np.void], before: FloatArray | None
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+    """For each row the row of the last pulse, its height (V) and width (ns); `before` is that of the rows before.
+
+    Rows before any pulse count from the first row, with NaN for the pulse.
+    """
+    start = np.array([0.0, np.nan, np.nan]) if before is None else before
+    number = np.where(table["op_type"] & PULSE, np.arange(table.size), -1)
+    last = np.maximum.accumulate(number)
+    at = np.where(last >= 0, last, int(start[0]))
+    height = np.where(last >= 0, table["voltage"][last], start[1])
+    width = np.where(last >= 0, 1e9 * table["pulse_width"][last].astype(np.float64), start[2])
+    return at, height.astype(np.float64), width

@@ -1,0 +1,35 @@
+"""Units that files may carry, and their conversion to the ones that hwloop uses everywhere.
+
+hwloop itself knows one unit per quantity: uS, s, K, uA, ns, ohm, V. Whatever else a file or a column map names is
+converted when it is read, and a unit that is not in the table is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+from hwloop.errors import BadInputError
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+_TABLE: dict[str, dict[str, tuple[float, float]]] = {
+    "uS": {name: (factor, 0.0) for name, factor in {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "pS": 1e-6}.items()},
+    "s": {name: (factor, 0.0) for name, factor in _SECONDS.items()},
+    "ns": {name: (1e9 * factor, 0.0) for name, factor in _SECONDS.items() if factor <= 1},
+    "K": {"K": (1.0, 0.0), "degC": (1.0, 273.15)},
+    "uA": {name: (factor, 0.0) for name, factor in {"A": 1e6, "mA": 1e3, "uA": 1.0, "nA": 1e-3}.items()},
+    "ohm": {name: (factor, 0.0) for name, factor in {"ohm": 1.0, "kohm": 1e3, "Mohm": 1e6, "Gohm": 1e9}.items()},
+    "V": {"V": (1.0, 0.0), "mV": (1e-3, 0.0)},
+    "1": {"1": (1.0, 0.0)},
+}
+"""Unit of hwloop -> compatible unit -> (factor, offset): value * factor + offset is in hwloop's unit."""
+
+
+def conversion(unit: str, base: str) -> tuple[float, float]:
+    """Factor and offset that turn values in `unit` into hwloop's unit `base` (value * factor + offset).
+
+    'µS' and the like count as 'uS'. Raises BadInputError for a unit of another quantity, or an unknown one.
+    """
+    known = _TABLE[base]
+    spelled = unit.strip().replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u")
+    if spelled not in known:
+        raise BadInputError(f"the unit '{unit}' cannot be read as {base}; use one of {', '.join(known)}")
+    return known[spelled]

@@ -1,0 +1,260 @@
+"""Delimited text: numbers, units, cells, and everything that is left out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwloop.errors import BadInputError
+from hwloop.importers import text as text_module
+from hwloop.measurements import Experiment
+from tests.importers.conftest import Import
+
+MAP = "cell,time[s],conductance[uS]"
+
+
+def test_a_plain_file(imported: Import) -> None:
+    found, report = imported("7,0,5.0\n3,0,2.0\n7,10,4.5\n3,10,1.5\n", MAP)
+    assert found.experiment is Experiment.DRIFT
+    assert found.cells.address.tolist() == [7, 3], "in the order of the file"
+    assert found.reads.cell.tolist() == [0, 1, 0, 1]
+    assert found.reads.time.tolist() == [0, 0, 10, 10]
+    assert found.reads.conductance.tolist() == [5.0, 2.0, 4.5, 1.5]
+    assert np.all(np.isnan(found.reads.temperature))
+    assert (report.rows, report.reads, report.cells, report.dropped) == (4, 4, 2, {})
+    assert found.attributes["source"] == "lab.csv"
+    assert len(str(found.attributes["source_sha256"])) == 64
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", " ", "   "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimiters_and_line_ends_are_found(imported: Import, delimiter: str, end: str) -> None:
+    rows = [["1", "0", "5.5"], ["2", "0", "6.5"]]
+    found, _ = imported(end.join(delimiter.join(row) for row in rows), MAP)
+    assert found.reads.conductance.tolist() == [5.5, 6.5]
+
+
+def test_quoted_fields_and_marks_in_ignored_columns(imported: Import) -> None:
+    found, report = imported('"1","0","5.5"\n"2",0,"x"\n', MAP)
+    assert found.reads.conductance.tolist() == [5.5]
+    assert report.dropped["not a number"].first_line == 2
+    found, _ = imported("1,0,5,a;b;c\n", MAP + ",")
+    assert found.reads.conductance.tolist() == [5]
+
+
+def test_a_first_line_with_a_bad_number_is_no_header(imported: Import) -> None:
+    found, report = imported("1,0,oops\n1,1,5\n", MAP)
+    assert found.reads.conductance.tolist() == [5]
+    assert report.dropped["not a number"].first_line == 1
+
+
+def test_decimal_commas_are_not_taken_for_something_else(imported: Import) -> None:
+    with pytest.raises(BadInputError, match=r"not a number \(1, first in line 1\)"):
+        imported("1;0,5;3,2\n", MAP)
+
+
+def test_numbers_of_cells_cores_and_levels_are_whole(imported: Import) -> None:
+    text = "1,0,0,1,5\n1e300,0,0,1,5\n1,x,0,1,5\n1,0.5,0,1,5\n1,,1,1,5\n2,0,0,1.5,5\n2,0,0,,5\n"
+    found, report = imported(text, "cell,core,time[s],level,conductance[uS]")
+    assert found.cells.address.tolist() == [1, 2]
+    assert found.cells.level.tolist() == [1, -1]
+    assert {reason: d.count for reason, d in report.dropped.items()} == {
+        "cell is no whole number": 1,
+        "not a number": 1,
+        "core is no whole number": 2,
+        "level is no whole number": 1,
+    }
+
+
+def test_header_comments_blank_lines_and_a_byte_order_mark(imported: Import) -> None:
+    text = "\ufeff# measured on a Friday\naddr,t,g\n\n1,0,5\n# a pause\n1,10,4\n"
+    found, report = imported(text, MAP)
+    assert found.reads.conductance.tolist() == [5, 4]
+    assert report.dropped == {}
+
+
+def test_a_header_that_is_a_column_map_needs_no_other(imported: Import) -> None:
+    found, _ = imported("cell,time[min],conductance[S],temperature[degC]\n1,1,5e-6,25\n")
+    assert found.reads.time.tolist() == [60]
+    assert found.reads.conductance[0] == pytest.approx(5)
+    assert found.reads.temperature[0] == pytest.approx(298.15)
+
+
+def test_resistance_and_current_become_conductance(imported: Import) -> None:
+    found, _ = imported("1,0,200\n", "cell,time[s],resistance[kohm]")
+    assert found.reads.conductance[0] == pytest.approx(5)
+    found, _ = imported("1,0,1e-6,0.2\n", "cell,time[s],current[A],voltage[V]")
+    assert found.reads.conductance[0] == pytest.approx(5)
+    found, _ = imported("1,0,200,7\n", "cell,time[s],resistance[kohm],conductance[uS]")
+    assert found.reads.conductance[0] == 7, "a conductance that is given is taken"
+
+
+def test_ignored_columns_may_hold_anything(imported: Import) -> None:
+    found, report = imported("good,1,0,5\n???,1,10,4\n,1,20,3\n", ",cell,time[s],conductance[uS]")
+    assert found.reads.conductance.tolist() == [5, 4, 3]
+    assert report.dropped == {}
+
+
+def test_levels_targets_and_verify_reads_belong_to_the_cell(imported: Import) -> None:
+    text = "1,0,5,3,4.9,5.1\n1,10,4,9,9,9\n2,0,6,,,\n"
+    found, _ = imported(text, MAP + ",level,target[uS],verify[uS]")
+    assert found.cells.level.tolist() == [3, -1]
+    np.testing.assert_array_equal(found.cells.target, [4.9, np.nan])
+    np.testing.assert_array_equal(found.cells.verify, [5.1, np.nan])
+
+
+def test_everything_that_is_left_out_is_counted_by_reason_with_its_first_line(imported: Import) -> None:
+    lines = [
+        "1,0,5",
+        "1,10,nan",  # 2
+        "1,10,",  # 3
+        "1,20,-0.1",  # 4
+        "1,30,0",  # 5
+        "1,40,oops",  # 6
+        "1,50",  # 7
+        "1,60,1,1",  # 8
+        "1.5,60,1",  # 9
+        "x,60,1",  # 10
+        "1,-1,4",  # 11
+        "1,inf,4",  # 12
+        "1,100,4",
+        "1,100,4",  # 14
+        "1,90,4",  # 15
+        "2,90,4",
+        "1,1_0,4",  # 17
+    ]
+    found, report = imported("\n".join(lines) + "\n", MAP)
+    assert found.reads.conductance.tolist() == [5, 4, 4]
+    assert {reason: (d.count, d.first_line) for reason, d in report.dropped.items()} == {
+        "wrong number of columns": (2, 7),
+        "not a number": (3, 6),
+        "cell is no whole number": (1, 9),
+        "time is missing or not finite": (1, 12),
+        "time is negative": (1, 11),
+        "conductance is missing or not finite": (2, 2),
+        "conductance is zero or negative": (2, 4),
+        "time runs backwards within a cell": (1, 15),
+        "repeats the row before of the same cell": (1, 14),
+    }
+    assert report.rows == len(lines) == report.reads + sum(d.count for d in report.dropped.values())
+    assert json.loads(str(found.attributes["import_report"])) == report.as_json()
+
+
+def test_negative_conductances_are_kept_on_request(imported: Import) -> None:
+    found, report = imported("1,0,5\n1,1,-0.1\n1,2,0\n", MAP, keep_non_positive=True)
+    assert found.reads.conductance.tolist() == [5, -0.1, 0]
+    assert report.dropped == {}
+
+
+def test_repetitions_at_the_same_time_are_told_apart_by_their_number(imported: Import) -> None:
+    found, _ = imported("1,1,42,0\n1,1,42,1\n1,1,43,2\n", MAP + ",repeat")
+    assert found.reads.conductance.tolist() == [42, 42, 43]
+
+
+def test_cells_measured_anew_are_split(imported: Import) -> None:
+    text = "1,0,5,100\n2,0,6,100\n1,9,4,100\n1,0,3,140\n1,9,2,140\n"
+    columns = MAP + ",temperature[degC]"
+    _, report = imported(text, columns)
+    assert report.dropped["time runs backwards within a cell"].count == 1
+    found, report = imported(text, columns, split_by="temperature")
+    assert report.dropped == {}
+    assert found.cells.address.tolist() == [1, 2, 1]
+    assert found.reads.cell.tolist() == [0, 1, 0, 2, 2]
+
+
+def test_cores_tell_cells_apart(imported: Import) -> None:
+    found, _ = imported("0,5,0,1\n1,5,0,2\n0,5,1,3\n", "core,cell,time[s],conductance[uS]")
+    assert found.cells.core.tolist() == [0, 1]
+    assert found.cells.address.tolist() == [5, 5]
+    assert found.reads.cell.tolist() == [0, 1, 0]
+
+
+def test_rows_of_samples_become_time_series(imported: Import) -> None:
+    found, report = imported(
+        "3,0.5,1e-6,2e-6,3e-6\n8,0,4e-6,,6e-6\n", "level,time[s],conductance[S]...", sample_rate=10
+    )
+    assert found.experiment is Experiment.READ_NOISE
+    assert found.cells.level.tolist() == [3, 8]
+    assert found.cells.address.tolist() == [0, 1]
+    np.testing.assert_allclose(found.reads.time, [0.5, 0.6, 0.7, 0.0, 0.2])
+    np.testing.assert_allclose(found.reads.conductance, [1, 2, 3, 4, 6])
+    assert report.dropped["conductance is missing or not finite"].count == 1
+
+
+def test_codes_become_conductances_by_a_stated_step(imported: Import) -> None:
+    found, _ = imported("1,0,42\n", "cell,time[s],conductance[code]", code_step=2.0)
+    assert found.reads.conductance.tolist() == [84]
+
+
+def test_programming_curves_have_a_new_age_after_each_pulse(imported: Import) -> None:
+    found, report = imported("1,1,5,100\n1,0.5,4,200\n1,0.5,4,300\n", MAP + ",amplitude[uA]")
+    assert found.experiment is Experiment.PROGRAMMING_CURVE
+    assert report.dropped == {}
+    assert found.reads.amplitude is not None
+    assert found.reads.amplitude.tolist() == [100, 200, 300]
+
+
+def test_the_chunks_do_not_show(imported: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    rows = [
+        f"{c},{t},{g:.6g}" for t in range(60) for c, g in zip(rng.permutation(40), rng.normal(2, 1, 40), strict=True)
+    ]
+    for k in rng.choice(len(rows), 30, replace=False):
+        rows[k] = rng.choice([rows[k - 1], rows[k].replace(",", ",x", 1), "5,3,1", rows[k] + ",1"])
+    whole, report = imported("\n".join(rows) + "\n", MAP)
+    monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", 500)
+    parts, again = imported("\n".join(rows) + "\n", MAP)
+    assert again == report
+    for table in ("cells", "reads"):
+        for name, column in vars(getattr(whole, table)).items():
+            np.testing.assert_array_equal(getattr(getattr(parts, table), name), column)
+
+
+def test_order_and_repetitions_against_a_plain_loop(imported: Import) -> None:
+    rng = np.random.default_rng(2)
+    cells, times, values = rng.integers(0, 5, 400), rng.integers(0, 40, 400), rng.integers(1, 3, 400)
+    text = "".join(f"{c},{t},{g}\n" for c, t, g in zip(cells, times, values, strict=True))
+    latest: dict[int, int] = {}
+    before: dict[int, tuple[int, int]] = {}
+    expected = []
+    for c, t, g in zip(cells.tolist(), times.tolist(), values.tolist(), strict=True):
+        if t >= latest.get(c, -1) and before.get(c) != (t, g):
+            expected.append((c, t, g))
+        latest[c] = max(t, latest.get(c, -1))
+        before[c] = (t, g)
+    found, _ = imported(text, MAP)
+    rows = zip(found.cells.address[found.reads.cell], found.reads.time, found.reads.conductance, strict=True)
+    assert [tuple(map(int, row)) for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        ("1,0,5,7\n", MAP, "--columns names 3 columns, and line 1 has 4: '1,0,5,7'"),
+        ("# x\n1,0\n", MAP, "--columns names 3 columns, and line 2 has 2: '1,0'"),
+        ("1,0,5\n", None, "give --columns, as the first line is no column map"),
+        ("cell,time[s],g\n1,0,5\n", None, "give --columns, as the first line is no column map"),
+        ("", MAP, "has no lines of data"),
+        ("# nothing\n\n", MAP, "has no lines of data"),
+        ("a,b,c\n", MAP, "nothing could be imported from 0 rows"),
+        ("1,0,nan\n", MAP, "conductance is missing or not finite (1, first in line 1)"),
+        ("1,5\n", "cell,conductance[uS]", "no time[s] among the columns"),
+        ("1,5,6\n", "level,conductance[uS]...", "rows of samples need their rate"),
+        ("1,0,5\n".encode("utf-16"), MAP, "no text in UTF-8"),
+        (gzip.compress(b"1,0,5\n" * 10_000)[:-20], MAP, "cut off or damaged"),
+        (gzip.compress(b"1,0,5\n" * 10_000)[:50] + b"#" * 30, MAP, "cut off or damaged"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
+    imported: Import, tmp_path: Path, text: str | bytes, columns: str | None, message: str
+) -> None:
+    with pytest.raises(BadInputError) as caught:
+        imported(text, columns)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["lab.csv"]

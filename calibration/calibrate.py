@@ -21,10 +21,11 @@ from hwloop.calibration.routines.converters import (
     idle_inputs,
 )
 from hwloop.calibration.routines.curve import CurveCalibration, CurveSettings
-from hwloop.calibration.routines.devices import DeviceCalibration, DeviceSettings
+from hwloop.calibration.routines.devices import DeviceCalibration, DeviceResult, DeviceSettings
 from hwloop.calibration.routines.floor import FloorCalibration, FloorSettings, reference_matrix
 from hwloop.calibration.routines.ranges import choose_ranges
 from hwloop.calibration.routines.routine import Budget, Routine, Tick
+from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
 from hwloop.calibration.routines.wires import WireCalibration, WireSettings
 from hwloop.contract import Backend, Capability, Counts, FloatArray
 from hwloop.errors import BadInputError, ChipError
@@ -90,6 +91,10 @@ class Plan:
             needed |= grown
         return [name for name in PARTS if name in needed]
 
+    def trims(self, backend: Backend) -> bool:
+        """Whether the converters are trimmed before they are measured."""
+        return bool(self.converters.trims) and Capability.TRIMS in backend.info.capabilities
+
     def budget(self, region: Region) -> Budget:
         """The most that calibrating one core costs."""
         routines: dict[str, Routine] = {
@@ -99,6 +104,8 @@ class Plan:
             "floor": FloorCalibration(self.floor),
         }
         parts = [routines[name].budget(region) for name in self.wanted() if name in routines]
+        if "adc" in self.wanted() and self.trims(region.backend):
+            parts.append(TrimCalibration().budget(region))
         return Budget(
             sum(part.pulses_per_device for part in parts),
             sum(part.reads_per_device for part in parts),
@@ -171,10 +178,11 @@ def calibrate(
 def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Any = None) -> Calibration:
     """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
 
-    Everything else is carried over with its date. Raises BadInputError for another chip, or where a core holds too
-    little to drive its converters.
+    The calibration's trims are written first. Everything else is carried over with its date. Raises BadInputError for
+    another chip, or where a core holds too little to drive its converters.
     """
     base.for_chip(backend)
+    base.write_trims(backend)
     created, clock, before = datetime.now(UTC), backend.now(), backend.counts
     cores: dict[int, CoreCalibration] = {}
     for number, (index, core) in enumerate(sorted(base.cores.items())):
@@ -226,13 +234,14 @@ class Finding:
 
 
 def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[Finding]:
-    """Measure a small probe, MVMs alone, and compare it with the calibration.
+    """Measure a small probe, MVMs alone, under the calibration's trims, and compare it with the calibration.
 
     Idle outputs show the offsets whatever a core holds; curves are compared on columns that conduct enough. Raises
     BadInputError for another chip.
     """
     calibration.for_chip(backend)
     backend.require(Capability.MVM, "checking a calibration")
+    calibration.write_trims(backend)
     findings: list[Finding] = []
     if math.isfinite(calibration.temperature) and Capability.TEMPERATURE in backend.info.capabilities:
         away = abs(backend.temperature() - calibration.temperature)
@@ -278,6 +287,7 @@ class _Core:
             found = DeviceCalibration(plan.devices).run(region, rng, tick)
             self.result = replace(self.result, devices=found)
         if "adc" in self._wanted:
+            found = self._trim(found, tick)
             settings = plan.converters if "dac" in self._wanted else replace(plan.converters, dac_vectors=0)
             converters = ConverterCalibration(settings).run(region, rng, tick)
             self.result = replace(self.result, converters=converters, gains=column_gains(found))
@@ -297,6 +307,18 @@ class _Core:
             self.result = replace(self.result, ranges=ranges)
             if "floor" in self._wanted:
                 self.result = replace(self.result, floor=self._floor(replace(tile, full_scale=ranges.full_scale), tick))
+
+    def _trim(self, found: DeviceResult, tick: Tick) -> DeviceResult:
+        """Write the trims, or note those in use; returns the devices as their columns would show them now."""
+        backend, core = self._region.backend, self._region.place.core
+        if Capability.TRIMS not in backend.info.capabilities:
+            return found
+        before = trims = TrimResult.in_use(backend, core)
+        if self._plan.trims(backend):
+            trims = TrimCalibration().run(self._region, column_gains(found), self._rng, tick)
+        self.result = replace(self.result, devices=seen_through(found, before, trims), trims=trims)
+        assert self.result.devices is not None
+        return self.result.devices
 
     def _tile(self) -> Tile:
         info = self._region.backend.info

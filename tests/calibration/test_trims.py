@@ -1,0 +1,261 @@
+"""Converter trims in a calibration, against the truth inside a simulated chip."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import hwloop
+from hwloop.calibration.calibrate import Plan, _whole, calibrate, check, renew
+from hwloop.calibration.certificate import Calibration
+from hwloop.calibration.routines.converters import ConverterSettings, column_gains
+from hwloop.calibration.routines.trims import TrimResult, seen_through
+from hwloop.contract import Capability
+from hwloop.deploy.run import accept
+from hwloop.errors import BadInputError
+from hwloop.region import Place, Region
+from hwloop.sim_backend.chip import SimulatedChip
+from hwloop.sim_backend.options import apply_options
+from hwloop.sim_backend.presets import PRESETS
+
+URI = "sim:hermes-core?rows=64&columns=64&seed=2&adc_offset_spread=3&adc_gain_spread=0.03"
+ADC = Plan(("adc",))
+ALONE = Plan(("adc",), converters=ConverterSettings(trims=0))
+
+
+class WithoutTrims(SimulatedChip):
+    """As chips are that have no trim registers."""
+
+    def __init__(self) -> None:
+        query = dict(part.split("=") for part in URI.partition("?")[2].split("&"))
+        super().__init__(*apply_options(PRESETS["hermes-core"](), query))
+        less = self.info.capabilities - {Capability.TRIMS}
+        self._info = dataclasses.replace(self.info, capabilities=less, trims=None)
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> Iterator[tuple[SimulatedChip, Calibration]]:
+    with hwloop.connect(URI) as chip:
+        yield chip, calibrate(chip, ADC, seed=1)
+
+
+def converters(chip: SimulatedChip) -> tuple[np.ndarray, np.ndarray]:
+    """True offsets and gains of core 0 under the trims in use, the gains relative to their mean."""
+    inside = chip._core(0).converters
+    gain = inside.gain.numpy().astype(float)
+    return inside.offset.numpy().astype(float), gain / gain.mean()
+
+
+# ---- what they do ----------------------------------------------------------------------------------------------
+
+
+def test_trims_leave_half_a_step_of_the_registers(calibrated):
+    """An eighth of an LSB and 0.2 %, and what was known of them when they were written: 4.5 sigma."""
+    chip, calibration = calibrated
+    core = calibration.cores[0]
+    offset, gain = converters(chip)
+    reached = np.abs(core.trims.offset) < 8
+    look = 2 * core.converters.offset_sigma  # the look before the trims has a quarter of the vectors
+    assert np.all(np.abs(offset) <= 0.125 + 4.5 * look + 8 * ~reached)
+    assert reached.mean() > 0.9
+    assert np.all(np.abs(gain - 1) <= 0.002 + 4.5 * core.gains.gain_sigma)
+    assert gain.std() < 0.01 < 0.02 < np.std(core.trims.gain)
+
+
+def test_the_certificate_is_that_of_the_trimmed_converters(calibrated):
+    chip, calibration = calibrated
+    core = calibration.cores[0]
+    offset, gain = converters(chip)
+    assert np.all(np.abs(core.converters.offset - offset) < 4.5 * core.converters.offset_sigma)
+    assert np.all(np.abs(core.gains.gain - gain) < 4.5 * core.gains.gain_sigma)
+    for stored, in_use in zip((core.trims.offset, core.trims.gain), chip.trims(0), strict=True):
+        assert np.array_equal(stored, in_use)
+
+
+def test_what_the_registers_do_not_reach_stays_digital():
+    """Offsets of 12 LSB where registers end at 8: those columns stand at the end, and the certificate has the rest."""
+    with hwloop.connect(URI.replace("offset_spread=3", "offset_spread=12")) as chip:
+        core = calibrate(chip, ADC, seed=1).cores[0]
+        offset, _ = converters(chip)
+    ends = np.abs(core.trims.offset) == 8
+    assert 0.3 < ends.mean() < 0.7
+    assert np.abs(offset[ends]).max() > 5
+    assert np.all(np.abs(core.converters.offset - offset) < 4.5 * core.converters.offset_sigma)
+
+
+def test_trimming_again_keeps_what_is_trimmed(calibrated):
+    """The second calibration starts from the trims of the first, and moves them by what is known: a step or two."""
+    with hwloop.connect(URI) as chip:
+        calibrated[1].write_trims(chip)
+        again = calibrate(chip, ADC, seed=5).cores[0].trims
+        offset, gain = converters(chip)
+    first = calibrated[1].cores[0].trims
+    assert np.abs(again.offset - first.offset).max() <= 0.5
+    assert np.abs(again.gain - first.gain).max() <= 0.02
+    assert np.sqrt(np.mean(offset**2)) < 0.3
+    assert gain.std() < 0.01
+
+
+def test_reads_and_outputs_agree_under_trims(calibrated):
+    """Devices of 6 uS read 6 uS in the mean of every column: gains of the certificate are those that reads meet.
+
+    The scale common to all columns is not told apart from the devices': compared are columns with their mean, 4.5 sigma
+    of the gain and of 128 devices a converter step of 0.12 uS apart.
+    """
+    chip, calibration = calibrated
+    core = calibration.cores[0]
+    every = Place(0, 0, 0, 64, 64)
+    region = Region(chip, every, knowledge=calibration.knowledge(every, chip.info))
+    chip.place(0, np.arange(chip.info.devices_per_core), np.full(chip.info.devices_per_core, 6.0), 1.0)
+    chip.wait(1.0)
+    values = region.read(np.arange(region.size), 16).reshape(region.shape)
+    columns = values.mean((0, 1, 2))
+    sigma = np.hypot(core.gains.gain_sigma, values.std((0, 1, 2)) / 16 / columns.mean())
+    assert np.all(np.abs(columns / columns.mean() - 1) < 4.5 * sigma)
+
+
+def test_devices_seen_through_other_trims(calibrated):
+    """Conductances follow their column's gain; faults, counts and what is common to all columns do not."""
+    devices = calibrated[1].cores[0].devices
+    none, some = TrimResult(np.zeros(64), np.zeros(64)), TrimResult(np.ones(64), np.linspace(-0.1, 0.1, 64))
+    seen = seen_through(devices, none, some)
+    assert seen.high == pytest.approx(devices.high * (1 + some.gain))
+    assert seen.pattern[1, 0, 3] == pytest.approx(devices.pattern[1, 0, 3] * (1 + some.gain))
+    assert np.array_equal(seen.fault, devices.fault)
+    assert seen.typical_high == devices.typical_high
+    back = seen_through(seen, some, none)
+    assert back.low == pytest.approx(devices.low)
+    ratio = column_gains(seen).gain / column_gains(devices).gain
+    assert ratio / ratio.mean() == pytest.approx((1 + some.gain) / (1 + some.gain).mean(), rel=2e-3)
+
+
+def test_wires_are_found_under_trims_as_without():
+    """Reads from before the trims and MVMs from after them are compared: within 4 of their own sigma."""
+    uri = f"{URI.replace('rows=64', 'rows=128')}&wire_resistance=2"
+    found = []
+    for trims in (0, 1):
+        with hwloop.connect(uri) as chip:
+            plan = Plan(("wires",), converters=ConverterSettings(trims=trims))
+            found.append(calibrate(chip, plan, seed=1).cores[0].wires)
+    left, right = found
+    assert abs(left.resistance - right.resistance) < 4 * np.hypot(left.resistance_sigma, right.resistance_sigma)
+
+
+# ---- with what they can be left out ------------------------------------------------------------------------------
+
+
+def test_trims_can_be_left_alone():
+    """The registers stay as they were found, and the certificate says how that was."""
+    before = np.linspace(-2, 2, 64).round(), np.full(64, 0.012)
+    with hwloop.connect(URI) as chip:
+        chip.set_trims(0, *before)
+        calibration = calibrate(chip, ALONE, seed=1)
+        offset, _ = converters(chip)
+        after = chip.trims(0)
+    core = calibration.cores[0]
+    assert np.array_equal(after[0], before[0])
+    assert core.trims.offset == pytest.approx(before[0])
+    assert core.trims.gain == pytest.approx(before[1])
+    assert np.all(np.abs(core.converters.offset - offset) < 4.5 * core.converters.offset_sigma)
+
+
+def test_a_chip_without_trims_is_corrected_digitally():
+    with WithoutTrims() as chip:
+        calibration = calibrate(chip, ADC, seed=1)
+        offset, _ = converters(chip)
+    core = calibration.cores[0]
+    assert core.trims is None
+    assert "trims" not in calibration.measured()
+    assert np.std(offset) > 2
+    assert np.all(np.abs(core.converters.offset - offset) < 4.5 * core.converters.offset_sigma)
+
+
+@pytest.mark.parametrize("plan", [ADC, ALONE], ids=["trims", "alone"])
+def test_the_budget_counts_the_look_before_the_trims(plan):
+    with hwloop.connect(URI) as chip:
+        budget = plan.budget(_whole(chip, 0))
+        cost = calibrate(chip, plan, seed=1).cost
+    assert cost["mvms"] <= budget.mvms
+    assert cost["mvms"] > budget.mvms - plan.converters.dac_vectors - 1  # asked for alone, the ADCs do without the DACs
+    assert cost["pulses"] <= budget.pulses_per_device * chip.info.devices_per_core
+
+
+@pytest.mark.parametrize("value", ["2", "-1"])
+def test_the_setting_is_yes_or_no(value):
+    with pytest.raises(BadInputError, match=f"setting trims={value} is outside 0 to 1"):
+        ConverterSettings.parse({"trims": value})
+
+
+# ---- with what a calibration is used -----------------------------------------------------------------------------
+
+
+def test_trims_come_back_from_the_file(calibrated, tmp_path):
+    calibrated[1].save(tmp_path / "chip.cal.h5")
+    stored = Calibration.load(tmp_path / "chip.cal.h5").cores[0].trims
+    assert np.array_equal(stored.offset, calibrated[1].cores[0].trims.offset)
+    assert np.array_equal(stored.gain, calibrated[1].cores[0].trims.gain)
+
+
+def test_using_a_calibration_writes_its_trims(calibrated):
+    """On a chip that has been switched off since, which has forgotten them."""
+    _, calibration = calibrated
+    mine = calibration.cores[0].trims
+    uses = {
+        "accept": lambda chip: accept(calibration, chip),
+        "check": lambda chip: check(calibration, chip),
+        "program": lambda chip: hwloop.program(
+            chip, hwloop.matrices({"w": np.eye(8)}), "exact", calibration=calibration
+        ),
+    }
+    for name, use in uses.items():
+        with hwloop.connect(URI) as chip:
+            use(chip)
+            assert np.array_equal(chip.trims(0)[0], mine.offset), name
+            assert np.array_equal(chip.trims(0)[1], mine.gain), name
+
+
+def test_the_daily_calibration_starts_from_the_trims_and_keeps_them(calibrated):
+    """What another user has left in the registers is put right first."""
+    _, calibration = calibrated
+    with hwloop.connect(URI) as chip:
+        chip.place(0, np.arange(2 * 64 * 64), np.full(2 * 64 * 64, 8.0), 1.0)
+        chip.set_trims(0, np.full(64, -5.0), np.full(64, 0.1))
+        core = renew(calibration, chip, seed=3).cores[0]
+        offset, _ = converters(chip)
+    assert np.array_equal(core.trims.offset, calibration.cores[0].trims.offset)
+    assert np.all(np.abs(core.converters.offset - offset) < 4.5 * core.converters.offset_sigma)
+
+
+def test_a_check_holds_on_a_chip_that_forgot_its_trims(calibrated):
+    """And would not, had it not written them: the offsets without are LSBs away."""
+    _, calibration = calibrated
+    with hwloop.connect(URI) as chip:
+        assert all(finding.expected for finding in check(calibration, chip))
+    bare = dataclasses.replace(calibration, cores={0: dataclasses.replace(calibration.cores[0], trims=None)})
+    with hwloop.connect(URI) as chip:
+        assert not all(finding.expected for finding in check(bare, chip))
+
+
+def test_a_calibration_with_trims_is_refused_where_there_are_none(calibrated):
+    with (
+        contextlib.closing(WithoutTrims()) as chip,
+        pytest.raises(BadInputError, match="made with converter trims, which sim:hermes-core does not have here"),
+    ):
+        accept(calibrated[1], chip)
+
+
+def test_trims_help_a_chip_whose_offsets_cost_range():
+    """Converters of 5 bits, offsets of 4 LSB out of 15: the digital correction cannot give back saturated codes."""
+    uri = "sim:hermes-core?rows=64&columns=64&seed=2&adc_bits=5&adc_offset_spread=4"
+    matrix = hwloop.matrices({"w": np.random.default_rng(0).normal(size=(64, 64))})
+    errors = []
+    for plan in (ALONE, ADC):
+        with hwloop.connect(uri) as chip:
+            known = calibrate(chip, plan, seed=1)
+            errors.append(hwloop.program(chip, matrix, "exact", calibration=known, seed=1).mvm_error)
+    alone, trimmed = errors
+    assert trimmed < 0.9 * alone

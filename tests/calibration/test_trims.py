@@ -248,14 +248,15 @@ def test_a_calibration_with_trims_is_refused_where_there_are_none(calibrated):
         accept(calibrated[1], chip)
 
 
-def test_trims_help_a_chip_whose_offsets_cost_range():
-    """Converters of 5 bits, offsets of 4 LSB out of 15: the digital correction cannot give back saturated codes."""
-    uri = "sim:hermes-core?rows=64&columns=64&seed=2&adc_bits=5&adc_offset_spread=4"
-    matrix = hwloop.matrices({"w": np.random.default_rng(0).normal(size=(64, 64))})
-    errors = []
-    for plan in (ALONE, ADC):
-        with hwloop.connect(uri) as chip:
-            known = calibrate(chip, plan, seed=1)
-            errors.append(hwloop.program(chip, matrix, "exact", calibration=known, seed=1).mvm_error)
-    alone, trimmed = errors
-    assert trimmed < 0.9 * alone
+def test_trims_help_where_offsets_and_gains_cost_range():
+    """Six bits, offsets of 4 of 31 codes: what saturates, no digital correction gives back. Two specimens, 3 to 5 %."""
+    matrix = hwloop.matrices({"w": np.random.default_rng(0).normal(size=(128, 128))})
+    for seed in (1, 2):
+        uri = f"sim:hermes-core?rows=128&columns=128&seed={seed}&adc_bits=6&adc_offset_spread=4&adc_gain_spread=0.08"
+        errors = []
+        for plan in (ALONE, ADC):
+            with hwloop.connect(uri) as chip:
+                known = calibrate(chip, plan, seed=1)
+                errors.append(hwloop.program(chip, matrix, "exact", calibration=known, seed=1).mvm_error)
+        alone, trimmed = errors
+        assert trimmed < 0.98 * alone

@@ -11,6 +11,7 @@ import pytest
 import pyvisa
 
 import hwloop
+from hwloop.calibration.calibrate import Plan, calibrate
 from hwloop.calibration.gdp import Gdp, GdpSettings
 from hwloop.calibration.iterative import Iterative, IterativeSettings
 from hwloop.contract import Backend, PulseKind, Pulses
@@ -207,6 +208,18 @@ def test_a_plain_visa_shell_can_use_what_a_session_left(serve, open_visa):
     assert float(shell.query("READ? 0,17")) > 0
     assert len(shell.query("MVM:ROW? 0,3,127").split(",")) == 16
     shell.close()
+
+
+def test_a_calibration_over_the_link_trims_as_the_direct_one_does(serve, open_visa):
+    """The same trims, in the certificate and in the registers behind the link, bit for bit."""
+    uri, plan = "sim:hermes-core?seed=3&rows=32&columns=16&adc_offset_spread=3", Plan(("adc",))
+    direct = hwloop.connect(uri)
+    chip = open_visa(serve(uri))
+    one, other = (calibrate(backend, plan, seed=1).cores[0].trims for backend in (direct, chip))
+    assert one.offset.any()
+    for left, right, behind in zip((one.offset, one.gain), (other.offset, other.gain), chip.trims(0), strict=True):
+        np.testing.assert_array_equal(left, right)
+        np.testing.assert_array_equal(right, behind)
 
 
 # ---- who answers ---------------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ class _Core:
             found = DeviceCalibration(plan.devices).run(region, rng, tick)
             self.result = replace(self.result, devices=found)
         if "adc" in self._wanted:
-            found = self._trim(found, tick)
+            found = self._trim(tick)
             settings = plan.converters if "dac" in self._wanted else replace(plan.converters, dac_vectors=0)
             converters = ConverterCalibration(settings).run(region, rng, tick)
             self.result = replace(self.result, converters=converters, gains=column_gains(found))
@@ -308,17 +308,17 @@ class _Core:
             if "floor" in self._wanted:
                 self.result = replace(self.result, floor=self._floor(replace(tile, full_scale=ranges.full_scale), tick))
 
-    def _trim(self, found: DeviceResult, tick: Tick) -> DeviceResult:
+    def _trim(self, tick: Tick) -> DeviceResult:
         """Write the trims, or note those in use; returns the devices as their columns would show them now."""
-        backend, core = self._region.backend, self._region.place.core
-        if Capability.TRIMS not in backend.info.capabilities:
-            return found
-        before = trims = TrimResult.in_use(backend, core)
-        if self._plan.trims(backend):
-            trims = TrimCalibration().run(self._region, column_gains(found), self._rng, tick)
-        self.result = replace(self.result, devices=seen_through(found, before, trims), trims=trims)
-        assert self.result.devices is not None
-        return self.result.devices
+        backend, core, found = self._region.backend, self._region.place.core, self.result.devices
+        assert found is not None
+        if Capability.TRIMS in backend.info.capabilities:
+            before = trims = TrimResult.in_use(backend, core)
+            if self._plan.trims(backend):
+                trims = TrimCalibration().run(self._region, column_gains(found), self._rng, tick)
+            found = seen_through(found, before, trims)
+            self.result = replace(self.result, devices=found, trims=trims)
+        return found
 
     def _tile(self) -> Tile:
         info = self._region.backend.info

@@ -315,7 +315,7 @@ class _Core:
         if Capability.TRIMS in backend.info.capabilities:
             before = trims = TrimResult.in_use(backend, core)
             if self._plan.trims(backend):
-                trims = TrimCalibration().run(self._region, column_gains(found), self._rng, tick)
+                trims = TrimCalibration().run(self._region, column_gains(found), tick)
             found = seen_through(found, before, trims)
             self.result = replace(self.result, devices=found, trims=trims)
         return found

@@ -11,14 +11,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwloop.calibration.routines.converters import ConverterCalibration, ConverterSettings, GainResult
+from hwloop.calibration.routines.converters import GainResult
 from hwloop.calibration.routines.devices import DeviceResult
 from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.region import Region
 
-LOOK_VECTORS = 1024
-"""Full-scale vectors that show offsets well enough for a register: to some hundredths of an LSB."""
+PHASES = (0.0, 0.25, 0.5, 0.75)
+"""LSB by which idle outputs are shifted in turn, so that the rounding of all of them says more than that of one."""
+PASSES = 2
+"""The second look is near zero, where the converters' bend does not matter."""
+IDLE_VECTORS = 64
+"""Idle vectors of one phase."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +45,36 @@ class TrimCalibration(Routine):
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.MVM, Capability.TRIMS})
 
     def budget(self, region: Region) -> Budget:
-        """One look at the converters, by MVMs alone."""
-        return ConverterCalibration(_look(region)).budget(region)
+        """Idle vectors alone."""
+        return Budget(mvms=PASSES * len(PHASES) * IDLE_VECTORS)
 
-    def run(self, region: Region, gains: GainResult, rng: np.random.Generator, tick: Tick) -> TrimResult:
-        """Look at the offsets, and write the trims; `gains` are those of the columns under the trims in use.
-
-        A column whose converter cannot be seen keeps its trims. Raises ChipError when no column's output moves.
-        """
+    def run(self, region: Region, gains: GainResult, tick: Tick) -> TrimResult:
+        """Write the trims, whatever the cells hold; `gains` are those of the columns under the trims in use."""
         backend, core = region.backend, region.place.core
         limits = backend.info.trims
         assert limits is not None  # a chip with the capability has them
         tick("trims")
-        seen = ConverterCalibration(_look(region)).run(region, rng, lambda stage: None)
         before = TrimResult.in_use(backend, core)
-        offset = before.offset - np.where(seen.silent, 0.0, seen.offset)
-        gain = (1.0 + before.gain) / gains.gain - 1.0
-        backend.set_trims(
-            core,
-            np.clip(offset, -limits.offset_max, limits.offset_max),
-            np.clip(gain, -limits.gain_max, limits.gain_max),
-        )
+        gain = np.clip((1.0 + before.gain) / gains.gain - 1.0, -limits.gain_max, limits.gain_max)
+        offset = before.offset
+        for _ in range(PASSES):
+            own = _own_offsets(region, offset, gain, limits.offset_max)
+            offset = np.clip(-own, -limits.offset_max, limits.offset_max)
+        backend.set_trims(core, offset, gain)
         return TrimResult.in_use(backend, core)
+
+
+def _own_offsets(region: Region, offset: FloatArray, gain: FloatArray, reach: float) -> FloatArray:
+    """The converters' offsets (columns,) without trims, LSB, seen with trims near `offset`."""
+    backend, core = region.backend, region.place.core
+    idle = np.zeros((IDLE_VECTORS, region.place.rows), np.int32)
+    seen = []
+    for phase in PHASES:
+        shifted = offset - np.copysign(phase, offset)  # towards zero, away from the register's end
+        backend.set_trims(core, np.clip(shifted, -reach, reach), gain)
+        seen.append(region.mvm(idle).mean(0) - backend.trims(core)[0])
+    own: FloatArray = np.mean(seen, axis=0)
+    return own
 
 
 def seen_through(devices: DeviceResult, before: TrimResult, after: TrimResult) -> DeviceResult:
@@ -74,7 +86,3 @@ def seen_through(devices: DeviceResult, before: TrimResult, after: TrimResult) -
         if item.metadata["unit"] == "uS" and isinstance(array := getattr(devices, item.name), np.ndarray)
     }
     return replace(devices, **by_column)  # type: ignore[arg-type]
-
-
-def _look(region: Region) -> ConverterSettings:
-    return ConverterSettings(adc_vectors=max(LOOK_VECTORS, 2 * (region.place.rows + 4)), dac_vectors=0)

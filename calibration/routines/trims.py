@@ -2,6 +2,9 @@
 
 An offset that is trimmed away costs no code at one end of the converter's range, and columns of equal gain make equal
 use of it. What the registers are too coarse for, or do not reach, is left to the digital correction.
+
+Offsets are trimmed by whole LSB, and their fractions stay. They cost no range, and with every column in the middle of a
+code, noise below half an LSB would show nowhere: not to the calibration of the converters, nor to a later check.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class TrimResult:
 
 
 class TrimCalibration(Routine):
-    """Cancels the columns' offsets and makes their gains equal, as far as the registers go."""
+    """Cancels the whole LSB of the columns' offsets and makes their gains equal, as far as the registers go."""
 
     name = "trims"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.MVM, Capability.TRIMS})
@@ -59,7 +62,7 @@ class TrimCalibration(Routine):
         offset = before.offset
         for _ in range(PASSES):
             own = _own_offsets(region, offset, gain, limits.offset_max)
-            offset = np.clip(-own, -limits.offset_max, limits.offset_max)
+            offset = np.clip(-np.rint(own), -limits.offset_max, limits.offset_max)
         backend.set_trims(core, offset, gain)
         return TrimResult.in_use(backend, core)
 

@@ -53,8 +53,8 @@ def converters(chip: SimulatedChip) -> tuple[np.ndarray, np.ndarray]:
 # ---- what they do ----------------------------------------------------------------------------------------------
 
 
-def test_trims_leave_half_a_step_of_the_registers(calibrated):
-    """An eighth of an LSB and 0.2 %, and what was known of them when they were written.
+def test_trims_leave_half_an_lsb_and_half_a_step_of_the_gain(calibrated):
+    """And what was not known of them when they were written.
 
     Of offsets, 4.5 sigma of 256 idle outputs that scatter by 0.42 LSB (noise of 0.3 LSB, and rounding); of gains, 4.5
     sigma of the certificate.
@@ -63,7 +63,7 @@ def test_trims_leave_half_a_step_of_the_registers(calibrated):
     core = calibration.cores[0]
     offset, gain = converters(chip)
     reached = np.abs(core.trims.offset) < 8
-    assert np.all(np.abs(offset[reached]) <= 0.125 + 4.5 * 0.42 / 16)
+    assert np.all(np.abs(offset[reached]) <= 0.5 + 4.5 * 0.42 / 16)
     assert reached.mean() > 0.9
     assert np.all(np.abs(gain - 1) <= 0.002 + 4.5 * core.gains.gain_sigma)
     assert gain.std() < 0.01 < 0.02 < np.std(core.trims.gain)
@@ -91,15 +91,15 @@ def test_what_the_registers_do_not_reach_stays_digital():
 
 
 def test_trimming_again_keeps_what_is_trimmed(calibrated):
-    """The second calibration starts from the trims of the first, and moves them by what is known: a step or two."""
+    """The second calibration starts from the trims of the first, and moves them by what is known: at most an LSB."""
     with hwloop.connect(URI) as chip:
         calibrated[1].write_trims(chip)
         again = calibrate(chip, ADC, seed=5).cores[0].trims
         offset, gain = converters(chip)
     first = calibrated[1].cores[0].trims
-    assert np.abs(again.offset - first.offset).max() <= 0.5
+    assert np.abs(again.offset - first.offset).max() <= 1
     assert np.abs(again.gain - first.gain).max() <= 0.02
-    assert np.sqrt(np.mean(offset**2)) < 0.3
+    assert np.sqrt(np.mean(offset**2)) < 0.5
     assert gain.std() < 0.01
 
 
@@ -148,13 +148,20 @@ def test_wires_are_found_under_trims_as_without():
     assert abs(left.resistance - right.resistance) < 4 * np.hypot(left.resistance_sigma, right.resistance_sigma)
 
 
+def test_noise_below_half_an_lsb_still_shows_under_trims():
+    """Fractions of an LSB are left so that some columns stand between two codes: 0.1 LSB of noise, within 7 %."""
+    uri = "sim:hermes-core?rows=64&columns=256&seed=2&adc_offset_spread=3&adc_noise=0.1"
+    with hwloop.connect(uri) as chip:
+        assert calibrate(chip, ADC, seed=1).cores[0].converters.adc_noise == pytest.approx(0.1, rel=0.07)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("bend", [0, 3])
 def test_offsets_are_trimmed_past_the_rounding_of_idle_outputs(noise, bend):
     """Without noise an idle output tells its offset to half an LSB; four of them a quarter apart, to an eighth.
 
-    With half a step of the register that is a quarter of an LSB; and 4.5 sigma of 256 outputs where there is noise, and
-    0.06 LSB where a bend of 3 LSB makes shifts of up to 0.75 LSB shorter by 6 %, in some columns by 9 %.
+    With the fraction of an LSB that is left on purpose, five eighths; and 4.5 sigma of 256 outputs for noise,
+    and 0.06 LSB where a bend of 3 LSB makes shifts of up to 0.75 LSB shorter by 6 %, in some columns by 9 %.
     """
     options = f"rows=4&columns=256&adc_offset_spread=2.5&adc_noise={noise}&adc_nonlinearity={bend}&adc_gain_spread=0"
     with hwloop.connect(f"sim:hermes-core?{options}&seed=1") as chip:
@@ -163,19 +170,19 @@ def test_offsets_are_trimmed_past_the_rounding_of_idle_outputs(noise, bend):
         offset, _ = converters(chip)
         assert chip.counts.mvms == TrimCalibration().budget(_whole(chip, 0)).mvms
     reached = np.abs(found.offset) < 8
-    assert np.abs(offset[reached]).max() <= 0.25 + 4.5 * noise / 16 + 0.06 * (bend > 0)
+    assert np.abs(offset[reached]).max() <= 0.625 + 4.5 * noise / 16 + 0.06 * (bend > 0)
     assert not found.gain.any()
 
 
 def test_registers_coarser_than_an_lsb_do_what_they_can():
-    """Steps of 2 LSB up to 4: what is left is below half a step and the LSB that rounding hides."""
+    """Steps of 2 LSB up to 4: what is left is below half a step and the fraction of an LSB that stays."""
     with hwloop.connect("sim:hermes-core?rows=4&columns=256&adc_offset_spread=1.2&adc_gain_spread=0&seed=1") as chip:
         chip._info = dataclasses.replace(chip.info, trims=TrimLimits(2.0, 4.0, 0.1, 0.1))
         gains = GainResult(np.ones(256), np.full(256, np.inf), np.zeros(256, np.int64))
         found = TrimCalibration().run(_whole(chip, 0), gains, lambda stage: None)
         offset, _ = converters(chip)
     assert set(np.abs(found.offset)) == {0.0, 2.0, 4.0}
-    assert np.abs(offset).max() < 1.2
+    assert np.abs(offset).max() < 1.625
 
 
 # ---- with what they can be left out ------------------------------------------------------------------------------

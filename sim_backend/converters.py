@@ -45,7 +45,8 @@ class ColumnConverters:
         draws = torch.empty((3, n), device=device).normal_(generator=generator)
         self._own_gain = 1.0 + parameters.adc_gain_spread * draws[0]
         self._own_offset = parameters.adc_offset_spread * draws[1]
-        self.trim(np.zeros(n), np.zeros(n))
+        self.gain, self.offset = self._own_gain, self._own_offset
+        self.trims: tuple[FloatArray, FloatArray] = np.zeros(n), np.zeros(n)
         # The bend belongs to the circuit, so all columns share its sign; a fifth of it varies.
         self.bend = parameters.adc_nonlinearity * (1.0 + 0.2 * draws[2])
         self._has_bend = parameters.adc_nonlinearity > 0
@@ -53,7 +54,12 @@ class ColumnConverters:
         self.top = float(2 ** (parameters.adc_bits - 1) - 1)
 
     def trim(self, offset: FloatArray, gain: FloatArray) -> None:
-        """Put trims (columns,) into the registers: offsets in LSB, and gains relative to the circuits' own."""
+        """Put trims (columns,) into the registers: offsets in LSB, and gains relative to the circuits' own.
+
+        Those that are there already change nothing, as on a chip: what has happened to the circuits since, stays.
+        """
+        if np.array_equal(self.trims, (offset, gain)):
+            return
         self.trims = offset, gain
         self.offset = self._own_offset + torch.tensor(offset).to(self._own_offset)
         self.gain = self._own_gain * (1.0 + torch.tensor(gain).to(self._own_gain))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwloop.calibration.certificate import TEMPERATURE_WINDOW, Calibration, CoreCalibration, Identity
-from hwloop.calibration.programming import Settings, known_devices
+from hwloop.calibration.programming import Settings, check_age, known_devices
 from hwloop.calibration.routines.converters import (
     LEAST_SIGNAL,
     ConverterCalibration,
@@ -23,12 +23,19 @@ from hwloop.calibration.routines.converters import (
 from hwloop.calibration.routines.curve import CurveCalibration, CurveSettings
 from hwloop.calibration.routines.devices import DeviceCalibration, DeviceResult, DeviceSettings
 from hwloop.calibration.routines.floor import FloorCalibration, FloorSettings, reference_matrix
-from hwloop.calibration.routines.ranges import choose_ranges
+from hwloop.calibration.routines.ranges import checked_inputs, choose_ranges
 from hwloop.calibration.routines.routine import Budget, Routine, Tick
 from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
 from hwloop.calibration.routines.wires import WireCalibration, WireSettings
-from hwloop.contract import Backend, Capability, Counts, FloatArray
-from hwloop.errors import BadInputError, ChipError
+from hwloop.contract import Backend, Capability, ChipInfo, Counts, FloatArray
+from hwloop.errors import (
+    BadInputError,
+    ChipError,
+    ClosedError,
+    InstrumentError,
+    LinkError,
+    MissingCapabilityError,
+)
 from hwloop.knowledge import Knowledge
 from hwloop.mapping import Tile, map_weights
 from hwloop.region import Place, Region
@@ -83,6 +90,8 @@ class Plan:
         unknown = [name for name in self.parts if name not in PARTS]
         if unknown or not self.parts:
             raise BadInputError(f"calibrate: unknown part '{', '.join(unknown)}'; known: {', '.join(PARTS)}")
+        if self.age is not None:
+            check_age(self.age)
 
     def wanted(self) -> list[str]:
         """The parts and all that they require, in order."""
@@ -95,8 +104,21 @@ class Plan:
         """Whether the converters are trimmed before they are measured."""
         return bool(self.converters.trims) and Capability.TRIMS in backend.info.capabilities
 
+    @property
+    def everything(self) -> bool:
+        """Whether all parts are asked for, as far as they can be done; else what cannot be done is an error."""
+        return set(self.parts) == set(PARTS)
+
+    def tile(self, info: ChipInfo) -> Tile:
+        """The weights on core 0. Raises BadInputError when they do not fit, or the inputs do not fit them."""
+        matrix = self.weights or Matrix("reference", reference_matrix(info.rows, info.columns))
+        tile = map_weights([matrix], replace(info, cores=1))[0]
+        if self.inputs is not None:
+            checked_inputs(self.inputs, tile.place.rows)
+        return tile
+
     def budget(self, region: Region) -> Budget:
-        """The most that calibrating one core costs."""
+        """The most that calibrating one core costs. Raises BadInputError for settings that do not suit the core."""
         routines: dict[str, Routine] = {
             "devices": DeviceCalibration(self.devices),
             "adc": ConverterCalibration(self.converters),
@@ -136,16 +158,23 @@ def calibrate(
 
     All that the cores hold is lost. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
     that fails; asked for alone, it raises MissingCapabilityError or ChipError instead. KeyboardInterrupt from the
-    observer ends the calibration with what is done, `skipped` naming the rest.
+    observer ends the calibration with what is done, `skipped` naming the rest. Before anything is sent, raises
+    BadInputError for cores that do not exist, and for settings, weights or inputs that do not suit the chip.
     """
     plan = plan or Plan()
-    chosen = list(range(backend.info.cores)) if cores is None else list(cores)
+    chosen = list(range(backend.info.cores)) if cores is None else list(dict.fromkeys(cores))
     skipped = _unable(backend, plan)
+    tile = plan.tile(backend.info)
+    for core in chosen:
+        if not 0 <= core < backend.info.cores:
+            raise BadInputError(f"core {core} does not exist; {backend.info.name} has {backend.info.cores} core(s)")
+    plan.budget(_whole(backend, chosen[0]))
     created, clock, before = datetime.now(UTC), backend.now(), backend.counts
     done: dict[int, CoreCalibration] = {}
     failed: ChipError | None = None
     for number, core in enumerate(chosen):
-        work = _Core(backend, core, plan, set(skipped), np.random.default_rng([seed, core]))
+        on_core = replace(tile, place=replace(tile.place, core=core))
+        work = _Core(backend, core, plan, on_core, set(skipped), np.random.default_rng([seed, core]))
         try:
             work.run(_ticker(observer, number, len(chosen), core, plan))
         except ChipError as error:
@@ -157,6 +186,8 @@ def calibrate(
             skipped["interrupted"] = f"stopped on core {core}; cores after it were not begun"
             done[core] = work.result
             break
+        finally:
+            skipped |= {f"core {core}: {name}": reason for name, reason in work.failed.items()}
         done[core] = work.result
     if failed is not None and not done:
         raise failed
@@ -256,7 +287,11 @@ def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[
             continue
         region = _whole(backend, index)
         idle = region.mvm(idle_inputs(region))
-        findings.append(_compare(index, "offsets, by idle outputs", *_idle_difference(idle, known), ~known.silent))
+        findings.append(
+            _compare(
+                index, "offsets, by idle outputs", *_idle_difference(idle, known, backend.info.code_max), ~known.silent
+            )
+        )
         now = _converters_now(backend, index, PROBE, np.random.default_rng([seed, index]), lambda stage: None)
         if now is None:
             continue
@@ -272,41 +307,44 @@ def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[
 
 
 class _Core:
-    """Calibration of one core on its way; `result` has what is done so far."""
+    """Calibration of one core on its way; `result` has what is done so far, `failed` what went wrong."""
 
-    def __init__(self, backend: Backend, core: int, plan: Plan, unable: set[str], rng: np.random.Generator) -> None:
+    def __init__(
+        self, backend: Backend, core: int, plan: Plan, tile: Tile, unable: set[str], rng: np.random.Generator
+    ) -> None:
         self.result = CoreCalibration()
-        self._plan, self._rng = plan, rng
+        self.failed: dict[str, str] = {}
+        self._plan, self._tile, self._rng = plan, tile, rng
         self._wanted = [name for name in plan.wanted() if name not in unable]
         self._region = _whole(backend, core)
 
     def run(self, tick: Tick) -> None:
-        """All parts, each on what the one before has left."""
-        region, plan, rng = self._region, self._plan, self._rng
+        """All parts, each on what the one before has left.
+
+        A part that fails is left out, with those that need it, and named in `failed`; unless everything was asked
+        for, it raises ChipError. So do the devices, and a link that fails.
+        """
         if "devices" in self._wanted:
-            found = DeviceCalibration(plan.devices).run(region, rng, tick)
+            found = DeviceCalibration(self._plan.devices).run(self._region, self._rng, tick)
             self.result = replace(self.result, devices=found)
-        if "adc" in self._wanted:
-            found = self._trim(tick)
-            settings = plan.converters if "dac" in self._wanted else replace(plan.converters, dac_vectors=0)
-            converters = ConverterCalibration(settings).run(region, rng, tick)
-            self.result = replace(self.result, converters=converters, gains=column_gains(found))
-            if "wires" in self._wanted:
-                self.result = replace(
-                    self.result, wires=WireCalibration(WireSettings()).run(region, found, converters, tick)
-                )
-        if "programming-curve" in self._wanted:
-            curve = CurveCalibration(plan.curve).run(region, found, rng, tick)
-            self.result = replace(self.result, programming_curve=curve)
-        if "ranges" in self._wanted:
-            tick("ranges")
-            tile = self._tile()
-            noise = self.result.converters.adc_noise if self.result.converters else 0.0
-            inputs = None if plan.inputs is None else plan.inputs[:, : tile.place.rows]
-            ranges = choose_ranges(tile.target, region.backend.info, inputs, noise)
-            self.result = replace(self.result, ranges=ranges)
-            if "floor" in self._wanted:
-                self.result = replace(self.result, floor=self._floor(replace(tile, full_scale=ranges.full_scale), tick))
+        parts: dict[str, Callable[[Tick], CoreCalibration]] = {
+            "adc": self._converters,
+            "wires": self._wires,
+            "programming-curve": self._curve,
+            "ranges": self._ranges,
+            "floor": self._floor,
+        }
+        for name, part in parts.items():
+            if name not in self._wanted or self.failed.keys() & set(_REQUIRES.get(name, ())):
+                continue
+            try:
+                self.result = part(tick)
+            except (LinkError, InstrumentError, ClosedError):
+                raise
+            except ChipError as error:
+                if not self._plan.everything:
+                    raise
+                self.failed[name] = str(error).removeprefix(f"core {self._region.place.core}: ")
 
     def _trim(self, tick: Tick) -> DeviceResult:
         """Write the trims, or note those in use; returns the devices as their columns would show them now."""
@@ -320,22 +358,50 @@ class _Core:
             self.result = replace(self.result, devices=found, trims=trims)
         return found
 
-    def _tile(self) -> Tile:
-        info = self._region.backend.info
-        matrix = self._plan.weights or Matrix("reference", reference_matrix(info.rows, info.columns))
-        alone = replace(info, cores=1)
-        tiles = map_weights([matrix], alone)
-        place = replace(tiles[0].place, core=self._region.place.core)
-        return replace(tiles[0], place=place)
+    def _converters(self, tick: Tick) -> CoreCalibration:
+        found = self._trim(tick)
+        settings = self._plan.converters
+        if "dac" not in self._wanted:
+            settings = replace(settings, dac_vectors=0)
+        converters = ConverterCalibration(settings).run(self._region, self._rng, tick)
+        return replace(self.result, converters=converters, gains=column_gains(found))
 
-    def _floor(self, tile: Tile, tick: Tick) -> Any:
+    def _wires(self, tick: Tick) -> CoreCalibration:
+        found, converters = self.result.devices, self.result.converters
+        assert found is not None
+        assert converters is not None
+        wires = WireCalibration(WireSettings()).run(self._region, found, converters, tick)
+        return replace(self.result, wires=wires)
+
+    def _curve(self, tick: Tick) -> CoreCalibration:
+        assert self.result.devices is not None
+        routine = CurveCalibration(self._plan.curve)
+        curve = routine.run(self._corrected(), self.result.devices, self._rng, tick)
+        return replace(self.result, programming_curve=curve)
+
+    def _ranges(self, tick: Tick) -> CoreCalibration:
+        tick("ranges")
+        info = self._region.backend.info
+        return replace(
+            self.result, ranges=choose_ranges(self._tile.target, info, self._plan.inputs, self.result.adc_noise)
+        )
+
+    def _floor(self, tick: Tick) -> CoreCalibration:
         backend, info = self._region.backend, self._region.backend.info
-        known = Calibration(Identity.of(info), datetime.now(UTC), math.nan, {tile.place.core: self.result}, {})
+        assert self.result.ranges is not None
+        tile = replace(self._tile, full_scale=self.result.ranges.full_scale)
         adjustable = Capability.ADC_RANGE in info.capabilities
-        knowledge = known.knowledge(tile.place, info)
-        region = Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
+        region = Region(
+            backend, tile.place, tile.full_scale if adjustable else None, self.result.knowledge(tile.place, info)
+        )
         age = self._plan.age or (info.device_model.drift.t0 if info.device_model else DEFAULT_AGE)
-        return FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)
+        floor = FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)
+        return replace(self.result, floor=floor)
+
+    def _corrected(self) -> Region:
+        """The whole core, its converters corrected where they are known."""
+        backend, place = self._region.backend, self._region.place
+        return Region(backend, place, knowledge=self.result.knowledge(place, backend.info))
 
 
 def _whole(backend: Backend, core: int) -> Region:
@@ -345,11 +411,13 @@ def _whole(backend: Backend, core: int) -> Region:
 def _unable(backend: Backend, plan: Plan) -> dict[str, str]:
     """Parts that the chip cannot do, and why. Raises MissingCapabilityError when they were asked for by name."""
     unable: dict[str, str] = {}
-    by_name = set(plan.parts) != set(PARTS)
     for name in plan.wanted():
         missing = [c for c in _NEEDS.get(name, ()) if c not in backend.info.capabilities]
-        if missing and by_name and name in plan.parts:
-            backend.require(missing[0], f"calibrating {name}")
+        if missing and not plan.everything:
+            raise MissingCapabilityError(
+                f"{backend.info.name}: calibrating {name} needs {' and '.join(c.value for c in missing)}, which this "
+                "chip lacks; hwloop calibrate all finds out what it can without"
+            )
         if missing:
             unable[name] = f"needs {' and '.join(c.value for c in missing)}, which {backend.info.name} lacks"
     return unable
@@ -369,9 +437,9 @@ def _converters_now(
     return None if found.silent.all() else found
 
 
-def _idle_difference(codes: Any, known: ConverterResult) -> tuple[FloatArray, FloatArray]:
+def _idle_difference(codes: Any, known: ConverterResult, code_max: int) -> tuple[FloatArray, FloatArray]:
     """Mean idle outputs less what rounding makes of the known offsets and noise, and the standard deviations."""
-    expected, sigma = known.idle_mean()
+    expected, sigma = known.idle_mean(code_max)
     return codes.mean(0) - expected, np.hypot(codes.std(0) / math.sqrt(len(codes)) + ROUNDED, sigma)
 
 

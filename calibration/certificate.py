@@ -27,7 +27,7 @@ from hwloop.calibration.routines.floor import FloorResult
 from hwloop.calibration.routines.ranges import RangeResult
 from hwloop.calibration.routines.trims import TrimResult
 from hwloop.calibration.routines.wires import WireResult
-from hwloop.contract import Backend, Capability, ChipInfo
+from hwloop.contract import Backend, Capability, ChipInfo, FloatArray
 from hwloop.errors import BadInputError
 from hwloop.knowledge import Converters, Devices, Knowledge
 from hwloop.region import Place
@@ -46,6 +46,9 @@ HOLDS: dict[str, tuple[float, str]] = {
 """Days for which each part should hold, and why."""
 TEMPERATURE_WINDOW = 10.0
 """K: conductances and converters measured this far from the present temperature are no longer the same."""
+
+MAY_BE_UNKNOWN = ("sigma", "adc_noise")
+"""Ends of the names of values that may be NaN or infinite, where they are not known."""
 
 Result = TypeVar("Result")
 
@@ -66,6 +69,16 @@ class CoreCalibration:
     def parts(self) -> dict[str, Any]:
         """What was measured, by name."""
         return {f.name: part for f in fields(self) if (part := getattr(self, f.name)) is not None}
+
+    @property
+    def adc_noise(self) -> float:
+        """Noise of the ADCs before rounding, LSB; 0 where it is not known."""
+        noise = self.converters.adc_noise if self.converters is not None else 0.0
+        return noise if math.isfinite(noise) else 0.0
+
+    def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
+        """What this tells about a rectangle of the core's cells."""
+        return Knowledge(_converters(self, place, info), _devices(self, place, info))
 
 
 _KINDS: dict[str, type] = {
@@ -177,7 +190,7 @@ class Calibration:
     def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
         """What this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""
         core = self.cores.get(place.core)
-        return Knowledge() if core is None else Knowledge(_converters(core, place, info), _devices(core, place, info))
+        return Knowledge() if core is None else core.knowledge(place, info)
 
     def measured(self) -> list[str]:
         """Names of the parts that at least one core has."""
@@ -214,20 +227,25 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        """Read a file. Raises BadInputError when it is missing, truncated, foreign, of a newer format or incomplete."""
+        """Read a file.
+
+        Raises BadInputError when it is missing, truncated, foreign, of a newer format, incomplete, or holds values that
+        cannot be right.
+        """
         with store.open_file(path, FORMAT) as file:
             try:
+                attributes = {f.name: file["chip"].attrs[f.name] for f in fields(Identity)}
+                chip = Identity(
+                    **{name: str(v) if isinstance(v, str) else int(v) for name, v in attributes.items()}  # type: ignore[arg-type]
+                )
                 cores = {
                     int(index): CoreCalibration(
-                        **{name: _read(group[name], _KINDS[name]) for name in group if name in _KINDS}
+                        **{name: _read(group[name], _KINDS[name], chip) for name in group if name in _KINDS}
                     )
                     for index, group in file.get("cores", {}).items()
                 }
-                chip = {f.name: file["chip"].attrs[f.name] for f in fields(Identity)}
-                return cls(
-                    chip=Identity(
-                        **{name: str(v) if isinstance(v, str) else int(v) for name, v in chip.items()}  # type: ignore[arg-type]
-                    ),
+                calibration = cls(
+                    chip=chip,
                     created=datetime.fromisoformat(str(file.attrs["created"])),
                     temperature=float(store.get(file, "temperature", "K")),
                     cores=cores,
@@ -242,8 +260,23 @@ class Calibration:
                     settings=json.loads(file.attrs["settings_json"]),
                     hwloop_version=str(file.attrs["hwloop_version"]),
                 )
+                calibration._check()
+            except BadInputError:
+                raise
             except (KeyError, ValueError, OSError) as error:
                 raise BadInputError(f"{path} is not a whole calibration file ({error}); calibrate again") from None
+            return calibration
+
+    def _check(self) -> None:
+        """Raise ValueError when the parts do not make a whole."""
+        absent = [name for name in self.measured() if name not in self.dates]
+        if absent:
+            raise ValueError(f"no date of {', '.join(absent)}")
+        if any(moment.tzinfo is None for moment in (self.created, *self.dates.values())):
+            raise ValueError("a date without a time zone")
+        beyond = [index for index in self.cores if not 0 <= index < self.chip.cores]
+        if beyond:
+            raise ValueError(f"core {beyond[0]} of a chip that has {self.chip.cores} core(s)")
 
 
 def _write(group: h5py.Group, result: Any) -> None:
@@ -257,12 +290,21 @@ def _write(group: h5py.Group, result: Any) -> None:
         dataset.attrs["description"] = item.metadata["meaning"]
 
 
-def _read(group: h5py.Group, kind: type[Result]) -> Result:
+def _read(group: h5py.Group, kind: type[Result], chip: Identity) -> Result:
+    cells = (chip.rows, chip.columns)
+    shapes = {(), (chip.rows,), (chip.columns,), cells, (2, chip.devices_per_polarity, *cells)}
     values: dict[str, Any] = {}
     for item in fields(kind):  # type: ignore[arg-type]
         array = store.get(group, item.name, item.metadata["unit"])
+        if array.shape not in shapes:
+            raise BadInputError(
+                f"{group.file.filename}: {group.name}/{item.name} has the shape {array.shape}, which is none of a core "
+                f"of {chip.rows} x {chip.columns} cells"
+            )
         if array.dtype == np.float32:
             array = array.astype(np.float64)
+        if not (item.name.endswith(MAY_BE_UNKNOWN) or np.all(np.isfinite(array))):
+            raise BadInputError(f"{group.file.filename}: {group.name}/{item.name} has values that are not finite")
         values[item.name] = array if array.ndim else array.item()
     return kind(**values)
 
@@ -271,8 +313,7 @@ def _converters(core: CoreCalibration, place: Place, info: ChipInfo) -> Converte
     if core.converters is None:
         return None
     columns = slice(place.column, place.column + place.columns)
-    gain = core.gains.gain if core.gains else np.ones(info.columns)
-    whole = core.converters.converters(info, gain)
+    whole = core.converters.converters(info, _gain(core, info))
     return dataclasses.replace(
         whole,
         offset=whole.offset[columns],
@@ -282,16 +323,23 @@ def _converters(core: CoreCalibration, place: Place, info: ChipInfo) -> Converte
     )
 
 
+def _gain(core: CoreCalibration, info: ChipInfo) -> FloatArray:
+    return core.gains.gain if core.gains else np.ones(info.columns)
+
+
 def _devices(core: CoreCalibration, place: Place, info: ChipInfo) -> Devices | None:
     """Of a core whose curve was not measured, the faults with the nominal model."""
     found, curve, nominal = core.devices, core.programming_curve, info.device_model
     if found is None or (curve is None and nominal is None):
         return None
+    gain = _gain(core, info)
     if curve is not None:
-        whole = curve.devices(info, found)
+        whole = curve.devices(info, found, gain)
     else:
         assert nominal is not None
-        whole = dataclasses.replace(Devices.nominal(nominal, found.fault.shape), usable=found.usable, held=found.held)
+        whole = dataclasses.replace(
+            Devices.nominal(nominal, found.fault.shape), usable=found.usable, held=found.held(gain)
+        )
     cells = (
         slice(None),
         slice(None),

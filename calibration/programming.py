@@ -95,10 +95,18 @@ class Method(abc.ABC):
         """
 
 
+AGES = (1e-3, 1e10)
+"""Shortest and longest age in seconds that targets may have."""
 INVERSIONS = 5
 """Fixed-point steps from a conductance at some age to that at the reference age."""
 RESET_MARGIN = 8.0
 """A device meant to be empty is RESET this many steepnesses beyond the curve's midpoint."""
+
+
+def check_age(age: float) -> None:
+    """Raise BadInputError for an age in seconds that targets cannot have."""
+    if not AGES[0] <= age <= AGES[1]:
+        raise BadInputError(f"age {age:g} s is outside {AGES[0]:g} to {AGES[1]:g} s")
 
 
 def known_devices(region: Region) -> Devices:

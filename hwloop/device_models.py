@@ -100,6 +100,30 @@ class Polynomial:
 
 
 @dataclass(frozen=True)
+class Knots:
+    """Straight lines in ln g through (at[k], values[k]), flat before the first and after the last: no form assumed."""
+
+    at: tuple[float, ...]
+    """ln g of the knots, ascending."""
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return "through " + ", ".join(
+            f"{v:g} at g = {math.exp(a):.3g}" for a, v in zip(self.at, self.values, strict=True)
+        )
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape)."""
+        xp = namespace(g)
+        z = xp.log(xp.clip(g, G_FLOOR, None))
+        value = self.values[0] + 0.0 * z
+        for k in range(len(self.at) - 1):
+            share = xp.clip((z - self.at[k]) / (self.at[k + 1] - self.at[k]), 0.0, 1.0)
+            value = value + (self.values[k + 1] - self.values[k]) * share
+        return value  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
 class Piecewise:
     """`below` for g under the threshold, `above` from there on."""
 

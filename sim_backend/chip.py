@@ -30,6 +30,7 @@ from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
 from hwloop.sim_backend.options import SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
+from hwloop.sim_backend.twin import is_model, twin_parameters
 from hwloop.wires import attenuation
 
 READ_HEADROOM = 1.5
@@ -39,14 +40,28 @@ READS_AT_ONCE = 2**22
 
 
 def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
-    """Backend for `sim:TARGET?query`. Raises BadInputError for an unknown preset or option."""
-    if target not in PRESETS:
-        raise BadInputError(f"unknown simulated chip 'sim:{target}'; known presets: {', '.join(sorted(PRESETS))}")
-    parameters, options = apply_options(PRESETS[target](), query)
+    """Backend for `sim:TARGET?query`, a preset or a model file.
+
+    Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
+    """
+    if is_model(target):
+        chip, query = twin_parameters(target, query)
+    elif target in PRESETS:
+        chip = PRESETS[target]()
+    else:
+        raise BadInputError(
+            f"unknown simulated chip 'sim:{target}'; known presets: {', '.join(sorted(PRESETS))}; "
+            "a twin is sim:MODEL.json"
+        )
+    parameters, options = apply_options(chip, query)
     return SimulatedChip(parameters, options)
 
 
-SCHEME = Scheme(open_simulated, "simulated chips: a preset and options, such as sim:hermes-core?seed=1", tuple(PRESETS))
+SCHEME = Scheme(
+    open_simulated,
+    "simulated chips: a preset, such as sim:hermes-core?seed=1, or the twin of a model file",
+    tuple(PRESETS),
+)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """From weights to conductances: nothing is lost, nothing overlaps, everything lies inside."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import hwloop
 from hwloop.contract import ChipInfo, PulseLimits
 from hwloop.errors import BadInputError
-from hwloop.mapping import RANGE_SIGMAS, MappingSettings, map_weights, pack, split_devices
+from hwloop.knowledge import Devices
+from hwloop.mapping import RANGE_SIGMAS, MappingSettings, map_weights, pack, spare_bad_devices, split_devices
 from hwloop.weights import Matrix
 
 CHIP = ChipInfo(
@@ -199,3 +202,72 @@ def test_even_gives_each_device_the_same():
     parts = split_devices(np.array([[4.0, -16.0]]), np.full((2, 2, 1, 2), 10.0), "even")
     assert parts[0, :, 0].tolist() == [[2.0, 0.0], [2.0, 0.0]]
     assert parts[1, :, 0].tolist() == [[0.0, 8.0], [0.0, 8.0]]
+
+
+# ---- bad devices ------------------------------------------------------------------------------------------------
+
+
+def devices_with_stuck(rate, seed, held=0.0):
+    """Devices of a whole core of CHIP, of which a share is stuck at `held` uS."""
+    rng = np.random.default_rng(seed)
+    with hwloop.connect("sim:hermes-core") as chip:
+        known = Devices.nominal(chip.info.device_model, CHIP.device_shape)
+    usable = rng.random(CHIP.device_shape) >= rate
+    return dataclasses.replace(known, usable=usable, held=np.where(usable, 0.0, held))
+
+
+def out_of_reach(tile, devices):
+    """Squared uS, summed, by which cells miss their targets with devices as targeted and bad ones as they stay."""
+    placed = tile.device_targets(CHIP, devices) + devices.held
+    reached = placed[0].sum(0) - placed[1].sum(0)
+    return float(np.square(reached - tile.target).sum())
+
+
+@pytest.mark.parametrize("held", [0.0, 9.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_sparing_loses_less_and_never_the_place_of_an_output(seed, held):
+    weights = np.random.default_rng(seed).standard_normal((16, 12))
+    (tile,) = map_weights([Matrix("w", weights)], CHIP)
+    devices = devices_with_stuck(0.08, seed, held)
+    spared = spare_bad_devices(tile, devices, CHIP)
+    assert out_of_reach(spared, devices) <= out_of_reach(tile, devices) + 1e-9
+    np.testing.assert_allclose(spared.in_output_order(spared.weights), weights)
+    assert sorted(spared.order) == list(range(12))
+
+
+def test_sparing_is_the_best_of_all_orders():
+    weights = np.random.default_rng(1).standard_normal((16, 5))
+    (tile,) = map_weights([Matrix("w", weights)], CHIP)
+    whole = devices_with_stuck(0.15, 3)
+    devices = dataclasses.replace(
+        whole, **{f.name: getattr(whole, f.name)[..., :5] for f in dataclasses.fields(whole) if f.name != "model"}
+    )
+    best = min(
+        out_of_reach(
+            dataclasses.replace(tile, target=tile.target[:, list(order)], scale=tile.scale[list(order)]), devices
+        )
+        for order in itertools.permutations(range(5))
+    )
+    assert out_of_reach(spare_bad_devices(tile, devices, CHIP), devices) == pytest.approx(best)
+
+
+def test_bad_devices_are_not_aimed_at_and_others_make_up_for_them():
+    (tile,) = map_weights([Matrix("w", np.full((16, 12), 0.4))], CHIP)  # 8 uS, which one device can do
+    devices = devices_with_stuck(0.0, 0)
+    usable = devices.usable.copy()
+    usable[0, 0] = False
+    targets = tile.device_targets(CHIP, dataclasses.replace(devices, usable=usable))
+    assert not targets[0, 0].any()
+    np.testing.assert_allclose(targets[0, 1], np.minimum(tile.target, targets[0, 1].max()))
+    held = dataclasses.replace(devices, usable=usable, held=np.where(usable, 0.0, 3.0))
+    beside = tile.device_targets(CHIP, held)
+    np.testing.assert_allclose(beside[0, 1], np.minimum(tile.target - 3.0, beside[0, 1].max()))
+
+
+def test_good_devices_leave_a_tile_as_it_is():
+    (tile,) = map_weights([Matrix("w", np.random.default_rng(0).standard_normal((16, 12)))], CHIP)
+    good = devices_with_stuck(0.0, 0)
+    assert spare_bad_devices(tile, good, CHIP) is tile
+    np.testing.assert_array_equal(tile.device_targets(CHIP, good), tile.device_targets(CHIP))
+    one = dataclasses.replace(good, usable=good.usable & (np.arange(12) != 7))
+    assert len(set(spare_bad_devices(tile, one, CHIP).order)) == 12

@@ -31,12 +31,16 @@ RANGE_SIGMAS = 3.0
 """Converter range over the standard deviation of the column sums: wide excursions show the bend, 0.3 % saturate."""
 NEAR_END = 0.97
 """Outputs expected beyond this share of the converter's range are left out, whatever they were."""
+MOST_CLIPPED = 0.4
+"""Share of outputs at the ends of the range beyond which the converters saturate."""
 SCOUT_BLOCKS = 1
 ZERO_VECTORS = 256
 LEAST_CELLS = 10.0
 """Effective number of cells behind a column, below which its sums take too few values to show a curve."""
-ROUNDS = 4
-"""Fits of the forward curve: each evaluates the bend where the last one saw the column sums."""
+ROUNDS = 60
+SETTLED = 0.005
+"""Fits of the forward curve, at most: each evaluates the bend where the last one saw the column sums, and expects
+saturated outputs where the last one put them, until no bend changes by as much as this, LSB."""
 REACH_SIGMAS = 5.0
 """Codes further than this many standard deviations from an output do not occur."""
 LEAST_SIGNAL = 5.0
@@ -59,12 +63,17 @@ class ConverterSettings(Settings):
         self._require("dac_vectors", 0, 1e7)
         self._require("trims", 0, 1)
 
+    def check(self, rows: int) -> None:
+        """Raise BadInputError when there are too few vectors for so many rows."""
+        if self.adc_vectors < 1.5 * (rows + 4):
+            raise BadInputError(f"setting adc_vectors={self.adc_vectors}: {rows} rows need {round(1.5 * (rows + 4))}")
+
 
 @dataclass(frozen=True)
 class ConverterResult:
     """Transfer curves of a core's converters. (columns,) or (rows,) arrays; sigma: standard uncertainty."""
 
-    offset: FloatArray = value("LSB", "output code at zero input, of each column")
+    offset: FloatArray = value("LSB", "output code at zero input, of each column, before its ADC bends it")
     offset_sigma: FloatArray = value("LSB", "standard uncertainty of offset")
     square: FloatArray = value("LSB", "second-order deviation of each column's ADC at the ends of its scale")
     square_sigma: FloatArray = value("LSB", "standard uncertainty of square")
@@ -84,10 +93,11 @@ class ConverterResult:
     )
     full_scale: float = value("uS", "converter range at which the curves were measured")
 
-    def idle_mean(self) -> tuple[FloatArray, FloatArray]:
+    def idle_mean(self, code_max: int) -> tuple[FloatArray, FloatArray]:
         """Mean output code (columns,) that offsets and noise make of idle inputs, and its standard uncertainty."""
+        shown = self.offset + bend(self.offset / code_max, np.stack([self.square, self.cubic]))
         at, low, high = (
-            _mean_rounded(self.offset + k * self.offset_sigma, max(self.adc_noise, 1e-3)) for k in (0.0, -1.0, 1.0)
+            _mean_rounded(shown + k * self.offset_sigma, max(self.adc_noise, 1e-3)) for k in (0.0, -1.0, 1.0)
         )
         return at, (high - low) / 2
 
@@ -121,11 +131,11 @@ def column_gains(devices: DeviceResult) -> GainResult:
     """Gains from what SET pulses left on good devices; a column with none gets the gain 1, of unknown uncertainty."""
     good = devices.fault == Fault.GOOD
     number = good.sum((0, 1, 2))
-    mean = np.where(good, devices.high_seen, 0.0).sum((0, 1, 2)) / np.maximum(number, 1)
+    mean = np.where(good, devices.high, 0.0).sum((0, 1, 2)) / np.maximum(number, 1)
     known = number > 1
     if not known.any():
         return GainResult(np.ones(len(number)), np.full(len(number), np.inf), number)
-    deviation = np.where(good, devices.high_seen - mean, 0.0)
+    deviation = np.where(good, devices.high - mean, 0.0)
     spread = np.sqrt((deviation**2).sum((0, 1, 2)) / np.maximum(number - 1, 1))
     typical = mean[known].mean()
     return GainResult(
@@ -147,6 +157,7 @@ class ConverterCalibration(Routine):
 
     def budget(self, region: Region) -> Budget:
         """MVMs alone."""
+        self.settings.check(region.place.rows)
         block = hadamard_block(region.place.rows)
         adc = _blocks(self.settings.adc_vectors, block) * block
         return Budget(mvms=SCOUT_BLOCKS * block + adc + self.settings.dac_vectors + ZERO_VECTORS)
@@ -154,26 +165,27 @@ class ConverterCalibration(Routine):
     def run(self, region: Region, rng: np.random.Generator, tick: Tick) -> ConverterResult:
         """Measure. `region` must not correct its outputs yet.
 
-        Raises ChipError when no column's output moves: the cells do not conduct, or the core is dead.
+        Raises ChipError when no column's output moves (the cells do not conduct, or the core is dead), and when the
+        converters saturate.
         """
         s, info = self.settings, region.backend.info
         rows = region.place.rows
         block = hadamard_block(rows)
-        if s.adc_vectors < 1.5 * (rows + 4):
-            raise BadInputError(
-                f"setting adc_vectors={s.adc_vectors}: {rows} rows need at least {round(1.5 * (rows + 4))}"
-            )
+        s.check(rows)
         tick("converter range")
         full_scale = self._choose_range(region, rng)
         tick("ADC curves")
         x = hadamard_inputs(rng, _blocks(s.adc_vectors, block), rows, info.input_max)
-        adc = _fit_columns(x / info.input_max, region.mvm(x).astype(np.float64), info.code_max)
-        to_siemens = full_scale / info.code_max
-        if adc.silent.all():
+        codes = region.mvm(x).astype(np.float64)
+        clipped = float(np.mean(np.abs(codes) >= info.code_max))
+        if clipped > MOST_CLIPPED:
             raise ChipError(
-                f"core {region.place.core}: no column's sums show its converter, for they move by less than "
-                f"{LEAST_SIGNAL:g} codes or come from fewer than {LEAST_CELLS:g} cells; program it, or use more rows"
+                f"core {region.place.core}: the converters saturate: {clipped:.0%} of all outputs are at the ends of "
+                f"their range of {full_scale:g} uS, and it cannot be set wider; the curves cannot be "
+                "seen. Calibrate devices and programming-curve alone"
             )
+        adc = _fit_columns(x / info.input_max, codes, info.code_max)
+        to_siemens = full_scale / info.code_max
         tick("DAC curves")
         dac = _ideal_rows(rows)
         if s.dac_vectors:
@@ -182,7 +194,7 @@ class ConverterCalibration(Routine):
         tick("idle outputs")
         idle = region.mvm(idle_inputs(region))
         # Second-order DACs shift all columns when every input is at plus or minus full scale, and none when idle.
-        dac = dac.with_mean_square(*_lift(adc, idle, info.input_max))
+        dac = dac.with_mean_square(*_lift(adc, idle, info))
         lift = dac.square / info.input_max @ adc.cells
         lift_sigma = dac.mean_square_sigma / info.input_max * np.abs(adc.cells.sum(0))
         offset = adc.offset - lift
@@ -201,7 +213,7 @@ class ConverterCalibration(Routine):
             row_cubic=dac.cubic,
             row_cubic_sigma=dac.cubic_sigma,
             noise=adc.noise,
-            adc_noise=_noise_before_rounding(idle[:, ~adc.silent], offset[~adc.silent]),
+            adc_noise=_noise_before_rounding(idle[:, ~adc.silent], adc.bent(offset, info.code_max)[~adc.silent]),
             silent=adc.silent,
             full_scale=full_scale,
         )
@@ -248,6 +260,10 @@ class _Columns:
     noise: FloatArray
     silent: NDArray[np.bool_]
 
+    def bent(self, ideal: FloatArray, code_max: int) -> FloatArray:
+        """Codes (columns,) that the ADCs make of ideal ones, noise and rounding left out."""
+        return ideal + bend(ideal / code_max, np.stack([self.square, self.cubic]))
+
     def straight(self, codes: FloatArray, code_max: int) -> FloatArray:
         """Codes (batch, columns) with the bend taken out."""
         curve = np.stack([self.square, self.cubic])
@@ -265,32 +281,33 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
     design = np.column_stack([drive, np.ones(batch)])
     basis, triangle = np.linalg.qr(design)
 
-    def rest(values: FloatArray) -> FloatArray:
-        return values - basis @ (basis.T @ values)
-
     curve = np.zeros((2, codes.shape[1]))
-    straight = codes
-    usable = np.abs(codes) < NEAR_END * code_max
-    filled = np.where(usable, codes, np.sign(codes) * code_max)
+    straight_in = basis.T @ codes  # what of the codes, their bend taken out, is linear in the inputs
     for _ in range(ROUNDS):
-        linear = basis @ (basis.T @ straight)
+        linear = basis @ straight_in
         u = np.clip(linear / code_max, -1.0, 1.0)
         expected = linear + bend(u, curve[:, None])
         usable = np.abs(expected) < NEAR_END * code_max
         filled = np.where(usable, codes, expected)
-        shapes = [rest(square(u)), rest(cubic(u))]
-        target = rest(filled)
-        normal = np.array([[(a * b).sum(0) for b in shapes] for a in shapes]).transpose(2, 0, 1)
+        shapes = np.stack([square(u), cubic(u)])
+        shapes_in, filled_in = basis.T @ shapes, basis.T @ filled
+        normal = np.einsum("asc,bsc->cab", shapes, shapes) - np.einsum("asc,bsc->cab", shapes_in, shapes_in)
         # A column that hardly moves shows no bend; it gets none.
         normal += np.eye(2) * 1e-9 * (1.0 + normal[:, 0, 0])[:, None, None]
-        right = np.stack([(a * target).sum(0) for a in shapes], axis=1)
-        curve = np.linalg.solve(normal, right[..., None])[..., 0].T
-        straight = filled - bend(u, curve[:, None])
-    solution = np.linalg.solve(triangle, basis.T @ straight)
-    residual = rest(straight) * usable
+        right = np.einsum("asc,sc->ca", shapes, filled) - np.einsum("asc,sc->ca", shapes_in, filled_in)
+        before, curve = curve, np.linalg.solve(normal, right[..., None])[..., 0].T
+        straight_in = filled_in - (curve[:, None] * shapes_in).sum(0)
+        if np.abs(curve - before).max() < SETTLED:
+            break
+    solution = np.linalg.solve(triangle, straight_in)
+    residual = (filled - bend(u, curve[:, None]) - basis @ straight_in) * usable
     freedom = np.maximum(usable.sum(0) - rows - 3, 1)
     noise = np.sqrt((residual**2).sum(0) / freedom)
-    covariance = np.linalg.inv(normal) * (noise**2)[:, None, None]
+    # What was filled in tells nothing; it counts in the fit, where its expectation follows the curve, but not here.
+    apart = (shapes - basis @ shapes_in) * usable
+    told = np.einsum("asc,bsc->cab", apart, apart)
+    told += np.eye(2) * 1e-9 * (1.0 + told[:, 0, 0])[:, None, None]
+    covariance = np.linalg.inv(told) * (noise**2)[:, None, None]
     power = solution[:-1] ** 2
     behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
     silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
@@ -303,11 +320,9 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
             found[0, loud], found[1, loud] = pooled.estimate, pooled.sigma
     # The offset moves with the bend that was finally believed.
     change = np.stack([second[0], third[0]]) - curve
-    average = np.stack([(basis.T @ square(u)), (basis.T @ cubic(u))])
-    shift = np.linalg.solve(triangle, np.einsum("ksc,kc->sc", average, change))
-    solution = solution - shift
+    solution = solution - np.linalg.solve(triangle, np.einsum("ksc,kc->sc", shapes_in, change))
     leverage = np.linalg.inv(triangle)[-1] @ np.linalg.inv(triangle)[-1]
-    through_bend = np.linalg.solve(triangle, average.transpose(1, 0, 2).reshape(rows + 1, -1))[-1].reshape(2, -1)
+    through_bend = np.linalg.solve(triangle, shapes_in.transpose(1, 0, 2).reshape(rows + 1, -1))[-1].reshape(2, -1)
     offset_variance = noise**2 * leverage + (through_bend**2 * np.stack([second[1], third[1]]) ** 2).sum(0)
     return _Columns(
         cells=solution[:-1],
@@ -352,15 +367,17 @@ class _Rows:
         return bool(np.isfinite(self.cubic_sigma).all())
 
 
-def _lift(adc: _Columns, idle: NDArray[np.integer], input_max: int) -> tuple[float, float]:
+def _lift(adc: _Columns, idle: NDArray[np.integer], info: ChipInfo) -> tuple[float, float]:
     """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
     summed cells. Rounding errors of the idle outputs differ from column to column and average out.
     """
     loud = ~adc.silent
-    reach = adc.cells[:, loud].sum(0) / input_max
-    lift = adc.offset[loud] - idle[:, loud].mean(0)
+    if not loud.any():
+        return 0.0, float("inf")
+    reach = adc.cells[:, loud].sum(0) / info.input_max
+    lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
     power = float((reach**2).sum())
     mean = float((reach * lift).sum()) / power
     scatter = float(((lift - mean * reach) ** 2).sum()) / max(loud.sum() - 1, 1)

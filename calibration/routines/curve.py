@@ -28,6 +28,8 @@ from hwloop.region import Region
 SCOUT_LEVELS = 48
 SCOUT_DEVICES = 6144
 """Devices, at most, that look for the flank; each gets one pulse."""
+LEAST_SCOUTS = 2
+"""Scouts, at least, for each amplitude."""
 SCOUT_FROM = 0.2
 """Smallest amplitude of the scouts over the largest."""
 HARDEST = 1.3
@@ -47,6 +49,8 @@ LEAST_SPREAD = 1e-3
 """Spreads of heights below this are taken as this."""
 JUMPED = 0.5
 """A RESET device has melted when it shows this share of a SET device's conductance."""
+EMPTY = 0.25
+"""Largest share of a SET device's conductance that the strongest pulse may leave, for the flank to be in reach."""
 LEAST_JITTER = 0.1
 """uA; jitter below this is not told apart from read noise."""
 
@@ -90,10 +94,11 @@ class CurveResult:
         names = [field.name for field in fields(ProgrammingCurve)]
         return ProgrammingCurve(**{name: getattr(self, name) for name in names})
 
-    def devices(self, info: ChipInfo, found: DeviceResult) -> Devices:
+    def devices(self, info: ChipInfo, found: DeviceResult, gain: FloatArray) -> Devices:
         """What programming methods take: this curve and the faults found, with the chip's nominal drift and read noise.
 
-        Published statistics of other devices stand in where a chip knows nothing of its own.
+        gain: (columns,) with which `found` was seen. Published statistics of other devices stand in where a chip knows
+        nothing of its own.
         """
         nominal = info.device_model
         return Devices(
@@ -103,7 +108,7 @@ class CurveResult:
             shift=self.shift,
             shift_sigma=self.shift_sigma,
             usable=found.usable,
-            held=found.held,
+            held=found.held(gain),
         )
 
 
@@ -124,21 +129,26 @@ class CurveCalibration(Routine):
     def run(self, region: Region, found: DeviceResult, rng: np.random.Generator, tick: Tick) -> CurveResult:
         """Measure. `found` tells the bad devices, which get no pulse, and what SET and RESET left.
 
-        The devices that subtract from weights must be RESET, as `DeviceCalibration` leaves them. Raises ChipError when
-        no flank is found in the allowed range.
+        `region` corrects the gains of its columns where they are known. The devices that subtract from weights must be
+        RESET, as `DeviceCalibration` leaves them. Raises ChipError when no flank is found in the allowed range.
         """
         info = region.backend.info
         model = info.device_model
+        aging = Aging(model.drift if model else None)
+        found = _at_reference(found, region, aging)
         at_present = np.stack([found.high[0], found.low[1]]).reshape(-1)
-        observer = observer_of(
-            region, Aging(model.drift if model else None), self.settings.settle, rng, conductance=at_present
-        )
+        observer = observer_of(region, aging, self.settings.settle, rng, conductance=at_present)
         width = model.curve.width if model else info.limits.width_min
         usable = np.flatnonzero(found.usable)
         high, low = found.typical_high, float(np.median(found.low[found.usable]))
         tick("where the flank lies")
         candidates = usable[usable >= region.size // 2]
         scouts = np.sort(rng.permutation(candidates)[: min(SCOUT_DEVICES, len(candidates) // 2)])
+        if len(scouts) < LEAST_SCOUTS * SCOUT_LEVELS:
+            raise ChipError(
+                f"core {region.place.core}: only {len(candidates)} devices answer to pulses; too few for a programming "
+                "curve"
+            )
         rough, melt = self._scout(region, observer, scouts, (low, high), width)
         amplitude, seen = np.zeros((2, region.size)), np.full((2, region.size), np.nan)
         levels = rough.amplitude(rough.g_min + np.linspace(*FLANK, FLANK_LEVELS) * (rough.g_max - rough.g_min))
@@ -150,6 +160,11 @@ class CurveCalibration(Routine):
             seen[number, pulsed] = observer.apply(PulseKind.RESET, pulsed, amplitude[number].__getitem__, width)
         tick("fit")
         result = _fit(rough, amplitude, seen, found, model, observer.settle)
+        if not all(np.all(np.isfinite(part)) for part in vars(result).values()):
+            raise ChipError(
+                f"core {region.place.core}: what pulses leave takes too few values to show a programming curve; the "
+                "converters are too coarse for it"
+            )
         return result if Capability.DEVICE_READ in info.capabilities else _shared(result, model)
 
     def _scout(
@@ -173,7 +188,7 @@ class CurveCalibration(Routine):
         seen = observer.apply(PulseKind.RESET, scouts, lambda at: levels[chosen[at]], width)
         typical = np.array([np.median(seen[chosen[scouts] == k]) for k in range(SCOUT_LEVELS)])
         jumped = typical > low + JUMPED * (high - low)
-        if not jumped.any() or typical[-1] > low + 0.25 * (high - low):
+        if not jumped.any() or typical[-1] > low + EMPTY * (high - low) or low > EMPTY * high:
             raise ChipError(
                 f"core {region.place.core}: no falling flank between {levels[0]:.0f} and {levels[-1]:.0f} uA: the "
                 f"conductance goes from {typical.max():.2f} to {typical[-1]:.2f} uS; allow a larger amplitude, or "
@@ -194,6 +209,14 @@ class CurveCalibration(Routine):
             ProgrammingCurve(low, high, midpoint, steepness, float(levels[first]), width, 0.0, 0.0, 0.0, 0.0),
             float(levels[first]),
         )
+
+
+def _at_reference(found: DeviceResult, region: Region, aging: Aging) -> DeviceResult:
+    """What SET and RESET left, at the reference age and with the gains that the region corrects taken out."""
+    converters = region.knowledge.converters
+    gain = converters.gain if converters is not None else 1.0
+    low, high = (aging.at_reference(values / gain, found.age) for values in (found.low, found.high))
+    return replace(found, low=low, high=high, typical_high=float(np.median(high[found.usable])))
 
 
 def _fit(
@@ -227,14 +250,15 @@ def _fit(
     weight = np.where(on_flank, 1.0 / (jitter2_of_each + extra2), 0.0)
     total = weight.sum(0) + 1.0 / spread**2
     low = found.low.reshape(-1)[usable]
+    doubt = _drift_doubt(model, min(settle, found.age))
     return CurveResult(
         g_min=curve.g_min,
         g_max=curve.g_max,
-        g_max_sigma=sigma[0],
+        g_max_sigma=float(np.hypot(sigma[0], doubt * curve.g_max)),
         midpoint=curve.midpoint,
-        midpoint_sigma=sigma[1],
+        midpoint_sigma=float(np.hypot(sigma[1], doubt * curve.steepness / 2)),
         steepness=curve.steepness,
-        steepness_sigma=sigma[2],
+        steepness_sigma=float(np.hypot(sigma[2], doubt * curve.steepness / 2)),
         melt=rough.melt,
         width=rough.width,
         midpoint_spread=spread,
@@ -339,9 +363,7 @@ def _height_spread(
     on_top = (expected > TOP * curve.g_max) & np.isfinite(seen) & usable
     of_set = np.broadcast_to(ratio, seen.shape)[on_top]
     of_pulse = (seen / expected)[on_top]
-    near = (np.abs(of_set - np.median(of_set)) < FAR * np.sqrt(_robust_variance(of_set))) & (
-        np.abs(of_pulse - np.median(of_pulse)) < FAR * np.sqrt(_robust_variance(of_pulse))
-    )
+    near = ~(_outlying(of_set) | _outlying(of_pulse))
     return float(np.sqrt(max(float(np.cov(of_set[near], of_pulse[near])[0, 1]), LEAST_SPREAD**2)))
 
 
@@ -350,7 +372,7 @@ def _heights(ratio: FloatArray, spread: float, usable: NDArray[np.bool_]) -> tup
 
     A weak device is no member of the population of good ones and keeps what was seen.
     """
-    far = np.abs(ratio - 1.0) > FAR * np.sqrt(_robust_variance(ratio[usable]))
+    far = np.abs(ratio - 1.0) > FAR * max(np.sqrt(_robust_variance(ratio[usable])), LEAST_SPREAD)
     noise2 = max(float(np.var(ratio[usable & ~far])) - spread**2, LEAST_SPREAD**2)
     own = spread**2 / (spread**2 + noise2)
     height = np.where(far, ratio, 1.0 + own * (ratio - 1.0))
@@ -366,6 +388,25 @@ def _seen_variance(model: DeviceModel | None, seen: FloatArray, settle: float) -
     noise = model.read_noise.relative_sigma(g, max(settle, 2 * model.read_noise.t_read))
     drift = Aging(model.drift).log_spread(g, max(settle, 1e-6), model.drift.t0)
     return np.asarray(g**2 * (noise**2 + drift**2), np.float64)
+
+
+def _outlying(values: FloatArray) -> NDArray[np.bool_]:
+    """Which of values, about one, lie far from their median."""
+    far: NDArray[np.bool_] = np.abs(values - np.median(values)) > FAR * max(
+        np.sqrt(_robust_variance(values)), LEAST_SPREAD
+    )
+    return far
+
+
+def _drift_doubt(model: DeviceModel | None, age: float) -> float:
+    """Relative doubt of the curve's top at the reference age: half of what drift is taken to change.
+
+    Fully SET devices conduct more than the drift statistics cover, and crystal does not drift at all. A top that lies
+    higher by a small share moves midpoint and steepness of the fit by about half that share of the steepness.
+    """
+    if model is None:
+        return 0.0
+    return abs(1.0 - float(model.drift.factor(np.array(model.drift.g_scale), max(age, 1e-6)))) / 2
 
 
 def _robust_variance(values: FloatArray) -> float:

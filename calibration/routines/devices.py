@@ -25,6 +25,8 @@ WEAK = 0.7
 """A device is weak when its SET conductance is below this share of the typical one of its column."""
 NOISY = 3.0
 """A device is noisy when it scatters between its reads this many times as much as 99 % of all devices do."""
+LEAST_ALIVE = 0.1
+"""Share of devices, at least, that must answer on a core that is not dead."""
 DEAD_SHARE = 0.9
 """A row or column is dead when this share of its devices does not conduct after a SET pulse."""
 HURRY = 1e-3
@@ -67,25 +69,28 @@ class DeviceSettings(Settings):
 
 @dataclass(frozen=True)
 class DeviceResult:
-    """What SET and RESET did to each device, arrays (2, K, rows, columns); conductances as their column shows them."""
+    """What SET and RESET did to each device, arrays (2, K, rows, columns).
+
+    Conductances are as their column shows them, with its gain, and as they were at `age`: the drift to another age is
+    not the same for a column that shows too little.
+    """
 
     fault: NDArray[np.uint8] = value(
         "1", "0 good, 1 stuck SET, 2 stuck RESET, 3 weak, 4 noisy, 5 dead row, 6 dead column"
     )
-    low: FloatArray = value("uS", "conductance after a RESET pulse, at the reference age")
-    high: FloatArray = value("uS", "conductance after a SET pulse, at the reference age")
+    low: FloatArray = value("uS", "conductance after a RESET pulse, at the age")
+    high: FloatArray = value("uS", "conductance after a SET pulse, at the age")
     pattern: FloatArray = value("uS", "conductance in the pattern that the routine leaves, at its end")
-    high_seen: FloatArray = value("uS", "conductance after a SET pulse as it was seen, at the age of the look")
     typical_high: float = value("uS", "median of high over the devices that answer")
+    age: float = value("s", "time between the pulses and low and high")
 
     def count(self, fault: Fault) -> int:
         """Devices with this fault."""
         return int((self.fault == fault).sum())
 
-    @property
-    def held(self) -> FloatArray:
-        """Conductance (uS) at which unusable devices stay, zero for usable ones."""
-        return np.where(self.usable, 0.0, np.maximum(self.low, 0.0))
+    def held(self, gain: FloatArray) -> FloatArray:
+        """Conductance (uS) at which unusable devices stay, zero for usable ones; gain (columns,) is taken out."""
+        return np.where(self.usable, 0.0, np.maximum(self.low, 0.0) / gain)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -119,14 +124,20 @@ class DeviceCalibration(Routine):
         every = np.arange(region.size)
 
         tick("RESET all devices")
-        low = observer.apply(PulseKind.RESET, every, lambda at: np.full(len(at), reset_amplitude), reset_width)
+        observer.apply(PulseKind.RESET, every, lambda at: np.full(len(at), reset_amplitude), reset_width)
+        low = observer.seen.copy()
         tick("SET all devices")
-        high = observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
+        observer.apply(PulseKind.SET, every, lambda at: np.full(len(at), set_amplitude), set_width)
+        high = observer.seen.copy()
+        # Noise lets a device that does not answer seem to, but as often backwards.
+        alive = int((high - low > _threshold(high)).sum()) - int((low - high > _threshold(high)).sum())
         low = observer.standing(low, ~_answers(low, high))
-        result = classify(*(v.reshape(region.shape) for v in (low, high, observer.seen, observer.spread())))
-        if not np.any(result.usable):
+        shape = region.shape
+        result = classify(low.reshape(shape), high.reshape(shape), observer.spread().reshape(shape), observer.age)
+        if alive < LEAST_ALIVE * region.size or not np.any(result.usable):
             raise ChipError(
-                f"core {region.place.core}: no device answers to SET and RESET pulses; check power, selectors and the "
+                f"core {region.place.core}: no device, or hardly one ({max(alive, 0)} of {region.size}), answers to "
+                "SET and RESET pulses; check power, selectors and the "
                 f"amplitudes ({set_amplitude:g} uA SET, {reset_amplitude:g} uA RESET)"
             )
         tick("pattern for the converters")
@@ -135,7 +146,7 @@ class DeviceCalibration(Routine):
         region.backend.wait(self.settings.settle)  # a fresh glass conducts many times as much as it will in seconds
         ages = (region.backend.now() - observer.born).reshape(region.shape)
         ages[1] = self.settings.settle
-        return replace(result, pattern=aging.at_age(result.pattern, ages))
+        return replace(result, pattern=aging.at_age(aging.at_reference(result.pattern, result.age), ages))
 
     def _pulses(self, info: ChipInfo) -> tuple[float, float, float, float]:
         """SET amplitude and width, RESET amplitude and width."""
@@ -143,8 +154,8 @@ class DeviceCalibration(Routine):
         curve = info.device_model.curve if info.device_model else None
         if curve is None and not (s.set_amplitude and s.reset_amplitude):
             raise BadInputError(
-                f"{info.name}: nothing is known of its devices; give the pulses to try with --set set_amplitude=UA and "
-                "--set reset_amplitude=UA"
+                f"{info.name}: nothing is known of its devices; give the pulses to try with "
+                "--set devices.set_amplitude=UA and --set devices.reset_amplitude=UA"
             )
         set_amplitude = s.set_amplitude or (SET_AMPLITUDE * curve.melt if curve else 0.0)
         reset_amplitude = s.reset_amplitude or (curve.midpoint + RESET_MARGIN * curve.steepness if curve else 0.0)
@@ -152,10 +163,11 @@ class DeviceCalibration(Routine):
         return set_amplitude, s.set_width or limits.width_max, min(reset_amplitude, limits.amplitude_max), reset_width
 
 
-def classify(low: FloatArray, high: FloatArray, high_seen: FloatArray, scatter: FloatArray) -> DeviceResult:
+def classify(low: FloatArray, high: FloatArray, scatter: FloatArray, age: float) -> DeviceResult:
     """Faults from conductances after RESET and after SET, and the scatter between reads, each (2, K, rows, columns).
 
-    The pattern is that of devices that stand at `high` where they add and at `low` where they subtract.
+    age: of the devices when they were seen, seconds. The pattern is that of devices that stand at `high` where they add
+    and at `low` where they subtract.
     """
     answers = _answers(low, high)
     typical = float(np.median(high[answers])) if answers.any() else 0.0
@@ -169,13 +181,17 @@ def classify(low: FloatArray, high: FloatArray, high_seen: FloatArray, scatter: 
     dead_columns = open_device.mean((0, 1, 2)) > DEAD_SHARE
     fault = np.where(open_device & dead_rows[:, None], Fault.DEAD_ROW, fault)
     fault = np.where(open_device & dead_columns, Fault.DEAD_COLUMN, fault)
-    return DeviceResult(fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), high_seen, typical)
+    return DeviceResult(fault.astype(np.uint8), low, high, np.stack([high[0], low[1]]), typical, age)
 
 
 def _answers(low: FloatArray, high: FloatArray) -> NDArray[np.bool_]:
     """Devices whose SET and RESET conductances differ enough, by what a device that conducts shows."""
-    answers: NDArray[np.bool_] = high - low > ANSWERS * max(float(np.percentile(high, 75)), 0.0)
+    answers: NDArray[np.bool_] = high - low > _threshold(high)
     return answers & (high > 0)
+
+
+def _threshold(high: FloatArray) -> float:
+    return ANSWERS * max(float(np.percentile(high, 75)), 0.0)
 
 
 def _noisy(scatter: FloatArray, high: FloatArray) -> NDArray[np.bool_]:

@@ -42,12 +42,18 @@ class FloorSettings(Settings):
 
     settle: float = 0.0
     """Seconds of rest after programming, and the age at which noise is measured; 0: the floor's age, up to 300 s."""
-    vectors: int = 1024
-    """Random inputs of one shot; at least twice the rows."""
+    vectors: int = 0
+    """Random inputs of one shot, at least two for each row; 0: 1024, or four for each row where that is more."""
 
     def __post_init__(self) -> None:
         self._require("settle", 0, 1e4)
-        self._require("vectors", 16, 1e6)
+        self._require("vectors", 0, 1e6)
+
+    def vectors_for(self, rows: int) -> int:
+        """Random inputs of one shot for so many rows. Raises BadInputError for a setting that is too small."""
+        if self.vectors and self.vectors < 2 * (rows + 1):
+            raise BadInputError(f"setting vectors={self.vectors}: {rows} rows need at least {2 * (rows + 1)}")
+        return self.vectors or max(1024, 4 * (rows + 1))
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class FloorCalibration(Routine):
 
     def budget(self, region: Region) -> Budget:
         """One pulse per device."""
-        return Budget(pulses_per_device=1, mvms=len(LAGS) * self.settings.vectors)
+        return Budget(pulses_per_device=1, mvms=len(LAGS) * self.settings.vectors_for(region.place.rows))
 
     def run(
         self, region: Region, tile: Tile, devices: Devices, age: float, rng: np.random.Generator, tick: Tick
@@ -86,8 +92,7 @@ class FloorCalibration(Routine):
         age: seconds after programming for which the floor is stated.
         """
         s, info = self.settings, region.backend.info
-        if s.vectors < 2 * (tile.place.rows + 1):
-            raise BadInputError(f"setting vectors={s.vectors}: {tile.place.rows} rows need {2 * tile.place.rows + 2}")
+        vectors = s.vectors_for(tile.place.rows)
         tick("rough programming")
         target = tile.device_targets(info, devices)
         amplitude = np.clip(
@@ -98,7 +103,7 @@ class FloorCalibration(Routine):
         settle = s.settle or min(age, LONGEST_SETTLE)
         region.backend.wait(settle)
         tick("repeated shots")
-        x = uniform_inputs(rng, s.vectors, tile.place.rows, info.input_max)
+        x = uniform_inputs(rng, vectors, tile.place.rows, info.input_max)
         shots, moments, duration = self._shoot(region, x, settle)
         one, mean, signal2 = _residuals(x / info.input_max, shots)
         fast2 = max(one - mean, 0.0) * len(shots) / (len(shots) - 1)
@@ -106,7 +111,7 @@ class FloorCalibration(Routine):
         start2, q, q_sigma = _wander(shots, moments, duration)
         growth = max(math.log(2 * age / duration) + FROZEN, 0.0)
         total2 = (static2 + start2 + q * growth) / signal2
-        samples = (s.vectors - tile.place.rows - 1) * tile.place.columns
+        samples = (vectors - tile.place.rows - 1) * tile.place.columns
         sigma2 = math.hypot(one * math.sqrt(2.0 / samples), q_sigma * growth) / signal2
         # Column gains are fitted to the noisy outputs, which shrinks them towards what is left of the signal.
         error = math.sqrt(total2 / (1.0 + total2))

@@ -12,6 +12,7 @@ from hwloop.calibration.probes import hadamard_block, hadamard_inputs
 from hwloop.calibration.programming import Aging
 from hwloop.calibration.routines.routine import Budget
 from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
+from hwloop.errors import MissingCapabilityError
 from hwloop.region import Region
 
 MAP_VECTORS = 512
@@ -38,6 +39,8 @@ class Observer(abc.ABC):
         self.born = np.full(region.size, region.backend.now())
         self.seen = np.zeros(region.size)
         """The last look at each device, at the age it had then, uS."""
+        self.age = settle
+        """Age of the devices at the last look, seconds."""
 
     @abc.abstractmethod
     def apply(self, kind: PulseKind, devices: IndexArray, amplitude: Amplitudes, width: float) -> FloatArray:
@@ -60,7 +63,9 @@ class Observer(abc.ABC):
 
     def _at_reference(self, values: FloatArray, devices: IndexArray) -> FloatArray:
         self.seen[devices] = values
-        return self._aging.at_reference(values, self.region.backend.now() - self.born[devices])
+        ages = self.region.backend.now() - self.born[devices]
+        self.age = float(ages.min(initial=np.inf))
+        return self._aging.at_reference(values, ages)
 
 
 class ReadObserver(Observer):
@@ -153,7 +158,11 @@ def observer_of(
     """
     if Capability.DEVICE_READ in region.backend.info.capabilities:
         return ReadObserver(region, aging, settle)
-    region.backend.require(Capability.MVM, "seeing what pulses do")
+    if Capability.MVM not in region.backend.info.capabilities:
+        raise MissingCapabilityError(
+            f"{region.backend.info.name}: seeing what pulses do needs the capability 'device-read' or 'mvm', and this "
+            "chip has neither; nothing can be calibrated on it"
+        )
     return MapObserver(region, aging, settle, rng, conductance)
 
 

@@ -50,7 +50,7 @@ def choose_ranges(
         activations = rng.uniform(-1, 1, (SAMPLES, len(target)))
         scales = np.ones(1)
     else:
-        activations = _checked(inputs, len(target))
+        activations = checked_inputs(inputs, len(target))
         activations = activations[rng.permutation(len(activations))[:SAMPLES]]
         largest = float(np.abs(activations).max())
         if largest == 0:
@@ -102,7 +102,8 @@ def _result(
     )
 
 
-def _checked(inputs: NDArray[np.floating], rows: int) -> FloatArray:
+def checked_inputs(inputs: NDArray[np.floating], rows: int) -> FloatArray:
+    """Sample activations (vectors, rows). Raises BadInputError for another shape, or values that are no numbers."""
     activations = np.asarray(inputs, np.float64)
     if activations.ndim != 2 or activations.shape[1] != rows or not len(activations):
         raise BadInputError(f"ranges: sample inputs must have the shape (vectors, {rows}), not {activations.shape}")

@@ -48,17 +48,13 @@ def pool(estimate: FloatArray, sigma: FloatArray) -> Pooled:
     the estimates less their own (method of moments; Efron and Morris, J. Am. Stat. Assoc. 68, 117, 1973), where the
     scatter is measured robustly.
     """
-    weight = 1.0 / np.maximum(sigma**2, 1e-300)
-    spread2 = 0.0
     # A robust variance of n values is uncertain by sqrt(2 / 0.37 n); what does not stand out of that is no spread.
     by_chance = 3.0 * np.sqrt(2.0 / (0.37 * estimate.size))
-    for _ in range(20):
-        total = weight.sum()
-        mean = float((weight * estimate).sum() / total)
-        scatter = (1.4826 * float(np.median(np.abs(estimate - mean)))) ** 2
-        own2 = float(np.median(sigma**2))
-        spread2 = scatter - own2 if scatter > own2 * (1.0 + by_chance) else 0.0
-        weight = 1.0 / np.maximum(sigma**2 + spread2, 1e-300)
+    scatter = (1.4826 * float(np.median(np.abs(estimate - np.median(estimate))))) ** 2
+    own2 = float(np.median(sigma**2))
+    spread2 = scatter - own2 if scatter > own2 * (1.0 + by_chance) else 0.0
+    weight = 1.0 / np.maximum(sigma**2 + spread2, 1e-300)
+    mean = float((weight * estimate).sum() / weight.sum())
     own = spread2 / np.maximum(spread2 + sigma**2, 1e-300)
     of_mean = 1.0 / weight.sum()
     return Pooled(

@@ -25,8 +25,8 @@ LEAST_SHARE = 0.3
 """Cells that conduct less than this share of a SET device say little, and are left out."""
 FAR = 4.0
 """Robust standard deviations beyond which a cell's ratio is an outlier."""
-SCALE_DOUBT = 0.01
-"""Relative doubt of the scale of reads against that of MVMs."""
+SCALE_DOUBT = 0.02
+"""Relative doubt of the scale of reads against that of MVMs: they see the cells at other ages and in other ranges."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,14 @@ class WireCalibration(Routine):
         good &= np.abs(ratio - middle) < max(FAR * scatter, 0.5)
 
         def misfit(unknown: FloatArray) -> FloatArray:
-            factor = attenuation(loads, unknown[0], unknown[1])
-            expected = (loads[0] * factor[0] - loads[1] * factor[1]) / np.where(good, net, 1.0)
-            return np.asarray((ratio - expected)[good] / scatter, np.float64)
+            resistance, series, scale = unknown
+            factor = attenuation(loads, resistance, series)
+            expected = scale * (loads[0] * factor[0] - loads[1] * factor[1]) / np.where(good, net, 1.0)
+            return np.append((ratio - expected)[good] / scatter, (scale - 1.0) / SCALE_DOUBT)
 
-        fit = least_squares(misfit, [0.1, 1.0], bounds=([0, 0], [1e4, 1e6]), x_scale=[0.1, 10.0])
-        residual2 = float(np.sum(fit.fun**2)) / max(good.sum() - 2, 1)
-        covariance = np.linalg.inv(fit.jac.T @ fit.jac)
-        # Reads and MVMs go through the same converters, but not at the same moment nor in the same range.
-        by_scale = SCALE_DOUBT * covariance @ (fit.jac.T @ (ratio[good] / scatter))
-        sigma = np.hypot(np.sqrt(np.diag(covariance) * residual2), by_scale)
+        # Where cells lie tells the resistance of the lines; what is in series with them looks much like a scale.
+        fit = least_squares(misfit, [0.1, 1.0, 1.0], bounds=([0, 0, 0], [1e4, 1e6, 2]), x_scale=[0.1, 10.0, 0.01])
+        sigma = np.sqrt(np.diag(np.linalg.inv(fit.jac.T @ fit.jac)))
         return WireResult(
             float(fit.x[0]),
             float(sigma[0]),

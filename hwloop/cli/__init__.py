@@ -19,6 +19,8 @@ COMMANDS = {
     "calibrate": "calibrate",
     "info": "info",
     "backends": "info",
+    "fit": "fit",
+    "export": "export",
     "serve": "serve",
     "discover": "discover",
 }

@@ -41,6 +41,12 @@ def calibrate() -> None:
     \b
     Example:
       hwloop calibrate all --backend "sim:hermes-core?seed=4&stuck_rate=0.01" --out chip.cal.h5
+
+    \b
+    Then:
+      hwloop calibrate show chip.cal.h5
+      hwloop program data/digits_mlp.safetensors --tensor fc2.weight \\
+          --backend "sim:hermes-core?seed=4&stuck_rate=0.01" --calibration chip.cal.h5 --out run.h5
     """  # noqa: D301  click needs the backspace
 
 

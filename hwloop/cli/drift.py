@@ -27,6 +27,7 @@ TIMES = "1s,1h,1d,30d,1y"
 @click.option("--out", required=True, type=click.Path(), help="Drift file to write (HDF5).")
 @click.option("--backend", help="Chip to hold [default: the one the run was made on].")
 @click.option("--calibration", type=click.Path(), help="Calibration file that the run was programmed with.")
+@click.option("--model", type=click.Path(), help="Model file whose fitted drift is forecast by [default: nominal].")
 @click.option("--limit", default=LIMIT, show_default=True, help="MVM error whose passing is foretold.")
 @click.option("--probes", type=click.IntRange(3), default=PROBES, show_default=True, help="Probe vectors of each tile.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
@@ -43,6 +44,7 @@ def drift(
     out: str,
     backend: str | None,
     calibration: str | None,
+    model: str | None,
     limit: float,
     probes: int,
     seed: int,
@@ -76,6 +78,7 @@ def drift(
             out,
             backend=backend,
             calibration=calibration,
+            model=model,
             limit=limit,
             probes=probes,
             seed=seed,

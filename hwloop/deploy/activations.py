@@ -30,7 +30,7 @@ def load_activations(path: str | Path, matrices: Sequence[Matrix]) -> dict[str, 
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BadInputError(f"--inputs {path}: no readable .npy or .npz file ({str(error).splitlines()[0]})") from None
     if arrays is None:
         if len(matrices) > 1:
@@ -51,8 +51,8 @@ def _checked(where: str, array: NDArray[np.generic], inputs: int) -> FloatArray:
         raise BadInputError(
             f"{where} has the shape {array.shape}, expected ({LEAST_VECTORS} or more vectors, {inputs})"
         )
-    if not np.issubdtype(array.dtype, np.number) or not np.all(np.isfinite(array)):
-        raise BadInputError(f"{where} has values that are no finite numbers")
+    if array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
+        raise BadInputError(f"{where} has values that are no finite real numbers")
     return array.astype(np.float64)
 
 

@@ -56,6 +56,8 @@ def make_plan(
             raise BadInputError(f"--set {key}: expected ROUTINE.KEY=VALUE with one of {', '.join(SETTINGS)}")
         by_routine[routine][name] = text
     matrix = None
+    if weights is None and tensor is not None:
+        raise BadInputError(f"--tensor {tensor}: give the file that holds it with --weights")
     if weights is not None:
         matrices = load_weights(weights, tensor)
         if len(matrices) > 1:

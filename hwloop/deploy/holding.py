@@ -48,6 +48,7 @@ from hwloop.device_models import DriftModel
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
+from hwloop.model_file import drift_model, load_model
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "none": compensations.Uncompensated,
@@ -388,6 +389,14 @@ def _together(steps: Sequence[Steps], backend: Backend, stop: Callable[[], None]
     return [made[number] for number in range(len(steps))]
 
 
+def _fitted_drift(path: str) -> DriftModel:
+    """The drift of a model file. Raises BadInputError for one without."""
+    drift = drift_model(load_model(path))
+    if drift is None:
+        raise BadInputError(f"{path}: holds no drift of single devices; hwloop measure drift, and fit that")
+    return drift
+
+
 def hold_file(
     path: str | Path,
     ages: Sequence[float],
@@ -401,6 +410,7 @@ def hold_file(
     force: bool = False,
     observer: Observer | None = None,
     calibration: str | None = None,
+    model: str | None = None,
 ) -> dict[str, Any]:
     """Judge compensations at several ages and record them in a drift file; returns the JSON object of docs/drift.md.
 
@@ -423,7 +433,8 @@ def hold_file(
                 "leave --backend out"
             )
         known = Calibration.load(calibration) if calibration else None
-        holding = Holding(path, chip, seed=seed, probes=probes, calibration=known)
+        drift = _fitted_drift(model) if model else None
+        holding = Holding(path, chip, seed=seed, probes=probes, drift=drift, calibration=known)
         holding.check(ages, strategies)
         done: dict[str, list[Judged | None]] = {strategy.name: [] for strategy in strategies}
         record = _Record(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])

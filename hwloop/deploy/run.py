@@ -18,7 +18,7 @@ from hwloop.calibration.gdp import Gdp, GdpSettings
 from hwloop.calibration.iterative import Iterative, IterativeSettings
 from hwloop.calibration.periphery import ColumnCorrection, calibrate_columns
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs
-from hwloop.calibration.programming import Method, Settings, Step
+from hwloop.calibration.programming import Method, Settings, Step, check_age
 from hwloop.calibration.quality import Outputs, computed_outputs, measure_outputs, read_cells
 from hwloop.calibration.routines.ranges import choose_ranges
 from hwloop.calibration.sgd import Sgd, SgdSettings
@@ -43,8 +43,6 @@ MAP_VECTORS = 512
 """Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
 DEFAULT_AGE = 20.0
 """Seconds after programming at which a chip of unknown drift is measured."""
-AGES = (1e-3, 1e10)
-"""Shortest and longest age in seconds that targets may have."""
 
 # Purposes of random numbers: what programs a tile must be independent of what judges it.
 _PROGRAM, _CALIBRATE, _EVALUATE, _MAP = range(4)
@@ -179,8 +177,7 @@ Observer = Callable[[Progress], None]
 def target_age(backend: Backend, age: float | None) -> float:
     """Age in seconds at which targets hold: as given, else the reference age of the chip's drift model."""
     if age is not None:
-        if not AGES[0] <= age <= AGES[1]:
-            raise BadInputError(f"age {age:g} s is outside {AGES[0]:g} to {AGES[1]:g} s")
+        check_age(age)
         return age
     model = backend.info.device_model
     return model.drift.t0 if model else DEFAULT_AGE
@@ -232,7 +229,7 @@ def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: F
         if activations is not None:
             tile = lean_on_neighbours(tile, known.devices, info, activations)
     if core is not None and core.converters is not None and tile.target.any():
-        full_scale = choose_ranges(tile.target, info, adc_noise=core.converters.adc_noise).full_scale
+        full_scale = choose_ranges(tile.target, info, adc_noise=core.adc_noise).full_scale
         tile = dataclasses.replace(tile, full_scale=full_scale)
     return tile
 

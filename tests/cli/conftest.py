@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from hwloop.calibration.fitting.synthetic import programmed
 from hwloop.cli import main
+from hwloop.device_models import Polynomial
+from hwloop.measurement_file import MeasurementWriter
 from tests.conftest import gaussian
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
@@ -28,6 +31,19 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Environment of processes, for the reason that tests/conftest.py gives."""
 
 Command = Callable[..., Result]
+
+
+def programmed_cells(path: str | Path) -> None:
+    """A measurement file of 400 programmed cells with the published residual."""
+    rng = np.random.default_rng(0)
+    sigma, target = Polynomial((0.26348, 1.9650, -1.1731)), rng.uniform(2.0, 25.0, 400)
+    measurement = programmed(Polynomial((0.0, 0.1)), sigma, 25.0, target, 25.0, rng)
+    attributes = {"chip": "sim:pcm-90nm", **measurement.attributes}
+    with MeasurementWriter(path) as writer:
+        experiment = writer.begin(measurement.experiment, measurement.cells, attributes)
+        experiment.append(measurement.reads)
+        writer.commit()
+        writer.finish()
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hwloop.cli import COMMANDS
-from tests.cli.conftest import BRIEF, CHIP, Command
+from tests.cli.conftest import BRIEF, CHIP, Command, programmed_cells
 
 
 def test_info_shows_identity_geometry_and_sources(command: Command) -> None:
@@ -51,6 +51,9 @@ def test_backends_lists_what_can_be_connected_to(command: Command) -> None:
 def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
     command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`
     Path("lab.csv").write_text("1,0,200000,x,3\n")  # for `import`
+    programmed_cells("meas.h5")  # for `fit`
+    if name == "export":
+        command("fit", "meas.h5", "--out", "model.json")
     text = command(name, "--help").stdout
     assert "\n  Example:\n    hwloop " in text
     words = shlex.split(text.split("Example:")[1].split("\n\n")[0].replace("\\\n", " "))

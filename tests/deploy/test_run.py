@@ -10,8 +10,9 @@ import pytest
 import hwloop
 from hwloop.calibration.gdp import Gdp, GdpSettings
 from hwloop.calibration.probes import uniform_inputs
+from hwloop.calibration.programming import AGES
 from hwloop.calibration.quality import Outputs
-from hwloop.deploy.run import AGES, Progress, Run, finite, judge, make_method, overall_error, target_age
+from hwloop.deploy.run import Progress, Run, finite, judge, make_method, overall_error, target_age
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
 from hwloop.region import Place

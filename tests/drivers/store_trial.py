@@ -25,7 +25,16 @@ from hwloop.sim_backend.server import serving
 from hwloop.testing.faults import Fault, FaultProxy, random_faults
 from tests.drivers.link_trial import ATTEMPTS, Outcome, Recorded, recorded
 
-OWN = ("created", "backend", "result_json", "command_line", "link.firmware", "link.resource", "link_bytes")
+OWN = (
+    "programmed_utc",
+    "created",
+    "backend",
+    "result_json",
+    "command_line",
+    "link.firmware",
+    "link.resource",
+    "link_bytes",
+)
 """Attributes in which a job through the link differs from the one on the chip itself."""
 
 BURST = 8

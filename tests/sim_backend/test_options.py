@@ -105,3 +105,31 @@ def test_a_bad_value_is_named_with_what_is_allowed(option, reason):
     with pytest.raises(BadInputError, match=reason) as caught:
         connect(f"sim:pcm-90nm?{option}")
     assert option in str(caught.value)
+
+
+def serial(uri):
+    with connect(uri) as chip:
+        return chip.info.serial
+
+
+def test_chips_made_otherwise_have_other_serial_numbers():
+    plain = serial("sim:hermes-core?seed=4")
+    made = [serial(f"sim:hermes-core?seed=4&{option}") for option in ("adc_bits=6", "adc_bits=7", "stuck_rate=0.01")]
+    assert len({plain, *made}) == 4
+    assert serial("sim:hermes-core?seed=4&stuck_rate=0.01&adc_bits=6") == serial(
+        "sim:hermes-core?adc_bits=6&seed=4&stuck_rate=0.01"
+    )
+
+
+def test_a_chip_stays_itself_when_it_warms_up():
+    assert serial("sim:hermes-core?seed=4&temperature=350") == serial("sim:hermes-core?seed=4")
+
+
+def test_devices_that_need_other_currents_are_not_told_of():
+    with connect("sim:hermes-core?current_error=0.15") as chip:
+        devices = chip._core(0).devices
+        nominal = chip.info.device_model.curve
+        # The mean of 262 144 midpoints with a spread of 7 uA is good to 0.014 uA.
+        assert float(devices.midpoint.mean()) == pytest.approx(1.15 * nominal.midpoint, abs=5 * 0.014)
+        assert float(devices.steepness.mean()) == pytest.approx(1.15 * nominal.steepness, rel=0.001)
+    assert nominal.midpoint == 240.0

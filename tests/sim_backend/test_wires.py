@@ -202,3 +202,27 @@ def test_wires_attenuate_the_noise_with_the_signal(precise_chip):
     device = attenuation(torch.full((2, 16, 512), 2.0), 400.0).numpy()[:, :, :8]
     expected = math.sqrt((device**2).sum(axis=(0, 1)).mean() / 32)
     assert sigmas[1] / sigmas[0] == pytest.approx(expected, rel=0.05)
+
+
+def test_series_resistance_of_one_cell_is_a_plain_divider():
+    conductance = np.array([[[20.0]], [[0.0]]])
+    factor = attenuation(conductance, 0.0, 1000.0)
+    # Each line by itself: 1 / (1 + R G); both together in truth 1 / (1 + 2 R G), which differs by (R G)^2.
+    assert factor[0, 0, 0] == pytest.approx((1 / (1 + 0.02)) ** 2)
+    assert factor[0, 0, 0] == pytest.approx(1 / (1 + 2 * 0.02), rel=0.02**2 * 1.1)
+
+
+def test_series_resistance_lowers_a_row_by_all_that_hangs_on_it():
+    conductance = np.zeros((2, 1, 30))
+    conductance[0] = np.random.default_rng(0).uniform(1, 20, 30)
+    volts = ladder_voltages(conductance.sum(0) * 1e-6, 0.0, 100.0)
+    np.testing.assert_allclose(volts, 1 / (1 + 100.0 * conductance.sum() * 1e-6))
+    # With wires as well: series and first segment are one resistor.
+    both = ladder_voltages(conductance.sum(0) * 1e-6, 2.0, 100.0)
+    siemens = conductance[0, 0] * 1e-6
+    matrix = np.diag(siemens) + 0.5 * (2 * np.eye(30) - np.eye(30, k=1) - np.eye(30, k=-1))
+    matrix[-1, -1] -= 0.5
+    matrix[0, 0] += 1 / 102.0 - 0.5
+    source = np.zeros(30)
+    source[0] = 1 / 102.0
+    np.testing.assert_allclose(both[0], np.linalg.solve(matrix, source), rtol=1e-9)

@@ -1,0 +1,238 @@
+"""What the fits reach: truth put in and recovered, coverage, real cells, the twin of a chip, time and memory.
+
+    python benchmarks/fitting.py [recovery|coverage|bad-cells|real|twin|speed ...]
+
+Without a name all parts run, some twenty minutes on two cores. `real` needs the folder of real measurements
+(HWLOOP_SHARED_DATA). Every part prints what is reached beside its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from machine import machine, verdict
+from programming import clipped_gaussian
+
+import hwloop
+from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.programming_noise import Polynomial2
+from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting, programmed
+from hwloop.calibration.measuring.cells import Levels
+from hwloop.calibration.measuring.curve import CurveSettings
+from hwloop.calibration.measuring.read_noise import ReadNoiseSettings
+from hwloop.calibration.measuring.scheduled import ScheduledSettings, log_ages
+from hwloop.deploy.fitting import fit_to_file
+from hwloop.deploy.measuring import MeasurementJob, measure_to_file
+from hwloop.deploy.run import advance, judge, make_method, start
+from hwloop.device_models import Polynomial
+from hwloop.measurements import Experiment, Measurement
+from hwloop.sim_backend.presets import PRESETS
+
+PCM = PRESETS["pcm-90nm"]().device
+AGES = np.geomspace(1.0, 3.15e7, 12)
+TRUTH = np.array([-0.0155, 0.0244, 0.049, 0.1, -0.0125, -0.0059, 0.008, 0.045])
+READ_NOISE = 0.1
+"""Of the published read noise of one read, which is 90 % of the conductance at 0.1 uS: no line is to be seen there."""
+
+
+def devices(cells: int, seed: int, lowest: float = 0.05) -> Measurement:
+    """The published drift and a tenth of the published read noise, ln G uniform from `lowest` to 25 uS."""
+    rng = np.random.default_rng(seed)
+    conductance = np.exp(rng.uniform(np.log(lowest), np.log(25.0), cells))
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, READ_NOISE)
+
+
+def recovery() -> None:
+    """100 000 devices x 12 times, five seeds."""
+    print("\nPublished PCM drift put in and recovered, 100 000 devices x 12 times")
+    outside, worst_function = 0, 0.0
+    g = np.geomspace(0.002, 1.0, 300)
+    for seed in range(1, 6):
+        fitted, _ = LogClipDrift().fit(devices(100_000, seed))
+        rows = fitted.record.parameters[:8]
+        value = np.array([row.value for row in rows])
+        sigma = np.array([(row.high - row.low) / 3.92 for row in rows])  # type: ignore[operator]
+        z = np.abs(value - TRUTH) / sigma
+        function = np.abs(fitted.record.statistic("mean")(g) / PCM.drift.mean(g) - 1).max()
+        outside, worst_function = outside + int((z > 2.58).sum()), max(worst_function, function)
+        off = 100 * np.abs(value / TRUTH - 1)[:4]
+        print(
+            f"  seed {seed}: sigmas from the truth {np.round(z, 2)}; mean's coefficients off by {np.round(off, 2)} %, "
+            f"of which {np.round(100 * (sigma / np.abs(TRUTH))[:4], 2)} % is one sigma",
+            flush=True,
+        )
+    # 0.4 of 40 are expected outside of their interval, 3 or more in one of 125 cases.
+    verdict("coefficients of 40 outside of their 99 % interval", outside, 2, 0)
+    verdict("mean function, largest relative deviation at any conductance, %", 100 * worst_function, 2.0)
+
+
+def coverage() -> None:
+    """200 data sets each of drift and of programming noise."""
+    print("\nCoverage of nominal 95 % intervals, 200 synthetic data sets")
+    drift, noise = [], []
+    bias, sigma = Polynomial((0.05, -0.3)), Polynomial((0.26348, 1.9650, -1.1731))
+    truth = np.array([*bias.coefficients, *sigma.coefficients])
+    for seed in range(200):
+        rows = LogClipDrift().fit(devices(4000, 1000 + seed))[0].record.parameters[:8]
+        drift.append([row.low is not None and row.low <= t <= row.high for row, t in zip(rows, TRUTH, strict=True)])
+        rng = np.random.default_rng(2000 + seed)
+        measured = programmed(bias, sigma, 25.0, rng.uniform(2, 25, 1000), 25.0, rng)
+        rows = Polynomial2().fit(measured)[0].record.parameters
+        noise.append([row.low <= t <= row.high for row, t in zip(rows, truth, strict=True)])
+    for name, hits in (("drift, 4 000 devices x 12 times", drift), ("programming noise, 1 000 cells", noise)):
+        share = 100 * np.mean(hits)
+        print(f"  {name}: {share:.1f} %, by coefficient {np.round(100 * np.mean(hits, axis=0), 1)}")
+        verdict(f"{name}: distance from 95 %", abs(share - 95), 3.0, 1)
+
+
+def bad_cells() -> None:
+    """1 % stuck and 1 % wild among 100 000."""
+    print("\n1 % stuck and 1 % wild cells among 100 000")
+    clean = devices(100_000, 7, lowest=0.5)
+    rng = np.random.default_rng(8)
+    cells = len(clean.cells)
+    chosen = rng.permutation(cells)[: cells // 50]
+    stuck, wild = chosen[: cells // 100], chosen[cells // 100 :]
+    reads = clean.reads.conductance.reshape(AGES.size, cells).copy()
+    reads[:, stuck] = rng.choice([27.0, 12.0], stuck.size) * (1 + 0.01 * rng.standard_normal((AGES.size, stuck.size)))
+    reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
+    dirty = replace(clean, reads=replace(clean.reads, conductance=reads.ravel()))
+    before, after = (KnotsDrift().fit(one)[0].record for one in (clean, dirty))
+    named = np.array([*after.cells.stuck_addresses, *after.cells.wild_addresses]) - FIRST_ADDRESS
+    hits = np.isin(named, chosen).sum()
+    moved = [
+        abs(b.value - a.value) / (a.high - a.low)  # type: ignore[operator]
+        for a, b in zip(before.parameters, after.parameters, strict=True)
+        if a.name.startswith(("mean", "spread"))
+    ]
+    verdict("1 - precision of the named cells", 1 - hits / named.size, 0.05)
+    verdict("1 - recall", 1 - hits / chosen.size, 0.05)
+    verdict("largest move of a parameter, intervals", max(moved), 0.5)
+
+
+def real() -> None:
+    """Relaxation of 16 000 real cells, predicted ten times further than fitted."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from hwloop.calibration.fitting.choose import with_reads
+    from hwloop.calibration.fitting.family import kolmogorov
+    from hwloop.calibration.fitting.relaxation import Relaxation
+    from hwloop.importers.files import ImportOptions, import_file
+    from hwloop.importers.text import TextOptions
+    from hwloop.measurement_file import read_measurements
+    from tests.calibration.fitting.shared_data import shared_file
+    from tests.calibration.fitting.test_relaxation import BASELINES
+
+    print("\nReal relaxation (RRAM technology B), fitted on 0 to 1 000 s, predicting 10 000 s")
+    columns = "cell,time[s],resistance[ohm],conductance[S],,level,nominal_time[s]"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rram.h5"
+        import_file(shared_file("rram_techB_relaxation.tsv.gz"), out, ImportOptions(TextOptions(columns)))
+        [measurement] = read_measurements(out)
+    nominal = measurement.reads.nominal
+    assert nominal is not None
+    early, late = with_reads(measurement, nominal <= 1000), with_reads(measurement, nominal == 10_000)
+    family = Relaxation()
+    table, _ = family.prepare(early)
+    theta = family.estimate(table, intervals=False)[0].theta
+    predicted = family.predict(table, theta, late)
+    judged = np.isfinite(predicted)
+    ours = predicted[judged].mean()
+    print(f"  {judged.sum()} cells; log-likelihood per cell {ours:.4f}")
+    theirs = {}
+    for name, baseline in BASELINES.items():
+        density = baseline(early, late)[judged]
+        theirs[name] = density[np.isfinite(density)].mean()
+        print(f"  {name}: {theirs[name]:.4f}")
+    held_out = family.later(table, late)
+    distance = kolmogorov(family.quantiles(family.subset(held_out, held_out.there[:, 0]), theta))
+    verdict("best baseline less the fit, log-likelihood per cell", max(theirs.values()) - ours, 0.0)
+    verdict("Kolmogorov distance of the predicted quantiles", distance, 0.05)
+
+
+def twin() -> None:
+    """A chip measured, fitted, and its twin compared with it."""
+    print("\nChip, measured, fitted, twin: MVM error from 1 s to 1 year")
+    ages = [1.0, 20.0, 3600.0, 86400.0, 2.6e6, 3.15e7]
+    weights = hwloop.matrices({"gaussian": clipped_gaussian(256, 256, 1)})
+    with tempfile.TemporaryDirectory() as folder:
+        measured, model = Path(folder) / "meas.h5", Path(folder) / "model.json"
+        uri = "sim:hermes-core?seed=3"
+        placed = {"averages": 64, "settle": 0.1}
+        jobs = [
+            (
+                Experiment.DRIFT,
+                ScheduledSettings(cells=20_000, levels=Levels(16), ages=log_ages(1, 86400, 4), **placed),
+            ),
+            (Experiment.PROGRAMMING_CURVE, CurveSettings(cells=3000)),
+            (Experiment.READ_NOISE, ReadNoiseSettings(cells=256, levels=Levels(8), **{**placed, "averages": 16})),
+        ]
+        for experiment, settings in jobs:
+            measure_to_file(MeasurementJob(uri, experiment, settings), measured)
+        begin = time.perf_counter()
+        fit_to_file(measured, model)
+        print(f"  fit of three experiments {time.perf_counter() - begin:.1f} s")
+        worst = 0.0
+        for method in ("exact", "iterative", "gdp"):
+            errors = []
+            for chip_uri in (uri, f"sim:{model}?seed=11"):
+                with hwloop.connect(chip_uri) as chip:
+                    run = start(chip, weights, make_method(method))
+                    for _ in advance(run, 0):
+                        pass
+                    born, found = chip.now(), []
+                    for age in ages:
+                        chip.wait(max(0.0, born + age - chip.now()))
+                        found.append(judge(run.tiles[0].region, run.tiles[0].tile, 7, 0)[1].mvm_error)
+                    errors.append(np.array(found))
+            chip_error, twin_error = errors
+            worst = max(worst, float(np.abs(twin_error / chip_error - 1).max()))
+            print(
+                f"  {method:<10} chip {np.round(chip_error, 4)}\n  {'':<10} twin {np.round(twin_error, 4)}", flush=True
+            )
+    verdict("largest relative difference of twin and chip, %", 100 * worst, 10.0, 1)
+
+
+def speed() -> None:
+    """A million devices x 12 times."""
+    print("\nA million devices x 12 times, power law with bounds")
+    measurement = devices(1_000_000, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    LogClipDrift().fit(measurement)
+    wall = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"  the measurement itself and its making take {before / 2**20:.2f} GiB")
+    verdict("fit, seconds", wall, 20.0, 1)
+    verdict("peak memory of the process, GiB", peak / 2**20, 2.0, 2)
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "speed": speed,  # first: the peak of memory is that of the process
+    "recovery": recovery,
+    "coverage": coverage,
+    "bad-cells": bad_cells,
+    "real": real,
+    "twin": twin,
+}
+
+
+def main() -> None:
+    """Run the parts that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
+    chosen = parser.parse_args().parts or list(PARTS)
+    print(machine())
+    for name in (name for name in PARTS if name in chosen):
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Statistical models of devices fitted to measurements."""

@@ -1,0 +1,118 @@
+"""What a measurement must be before anything is fitted to it, and its reads as one row per cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.contract import FloatArray
+from hwloop.errors import BadInputError
+from hwloop.measurements import Measurement
+
+SAME_TEMPERATURE = 5.0
+"""K: reads further apart than this are not one experiment."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Reads as a rectangle, one row per cell in the order of its reads; `there` is false where a cell has fewer."""
+
+    there: NDArray[np.bool_]
+    time: FloatArray
+    conductance: FloatArray
+    amplitude: FloatArray | None
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(cells,) reads of each cell."""
+        counts: NDArray[np.int64] = self.there.sum(1).astype(np.int64)
+        return counts
+
+
+def check_reads(measurement: Measurement) -> None:
+    """Raise BadInputError for reads without support: none, NaN, times missing or backwards, several temperatures."""
+    reads, name = measurement.reads, measurement.experiment.value
+    if not len(reads):
+        raise BadInputError(f"{name}: there are no reads to fit")
+    for what, values in (("conductance", reads.conductance), ("time", reads.time)):
+        bad = ~np.isfinite(values)
+        if bad.any():
+            raise BadInputError(f"{name}: the {what} of {_named(measurement, bad)} is not a finite number")
+    if (reads.time < 0).any():
+        raise BadInputError(f"{name}: the age of {_named(measurement, reads.time < 0)} is negative")
+    if np.mean(reads.conductance < 0) > 0.5:
+        raise BadInputError(f"{name}: most conductances are negative; check the sign and the unit")
+    known = reads.temperature[np.isfinite(reads.temperature)]
+    if known.size and np.ptp(known) > SAME_TEMPERATURE:
+        raise BadInputError(
+            f"{name}: measured at {known.min():.0f} to {known.max():.0f} K; a fit holds at one temperature: "
+            "import the reads of each temperature into a file of their own"
+        )
+
+
+def check_order(measurement: Measurement) -> None:
+    """Raise BadInputError when the ages of a cell run backwards."""
+    reads = measurement.reads
+    order = np.argsort(reads.cell, kind="stable")
+    cell, time = reads.cell[order], reads.time[order]
+    back = (cell[1:] == cell[:-1]) & (time[1:] < time[:-1])
+    if back.any():
+        at = int(order[1:][np.argmax(back)])
+        raise BadInputError(
+            f"{measurement.experiment.value}: the times of cell {measurement.cells.address[reads.cell[at]]} run "
+            f"backwards at read {at}; sort the reads, or give the true times"
+        )
+
+
+def rows_of(measurement: Measurement) -> Rows:
+    """The reads of every cell in a row of their own."""
+    reads, cells = measurement.reads, len(measurement.cells)
+    counts = np.bincount(reads.cell, minlength=cells)
+    width = int(counts.max(initial=0))
+    starts = np.cumsum(counts) - counts
+    in_order = bool(np.all(reads.cell[1:] >= reads.cell[:-1]))
+    order = slice(None) if in_order else np.argsort(reads.cell, kind="stable")
+    cell = reads.cell[order]
+    place = np.arange(len(reads)) - starts[cell]
+    place += cell.astype(np.int64) * width
+
+    def spread(values: FloatArray) -> FloatArray:
+        rectangle = np.zeros(cells * width)
+        rectangle[place] = values[order]
+        return rectangle.reshape(cells, width)
+
+    there = np.zeros(cells * width, bool)
+    there[place] = True
+    amplitude = None if reads.amplitude is None else spread(reads.amplitude)
+    return Rows(there.reshape(cells, width), spread(reads.time), spread(reads.conductance), amplitude)
+
+
+def reference_age(measurement: Measurement, ages: FloatArray) -> float:
+    """Age in seconds at which conductances are stated: the measurement's own, else 20 s or the nearest measured."""
+    for name in ("t0", "target_age"):
+        own = measurement.attributes.get(name)
+        if isinstance(own, int | float) and own > 0:
+            return float(own)
+    positive = ages[ages > 0]
+    return float(np.clip(20.0, positive.min(), positive.max()))
+
+
+def conductance_scale(measurement: Measurement, conductance: FloatArray) -> float:
+    """Conductance (uS) that counts as g = 1: the chip's g_max where it is known, else the largest seen, rounded up."""
+    own = measurement.attributes.get("g_max")
+    if isinstance(own, int | float) and own > 0:
+        return float(own)
+    top = float(np.quantile(conductance, 0.995))
+    if not top > 0:
+        raise BadInputError(f"{measurement.experiment.value}: no cell conducts; check the unit of the conductances")
+    step = 10.0 ** (math.floor(math.log10(top)) - 1)
+    return math.ceil(top / step) * step
+
+
+def _named(measurement: Measurement, bad: NDArray[np.bool_]) -> str:
+    at = int(np.argmax(bad))
+    address = measurement.cells.address[measurement.reads.cell[at]]
+    return f"read {at} (cell {address}, {int(bad.sum())} such read(s))"

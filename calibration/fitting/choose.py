@@ -1,0 +1,161 @@
+"""All families, and the choice among them by what they say of data that they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.calibration.fitting.checks import check_order, check_reads
+from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.family import Family, Fitted, Panel, with_choice
+from hwloop.calibration.fitting.programming_curve import Logistic
+from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, Polynomial3
+from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise
+from hwloop.calibration.fitting.relaxation import Relaxation
+from hwloop.contract import FloatArray
+from hwloop.device_models import DriftModel
+from hwloop.errors import BadInputError
+from hwloop.measurements import Experiment, Measurement
+
+AUTO = "auto"
+MOST_CELLS = 3000
+"""Cells that a choice is made on; of more, this many at random."""
+HELD_OUT = 0.3
+"""Share of the cells that judge families fitted to the others."""
+OUTLIER = 1e-6
+"""Every prediction grants this share to anything within the range, so that one wild cell does not decide."""
+
+
+def families(experiment: Experiment, drift: DriftModel | None = None) -> list[Family[Any]]:
+    """The families of an experiment; `drift` is what is known of it when a programming curve is fitted."""
+    every: list[Family[Any]] = [
+        LogClipDrift(), KnotsDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
+        PowerLawReadNoise(), KnotsReadNoise(), Logistic(drift),
+    ]  # fmt: skip
+    return [family for family in every if family.experiment is experiment]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A fit, its diagrams, and the families that could not be tried with the reason."""
+
+    fitted: Fitted[Any]
+    panels: list[Panel]
+    refused: dict[str, str]
+
+
+def fit_measurement(measurement: Measurement, family: str = AUTO, drift: DriftModel | None = None) -> Outcome:
+    """Fit one measurement with a family by name, or with that which predicts held-out data best.
+
+    Raises BadInputError for an unknown family, and for a measurement that supports no fit.
+    """
+    candidates = families(measurement.experiment, drift)
+    choice: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    if family == AUTO:
+        check_reads(measurement)
+        choice, refused = held_out_scores(measurement, candidates)
+        chosen = next(one for one in candidates if one.name == max(choice, key=lambda name: choice[name]))
+    else:
+        named = [one for one in candidates if one.name == family]
+        if not named:
+            known = ", ".join(one.name for one in candidates)
+            raise BadInputError(f"{measurement.experiment.value} has no family '{family}'; known: {AUTO}, {known}")
+        chosen = named[0]
+    fitted, table = chosen.fit(measurement)
+    return Outcome(with_choice(fitted, choice), chosen.panels(table, fitted.optimum.theta), refused)
+
+
+def held_out_scores(
+    measurement: Measurement, candidates: Sequence[Family[Any]]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Mean log-likelihood per cell of data that a family was not fitted to; and why others could not be tried.
+
+    Families that extrapolate are judged by the last read of every cell, the others by cells of their own. Raises
+    BadInputError, with the reason, when none can be fitted.
+    """
+    refused: dict[str, str] = {}
+    scores: dict[str, FloatArray] = {}
+    part = _fewer_cells(measurement)
+    for family in candidates:
+        try:
+            scores[family.name] = _later_reads(family, part) if family.extrapolates else _other_cells(family, part)
+        except BadInputError as error:
+            refused[family.name] = str(error)
+    if not scores:
+        # Not the choice but the fit itself says what is wrong with the data.
+        candidates[0].fit(measurement)
+        raise BadInputError(f"{measurement.experiment.value}: no family fits ({'; '.join(refused.values())})")
+    everywhere = np.all([np.isfinite(each) for each in scores.values()], axis=0)
+    if not everywhere.any():
+        raise BadInputError(
+            f"{measurement.experiment.value}: no cell is usable for every family; name one with --family"
+        )
+    return {name: float(each[everywhere].mean()) for name, each in scores.items()}, refused
+
+
+def _other_cells(family: Family[Any], measurement: Measurement) -> FloatArray:
+    """Log-likelihood of the cells held out, given the others."""
+    table, _ = family.prepare(measurement)
+    size = family.size(table)
+    held_out = np.random.default_rng(0).random(size) < HELD_OUT
+    if size < 10:
+        held_out[:] = False  # too few to spare any: judged by themselves
+    training = family.subset(table, ~held_out)
+    family.require_support(training)
+    optimum, _ = family.estimate(training, intervals=False)
+    judged = family.subset(table, held_out) if held_out.any() else table
+    return family.log_likelihood(judged, optimum.theta)
+
+
+def _later_reads(family: Family[Any], measurement: Measurement) -> FloatArray:
+    """Log density of the last read of every cell, given the earlier ones."""
+    check_order(measurement)
+    earlier, later = split_last(measurement)
+    table, _ = family.prepare(earlier)
+    family.require_support(table)
+    optimum, _ = family.estimate(table, intervals=False)
+    density = family.predict(table, optimum.theta, later)
+    scale = float(np.quantile(np.abs(measurement.reads.conductance), 0.999))
+    known = np.isfinite(density)
+    density[known] = np.logaddexp(density[known], np.log(OUTLIER / scale))
+    return density
+
+
+def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
+    """The reads without, and only, the last one of every cell."""
+    reads = measurement.reads
+    last = np.full(len(measurement.cells), -1)
+    last[reads.cell] = np.arange(len(reads))  # later assignments win
+    is_last = np.zeros(len(reads), bool)
+    is_last[last[last >= 0]] = True
+    return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
+
+
+def with_reads(measurement: Measurement, chosen: NDArray[np.bool_]) -> Measurement:
+    """The measurement with some of its reads."""
+    return replace(measurement, reads=_take(measurement.reads, chosen))
+
+
+def _fewer_cells(measurement: Measurement) -> Measurement:
+    count = len(measurement.cells)
+    if count <= MOST_CELLS:
+        return measurement
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(0).choice(count, MOST_CELLS, replace=False)] = True
+    number = np.cumsum(chosen) - 1
+    reads = _take(measurement.reads, chosen[measurement.reads.cell])
+    return replace(
+        measurement,
+        cells=_take(measurement.cells, chosen),
+        reads=replace(reads, cell=number[reads.cell].astype(np.int32)),
+    )
+
+
+def _take(table: Any, chosen: NDArray[np.bool_]) -> Any:
+    columns = {name: getattr(table, name) for name in table.__dataclass_fields__}
+    return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})

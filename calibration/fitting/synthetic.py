@@ -1,0 +1,97 @@
+"""Measurements drawn from a known model: to see what a planned measurement would tell, and to check the fits.
+
+Everything is in memory and takes no chip: the statistics of `hwloop.device_models` as they are written down, with
+nothing of converters or pulses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwloop.contract import FloatArray
+from hwloop.device_models import DriftModel, Polynomial, ReadNoiseModel
+from hwloop.measurements import Cells, Experiment, Measurement, Reads
+
+FIRST_ADDRESS = 1000
+
+
+def drifting(
+    drift: DriftModel,
+    noise: ReadNoiseModel,
+    conductance: FloatArray,
+    ages: FloatArray,
+    rng: np.random.Generator,
+    noise_scale: float = 1.0,
+) -> Measurement:
+    """Devices with G(t0) = conductance (cells,) in uS, read at `ages` (times,) in seconds.
+
+    noise_scale  of the read noise: 1 as published for one read, less for reads averaged over long times
+    """
+    cells = conductance.size
+    g = conductance / drift.g_scale
+    nu = drift.mean(g) + drift.spread(g) * rng.standard_normal(cells)
+    reads = np.empty((ages.size, cells))
+    for row, age in zip(reads, ages.tolist(), strict=True):  # ages, not devices
+        sigma = noise_scale * noise.relative_sigma(conductance, age)
+        row[:] = conductance * (age / drift.t0) ** -nu * (1.0 + sigma * rng.standard_normal(cells))
+    return _measurement(Experiment.DRIFT, reads, ages, {"t0": drift.t0, "g_max": drift.g_scale})
+
+
+def programmed(
+    bias: Polynomial, sigma: Polynomial, g_scale: float, target: FloatArray, age: float, rng: np.random.Generator
+) -> Measurement:
+    """Devices programmed to `target` (cells,) in uS and re-read once they have relaxed."""
+    g = target / g_scale
+    reads = (target + bias(g) + sigma(g) * rng.standard_normal(target.size))[None]
+    attributes: dict[str, str | int | float | bool] = {"t0": age, "g_max": g_scale}
+    return _measurement(Experiment.PROGRAMMING, reads, np.array([age]), attributes, target=target)
+
+
+def flickering(
+    q: FloatArray,
+    conductance: FloatArray,
+    exponent: float,
+    white: float,
+    samples: int,
+    interval: float,
+    rng: np.random.Generator,
+) -> Measurement:
+    """Time series (samples) of cells with the relative density Q^2 / f^exponent per Hz and white noise of each sample.
+
+    The 1/f part is drawn in the frequency domain on eight times the length, so that its ends do not meet.
+    """
+    length = 8 * samples
+    frequency = np.fft.rfftfreq(length, interval)
+    amplitude = np.zeros_like(frequency)
+    amplitude[1:] = np.sqrt(frequency[1:] ** -exponent * length / (2 * interval) / 2)
+    shape = (conductance.size, frequency.size)
+    spectrum = amplitude * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
+    flicker = np.fft.irfft(spectrum, length)[:, :samples] * q[:, None]
+    relative = flicker + white * rng.standard_normal(flicker.shape)
+    reads = (conductance[:, None] * (1.0 + relative)).T
+    ages = 10.0 + interval * np.arange(samples, dtype=np.float64)
+    reads = reads.astype(np.float64)
+    return _measurement(Experiment.READ_NOISE, reads, ages, {"g_max": float(conductance.max())})
+
+
+def _measurement(
+    experiment: Experiment,
+    reads: FloatArray,
+    ages: FloatArray,
+    attributes: dict[str, str | int | float | bool],
+    target: FloatArray | None = None,
+) -> Measurement:
+    """Reads (times, cells) of cells in the order in which a chip gives them: all cells at one age, then the next."""
+    times, cells = reads.shape
+    columns = {} if target is None else {"target": target}
+    return Measurement(
+        experiment,
+        Cells.at(np.arange(cells) + FIRST_ADDRESS, **columns),
+        Reads(
+            cell=np.tile(np.arange(cells, dtype=np.int32), times),
+            time=np.repeat(ages, cells),
+            conductance=reads.ravel(),
+            temperature=np.full(times * cells, 300.0),
+        ),
+        attributes,
+    )

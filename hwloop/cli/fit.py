@@ -1,0 +1,79 @@
+"""`hwloop fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hwloop.cli.common import Command, json_option, print_json, progress_bar, stoppable
+
+
+@click.command(cls=Command)
+@click.argument("measurements", type=click.Path())
+@click.option("--out", required=True, type=click.Path(), help="Model file to write (JSON).")
+@click.option(
+    "--family", default="auto", show_default=True, help="auto chooses by held-out likelihood; or one by name."
+)
+@click.option("--figures", type=click.Path(), help="Folder for a figure of every fit, PNG and SVG.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@json_option
+def fit(measurements: str, out: str, family: str, figures: str | None, force: bool, as_json: bool) -> None:
+    """Fit noise and drift models to every experiment of a measurement file.
+
+    The model file gives a simulated twin, sim:MODEL.json, and exports to other simulators (hwloop export).
+
+    \b
+    Example:
+      hwloop fit meas.h5 --out model.json --figures figures
+    """  # noqa: D301  click needs the backspace
+    from hwloop.deploy.fitting import fit_to_file  # loads torch, which help does not wait for
+
+    with progress_bar("fitting") as show, stoppable() as check:
+
+        def observe(done: int, total: int) -> None:
+            show(done, total)
+            check()
+
+        result = fit_to_file(measurements, out, family, figures=figures, force=force, observer=observe)
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+    for warning in result["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _show(result: dict[str, Any]) -> None:
+    for name, one in result["fits"].items():
+        cells = one["cells"]
+        click.echo(f"{name}: {one['family']}")
+        left_out = [f"{number} {reason}" for reason, number in cells["left_out"].items()]
+        gone = ", ".join([f"{cells['stuck']} stuck", f"{cells['wild']} wild", *left_out])
+        click.echo(f"  {cells['used']} of {cells['measured']} cells used; {gone}")
+        click.echo(f"  {'parameter':<22} {'value':>11}   {'95 % interval':<25} unit")
+        for row in one["parameters"]:
+            held = row["low"] is None
+            interval = f"({row['note']})" if held else f"{row['low']:.5g} to {row['high']:.5g}"
+            click.echo(
+                f"  {row['name']:<22} {row['value']:>11.5g}   {interval:<25} {'' if held else row['unit']}".rstrip()
+            )
+        settings = ", ".join(f"{key} = {value:.5g}" for key, value in one["settings"].items())
+        click.echo(f"  with {settings}")
+        click.echo(f"  Kolmogorov distance of predicted quantiles {one['calibration_distance']:.3f}")
+        _show_choice(one)
+        for warning in one["warnings"]:
+            click.echo(f"  warning: {warning}")
+        click.echo()
+    click.echo(f"Model file {result['model']}.")
+    if result["figures"]:
+        click.echo(f"Figures {', '.join(result['figures'])}.")
+
+
+def _show_choice(one: dict[str, Any]) -> None:
+    ranked = sorted(one["held_out_log_likelihood"].items(), key=lambda item: -item[1])
+    if len(ranked) < 2:
+        return
+    best = ranked[0][1]
+    others = ", ".join(f"{name} {score - best:+.4f}" for name, score in ranked[1:])
+    click.echo(f"  chosen by held-out log-likelihood per cell: {ranked[0][0]} {best:.4f}; {others}")

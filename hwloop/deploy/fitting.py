@@ -1,0 +1,176 @@
+"""Measurement file in, model file out: every experiment fitted, with what was left out and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hwloop import store
+from hwloop.calibration.fitting.choose import AUTO, Outcome, families, fit_measurement
+from hwloop.device_models import DriftModel
+from hwloop.errors import BadInputError
+from hwloop.measurement_file import read_measurements
+from hwloop.measurements import Experiment, Measurement
+from hwloop.model_file import Fit, Model, drift_model, save_model
+
+ORDER = (Experiment.DRIFT, Experiment.PROGRAMMING, Experiment.READ_NOISE, Experiment.PROGRAMMING_CURVE)
+"""Drift first: it brings the reads of a programming curve to the age at which the curve is stated."""
+IDENTITY = ("chip", "serial", "backend", "g_max", "read_voltage", "devices_per_polarity", "temperature_at_start")
+GEOMETRY = ("cores", "rows", "columns", "devices_per_polarity", "dac_bits", "adc_bits", "read_voltage")
+"""What a chip says of itself that a twin takes over."""
+
+Observer = Callable[[int, int], None]
+"""Called (done, total) after every experiment; may raise KeyboardInterrupt."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A model, the diagrams of each fit, and what could not be done."""
+
+    model: Model
+    outcomes: dict[str, Outcome]
+    warnings: tuple[str, ...]
+
+
+def fit_file(path: str | Path, family: str = AUTO, observer: Observer = lambda done, total: None) -> Fitting:
+    """Fit every experiment of a measurement file with a family by name, or the one that predicts best.
+
+    A named family fits the experiments that have it; the others are chosen. Raises BadInputError when no experiment of
+    the file supports a fit, and for a family that no experiment of the file has.
+    """
+    by_kind, warnings = _latest(read_measurements(path))
+    if family != AUTO and not any(_has(kind, family) for kind in by_kind):
+        known = sorted({one.name for kind in by_kind for one in families(kind)})
+        raise BadInputError(
+            f"no experiment in {path} has the family '{family}'; known there: {AUTO}, {', '.join(known)}"
+        )
+    outcomes: dict[str, Outcome] = {}
+    fits: dict[str, Fit] = {}
+    failures: list[str] = []
+    drift: DriftModel | None = None
+    kinds = [kind for kind in ORDER if kind in by_kind]
+    for done, kind in enumerate(kinds):
+        observer(done, len(kinds))
+        try:
+            outcome = fit_measurement(by_kind[kind], family if _has(kind, family) else AUTO, drift)
+        except BadInputError as error:
+            failures.append(str(error))
+            continue
+        outcomes[kind.value] = outcome
+        fits[kind.value] = _with_notes(outcome.fitted.record, kind, drift)
+        if kind is Experiment.DRIFT:
+            drift = drift_model(Model(fits, {}, {}, ""))
+    observer(len(kinds), len(kinds))
+    if not fits:
+        raise BadInputError(f"{path}: {'; '.join(failures)}")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    model = Model(fits, _identity(by_kind.values()), {Path(path).name: _fingerprint(path)}, created)
+    return Fitting(model, outcomes, (*warnings, *(f"not fitted: {failure}" for failure in failures)))
+
+
+def fit_to_file(
+    path: str | Path,
+    out: str | Path,
+    family: str = AUTO,
+    *,
+    figures: str | Path | None = None,
+    force: bool = False,
+    observer: Observer = lambda done, total: None,
+) -> dict[str, Any]:
+    """Fit a measurement file into a model file, and draw the fits; the JSON object of `hwloop fit`."""
+    store.check_writable(out, force=force)
+    if Path(out).resolve() == Path(path).resolve():
+        raise BadInputError(f"{out} holds the measurements; give another name for the model")
+    fitting = fit_file(path, family, observer)
+    save_model(fitting.model, out, force=force)
+    drawn: list[str] = []
+    if figures is not None:
+        from hwloop.report.fits import draw_fits
+
+        panels = {name: outcome.panels for name, outcome in fitting.outcomes.items()}
+        drawn = draw_fits(panels, figures, force=force)
+    return {
+        "measurements": str(path),
+        "model": str(out),
+        "fits": {name: _summary(fit) for name, fit in fitting.model.fits.items()},
+        "refused_families": {name: one.refused for name, one in fitting.outcomes.items() if one.refused},
+        "warnings": list(fitting.warnings),
+        "figures": drawn,
+        "hwloop_version": fitting.model.hwloop_version,
+    }
+
+
+def _summary(fit: Fit) -> dict[str, Any]:
+    """One fit for people and scripts; addresses stay in the model file."""
+    cells = fit.cells
+    return {
+        "family": fit.family,
+        "parameters": [
+            {"name": p.name, "value": p.value, "low": p.low, "high": p.high, "unit": p.unit, "note": p.note}
+            for p in fit.parameters
+        ],
+        "cells": {
+            "measured": cells.measured,
+            "used": cells.used,
+            "stuck": cells.stuck,
+            "wild": cells.wild,
+            "left_out": cells.left_out,
+        },
+        "settings": fit.settings,
+        "log_likelihood_per_cell": fit.log_likelihood_per_cell,
+        "calibration_distance": fit.calibration_distance,
+        "held_out_log_likelihood": fit.choice,
+        "warnings": list(fit.warnings),
+    }
+
+
+def _has(kind: Experiment, family: str) -> bool:
+    return any(one.name == family for one in families(kind))
+
+
+def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measurement], list[str]]:
+    """The last measurement of each kind, and a warning for earlier ones."""
+    by_kind: dict[Experiment, Measurement] = {}
+    warnings = []
+    for one in measurements:
+        if one.experiment in by_kind:
+            warnings.append(f"several '{one.experiment.value}' measurements: the last one is fitted")
+        by_kind[one.experiment] = one
+    return by_kind, list(dict.fromkeys(warnings))
+
+
+def _with_notes(fit: Fit, kind: Experiment, drift: DriftModel | None) -> Fit:
+    if kind is Experiment.PROGRAMMING_CURVE and drift is None:
+        note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
+        return replace(fit, warnings=(*fit.warnings, note))
+    return fit
+
+
+def _identity(measurements: Any) -> dict[str, str | int | float | bool]:
+    """What the measurements say of the chip; the first to say it is believed."""
+    found: dict[str, str | int | float | bool] = {}
+    for one in measurements:
+        for name in IDENTITY:
+            if name in one.attributes:
+                found.setdefault(name, one.attributes[name])
+        try:
+            snapshot = json.loads(str(one.attributes.get("chip_at_start", "{}")))
+        except json.JSONDecodeError:
+            continue
+        for name in GEOMETRY:
+            if isinstance(snapshot.get(name), int | float):
+                found.setdefault(name, snapshot[name])
+    return found
+
+
+def _fingerprint(path: str | Path) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,161 @@
+"""Power-law drift: what was put in comes out, with intervals that hold, whatever is wrong with some of the cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.fitting.choose import fit_measurement, held_out_scores, split_last, with_reads
+from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
+from hwloop.device_models import LogClip, Polynomial
+from hwloop.errors import BadInputError
+from hwloop.measurements import Mark, Measurement
+from hwloop.sim_backend.presets import PRESETS
+
+PCM = PRESETS["pcm-90nm"]().device
+"""The published statistics of the million-device array."""
+AGES = np.geomspace(1.0, 3.15e7, 12)
+TRUTH = {
+    "mean.slope": -0.0155,
+    "mean.offset": 0.0244,
+    "mean.low": 0.049,
+    "mean.high": 0.1,
+    "spread.slope": -0.0125,
+    "spread.offset": -0.0059,
+    "spread.low": 0.008,
+    "spread.high": 0.045,
+}
+
+
+def measured(cells: int, seed: int, lowest: float = 0.05, noise: float = 0.25) -> Measurement:
+    """Devices evenly spread in ln G up to 25 uS."""
+    rng = np.random.default_rng(seed)
+    conductance = np.exp(rng.uniform(np.log(lowest), np.log(25.0), cells))
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, noise)
+
+
+def with_conductance(measurement: Measurement, conductance: np.ndarray) -> Measurement:
+    return replace(measurement, reads=replace(measurement.reads, conductance=conductance))
+
+
+def test_published_coefficients_are_recovered() -> None:
+    fitted, _ = LogClipDrift().fit(measured(12_000, seed=1))
+    rows = {row.name: row for row in fitted.record.parameters}
+    for name, truth in TRUTH.items():
+        row = rows[name]
+        assert row.low is not None
+        assert row.high is not None
+        sigma = (row.high - row.low) / 3.92
+        assert abs(row.value - truth) < 3.3 * sigma, f"{name}: {row.value} is no 99.9 % away from {truth}"
+        assert sigma < 0.12 * abs(truth)
+    model = fitted.record.statistic("mean")
+    g = np.geomspace(0.004, 1.0, 50)
+    assert model(g) == pytest.approx(PCM.drift.mean(g), rel=0.03)
+    assert fitted.record.calibration_distance < 0.02
+
+
+def test_knots_follow_a_form_that_is_not_theirs() -> None:
+    fitted, _ = KnotsDrift().fit(measured(8_000, seed=2, lowest=0.5))
+    g = np.geomspace(0.05, 1.0, 30)
+    assert fitted.record.statistic("mean")(g) == pytest.approx(PCM.drift.mean(g), rel=0.05)
+
+
+def test_bounds_that_no_device_reaches_are_held_and_named() -> None:
+    fitted, _ = LogClipDrift().fit(measured(3_000, seed=3, lowest=1.0))
+    high = next(row for row in fitted.record.parameters if row.name == "mean.high")
+    assert high.low is high.high is None
+    assert "no measured conductance reaches" in high.note
+    assert any("mean.high" in warning for warning in fitted.record.warnings)
+
+
+def test_stuck_and_wild_cells_are_named_and_move_nothing() -> None:
+    clean = measured(6_000, seed=4, lowest=0.5)
+    rng = np.random.default_rng(5)
+    cells = len(clean.cells)
+    chosen = rng.permutation(cells)[: cells // 50]
+    stuck, wild = chosen[: cells // 100], chosen[cells // 100 :]
+    reads = clean.reads.conductance.reshape(AGES.size, cells).copy()
+    reads[:, stuck] = 27.0 * (1 + 0.01 * rng.standard_normal((AGES.size, stuck.size)))
+    reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
+    before, _ = KnotsDrift().fit(clean)
+    after, _ = KnotsDrift().fit(with_conductance(clean, reads.ravel()))
+    named = np.array([*after.record.cells.stuck_addresses, *after.record.cells.wild_addresses]) - FIRST_ADDRESS
+    hits = np.isin(named, chosen).sum()
+    assert hits / named.size > 0.95
+    assert hits / chosen.size > 0.95
+    assert np.isin(np.array(after.record.cells.stuck_addresses) - FIRST_ADDRESS, stuck).mean() > 0.95
+    for row, moved in zip(before.record.parameters, after.record.parameters, strict=True):
+        if row.name.startswith(("mean", "spread")):
+            assert row.low is not None
+            assert row.high is not None
+            assert abs(moved.value - row.value) < 0.5 * (row.high - row.low)
+
+
+def test_reads_may_be_missing_and_times_unequal() -> None:
+    whole = measured(4_000, seed=6, lowest=1.0)
+    rng = np.random.default_rng(7)
+    reads = whole.reads
+    jittered = replace(whole, reads=replace(reads, time=reads.time * np.exp(0.02 * rng.standard_normal(len(reads)))))
+    some, _ = KnotsDrift().fit(with_reads(jittered, rng.random(len(reads)) < 0.7))
+    g = np.geomspace(0.06, 0.9, 20)
+    assert some.record.statistic("mean")(g) == pytest.approx(PCM.drift.mean(g), rel=0.05)
+
+
+def test_held_out_reads_choose_the_form() -> None:
+    rng = np.random.default_rng(8)
+    conductance = np.exp(rng.uniform(np.log(1.0), np.log(25.0), 4_000))
+    bent = replace(PCM.drift, mean=Polynomial((0.03, 0.25, -0.25)), spread=LogClip(0.0, 0.004, 0.004, 0.004))
+    measurement = drifting(bent, PCM.read_noise, conductance, AGES[:8], rng, 0.1)
+    scores, _ = held_out_scores(measurement, [LogClipDrift(), KnotsDrift()])
+    assert scores["knots"] > scores["log-clip"]
+
+
+def test_auto_says_by_how_much() -> None:
+    outcome = fit_measurement(measured(1_500, seed=9, lowest=1.0))
+    record = outcome.fitted.record
+    assert set(record.choice) >= {"log-clip", "knots"}
+    assert record.family == max(record.choice, key=lambda name: record.choice[name])
+    assert len(outcome.panels) >= 3
+
+
+def test_split_last_keeps_every_read_once() -> None:
+    measurement = measured(50, seed=1)
+    earlier, later = split_last(measurement)
+    assert len(earlier.reads) + len(later.reads) == len(measurement.reads)
+    assert np.all(later.reads.time == AGES[-1])
+
+
+# ---- bad input --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: with_reads(m, m.reads.time == AGES[0]), "fewer than 3 different ages"),
+        (lambda m: replace(m, reads=replace(m.reads, time=m.reads.time[::-1].copy())), "run backwards"),
+        (lambda m: replace(m, reads=replace(m.reads, time=-m.reads.time)), "is negative"),
+        (lambda m: with_conductance(m, np.where(m.reads.time > 10, np.nan, 1.0)), "is not a finite number"),
+        (lambda m: with_conductance(m, -m.reads.conductance), "most conductances are negative"),
+        (lambda m: with_reads(m, np.zeros(len(m.reads), bool)), "no reads"),
+        (lambda m: with_reads(m, m.reads.cell < 20), "usable cells cannot support"),
+        (
+            lambda m: replace(m, cells=replace(m.cells, mark=np.full(len(m.cells), Mark.STUCK_SET, np.uint8))),
+            "no cell can be used .stuck: 300",
+        ),
+        (
+            lambda m: replace(m, reads=replace(m.reads, temperature=np.linspace(300, 400, len(m.reads)))),
+            "holds at one temperature",
+        ),
+    ],
+)
+def test_data_without_support_is_refused_with_the_reason(damage, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(BadInputError, match=message):
+        fit_measurement(damage(measured(300, seed=1, lowest=1.0)))
+
+
+def test_an_unknown_family_is_refused_with_those_there_are() -> None:
+    with pytest.raises(BadInputError, match="known: auto, log-clip, knots, relaxation"):
+        fit_measurement(measured(300, seed=1), family="gaussian")

@@ -1,0 +1,82 @@
+"""Wire resistance, on the simulated chip and on exact solutions of the resistor network, which its model only nears."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.calibrate import Plan, calibrate
+from hwloop.calibration.routines.converters import ConverterResult, ConverterSettings
+from hwloop.calibration.routines.devices import DeviceResult, classify
+from hwloop.calibration.routines.wires import WireCalibration
+from hwloop.contract import Capability
+from hwloop.errors import ChipError, MissingCapabilityError
+from hwloop.region import Place, Region
+from tests.calibration.specimen import SMALL, calibrated, lacking, specimen
+from tests.sim_backend.test_wires import exact_currents
+
+
+@pytest.mark.parametrize(("ohm", "size"), [(0.1, 256), (0.5, 128), (2.0, 128)])
+def test_resistance_of_a_large_core(ohm: float, size: int) -> None:
+    chip = f"sim:hermes-core?rows={size}&columns={size}&wire_resistance={ohm}&adc_gain_spread=0.05&seed=1"
+    plan = Plan(("wires",), converters=ConverterSettings(adc_vectors=1024))
+    wires = calibrate(lacking(chip), plan).cores[0].wires
+    assert wires.resistance == pytest.approx(ohm, rel=0.1)
+    assert abs(wires.resistance - ohm) < 4 * wires.resistance_sigma
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_resistance_of_a_small_core(seed: int) -> None:
+    wires = calibrated(f"{SMALL}&wire_resistance=2&seed={seed}", "wires").core.wires
+    assert wires.resistance == pytest.approx(2.0, rel=0.1)
+    assert abs(wires.resistance - 2.0) < 4 * wires.resistance_sigma
+
+
+def test_series_resistance() -> None:
+    wires = calibrated(f"{SMALL}&series_resistance=50&wire_resistance=1&seed=1", "wires").core.wires
+    assert abs(wires.series - 50) < 3 * wires.series_sigma
+    assert wires.series_sigma < 15
+    assert abs(wires.resistance - 1) < 4 * wires.resistance_sigma
+
+
+def test_ideal_wires() -> None:
+    wires = calibrated(f"{SMALL}&seed=1", "wires").core.wires
+    assert wires.resistance < 4 * wires.resistance_sigma
+    assert wires.attenuation_min > 0.97
+
+
+@pytest.mark.parametrize("ohm", [0.5, 1.0, 4.0])
+def test_resistance_from_the_exact_solution_of_the_network(ohm: float) -> None:
+    """No inverse crime: the outputs come from nodal analysis of every node, not from the model that is fitted."""
+    size, rng = 48, np.random.default_rng(0)
+    high = 11.4 * (1 + 0.05 * rng.standard_normal((2, 1, size, size)))
+    low = np.full_like(high, 0.1)
+    found = classify(low, high, np.full_like(high, 0.1), 10.0)
+    # Linear in the voltages, and zero voltage is a driven row: one row at a time shows every cell.
+    outputs = exact_currents(found.pattern.sum(1) * 1e-6, ohm, np.eye(size)) * 1e6
+    cells = outputs[:, 0] - outputs[:, 1]
+    noise = 1 + 0.01 * rng.standard_normal(cells.shape)
+    wires = fitted(found, cells * noise)
+    assert wires.resistance == pytest.approx(ohm, rel=0.1)
+
+
+def fitted(found: DeviceResult, cells: np.ndarray):
+    """The routine on given cells, which needs nothing else of a chip."""
+    columns = cells.shape[1]
+    nothing = {field.name: np.zeros(columns) for field in dataclasses.fields(ConverterResult)}
+    converters = ConverterResult(**(nothing | {"cells": cells, "silent": np.zeros(columns, bool)}))
+    with lacking(f"sim:hermes-core?rows={len(cells)}&columns={columns}&devices_per_polarity=1") as chip:
+        region = Region(chip, Place(0, 0, 0, *cells.shape))
+        return WireCalibration().run(region, found, converters, lambda stage: None)
+
+
+def test_a_chip_without_device_reads_cannot_tell() -> None:
+    with pytest.raises(MissingCapabilityError, match="calibrating wires needs device-read, which this chip lacks"):
+        specimen(lacking(SMALL, Capability.DEVICE_READ), "wires")
+
+
+def test_too_few_cells() -> None:
+    with pytest.raises(ChipError, match=r"^core 0: only \d+ cells conduct after SET; too few to see the wires$"):
+        specimen(lacking("sim:hermes-core?rows=8&columns=8"), "wires")

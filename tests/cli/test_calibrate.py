@@ -1,0 +1,298 @@
+"""`hwloop calibrate`: its JSON, what it prints, what it refuses, and the way to programmed weights."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import Result
+
+import hwloop
+from hwloop.calibration.calibrate import PARTS
+from hwloop.cli.calibrate import calibrate
+from hwloop.sim_backend.instrument import Instrument
+from hwloop.sim_backend.server import serving
+from tests.cli.conftest import CHIP, Command, run_process
+from tests.conftest import gaussian
+
+OTHER = CHIP.replace("seed=1", "seed=2")
+
+
+def run(command: Command, *words: str) -> Result:
+    """A command that ends well."""
+    result = command(*words)
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+@pytest.fixture
+def file(command: Command) -> str:
+    """A calibration of the small chip."""
+    run(command, "calibrate", "all", "--backend", CHIP, "--out", "chip.cal.h5")
+    return "chip.cal.h5"
+
+
+def refused(result: Result, complaint: str, code: int = 2) -> None:
+    """One line on stderr that says what is wrong, nothing on stdout."""
+    assert result.exit_code == code, result.stderr
+    assert result.stdout == ""
+    assert complaint in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.lower().startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+# ---- what it says --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["all", *PARTS])
+def test_json_of_every_part(command: Command, name: str) -> None:
+    result = run(command, "calibrate", name, "--backend", CHIP, "--out", "x.h5", "--json")
+    told = json.loads(result.stdout)
+    assert told.keys() == {
+        "chip", "created", "temperature_kelvin", "parts", "skipped", "cost", "cores", "seed", "hwloop_version",
+        "backend", "calibration",
+    }  # fmt: skip
+    assert (told["backend"], told["calibration"], told["temperature_kelvin"]) == (CHIP, "x.h5", 300.0)
+    assert told["skipped"] == {}
+    assert set(told["parts"]) == set(told["cores"][0]) - {"core"}
+    assert result.stderr == ""
+
+
+def test_the_text_names_what_was_found_and_what_it_cost(command: Command) -> None:
+    text = run(command, "calibrate", "all", "--backend", CHIP + "&stuck_rate=0.02", "--out", "x.h5").stdout
+    for words in (
+        "sim:hermes-core simulated-1", "cost: 2", "good, ", "stuck set", "ADC offset", "ADC gain", "DAC non-linearity",
+        "wires ", "programming curve", "floor  ", "should hold: devices 90 d", "pass it on with --calibration x.h5",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_show(command: Command, file: str) -> None:
+    assert "programming curve" in run(command, "calibrate", "show", file).stdout
+    told = json.loads(run(command, "calibrate", "show", file, "--json").stdout)
+    (one,) = told["calibrations"]
+    assert one["cores"][0]["devices"]["good"] == 4096
+
+
+def test_show_several_as_a_history(command: Command, file: str) -> None:
+    run(command, "calibrate", "adc", "--backend", CHIP, "--out", "adc.h5")
+    text = run(command, "calibrate", "show", "adc.h5", file).stdout
+    history = text[text.index("history") :].splitlines()
+    assert len(history) == 3
+    assert "4096" in history[1]
+    assert sorted(line.split().count("-") for line in history[1:]) == [0, 2]  # one has neither curve nor floor
+
+
+def test_check_holds_on_the_chip_itself(command: Command, file: str) -> None:
+    text = run(command, "calibrate", "check", file, "--backend", CHIP).stdout
+    assert "offsets, by idle outputs" in text
+    assert text.endswith("UTC holds.\n")
+    told = json.loads(run(command, "calibrate", "check", file, "--backend", CHIP, "--json").stdout)
+    assert told["holds"] is True
+    assert told["warnings"] == []
+    assert {found["moved"] for found in told["findings"]} == {0}
+
+
+def test_check_of_a_chip_that_has_warmed_up_misses_its_goal(command: Command, file: str) -> None:
+    result = command("calibrate", "check", file, "--backend", CHIP + "&temperature=330")
+    assert result.exit_code == 1
+    assert "warning: the chip is at 330.0 K, the calibration was made at 300.0 K" in result.stderr
+    assert result.stdout.endswith("no longer holds; calibrate again.\n")
+
+
+@pytest.mark.parametrize("name", list(calibrate.commands))
+def test_every_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
+    text = run(command, "calibrate", name, "--help").stdout
+    words = shlex.split(text.split("Example:")[1].split("\n\n")[0])[1:]
+    if name in ("daily", "check", "show"):
+        run(command, "calibrate", "all", "--backend", CHIP, "--out", "chip.cal.h5")
+    if name == "daily":
+        run_daily(words)
+        return
+    words = [CHIP if word.startswith("sim:") else word for word in words]
+    run(command, *words)
+
+
+def run_daily(words: list[str]) -> None:
+    """The example with a served chip whose address is that of the test, still holding what calibrating left."""
+    with hwloop.connect(CHIP) as chip, serving(chip, None, Instrument(chip)) as port:
+        uri = f"visa:TCPIP::127.0.0.1::{port}::SOCKET"
+        done = run_process("calibrate", "all", "--backend", uri, "--out", "chip.cal.h5", "--force")
+        assert done.returncode == 0, done.stderr
+        done = run_process(*[uri if word.startswith("visa:") else word for word in words])
+        assert done.returncode == 0, done.stderr
+
+
+# ---- what is made of it --------------------------------------------------------------------------------------
+
+
+def test_from_calibration_to_weights(command: Command, file: str) -> None:
+    words = ("program", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "r.h5", "--json")
+    out = json.loads(run(command, *words).stdout)
+    assert out["calibration"]["file"] == file
+    assert set(out["calibration"]["parts"]) >= {"devices", "converters", "programming_curve"}
+    again = json.loads(run(command, "evaluate", "r.h5", "--calibration", file, "--json").stdout)
+    assert again["mvm_error"] == pytest.approx(out["mvm_error"], rel=0.1)
+    text = run(command, "compare", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "c.h5").stdout
+    assert "gdp" in text
+
+
+def test_several_cores(command: Command) -> None:
+    chip = "sim:hermes-64?rows=32&columns=32&cores=2&seed=1"
+    np.save("two.npy", gaussian(32, 64))
+    told = json.loads(run(command, "calibrate", "all", "--backend", chip, "--out", "c.h5", "--json").stdout)
+    assert [core["core"] for core in told["cores"]] == [0, 1]
+    done = json.loads(
+        run(command, "program", "two.npy", "--backend", chip, "--calibration", "c.h5", "--out", "r.h5", "--json").stdout
+    )
+    assert len(done["cores"]) == 2
+    one = run(command, "calibrate", "adc", "--backend", chip, "--core", "1", "--out", "one.h5", "--json").stdout
+    assert [core["core"] for core in json.loads(one)["cores"]] == [1]
+
+
+def test_a_calibration_over_a_socket_is_that_of_the_chip(command: Command, file: str) -> None:
+    with hwloop.connect(CHIP) as chip, serving(chip, None, Instrument(chip)) as port:
+        uri = f"visa:TCPIP::127.0.0.1::{port}::SOCKET"
+        done = run_process("calibrate", "all", "--backend", uri, "--out", "visa.h5", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["skipped"] == {}
+        done = run_process("program", "w.npy", "--backend", uri, "--calibration", "visa.h5", "--out", "r.h5", "--json")
+        assert done.returncode == 0, done.stderr
+        done = run_process("evaluate", "r.h5", "--backend", uri, "--calibration", "visa.h5", "--json")
+        assert done.returncode == 0, done.stderr
+    with h5py.File("visa.h5") as there, h5py.File(file) as here:
+        for name in ("converters/offset", "programming_curve/shift", "floor/error"):
+            assert np.array_equal(there[f"cores/0000/{name}"], here[f"cores/0000/{name}"]), name
+
+
+def test_weights_and_inputs_for_ranges_and_floor(command: Command) -> None:
+    np.save("x.npy", np.maximum(np.random.default_rng(0).standard_normal((100, 16)), 0))
+    words = ("--weights", "w.npy", "--inputs", "x.npy", "--age", "3600", "--set", "floor.vectors=200")
+    told = json.loads(run(command, "calibrate", "floor", "--backend", CHIP, "--out", "x.h5", *words, "--json").stdout)
+    core = told["cores"][0]
+    assert 1 < core["ranges"]["input_scale"] < 5
+    assert core["floor"]["age"] == 3600
+
+
+# ---- what is refused -----------------------------------------------------------------------------------------
+
+
+INPUTS = "--weights w.npy --inputs"
+
+
+@pytest.fixture
+def bad(folder: Path) -> None:
+    """Files that cannot be inputs, and an output of yesterday."""
+    np.save("narrow.npy", np.ones((4, 7)))
+    np.save("nan.npy", np.full((64, 16), np.nan))
+    np.save("text.npy", np.array(["a"]))
+    np.save("complex.npy", np.ones((64, 16), complex))
+    Path("empty.npy").touch()
+    np.savez("two.npz", a=gaussian(4, 4), b=gaussian(4, 4))
+    Path("there.h5").write_text("of yesterday")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("--out there.h5", "there.h5 exists; use --force to replace it"),
+        ("--core 1", "core 1 does not exist; sim:hermes-core has 1 core(s)"),
+        ("--core -1", "-1 is not in the range x>=0"),
+        ("--set settle=3", "--set settle: expected ROUTINE.KEY=VALUE with one of devices, converters, curve, floor"),
+        ("--set adc.settle=3", "--set adc.settle: expected ROUTINE.KEY=VALUE"),
+        ("--set devices.nope=3", "unknown setting 'nope'; known: set_amplitude, set_width, reset_amplitude, settle"),
+        ("--set devices.settle=x", "setting settle=x: expected a number"),
+        ("--set devices.settle=nan", "setting settle=nan is outside 0 to 10000"),
+        ("--set converters.adc_vectors=1", "setting adc_vectors=1 is outside 512 to"),
+        ("--set floor.vectors=20", "setting vectors=20: 32 rows need at least 66"),
+        ("--age 0", "age 0 s is outside 0.001 to"),
+        ("--inputs nan.npy", "sample inputs need the weights they belong to; name them with --weights"),
+        (f"{INPUTS} narrow.npy", "has the shape (4, 7), expected (64 or more vectors, 16)"),
+        (f"{INPUTS} nan.npy", "has values that are no finite real numbers"),
+        (f"{INPUTS} text.npy", "has the shape (1,), expected (64 or more vectors, 16)"),
+        (f"{INPUTS} complex.npy", "has values that are no finite real numbers"),
+        (f"{INPUTS} empty.npy", "--inputs empty.npy: no readable .npy or .npz file"),
+        (f"{INPUTS} two.npz", "--inputs two.npz: no tensor 'a' is programmed; there are"),
+        (f"{INPUTS} none.npy", "--inputs none.npy: no readable .npy or .npz file"),
+        ("--weights none.npy", "none.npy: no such file"),
+        ("--weights two.npz", "two.npz has the matrices a, b; choose one with --tensor"),
+        ("--weights two.npz --tensor c", "no tensor 'c'"),
+        ("--tensor a", "--tensor a: give the file that holds it with --weights"),
+        ("--backend sim:nope", "unknown simulated chip 'sim:nope'"),
+        ("--bogus", "No such option '--bogus'"),
+    ],
+)
+def test_bad_options(command: Command, bad: None, options: str, complaint: str) -> None:
+    refused(command("calibrate", "all", "--backend", CHIP, "--out", "x.h5", "--json", *options.split()), complaint)
+    assert not Path("x.h5").exists()
+    assert Path("there.h5").read_text() == "of yesterday"
+
+
+def test_a_dead_chip_fails_with_three(command: Command) -> None:
+    result = command("calibrate", "all", "--backend", CHIP + "&stuck_rate=1", "--out", "x.h5")
+    refused(result, "error: core 0: no device, or hardly one", code=3)
+    assert not Path("x.h5").exists()
+
+
+USES = {
+    "program": ("program", "w.npy", "--out", "r.h5", "--calibration"),
+    "compare": ("compare", "w.npy", "--out", "r.h5", "--calibration"),
+    "check": ("calibrate", "check"),
+    "daily": ("calibrate", "daily", "--out", "r.h5"),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_calibration_of_another_chip(command: Command, file: str, use: str) -> None:
+    for chip in (OTHER, CHIP + "&adc_bits=6"):
+        refused(command(*USES[use], file, "--backend", chip), "(serial: simulated-1")
+    assert not Path("r.h5").exists()
+
+
+@pytest.mark.parametrize("use", [*USES, "show"])
+def test_a_truncated_calibration(command: Command, file: str, use: str) -> None:
+    content = Path(file).read_bytes()
+    Path(file).write_bytes(content[: len(content) // 2])
+    words = ("calibrate", "show", file) if use == "show" else (*USES[use], file, "--backend", CHIP)
+    refused(command(*words), f"{file} is not a readable HDF5 file")
+    assert not Path("r.h5").exists()
+
+
+def test_a_newer_calibration(command: Command, file: str) -> None:
+    with h5py.File(file, "r+") as content:
+        content.attrs["format_version"] = 99
+    refused(command("calibrate", "show", file), "format version 99; this hwloop reads up to 1: upgrade it")
+
+
+def test_a_stale_calibration_warns_and_is_used(file: str) -> None:
+    with h5py.File(file, "r+") as content:
+        dates = json.loads(content.attrs["dates_json"])
+        content.attrs["dates_json"] = json.dumps(dates | {"converters": "2020-01-01T00:00:00+00:00"})
+    words = ("--backend", CHIP, "--calibration", file)
+    done = run_process("program", "w.npy", *words, "--out", "r.h5", "--json")
+    assert done.returncode == 0
+    assert done.stderr.count("warning: the part 'converters' is of 2020-01-01 and should hold for 7 days") == 1
+    assert json.loads(done.stdout)["calibration"]["file"] == file
+    done = run_process("evaluate", "r.h5", *words)
+    assert done.returncode == 0
+    assert "warning: the part 'converters' is of 2020-01-01" in done.stderr
+
+
+def test_a_run_is_no_calibration(command: Command, file: str) -> None:
+    run(command, "program", "w.npy", "--backend", CHIP, "--set", "max_steps=3", "--out", "r.h5")
+    refused(command("calibrate", "show", "r.h5"), "r.h5 is no hwloop-calibration file (its format attribute is")
+    refused(command("evaluate", file), f"{file} is no hwloop-run file")
+
+
+def test_as_a_process() -> None:
+    done = run_process("calibrate", "devices", "--backend", CHIP, "--out", "x.h5", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["cores"][0]["devices"]["good"] == 4096
+    done = run_process("calibrate", "check", "x.h5", "--backend", OTHER)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,70 @@
+"""`hwloop fit` and `hwloop export` from file to file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwloop.model_file import load_model
+from tests.cli.conftest import Command, programmed_cells
+
+
+@pytest.fixture(autouse=True)
+def measurements(folder: Path) -> Path:
+    """meas.h5 with 400 programmed cells."""
+    programmed_cells(folder / "meas.h5")
+    return folder / "meas.h5"
+
+
+def test_fit_shows_parameters_with_intervals_and_writes_the_model(command: Command, folder: Path) -> None:
+    result = command("fit", "meas.h5", "--out", "model.json", "--figures", "figures")
+    assert result.exit_code == 0, result.stderr
+    assert "400 of 400 cells used" in result.stdout
+    assert "chosen by held-out log-likelihood per cell: " in result.stdout
+    row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["sigma.c0"])
+    assert row[3] == "to"
+    assert row[-1] == "uS"
+    model = load_model("model.json")
+    assert model.chip["chip"] == "sim:pcm-90nm"
+    assert model.fits["programming"].cells.used == 400
+    assert {path.name for path in (folder / "figures").iterdir()} == {"programming.png", "programming.svg"}
+
+
+def test_fit_as_json_is_one_object(command: Command) -> None:
+    result = command("fit", "meas.h5", "--out", "model.json", "--family", "polynomial-2", "--json")
+    fit = json.loads(result.stdout)["fits"]["programming"]
+    assert fit["family"] == "polynomial-2"
+    for parameter in fit["parameters"]:
+        assert parameter["low"] < parameter["value"] < parameter["high"]
+        assert parameter["unit"] == "uS"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("fit", "none.h5", "--out", "m.json"), "no such file"),
+        (("fit", "w.npy", "--out", "m.json"), "not a readable HDF5 file"),
+        (("fit", "meas.h5", "--out", "meas.h5"), "exists; use --force"),
+        (("fit", "meas.h5", "--out", "meas.h5", "--force"), "holds the measurements"),
+        (("fit", "meas.h5", "--out", "m.json", "--family", "log-clip"), "known there: auto, polynomial-2"),
+        (("fit", "meas.h5", "--out", "none/m.json"), "does not exist; make it first"),
+        (("export", "meas.h5", "--to", "aihwkit", "--out", "x.py"), "no model file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(command: Command, words: tuple[str, ...], message: str) -> None:
+    result = command(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stdout == ""
+
+
+def test_export_writes_code(command: Command) -> None:
+    assert command("fit", "meas.h5", "--out", "model.json").exit_code == 0
+    for to in ("aihwkit", "crosssim"):
+        result = command("export", "model.json", "--to", to, "--out", f"{to}_model.py", "--json")
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["fits"] == ["programming"]
+        compile(Path(f"{to}_model.py").read_text(), to, "exec")

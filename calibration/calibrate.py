@@ -21,10 +21,11 @@ from hwloop.calibration.routines.converters import (
     idle_inputs,
 )
 from hwloop.calibration.routines.curve import CurveCalibration, CurveSettings
-from hwloop.calibration.routines.devices import DeviceCalibration, DeviceSettings
+from hwloop.calibration.routines.devices import DeviceCalibration, DeviceResult, DeviceSettings
 from hwloop.calibration.routines.floor import FloorCalibration, FloorSettings, reference_matrix
 from hwloop.calibration.routines.ranges import checked_inputs, choose_ranges
 from hwloop.calibration.routines.routine import Budget, Routine, Tick
+from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
 from hwloop.calibration.routines.wires import WireCalibration, WireSettings
 from hwloop.contract import Backend, Capability, ChipInfo, Counts, FloatArray
 from hwloop.errors import (
@@ -99,6 +100,10 @@ class Plan:
             needed |= grown
         return [name for name in PARTS if name in needed]
 
+    def trims(self, backend: Backend) -> bool:
+        """Whether the converters are trimmed before they are measured."""
+        return bool(self.converters.trims) and Capability.TRIMS in backend.info.capabilities
+
     @property
     def everything(self) -> bool:
         """Whether all parts are asked for, as far as they can be done; else what cannot be done is an error."""
@@ -121,6 +126,8 @@ class Plan:
             "floor": FloorCalibration(self.floor),
         }
         parts = [routines[name].budget(region) for name in self.wanted() if name in routines]
+        if "adc" in self.wanted() and self.trims(region.backend):
+            parts.append(TrimCalibration().budget(region))
         return Budget(
             sum(part.pulses_per_device for part in parts),
             sum(part.reads_per_device for part in parts),
@@ -202,10 +209,11 @@ def calibrate(
 def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Any = None) -> Calibration:
     """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
 
-    Everything else is carried over with its date. Raises BadInputError for another chip, or where a core holds too
-    little to drive its converters.
+    The calibration's trims are written first. Everything else is carried over with its date. Raises BadInputError for
+    another chip, or where a core holds too little to drive its converters.
     """
     base.for_chip(backend)
+    base.write_trims(backend)
     created, clock, before = datetime.now(UTC), backend.now(), backend.counts
     cores: dict[int, CoreCalibration] = {}
     for number, (index, core) in enumerate(sorted(base.cores.items())):
@@ -257,13 +265,14 @@ class Finding:
 
 
 def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[Finding]:
-    """Measure a small probe, MVMs alone, and compare it with the calibration.
+    """Measure a small probe, MVMs alone, under the calibration's trims, and compare it with the calibration.
 
     Idle outputs show the offsets whatever a core holds; curves are compared on columns that conduct enough. Raises
     BadInputError for another chip.
     """
     calibration.for_chip(backend)
     backend.require(Capability.MVM, "checking a calibration")
+    calibration.write_trims(backend)
     findings: list[Finding] = []
     if math.isfinite(calibration.temperature) and Capability.TEMPERATURE in backend.info.capabilities:
         away = abs(backend.temperature() - calibration.temperature)
@@ -337,13 +346,25 @@ class _Core:
                     raise
                 self.failed[name] = str(error).removeprefix(f"core {self._region.place.core}: ")
 
+    def _trim(self, tick: Tick) -> DeviceResult:
+        """Write the trims, or note those in use; returns the devices as their columns would show them now."""
+        backend, core, found = self._region.backend, self._region.place.core, self.result.devices
+        assert found is not None
+        if Capability.TRIMS in backend.info.capabilities:
+            before = trims = TrimResult.in_use(backend, core)
+            if self._plan.trims(backend):
+                trims = TrimCalibration().run(self._region, column_gains(found), tick)
+            found = seen_through(found, before, trims)
+            self.result = replace(self.result, devices=found, trims=trims)
+        return found
+
     def _converters(self, tick: Tick) -> CoreCalibration:
-        assert self.result.devices is not None
+        found = self._trim(tick)
         settings = self._plan.converters
         if "dac" not in self._wanted:
             settings = replace(settings, dac_vectors=0)
         converters = ConverterCalibration(settings).run(self._region, self._rng, tick)
-        return replace(self.result, converters=converters, gains=column_gains(self.result.devices))
+        return replace(self.result, converters=converters, gains=column_gains(found))
 
     def _wires(self, tick: Tick) -> CoreCalibration:
         found, converters = self.result.devices, self.result.converters

@@ -25,6 +25,7 @@ from hwloop.calibration.routines.curve import CurveResult
 from hwloop.calibration.routines.devices import DeviceResult
 from hwloop.calibration.routines.floor import FloorResult
 from hwloop.calibration.routines.ranges import RangeResult
+from hwloop.calibration.routines.trims import TrimResult
 from hwloop.calibration.routines.wires import WireResult
 from hwloop.contract import Backend, Capability, ChipInfo, FloatArray
 from hwloop.errors import BadInputError
@@ -37,6 +38,7 @@ HOLDS: dict[str, tuple[float, str]] = {
     "converters": (7.0, "references and amplifiers age and follow the supply (assumed)"),
     "gains": (7.0, "as the converters"),
     "programming_curve": (30.0, "pulse drivers age; devices change with the number of their pulses (assumed)"),
+    "trims": (3650.0, "written anew whenever the calibration is used"),
     "wires": (3650.0, "wires do not change"),
     "ranges": (3650.0, "follow from weights and inputs"),
     "floor": (7.0, "as the converters"),
@@ -58,6 +60,7 @@ class CoreCalibration:
     devices: DeviceResult | None = None
     converters: ConverterResult | None = None
     gains: GainResult | None = None
+    trims: TrimResult | None = None
     wires: WireResult | None = None
     programming_curve: CurveResult | None = None
     ranges: RangeResult | None = None
@@ -82,6 +85,7 @@ _KINDS: dict[str, type] = {
     "devices": DeviceResult,
     "converters": ConverterResult,
     "gains": GainResult,
+    "trims": TrimResult,
     "wires": WireResult,
     "programming_curve": CurveResult,
     "ranges": RangeResult,
@@ -167,6 +171,21 @@ class Calibration:
             f"the chip is at {here:.1f} K, the calibration was made at {self.temperature:.1f} K; beyond "
             f"{TEMPERATURE_WINDOW:g} K conductances and converters are no longer the same: calibrate again"
         ]
+
+    def write_trims(self, backend: Backend) -> None:
+        """Put back the trims with which the converters were measured: under others, the calibration is not true.
+
+        Raises BadInputError for a chip that cannot have them.
+        """
+        for index, core in sorted(self.cores.items()):
+            if core.trims is None:
+                continue
+            if Capability.TRIMS not in backend.info.capabilities:
+                raise BadInputError(
+                    f"the calibration of {self.created:%Y-%m-%d %H:%M} UTC was made with converter trims, which "
+                    f"{backend.info.name} does not have here; calibrate again"
+                )
+            backend.set_trims(index, core.trims.offset, core.trims.gain)
 
     def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
         """What this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""

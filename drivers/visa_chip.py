@@ -213,6 +213,14 @@ class VisaChip(Backend):
         self._ranges.pop(core, None)
         self._done([dialect.RANGE.write(core, full_scale)])
 
+    def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
+        self._operate(dialect.TRIM_LOAD.write(core), arrays.pack_trims(offset, gain))
+
+    def _trims(self, core: int) -> tuple[FloatArray, FloatArray]:
+        columns = self.info.columns
+        data = self._operate(dialect.TRIM_SAVE.write(core), b"", 2 * columns * arrays.REAL.itemsize)
+        return arrays.unpack_trims(data, columns)
+
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
         if len(devices):
             command = dialect.PLACE.write(core, len(devices), age)

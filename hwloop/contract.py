@@ -34,6 +34,8 @@ LARGEST_PLACED, PLACED_AGES = 2.0, (1e-9, 1e12)
 device does, and short of where the fitted laws of drift and noise overflow."""
 MOST_AVERAGES = 2**16
 """Reads of one device that one call may average: a typing error must not keep a chip busy for hours."""
+TRIM_ROUNDING = 1e-6
+"""Share of a step by which a trim may miss the end of its register: arithmetic, not intent."""
 
 
 class Capability(enum.Enum):
@@ -43,6 +45,7 @@ class Capability(enum.Enum):
     DEVICE_READ = "device-read"
     TEMPERATURE = "temperature"
     ADC_RANGE = "adc-range"
+    TRIMS = "converter-trims"
     EXACT_PLACEMENT = "exact-placement"
     STATE = "state"
 
@@ -52,6 +55,7 @@ _WITHOUT = {
     Capability.DEVICE_READ: "use the method gdp, which never reads a device",
     Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
     Capability.ADC_RANGE: "set the converter range on the instrument itself",
+    Capability.TRIMS: "hwloop calibrate adc finds offsets and gains, and the correction is made digitally instead",
     Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
     Capability.STATE: "a real chip keeps its own state: connect to it again instead",
 }
@@ -136,6 +140,38 @@ class PulseLimits:
 
 
 @dataclass(frozen=True)
+class TrimLimits:
+    """Registers in front of each column's ADC: how fine they are, and how far they reach to both sides of zero.
+
+    A converter of gain a and offset c (LSB) that would make a S + c of the ideal code S makes a (1 + g) S + c + o of
+    it, with o and g in its registers; what bends, rounds and saturates comes after them. Raises BadInputError for a
+    reach that is not a whole number of steps.
+    """
+
+    offset_step: float
+    """LSB."""
+    offset_max: float
+    """LSB."""
+    gain_step: float
+    """Relative."""
+    gain_max: float
+    """Relative; below 1."""
+
+    def __post_init__(self) -> None:
+        """Check that the limits describe registers."""
+        for name, step, reach, most in (
+            ("offset", self.offset_step, self.offset_max, math.inf),
+            ("gain", self.gain_step, self.gain_max, 1.0),
+        ):
+            # Not `step <= 0`: NaN must not pass.
+            if not (0 < step <= reach < most) or abs(reach / step - round(reach / step)) > TRIM_ROUNDING:
+                raise BadInputError(
+                    f"{name} trims: steps of {step:g} up to {reach:g} are no register; the reach must be a whole "
+                    f"number of steps{', and below 1' if most == 1 else ''}"
+                )
+
+
+@dataclass(frozen=True)
 class ChipInfo:
     """Identity and geometry of a chip."""
 
@@ -162,6 +198,8 @@ class ChipInfo:
     capabilities: frozenset[Capability]
     device_model: DeviceModel | None = None
     """Nominal behaviour of the devices, where it is known; algorithms start from it."""
+    trims: TrimLimits | None = None
+    """Trim registers of the column converters, where the chip has them (Capability.TRIMS)."""
 
     @property
     def device_shape(self) -> tuple[int, int, int, int]:
@@ -343,6 +381,30 @@ class Backend(abc.ABC):
         self._check_core(core)
         return self._adc_range(core)
 
+    @final
+    def set_trims(self, core: int, offset: ArrayLike, gain: ArrayLike) -> None:
+        """Write the trims of a core's column converters, rounded to the registers' steps. Needs Capability.TRIMS.
+
+        offset  (columns,) LSB, added to a column's output
+        gain    (columns,) relative: a column's output is multiplied by 1 + gain, in MVMs and in device reads alike
+
+        `TrimLimits` says exactly where they act. Raises BadInputError for arrays of another shape, LimitError, before
+        anything reaches the chip, for what is not finite or out of the registers' reach.
+        """
+        self.require(Capability.TRIMS, "writing converter trims")
+        self._check_core(core)
+        self._set_trims(core, *self._registers(core, offset, gain))
+
+    @final
+    def trims(self, core: int) -> tuple[FloatArray, FloatArray]:
+        """Trims in use, (columns,) each: offsets in LSB and relative gains. Needs Capability.TRIMS."""
+        self.require(Capability.TRIMS, "reading converter trims")
+        self._check_core(core)
+        offset, gain = self._trims(core)
+        if not all(v.shape == (self.info.columns,) and np.all(np.isfinite(v)) for v in (offset, gain)):
+            raise ChipError(f"core {core}: the chip answered with missing or non-finite trims")
+        return offset, gain
+
     def place(self, core: int, devices: ArrayLike, conductance: ArrayLike, age: float) -> None:
         """Put devices on exact conductances (uS), reached `age` seconds from now. Needs EXACT_PLACEMENT.
 
@@ -461,6 +523,12 @@ class Backend(abc.ABC):
     def _set_adc_range(self, core: int, full_scale: float) -> None:
         raise self._undeclared(Capability.ADC_RANGE)
 
+    def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
+        raise self._undeclared(Capability.TRIMS)
+
+    def _trims(self, core: int) -> tuple[FloatArray, FloatArray]:
+        raise self._undeclared(Capability.TRIMS)
+
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
         raise self._undeclared(Capability.EXACT_PLACEMENT)
 
@@ -496,6 +564,36 @@ class Backend(abc.ABC):
         if unique and np.any(np.bincount(devices, minlength=1) > 1):
             twice = int(np.argmax(np.bincount(devices) > 1))
             raise BadInputError(f"device {twice} occurs twice in one batch; send its pulses one after the other")
+
+    def _registers(self, core: int, offset: ArrayLike, gain: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Trims (columns,) as the registers hold them."""
+        limits = self.info.trims
+        if limits is None:
+            raise self._undeclared(Capability.TRIMS)
+        return (
+            self._register(core, "offset", offset, limits.offset_step, limits.offset_max, " LSB"),
+            self._register(core, "gain", gain, limits.gain_step, limits.gain_max, ""),
+        )
+
+    def _register(self, core: int, name: str, trims: ArrayLike, step: float, reach: float, unit: str) -> FloatArray:
+        try:
+            values = np.asarray(trims, np.float64)
+        except (TypeError, ValueError) as error:
+            raise BadInputError(f"core {core}: {name} trims must be numbers: {error}") from error
+        if values.shape != (self.info.columns,):
+            raise BadInputError(
+                f"core {core}: {name} trims must have the shape ({self.info.columns},), one per column, "
+                f"not {values.shape}"
+            )
+        bad = ~(np.abs(values) <= reach + TRIM_ROUNDING * step)  # NaN is bad too
+        if np.any(bad):
+            at = int(np.argmax(bad))
+            raise LimitError(
+                f"core {core}, column {at}: {name} trim {values[at]:g}{unit} is outside -{reach:g} to "
+                f"{reach:g}{unit}; nothing was written"
+            )
+        rounded: FloatArray = np.rint(values / step) * step + 0.0  # no negative zero
+        return rounded
 
     def _check_pulse_shape(self, pulses: Pulses) -> None:
         limits = self.info.limits

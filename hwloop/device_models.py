@@ -29,8 +29,10 @@ FIELD_UNITS = {
     "width_max": "ns",
     "t0": "s",
     "t_read": "s",
+    "offset_step": "LSB",
+    "offset_max": "LSB",
 }
-"""Units of the fields of the models below and of pulse limits; a field that is not here is a bare number."""
+"""Units of the fields of the models below, of pulse limits and of trims; a field that is not here is a bare number."""
 
 G_FLOOR = 1e-6
 """Smallest normalised conductance that enters a logarithm or a negative power."""

@@ -24,7 +24,7 @@ from hwloop.contract import (
     Pulses,
 )
 from hwloop.device_models import FIELD_UNITS, DeviceModel, Polynomial
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, HwloopError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
 from hwloop.sim_backend.options import SimOptions, apply_options
@@ -92,16 +92,22 @@ class SimulatedChip(Backend):
         super().__init__(_describe(parameters, self._options))
 
     def snapshot(self) -> dict[str, str | int | float | bool]:
-        """All parameters by dotted name, the seed, the clock and the converter ranges in use."""
+        """All parameters by dotted name, the seed, the clock, and the converter ranges and trims in use (their rms)."""
         self._check_open()
-        ranges = {f"core{index}.adc_range": core.adc_range for index, core in sorted(self._cores.items())}
+        cores = sorted(self._cores.items())
+        ranges = {f"core{index}.adc_range": core.adc_range for index, core in cores}
+        trims = {
+            f"core{index}.{name}_trim_rms": float(np.sqrt(np.mean(np.square(values))))
+            for index, core in cores
+            for name, values in zip(("offset", "gain"), core.converters.trims, strict=True)
+        }
         own: dict[str, str | int | float | bool] = {
             "seed": self._options.seed,
             "torch_device": self._options.device,
             "now": self._clock,
         }
         parameters = {row.name: row.value for row in self.parameters()}
-        return {**parameters, **own, **ranges}
+        return {**parameters, **own, **ranges, **trims}
 
     def parameters(self) -> list[Parameter]:
         """Every number of the chip with its unit and source."""
@@ -173,6 +179,13 @@ class SimulatedChip(Backend):
     def _set_adc_range(self, core: int, full_scale: float) -> None:
         self._core(core).adc_range = full_scale
 
+    def _trims(self, core: int) -> tuple[FloatArray, FloatArray]:
+        offset, gain = self._core(core).converters.trims
+        return offset.copy(), gain.copy()
+
+    def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
+        self._core(core).converters.trim(offset, gain)
+
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
         self._core(core).devices.place(
             self._tensor(devices),
@@ -190,6 +203,8 @@ class SimulatedChip(Backend):
             own = core.devices.export() | {
                 "generator": core.dynamics.get_state(),
                 "adc_range": torch.tensor(core.adc_range, dtype=torch.float64),
+                "offset_trim": torch.from_numpy(core.converters.trims[0]),
+                "gain_trim": torch.from_numpy(core.converters.trims[1]),
             }
             # A copy: the chip goes on, what was saved must not.
             state |= {f"core{index}/{name}": tensor.cpu().numpy().copy() for name, tensor in own.items()}
@@ -208,7 +223,13 @@ class SimulatedChip(Backend):
             cores = {index: self._restored(index, parts.pop(name)) for index, name in self._named(parts)}
             if parts:
                 raise ValueError(f"it has a part '{min(parts)}'")
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:  # torch refuses a generator's state so
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            HwloopError,
+        ) as error:  # torch refuses a generator's state so
             raise BadInputError(
                 f"{self.info.name}: the saved state is not of a chip with {self.info.cores} core(s) of "
                 f"{self.info.devices_per_core} devices ({error}); connect with the URI it was saved from"
@@ -220,7 +241,10 @@ class SimulatedChip(Backend):
         return [(index, f"core{index}") for index in range(self.info.cores) if f"core{index}" in parts]
 
     def _restored(self, index: int, own: dict[str, torch.Tensor]) -> _Core:
-        """A core in a saved state. Raises KeyError, ValueError, TypeError or RuntimeError for what is not one."""
+        """A core in a saved state; one of a version without trims has none.
+
+        Raises KeyError, ValueError, TypeError, RuntimeError or HwloopError for what is not a core's state.
+        """
         core = self._new_core(index)
         for name, tensor in own.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -230,6 +254,8 @@ class SimulatedChip(Backend):
         core.adc_range = float(own["adc_range"])
         if not self.info.adc_range[0] <= core.adc_range <= self.info.adc_range[1]:
             raise ValueError(f"the converter range of core {index} is {core.adc_range:g} uS")
+        if "offset_trim" in own or "gain_trim" in own:
+            core.converters.trim(*self._registers(index, own["offset_trim"].numpy(), own["gain_trim"].numpy()))
         return core
 
     # ---- inside ----------------------------------------------------------------------------------------------
@@ -290,6 +316,7 @@ def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
         limits=p.limits,
         capabilities=frozenset(Capability),
         device_model=_announced(p),
+        trims=p.trims,
     )
 
 

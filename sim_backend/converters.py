@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
+from hwloop.contract import FloatArray
 from hwloop.sim_backend.parameters import ChipParameters
 
 _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
@@ -32,19 +34,35 @@ class InputConverters:
 
 
 class ColumnConverters:
-    """Column sums in uS to signed codes: per-column gain, offset and non-linearity, noise, rounding, saturation."""
+    """Column sums in uS to signed codes: per-column gain, offset and non-linearity, noise, rounding, saturation.
+
+    `gain` (columns,) and `offset` (columns,), LSB, are those in effect, trims included.
+    """
 
     def __init__(self, parameters: ChipParameters, generator: torch.Generator) -> None:
         """Draw the columns' gains, offsets (LSB) and non-linearities (LSB) from the specimen's generator."""
         n, device = parameters.columns, generator.device
         draws = torch.empty((3, n), device=device).normal_(generator=generator)
-        self.gain = 1.0 + parameters.adc_gain_spread * draws[0]
-        self.offset = parameters.adc_offset_spread * draws[1]
+        self._own_gain = 1.0 + parameters.adc_gain_spread * draws[0]
+        self._own_offset = parameters.adc_offset_spread * draws[1]
+        self.gain, self.offset = self._own_gain, self._own_offset
+        self.trims: tuple[FloatArray, FloatArray] = np.zeros(n), np.zeros(n)
         # The bend belongs to the circuit, so all columns share its sign; a fifth of it varies.
         self.bend = parameters.adc_nonlinearity * (1.0 + 0.2 * draws[2])
         self._has_bend = parameters.adc_nonlinearity > 0
         self._noise = parameters.adc_noise
         self.top = float(2 ** (parameters.adc_bits - 1) - 1)
+
+    def trim(self, offset: FloatArray, gain: FloatArray) -> None:
+        """Put trims (columns,) into the registers: offsets in LSB, and gains relative to the circuits' own.
+
+        Those that are there already change nothing, as on a chip: what has happened to the circuits since, stays.
+        """
+        if np.array_equal(self.trims, (offset, gain)):
+            return
+        self.trims = offset, gain
+        self.offset = self._own_offset + torch.tensor(offset).to(self._own_offset)
+        self.gain = self._own_gain * (1.0 + torch.tensor(gain).to(self._own_gain))
 
     def noise_variance(self, full_scale: float) -> torch.Tensor:
         """Variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""

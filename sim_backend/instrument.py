@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hwloop.contract import Backend, PulseKind, Pulses
+from hwloop.contract import Backend, FloatArray, PulseKind, Pulses
 from hwloop.errors import BadInputError, HwloopError, LimitError, MissingCapabilityError
 from hwloop.scpi import arrays, codes, dialect
 from hwloop.scpi.blocks import sealed_block
@@ -64,6 +64,7 @@ class Instrument:
         self._session: _Session | None = None
         self._attached = False
         self._ranges: dict[int, float] = {}
+        self._trims: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._handlers = self._table()
 
     # ---- what the server calls ------------------------------------------------------------------------------
@@ -199,10 +200,31 @@ class Instrument:
         self._memory.clear()
         for core, full_scale in self._ranges.items():
             self.chip.set_adc_range(core, full_scale)
+        for core, trims in self._trims.items():
+            self.chip.set_trims(core, *trims)
 
     def _set_range(self, core: int, full_scale: float) -> None:
         self._ranges.setdefault(core, self.chip.adc_range(core))
         self.chip.set_adc_range(core, full_scale)
+
+    def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
+        self._trims.setdefault(core, self.chip.trims(core))
+        self.chip.set_trims(core, offset, gain)
+
+    def _trim_column(self, core: int, column: int, offset: float, gain: float) -> None:
+        offsets, gains = self.chip.trims(core)
+        self._check_column(column)
+        offsets[column], gains[column] = offset, gain
+        self._set_trims(core, offsets, gains)
+
+    def _trims_of_column(self, core: int, column: int) -> str:
+        offsets, gains = self.chip.trims(core)
+        self._check_column(column)
+        return f"{float(offsets[column])!r},{float(gains[column])!r}"
+
+    def _check_column(self, column: int) -> None:
+        if column >= self.chip.info.columns:
+            raise ScpiError(codes.OUT_OF_RANGE, f"the chip has columns 0 to {self.chip.info.columns - 1}")
 
     def _fire(self, core: int, kind: str, count: int) -> None:
         self.chip.pulse(core, arrays.unpack_pulses(self._take(), PulseKind(kind), count))
@@ -280,6 +302,10 @@ class Instrument:
             d.IDLE: self._memory_clear,
             d.RANGE: self._set_range,
             d.RANGE_Q: chip.adc_range,
+            d.TRIM: self._trim_column,
+            d.TRIM_Q: self._trims_of_column,
+            d.TRIM_LOAD: lambda core: self._set_trims(core, *arrays.unpack_trims(self._take(), info.columns)),
+            d.TRIM_SAVE: lambda core: self._put(arrays.pack_trims(*chip.trims(core))),
             d.CLEAR: self._memory_clear,
             d.APPEND: self._append,
             d.SIZE_Q: lambda: len(self._memory),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hwloop.contract import PulseLimits
+from hwloop.contract import PulseLimits, TrimLimits
 from hwloop.device_models import DeviceModel
 
 ASSUMED = "assumed"
@@ -59,6 +59,7 @@ class ChipParameters:
     adc_gain_spread: float = _number("1", "column-to-column standard deviation of the converter gain")
     adc_offset_spread: float = _number("LSB", "column-to-column standard deviation of the converter offset")
     adc_noise: float = _number("LSB", "converter noise per output, standard deviation")
+    trims: TrimLimits = _number("", "trim registers of each column's converter")
 
     current_error: float = _number(
         "1", "programming currents of this specimen's devices over the nominal ones, less one"

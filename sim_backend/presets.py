@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hwloop.contract import PulseLimits
+from hwloop.contract import PulseLimits, TrimLimits
 from hwloop.device_models import (
     PUBLISHED_DRIFT,
     PUBLISHED_READ_NOISE,
@@ -73,6 +73,7 @@ def _pcm_90nm() -> ChipParameters:
         adc_gain_spread=0.02,
         adc_offset_spread=1.0,
         adc_noise=0.3,
+        trims=TrimLimits(offset_step=0.25, offset_max=8.0, gain_step=0.004, gain_max=0.12),
         current_error=0.0,
         steepness_spread=0.05,
         stuck_rate=0.0,

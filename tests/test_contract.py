@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from hwloop.contract import Backend, Capability, ChipInfo, Counts, PulseKind, PulseLimits, Pulses
+from hwloop.contract import Backend, Capability, ChipInfo, Counts, PulseKind, PulseLimits, Pulses, TrimLimits
 from hwloop.errors import BadInputError, ChipError, ClosedError, LimitError, MissingCapabilityError
 
 INFO = ChipInfo(
@@ -24,6 +24,9 @@ INFO = ChipInfo(
     limits=PulseLimits(amplitude_max=500.0, width_min=20.0, width_max=2000.0, pulses_per_device=3),
     capabilities=frozenset({Capability.MVM, Capability.DEVICE_READ}),
 )
+
+
+TRIMS = TrimLimits(offset_step=0.25, offset_max=8.0, gain_step=0.004, gain_max=0.12)
 
 
 class Recorder(Backend):
@@ -64,6 +67,20 @@ class Recorder(Backend):
 
     def snapshot(self):
         return {}
+
+
+class Trimmed(Recorder):
+    """A chip with trims."""
+
+    def __init__(self):
+        super().__init__(dataclasses.replace(INFO, capabilities=frozenset({Capability.TRIMS}), trims=TRIMS))
+        self.registers = None
+
+    def _set_trims(self, core, offset, gain):
+        self.registers = offset, gain
+
+    def _trims(self, core):
+        return self.registers
 
 
 @pytest.fixture
@@ -278,6 +295,7 @@ USES = {
     Capability.DEVICE_READ: lambda chip: chip.read(0, [0]),
     Capability.TEMPERATURE: lambda chip: chip.temperature(),
     Capability.ADC_RANGE: lambda chip: chip.set_adc_range(0, 10.0),
+    Capability.TRIMS: lambda chip: chip.set_trims(0, np.zeros(3), np.zeros(3)),
     Capability.EXACT_PLACEMENT: lambda chip: chip.place(0, [0], [1.0], 1.0),
     Capability.STATE: lambda chip: chip.export_state(),
     Capability.MVM: lambda chip: chip.mvm(0, np.zeros((1, chip.info.rows), np.int32)),
@@ -305,6 +323,53 @@ def test_a_converter_range_out_of_bounds(full_scale):
     chip = Recorder(dataclasses.replace(INFO, capabilities=frozenset({Capability.ADC_RANGE})))
     with pytest.raises(LimitError, match="outside 5 to 50 uS"):
         chip.set_adc_range(0, full_scale)
+
+
+@pytest.mark.parametrize(
+    ("offset", "gain", "message"),
+    [
+        ([0.0, 8.1, 0.0], [0.0] * 3, r"core 1, column 1: offset trim 8.1 LSB is outside -8 to 8 LSB; nothing was"),
+        ([0.0] * 3, [0.0, 0.0, -0.2], r"core 1, column 2: gain trim -0.2 is outside -0.12 to 0.12; nothing was"),
+        ([math.nan, 0.0, 0.0], [0.0] * 3, "column 0: offset trim nan"),
+        ([0.0] * 3, [0.0, math.inf, math.nan], "column 1: gain trim inf"),
+    ],
+)
+def test_trims_out_of_reach_name_their_column(offset, gain, message):
+    with pytest.raises(LimitError, match=message):
+        Trimmed().set_trims(1, offset, gain)
+
+
+def test_trims_reach_the_chip_rounded_to_their_registers_steps():
+    """A quarter of an LSB and 0.4 %; the ends of the registers are in reach."""
+    chip = Trimmed()
+    chip.set_trims(0, [0.13, -8.0, -0.1], [0.0019, -0.0021, 0.12])
+    offset, gain = chip.trims(0)
+    assert offset.tolist() == [0.25, -8.0, 0.0]
+    assert gain == pytest.approx([0.0, -0.004, 0.12], abs=1e-15)
+    assert not np.signbit(offset[2])
+
+
+@pytest.mark.parametrize("answer", [np.zeros(2), np.full(3, math.nan)], ids=["too few", "not finite"])
+def test_trims_that_a_chip_cannot_have_are_its_fault(answer):
+    chip = Trimmed()
+    chip.registers = answer, np.zeros(3)
+    with pytest.raises(ChipError, match="core 0: the chip answered with missing or non-finite trims"):
+        chip.trims(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"offset_step": 0.0}, "offset trims: steps of 0 up to 8 are no register"),
+        ({"offset_step": 0.3}, "whole number of steps"),
+        ({"gain_step": math.nan}, "gain trims"),
+        ({"gain_max": 1.2}, "below 1"),
+        ({"offset_max": math.inf}, "offset trims"),
+    ],
+)
+def test_trim_limits_that_no_register_has(changes, message):
+    with pytest.raises(BadInputError, match=message):
+        dataclasses.replace(TRIMS, **changes)
 
 
 @pytest.mark.parametrize(

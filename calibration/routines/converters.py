@@ -55,10 +55,13 @@ class ConverterSettings(Settings):
     """Full-scale input vectors that show the ADCs' curves."""
     dac_vectors: int = 2048
     """Uniform input vectors that show the DACs' curves; 0 leaves the DACs out."""
+    trims: int = 1
+    """1 writes the converters' trims first, where the chip has them; 0 leaves them as they are."""
 
     def __post_init__(self) -> None:
         self._require("adc_vectors", 512, 1e7)
         self._require("dac_vectors", 0, 1e7)
+        self._require("trims", 0, 1)
 
     def check(self, rows: int) -> None:
         """Raise BadInputError when there are too few vectors for so many rows."""

@@ -215,6 +215,11 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
         bad = ", ".join(f"{d[name]} {name.replace('_', ' ')}" for name in d if name not in ("good", "typical_high_uS"))
         yield f"devices            {d['good']} good, {bad}"
         yield f"                   a SET device conducts {d['typical_high_uS']:.2f} uS"
+    if "trims" in core:
+        t = core["trims"]
+        offset, gain = _value(t["offset_lsb_rms"]), _value(t["gain_rms"], 100)
+        yield f"trims              offsets of {offset} LSB rms and gains of {gain} % rms in the registers;"
+        yield "                   what follows is what they leave"
     if "converters" in core:
         c = core["converters"]
         yield f"ADC offset         {_spread(c['offset_lsb'])} LSB"

@@ -30,7 +30,7 @@ def info(context: click.Context, /, uri: str, testing: bool, as_json: bool) -> N
     """  # noqa: D301  click needs the backspace
     with connect(uri) as backend:
         checks = _self_test(backend) if testing else []
-        chip = backend.info
+        chip, trims = backend.info, backend.info.trims
         result: dict[str, Any] = {
             "backend": uri,
             "name": chip.name,
@@ -45,6 +45,8 @@ def info(context: click.Context, /, uri: str, testing: bool, as_json: bool) -> N
             "g_max_uS": chip.g_max,
             "read_voltage_V": chip.read_voltage,
             "adc_range_uS": list(chip.adc_range),
+            "offset_trim_step_max_LSB": [trims.offset_step, trims.offset_max] if trims else None,
+            "gain_trim_step_max": [trims.gain_step, trims.gain_max] if trims else None,
             "amplitude_max_uA": chip.limits.amplitude_max,
             "pulse_width_ns": [chip.limits.width_min, chip.limits.width_max],
             "pulses_per_device_limit": chip.limits.pulses_per_device,
@@ -71,7 +73,7 @@ def _show(result: dict[str, Any]) -> None:
         outcome = {True: "passed", False: "FAILED", None: "not run"}[check["passed"]]
         click.echo(f"{outcome:<7}  {check['name']}: {check['seen']}")
     for name, value in result.items():
-        if name not in ("parameters", "self_test"):
+        if name not in ("parameters", "self_test") and value is not None:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             click.echo(f"{name.replace('_', ' '):<26} {text}")
     if result["parameters"]:

@@ -191,6 +191,8 @@ def core_summary(core: CoreCalibration) -> dict[str, Any]:
             "sigma": _median(core.gains.gain_sigma[known]),
             "reference": "mean conductance of each column's SET devices",
         }
+    if core.trims is not None:
+        told["trims"] = {"offset_lsb_rms": _rms(core.trims.offset), "gain_rms": _rms(core.trims.gain)}
     for name in ("wires", "programming_curve", "ranges", "floor"):
         part = getattr(core, name)
         if part is not None:

@@ -193,11 +193,11 @@ def start(
     calibration: Calibration | None = None,
     activations: Mapping[str, FloatArray] | None = None,
 ) -> Run:
-    """Place matrices on the chip's cores, and refuse what the method cannot do there, without sending anything yet.
+    """Place matrices on the chip's cores, and refuse what the method cannot do there, without touching a device yet.
 
-    With a calibration, columns go where bad devices hurt them least, and converter ranges follow from the converters'
-    own noise; with sample activations by tensor besides, cells near one out of reach make up for it. Raises
-    BadInputError for the calibration of another chip.
+    With a calibration, its converter trims are written, columns go where bad devices hurt them least, and converter
+    ranges follow from the converters' own noise; with sample activations by tensor besides, cells near one out of reach
+    make up for it. Raises BadInputError for the calibration of another chip.
     """
     until = target_age(backend, age)
     tiles = map_weights(matrices, backend.info, mapping)
@@ -212,9 +212,13 @@ def start(
 
 
 def accept(calibration: Calibration, backend: Backend) -> None:
-    """Warn of what is out of date in a calibration. Raises BadInputError for one of another chip."""
+    """Warn of what is out of date in a calibration, and write its converter trims to the chip.
+
+    Raises BadInputError for the calibration of another chip.
+    """
     for text in calibration.for_chip(backend):
         warnings.warn(text, CalibrationWarning, stacklevel=3)
+    calibration.write_trims(backend)
 
 
 def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:

@@ -28,6 +28,7 @@ LAYOUTS = {
     "inputs": "batch x rows signed inputs, the smallest of int8, int16 and int32 that holds the chip's input bits",
     "outputs": "batch x columns signed codes, the smallest of int8, int16 and int32 that holds the chip's output bits",
     "placement": "count int32 device indices, count float64 conductances (uS)",
+    "trims": "one float64 offset (LSB) per column, one float64 gain per column",
     "counts": "one int32 per device of the core",
     "state": "uint32 length of an ASCII JSON list of [name, dtype, shape], that list, and the arrays in its order",
 }
@@ -99,6 +100,17 @@ def unpack_placement(data: bytes, count: int) -> tuple[IndexArray, FloatArray]:
     expect(data, count * PLACEMENT_BYTES)
     middle = count * INDEX.itemsize
     return unpack_indices(data[:middle], count), unpack_reals(data[middle:], count)
+
+
+def pack_trims(offset: FloatArray, gain: FloatArray) -> bytes:
+    """Layout `trims`."""
+    return pack_reals(offset) + pack_reals(gain)
+
+
+def unpack_trims(data: bytes, columns: int) -> tuple[FloatArray, FloatArray]:
+    """(columns,) offsets in LSB and (columns,) gains."""
+    values = unpack_reals(data, 2 * columns)
+    return values[:columns], values[columns:]
 
 
 def pack_state(state: Mapping[str, NDArray[Any]]) -> bytes:

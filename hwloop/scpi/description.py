@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from hwloop import device_models
-from hwloop.contract import Capability, ChipInfo, PulseLimits
+from hwloop.contract import Capability, ChipInfo, PulseLimits, TrimLimits
+from hwloop.errors import BadInputError
 
 _KINDS: dict[str, type] = {
     name: kind
@@ -35,12 +36,14 @@ class Description:
 def encode(description: Description) -> bytes:
     """ASCII JSON; numbers keep all their digits."""
     info = description.info
-    plain = {f.name: getattr(info, f.name) for f in dataclasses.fields(info)}
+    plain = {f.name: getattr(info, f.name) for f in dataclasses.fields(info) if f.name != "trims"}
     plain["limits"] = dataclasses.asdict(info.limits)
     plain["capabilities"] = sorted(capability.value for capability in info.capabilities)
     plain["device_model"] = _plain(info.device_model)
     whole = {
         "chip": plain,
+        # Beside the chip, where drivers of version 1.0, which know no trims, pass over it.
+        "trims": dataclasses.asdict(info.trims) if info.trims else None,
         "virtual_clock": description.virtual_clock,
         "buffer": description.buffer,
         "memory": description.memory,
@@ -58,8 +61,12 @@ def decode(data: bytes) -> Description:
         chip["limits"] = PulseLimits(**chip["limits"])
         chip["adc_range"] = (float(chip["adc_range"][0]), float(chip["adc_range"][1]))
         chip["device_model"] = _object(chip["device_model"])
+        if (trims := whole.get("trims")) is not None:
+            chip["trims"] = TrimLimits(**trims)
+        elif Capability.TRIMS in chip["capabilities"]:
+            raise ValueError("it says that the chip has trims, and not how far they reach")
         return Description(ChipInfo(**chip), bool(whole["virtual_clock"]), int(whole["buffer"]), int(whole["memory"]))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, BadInputError) as error:
         raise ValueError(f"not a chip description: {error!r}") from error
 
 

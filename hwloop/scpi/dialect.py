@@ -17,8 +17,10 @@ from hwloop.scpi.blocks import sealed_block, unseal
 from hwloop.scpi.codes import ScpiError
 from hwloop.scpi.lexer import Argument, ArgumentKind, Unit
 
-VERSION = (1, 0)
-"""Major and minor version of the dialect; a driver works with every minor version of its own major one."""
+VERSION = (1, 1)
+"""Major and minor version of the dialect; a driver works with every minor version of its own major one.
+
+1.1 added converter trims."""
 
 Value = int | float | str | bytes
 
@@ -200,6 +202,7 @@ _COUNT = Parameter("count", "integer", "devices in the transfer memory", low=1, 
 _DEVICE = Parameter(
     "device", "integer", "flat device index, C order of (polarity, device, row, column)", low=0, high=2**31 - 1
 )
+_COLUMN = Parameter("column", "integer", "column of the core, counted from 0", low=0, high=2**31 - 1)
 _KIND = Parameter("kind", "word", "kind of pulse", words=("SET", "RESet"))
 _AVERAGES = Parameter("averages", "integer", "conversions averaged per device", low=1, high=MOST_AVERAGES, default=1)
 _MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=255)
@@ -225,7 +228,8 @@ OPC = Command("*OPC", "Set bit 0 of the standard events when all commands before
 OPC_Q = Command("*OPC?", "Answer 1 when all commands before it are done.", reply="1", example="*OPC?")
 RST = Command(
     "*RST",
-    "Idle state and converter ranges as at power-on; the devices, the clock and the pulse counts stay as they are.",
+    "Idle state, converter ranges and trims as at power-on; the devices, the clock and the pulse counts stay as they "
+    "are.",
     example="*RST",
     changes=True,
 )
@@ -342,6 +346,44 @@ RANGE = Command(
     changes=True,
 )
 RANGE_Q = Command("CONVerter:RANGe?", "That full scale, uS.", (_CORE,), "number", _CHIP_ERRORS, "CONV:RANG? 0")
+TRIM = Command(
+    "CONVerter:TRIM[:COLumn]",
+    "Trims of one column's converter, rounded to the steps of its registers.",
+    (
+        _CORE,
+        _COLUMN,
+        Parameter("offset", "number", "added to the column's output, LSB"),
+        Parameter("gain", "number", "the column's output is multiplied by 1 + gain"),
+    ),
+    errors=(codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    example="CONV:TRIM 0,17,-1.25,0.012",
+    changes=True,
+)
+TRIM_Q = Command(
+    "CONVerter:TRIM[:COLumn]?",
+    "Those trims: offset (LSB) and gain.",
+    (_CORE, _COLUMN),
+    "two numbers",
+    (codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    "CONV:TRIM? 0,17",
+)
+TRIM_LOAD = Command(
+    "CONVerter:TRIM:LOAD",
+    "Take the trims of all columns of a core from the transfer memory (layout `trims`), rounded to the steps of their "
+    "registers; empties the memory.",
+    (_CORE,),
+    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    example="CONV:TRIM:LOAD 0",
+    changes=True,
+)
+TRIM_SAVE = Command(
+    "CONVerter:TRIM:SAVE",
+    "Put the trims of all columns of a core into the transfer memory (layout `trims`).",
+    (_CORE,),
+    errors=(codes.HARDWARE_MISSING, codes.OUT_OF_MEMORY, *_CHIP_ERRORS),
+    example="CONV:TRIM:SAVE 0",
+    changes=True,
+)
 
 # ---- transfer memory ----------------------------------------------------------------------------------------
 
@@ -523,6 +565,10 @@ SECTIONS: dict[str, tuple[Command, ...]] = {
         IDLE,
         RANGE,
         RANGE_Q,
+        TRIM,
+        TRIM_Q,
+        TRIM_LOAD,
+        TRIM_SAVE,
     ),
     "Transfer memory": (CLEAR, APPEND, SIZE_Q, DATA_Q),
     "Pulses, reads, MVMs": (

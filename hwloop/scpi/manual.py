@@ -24,7 +24,8 @@ instrument `hwloop serve` both use. Firmware that answers as this page says work
   command before it ended: `DATA:CLE;SIZE?` asks `DATA:SIZE?`. Common commands (`*OPC?`) leave that node alone.
 * Numbers are decimal, or `#H`, `#Q`, `#B` for integers. Numbers with a unit may carry a suffix:
 {{suffixes}}
-* Nothing is rounded or clamped: a value that cannot be used is an error, and nothing is done.
+* Nothing is clamped, and nothing rounded but trims, to the steps of their registers: a value that cannot be used is an
+  error, and nothing is done.
 * A message is read as a whole before its first command is carried out, and the first error ends it. The rest of a
   message never runs on the remains of a command that failed.
 * Commands are carried out one after the other; a response to `*OPC?` means that all before it is done.
@@ -65,7 +66,15 @@ session that was left open.
 
 `CHIP:DESCribe?` answers a JSON object: `chip` (name, serial, cores, rows, columns, devices_per_polarity, input_bits,
 output_bits, g_max in uS, read_voltage in V, adc_range in uS, limits, capabilities, device_model or null),
-`virtual_clock` (true where the clock moves only by commands), `buffer` and `memory` in bytes.
+`trims` (offset_step and offset_max in LSB, gain_step and gain_max relative) or null, `virtual_clock` (true where the
+clock moves only by commands), `buffer` and `memory` in bytes. An instrument of version 1.0 has no `trims`.
+
+## Trims
+
+Offset and gain registers in front of each column's converter. A converter of gain a and offset c (LSB) that would make
+a S + c of the ideal code S makes a (1 + gain) S + c + offset of it; what bends, rounds and saturates comes after them.
+Single devices are read through the same converters: the gain acts there too, and offsets of both kinds cancel. A chip
+that has trims says so with the capability `converter-trims`.
 """
 
 

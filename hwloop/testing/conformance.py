@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import Backend, Capability, Counts, FloatArray, IndexArray, PulseKind, Pulses
+from hwloop.contract import Backend, Capability, Counts, FloatArray, IndexArray, PulseKind, Pulses, TrimLimits
 from hwloop.errors import BadInputError, ClosedError, LimitError, MissingCapabilityError
 
 try:
@@ -48,6 +48,7 @@ OPTIONAL: dict[Capability, Use] = {
     Capability.DEVICE_READ: lambda chip, core: chip.read(core, [0]),
     Capability.TEMPERATURE: lambda chip, core: chip.temperature(),
     Capability.ADC_RANGE: lambda chip, core: chip.set_adc_range(core, chip.info.adc_range[1]),
+    Capability.TRIMS: lambda chip, core: chip.set_trims(core, np.zeros(chip.info.columns), np.zeros(chip.info.columns)),
     Capability.EXACT_PLACEMENT: lambda chip, core: chip.place(core, [0], [chip.info.g_max / 2], 1.0),
     Capability.STATE: lambda chip, core: chip.export_state(),
 }
@@ -488,6 +489,95 @@ class BackendConformance:
         slope = float(answers[1] @ answers[0]) / float(answers[0] @ answers[0])
         assert slope == pytest.approx(2.0, rel=0.1)
 
+    # ---- converter trims ---------------------------------------------------------------------------------------
+
+    def test_trims_outside_their_registers_are_refused(self, backend: Backend) -> None:
+        """One bad column among good ones stops the whole, the error names it, and the trims in use stay."""
+        limits, last = self._trim_limits(backend), backend.info.columns - 1
+        backend.set_trims(self.core, *self._some_trims(backend))
+        in_use = backend.trims(self.core)
+        for which, reach in enumerate((limits.offset_max, limits.gain_max)):
+            for bad in (1.01 * reach, -1.01 * reach, math.nan, math.inf, -math.inf):
+                trims = np.zeros((2, backend.info.columns))
+                trims[which, last] = bad
+                with self._nothing_sent(backend), _raises(LimitError, f"a trim of {bad}") as caught:
+                    backend.set_trims(self.core, *trims)
+                assert f"column {last}" in str(caught.value)
+        for now, before in zip(backend.trims(self.core), in_use, strict=True):
+            assert np.array_equal(now, before)
+
+    def test_trims_of_another_shape_are_refused(self, backend: Backend) -> None:
+        """One offset and one gain for each column: nothing is repeated or padded."""
+        self._trim_limits(backend)
+        good = np.zeros(backend.info.columns)
+        for bad in (0.0, np.zeros(backend.info.columns + 1), np.zeros((1, backend.info.columns)), "none"):
+            for trims in ((bad, good), (good, bad)):
+                with self._nothing_sent(backend), _raises(BadInputError, f"trims of the shape {np.shape(bad)}"):
+                    backend.set_trims(self.core, *trims)
+
+    def test_trims_are_read_back_in_steps_of_their_registers(self, backend: Backend) -> None:
+        """Of each column its own, within half a step of what was asked for, up to both ends of the registers."""
+        limits, columns = self._trim_limits(backend), backend.info.columns
+        reach, step = (limits.offset_max, limits.gain_max), (limits.offset_step, limits.gain_step)
+        ends = [np.where(np.arange(columns) % 2, r, -r) for r in reach]
+        for asked in (self._some_trims(backend), ends, np.zeros((2, columns))):
+            backend.set_trims(self.core, *asked)
+            for read, wanted, most, fine in zip(backend.trims(self.core), asked, reach, step, strict=True):
+                assert read.shape == (columns,)
+                assert read.dtype == np.float64
+                assert np.abs(read - wanted).max() <= 0.5001 * fine
+                assert np.abs(read).max() <= most * (1 + 1e-9)
+                assert read / fine == pytest.approx(np.rint(read / fine), abs=1e-6)
+
+    def test_an_offset_trim_moves_idle_outputs_and_zero_restores_them(self, backend: Backend) -> None:
+        """By as many LSB as were written, up in some columns and down in others.
+
+        Within 5 standard errors and a tenth of the trim, for converters bend even near zero.
+        """
+        self._needs(backend, Capability.MVM)
+        limits, columns = self._trim_limits(backend), backend.info.columns
+        whole = math.floor(min(limits.offset_max, 4.0))  # by whole LSB, what rounding makes of the noise stays the same
+        if not whole:
+            pytest.skip(f"the registers reach {limits.offset_max:g} LSB, less than an output code")
+        none, moved = np.zeros(columns), np.where(np.arange(columns) % 2, whole, -whole)
+        before, sigma = self._idle(backend)
+        for trim in (moved, none):
+            backend.set_trims(self.core, trim, none)
+            in_use, _ = backend.trims(self.core)
+            after, _ = self._idle(backend)
+            room = 5 * math.sqrt(2) * sigma + np.abs(in_use - trim) + 0.1 * np.abs(trim)
+            assert np.all(np.abs(after - before - trim) <= room), f"idle outputs after trims of {trim[:2]} LSB"
+
+    def test_a_gain_trim_scales_outputs(self, backend: Backend) -> None:
+        """On SET devices, from one end of the registers to the other, within a quarter of the change."""
+        self._needs(backend, Capability.MVM)
+        limits, none = self._trim_limits(backend), np.zeros(backend.info.columns)
+        self._conduct(backend)
+        x, used = self._probe(backend), self._used_columns(backend)
+        answers = []
+        for gain in (-limits.gain_max, limits.gain_max):
+            backend.set_trims(self.core, none, none + gain)
+            answers.append((backend.mvm(self.core, x) - self._offset(backend))[:, used].ravel())
+        expected = (1 + limits.gain_max) / (1 - limits.gain_max)
+        slope = float(answers[1] @ answers[0]) / float(answers[0] @ answers[0])
+        assert slope == pytest.approx(expected, abs=0.25 * (expected - 1))
+
+    def test_a_gain_trim_scales_device_reads_too(self, backend: Backend) -> None:
+        """They go through the same converters; on devices half RESET, which leave the converters room."""
+        self._needs(backend, Capability.DEVICE_READ)
+        limits, none = self._trim_limits(backend), np.zeros(backend.info.columns)
+        gentle, strong, width = self._reset_pulses(backend)
+        devices = self._some_devices(backend, 64)
+        backend.pulse(self.core, Pulses.make(PulseKind.RESET, devices, (gentle + strong) / 2, width))
+        backend.wait(self.pause)
+        reads = []
+        for gain in (-limits.gain_max, limits.gain_max):
+            backend.set_trims(self.core, none, none + gain)
+            reads.append(backend.read(self.core, devices, 64))
+        expected = (1 + limits.gain_max) / (1 - limits.gain_max)
+        slope = float(reads[1] @ reads[0]) / float(reads[0] @ reads[0])
+        assert slope == pytest.approx(expected, abs=0.25 * (expected - 1))
+
     # ---- what a chip may lack ----------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("capability", Capability)
@@ -552,6 +642,8 @@ class BackendConformance:
         self._needs(backend, Capability.MVM)
         self._needs(backend, Capability.STATE)
         self._conduct(backend)
+        if Capability.TRIMS in backend.info.capabilities:
+            backend.set_trims(self.core, *self._some_trims(backend))
         backend.mvm(self.core, self._probe(backend))
         saved = backend.export_state()
         assert all(isinstance(array, np.ndarray) and array.dtype != object for array in saved.values())
@@ -600,7 +692,7 @@ class BackendConformance:
         state = backend.export_state() if stateful else {}  # moves bytes over a link, so it comes before the costs
         costs = backend.counts
         called: list[str] = []
-        hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range")
+        hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims")
         for name in hooks:
             setattr(backend, name, _recording(getattr(backend, name), name, called))
         try:
@@ -618,6 +710,22 @@ class BackendConformance:
     def _needs(self, backend: Backend, capability: Capability) -> None:
         if capability not in backend.info.capabilities:
             pytest.skip(f"the chip lacks '{capability.value}'")
+
+    def _trim_limits(self, backend: Backend) -> TrimLimits:
+        self._needs(backend, Capability.TRIMS)
+        assert backend.info.trims is not None, "a chip that declares trims must say how far they reach"
+        return backend.info.trims
+
+    def _some_trims(self, backend: Backend) -> FloatArray:
+        """(2, columns) offsets and gains all over the registers."""
+        limits = self._trim_limits(backend)
+        trims = np.random.default_rng(2).uniform(-1, 1, (2, backend.info.columns))
+        return trims * [[limits.offset_max], [limits.gain_max]]
+
+    def _idle(self, backend: Backend) -> tuple[FloatArray, FloatArray]:
+        """Mean idle outputs (columns,) and their standard errors."""
+        codes = backend.mvm(self.core, np.zeros((256, backend.info.rows), np.int32)).astype(np.float64)
+        return codes.mean(0), np.maximum(codes.std(0), 0.1) / 16
 
     def _set_pulse(self, backend: Backend) -> tuple[float, float]:
         limits, model = backend.info.limits, backend.info.device_model
@@ -683,6 +791,9 @@ class BackendConformance:
             "reads": reads,
             "clock": np.array(backend.now()),
             "converter range": np.array(backend.adc_range(self.core)),
+            "trims": np.stack(backend.trims(self.core))
+            if Capability.TRIMS in backend.info.capabilities
+            else np.empty(0),
             "pulse counts": backend.pulse_counts(self.core),
         }
 

@@ -22,7 +22,7 @@ from tests.conftest import OpenChip, gaussian
 
 TINY = "sim:hermes-core?rows=32&columns=32&seed=1"
 TWO_CORES = "sim:hermes-64?cores=2&rows=32&columns=32&seed=1"
-RESULTS = ("devices", "converters", "gains", "wires", "programming_curve", "ranges", "floor")
+RESULTS = ("devices", "converters", "gains", "trims", "wires", "programming_curve", "ranges", "floor")
 
 
 def whole(chip: hwloop.Backend) -> Region:
@@ -44,9 +44,9 @@ def test_everything_is_measured() -> None:
     ("part", "results"),
     [
         ("devices", {"devices"}),
-        ("adc", {"devices", "converters", "gains"}),
-        ("dac", {"devices", "converters", "gains"}),
-        ("wires", {"devices", "converters", "gains", "wires"}),
+        ("adc", {"devices", "converters", "gains", "trims"}),
+        ("dac", {"devices", "converters", "gains", "trims"}),
+        ("wires", {"devices", "converters", "gains", "trims", "wires"}),
         ("programming-curve", {"devices", "programming_curve"}),
         ("ranges", {"ranges"}),
         ("floor", {"devices", "programming_curve", "ranges", "floor"}),
@@ -204,9 +204,9 @@ class CtrlC:
     [
         ("RESET all devices", set()),
         ("SET all devices", set()),
-        ("ADC curves", {"devices"}),
-        ("where the flank lies", {"devices", "converters", "gains", "wires"}),
-        ("repeated shots", {"devices", "converters", "gains", "wires", "programming_curve", "ranges"}),
+        ("ADC curves", {"devices", "trims"}),
+        ("where the flank lies", {"devices", "converters", "gains", "trims", "wires"}),
+        ("repeated shots", {"devices", "converters", "gains", "trims", "wires", "programming_curve", "ranges"}),
     ],
 )
 def test_ctrl_c_keeps_what_was_done(open_chip: OpenChip, stage: str, kept: set[str]) -> None:
@@ -218,7 +218,7 @@ def test_ctrl_c_keeps_what_was_done(open_chip: OpenChip, stage: str, kept: set[s
 def test_ctrl_c_on_the_second_core_keeps_the_first(open_chip: OpenChip) -> None:
     calibration = calibrate(open_chip(TWO_CORES), observer=CtrlC("ADC curves", core=1))
     assert set(calibration.cores[0].parts()) == set(RESULTS)
-    assert set(calibration.cores[1].parts()) == {"devices"}
+    assert set(calibration.cores[1].parts()) == {"devices", "trims"}
 
 
 # ---- afterwards ----------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def test_another_chip_is_refused(open_chip: OpenChip) -> None:
 def test_fewer_vectors_take_less(open_chip: OpenChip) -> None:
     chip = open_chip(TINY)
     calibrate(chip, Plan(("dac",), converters=ConverterSettings(adc_vectors=512, dac_vectors=512)))
-    assert chip.counts.mvms == 32 + 512 + 512 + 256
+    assert chip.counts.mvms == 512 + 32 + 512 + 512 + 256  # trims, range, ADCs, DACs, idle
 
 
 def test_results_are_frozen() -> None:

@@ -21,6 +21,8 @@ def test_info_shows_identity_geometry_and_sources(command: Command) -> None:
     assert ["rows", "256"] in lines
     assert ["serial", "simulated-7"] in lines
     assert any(line[:1] == ["device.curve.midpoint"] and "uA" in line for line in lines)
+    assert "offset trim step max LSB   0.25, 8.0" in result.stdout
+    assert ["trims.offset_step", "0.25", "LSB", "assumed"] in lines
 
 
 def test_info_as_json_gives_every_parameter_a_source(command: Command) -> None:
@@ -28,7 +30,8 @@ def test_info_as_json_gives_every_parameter_a_source(command: Command) -> None:
     assert (chip["backend"], chip["cores"], chip["rows"], chip["columns"]) == (CHIP, 1, 32, 32)
     assert chip["devices"] == 2 * chip["devices_per_polarity"] * 32 * 32
     assert chip["g_max_uS"] > 0
-    assert "device-read" in chip["capabilities"]
+    assert {"device-read", "converter-trims"} <= set(chip["capabilities"])
+    assert chip["gain_trim_step_max"] == [0.004, 0.12]
     rows = chip["parameters"]
     assert len(rows) > 20
     assert all(row.keys() == {"name", "value", "unit", "source"} and row["source"] for row in rows)

@@ -134,4 +134,4 @@ def test_an_interrupted_calibration_is_on_file(tmp_path: Path) -> None:
 
     told = calibrate_to_file(make_plan(("wires",)), f"{SMALL}&seed=1", tmp_path / "c.h5", observer=stop)
     assert told["skipped"]["interrupted"].startswith("stopped on core 0")
-    assert Calibration.load(tmp_path / "c.h5").measured() == ["devices"]
+    assert Calibration.load(tmp_path / "c.h5").measured() == ["devices", "trims"]

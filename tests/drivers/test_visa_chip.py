@@ -11,6 +11,7 @@ import pytest
 import pyvisa
 
 import hwloop
+from hwloop.calibration.calibrate import Plan, calibrate
 from hwloop.calibration.gdp import Gdp, GdpSettings
 from hwloop.calibration.iterative import Iterative, IterativeSettings
 from hwloop.contract import Backend, PulseKind, Pulses
@@ -56,6 +57,7 @@ def test_every_operation_equals_the_direct_one_bit_for_bit(serve, open_visa):
     for backend in (direct, chip):
         backend.pulse(0, resets(backend))
         backend.set_adc_range(0, 100.0 / 3.0)
+        backend.set_trims(0, np.linspace(-8, 8, 16), np.linspace(0.12, -0.12, 16))
         backend.wait(1e-3)
         backend.pulse(0, Pulses.make(PulseKind.SET, [5, 3], [120.0, 130.1], [1000.0, 333.3]))
         backend.place(0, [9, 8], [1.1, 2.2], 20.0)
@@ -208,6 +210,18 @@ def test_a_plain_visa_shell_can_use_what_a_session_left(serve, open_visa):
     shell.close()
 
 
+def test_a_calibration_over_the_link_trims_as_the_direct_one_does(serve, open_visa):
+    """The same trims, in the certificate and in the registers behind the link, bit for bit."""
+    uri, plan = "sim:hermes-core?seed=3&rows=32&columns=16&adc_offset_spread=3", Plan(("adc",))
+    direct = hwloop.connect(uri)
+    chip = open_visa(serve(uri))
+    one, other = (calibrate(backend, plan, seed=1).cores[0].trims for backend in (direct, chip))
+    assert one.offset.any()
+    for left, right, behind in zip((one.offset, one.gain), (other.offset, other.gain), chip.trims(0), strict=True):
+        np.testing.assert_array_equal(left, right)
+        np.testing.assert_array_equal(right, behind)
+
+
 # ---- who answers ---------------------------------------------------------------------------------------------
 
 
@@ -250,7 +264,7 @@ def test_options_that_cannot_be_used(query, message):
     ("answer", "message"),
     [
         (b"KEITHLEY INSTRUMENTS,MODEL 2450,04412345,1.7.12b\n", "'MODEL 2450' by 'KEITHLEY INSTRUMENTS'"),
-        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.0"),
+        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.1"),
         (b"SSH-2.0-OpenSSH_9.6\n", "not an instrument"),
         (b"\xff" * 3000, "no newline"),
         (b"", r"TCPIP\S* does not say who it is \(\*IDN\?\): no reply in time"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hwloop.backends import connect
+from hwloop.errors import BadInputError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters, cubic
 from hwloop.sim_backend.presets import PRESETS
 
@@ -110,6 +111,76 @@ def test_converter_noise_has_its_size_in_steps():
         codes = chip.mvm(0, np.zeros((256, 2), np.int32))
     assert codes.std() == pytest.approx(5.0, rel=4 / math.sqrt(2 * codes.size))
     assert abs(codes.mean()) < 4 * 5 / math.sqrt(codes.size)
+
+
+def test_trims_act_ahead_of_bend_rounding_and_saturation():
+    """code = round(u + bend cubic(u)) with u = gain (1 + g) S + offset + o; what saturates does so after the trims."""
+    converters = columns(columns=64, adc_gain_spread=0.05, adc_offset_spread=3.0, adc_nonlinearity=4.0)
+    gain, offset, bend = (v.numpy().astype(float) for v in (converters.gain, converters.offset, converters.bend))
+    rng = np.random.default_rng(0)
+    o, g = rng.integers(-32, 33, 64) * 0.25, rng.integers(-30, 31, 64) * 0.004
+    converters.trim(o, g)
+    sums = rng.uniform(-120, 120, (200, 64))
+    u = gain * (1 + g) * sums * 127 / 100 + offset + o
+    at = np.clip(u / 127, -1, 1)
+    exact = np.clip(u + bend * (at**3 - at) * 1.5 * math.sqrt(3), -127, 127)
+    assert np.abs(convert(converters, sums, 100.0) - exact).max() <= 0.5 + 1e-3
+
+
+def test_trims_that_undo_gain_and_offset_leave_an_ideal_converter():
+    trimmed = columns(columns=64, adc_gain_spread=0.03, adc_offset_spread=2.0)
+    trimmed.trim(-trimmed.offset.numpy().astype(float), 1 / trimmed.gain.numpy().astype(float) - 1)
+    sums = np.random.default_rng(0).uniform(-90, 90, (200, 64))
+    differ = convert(trimmed, sums, 100.0) != convert(columns(columns=64), sums, 100.0)
+    assert differ.mean() < 1e-3  # where a sum lies on the edge between two codes, to float32 precision
+
+
+def test_trims_of_zero_change_no_bit():
+    """Not of the outputs, nor of the variance of the noise."""
+    options = {"columns": 64, "adc_gain_spread": 0.05, "adc_offset_spread": 3.0, "adc_noise": 0.3}
+    fresh, used = columns(**options), columns(**options)
+    used.trim(np.full(64, 3.25), np.full(64, 0.1))
+    used.trim(np.zeros(64), np.zeros(64))
+    assert torch.equal(fresh.gain, used.gain)
+    assert torch.equal(fresh.offset, used.offset)
+    assert torch.equal(fresh.noise_variance(100.0), used.noise_variance(100.0))
+
+
+def test_converter_noise_stays_its_size_in_steps_under_a_gain_trim():
+    """16 bits, no input: the codes scatter by adc_noise (4 sigma), however strong the gain before the rounding."""
+    with connect("sim:pcm-ideal?rows=2&columns=64&adc_bits=16&adc_noise=5&read_noise=0") as chip:
+        chip.set_trims(0, np.zeros(64), np.full(64, 0.12))
+        codes = chip.mvm(0, np.zeros((256, 2), np.int32))
+    assert codes.std() == pytest.approx(5.0, rel=4 / math.sqrt(2 * codes.size))
+
+
+def test_the_snapshot_tells_how_much_is_trimmed():
+    with connect("sim:pcm-ideal?rows=2&columns=4") as chip:
+        chip.set_trims(0, [3.0, -4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.04])
+        snapshot = chip.snapshot()
+    assert snapshot["core0.offset_trim_rms"] == pytest.approx(2.5)
+    assert snapshot["core0.gain_trim_rms"] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"offset_trim": np.full(4, 9.0)}, {"gain_trim": np.zeros(3)}, {"gain_trim": None}], ids=str
+)
+def test_a_state_with_impossible_trims_is_refused_whole(spoilt):
+    with connect("sim:pcm-ideal?rows=2&columns=4") as chip:
+        chip.set_trims(0, np.ones(4), np.zeros(4))
+        state = chip.export_state()
+        for name, array in spoilt.items():
+            state[f"core0/{name}"] = array
+        with pytest.raises(BadInputError, match="the saved state is not of a chip"):
+            chip.import_state({name: array for name, array in state.items() if array is not None})
+        assert chip.trims(0)[0].tolist() == [1.0] * 4
+
+
+def test_a_state_saved_before_there_were_trims_has_none():
+    with connect("sim:pcm-ideal?rows=2&columns=4") as chip:
+        chip.set_trims(0, np.ones(4), np.zeros(4))
+        chip.import_state({name: array for name, array in chip.export_state().items() if "trim" not in name})
+        assert not np.any(chip.trims(0))
 
 
 # ---- single devices -----------------------------------------------------------------------------------------------

@@ -79,9 +79,38 @@ def test_reset_keeps_devices_and_gives_back_the_converter_range(instrument):
     assert instrument.process(b"CONV:RANG? 0;:DATA:SIZE?;:CHIP:COUN?") == before + b";0;1,0,0"
 
 
+def test_trims_by_column_and_by_core(instrument):
+    """Rounded to a quarter of an LSB and 0.4 %, as this chip's registers are."""
+    assert instrument.process(b"CONV:TRIM 0,3,-1.2,0.0121;TRIM? 0,3;:CONV:TRIM:COL? 0,2") == b"-1.25,0.012;0.0,0.0"
+    trims = np.zeros((2, 8))
+    trims[:, 5] = 2.5, -0.04
+    instrument.process(b"DATA:CLE;APP " + sealed_block(trims.tobytes()) + b";:CONV:TRIM:LOAD 0")
+    assert instrument.process(b"CONV:TRIM? 0,3;:CONV:TRIM? 0,5;:DATA:SIZE?") == b"0.0,0.0;2.5,-0.04;0"
+    saved = unseal(read_definite(instrument.process(b"CONV:TRIM:SAVE 0;:DATA? 0,128")))
+    assert np.frombuffer(saved).reshape(2, 8) == pytest.approx(trims, abs=1e-15)
+    assert not errors(instrument)
+
+
+def test_reset_gives_back_the_trims_of_power_on():
+    with hwloop.connect(CHIP) as chip:
+        chip.set_trims(0, np.full(8, 1.5), np.full(8, 0.008))
+        instrument = Instrument(chip)
+        instrument.process(b"CONV:TRIM 0,3,-4,0;TRIM 0,4,2,0.1;*RST")
+        offset, gain = chip.trims(0)
+    assert offset.tolist() == [1.5] * 8
+    assert gain.tolist() == [0.008] * 8
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [
+        (b"CONV:TRIM 0,3,8.1,0", codes.OUT_OF_RANGE),
+        (b"CONV:TRIM 0,3,0,-0.13", codes.OUT_OF_RANGE),
+        (b"CONV:TRIM 0,8,0,0", codes.OUT_OF_RANGE),
+        (b"CONV:TRIM? 0,8", codes.OUT_OF_RANGE),
+        (b"CONV:TRIM? 1,0", codes.ILLEGAL_PARAMETER),
+        (b"CONV:TRIM 0,3,1LSB,0", codes.SUFFIX_NOT_ALLOWED),
+        (b"CONV:TRIM:LOAD 0", codes.SETTINGS_CONFLICT),
         (b"PULS 0,RES,3,501,100", codes.OUT_OF_RANGE),
         (b"PULS 0,RES,3,0,100", codes.OUT_OF_RANGE),
         (b"PULS 0,RES,3,200,19.9", codes.OUT_OF_RANGE),

@@ -131,6 +131,44 @@ class IgnoresTheRange(SimulatedChip):
         return super()._mvm(core, x)
 
 
+class ClampsTrims(SimulatedChip):
+    def _registers(self, core, offset, gain):
+        limits = self.info.trims
+        return super()._registers(
+            core,
+            np.clip(np.nan_to_num(offset), -limits.offset_max, limits.offset_max),
+            np.clip(np.nan_to_num(gain), -limits.gain_max, limits.gain_max),
+        )
+
+
+class ForgetsTrims(SimulatedChip):
+    def _set_trims(self, core, offset, gain):
+        pass
+
+
+class SwapsTheSignOfOffsets(SimulatedChip):
+    def _set_trims(self, core, offset, gain):
+        super()._set_trims(core, -offset, gain)
+
+    def _trims(self, core):
+        offset, gain = super()._trims(core)
+        return -offset, gain
+
+
+class TrimsOnlyMvms(SimulatedChip):
+    def _read(self, core, devices, averages):
+        offset, gain = self._trims(core)
+        self._set_trims(core, offset, 0 * gain)
+        values = super()._read(core, devices, averages)
+        self._set_trims(core, offset, gain)
+        return values
+
+
+class LosesTrims(SimulatedChip):
+    def _import_state(self, state):
+        super()._import_state({name: array for name, array in state.items() if "trim" not in name})
+
+
 class MisplacesDevices(SimulatedChip):
     def _place(self, core, devices, conductance, age):
         super()._place(core, devices, conductance * 0.9, age)
@@ -185,6 +223,11 @@ BROKEN = {
     IgnoresAverages: "test_averaging_reads_does_not_add_noise",
     StopsTheClock: "test_waiting_lets_time_pass",
     IgnoresTheRange: "test_half_the_converter_range_doubles_the_codes",
+    ClampsTrims: "test_trims_outside_their_registers_are_refused",
+    ForgetsTrims: "test_trims_are_read_back_in_steps_of_their_registers",
+    SwapsTheSignOfOffsets: "test_an_offset_trim_moves_idle_outputs_and_zero_restores_them",
+    TrimsOnlyMvms: "test_a_gain_trim_scales_device_reads_too",
+    LosesTrims: "test_a_restored_chip_goes_on_as_the_saved_one_did",
     MisplacesDevices: "test_a_placed_conductance_is_reached_at_its_age",
     ForgetsItsGenerator: "test_a_restored_chip_goes_on_as_the_saved_one_did",
     SavesAView: "test_a_restored_chip_goes_on_as_the_saved_one_did",

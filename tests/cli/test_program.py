@@ -231,3 +231,23 @@ def test_kill_leaves_the_steps_so_far_and_nothing_that_poses_as_whole(endless: E
     assert refused.exit_code == 2
     assert "the run did not finish (status 'running')" in refused.stderr
     assert command("program", "w.npy", *BRIEF, "--out", "long.h5", "--force").exit_code == 0
+
+
+# ---- sample inputs -----------------------------------------------------------------------------------------------
+
+
+def test_sample_inputs_judge_too(command: Command) -> None:
+    inputs = gaussian(64, np.load("w.npy").shape[1])
+    np.save("x.npy", inputs)
+    core = program_json(command, "w.npy", *BRIEF, "--inputs", "x.npy", "--out", "i.h5")["cores"][0]
+    assert 0.3 < core["mvm_error_inputs"] / core["mvm_error"] < 3
+    shown = command("program", "w.npy", *BRIEF, "--inputs", "x.npy", "--out", "i.h5", "--force").stdout
+    assert "With its sample inputs, w has the MVM error" in shown
+
+
+def test_sample_inputs_of_another_width(command: Command) -> None:
+    np.save("y.npy", np.ones((64, 5)))
+    result = command("program", "w.npy", *BRIEF, "--inputs", "y.npy", "--out", "y.h5")
+    assert result.exit_code == 2
+    assert "has the shape (64, 5), expected (64 or more vectors" in result.stderr
+    assert not Path("y.h5").exists()

@@ -236,7 +236,8 @@ def _fit(
     read2 = _seen_variance(model, seen, settle)
     ratio = high / found.typical_high
     height_spread = _height_spread(curve, amplitude, seen, ratio, usable)
-    height, height_sigma = _heights(ratio, height_spread, usable)
+    nominal_spread = model.curve.height_spread if model else 0.0
+    height, height_sigma = _heights(ratio, height_spread, max(height_spread, nominal_spread), usable)
     on_typical = curve.g_min + (seen - curve.g_min) / height
     share = (on_typical - curve.g_min) / (curve.g_max - curve.g_min)
     on_flank = (share > USABLE_FLANK[0]) & (share < USABLE_FLANK[1]) & usable
@@ -367,16 +368,20 @@ def _height_spread(
     return float(np.sqrt(max(float(np.cov(of_set[near], of_pulse[near])[0, 1]), LEAST_SPREAD**2)))
 
 
-def _heights(ratio: FloatArray, spread: float, usable: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def _heights(
+    ratio: FloatArray, shown: float, spread: float, usable: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray]:
     """Heights (devices,) over the typical one, drawn towards one, with standard uncertainties.
 
-    A weak device is no member of the population of good ones and keeps what was seen.
+    shown: spread of heights as it shows in `ratio`; spread: what it may really be. Low conductances drift faster, so
+    that a SET device may show less than its height's deviation, and more of it stays unknown. A weak device is no
+    member of the population of good ones and keeps what was seen.
     """
     far = np.abs(ratio - 1.0) > FAR * max(np.sqrt(_robust_variance(ratio[usable])), LEAST_SPREAD)
-    noise2 = max(float(np.var(ratio[usable & ~far])) - spread**2, LEAST_SPREAD**2)
-    own = spread**2 / (spread**2 + noise2)
+    noise2 = max(float(np.var(ratio[usable & ~far])) - shown**2, LEAST_SPREAD**2)
+    own = shown**2 / (shown**2 + noise2)
     height = np.where(far, ratio, 1.0 + own * (ratio - 1.0))
-    sigma = np.where(far, np.sqrt(noise2), np.sqrt(own * noise2))
+    sigma = np.where(far, np.sqrt(noise2), np.sqrt(spread**2 - own * shown**2))
     return np.where(usable, np.maximum(height, 0.05), 1.0), np.where(usable, sigma, 0.0)
 
 

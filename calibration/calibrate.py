@@ -135,7 +135,7 @@ class Plan:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """What an observer is told: the core, and what comes next on it."""
 
@@ -146,13 +146,16 @@ class Progress:
     stages: int
 
 
+Observer = Callable[[Progress], None]
+
+
 def calibrate(
     backend: Backend,
     plan: Plan | None = None,
     *,
     cores: Sequence[int] | None = None,
     seed: int = 0,
-    observer: Any = None,
+    observer: Observer | None = None,
 ) -> Calibration:
     """Calibrate cores of an open chip, all of them unless told otherwise.
 
@@ -163,6 +166,8 @@ def calibrate(
     """
     plan = plan or Plan()
     chosen = list(range(backend.info.cores)) if cores is None else list(dict.fromkeys(cores))
+    if not chosen:
+        raise BadInputError("calibrate: no core is chosen; name one, or leave the choice out for all")
     skipped = _unable(backend, plan)
     tile = plan.tile(backend.info)
     for core in chosen:
@@ -206,7 +211,7 @@ def calibrate(
     )
 
 
-def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Any = None) -> Calibration:
+def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Observer | None = None) -> Calibration:
     """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
 
     The calibration's trims are written first. Everything else is carried over with its date. Raises BadInputError for
@@ -467,7 +472,7 @@ def _as_plain(plan: Plan) -> dict[str, Any]:
     return {name: dict(vars(settings)) for name, settings in groups.items()}
 
 
-def _ticker(observer: Any, number: int, cores: int, core: int, plan: Plan) -> Tick:
+def _ticker(observer: Observer | None, number: int, cores: int, core: int, plan: Plan) -> Tick:
     stages = STAGES_PER_PART * len(plan.wanted())
     done = 0
 

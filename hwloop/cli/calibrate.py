@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from hwloop.calibration.calibrate import PARTS, Progress
+from hwloop.calibration.calibrate import PARTS, Observer, Progress
 from hwloop.calibration.certificate import Calibration
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, pairs, print_json, progress_bar, stoppable
 from hwloop.deploy.calibrating import (
-    Observer,
     calibrate_to_file,
     check_file,
     make_plan,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from hwloop import store
 from hwloop.backends import connect
-from hwloop.calibration.calibrate import Finding, Plan, Progress, calibrate, check, renew
+from hwloop.calibration.calibrate import Finding, Observer, Plan, calibrate, check, renew
 from hwloop.calibration.certificate import HOLDS, Calibration, CoreCalibration
 from hwloop.calibration.programming import Settings
 from hwloop.calibration.routines.converters import ConverterSettings
@@ -24,7 +24,6 @@ from hwloop.deploy.activations import load_activations
 from hwloop.errors import BadInputError
 from hwloop.weights import load_weights
 
-Observer = Callable[[Progress], None]
 SETTINGS: dict[str, type[Settings]] = {
     "devices": DeviceSettings,
     "converters": ConverterSettings,

@@ -147,13 +147,10 @@ class Aging:
         return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
 
     def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
-        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age.
-
-        Above the model's largest conductance, which its statistics do not cover, devices drift as there.
-        """
+        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age."""
         if self.drift is None:
             return conductance
-        return conductance * self.factor(np.clip(conductance, 0.0, self.drift.g_scale), age)
+        return conductance * self.factor(np.maximum(conductance, 0.0), age)
 
     def at_reference(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
         """Conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
@@ -164,7 +161,7 @@ class Aging:
             return conductance
         found = conductance
         for _ in range(INVERSIONS):
-            found = conductance / self.factor(np.clip(found, 0.0, self.drift.g_scale), age)
+            found = conductance / self.factor(np.maximum(found, 0.0), age)
         return found
 
     def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:

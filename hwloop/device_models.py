@@ -141,6 +141,22 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
+class UpTo:
+    """`of` as far as it was characterised, g = limit, and its value there beyond: polynomials run off at once."""
+
+    limit: float
+    of: Statistic
+
+    def __str__(self) -> str:
+        return f"{self.of}, held from g = {self.limit:g}"
+
+    def __call__(self, g: Array) -> Array:
+        """Value at g (any shape)."""
+        value: Array = self.of(namespace(g).clip(g, None, self.limit))
+        return value
+
+
+@dataclass(frozen=True)
 class ProgrammingCurve:
     """Right flank of the programming curve: conductance after one RESET pulse against its amplitude.
 

@@ -16,6 +16,7 @@ from hwloop.device_models import (
     Polynomial,
     ProgrammingCurve,
     ReadNoiseModel,
+    UpTo,
 )
 from hwloop.sim_backend.parameters import ChipParameters, SetModel
 
@@ -118,8 +119,17 @@ def _hermes_core() -> ChipParameters:
         drift=DriftModel(
             t0=200.0,
             g_scale=10.35,
-            mean=Piecewise(0.0945, LogClip(-0.0387, -0.0182, 0.072, 0.13), Polynomial((0.0736, -0.0126, -0.0436))),
-            spread=Piecewise(0.3039, LogClip(-0.0120, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116, -0.0165))),
+            # The polynomials were fitted up to the unit cell's range; further up they would let devices drift upwards.
+            mean=Piecewise(
+                0.0945,
+                LogClip(-0.0387, -0.0182, 0.072, 0.13),
+                UpTo(1.0, Polynomial((0.0736, -0.0126, -0.0436))),
+            ),
+            spread=Piecewise(
+                0.3039,
+                LogClip(-0.0120, -0.0023, 0.0124, 0.04),
+                UpTo(1.0, Polynomial((0.0104, 0.0116, -0.0165))),
+            ),
         ),
         read_noise=ReadNoiseModel(
             t_read=512e-9,
@@ -127,7 +137,7 @@ def _hermes_core() -> ChipParameters:
             q=Piecewise(
                 0.1591,
                 LogClip(-0.0078, 0.0038, 0.0179, 0.04),
-                Polynomial((0.0088, 0.0768, -0.1352, 0.0664)),
+                UpTo(1.0, Polynomial((0.0088, 0.0768, -0.1352, 0.0664))),
             ),
         ),
     )

@@ -16,6 +16,7 @@ from hwloop.device_models import (
     PowerLaw,
     ProgrammingCurve,
     ReadNoiseModel,
+    UpTo,
 )
 
 CURVE = ProgrammingCurve(
@@ -35,6 +36,7 @@ STATISTICS = [
     PowerLaw(0.0088, -0.65, 0.2),
     Polynomial((0.0736, -0.0126, -0.0436)),
     Piecewise(0.3, LogClip(-0.012, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116))),
+    UpTo(1.0, Polynomial((0.0736, -0.0126, -0.0436))),
 ]
 
 
@@ -68,6 +70,11 @@ def test_polynomial_has_the_constant_first():
 def test_the_threshold_of_a_piecewise_model_belongs_to_the_upper_branch():
     model = Piecewise(0.5, Polynomial((1.0,)), Polynomial((2.0,)))
     assert model(np.array([0.49, 0.5, 0.51])).tolist() == [1.0, 2.0, 2.0]
+
+
+def test_a_polynomial_is_held_where_its_measurements_end():
+    model = UpTo(1.0, Polynomial((0.0, 0.0, 2.0)))
+    assert model(np.array([0.5, 1.0, 1.5])).tolist() == [0.5, 2.0, 2.0]
 
 
 # ---- programming curve ------------------------------------------------------------------------------------------

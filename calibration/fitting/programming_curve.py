@@ -366,7 +366,7 @@ def _aged(value: torch.Tensor, log_age: torch.Tensor, drift: DriftModel | None) 
         return value, torch.ones_like(value)
 
     def at_read(g: torch.Tensor) -> torch.Tensor:
-        nu: torch.Tensor = drift.mean((g / drift.g_scale).clamp(1e-6, 1.2))
+        nu: torch.Tensor = drift.mean((g / drift.g_scale).clamp(min=1e-6))
         return g * torch.exp(nu * log_age)
 
     read, step = at_read(value), 1e-4 * drift.g_scale

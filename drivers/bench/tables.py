@@ -19,6 +19,7 @@ STATISTICS: dict[str, type] = {
     "power-law": device_models.PowerLaw,
     "polynomial": device_models.Polynomial,
     "piecewise": device_models.Piecewise,
+    "up-to": device_models.UpTo,
 }
 """Forms of a Statistic, chosen by the key `form`."""
 

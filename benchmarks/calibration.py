@@ -1,6 +1,6 @@
 """Calibration against injected truth: every figure beside its bound.
 
-python benchmarks/calibration.py [--seeds 3]
+python benchmarks/calibration.py [--seeds 3] [--first 1]
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    seeds = range(1, parser.parse_args().seeds + 1)
+    parser.add_argument("--first", type=int, default=1)
+    arguments = parser.parse_args()
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
     print(machine(), "\n")
     converters(seeds)
     stuck(seeds)
@@ -153,7 +155,8 @@ def floor(seeds: range) -> None:
     worst = 0.0
     options = ("", "&adc_bits=6", "&adc_bits=10&adc_noise=1", "&read_noise=0.3", f"&{BAD_CONVERTERS}")
     for preset in ("hermes-core", "pcm-90nm", "pcm-ideal"):
-        for extra in options if preset != "pcm-ideal" else ("&adc_bits=8", "&adc_bits=8&adc_noise=0.3"):
+        ideal = ("", "&adc_bits=8", "&adc_bits=6", "&adc_bits=8&adc_noise=0.3", f"&adc_bits=8&{BAD_CONVERTERS}")
+        for extra in ideal if preset == "pcm-ideal" else options:
             for seed in seeds:
                 uri = f"sim:{preset}?seed={seed}{extra}"
                 with open_chip(uri) as chip:
@@ -162,7 +165,7 @@ def floor(seeds: range) -> None:
                 assert stated is not None
                 exact = exactly(uri, known)
                 worst = max(worst, abs(stated.error / exact - 1))
-            print(f"  {uri}: stated {stated.error:.4f} +- {stated.error_sigma:.4f}, exact placement {exact:.4f}")
+            print(f"  {uri}: stated {stated.error:.4g} +- {stated.error_sigma:.2g}, exact placement {exact:.4g}")
     verdict("floor against exact placement, worst relative error", worst, 0.05, 3)
 
 

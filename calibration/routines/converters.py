@@ -10,6 +10,7 @@ conductances of its cells, a row's level likewise; gains are stated relative to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -33,6 +34,8 @@ NEAR_END = 0.97
 """Outputs expected beyond this share of the converter's range are left out, whatever they were."""
 MOST_CLIPPED = 0.4
 """Share of outputs at the ends of the range beyond which the converters saturate."""
+MOST_BINS = 4096
+"""Bins of expected outputs within which residuals are taken as alike."""
 SCOUT_BLOCKS = 1
 ZERO_VECTORS = 256
 LEAST_CELLS = 10.0
@@ -299,42 +302,126 @@ def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Column
         straight_in = filled_in - (curve[:, None] * shapes_in).sum(0)
         if np.abs(curve - before).max() < SETTLED:
             break
-    solution = np.linalg.solve(triangle, straight_in)
     residual = (filled - bend(u, curve[:, None]) - basis @ straight_in) * usable
-    freedom = np.maximum(usable.sum(0) - rows - 3, 1)
+    seen = np.maximum(usable.sum(0), 1)
+    freedom = np.maximum(seen - rows - 3, 1)
     noise = np.sqrt((residual**2).sum(0) / freedom)
-    # What was filled in tells nothing; it counts in the fit, where its expectation follows the curve, but not here.
-    apart = (shapes - basis @ shapes_in) * usable
-    told = np.einsum("asc,bsc->cab", apart, apart)
-    told += np.eye(2) * 1e-9 * (1.0 + told[:, 0, 0])[:, None, None]
-    covariance = np.linalg.inv(told) * (noise**2)[:, None, None]
+    solution = np.linalg.solve(triangle, straight_in)
     power = solution[:-1] ** 2
     behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
     silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
     loud = ~silent
-    second, third = np.zeros((2, codes.shape[1])), np.zeros((2, codes.shape[1]))
-    for k, found in enumerate((second, third)):
-        found[1] = np.sqrt(covariance[:, k, k])
-        if loud.any():
-            pooled = pool(curve[k, loud], found[1, loud])
-            found[0, loud], found[1, loud] = pooled.estimate, pooled.sigma
-    # The offset moves with the bend that was finally believed.
-    change = np.stack([second[0], third[0]]) - curve
-    solution = solution - np.linalg.solve(triangle, np.einsum("ksc,kc->sc", shapes_in, change))
-    leverage = np.linalg.inv(triangle)[-1] @ np.linalg.inv(triangle)[-1]
-    through_bend = np.linalg.solve(triangle, shapes_in.transpose(1, 0, 2).reshape(rows + 1, -1))[-1].reshape(2, -1)
-    offset_variance = noise**2 * leverage + (through_bend**2 * np.stack([second[1], third[1]]) ** 2).sum(0)
+    told = _Told.by(linear - solution[-1], shapes, shapes - basis @ shapes_in, usable)
+    sigma = noise * np.sqrt(np.stack([told.inverse[:, 0, 0], told.inverse[:, 1, 1]]))
+    if loud.any():
+        error = residual * np.sqrt(seen / freedom)
+        sigma[:, loud], sigma_of_mean = _uncertainties(
+            told.inverse[loud], told.apart[:, :, loud], error[:, loud], expected[:, loud]
+        )
+        for k in range(2):
+            pooled = pool(curve[k, loud], sigma[k, loud], sigma_of_mean[k])
+            curve[k, loud], sigma[k, loud] = pooled.estimate, pooled.sigma
+    curve[:, silent] = 0.0
+    # Cells and offset move with the bend that was finally believed.
+    for _ in range(ROUNDS):
+        linear = basis @ straight_in
+        deviation = bend(np.clip(linear / code_max, -1.0, 1.0), curve[:, None])
+        before_in, straight_in = straight_in, basis.T @ (np.where(usable, codes - deviation, linear))
+        if np.abs(straight_in - before_in).max() < SETTLED:
+            break
+    solution = np.linalg.solve(triangle, straight_in)
+    offset_variance = noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0)
     return _Columns(
         cells=solution[:-1],
         offset=solution[-1],
         offset_sigma=np.sqrt(offset_variance),
-        square=second[0],
-        square_sigma=second[1],
-        cubic=third[0],
-        cubic_sigma=third[1],
+        square=curve[0],
+        square_sigma=sigma[0],
+        cubic=curve[1],
+        cubic_sigma=sigma[1],
         noise=noise,
         silent=silent,
     )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What usable outputs tell of offset and bend of each column, for noise of one LSB.
+
+    Which outputs are lost depends on the column's own sum. Without them its slope, its offset and its bend are told
+    apart less well; all else that is linear in the inputs stays as independent of them as it was.
+    """
+
+    inverse: FloatArray
+    """Covariance of both bends, (columns, 2, 2)."""
+    apart: FloatArray
+    """(2, batch, columns) what of the bends' shapes is neither constant nor linear among usable outputs."""
+    offset: FloatArray
+    """Variance of the offset if the bend were known, (columns,)."""
+    offset_by_bend: FloatArray
+    """How much the offset falls when a bend rises, (2, columns)."""
+
+    @classmethod
+    def by(cls, linear: FloatArray, shapes: FloatArray, apart: FloatArray, usable: NDArray[np.bool_]) -> _Told:
+        """From the linear part (batch, columns) of outputs less offset, and the bends' shapes (2, batch, columns).
+
+        apart: what of the shapes is not linear in the inputs, (2, batch, columns), over all outputs
+        """
+        line = np.stack([np.ones_like(linear), linear / max(float(np.abs(linear).max()), 1e-300)])
+        straight = shapes - apart
+        elsewhere = straight - _on(line, straight, np.ones_like(usable))[0]
+        here = shapes - elsewhere
+        fitted, coefficients = _on(line, here, usable)
+        own: FloatArray = (here - fitted) * usable
+        normal = np.einsum("asc,bsc->cab", own, own)
+        normal += np.eye(2) * 1e-9 * (1.0 + normal[:, 0, 0])[:, None, None]
+        line_normal = _normal(line, usable)
+        of_offset = np.linalg.inv(line_normal)[:, 0, 0].astype(np.float64)
+        return cls(np.linalg.inv(normal), own, of_offset, coefficients[:, 0].T)
+
+
+def _normal(line: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
+    """Normal matrices (columns, 2, 2) of two regressors (2, batch, columns); never quite singular."""
+    normal: FloatArray = np.einsum("asc,bsc,sc->cab", line, line, usable, optimize=True)
+    return normal + np.eye(2) * 1e-9 * (1.0 + normal[:, :1, :1])
+
+
+def _on(line: FloatArray, values: FloatArray, usable: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """Least squares of values (2, batch, columns) on regressors (2, batch, columns) over usable outputs.
+
+    Returns their fitted part, everywhere, and the coefficients (columns, regressors, 2).
+    """
+    right = np.einsum("asc,bsc,sc->cab", line, values, usable, optimize=True)
+    coefficients = np.linalg.solve(_normal(line, usable), right)
+    return np.einsum("asc,cab->bsc", line, coefficients, optimize=True), coefficients
+
+
+def _uncertainties(
+    inverse: FloatArray, apart: FloatArray, residual: FloatArray, expected: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Standard uncertainties, LSB, of both coefficients, (2, columns), and of their means over columns, (2,).
+
+    inverse             of the normal matrices, (columns, 2, 2)
+    apart               what of the shapes is not linear in the inputs, (2, batch, columns)
+    residual, expected  (batch, columns) LSB; residuals scaled up by what the fit has taken out of them
+
+    Rounding errors are as good as independent where sums take many values or noise dithers them. Where they are not,
+    equal sums have equal errors, in all columns: so residuals (batch, columns) are first added up within each LSB of
+    the expected outputs (batch, columns), and only the totals taken as independent (a cluster-robust variance: Liang
+    and Zeger, Biometrika 73, 13, 1986).
+    """
+    columns = residual.shape[1]
+    influence = np.einsum("cab,bsc->asc", inverse, apart) * residual
+    alone = (influence**2).sum(1)
+    top = float(np.abs(expected).max())
+    place = np.rint((expected + top) / max(1.0, 2.0 * top / MOST_BINS)).astype(np.int64)
+    bins = int(place.max()) + 1
+    slot = (place * columns + np.arange(columns)).ravel()
+    totals = np.stack([np.bincount(slot, part.ravel(), bins * columns) for part in influence]).reshape(2, bins, columns)
+    # One factor for all columns: that of a single one would be uncertain itself.
+    inflation = np.maximum((totals**2).sum((1, 2)) / alone.sum(1), 1.0)
+    of_mean = np.maximum((totals.mean(2) ** 2).sum(1), alone.sum(1) / columns**2)
+    return np.sqrt(alone * inflation[:, None]), np.sqrt(of_mean)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------
@@ -371,7 +458,8 @@ def _lift(adc: _Columns, idle: NDArray[np.integer], info: ChipInfo) -> tuple[flo
     """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
-    summed cells. Rounding errors of the idle outputs differ from column to column and average out.
+    summed cells. Rounding errors of the idle outputs differ from column to column and average out, except between
+    columns whose offsets have the same fraction of an LSB.
     """
     loud = ~adc.silent
     if not loud.any():
@@ -381,7 +469,11 @@ def _lift(adc: _Columns, idle: NDArray[np.integer], info: ChipInfo) -> tuple[flo
     power = float((reach**2).sum())
     mean = float((reach * lift).sum()) / power
     scatter = float(((lift - mean * reach) ** 2).sum()) / max(loud.sum() - 1, 1)
-    return mean, float(np.sqrt(scatter / power))
+    # Mean rounding errors under noise: the first term of their Fourier series in the fraction, whose phase counts.
+    noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
+    rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
+    alike = float(np.abs(reach @ np.exp(2j * np.pi * adc.offset[loud])) ** 2) / power
+    return mean, math.sqrt((scatter + max(alike - 1.0, 0.0) * rounding2) / power)
 
 
 def _ideal_rows(rows: int) -> _Rows:
@@ -415,10 +507,25 @@ def _fit_rows(x: NDArray[np.integer], codes: NDArray[np.integer], adc: _Columns,
     inverse = np.linalg.inv(normal + np.eye(2 * rows) * 1e-12 * np.trace(normal) / (2 * rows))
     found = inverse @ right
     residual = target - features @ (found[:, None] * twice)
-    noise2 = float((residual**2).sum() / max(residual.size - len(found) - (rows + 1) * columns.sum(), 1))
-    sigma = np.sqrt(np.diag(inverse) * noise2)
+    sigma = np.sqrt(np.diag(inverse) * _variance_across(residual, rows + 1, len(found)))
     second, third = pool(found[:rows], sigma[:rows]), pool(found[rows:], sigma[rows:])
     return _Rows(second.estimate, second.sigma, third.estimate, third.sigma)
+
+
+def _variance_across(residual: FloatArray, own: int, shared: int) -> float:
+    """Variance of residuals (batch, columns) of which so many behave as one another's copies, times that number.
+
+    Columns without noise whose cells are alike round alike: they are so many copies of one column, not so many columns.
+
+    own, shared  parameters that were fitted to each column, and to all of them together
+    """
+    batch, columns = residual.shape
+    covariance: FloatArray = residual.T @ residual / batch
+    power = float(np.trace(covariance))
+    # Correlations that are seen by chance, 1 / batch on average, are none.
+    copies = max(columns * float((covariance**2).sum()) / max(power**2, 1e-300) - columns / batch, 1.0)
+    freedom = max(batch - own - shared * copies / columns, 1.0)
+    return float(copies * power / columns * batch / freedom)
 
 
 def idle_inputs(region: Region) -> NDArray[np.int32]:

@@ -9,11 +9,13 @@ typical one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
+from scipy.stats import foldnorm
 
 from hwloop.calibration.programming import Aging, Settings
 from hwloop.calibration.routines.devices import DeviceResult
@@ -251,6 +253,7 @@ def _fit(
     weight = np.where(on_flank, 1.0 / (jitter2_of_each + extra2), 0.0)
     total = weight.sum(0) + 1.0 / spread**2
     low = found.low.reshape(-1)[usable]
+    read2_of_low = float(_seen_variance(model, low, found.age).mean())
     doubt = _drift_doubt(model, min(settle, found.age))
     return CurveResult(
         g_min=curve.g_min,
@@ -265,7 +268,7 @@ def _fit(
         midpoint_spread=spread,
         height_spread=height_spread,
         jitter=float(np.sqrt(jitter2)),
-        noise=float(np.sqrt(_robust_variance(low))),
+        noise=math.sqrt(max(_folded_variance(low) - read2_of_low, 0.0)),
         shift=((weight * shift).sum(0) / total).reshape(found.high.shape),
         shift_sigma=np.sqrt(1.0 / total).reshape(found.high.shape),
         height=height.reshape(found.high.shape),
@@ -330,11 +333,15 @@ def _typical_curve(
     # The median of n normal values has 1.2533 times the uncertainty of their mean.
     errors = np.array([1.2533 * np.sqrt(_robust_variance(group) / len(group)) for group in groups])
 
-    def logistic(at: FloatArray, g_max: float, midpoint: float, steepness: float) -> FloatArray:
-        z = np.clip((at - midpoint) / steepness, -60.0, 60.0)
-        return np.asarray(rough.g_min + (g_max - rough.g_min) / (1.0 + np.exp(z)))
+    # The end of the curve lies anywhere between nothing and what the hardest RESET pulse left, noise included.
+    end = max(rough.g_min, 1e-9) / 2
+    levels, medians, errors = np.append(levels, 1e3 * levels[-1]), np.append(medians, end), np.append(errors, end)
 
-    start = (rough.g_max, rough.midpoint, rough.steepness)
+    def logistic(at: FloatArray, g_max: float, midpoint: float, steepness: float, g_min: float) -> FloatArray:
+        z = np.clip((at - midpoint) / steepness, -60.0, 60.0)
+        return np.asarray(g_min + (g_max - g_min) / (1.0 + np.exp(z)))
+
+    start = (rough.g_max, rough.midpoint, rough.steepness, end)
     try:
         best, covariance = curve_fit(
             logistic, levels, medians, p0=start, sigma=np.maximum(errors, 1e-9), absolute_sigma=True, maxfev=10_000
@@ -342,12 +349,14 @@ def _typical_curve(
     except RuntimeError:
         raise ChipError(
             "programming curve: what pulses leave does not fall in an S-shape "
-            f"({medians[0]:.2f} to {medians[-1]:.2f} uS between {levels[0]:.0f} and {levels[-1]:.0f} uA)"
+            f"({medians[0]:.2f} to {medians[-2]:.2f} uS between {levels[0]:.0f} and {levels[-2]:.0f} uA)"
         ) from None
-    g_max, midpoint, steepness = (float(x) for x in best)
-    sigma = np.sqrt(np.diag(covariance))
+    g_max, midpoint, steepness, g_min = (float(x) for x in best)
+    # Where the curve misses medians by more than their scatter, it is no better known than that.
+    misfit = float(np.mean(np.square((medians - logistic(levels, *best)) / np.maximum(errors, 1e-9))))
+    sigma = np.sqrt(np.diag(covariance) * max(misfit * len(levels) / max(len(levels) - 4, 1), 1.0))
     return (
-        replace(rough, g_max=g_max, midpoint=midpoint, steepness=steepness),
+        replace(rough, g_min=max(g_min, 0.0), g_max=g_max, midpoint=midpoint, steepness=steepness),
         (float(sigma[0]), float(sigma[1]), float(sigma[2])),
     )
 
@@ -412,6 +421,20 @@ def _drift_doubt(model: DeviceModel | None, age: float) -> float:
     if model is None:
         return 0.0
     return abs(1.0 - float(model.drift.factor(np.array(model.drift.g_scale), max(age, 1e-6)))) / 2
+
+
+def _folded_variance(values: FloatArray) -> float:
+    """Variance of normal noise of which values show the magnitude: no conductance is negative.
+
+    Mean and scatter of |x + noise| both depend on x and the noise; their ratio tells how much was folded over. Moments,
+    since values that converters have rounded coarsely have no fine quantiles; without what lies far out.
+    """
+    near = np.abs(values - np.median(values)) < 1.5 * FAR * math.sqrt(_robust_variance(values))
+    scatter, mean = float(np.std(values[near])), float(np.mean(values[near]))
+    x = np.linspace(0.0, 6.0, 121)
+    folded_mean, folded_scatter = foldnorm.mean(x), foldnorm.std(x)
+    share = float(np.interp(-scatter / max(mean, 1e-300), -folded_scatter / folded_mean, folded_scatter))
+    return (scatter / share) ** 2
 
 
 def _robust_variance(values: FloatArray) -> float:

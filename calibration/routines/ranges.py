@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from hwloop.calibration.routines.routine import value
 from hwloop.contract import ChipInfo, FloatArray
@@ -18,7 +19,9 @@ from hwloop.errors import BadInputError
 SAMPLES = 512
 """Input vectors that are tried on every candidate."""
 INPUT_CANDIDATES = 16
-RANGE_CANDIDATES = 40
+RANGE_CANDIDATES = 48
+LARGEST_RANGE = 1.6
+"""Largest candidate for the range over the largest of the sample outputs."""
 LARGEST_CLIPPED = 0.25
 """Smallest candidate for an input's full scale over its largest magnitude."""
 
@@ -66,14 +69,29 @@ def choose_ranges(
         for scale in scales
         for full_scale in _range_candidates(ideal / scale, info)
     ]
-    return min(tried, key=lambda result: result.error)
+    if inputs is not None:
+        return min(tried, key=lambda result: result.error)
+    # These samples are random: fine converters must not count on the largest of them being the largest there is.
+    return min(tried, key=lambda result: result.error**2 + _unseen_clipping(ideal, result.full_scale) / power)
 
 
 def _range_candidates(sums: FloatArray, info: ChipInfo) -> FloatArray:
     low, high = info.adc_range
     largest = float(np.abs(sums).max())
-    candidates = np.clip(largest * np.geomspace(0.1, 1.1, RANGE_CANDIDATES), low, high)
+    candidates = np.clip(largest * np.geomspace(0.1, LARGEST_RANGE, RANGE_CANDIDATES), low, high)
     return np.unique(candidates)
+
+
+def _unseen_clipping(sums: FloatArray, full_scale: float) -> float:
+    """Mean square (uS^2) that clipping takes of normal sums with these variances, beyond what it takes of these.
+
+    sums: (vectors, columns) of independent inputs about zero
+    """
+    sigma = np.maximum(sums.std(0), 1e-300)
+    a = full_scale / sigma
+    expected = 2.0 * sigma**2 * ((1.0 + a**2) * norm.sf(a) - a * norm.pdf(a))
+    seen = np.mean(np.maximum(np.abs(sums) - full_scale, 0.0) ** 2)
+    return max(float(expected.mean() - seen), 0.0)
 
 
 def _result(

@@ -41,12 +41,13 @@ class Pooled:
     """Standard deviation of the true values about their mean."""
 
 
-def pool(estimate: FloatArray, sigma: FloatArray) -> Pooled:
+def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Pooled:
     """Empirical-Bayes estimates (n,) of values that come from one normal population.
 
-    estimate, sigma: (n,) independent estimates and their standard deviations. The population's variance is that of
-    the estimates less their own (method of moments; Efron and Morris, J. Am. Stat. Assoc. 68, 117, 1973), where the
-    scatter is measured robustly.
+    estimate, sigma  (n,) estimates and their standard deviations
+    mean_sigma       of the mean of all, where errors in common make it larger than independent ones would
+    The population's variance is that of the estimates less their own (method of moments; Efron and Morris, J. Am. Stat.
+    Assoc. 68, 117, 1973), where the scatter is measured robustly.
     """
     # A robust variance of n values is uncertain by sqrt(2 / 0.37 n); what does not stand out of that is no spread.
     by_chance = 3.0 * np.sqrt(2.0 / (0.37 * estimate.size))
@@ -56,7 +57,7 @@ def pool(estimate: FloatArray, sigma: FloatArray) -> Pooled:
     weight = 1.0 / np.maximum(sigma**2 + spread2, 1e-300)
     mean = float((weight * estimate).sum() / weight.sum())
     own = spread2 / np.maximum(spread2 + sigma**2, 1e-300)
-    of_mean = 1.0 / weight.sum()
+    of_mean = max(1.0 / weight.sum(), mean_sigma**2)
     return Pooled(
         mean + own * (estimate - mean),
         np.sqrt(own * sigma**2 + (1.0 - own) ** 2 * of_mean),

@@ -41,6 +41,8 @@ def test_spreads_between_devices_and_between_pulses_are_told_apart() -> None:
         found = calibrated(uri, "adc", "programming-curve").core.programming_curve
         assert found.midpoint_spread == pytest.approx(7.0, rel=0.12)
         assert found.jitter == pytest.approx(1.9, abs=1.0)  # read noise of 7 % on the flank is 3 uA
+        # No conductance is negative: the noise of empty devices is seen folded over, and rounded to 0.12 uS.
+        assert found.noise == pytest.approx(0.1, rel=0.25)
 
 
 def test_each_device_lies_where_its_interval_says() -> None:
@@ -77,8 +79,9 @@ def test_without_device_reads_the_typical_curve_is_known() -> None:
 def test_devices_without_any_spread() -> None:
     found = calibrated("sim:pcm-ideal?rows=32&columns=32", "programming-curve").core.programming_curve
     curve = calibrated("sim:pcm-ideal?rows=32&columns=32", "programming-curve").made.device.curve
-    assert found.midpoint == pytest.approx(curve.midpoint, abs=0.1)
-    assert found.g_max == pytest.approx(curve.g_max, rel=1e-3)
+    for name in ("midpoint", "g_max", "steepness"):
+        error = getattr(found, name) - getattr(curve, name)
+        assert abs(error) < 4 * getattr(found, f"{name}_sigma") < 1e-3
     assert np.abs(found.height - 1).max() < 0.01
     assert np.abs(found.shift).max() < 0.5
 

@@ -25,6 +25,8 @@ CHIPS = [
     "sim:pcm-90nm?rows=64&columns=64",
     "sim:pcm-90nm?rows=64&columns=64&seed=1&adc_bits=6",
     "sim:hermes-core?rows=128&columns=32&seed=1",
+    "sim:pcm-ideal?rows=128&columns=128&adc_bits=8",
+    "sim:pcm-ideal?rows=128&columns=128&seed=1",
 ]
 
 

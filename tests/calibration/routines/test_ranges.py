@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,13 @@ def test_noise_makes_the_range_smaller(target: np.ndarray, info: ChipInfo) -> No
     quiet, noisy = (choose_ranges(target, info, adc_noise=noise) for noise in (0.0, 5.0))
     assert noisy.full_scale < quiet.full_scale
     assert noisy.clipped_outputs > quiet.clipped_outputs
+
+
+def test_fine_converters_leave_room_for_what_the_samples_did_not_show(target: np.ndarray, info: ChipInfo) -> None:
+    fine = choose_ranges(target, replace(info, output_bits=20))
+    sums = np.random.default_rng(5).uniform(-1, 1, (20_000, 128)) @ target
+    # 2^-20 of the range is some 5e-6 of an output: one of 640 000 that is cut off by 3 % would weigh as much.
+    assert np.abs(sums).max() < fine.full_scale
 
 
 def test_the_range_stays_within_what_the_chip_allows(info: ChipInfo) -> None:

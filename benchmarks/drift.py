@@ -1,6 +1,6 @@
 """MVM error of a GDP-programmed core while it ages, with each compensation, on every preset, against the bounds.
 
-    python benchmarks/drift.py [--seeds 3]
+    python benchmarks/drift.py [--seeds 3] [--first 1]
 
 256 x 256 Gaussian matrix clipped at 3 sigma. The first seed is refreshed at every time, the others at a year alone.
 """
@@ -53,6 +53,7 @@ def main() -> None:
     """Print a table per preset and seed, then reached against bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=1)
     arguments = parser.parse_args()
     print(machine())
     print(AIHWKIT + "\n")
@@ -62,14 +63,14 @@ def main() -> None:
         for preset in PRESETS:
             ratios: dict[str, list[float]] = {"global/none": [], "column/global": [], "predictive/global": []}
             again: list[tuple[float, float]] = []
-            for seed in range(1, arguments.seeds + 1):
-                if seed > 1 and preset in ("hermes-64", "pcm-ideal"):  # the same core; nothing random
+            for seed in range(arguments.first, arguments.first + arguments.seeds):
+                if seed > arguments.first and preset in ("hermes-64", "pcm-ideal"):  # the same core; nothing random
                     continue
                 uri, weights = f"sim:{preset}?seed={seed}", Path(folder) / "w.npy"
                 np.save(weights, clipped_gaussian(256, 256, seed))
                 run = Path(folder) / "run.h5"
                 result = program_to_file(Task(str(weights), uri, seed=seed), "gdp", run, force=True)
-                everywhere = seed == 1 and preset != "hermes-64"
+                everywhere = seed == arguments.first and preset != "hermes-64"
                 rows = held(run, uri, TIMES if everywhere else TIMES[-1:])
                 error, pulses = programmed_again(uri, weights, seed, run)
                 report(uri, result, rows, error, pulses)

@@ -57,7 +57,7 @@ SMALLEST_VARIANCE = 1e-4
 class RefreshSettings(Settings):
     """Settings of a refresh."""
 
-    min_gain: float = 3.0
+    min_gain: float = 2.6
     """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
     pulses_per_device: float = 0.65
     """Pulses that may be spent, over the number of devices."""

@@ -26,7 +26,7 @@ TIMES = "1s,1h,1d,30d,1y"
 )
 @click.option("--out", required=True, type=click.Path(), help="Drift file to write (HDF5).")
 @click.option("--backend", help="Chip to hold [default: the one the run was made on].")
-@click.option("--calibration", type=click.Path(), help="Calibration file that the run was programmed with.")
+@click.option("--calibration", type=click.Path(), help="Calibration file [default: the one used to program].")
 @click.option("--model", type=click.Path(), help="Model file whose fitted drift is forecast by [default: nominal].")
 @click.option("--limit", default=LIMIT, show_default=True, help="MVM error whose passing is foretold.")
 @click.option("--probes", type=click.IntRange(3), default=PROBES, show_default=True, help="Probe vectors of each tile.")
@@ -102,7 +102,10 @@ def drift(
 def _show(result: dict[str, Any]) -> None:
     entries: dict[str, dict[str, Any]] = result["compensations"]
     width = max(10, *(len(name) for name in entries))
-    click.echo(f"{result['run']} on {result['backend']}\n")
+    click.echo(f"{result['run']} on {result['backend']}")
+    if result["calibration"]:
+        click.echo(f"outputs are read through the calibration {result['calibration']}")
+    click.echo()
     click.echo("MVM error     " + "  ".join(name.rjust(width) for name in entries))
     for number, age in enumerate(result["times_s"]):
         errors = [_at(entry["mvm_error"], number) for entry in entries.values()]

@@ -12,7 +12,7 @@ from hwloop.deploy.jobs import evaluate_file
 @click.argument("run", type=click.Path())
 @click.option("--backend", help="Chip to measure [default: the one the run was made on].")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
-@click.option("--calibration", type=click.Path(), help="Calibration file of this chip (hwloop calibrate).")
+@click.option("--calibration", type=click.Path(), help="Calibration file [default: the one used to program].")
 @json_option
 def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, as_json: bool) -> None:
     """Measure the MVM error of what the chip of RUN holds now.
@@ -29,6 +29,8 @@ def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, 
         return
     for core in result["cores"]:
         click.echo(f"core {core['core']:>3}  {core['tensor']:<24} MVM error {_number(core['mvm_error'])}")
+    if result["calibration"]:
+        click.echo(f"Outputs are read through the calibration {result['calibration']}.")
     if result["mvm_error_from"] == "device-reads":
         click.echo(NO_MVM)
     before = result["mvm_error_in_run"]

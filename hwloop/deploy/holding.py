@@ -23,7 +23,6 @@ import numpy as np
 from hwloop import store
 from hwloop.backends import connect, split_uri
 from hwloop.calibration import compensation as compensations
-from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.compensation import (
     PROBES,
     TEMPERATURE_TOLERANCE,
@@ -42,7 +41,7 @@ from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.quality import Outputs
 from hwloop.calibration.refresh import Refresh
 from hwloop.contract import Backend, Capability, FloatArray
-from hwloop.deploy.record import Origin, read_origin, read_state, read_tiles
+from hwloop.deploy.record import Origin, calibration_of_run, read_origin, read_state, read_tiles
 from hwloop.deploy.run import EVALUATION_VECTORS, accept, finite, overall_error, region_of
 from hwloop.device_models import DriftModel
 from hwloop.durations import format_duration
@@ -123,7 +122,7 @@ class Holding:
         seed: int = 1,
         probes: int = PROBES,
         drift: DriftModel | None = None,
-        calibration: Calibration | None = None,
+        calibration: str | None = None,
     ) -> None:
         """Find the chip of a run: a simulated one as it was at the end of programming, a real one as it is now.
 
@@ -132,15 +131,12 @@ class Holding:
         seed     of probes and of the inputs that judge
         probes   probe vectors of each tile
         drift    drift model that forecasts go by, such as a fitted one; None for the nominal one of the chip
-        calibration  the one that the run was programmed with, if any
+        calibration  file of one to read outputs through; None for the one that the run was programmed with, if any
 
         Raises BadInputError for a run that cannot be held, MissingCapabilityError for a chip without MVMs.
         """
         backend.require(Capability.MVM, "holding weights against drift")
         self.backend, self.seed, self.notes = backend, seed, list[str]()
-        self._calibration = calibration
-        if calibration is not None:
-            accept(calibration, backend)
         nominal = backend.info.device_model
         self._model = (
             dataclasses.replace(nominal, drift=drift) if nominal is not None and drift is not None else nominal
@@ -151,12 +147,11 @@ class Holding:
                     f"{path}: the run did not finish (status '{file.attrs.get('status')}'), so its columns were not "
                     "calibrated; program again"
                 )
-            used = file["provenance"].attrs.get("calibration", "") if "provenance" in file else ""
-            if used and calibration is None:
-                raise BadInputError(
-                    f"{path} was programmed with the calibration {used}, through which its outputs are read; pass it "
-                    "with --calibration"
-                )
+            known = calibration_of_run(file, calibration)
+            self.calibration = known and known[0]
+            self._calibration = known and known[1]
+            if self._calibration is not None:
+                accept(self._calibration, backend)
             try:
                 self._read(file, probes)
             except KeyError as error:
@@ -432,9 +427,8 @@ def hold_file(
                 f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {uri}: "
                 "leave --backend out"
             )
-        known = Calibration.load(calibration) if calibration else None
         drift = _fitted_drift(model) if model else None
-        holding = Holding(path, chip, seed=seed, probes=probes, drift=drift, calibration=known)
+        holding = Holding(path, chip, seed=seed, probes=probes, drift=drift, calibration=calibration)
         holding.check(ages, strategies)
         done: dict[str, list[Judged | None]] = {strategy.name: [] for strategy in strategies}
         record = _Record(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])
@@ -501,6 +495,7 @@ def _result(
         "seed": seed,
         "times_s": list(ages),
         "compensations": {one.name: _entry(holding, limit, one, done[one.name]) for one in strategies},
+        "calibration": holding.calibration,
         "notes": holding.notes,
         "hwloop_version": importlib.metadata.version("hwloop"),
     }

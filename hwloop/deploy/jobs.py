@@ -17,7 +17,7 @@ from hwloop.calibration.programming import Method
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy import run as runs
 from hwloop.deploy.activations import load_activations
-from hwloop.deploy.record import Job, RunRecorder, read_tiles, restore
+from hwloop.deploy.record import Job, RunRecorder, calibration_of_run, read_tiles, restore
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings
 from hwloop.weights import Matrix, fingerprint, load_weights
@@ -115,7 +115,8 @@ def evaluate_file(
 ) -> dict[str, Any]:
     """MVM error of what the chip of a run holds now, with fresh column gains and fresh inputs.
 
-    A simulated chip is brought back to the state in which the run left it; a real one is measured as it is.
+    A simulated chip is brought back to the state in which the run left it; a real one is measured as it is. Outputs are
+    read through the calibration that the run was programmed with, or through the given one.
     """
     with store.open_file(path, store.RUN_FORMAT) as file, _whole(path):
         tiles = read_tiles(file)
@@ -125,15 +126,16 @@ def evaluate_file(
             if Capability.STATE in backend.info.capabilities:
                 _same_chip(path, str(file.attrs["backend"]), uri)
                 restore(backend, file)
-            known = Calibration.load(calibration) if calibration else None
+            known = calibration_of_run(file, calibration)
             if known is not None:
-                runs.accept(known, backend)
-            items = [(tile, runs.region_of(backend, tile, known)) for tile in tiles]
+                runs.accept(known[1], backend)
+            items = [(tile, runs.region_of(backend, tile, known and known[1])) for tile in tiles]
             judged = [(tile, runs.judge(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
             return {
                 "run": str(path),
                 "backend": uri,
                 "method": str(file.attrs["method"]),
+                "calibration": known and known[0],
                 "mvm_error": runs.finite(runs.overall_error(judged)),
                 "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
                 "mvm_error_in_run": runs.finite(stated),

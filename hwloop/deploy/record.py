@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -18,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop import store
+from hwloop.calibration.certificate import Calibration
 from hwloop.contract import Backend, Capability
 from hwloop.deploy.run import Progress, Run, TileRun
 from hwloop.errors import BadInputError
 from hwloop.mapping import MappingSettings, Tile
 from hwloop.region import Place
+from hwloop.weights import fingerprint
 
 AS_PROGRAMMED, AS_STOPPED = "end of programming", "when it was stopped"
 """Moments of a run at which the state of a simulated chip is kept."""
@@ -68,7 +71,8 @@ class RunRecorder:
         )
         provenance = group.create_group("provenance")
         provenance.attrs["weights_sha256"] = job.weights_sha256
-        provenance.attrs["calibration"] = job.calibration
+        provenance.attrs["calibration"] = str(Path(job.calibration).resolve()) if job.calibration else ""
+        provenance.attrs["calibration_sha256"] = fingerprint(job.calibration) if job.calibration else ""
         provenance.attrs["command_line"] = shlex.join(sys.argv)
         store.put_attributes(provenance.create_group("settings"), job.settings)
         store.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(job.mapping))
@@ -275,6 +279,30 @@ def read_origin(group: h5py.Group) -> Origin:
         )
     age = float(group.attrs["age"])
     return Origin(float(group["chip_state/clock"][()]) - age, None, age)
+
+
+def calibration_of_run(file: h5py.File, given: str | None) -> tuple[str, Calibration] | None:
+    """Name and content of the calibration through which the outputs of a run are read; None where there is none.
+
+    given  a calibration file to take, whatever the run was programmed with; None takes the run's own, from where it was
+           then or, if both were moved, from beside the run file
+    Raises BadInputError when it is not there any more, or not the same.
+    """
+    if given:
+        return given, Calibration.load(given)
+    noted = file["provenance"].attrs if "provenance" in file else {}
+    used = str(noted.get("calibration", ""))
+    if not used:
+        return None
+    places = [place for place in (Path(used), Path(file.filename).parent / Path(used).name) if place.is_file()]
+    for place in places:
+        if fingerprint(place) == noted.get("calibration_sha256"):
+            return str(place), Calibration.load(place)
+    what = "has changed since" if places else "is not there any more"
+    raise BadInputError(
+        f"{file.filename} was programmed with the calibration {used}, through which its outputs are read, and which "
+        f"{what}; pass one of this chip with --calibration"
+    )
 
 
 def restore(backend: Backend, group: h5py.Group) -> None:

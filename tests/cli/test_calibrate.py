@@ -136,10 +136,32 @@ def test_from_calibration_to_weights(command: Command, file: str) -> None:
     out = json.loads(run(command, *words).stdout)
     assert out["calibration"]["file"] == file
     assert set(out["calibration"]["parts"]) >= {"devices", "converters", "programming_curve"}
-    again = json.loads(run(command, "evaluate", "r.h5", "--calibration", file, "--json").stdout)
+    again = json.loads(run(command, "evaluate", "r.h5", "--json").stdout)
+    assert again["calibration"] == str(Path(file).resolve())
     assert again["mvm_error"] == pytest.approx(out["mvm_error"], rel=0.1)
     text = run(command, "compare", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "c.h5").stdout
     assert "gdp" in text
+
+
+def test_a_run_finds_its_calibration_again(command: Command, file: str) -> None:
+    run(command, "program", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "r.h5")
+    uses = {"evaluate": (), "drift": ("--times", "1h", "--out", "d.h5", "--force", "--compensation", "none,column")}
+    for use, words in uses.items():
+        assert f"read through the calibration {Path(file).resolve()}" in run(command, use, "r.h5", *words).stdout
+    Path("elsewhere").mkdir()
+    for name in (file, "r.h5"):
+        Path(name).rename(Path("elsewhere", name))
+    for use, words in uses.items():
+        told = json.loads(run(command, use, "elsewhere/r.h5", *words, "--json").stdout)
+        assert told["calibration"] == str(Path("elsewhere", file))
+    run(command, "calibrate", "all", "--backend", CHIP, "--seed", "9", "--out", "today.h5")
+    Path("elsewhere", file).unlink()
+    for use, words in uses.items():
+        refused(command(use, "elsewhere/r.h5", *words), "which is not there any more; pass one of this chip with --cal")
+        run(command, use, "elsewhere/r.h5", "--calibration", "today.h5", *words)
+    Path("today.h5").rename(f"elsewhere/{file}")
+    for use, words in uses.items():
+        refused(command(use, "elsewhere/r.h5", *words), "has changed since; pass one of this chip with --calibration")
 
 
 def test_several_cores(command: Command) -> None:

@@ -33,7 +33,7 @@ def test_json(command: Command, run_file: str) -> None:
     result = json.loads(command("evaluate", run_file, "--json").stdout)
     assert result.keys() == {
         "run", "backend", "method", "mvm_error", "mvm_error_from", "mvm_error_in_run",
-        "chip_clock_seconds", "cores", "hwloop_version",
+        "calibration", "chip_clock_seconds", "cores", "hwloop_version",
     }  # fmt: skip
     assert (result["run"], result["backend"], result["method"]) == ("run.h5", CHIP, "gdp")
     assert result["mvm_error"] == pytest.approx(result["mvm_error_in_run"], rel=0.05)

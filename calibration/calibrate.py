@@ -12,8 +12,8 @@ import numpy as np
 
 from hwloop.calibration.certificate import TEMPERATURE_WINDOW, Calibration, CoreCalibration, Identity
 from hwloop.calibration.programming import Settings, check_age, known_devices
+from hwloop.calibration.routines.adc_fit import LEAST_SIGNAL
 from hwloop.calibration.routines.converters import (
-    LEAST_SIGNAL,
     ConverterCalibration,
     ConverterResult,
     ConverterSettings,

@@ -10,8 +10,7 @@ conductances of its cells, a row's level likewise; gains are stated relative to 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -21,33 +20,23 @@ from scipy.stats import norm
 
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
 from hwloop.calibration.programming import Settings
+from hwloop.calibration.routines.adc_fit import fit_adcs
+from hwloop.calibration.routines.dac_fit import fit_dacs, ideal_dacs, mean_second_order
 from hwloop.calibration.routines.devices import DeviceResult, Fault
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, pool, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
 from hwloop.contract import Capability, ChipInfo, FloatArray
 from hwloop.errors import BadInputError, ChipError
-from hwloop.knowledge import Converters, bend, cubic, square
+from hwloop.knowledge import Converters, bend
 from hwloop.region import Region
 
 RANGE_SIGMAS = 3.0
 """Converter range over the standard deviation of the column sums: wide excursions show the bend, 0.3 % saturate."""
-NEAR_END = 0.97
-"""Outputs expected beyond this share of the converter's range are left out, whatever they were."""
 MOST_CLIPPED = 0.4
 """Share of outputs at the ends of the range beyond which the converters saturate."""
-MOST_BINS = 4096
-"""Bins of expected outputs within which residuals are taken as alike."""
 SCOUT_BLOCKS = 1
 ZERO_VECTORS = 256
-LEAST_CELLS = 10.0
-"""Effective number of cells behind a column, below which its sums take too few values to show a curve."""
-ROUNDS = 60
-SETTLED = 0.005
-"""Fits of the forward curve, at most: each evaluates the bend where the last one saw the column sums, and expects
-saturated outputs where the last one put them, until no bend changes by as much as this, LSB."""
 REACH_SIGMAS = 5.0
 """Codes further than this many standard deviations from an output do not occur."""
-LEAST_SIGNAL = 5.0
-"""Standard deviation of the output codes, LSB, below which a column shows nothing of its converter's curve."""
 
 
 @dataclass(frozen=True)
@@ -187,17 +176,17 @@ class ConverterCalibration(Routine):
                 f"their range of {full_scale:g} uS, and it cannot be set wider; the curves cannot be "
                 "seen. Calibrate devices and programming-curve alone"
             )
-        adc = _fit_columns(x / info.input_max, codes, info.code_max)
+        adc = fit_adcs(x / info.input_max, codes, info.code_max)
         to_siemens = full_scale / info.code_max
         tick("DAC curves")
-        dac = _ideal_rows(rows)
+        dac = ideal_dacs(rows)
         if s.dac_vectors:
             x = uniform_inputs(rng, s.dac_vectors, rows, info.input_max)
-            dac = _fit_rows(x, region.mvm(x), adc, info)
+            dac = fit_dacs(x, region.mvm(x), adc, info)
         tick("idle outputs")
         idle = region.mvm(idle_inputs(region))
         # Second-order DACs shift all columns when every input is at plus or minus full scale, and none when idle.
-        dac = dac.with_mean_square(*_lift(adc, idle, info))
+        dac = dac.with_mean_square(*mean_second_order(adc, idle, info))
         lift = dac.square / info.input_max @ adc.cells
         lift_sigma = dac.mean_square_sigma / info.input_max * np.abs(adc.cells.sum(0))
         offset = adc.offset - lift
@@ -244,288 +233,6 @@ class ConverterCalibration(Routine):
 
 def _blocks(vectors: int, block: int) -> int:
     return max(1, -(-vectors // block))
-
-
-# ---- columns -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Fit of all ADCs: cells (rows, columns) in codes at full-scale input, the rest (columns,) in LSB."""
-
-    cells: FloatArray
-    offset: FloatArray
-    offset_sigma: FloatArray
-    square: FloatArray
-    square_sigma: FloatArray
-    cubic: FloatArray
-    cubic_sigma: FloatArray
-    noise: FloatArray
-    silent: NDArray[np.bool_]
-
-    def bent(self, ideal: FloatArray, code_max: int) -> FloatArray:
-        """Codes (columns,) that the ADCs make of ideal ones, noise and rounding left out."""
-        return ideal + bend(ideal / code_max, np.stack([self.square, self.cubic]))
-
-    def straight(self, codes: FloatArray, code_max: int) -> FloatArray:
-        """Codes (batch, columns) with the bend taken out."""
-        curve = np.stack([self.square, self.cubic])
-        ideal = Converters(1, code_max, np.zeros(len(self.offset)), np.ones(len(self.offset)), curve, np.zeros((2, 1)))
-        return ideal.ideal_codes(codes)
-
-
-def _fit_columns(drive: FloatArray, codes: FloatArray, code_max: int) -> _Columns:
-    """Least squares of codes (batch, columns) on drive (batch, rows), an offset, and the bend of the column itself.
-
-    All columns share their inputs, so the cells are projected out of everything once; what is left is a problem of
-    two unknowns per column. Outputs that are expected near the end of the range are replaced by their expectation.
-    """
-    batch, rows = drive.shape
-    design = np.column_stack([drive, np.ones(batch)])
-    basis, triangle = np.linalg.qr(design)
-
-    curve = np.zeros((2, codes.shape[1]))
-    straight_in = basis.T @ codes  # what of the codes, their bend taken out, is linear in the inputs
-    for _ in range(ROUNDS):
-        linear = basis @ straight_in
-        u = np.clip(linear / code_max, -1.0, 1.0)
-        expected = linear + bend(u, curve[:, None])
-        usable = np.abs(expected) < NEAR_END * code_max
-        filled = np.where(usable, codes, expected)
-        shapes = np.stack([square(u), cubic(u)])
-        shapes_in, filled_in = basis.T @ shapes, basis.T @ filled
-        normal = np.einsum("asc,bsc->cab", shapes, shapes) - np.einsum("asc,bsc->cab", shapes_in, shapes_in)
-        # A column that hardly moves shows no bend; it gets none.
-        normal += np.eye(2) * 1e-9 * (1.0 + normal[:, 0, 0])[:, None, None]
-        right = np.einsum("asc,sc->ca", shapes, filled) - np.einsum("asc,sc->ca", shapes_in, filled_in)
-        before, curve = curve, np.linalg.solve(normal, right[..., None])[..., 0].T
-        straight_in = filled_in - (curve[:, None] * shapes_in).sum(0)
-        if np.abs(curve - before).max() < SETTLED:
-            break
-    residual = (filled - bend(u, curve[:, None]) - basis @ straight_in) * usable
-    seen = np.maximum(usable.sum(0), 1)
-    freedom = np.maximum(seen - rows - 3, 1)
-    noise = np.sqrt((residual**2).sum(0) / freedom)
-    solution = np.linalg.solve(triangle, straight_in)
-    power = solution[:-1] ** 2
-    behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
-    silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
-    loud = ~silent
-    told = _Told.by(linear - solution[-1], shapes, shapes - basis @ shapes_in, usable)
-    sigma = noise * np.sqrt(np.stack([told.inverse[:, 0, 0], told.inverse[:, 1, 1]]))
-    if loud.any():
-        error = residual * np.sqrt(seen / freedom)
-        sigma[:, loud], sigma_of_mean = _uncertainties(
-            told.inverse[loud], told.apart[:, :, loud], error[:, loud], expected[:, loud]
-        )
-        for k in range(2):
-            pooled = pool(curve[k, loud], sigma[k, loud], sigma_of_mean[k])
-            curve[k, loud], sigma[k, loud] = pooled.estimate, pooled.sigma
-    curve[:, silent] = 0.0
-    # Cells and offset move with the bend that was finally believed.
-    for _ in range(ROUNDS):
-        linear = basis @ straight_in
-        deviation = bend(np.clip(linear / code_max, -1.0, 1.0), curve[:, None])
-        before_in, straight_in = straight_in, basis.T @ (np.where(usable, codes - deviation, linear))
-        if np.abs(straight_in - before_in).max() < SETTLED:
-            break
-    solution = np.linalg.solve(triangle, straight_in)
-    offset_variance = noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0)
-    return _Columns(
-        cells=solution[:-1],
-        offset=solution[-1],
-        offset_sigma=np.sqrt(offset_variance),
-        square=curve[0],
-        square_sigma=sigma[0],
-        cubic=curve[1],
-        cubic_sigma=sigma[1],
-        noise=noise,
-        silent=silent,
-    )
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What usable outputs tell of offset and bend of each column, for noise of one LSB.
-
-    Which outputs are lost depends on the column's own sum. Without them its slope, its offset and its bend are told
-    apart less well; all else that is linear in the inputs stays as independent of them as it was.
-    """
-
-    inverse: FloatArray
-    """Covariance of both bends, (columns, 2, 2)."""
-    apart: FloatArray
-    """(2, batch, columns) what of the bends' shapes is neither constant nor linear among usable outputs."""
-    offset: FloatArray
-    """Variance of the offset if the bend were known, (columns,)."""
-    offset_by_bend: FloatArray
-    """How much the offset falls when a bend rises, (2, columns)."""
-
-    @classmethod
-    def by(cls, linear: FloatArray, shapes: FloatArray, apart: FloatArray, usable: NDArray[np.bool_]) -> _Told:
-        """From the linear part (batch, columns) of outputs less offset, and the bends' shapes (2, batch, columns).
-
-        apart: what of the shapes is not linear in the inputs, (2, batch, columns), over all outputs
-        """
-        line = np.stack([np.ones_like(linear), linear / max(float(np.abs(linear).max()), 1e-300)])
-        straight = shapes - apart
-        elsewhere = straight - _on(line, straight, np.ones_like(usable))[0]
-        here = shapes - elsewhere
-        fitted, coefficients = _on(line, here, usable)
-        own: FloatArray = (here - fitted) * usable
-        normal = np.einsum("asc,bsc->cab", own, own)
-        normal += np.eye(2) * 1e-9 * (1.0 + normal[:, 0, 0])[:, None, None]
-        line_normal = _normal(line, usable)
-        of_offset = np.linalg.inv(line_normal)[:, 0, 0].astype(np.float64)
-        return cls(np.linalg.inv(normal), own, of_offset, coefficients[:, 0].T)
-
-
-def _normal(line: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
-    """Normal matrices (columns, 2, 2) of two regressors (2, batch, columns); never quite singular."""
-    normal: FloatArray = np.einsum("asc,bsc,sc->cab", line, line, usable, optimize=True)
-    return normal + np.eye(2) * 1e-9 * (1.0 + normal[:, :1, :1])
-
-
-def _on(line: FloatArray, values: FloatArray, usable: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """Least squares of values (2, batch, columns) on regressors (2, batch, columns) over usable outputs.
-
-    Returns their fitted part, everywhere, and the coefficients (columns, regressors, 2).
-    """
-    right = np.einsum("asc,bsc,sc->cab", line, values, usable, optimize=True)
-    coefficients = np.linalg.solve(_normal(line, usable), right)
-    return np.einsum("asc,cab->bsc", line, coefficients, optimize=True), coefficients
-
-
-def _uncertainties(
-    inverse: FloatArray, apart: FloatArray, residual: FloatArray, expected: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Standard uncertainties, LSB, of both coefficients, (2, columns), and of their means over columns, (2,).
-
-    inverse             of the normal matrices, (columns, 2, 2)
-    apart               what of the shapes is not linear in the inputs, (2, batch, columns)
-    residual, expected  (batch, columns) LSB; residuals scaled up by what the fit has taken out of them
-
-    Rounding errors are as good as independent where sums take many values or noise dithers them. Where they are not,
-    equal sums have equal errors, in all columns: so residuals (batch, columns) are first added up within each LSB of
-    the expected outputs (batch, columns), and only the totals taken as independent (a cluster-robust variance: Liang
-    and Zeger, Biometrika 73, 13, 1986).
-    """
-    columns = residual.shape[1]
-    influence = np.einsum("cab,bsc->asc", inverse, apart) * residual
-    alone = (influence**2).sum(1)
-    top = float(np.abs(expected).max())
-    place = np.rint((expected + top) / max(1.0, 2.0 * top / MOST_BINS)).astype(np.int64)
-    bins = int(place.max()) + 1
-    slot = (place * columns + np.arange(columns)).ravel()
-    totals = np.stack([np.bincount(slot, part.ravel(), bins * columns) for part in influence]).reshape(2, bins, columns)
-    # One factor for all columns: that of a single one would be uncertain itself.
-    inflation = np.maximum((totals**2).sum((1, 2)) / alone.sum(1), 1.0)
-    of_mean = np.maximum((totals.mean(2) ** 2).sum(1), alone.sum(1) / columns**2)
-    return np.sqrt(alone * inflation[:, None]), np.sqrt(of_mean)
-
-
-# ---- rows ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Fit of all DACs, (rows,) in LSB."""
-
-    square: FloatArray
-    square_sigma: FloatArray
-    cubic: FloatArray
-    cubic_sigma: FloatArray
-    mean_square_sigma: float = np.inf
-    """Standard uncertainty of the mean of `square`."""
-
-    def with_mean_square(self, mean: float, sigma: float) -> _Rows:
-        """With the mean of the second-order deviation as another measurement gave it, and the rows about it as here."""
-        own = np.sqrt(np.maximum(self.square_sigma**2 - self.square_sigma.min() ** 2, 0.0)) if self.measured else 0.0
-        return replace(
-            self,
-            square=self.square + mean - self.square.mean(),
-            square_sigma=np.hypot(own, sigma) + np.zeros_like(self.square),
-            mean_square_sigma=sigma,
-        )
-
-    @property
-    def measured(self) -> bool:
-        """Whether the rows were looked at one by one."""
-        return bool(np.isfinite(self.cubic_sigma).all())
-
-
-def _lift(adc: _Columns, idle: NDArray[np.integer], info: ChipInfo) -> tuple[float, float]:
-    """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
-
-    It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
-    summed cells. Rounding errors of the idle outputs differ from column to column and average out, except between
-    columns whose offsets have the same fraction of an LSB.
-    """
-    loud = ~adc.silent
-    if not loud.any():
-        return 0.0, float("inf")
-    reach = adc.cells[:, loud].sum(0) / info.input_max
-    lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
-    power = float((reach**2).sum())
-    mean = float((reach * lift).sum()) / power
-    scatter = float(((lift - mean * reach) ** 2).sum()) / max(loud.sum() - 1, 1)
-    # Mean rounding errors under noise: the first term of their Fourier series in the fraction, whose phase counts.
-    noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
-    rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
-    alike = float(np.abs(reach @ np.exp(2j * np.pi * adc.offset[loud])) ** 2) / power
-    return mean, math.sqrt((scatter + max(alike - 1.0, 0.0) * rounding2) / power)
-
-
-def _ideal_rows(rows: int) -> _Rows:
-    unknown = np.full(rows, np.inf)
-    return _Rows(np.zeros(rows), unknown, np.zeros(rows), unknown)
-
-
-def _fit_rows(x: NDArray[np.integer], codes: NDArray[np.integer], adc: _Columns, info: ChipInfo) -> _Rows:
-    """Least squares of what is not linear in uniform inputs x (batch, rows) on the bend of every row.
-
-    The unknowns of row i enter column j times cell (i, j), which is known. With the linear part and an offset
-    projected out, the normal matrix is the product, element by element, of the inputs' and the cells' Gram matrices.
-    """
-    batch, rows = x.shape
-    usable = np.abs(codes) < NEAR_END * info.code_max
-    outputs = np.where(usable, adc.straight(codes.astype(np.float64), info.code_max), np.nan)
-    columns = ~adc.silent & usable.all(0)
-    u = x / info.input_max
-    design = np.column_stack([u, np.ones(batch)])
-    if not columns.any() or batch < 2 * (rows + 1):
-        return _ideal_rows(rows)
-    basis, _ = np.linalg.qr(design)
-    features = np.concatenate([square(u), cubic(u)], axis=1) / info.input_max
-    features -= basis @ (basis.T @ features)
-    target = outputs[:, columns]
-    target = target - basis @ (basis.T @ target)
-    cells = adc.cells[:, columns]
-    twice = np.concatenate([cells, cells])
-    normal = (features.T @ features) * (twice @ twice.T)
-    right = ((features.T @ target) * twice).sum(1)
-    inverse = np.linalg.inv(normal + np.eye(2 * rows) * 1e-12 * np.trace(normal) / (2 * rows))
-    found = inverse @ right
-    residual = target - features @ (found[:, None] * twice)
-    sigma = np.sqrt(np.diag(inverse) * _variance_across(residual, rows + 1, len(found)))
-    second, third = pool(found[:rows], sigma[:rows]), pool(found[rows:], sigma[rows:])
-    return _Rows(second.estimate, second.sigma, third.estimate, third.sigma)
-
-
-def _variance_across(residual: FloatArray, own: int, shared: int) -> float:
-    """Variance of residuals (batch, columns) of which so many behave as one another's copies, times that number.
-
-    Columns without noise whose cells are alike round alike: they are so many copies of one column, not so many columns.
-
-    own, shared  parameters that were fitted to each column, and to all of them together
-    """
-    batch, columns = residual.shape
-    covariance: FloatArray = residual.T @ residual / batch
-    power = float(np.trace(covariance))
-    # Correlations that are seen by chance, 1 / batch on average, are none.
-    copies = max(columns * float((covariance**2).sum()) / max(power**2, 1e-300) - columns / batch, 1.0)
-    freedom = max(batch - own - shared * copies / columns, 1.0)
-    return float(copies * power / columns * batch / freedom)
 
 
 def idle_inputs(region: Region) -> NDArray[np.int32]:

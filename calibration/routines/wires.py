@@ -23,6 +23,8 @@ from hwloop.wires import attenuation
 
 LEAST_SHARE = 0.3
 """Cells that conduct less than this share of a SET device say little, and are left out."""
+LEAST_SCATTER = 1e-3
+"""Relative error of one cell's ratio, at least: neither the converters' curves nor the model of wires is better."""
 FAR = 4.0
 """Robust standard deviations beyond which a cell's ratio is an outlier."""
 SCALE_DOUBT = 0.02
@@ -74,7 +76,7 @@ class WireCalibration(Routine):
             )
         ratio = np.where(good, converters.cells / np.where(good, net, 1.0), 1.0)
         middle = np.median(ratio[good])
-        scatter = 1.4826 * float(np.median(np.abs(ratio[good] - middle)))
+        scatter = max(1.4826 * float(np.median(np.abs(ratio[good] - middle))), LEAST_SCATTER)
         good &= np.abs(ratio - middle) < max(FAR * scatter, 0.5)
 
         def misfit(unknown: FloatArray) -> FloatArray:

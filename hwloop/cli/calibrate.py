@@ -248,13 +248,13 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
     if "ranges" in core:
         r = core["ranges"]
         yield f"ranges             inputs {r['input_scale']:.3g} at full scale, converters {r['full_scale']:.0f} uS"
-        yield f"                   both converters' error {r['error']:.4f}"
+        yield f"                   both converters' error {r['error']:.3g}"
     if "floor" in core:
         f = core["floor"]
-        error = f"{f['error']:.4f} +- {f['error_sigma']:.4f}"
+        error = f"{f['error']:.3g} +- {f['error_sigma']:.1g}"
         yield f"floor              {error} MVM error, {f['age']:g} s after perfect programming"
-        parts = f"fast noise {f['fast_noise']:.4f}, slow noise {f['slow_noise']:.4f}, static {f['static']:.4f}"
-        yield f"                   {parts}; rounding {f['rounding']:.4f} is in them"
+        parts = f"fast noise {f['fast_noise']:.3g}, slow noise {f['slow_noise']:.3g}, static {f['static']:.3g}"
+        yield f"                   {parts}; rounding {f['rounding']:.3g} is in them"
 
 
 def _show_history(told: list[dict[str, Any]]) -> None:

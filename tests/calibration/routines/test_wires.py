@@ -47,6 +47,14 @@ def test_ideal_wires() -> None:
     assert wires.attenuation_min > 0.97
 
 
+def test_on_equal_devices_series_resistance_is_not_told_from_a_scale() -> None:
+    wires = calibrated("sim:pcm-ideal?rows=64&columns=64&seed=1", "wires").core.wires
+    assert wires.resistance < max(4 * wires.resistance_sigma, 1e-3)
+    # 2 % of scale are as much as 5.7 ohm in series with the 64 devices of 27.5 uS of each row and of each column.
+    assert wires.series < 3 * wires.series_sigma
+    assert wires.series_sigma == pytest.approx(0.02 / (2 * 64 * 27.5e-6), rel=0.05)
+
+
 @pytest.mark.parametrize("ohm", [0.5, 1.0, 4.0])
 def test_resistance_from_the_exact_solution_of_the_network(ohm: float) -> None:
     """No inverse crime: the outputs come from nodal analysis of every node, not from the model that is fitted."""

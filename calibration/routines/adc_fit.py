@@ -17,10 +17,12 @@ MOST_BINS = 4096
 """Bins of expected outputs within which residuals are taken as alike."""
 LEAST_CELLS = 10.0
 """Effective number of cells behind a column, below which its sums take too few values to show a curve."""
-ROUNDS = 60
-SETTLED = 0.005
+ROUNDS = 100
+SETTLED = 0.0005
 """Fits of the forward curve, at most: each evaluates the bend where the last one saw the column sums, and expects
 saturated outputs where the last one put them, until no bend changes by as much as this, LSB."""
+CHOSEN = 0.05
+"""Change of the bends, LSB, below which no output is left out or taken back any more: some would alternate for ever."""
 LEAST_SIGNAL = 5.0
 """Standard deviation of the output codes, LSB, below which a column shows nothing of its converter's curve."""
 
@@ -62,11 +64,13 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
 
     curve = np.zeros((2, codes.shape[1]))
     straight_in = basis.T @ codes  # what of the codes, their bend taken out, is linear in the inputs
-    for _ in range(ROUNDS):
+    choosing = True
+    for number in range(ROUNDS):
         linear = basis @ straight_in
         u = np.clip(linear / code_max, -1.0, 1.0)
         expected = linear + bend(u, curve[:, None])
-        usable = np.abs(expected) < NEAR_END * code_max
+        if choosing:
+            usable = np.abs(expected) < NEAR_END * code_max
         filled = np.where(usable, codes, expected)
         shapes = np.stack([square(u), cubic(u)])
         shapes_in, filled_in = basis.T @ shapes, basis.T @ filled
@@ -76,8 +80,10 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
         right = np.einsum("asc,sc->ca", shapes, filled) - np.einsum("asc,sc->ca", shapes_in, filled_in)
         before, curve = curve, np.linalg.solve(normal, right[..., None])[..., 0].T
         straight_in = filled_in - (curve[:, None] * shapes_in).sum(0)
-        if np.abs(curve - before).max() < SETTLED:
+        change = float(np.abs(curve - before).max())
+        if change < SETTLED:
             break
+        choosing = choosing and change > CHOSEN and number < ROUNDS // 2
     residual = (filled - bend(u, curve[:, None]) - basis @ straight_in) * usable
     seen = np.maximum(usable.sum(0), 1)
     freedom = np.maximum(seen - rows - 3, 1)

@@ -43,7 +43,7 @@ class FloorSettings(Settings):
     settle: float = 0.0
     """Seconds of rest after programming, and the age at which noise is measured; 0: the floor's age, up to 300 s."""
     vectors: int = 0
-    """Random inputs of one shot, at least two for each row; 0: 1024, or four for each row where that is more."""
+    """Random inputs of one shot, at least two for each row; 0: 2048, or four for each row where that is more."""
 
     def __post_init__(self) -> None:
         self._require("settle", 0, 1e4)
@@ -53,7 +53,7 @@ class FloorSettings(Settings):
         """Random inputs of one shot for so many rows. Raises BadInputError for a setting that is too small."""
         if self.vectors and self.vectors < 2 * (rows + 1):
             raise BadInputError(f"setting vectors={self.vectors}: {rows} rows need at least {2 * (rows + 1)}")
-        return self.vectors or max(1024, 4 * (rows + 1))
+        return self.vectors or max(2048, 4 * (rows + 1))
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,13 @@ class FloorCalibration(Routine):
         tick("repeated shots")
         x = uniform_inputs(rng, vectors, tile.place.rows, info.input_max)
         shots, moments, duration = self._shoot(region, x, settle)
-        one, mean, signal2 = _residuals(x / info.input_max, shots)
+        one, one_sigma, mean, signal2 = _residuals(x / info.input_max, shots)
         fast2 = max(one - mean, 0.0) * len(shots) / (len(shots) - 1)
         static2 = max(one - fast2, 0.0)
         start2, q, q_sigma = _wander(shots, moments, duration)
         growth = max(math.log(2 * age / duration) + FROZEN, 0.0)
         total2 = (static2 + start2 + q * growth) / signal2
-        samples = (vectors - tile.place.rows - 1) * tile.place.columns
-        sigma2 = math.hypot(one * math.sqrt(2.0 / samples), q_sigma * growth) / signal2
+        sigma2 = math.hypot(one_sigma, q_sigma * growth) / signal2
         # Column gains are fitted to the noisy outputs, which shrinks them towards what is left of the signal.
         error = math.sqrt(total2 / (1.0 + total2))
         return FloorResult(
@@ -138,18 +137,25 @@ class FloorCalibration(Routine):
         return np.stack(shots), np.array(moments), max(backend.now() - moments[-1], 1e-9)
 
 
-def _residuals(drive: FloatArray, shots: FloatArray) -> tuple[float, float, float]:
-    """Variances (uS^2) that linear maps leave of single shots and of their mean, and of the map's own outputs."""
+def _residuals(drive: FloatArray, shots: FloatArray) -> tuple[float, float, float, float]:
+    """Variance (uS^2) that linear maps leave of single shots, its uncertainty, that of their mean, and that of the map.
+
+    The uncertainty comes from how the inputs differ: a few outputs beyond the converters' range can make up most of it.
+    """
     design = np.column_stack([drive, np.ones(len(drive))])
     basis, _ = np.linalg.qr(design)
     freedom: float = len(drive) / (len(drive) - design.shape[1])
 
-    def left(outputs: FloatArray) -> float:
-        return float(np.mean(np.square(outputs - basis @ (basis.T @ outputs)))) * freedom
+    def left(outputs: FloatArray) -> FloatArray:
+        """Of each input vector, mean over columns."""
+        squares: FloatArray = np.square(outputs - basis @ (basis.T @ outputs)).mean(1) * freedom
+        return squares
 
     mean = shots.mean(0)
-    of_mean = left(mean)
-    return float(np.mean([left(shot) for shot in shots])), of_mean, float(np.var(mean, axis=0).mean()) - of_mean
+    of_mean = float(left(mean).mean())
+    each = np.mean([left(shot) for shot in shots], axis=0)
+    sigma = float(each.std()) * math.sqrt(freedom / len(drive))
+    return float(each.mean()), sigma, of_mean, float(np.var(mean, axis=0).mean()) - of_mean
 
 
 def _wander(shots: FloatArray, moments: FloatArray, duration: float) -> tuple[float, float, float]:

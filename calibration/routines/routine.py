@@ -42,22 +42,25 @@ class Pooled:
 
 
 def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Pooled:
-    """Empirical-Bayes estimates (n,) of values that come from one normal population.
+    """Empirical-Bayes estimates (n,) of deviations from ideal, which come from one normal population.
 
     estimate, sigma  (n,) estimates and their standard deviations
     mean_sigma       of the mean of all, where errors in common make it larger than independent ones would
     The population's variance is that of the estimates less their own (method of moments; Efron and Morris, J. Am. Stat.
-    Assoc. 68, 117, 1973), where the scatter is measured robustly.
+    Assoc. 68, 117, 1973), where a few wild values do not count as scatter. In the same way the mean is drawn towards
+    zero as far as it does not stand out of its own uncertainty: a correction that may as well be wrong does harm.
     """
     # A robust variance of n values is uncertain by sqrt(2 / 0.37 n); what does not stand out of that is no spread.
     by_chance = 3.0 * np.sqrt(2.0 / (0.37 * estimate.size))
-    scatter = (1.4826 * float(np.median(np.abs(estimate - np.median(estimate))))) ** 2
+    robust = (1.4826 * float(np.median(np.abs(estimate - np.median(estimate))))) ** 2
+    scatter = min(robust, float(np.var(estimate)))
     own2 = float(np.median(sigma**2))
     spread2 = scatter - own2 if scatter > own2 * (1.0 + by_chance) else 0.0
     weight = 1.0 / np.maximum(sigma**2 + spread2, 1e-300)
     mean = float((weight * estimate).sum() / weight.sum())
     own = spread2 / np.maximum(spread2 + sigma**2, 1e-300)
-    of_mean = max(1.0 / weight.sum(), mean_sigma**2)
+    of_mean = max(1.0 / float(weight.sum()), mean_sigma**2)
+    mean *= max(0.0, 1.0 - of_mean / max(mean**2, 1e-300))
     return Pooled(
         mean + own * (estimate - mean),
         np.sqrt(own * sigma**2 + (1.0 - own) ** 2 * of_mean),

@@ -69,7 +69,7 @@ def test_the_floor_of_weights_at_an_age() -> None:
 
 
 def test_more_rows_take_more_vectors() -> None:
-    assert FloorSettings().vectors_for(64) == 1024
+    assert FloorSettings().vectors_for(64) == 2048
     assert FloorSettings().vectors_for(512) == 4 * 513
     assert FloorSettings(vectors=200).vectors_for(64) == 200
     with pytest.raises(BadInputError, match="setting vectors=100: 64 rows need at least 130"):

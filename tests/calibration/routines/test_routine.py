@@ -32,6 +32,15 @@ def test_values_that_do_not_differ_share_one_estimate() -> None:
     assert pooled.sigma[0] == pytest.approx(0.5 / np.sqrt(1000))
 
 
+def test_a_mean_that_does_not_stand_out_is_drawn_to_zero() -> None:
+    sigma = np.full(100, 1.0)
+    for mean in (0.3, 1.0, 3.0):
+        # All estimates share one error of standard deviation 0.5.
+        pooled = pool(mean + np.linspace(-0.1, 0.1, 100), sigma, mean_sigma=0.5)
+        assert pooled.mean == pytest.approx(mean * max(0.0, 1 - (0.5 / mean) ** 2))
+        assert np.all(pooled.sigma >= 0.5)
+
+
 def test_a_wild_value_does_not_move_the_spread() -> None:
     rng = np.random.default_rng(2)
     estimate = rng.standard_normal(1000)

@@ -123,7 +123,7 @@ class DriftFamily(Family[DriftTable]):
             free[[names.index(name) for name in held]] = False
             found = self._climb(table, theta, free)
         if intervals:
-            part = self._part(table, SECOND_LOOK)
+            part = self._focused(self._part(table, SECOND_LOOK), found.theta)
             share = part.nu.size / table.nu.size
             own = self._scores(part, found.theta)[:, free]
             total = self._likelihood(_sums(part), part)
@@ -230,27 +230,30 @@ class DriftFamily(Family[DriftTable]):
             return table
         return self.subset(table, np.random.default_rng(2).random(table.nu.size) < share)
 
+    def _focused(self, table: DriftTable, theta: FloatArray) -> DriftTable:
+        """The same, but nodes that do not matter for these parameters cost nothing."""
+        if table.marginal is None:
+            return table
+        with torch.no_grad():
+            return replace(table, marginal=table.marginal.focused(*self._tables(table)(tensor(theta))))
+
     def _climb(self, table: DriftTable, theta: FloatArray, free: NDArray[np.bool_]) -> Optimum:
         """The maximum from theta, in directions in which the scores of a part of the devices scatter by one."""
-        if table.marginal is not None:
-            with torch.no_grad():
-                marginal = table.marginal.focused(*self._tables(table)(tensor(theta)))
-            table = replace(table, marginal=marginal)
+        table = self._focused(table, theta)
         part = self._part(table, FIRST_LOOK)
         own = self._scores(part, theta)[:, free] * math.sqrt(table.nu.size / part.nu.size)
         return maximise(self._likelihood(_sums(table), table), theta, free=free, directions=whitening(own))
 
     def _likelihood(self, sums: _Sums, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Log-likelihood of groups of precise devices, and the sums over noisy ones and over the grid's prior."""
-        precise, tables = self._precise(sums, table), self._tables(table)
+        """Log-likelihood of groups of precise devices, that of all noisy ones, and a hold on their density."""
+        precise = self._precise(sums, table)
+        if table.marginal is None:
+            return precise
+        noisy, tables, density = table.marginal, self._tables(table), self._log_density(table)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            each = precise(theta)
-            if table.marginal is None:
-                return each
-            return torch.cat(
-                [each, table.marginal.total(*tables(theta))[None], self._log_density(table)(theta).sum()[None]]
-            )
+            # One unit at every knot keeps the density from zero where no device is.
+            return torch.cat([precise(theta), noisy.total(*tables(theta))[None], density(theta).sum()[None]])
 
         return likelihood
 
@@ -260,7 +263,7 @@ class DriftFamily(Family[DriftTable]):
         if table.marginal is None:
             return own
         tables = self._tables(table)
-        by_factors, by_prior = torch.autograd.functional.jacobian(tables, tensor(theta))  # type: ignore[no-untyped-call]
+        by_factors, by_prior = _by_parameters(tables, theta)
         noisy = table.marginal.scores(*tables(tensor(theta)), by_factors, by_prior)
         return np.concatenate([own, noisy])
 
@@ -273,7 +276,7 @@ class DriftFamily(Family[DriftTable]):
         errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
         basis = _basis(sums.log_g, table.noise_knots)
         last = 2 * n + len(table.noise_knots)
-        g_sure = torch.exp(log_g)
+        error = tensor(np.sqrt(3 * np.exp(np.interp(sums.log_g, *_noise_seen(table))) * sums.var_g))
         if table.marginal is not None:
             grid = table.marginal.grid
             inside = tensor((sums.log_g > grid.log_g[0]) & (sums.log_g < grid.log_g[-1])) * devices
@@ -282,10 +285,10 @@ class DriftFamily(Family[DriftTable]):
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             log_noise = basis @ theta[2 * n : last]
             noise = torch.exp(log_noise)
-            mean, spread = build(form, theta[:n])(g_sure), build(form, theta[n : 2 * n])(g_sure)
+            mean, spread = blurred(form, theta[:n], log_g, error), blurred(form, theta[n : 2 * n], log_g, error)
             # ln g is known with an error too, which comes with that of nu. Where devices crowd, a value beside the
             # crowd is more often one of theirs with an error: Tweedie's formula.
-            slope = (build(form, theta[:n])(g_sure * math.exp(STEP)) - mean) / STEP
+            slope = (blurred(form, theta[:n], log_g + STEP, error) - mean) / STEP
             variance = spread.clamp(min=SMALLEST_SPREAD) ** 2
             variance = variance + noise * (errors[0] - 2 * slope * errors[1] + slope**2 * errors[2])
             mean = mean + noise * tilt * (slope * errors[2] - errors[1])
@@ -323,10 +326,11 @@ class DriftFamily(Family[DriftTable]):
         grid, form = table.marginal.grid, self._form(table)
         n = len(coefficient_names(form))
         noise, density = _basis(grid.log_g, table.noise_knots), _basis(grid.log_g, grid.knots)
-        g, log_density = torch.exp(tensor(grid.log_g)), self._log_density(table)
+        log_g, half, log_density = tensor(grid.log_g), tensor(np.exp(grid.log_step) / 2), self._log_density(table)
 
         def tables(theta: torch.Tensor) -> Tables:
-            mean, spread = build(form, theta[:n])(g), build(form, theta[n : 2 * n])(g).clamp(min=SMALLEST_SPREAD)
+            mean = blurred(form, theta[:n], log_g, half)
+            spread = blurred(form, theta[n : 2 * n], log_g, half).clamp(min=SMALLEST_SPREAD)
             log_noise = noise @ theta[2 * n : self._density_at(table)]
             return factors_of(grid, log_noise), prior_of(grid, mean, spread, density @ log_density(theta))
 
@@ -500,6 +504,17 @@ class KnotsDrift(DriftFamily):
     summary = "power-law drift, mean and spread through nine knots in ln g: no form assumed"
 
 
+def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) -> Tables:
+    """Derivatives of the tables by the parameters, which are the last axis."""
+    point = tensor(theta).requires_grad_()
+    found = tables(point)
+    # As for scores: what comes back is linear in the weights, and its derivative by them is what is looked for.
+    weights = [torch.zeros_like(each).requires_grad_() for each in found]
+    (gradient,) = torch.autograd.grad(found, point, grad_outputs=weights, create_graph=True)
+    columns = [torch.autograd.grad(one, weights, retain_graph=True) for one in gradient]
+    return torch.stack([column[0] for column in columns], -1), torch.stack([column[1] for column in columns], -1)
+
+
 def _lines_of(table: DriftTable, some: NDArray[np.bool_]) -> DriftTable:
     """The lines of some devices, without what the noisy ones say."""
     names = ("log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "tilt", "precise", "cells")
@@ -517,6 +532,25 @@ def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic
     """A statistic whose coefficients are elements of a vector, so that torch can differentiate it."""
     names = coefficient_names(form, len(theta) - 1)
     return build_statistic(form, {name: theta[k] for k, name in enumerate(names)})
+
+
+def blurred(form: Form, theta: torch.Tensor, log_g: torch.Tensor, half: torch.Tensor) -> torch.Tensor:
+    """A statistic at ln g (n,), averaged over all ln g within half (n,) of it: what a device near a kink shows.
+
+    It also takes the kinks out of the likelihood, at which a search would stop.
+    """
+    if form.kind != "log-clip":
+        value: torch.Tensor = build(form, theta)(torch.exp(log_g))  # type: ignore[assignment]
+        return value
+    slope, offset, low, high = theta
+    straight, reach = slope * log_g + offset, slope.abs() * half + 1e-9
+
+    def above(bound: torch.Tensor) -> torch.Tensor:
+        over = straight - bound
+        bent = torch.minimum(torch.maximum(over, -reach), reach)
+        return (bent + reach) ** 2 / (4 * reach) + (over - reach).clamp(min=0.0)
+
+    return low + above(low) - above(high)
 
 
 def _basis(log_g: FloatArray, knots: tuple[float, ...]) -> torch.Tensor:

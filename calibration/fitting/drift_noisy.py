@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from hwloop.contract import FloatArray
 
-BLOCK = 500
+BLOCK = 150
 """Devices at a time: their grids stay in the processor's cache."""
-FINEST = 1.0
-"""Step of the grid, in standard deviations of what a device's reads say: the trapezoid rule is then good to 1e-4."""
-NEGLIGIBLE = 1e-9
+FINEST = 1.2
+"""Step of the grid, in standard deviations of what a device's reads say: the trapezoid rule is then good to 1e-3."""
+NEGLIGIBLE = 1e-7
 """Probability of a node, for every device of a block, below which the block leaves it out."""
-REACH = 4.5
+REACH = 4.2
 """Standard deviations of nu that the grid reaches to either side."""
 MOST_NODES = 64
 """Of the grid, in either direction."""

@@ -22,6 +22,8 @@ LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 Z95 = float(stats.norm.ppf(0.975))
 HARDLY_SEEN = 1e-4
 """Eigenvalue of the correlation of scores below which a direction is as good as unseen."""
+CLOSE = 0.01
+"""Slope of the log-likelihood along whitened directions at which a search is done, in standard deviations."""
 MANY_UNITS = 30
 """With fewer independent units the scatter of their scores says little, and the curvature alone is used."""
 
@@ -81,9 +83,9 @@ def maximise(
         own = scores(likelihood, held, moving)
         information = (own**2).sum(0)
         scale = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
-        directions = np.diag(scale)
+        directions, tolerance = np.diag(scale), 1e-3
     else:
-        scale = np.ones(int(moving.sum()))
+        scale, tolerance = np.ones(int(moving.sum())), CLOSE
     back = directions.T
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
@@ -99,7 +101,7 @@ def maximise(
     found = optimize.minimize(
         objective, np.zeros(int(moving.sum())), jac=True, method="L-BFGS-B",
         bounds=optimize.Bounds(-reach / scale, reach / scale) if np.isfinite(reach) else None,
-        options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-3},
+        options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": tolerance},
     )  # fmt: skip
     best = held.copy()
     best[moving] += found.x @ back

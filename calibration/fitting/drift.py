@@ -271,12 +271,16 @@ class DriftFamily(Family[DriftTable]):
         """Log-likelihood of precise devices, or of groups of them, (groups,)."""
         form = self._form(table)
         n = len(coefficient_names(form))
-        log_g, nu, scatter, devices = (tensor(each) for each in (sums.log_g, sums.nu, sums.scatter, sums.devices))
+        seen = np.exp(np.interp(sums.log_g, *_noise_seen(table)))
+        # Where devices crowd, one that is seen beside the crowd is more often one of theirs with an error: Tweedie's
+        # formula for where it is, and for the error of nu that goes with it.
+        place = sums.log_g + seen * sums.var_g * sums.tilt
+        log_g, nu, scatter, devices = (tensor(each) for each in (place, sums.nu, sums.scatter, sums.devices))
         squares, freedom, tilt = tensor(sums.squares), tensor(sums.freedom), tensor(sums.tilt)
         errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
-        basis = _basis(sums.log_g, table.noise_knots)
+        basis = _basis(place, table.noise_knots)
         last = 2 * n + len(table.noise_knots)
-        error = tensor(np.sqrt(3 * np.exp(np.interp(sums.log_g, *_noise_seen(table))) * sums.var_g))
+        error = tensor(np.sqrt(3 * seen * sums.var_g))
         if table.marginal is not None:
             grid = table.marginal.grid
             inside = tensor((sums.log_g > grid.log_g[0]) & (sums.log_g < grid.log_g[-1])) * devices
@@ -286,12 +290,11 @@ class DriftFamily(Family[DriftTable]):
             log_noise = basis @ theta[2 * n : last]
             noise = torch.exp(log_noise)
             mean, spread = blurred(form, theta[:n], log_g, error), blurred(form, theta[n : 2 * n], log_g, error)
-            # ln g is known with an error too, which comes with that of nu. Where devices crowd, a value beside the
-            # crowd is more often one of theirs with an error: Tweedie's formula.
             slope = (blurred(form, theta[:n], log_g + STEP, error) - mean) / STEP
             variance = spread.clamp(min=SMALLEST_SPREAD) ** 2
+            # Its ln g is known with an error too, which comes with that of nu.
             variance = variance + noise * (errors[0] - 2 * slope * errors[1] + slope**2 * errors[2])
-            mean = mean + noise * tilt * (slope * errors[2] - errors[1])
+            mean = mean - noise * tilt * errors[1]
             each = -0.5 * (
                 (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
             )

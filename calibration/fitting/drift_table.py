@@ -47,9 +47,13 @@ LOOSE_LEVEL = 1.0
 """Distance in ln G, from the mean of the reads, beyond which it has not either."""
 QUIET = 0.1
 """Relative standard deviation of a read up to which residuals about a line show how noise grows."""
+TILT_BINS = 300
+"""Of the histogram whose slope says where errors of ln g go."""
 FEWEST_LINES = 20
 OUTLYING = 25.0
 """Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
+JUDGED = 0.2
+"""The same, above which the tails of its line are too long to call it wild."""
 NOISE_KNOTS = 13
 """Of ln V: its kinks, as of a noise that is capped, must not look like drift of what is noisy."""
 MOST_NOISY = 60_000
@@ -278,7 +282,7 @@ def _screen(
     total = np.interp(lines.log_g, place, own) ** 2 + error
     still = stats.norm.logpdf(lines.nu, 0.0, np.sqrt(error))
     drifting = stats.norm.logpdf(lines.nu, centre, np.sqrt(total))
-    judged = noise < TOO_NOISY**2
+    judged = noise < JUDGED**2
     # Where nothing drifts, a device that does not is no exception.
     moves = bool(judged.any()) and np.median(centre[judged]) > 0.01
 
@@ -419,21 +423,38 @@ def _table(
 def _tilt(log_g: FloatArray) -> FloatArray:
     """Slope (n,) of the logarithm of the density of ln g at every device.
 
-    The mean of the neighbours within h lies off the device by h^2 / 3 times this slope. h holds as many of them as
-    estimate the slope best in one of ten clusters, as levels make them (Silverman's rule).
+    A histogram smoothed as Poisson counts, third differences of their logarithms penalised: the smoothest density is a
+    normal one, so that the flanks of levels come out right. Akaike's criterion chooses how smooth.
     """
-    count = log_g.size
-    order = np.argsort(log_g, kind="stable")
-    at = log_g[order]
-    near = int(np.clip(0.75 * (count / 10) ** 0.8, 10, max(count // 4, 1)))
-    place = np.arange(count)
-    half = (at[np.minimum(place + near, count - 1)] - at[np.maximum(place - near, 0)]) / 2
-    half = np.maximum(half, 1e-9)
-    total = np.concatenate([[0.0], np.cumsum(at - at.mean())])
-    first, last = np.searchsorted(at, at - half, side="left"), np.searchsorted(at, at + half, side="right")
-    offset = (total[last] - total[first]) / (last - first) + at.mean() - at
-    tilt = np.empty(count)
-    tilt[order] = 3 * offset / half**2
+    low, high = np.quantile(log_g, [0.0005, 0.9999])
+    if not high > low:
+        return np.zeros(log_g.size)
+    edges = np.linspace(low, high, TILT_BINS + 1)
+    counts = np.histogram(log_g, edges)[0].astype(float)
+    roughness = np.diff(np.eye(TILT_BINS), 3, axis=0)
+    roughness = roughness.T @ roughness
+    log_mean, best, chosen = (
+        np.log(np.convolve(counts + 0.1, np.full(9, 1 / 9), mode="same")),
+        np.inf,
+        np.zeros(TILT_BINS),
+    )
+    for stiffness in 10.0 ** np.arange(7.0, -1.5, -0.5):  # from the smoothest on, each from the one before
+        for _ in range(30):
+            mean = np.exp(np.clip(log_mean, -30.0, 30.0))
+            curvature = np.diag(mean) + stiffness * roughness + 1e-9 * np.eye(TILT_BINS)
+            step = np.linalg.solve(curvature, counts - mean - stiffness * roughness @ log_mean)
+            log_mean = log_mean + np.clip(step, -2.0, 2.0)
+            if np.abs(step).max() < 1e-3:
+                break
+        mean = np.exp(np.clip(log_mean, -30.0, 30.0))
+        freedom = np.trace(
+            np.linalg.solve(np.diag(mean) + stiffness * roughness + 1e-9 * np.eye(TILT_BINS), np.diag(mean))
+        )
+        criterion = 2 * float((mean - counts * log_mean).sum()) + 2 * freedom
+        if criterion < best:
+            best, chosen = criterion, log_mean
+    centre = (edges[1:] + edges[:-1]) / 2
+    tilt: FloatArray = np.interp(log_g, centre, np.gradient(chosen, centre))
     return tilt
 
 

@@ -45,12 +45,18 @@ SUPPORT = 30
 """Cells that must lie where a clipping bound acts before the bound is fitted."""
 STEP = 1e-3
 """Of ln g, for slopes of the mean."""
+STRETCH = 0.4
+"""Of ln g, to either side, over which the noise is taken as a power of conductance."""
 GROUP = 0.002
 """Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
 SMALLEST_SPREAD = 1e-5
 """Of drift coefficients."""
 FIRST_LOOK, SECOND_LOOK = 4_000, 20_000
 """Noisy devices on which the search starts, and on which the intervals are computed."""
+PER_DEVICE = (
+    "log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "tilt", "bend", "precise", "cells",
+)  # fmt: skip
+"""Columns of the table."""
 Tables = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -74,24 +80,11 @@ class DriftFamily(Family[DriftTable]):
         """The table of some devices."""
         renumber = np.cumsum(cells) - 1
         own = cells[table.noisy]
-        names = (
-            "log_g",
-            "nu",
-            "var_g",
-            "var_nu",
-            "covariance",
-            "squares",
-            "freedom",
-            "noise",
-            "tilt",
-            "precise",
-            "cells",
-        )
         return replace(
             table,
             noisy=renumber[table.noisy[own]],
             marginal=None if table.marginal is None else table.marginal.take(own),
-            **{name: getattr(table, name)[cells] for name in names},
+            **{name: getattr(table, name)[cells] for name in PER_DEVICE},
         )
 
     def coefficients(self, table: DriftTable) -> list[Coefficient]:
@@ -272,11 +265,13 @@ class DriftFamily(Family[DriftTable]):
         form = self._form(table)
         n = len(coefficient_names(form))
         seen = np.exp(np.interp(sums.log_g, *_noise_seen(table)))
-        # Where devices crowd, one that is seen beside the crowd is more often one of theirs with an error: Tweedie's
-        # formula for where it is, and for the error of nu that goes with it.
-        place = sums.log_g + seen * sums.var_g * sums.tilt
+        # Where devices crowd, one that is seen beside the crowd is more often one of theirs with an error, and more
+        # often a noisy one: Tweedie's formula for where it is, and for the error of nu that goes with it.
+        lean = sums.tilt + _slope(sums.log_g, *_noise_seen(table))
+        place = sums.log_g + seen * sums.var_g * lean
         log_g, nu, scatter, devices = (tensor(each) for each in (place, sums.nu, sums.scatter, sums.devices))
-        squares, freedom, tilt = tensor(sums.squares), tensor(sums.freedom), tensor(sums.tilt)
+        squares, freedom, tilt = tensor(sums.squares), tensor(sums.freedom), tensor(lean)
+        bend = tensor(np.maximum(sums.bend, -0.5 / (seen * sums.var_g)))  # no error is less than half of what it was
         errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
         basis = _basis(place, table.noise_knots)
         last = 2 * n + len(table.noise_knots)
@@ -294,6 +289,7 @@ class DriftFamily(Family[DriftTable]):
             variance = spread.clamp(min=SMALLEST_SPREAD) ** 2
             # Its ln g is known with an error too, which comes with that of nu.
             variance = variance + noise * (errors[0] - 2 * slope * errors[1] + slope**2 * errors[2])
+            variance = variance + bend * (noise * (errors[1] - slope * errors[2])) ** 2
             mean = mean - noise * tilt * errors[1]
             each = -0.5 * (
                 (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
@@ -363,14 +359,14 @@ class DriftFamily(Family[DriftTable]):
         return mean, np.maximum(build(form, theta[n : 2 * n])(g), SMALLEST_SPREAD)
 
     def _predicted(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of each device's coefficient as its reads show it."""
-        mean, spread = self._statistics(table, theta)
+        """Mean and standard deviation of each device's coefficient as its reads show it: see `_precise`."""
         noise = np.exp(self._log_noise(table, theta))
-        shifted = self._statistics(replace(table, log_g=table.log_g + STEP), theta)[0]
-        slope = (shifted - mean) / STEP
-        mean = mean + noise * table.tilt * (slope * table.var_g - table.covariance)
+        tilt = table.tilt + _slope(table.log_g, *_noise_seen(table))
+        placed = replace(table, log_g=table.log_g + noise * table.var_g * tilt)
+        mean, spread = self._statistics(placed, theta)
+        slope = (self._statistics(replace(placed, log_g=placed.log_g + STEP), theta)[0] - mean) / STEP
         error = table.var_nu - 2 * slope * table.covariance + slope**2 * table.var_g
-        return mean, np.sqrt(spread**2 + noise * error)
+        return mean - noise * tilt * table.covariance, np.sqrt(spread**2 + noise * error)
 
     def _log_noise(self, table: DriftTable, theta: FloatArray) -> FloatArray:
         return np.interp(table.log_g, table.noise_knots, self._noise_part(table, theta))
@@ -453,12 +449,13 @@ class _Sums:
     squares: FloatArray
     freedom: FloatArray
     tilt: FloatArray
+    bend: FloatArray
     devices: FloatArray
 
 
 def _each(table: DriftTable) -> _Sums:
     """Every precise device by itself."""
-    names = ("log_g", "nu", "var_nu", "covariance", "var_g", "squares", "freedom", "tilt")
+    names = ("log_g", "nu", "var_nu", "covariance", "var_g", "squares", "freedom", "tilt", "bend")
     columns = {name: getattr(table, name)[table.precise] for name in names}
     one = np.ones(int(table.precise.sum()))
     return _Sums(**columns, scatter=0.0 * one, devices=one)
@@ -487,6 +484,7 @@ def _sums(table: DriftTable) -> _Sums:
         squares=total(one.squares),
         freedom=total(one.freedom),
         tilt=total(one.tilt) / devices,
+        bend=total(one.bend) / devices,
         devices=devices,
     )
 
@@ -520,8 +518,7 @@ def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) 
 
 def _lines_of(table: DriftTable, some: NDArray[np.bool_]) -> DriftTable:
     """The lines of some devices, without what the noisy ones say."""
-    names = ("log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "tilt", "precise", "cells")
-    columns = {name: getattr(table, name)[some] for name in names}
+    columns = {name: getattr(table, name)[some] for name in PER_DEVICE}
     return replace(table, noisy=np.zeros(0, np.int64), marginal=None, **columns)
 
 
@@ -529,6 +526,13 @@ def _noise_seen(table: DriftTable) -> tuple[FloatArray, FloatArray]:
     """Places in ln g and ln V there, by a first look."""
     bins, centre = binned(table.log_g, max(4, min(40, table.nu.size // 60)))
     return centre, np.log(np.bincount(bins, np.minimum(table.noise, BELOW)) / np.bincount(bins))
+
+
+def _slope(log_g: FloatArray, places: FloatArray, levels: FloatArray) -> FloatArray:
+    """Slope (n,) of a line through points, over a stretch that holds several of them."""
+    rise: FloatArray = np.interp(log_g + STRETCH, places, levels) - np.interp(log_g - STRETCH, places, levels)
+    ends = np.clip([log_g - STRETCH, log_g + STRETCH], places[0], places[-1])
+    return np.asarray(rise / np.maximum(ends[1] - ends[0], STEP), np.float64)
 
 
 def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic:

@@ -92,6 +92,8 @@ class DriftTable:
     """V at each device, by its neighbours: where the fit starts."""
     tilt: FloatArray
     """Slope of the logarithm of the density of devices in ln g: which way the error of ln g has gone on average."""
+    bend: FloatArray
+    """Slope of `tilt` in ln g."""
     precise: NDArray[np.bool_]
     """Devices that their own line describes."""
     noisy: NDArray[np.int64]
@@ -340,8 +342,8 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
     growth = 0.0
-    for _ in range(3):
-        part = _reduce(rows, index[: min(index.size, CHUNK)], t0, growth)
+    for _ in range(4):
+        part = _reduce(rows, index[: 2 * CHUNK], t0, growth)
         growth = _growth(rows, index, part, t0, growth)
     lines = _reduce(rows, index, t0, growth)
     loose = _settle(rows, index, lines, t0, growth)
@@ -386,6 +388,7 @@ def _table(
         noisy = np.random.default_rng(0).choice(noisy, MOST_NOISY, replace=False)
     lines.log_g -= math.log(g_scale)
     low, high = np.quantile(lines.log_g, [0.002, 0.998])
+    tilt, bend = _tilt(lines.log_g)
     times = rows.time[index][rows.there[index]] if index.size <= CHUNK else rows.time[rows.there]
     marginal = None
     noisy = noisy[np.argsort(lines.log_g[noisy], kind="stable")]  # neighbours share the nodes that matter
@@ -408,7 +411,8 @@ def _table(
         squares=lines.squares,
         freedom=freedom,
         noise=noise,
-        tilt=_tilt(lines.log_g),
+        tilt=tilt,
+        bend=bend,
         precise=precise,
         noisy=noisy,
         marginal=marginal,
@@ -420,15 +424,15 @@ def _table(
     )
 
 
-def _tilt(log_g: FloatArray) -> FloatArray:
-    """Slope (n,) of the logarithm of the density of ln g at every device.
+def _tilt(log_g: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Slope (n,) of the logarithm of the density of ln g at every device, and the slope of that.
 
     A histogram smoothed as Poisson counts, third differences of their logarithms penalised: the smoothest density is a
     normal one, so that the flanks of levels come out right. Akaike's criterion chooses how smooth.
     """
     low, high = np.quantile(log_g, [0.0005, 0.9999])
     if not high > low:
-        return np.zeros(log_g.size)
+        return np.zeros(log_g.size), np.zeros(log_g.size)
     edges = np.linspace(low, high, TILT_BINS + 1)
     counts = np.histogram(log_g, edges)[0].astype(float)
     roughness = np.diff(np.eye(TILT_BINS), 3, axis=0)
@@ -454,8 +458,8 @@ def _tilt(log_g: FloatArray) -> FloatArray:
         if criterion < best:
             best, chosen = criterion, log_mean
     centre = (edges[1:] + edges[:-1]) / 2
-    tilt: FloatArray = np.interp(log_g, centre, np.gradient(chosen, centre))
-    return tilt
+    tilt = np.gradient(chosen, centre)
+    return np.interp(log_g, centre, tilt), np.interp(log_g, centre, np.gradient(tilt, centre))
 
 
 def _knots(log_g: FloatArray, count: int) -> tuple[float, ...]:

@@ -44,10 +44,10 @@ TRUTH = np.array([-0.0155, 0.0244, 0.049, 0.1, -0.0125, -0.0059, 0.008, 0.045])
 LEVELS, SHARES = np.array([0.3, 4.5, 12.0]), (0.52, 0.38, 0.10)
 """Target conductances, uS, and shares of the devices, chosen before any fit from the Fisher information of the
 published model: the slope of the mean acts between 0.19 and 5.1 uS, so the two outer levels of it tell slope and
-intercept best, and the third is beyond the last bound of the spread, 8.2 uS. The published error of programming spreads each level
-over its neighbourhood. With log-uniform conductances the intercept has a standard deviation of 1.8 %, with these 1.0 %.
-The least that any distribution of 100 000 devices over conductance can have is 0.9 %, and 0.7 % if reads had no noise:
-so much comes from how devices differ."""
+intercept best, and the third is beyond the last bound of the spread, 8.2 uS. The published error of programming spreads
+each level over its neighbourhood. With log-uniform conductances the intercept has a standard deviation of 1.8 %, with
+these 1.0 %. The least that any distribution of 100 000 devices over conductance can have is 0.9 %, and 0.7 % if reads
+had no noise: so much comes from how devices differ."""
 RECOVERY_SEEDS = range(101, 106)
 COVERAGE_SEEDS = range(3000, 3200)
 """Never used while the fit was developed."""

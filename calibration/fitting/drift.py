@@ -547,7 +547,7 @@ def blurred(form: Form, theta: torch.Tensor, log_g: torch.Tensor, half: torch.Te
     It also takes the kinks out of the likelihood, at which a search would stop.
     """
     if form.kind != "log-clip":
-        value: torch.Tensor = build(form, theta)(torch.exp(log_g))  # type: ignore[assignment]
+        value: torch.Tensor = build(form, theta)(torch.exp(log_g))
         return value
     slope, offset, low, high = theta
     straight, reach = slope * log_g + offset, slope.abs() * half + 1e-9
@@ -555,9 +555,11 @@ def blurred(form: Form, theta: torch.Tensor, log_g: torch.Tensor, half: torch.Te
     def above(bound: torch.Tensor) -> torch.Tensor:
         over = straight - bound
         bent = torch.minimum(torch.maximum(over, -reach), reach)
-        return (bent + reach) ** 2 / (4 * reach) + (over - reach).clamp(min=0.0)
+        area: torch.Tensor = (bent + reach) ** 2 / (4 * reach) + (over - reach).clamp(min=0.0)
+        return area
 
-    return low + above(low) - above(high)
+    average: torch.Tensor = low + above(low) - above(high)
+    return average
 
 
 def _basis(log_g: FloatArray, knots: tuple[float, ...]) -> torch.Tensor:

@@ -25,7 +25,8 @@ from hwloop.contract import FloatArray
 BLOCK = 150
 """Devices at a time: their grids stay in the processor's cache."""
 FINEST = 1.2
-"""Step of the grid, in standard deviations of what a device's reads say: the trapezoid rule is then good to 1e-3."""
+"""Step of the grid, in standard deviations of what the reads of the quietest of its devices say. The likelihood of one of
+those is then good to 2 %, of either sign; that of the noisier ones is better by far."""
 NEGLIGIBLE = 1e-7
 """Probability of a node, for every device of a block, below which the block leaves it out."""
 REACH = 4.2
@@ -112,7 +113,7 @@ class Noisy:
 
     def total(self, factors: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         """Log-likelihood () of all devices, each counting for its share; torch can differentiate it."""
-        value: torch.Tensor = _Total.apply(factors, prior, self)
+        value: torch.Tensor = _Total.apply(factors, prior, self)  # type: ignore[no-untyped-call]
         return self.share * value
 
     def each(self, factors: torch.Tensor, prior: torch.Tensor) -> FloatArray:
@@ -175,7 +176,7 @@ class _Total(torch.autograd.Function):
         return value
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         by_factors, by_prior = ctx.saved_tensors
         return gradients[0] * by_factors, gradients[0] * by_prior, None
@@ -201,7 +202,8 @@ def prior_of(grid: Grid, mean: torch.Tensor, spread: torch.Tensor, log_density: 
     nu = torch.from_numpy(grid.nu)
     step = grid.nu[1] - grid.nu[0]
     normal = -0.5 * ((nu - mean[:, None]) / spread[:, None]) ** 2 - torch.log(spread[:, None] * np.sqrt(2 * np.pi))
-    return normal + np.log(step) + (log_density + torch.from_numpy(grid.log_step))[:, None]
+    weight: torch.Tensor = normal + float(np.log(step)) + (log_density + torch.from_numpy(grid.log_step))[:, None]
+    return weight
 
 
 def grid_of(

@@ -176,7 +176,7 @@ def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, grow
     level = np.log(np.maximum(mean, smallest))
     with np.errstate(invalid="ignore"):
         fine = (np.abs(lines.nu) < LOOSE_NU) & (np.abs(lines.log_g - level) < LOOSE_LEVEL) & np.isfinite(lines.squares)
-    loose = ~fine
+    loose: NDArray[np.bool_] = ~fine
     lines.log_g[loose], lines.nu[loose] = level[loose], nu
     lines.squares[loose] = (weight * (straight * np.exp(-level)[:, None] - 1.0) ** 2).sum(1)[loose]
     return loose
@@ -337,7 +337,8 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     latest = np.where(rows.there, rows.time, 0.0).max(1)
     earliest = np.where(rows.there, rows.time, np.inf).min(1)
     screening.drop(~(latest > 1.5 * earliest), "all reads at one age")
-    screening.drop(~((rows.conductance > 0) & rows.there).any(1), "no conductance")
+    conducts: NDArray[np.bool_] = np.any((rows.conductance > 0) & rows.there, axis=1)
+    screening.drop(~conducts, "no conductance")
     index = np.flatnonzero(screening.kept)
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")

@@ -466,8 +466,8 @@ def _sums(table: DriftTable) -> _Sums:
     one = _each(table)
     place = np.floor(one.log_g / GROUP).astype(np.int64)
     error = np.floor(np.log(one.var_nu) / (25 * GROUP)).astype(np.int64)
-    error -= error.min()
-    _, group = np.unique(place * (int(error.max()) + 1) + error, return_inverse=True)
+    error -= error.min() if error.size else 0
+    _, group = np.unique(place * (int(error.max(initial=0)) + 1) + error, return_inverse=True)
 
     def total(values: FloatArray) -> FloatArray:
         return np.bincount(group, values).astype(np.float64)

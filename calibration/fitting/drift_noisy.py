@@ -25,8 +25,8 @@ from hwloop.contract import FloatArray
 BLOCK = 150
 """Devices at a time: their grids stay in the processor's cache."""
 FINEST = 1.2
-"""Step of the grid, in standard deviations of what the reads of the quietest of its devices say. The likelihood of one of
-those is then good to 2 %, of either sign; that of the noisier ones is better by far."""
+"""Step of the grid, in standard deviations of what the reads of the quietest of its devices say. The likelihood of one
+of those is then good to 2 %, of either sign; that of the noisier ones is better by far."""
 NEGLIGIBLE = 1e-7
 """Probability of a node, for every device of a block, below which the block leaves it out."""
 REACH = 4.2

@@ -132,7 +132,11 @@ def covariance(
         found = inverse if len(own) < MANY_UNITS else inverse @ (own.T @ own) @ inverse
     else:
         seen = whitening(own)
-        inverse = np.linalg.pinv(_curvature(likelihood, theta, moving, seen), hermitian=True)
+        curvature = _curvature(likelihood, theta, moving, seen)
+        if not np.isfinite(curvature).all():  # a step so far that numbers overflow: what is hardly seen, in small steps
+            seen = seen * np.minimum(1.0, 1.0 / np.abs(seen).max(0))
+            curvature = _curvature(likelihood, theta, moving, seen)
+        inverse = np.linalg.pinv(curvature, hermitian=True)
         scatter = (own @ seen).T @ (own @ seen)
         found = seen @ inverse @ scatter @ inverse @ seen.T
     result = np.zeros((theta.size, theta.size))

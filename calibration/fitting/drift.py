@@ -76,6 +76,15 @@ class DriftFamily(Family[DriftTable]):
         """Number of devices."""
         return int(table.nu.size)
 
+    def caveats(self, table: DriftTable) -> list[str]:
+        """How noise grows is taken from quiet devices, which there must be."""
+        if table.precise.sum() >= SUPPORT:
+            return []
+        return [
+            "no devices are quiet enough to show how read noise grows with age: values may be off by more than their "
+            "intervals say; measure some at higher conductances, or average more"
+        ]
+
     def subset(self, table: DriftTable, cells: NDArray[np.bool_]) -> DriftTable:
         """The table of some devices."""
         renumber = np.cumsum(cells) - 1

@@ -125,11 +125,10 @@ def test_devices_in_the_flanks_of_a_level_are_mostly_errors() -> None:
         assert abs(naive) > 6 * error
 
 
-def test_devices_that_are_all_noisy_are_fitted_and_what_they_do_not_reach_is_held() -> None:
+def test_devices_that_are_all_noisy_are_fitted_with_a_warning() -> None:
     rng = np.random.default_rng(13)
     conductance = np.exp(rng.uniform(np.log(0.05), np.log(0.19), 1_000))
     fitted, table = LogClipDrift().fit(drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng))
     assert not table.precise.any()
-    rows = {row.name: row for row in fitted.record.parameters}
-    assert rows["mean.low"].low is None
-    assert fitted.record.statistic("mean")(0.1 / 25) == pytest.approx(0.1, abs=0.012)  # 4 sigma of 0.09 / sqrt(1 000)
+    assert any("quiet enough" in warning for warning in fitted.record.warnings)
+    assert fitted.record.statistic("mean")(0.1 / 25) == pytest.approx(0.1, rel=0.15)  # the growth of noise is not known

@@ -40,7 +40,7 @@ FEWEST_READS = 3
 PRECISE = 0.08
 """Standard deviation of a device's ln G(t0) up to which it counts as known."""
 TOO_NOISY = 0.35
-"""Relative standard deviation of a read above which a device is not judged by its own line: it may be anything."""
+"""Relative standard deviation of a read above which lines scatter more than their errors say, and are not drawn."""
 LOOSE_NU = 0.6
 """Drift coefficient, in either direction, beyond which a line through noise has not found its device."""
 LOOSE_LEVEL = 1.0
@@ -53,7 +53,7 @@ FEWEST_LINES = 20
 OUTLYING = 25.0
 """Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
 JUDGED = 0.2
-"""The same, above which the tails of its line are too long to call it wild."""
+"""Relative standard deviation of a read above which no device is called stuck or wild by its line: tails are too long."""
 NOISE_KNOTS = 13
 """Of ln V: its kinks, as of a noise that is capped, must not look like drift of what is noisy."""
 MOST_NOISY = 60_000

@@ -53,7 +53,7 @@ FEWEST_LINES = 20
 OUTLYING = 25.0
 """Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
 JUDGED = 0.2
-"""Relative standard deviation of a read above which no device is called stuck or wild by its line: tails are too long."""
+"""Relative standard deviation of a read above which no line calls its device stuck or wild: tails too long."""
 NOISE_KNOTS = 13
 """Of ln V: its kinks, as of a noise that is capped, must not look like drift of what is noisy."""
 MOST_NOISY = 60_000

@@ -38,25 +38,44 @@ from hwloop.sim_backend.presets import PRESETS
 
 PCM = PRESETS["pcm-90nm"]().device
 AGES = np.geomspace(1.0, 3.15e7, 12)
+PROGRAMMING_BIAS, PROGRAMMING_ERROR = Polynomial((0.05, -0.3)), Polynomial((0.26348, 1.9650, -1.1731))
+"""uS, of g = G / 25 uS; the error is the published one of the same array, the bias is assumed."""
 TRUTH = np.array([-0.0155, 0.0244, 0.049, 0.1, -0.0125, -0.0059, 0.008, 0.045])
-READ_NOISE = 0.1
-"""Of the published read noise of one read, which is 90 % of the conductance at 0.1 uS: no line is to be seen there."""
+LEVELS, SHARES = np.array([0.3, 4.5, 12.0]), (0.52, 0.38, 0.10)
+"""Target conductances, uS, and shares of the devices, chosen before any fit from the Fisher information of the
+published model: the slope of the mean acts between 0.19 and 5.1 uS, so the two outer levels of it tell slope and
+intercept best, and the third is beyond the last bound of the spread, 8.2 uS. The published error of programming spreads
+each level over its neighbourhood. With log-uniform conductances the intercept has a standard deviation of 1.8 %, with
+these 1.0 %. The least that any distribution of 100 000 devices over conductance can have is 0.9 %, and 0.7 % if reads
+had no noise: so much comes from how devices differ."""
+RECOVERY_SEEDS = range(101, 106)
+COVERAGE_SEEDS = range(3000, 3200)
+"""Never used while the fit was developed."""
 
 
 def devices(cells: int, seed: int, lowest: float = 0.05) -> Measurement:
-    """The published drift and a tenth of the published read noise, ln G uniform from `lowest` to 25 uS."""
+    """The published drift and read noise of single reads, ln G uniform from `lowest` to 25 uS."""
     rng = np.random.default_rng(seed)
     conductance = np.exp(rng.uniform(np.log(lowest), np.log(25.0), cells))
-    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, READ_NOISE)
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng)
+
+
+def devices_at_levels(cells: int, seed: int) -> Measurement:
+    """The same drift and noise, devices at LEVELS with the published error of programming; none below 0.05 uS."""
+    rng = np.random.default_rng(seed)
+    target = rng.choice(LEVELS, 2 * cells + 100, p=SHARES)
+    conductance = target + PROGRAMMING_ERROR(target / 25.0) * rng.standard_normal(target.size)
+    possible = conductance[(conductance > 0.05) & (conductance < 25.0)]
+    return drifting(PCM.drift, PCM.read_noise, possible[:cells], AGES, rng)
 
 
 def recovery() -> None:
     """100 000 devices x 12 times, five seeds."""
-    print("\nPublished PCM drift put in and recovered, 100 000 devices x 12 times")
-    outside, worst_function = 0, 0.0
+    print("\nPublished PCM drift put in and recovered, 100 000 devices x 12 times, full read noise")
+    outside, beyond, worst_function = 0, 0, 0.0
     g = np.geomspace(0.002, 1.0, 300)
-    for seed in range(1, 6):
-        fitted, _ = LogClipDrift().fit(devices(100_000, seed))
+    for seed in RECOVERY_SEEDS:
+        fitted, _ = LogClipDrift().fit(devices_at_levels(100_000, seed))
         rows = fitted.record.parameters[:8]
         value = np.array([row.value for row in rows])
         sigma = np.array([(row.high - row.low) / 3.92 for row in rows])  # type: ignore[operator]
@@ -64,6 +83,7 @@ def recovery() -> None:
         function = np.abs(fitted.record.statistic("mean")(g) / PCM.drift.mean(g) - 1).max()
         outside, worst_function = outside + int((z > 2.58).sum()), max(worst_function, function)
         off = 100 * np.abs(value / TRUTH - 1)[:4]
+        beyond += int((off > 2.0).sum())
         print(
             f"  seed {seed}: sigmas from the truth {np.round(z, 2)}; mean's coefficients off by {np.round(off, 2)} %, "
             f"of which {np.round(100 * (sigma / np.abs(TRUTH))[:4], 2)} % is one sigma",
@@ -71,22 +91,26 @@ def recovery() -> None:
         )
     # 0.4 of 40 are expected outside of their interval, 3 or more in one of 125 cases.
     verdict("coefficients of 40 outside of their 99 % interval", outside, 2, 0)
+    # Only the intercept, whose standard deviation is 1.1 %, is expected there: 0.3 times in five seeds.
+    verdict("coefficients of the mean, of 20, further than 2 % from the truth", beyond, 0, 0)
     verdict("mean function, largest relative deviation at any conductance, %", 100 * worst_function, 2.0)
 
 
 def coverage() -> None:
     """200 data sets each of drift and of programming noise."""
-    print("\nCoverage of nominal 95 % intervals, 200 synthetic data sets")
+    print("\nCoverage of nominal 95 % intervals, 200 synthetic data sets, full read noise")
     drift, noise = [], []
-    bias, sigma = Polynomial((0.05, -0.3)), Polynomial((0.26348, 1.9650, -1.1731))
+    bias, sigma = PROGRAMMING_BIAS, PROGRAMMING_ERROR
     truth = np.array([*bias.coefficients, *sigma.coefficients])
-    for seed in range(200):
-        rows = LogClipDrift().fit(devices(4000, 1000 + seed))[0].record.parameters[:8]
+    for seed in COVERAGE_SEEDS:
+        rows = LogClipDrift().fit(devices(4000, seed))[0].record.parameters[:8]
         drift.append([row.low is not None and row.low <= t <= row.high for row, t in zip(rows, TRUTH, strict=True)])
-        rng = np.random.default_rng(2000 + seed)
+        rng = np.random.default_rng(1000 + seed)
         measured = programmed(bias, sigma, 25.0, rng.uniform(2, 25, 1000), 25.0, rng)
         rows = Polynomial2().fit(measured)[0].record.parameters
         noise.append([row.low <= t <= row.high for row, t in zip(rows, truth, strict=True)])
+        if len(drift) % 25 == 0:
+            print(f"  {len(drift)} data sets: drift {100 * np.mean(drift):.1f} %", flush=True)
     for name, hits in (("drift, 4 000 devices x 12 times", drift), ("programming noise, 1 000 cells", noise)):
         share = 100 * np.mean(hits)
         print(f"  {name}: {share:.1f} %, by coefficient {np.round(100 * np.mean(hits, axis=0), 1)}")

@@ -4,7 +4,9 @@ After Joshi et al. 2020, as a random-effects model. A read is y = G(t) (1 + e), 
 V(g) (1 + b ln(t / t0)): read noise that is a part of the measurement, growing with age as 1/f noise does. What is
 fitted by maximum likelihood are the mean and the spread of nu and V, all functions of g = G(t0) / g_scale.
 
-Every device is first reduced to its own G(t0) and nu, or to nodes of an integral over them: `drift_table`.
+Every device is first reduced to its own G(t0) and nu (`drift_table`), or, where its reads are too noisy for that, to
+what they say on a grid of both (`drift_noisy`). For these the distribution of conductances is fitted along: without it
+the reads of a device of 0.1 uS may as well be those of one of 0.2 uS.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from scipy import optimize, stats
 from hwloop.calibration.fitting.checks import (
     rows_of,
 )
-from hwloop.calibration.fitting.drift_table import CHUNK, DriftTable, Nodes, drift_table
+from hwloop.calibration.fitting.drift_noisy import factors_of, prior_of
+from hwloop.calibration.fitting.drift_table import BELOW, CHUNK, TOO_NOISY, DriftTable, drift_table, robust
 from hwloop.calibration.fitting.family import (
     Coefficient,
     Family,
@@ -32,7 +35,7 @@ from hwloop.calibration.fitting.family import (
     binned,
     quantile_panel,
 )
-from hwloop.calibration.fitting.likelihood import Optimum, covariance, maximise, tensor
+from hwloop.calibration.fitting.likelihood import Optimum, covariance, maximise, scores, tensor, whitening
 from hwloop.contract import FloatArray
 from hwloop.device_models import Knots, Statistic
 from hwloop.measurements import Experiment, Measurement
@@ -42,10 +45,19 @@ SUPPORT = 30
 """Cells that must lie where a clipping bound acts before the bound is fitted."""
 STEP = 1e-3
 """Of ln g, for slopes of the mean."""
+STRETCH = 0.4
+"""Of ln g, to either side, over which the noise is taken as a power of conductance."""
 GROUP = 0.002
 """Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
 SMALLEST_SPREAD = 1e-5
 """Of drift coefficients."""
+FIRST_LOOK, SECOND_LOOK = 4_000, 20_000
+"""Noisy devices on which the search starts, and on which the intervals are computed."""
+PER_DEVICE = (
+    "log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "tilt", "bend", "precise", "cells",
+)  # fmt: skip
+"""Columns of the table."""
+Tables = tuple[torch.Tensor, torch.Tensor]
 
 
 class DriftFamily(Family[DriftTable]):
@@ -64,20 +76,24 @@ class DriftFamily(Family[DriftTable]):
         """Number of devices."""
         return int(table.nu.size)
 
+    def caveats(self, table: DriftTable) -> list[str]:
+        """How noise grows is taken from quiet devices, which there must be."""
+        if table.precise.sum() >= SUPPORT:
+            return []
+        return [
+            "no devices are quiet enough to show how read noise grows with age: values may be off by more than their "
+            "intervals say; measure some at higher conductances, or average more"
+        ]
+
     def subset(self, table: DriftTable, cells: NDArray[np.bool_]) -> DriftTable:
         """The table of some devices."""
         renumber = np.cumsum(cells) - 1
         own = cells[table.noisy]
-        nodes = table.nodes
-        if nodes is not None:
-            per_device = {name: getattr(nodes, name)[own] for name in ("log_g", "nu", "squares", "log_weight", "reads")}
-            nodes = Nodes(**per_device, share=nodes.share) if own.any() else None
-        names = ("log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "precise", "cells")
         return replace(
             table,
             noisy=renumber[table.noisy[own]],
-            nodes=nodes,
-            **{name: getattr(table, name)[cells] for name in names},
+            marginal=None if table.marginal is None else table.marginal.take(own),
+            **{name: getattr(table, name)[cells] for name in PER_DEVICE},
         )
 
     def coefficients(self, table: DriftTable) -> list[Coefficient]:
@@ -92,33 +108,40 @@ class DriftFamily(Family[DriftTable]):
         ]
 
     def estimate(self, table: DriftTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
-        """Maximum likelihood; very many devices count by the sums over neighbours, which hold all that they tell."""
-        start = self._start(table)
-        count = table.nu.size
-        free = np.ones(start.size, bool)
-        likelihood = self._likelihood(table)
-        summed = likelihood if count < CHUNK else self._summed_likelihood(table)
-        found = maximise(summed, start)
-        found = maximise(summed, found.theta)  # a search that has run into a kink of a bound gets on in a new direction
+        """Maximum likelihood; very many precise devices count by the sums over neighbours, which hold all they tell.
+
+        A part of the noisy devices shows the way to where all of them lead.
+        """
+        theta = self._start(table)
+        free = np.ones(theta.size, bool)
+        first = self._part(table, FIRST_LOOK)
+        looks = [first, first] if first is table else [first, first, table]
+        for part in looks:
+            found = self._climb(part, theta, free)
+            theta = found.theta
         held, theta = self._unsupported(table, found.theta)
         if held:
             names = [item.name for item in self.coefficients(table)]
             free[[names.index(name) for name in held]] = False
-            found = maximise(summed, theta, free=free)
+            found = self._climb(table, theta, free)
         if intervals:
-            share = min(1.0, 2 * CHUNK / count)
-            part = np.random.default_rng(2).random(count) < share
-            some = likelihood if share == 1.0 else self._likelihood(self.subset(table, part))
-            found = replace(found, covariance=share * covariance(some, found.theta, free=free, kinks=True))
+            part = self._focused(self._part(table, SECOND_LOOK), found.theta)
+            share = part.nu.size / table.nu.size
+            own = self._scores(part, found.theta)[:, free]
+            total = self._likelihood(_sums(part), part)
+            found = replace(found, covariance=share * covariance(total, found.theta, free=free, kinks=True, own=own))
         return found, held
 
     def log_likelihood(self, table: DriftTable, theta: FloatArray) -> FloatArray:
         """Of every device that is precise or integrated over, up to a constant of the data."""
         with torch.no_grad():
-            return self._likelihood(table, weighted=False)(tensor(theta)).numpy()
+            precise = self._precise(_each(table), table)(tensor(theta)).numpy()
+            if table.marginal is None:
+                return precise
+            return np.concatenate([precise, table.marginal.each(*self._tables(table)(tensor(theta)))])
 
     def predict(self, table: DriftTable, theta: FloatArray, later: Measurement) -> FloatArray:
-        """From each device's own line, drawn towards what devices of its conductance do."""
+        """From each device's own line, drawn towards what devices of its conductance do; or from all it may be."""
         mean, spread = self._statistics(table, theta)
         noise = np.exp(self._log_noise(table, theta))
         gain = 1.0 / (noise * table.var_nu + spread**2)
@@ -131,7 +154,11 @@ class DriftFamily(Family[DriftTable]):
         x = np.log(np.where(rows.there, rows.time, table.t0)[table.cells, 0] / table.t0)
         predicted = np.exp(level - nu * x) * table.g_scale
         relative = noise * np.maximum(1 + table.growth * x, 0.1) + var_g - 2 * x * cross + x**2 * var_nu
-        density = stats.norm.logpdf(rows.conductance[table.cells, 0], predicted, predicted * np.sqrt(relative))
+        read = rows.conductance[table.cells, 0]
+        density = stats.norm.logpdf(read, predicted, predicted * np.sqrt(relative))
+        if table.marginal is not None:
+            some = table.noisy
+            density[some] = self._predict_noisy(table, theta, x[some], read[some] / table.g_scale)
         result = np.full(len(later.cells), np.nan)
         result[table.cells] = np.where(rows.there[table.cells, 0], density, np.nan)
         return result
@@ -154,6 +181,9 @@ class DriftFamily(Family[DriftTable]):
 
     def panels(self, table: DriftTable, theta: FloatArray) -> list[Panel]:
         """Mean, spread and noise against conductance, and the calibration of the coefficients."""
+        fine = np.exp(np.linspace(table.log_g.min(), table.log_g.max(), 200))
+        known = table.noise < TOO_NOISY**2
+        table = _lines_of(table, known) if known.any() else table
         bins, centre = binned(table.log_g, max(1, min(30, table.nu.size // 50)))
         count = centre.size
         size = np.bincount(bins, minlength=count)
@@ -165,10 +195,9 @@ class DriftFamily(Family[DriftTable]):
         noise = np.bincount(bins, table.squares, count) / np.bincount(bins, table.freedom, count)
         error = np.sqrt(scatter / size)
         x = np.exp(centre) * table.g_scale
-        fine = np.exp(np.linspace(table.log_g.min(), table.log_g.max(), 200))
         form, n = self._form(table), len(coefficient_names(self._form(table)))
         curves = [build(form, theta[:n])(fine), build(form, theta[n : 2 * n])(fine)]
-        curves.append(np.exp(Knots(table.noise_knots, tuple(theta[2 * n :]))(fine)))
+        curves.append(np.exp(Knots(table.noise_knots, tuple(self._noise_part(table, theta)))(fine)))
         line_x = fine * table.g_scale
         label = "conductance at t0, uS"
         seen = [
@@ -196,56 +225,140 @@ class DriftFamily(Family[DriftTable]):
     def _form(self, table: DriftTable) -> Form:
         return Form(self.kind, table.knots if self.kind == "knots" else ())
 
-    def _likelihood(self, table: DriftTable, *, weighted: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Log-likelihood of precise devices, then of those integrated over (times what each stands for)."""
-        return self._make_likelihood(table, _each(table), weighted)
+    def _part(self, table: DriftTable, noisy: int) -> DriftTable:
+        """The table, or a random part of it that has about so many noisy devices."""
+        share = min(1.0, noisy / max(table.noisy.size, 1), 2 * CHUNK / table.nu.size)
+        if share == 1.0:
+            return table
+        return self.subset(table, np.random.default_rng(2).random(table.nu.size) < share)
 
-    def _summed_likelihood(self, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The same total over the precise devices, summed over those that are alike."""
-        return self._make_likelihood(table, _sums(table), True)
+    def _focused(self, table: DriftTable, theta: FloatArray) -> DriftTable:
+        """The same, but nodes that do not matter for these parameters cost nothing."""
+        if table.marginal is None:
+            return table
+        with torch.no_grad():
+            return replace(table, marginal=table.marginal.focused(*self._tables(table)(tensor(theta))))
 
-    def _make_likelihood(
-        self, table: DriftTable, sums: _Sums, weighted: bool
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        form = self._form(table)
-        n = len(coefficient_names(form))
-        log_g, nu, scatter, devices = (tensor(each) for each in (sums.log_g, sums.nu, sums.scatter, sums.devices))
-        squares, freedom = tensor(sums.squares), tensor(sums.freedom)
-        errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
-        basis = _basis(sums.log_g, table.noise_knots)
-        nodes = table.nodes
-        if nodes is not None:
-            node_g, node_nu = tensor(nodes.log_g), tensor(nodes.nu)
-            node_conductance = torch.exp(node_g)
-            node_basis = _basis(nodes.log_g, table.noise_knots)
-            node_squares, node_weight, reads = tensor(nodes.squares), tensor(nodes.log_weight), tensor(nodes.reads)
+    def _climb(self, table: DriftTable, theta: FloatArray, free: NDArray[np.bool_]) -> Optimum:
+        """The maximum from theta, in directions in which the scores of a part of the devices scatter by one."""
+        table = self._focused(table, theta)
+        part = self._part(table, FIRST_LOOK)
+        own = self._scores(part, theta)[:, free] * math.sqrt(table.nu.size / part.nu.size)
+        return maximise(self._likelihood(_sums(table), table), theta, free=free, directions=whitening(own))
 
-        def statistics(theta: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return build(form, theta[:n])(g), build(form, theta[n : 2 * n])(g).clamp(min=SMALLEST_SPREAD) ** 2
-
-        g_sure = torch.exp(log_g)
+    def _likelihood(self, sums: _Sums, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Log-likelihood of groups of precise devices, that of all noisy ones, and a hold on their density."""
+        precise = self._precise(sums, table)
+        if table.marginal is None:
+            return precise
+        noisy, tables, density = table.marginal, self._tables(table), self._log_density(table)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            log_noise = basis @ theta[2 * n :]
+            # One unit at every knot keeps the density from zero where no device is.
+            return torch.cat([precise(theta), noisy.total(*tables(theta))[None], density(theta).sum()[None]])
+
+        return likelihood
+
+    def _scores(self, table: DriftTable, theta: FloatArray) -> FloatArray:
+        """Derivatives (devices, p) of the log-likelihood of each device."""
+        own = scores(self._precise(_each(table), table), theta, np.ones(theta.size, bool))
+        if table.marginal is None:
+            return own
+        tables = self._tables(table)
+        by_factors, by_prior = _by_parameters(tables, theta)
+        noisy = table.marginal.scores(*tables(tensor(theta)), by_factors, by_prior)
+        return np.concatenate([own, noisy])
+
+    def _precise(self, sums: _Sums, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Log-likelihood of precise devices, or of groups of them, (groups,)."""
+        form = self._form(table)
+        n = len(coefficient_names(form))
+        seen = np.exp(np.interp(sums.log_g, *_noise_seen(table)))
+        # Where devices crowd, one that is seen beside the crowd is more often one of theirs with an error, and more
+        # often a noisy one: Tweedie's formula for where it is, and for the error of nu that goes with it.
+        lean = sums.tilt + _slope(sums.log_g, *_noise_seen(table))
+        place = sums.log_g + seen * sums.var_g * lean
+        log_g, nu, scatter, devices = (tensor(each) for each in (place, sums.nu, sums.scatter, sums.devices))
+        squares, freedom, tilt = tensor(sums.squares), tensor(sums.freedom), tensor(lean)
+        bend = tensor(np.maximum(sums.bend, -0.5 / (seen * sums.var_g)))  # no error is less than half of what it was
+        errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
+        basis = _basis(place, table.noise_knots)
+        last = 2 * n + len(table.noise_knots)
+        error = tensor(np.sqrt(3 * seen * sums.var_g))
+        if table.marginal is not None:
+            grid = table.marginal.grid
+            inside = tensor((sums.log_g > grid.log_g[0]) & (sums.log_g < grid.log_g[-1])) * devices
+            density_basis, density = _basis(sums.log_g, grid.knots), self._log_density(table)
+
+        def likelihood(theta: torch.Tensor) -> torch.Tensor:
+            log_noise = basis @ theta[2 * n : last]
             noise = torch.exp(log_noise)
-            mean, variance = statistics(theta, g_sure)
-            # ln g is known with an error too, which comes with that of nu.
-            slope = (build(form, theta[:n])(g_sure * math.exp(STEP)) - mean) / STEP
+            mean, spread = blurred(form, theta[:n], log_g, error), blurred(form, theta[n : 2 * n], log_g, error)
+            slope = (blurred(form, theta[:n], log_g + STEP, error) - mean) / STEP
+            variance = spread.clamp(min=SMALLEST_SPREAD) ** 2
+            # Its ln g is known with an error too, which comes with that of nu.
             variance = variance + noise * (errors[0] - 2 * slope * errors[1] + slope**2 * errors[2])
+            variance = variance + bend * (noise * (errors[1] - slope * errors[2])) ** 2
+            mean = mean - noise * tilt * errors[1]
             each = -0.5 * (
                 (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
             )
             each = each - 0.5 * (freedom * log_noise + squares / noise)
-            if nodes is None:
-                return each
-            log_noise = node_basis @ theta[2 * n :]
-            inside = node_weight - 0.5 * (reads[:, None] * log_noise + node_squares * torch.exp(-log_noise))
-            mean, variance = statistics(theta, node_conductance)
-            inside = inside - 0.5 * (node_nu - mean) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
-            others = torch.logsumexp(inside, 1)
-            return torch.cat([each, nodes.share * others if weighted else others])
+            if table.marginal is not None:
+                each = each + inside * (density_basis @ density(theta))
+            return each
 
         return likelihood
+
+    def _log_density(self, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Logarithm of the density of devices at the grid's knots; one knot is the measure of all."""
+        assert table.marginal is not None
+        grid = table.marginal.grid
+        fine, log_step = _basis(grid.log_g, grid.knots), tensor(grid.log_step)
+        first = self._density_at(table)
+
+        def density(theta: torch.Tensor) -> torch.Tensor:
+            raw = torch.cat([theta[first:], -theta[first:].sum()[None]])
+            result: torch.Tensor = raw - torch.logsumexp(fine @ raw + log_step, 0)
+            return result
+
+        return density
+
+    def _density_at(self, table: DriftTable) -> int:
+        """Where in the parameter vector the density begins: behind all that is reported."""
+        return 2 * len(coefficient_names(self._form(table))) + len(table.noise_knots)
+
+    def _tables(self, table: DriftTable) -> Callable[[torch.Tensor], Tables]:
+        """What the noisy devices' likelihood needs of the parameters at the nodes of the grid."""
+        assert table.marginal is not None
+        grid, form = table.marginal.grid, self._form(table)
+        n = len(coefficient_names(form))
+        noise, density = _basis(grid.log_g, table.noise_knots), _basis(grid.log_g, grid.knots)
+        log_g, half, log_density = tensor(grid.log_g), tensor(np.exp(grid.log_step) / 2), self._log_density(table)
+
+        def tables(theta: torch.Tensor) -> Tables:
+            mean = blurred(form, theta[:n], log_g, half)
+            spread = blurred(form, theta[n : 2 * n], log_g, half).clamp(min=SMALLEST_SPREAD)
+            log_noise = noise @ theta[2 * n : self._density_at(table)]
+            return factors_of(grid, log_noise), prior_of(grid, mean, spread, density @ log_density(theta))
+
+        return tables
+
+    def _predict_noisy(self, table: DriftTable, theta: FloatArray, x: FloatArray, read: FloatArray) -> FloatArray:
+        """Log density per uS of reads (m,) over g_scale at x = ln(t / t0), over all that each noisy device may be."""
+        assert table.marginal is not None
+        grid, done, found = table.marginal.grid, 0, np.empty(x.size)
+        noise = np.exp(np.interp(grid.log_g, table.noise_knots, self._noise_part(table, theta)))
+        with torch.no_grad():
+            for block in table.marginal.posteriors(*self._tables(table)(tensor(theta))):
+                part = slice(done, done + block.log_likelihood.numel())
+                done = part.stop
+                place = np.exp(grid.log_g[block.rows, None, None] - grid.nu[block.columns] * x[part, None])
+                growth = np.maximum(1 + table.growth * x[part], 0.1)
+                sigma = place * np.sqrt(noise[block.rows, None] * growth)[:, :, None]
+                density = stats.norm.pdf(read[part, None], place, sigma)
+                found[part] = np.log((block.probability.numpy() * density).sum((0, 2)) + 1e-300)
+        return found - math.log(table.g_scale)
 
     def _statistics(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         form = self._form(table)
@@ -255,54 +368,77 @@ class DriftFamily(Family[DriftTable]):
         return mean, np.maximum(build(form, theta[n : 2 * n])(g), SMALLEST_SPREAD)
 
     def _predicted(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of each device's coefficient as its reads show it."""
-        mean, spread = self._statistics(table, theta)
+        """Mean and standard deviation of each device's coefficient as its reads show it: see `_precise`."""
         noise = np.exp(self._log_noise(table, theta))
-        return mean, np.sqrt(spread**2 + noise * table.var_nu)
+        tilt = table.tilt + _slope(table.log_g, *_noise_seen(table))
+        placed = replace(table, log_g=table.log_g + noise * table.var_g * tilt)
+        mean, spread = self._statistics(placed, theta)
+        slope = (self._statistics(replace(placed, log_g=placed.log_g + STEP), theta)[0] - mean) / STEP
+        error = table.var_nu - 2 * slope * table.covariance + slope**2 * table.var_g
+        return mean - noise * tilt * table.covariance, np.sqrt(spread**2 + noise * error)
 
     def _log_noise(self, table: DriftTable, theta: FloatArray) -> FloatArray:
-        n = len(coefficient_names(self._form(table)))
-        return np.interp(table.log_g, table.noise_knots, theta[2 * n :])
+        return np.interp(table.log_g, table.noise_knots, self._noise_part(table, theta))
+
+    def _noise_part(self, table: DriftTable, theta: FloatArray) -> FloatArray:
+        """At its knots, ln V."""
+        end = self._density_at(table)
+        return theta[end - len(table.noise_knots) : end]
 
     def _start(self, table: DriftTable) -> FloatArray:
         """From bins of neighbours in conductance."""
+        known = table.noise < 1.0
+        whole = table
+        table = _lines_of(table, known) if known.sum() >= SUPPORT else table
         bins, centre = binned(table.log_g, max(4, min(40, table.nu.size // 60)))
         count = centre.size
-        error = table.noise * table.var_nu
         size = np.bincount(bins, minlength=count)
-        mean = np.bincount(bins, table.nu, count) / size
-        scatter = np.bincount(bins, (table.nu - mean[bins]) ** 2, count) / size
-        spread = np.sqrt(np.maximum(scatter - np.bincount(bins, error, count) / size, 0.05 * scatter))
-        noise = np.log(np.bincount(bins, table.noise, count) / size)
-        weight = 1.0 / np.sqrt(np.maximum(scatter, 1e-12) / size)
-        form = self._form(table)
-        return np.concatenate(
-            [
-                _start_form(form, centre, mean, weight),
-                _start_form(form, centre, spread, weight),
-                np.interp(table.noise_knots, centre, noise),
-            ]
+        mean, width = robust(table.nu, bins, count)  # noise has tails that no mean survives
+        scatter = width**2
+        spread = np.sqrt(
+            np.maximum(scatter - np.bincount(bins, table.noise * table.var_nu, count) / size, 0.05 * scatter)
         )
+        weight = 1.0 / np.sqrt(np.maximum(scatter, 1e-12) / size)
+        form = self._form(whole)
+        places, levels = _noise_seen(whole)
+        start = [
+            _start_form(form, centre, mean, weight),
+            _start_form(form, centre, spread, weight),
+            np.interp(whole.noise_knots, places, levels),
+        ]
+        if whole.marginal is not None:
+            grid = whole.marginal.grid
+            density = np.log(
+                np.bincount(np.argmax(_basis(whole.log_g, grid.knots).numpy(), 1), minlength=len(grid.knots)) + 1.0
+            )
+            start.append((density - density.mean())[:-1])
+        return np.concatenate(start)
 
     def _unsupported(self, table: DriftTable, theta: FloatArray) -> tuple[dict[str, str], FloatArray]:
         """Bounds of clipped forms that no device reaches: held where the data end."""
         if self.kind != "log-clip":
             return {}, theta
         held: dict[str, str] = {}
+        place, devices = table.log_g[table.precise], np.ones(int(table.precise.sum()))
+        if table.marginal is not None:
+            expected = table.marginal.places(*self._tables(table)(tensor(theta)))
+            some = expected > 0.5
+            place = np.concatenate([place, table.marginal.grid.log_g[some]])
+            devices = np.concatenate([devices, expected[some]])
         theta = theta.copy()
         for offset, name in ((0, "mean"), (4, "spread")):
             slope, level, low, high = theta[offset : offset + 4]
-            straight = slope * table.log_g + level
+            straight = slope * place + level
             below, above = straight < low, straight > high
-            inside = straight[~below & ~above]
+            inside = devices[~below & ~above]
             reason = "no measured conductance reaches this bound: held at the edge of the data"
-            if inside.size < SUPPORT:
+            if inside.sum() < SUPPORT:
                 for part in ("slope", "offset"):
                     held[f"{name}.{part}"] = "every measured conductance is at a bound: the slope between is not seen"
-            if below.sum() < SUPPORT:
+            if devices[below].sum() < SUPPORT:
                 held[f"{name}.low"] = reason
                 theta[offset + 2] = max(straight.min(), SMALLEST_SPREAD)
-            if above.sum() < SUPPORT:
+            if devices[above].sum() < SUPPORT:
                 held[f"{name}.high"] = reason
                 theta[offset + 3] = max(straight.max(), theta[offset + 2])
         return held, theta
@@ -321,12 +457,14 @@ class _Sums:
     var_g: FloatArray
     squares: FloatArray
     freedom: FloatArray
+    tilt: FloatArray
+    bend: FloatArray
     devices: FloatArray
 
 
 def _each(table: DriftTable) -> _Sums:
     """Every precise device by itself."""
-    names = ("log_g", "nu", "var_nu", "covariance", "var_g", "squares", "freedom")
+    names = ("log_g", "nu", "var_nu", "covariance", "var_g", "squares", "freedom", "tilt", "bend")
     columns = {name: getattr(table, name)[table.precise] for name in names}
     one = np.ones(int(table.precise.sum()))
     return _Sums(**columns, scatter=0.0 * one, devices=one)
@@ -337,8 +475,8 @@ def _sums(table: DriftTable) -> _Sums:
     one = _each(table)
     place = np.floor(one.log_g / GROUP).astype(np.int64)
     error = np.floor(np.log(one.var_nu) / (25 * GROUP)).astype(np.int64)
-    error -= error.min()
-    _, group = np.unique(place * (int(error.max()) + 1) + error, return_inverse=True)
+    error -= error.min() if error.size else 0
+    _, group = np.unique(place * (int(error.max(initial=0)) + 1) + error, return_inverse=True)
 
     def total(values: FloatArray) -> FloatArray:
         return np.bincount(group, values).astype(np.float64)
@@ -354,6 +492,8 @@ def _sums(table: DriftTable) -> _Sums:
         var_g=total(one.var_g) / devices,
         squares=total(one.squares),
         freedom=total(one.freedom),
+        tilt=total(one.tilt) / devices,
+        bend=total(one.bend) / devices,
         devices=devices,
     )
 
@@ -374,10 +514,61 @@ class KnotsDrift(DriftFamily):
     summary = "power-law drift, mean and spread through nine knots in ln g: no form assumed"
 
 
+def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) -> Tables:
+    """Derivatives of the tables by the parameters, which are the last axis."""
+    point = tensor(theta).requires_grad_()
+    found = tables(point)
+    # As for scores: what comes back is linear in the weights, and its derivative by them is what is looked for.
+    weights = [torch.zeros_like(each).requires_grad_() for each in found]
+    (gradient,) = torch.autograd.grad(found, point, grad_outputs=weights, create_graph=True)
+    columns = [torch.autograd.grad(one, weights, retain_graph=True) for one in gradient]
+    return torch.stack([column[0] for column in columns], -1), torch.stack([column[1] for column in columns], -1)
+
+
+def _lines_of(table: DriftTable, some: NDArray[np.bool_]) -> DriftTable:
+    """The lines of some devices, without what the noisy ones say."""
+    columns = {name: getattr(table, name)[some] for name in PER_DEVICE}
+    return replace(table, noisy=np.zeros(0, np.int64), marginal=None, **columns)
+
+
+def _noise_seen(table: DriftTable) -> tuple[FloatArray, FloatArray]:
+    """Places in ln g and ln V there, by a first look."""
+    bins, centre = binned(table.log_g, max(4, min(40, table.nu.size // 60)))
+    return centre, np.log(np.bincount(bins, np.minimum(table.noise, BELOW)) / np.bincount(bins))
+
+
+def _slope(log_g: FloatArray, places: FloatArray, levels: FloatArray) -> FloatArray:
+    """Slope (n,) of a line through points, over a stretch that holds several of them."""
+    rise: FloatArray = np.interp(log_g + STRETCH, places, levels) - np.interp(log_g - STRETCH, places, levels)
+    ends = np.clip([log_g - STRETCH, log_g + STRETCH], places[0], places[-1])
+    return np.asarray(rise / np.maximum(ends[1] - ends[0], STEP), np.float64)
+
+
 def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic:
     """A statistic whose coefficients are elements of a vector, so that torch can differentiate it."""
     names = coefficient_names(form, len(theta) - 1)
     return build_statistic(form, {name: theta[k] for k, name in enumerate(names)})
+
+
+def blurred(form: Form, theta: torch.Tensor, log_g: torch.Tensor, half: torch.Tensor) -> torch.Tensor:
+    """A statistic at ln g (n,), averaged over all ln g within half (n,) of it: what a device near a kink shows.
+
+    It also takes the kinks out of the likelihood, at which a search would stop.
+    """
+    if form.kind != "log-clip":
+        value: torch.Tensor = build(form, theta)(torch.exp(log_g))
+        return value
+    slope, offset, low, high = theta
+    straight, reach = slope * log_g + offset, slope.abs() * half + 1e-9
+
+    def above(bound: torch.Tensor) -> torch.Tensor:
+        over = straight - bound
+        bent = torch.minimum(torch.maximum(over, -reach), reach)
+        area: torch.Tensor = (bent + reach) ** 2 / (4 * reach) + (over - reach).clamp(min=0.0)
+        return area
+
+    average: torch.Tensor = low + above(low) - above(high)
+    return average
 
 
 def _basis(log_g: FloatArray, knots: tuple[float, ...]) -> torch.Tensor:

@@ -1,9 +1,8 @@
-"""Drift measurements reduced: each device to its own G(t0) and nu, the noisy ones to nodes of an integral, and the bad
-ones to a list.
+"""Drift measurements reduced: each device to its own G(t0) and nu, the noisy ones to a grid of both, and the bad ones
+to a list.
 
-A line through the logarithms of a device's reads is sufficient where the noise is small. Where it is not, ln G(t0)
-and nu are to be integrated over numerically, in linear conductance, in which the noise is symmetric: reads at or below
-zero then need no special care, and nothing has to be thrown away.
+A line through the reads of a device is sufficient where the noise is small. Where it is not, the line only says where
+about the device is, and its likelihood is integrated over ln G(t0) and nu: `drift_noisy`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from hwloop.calibration.fitting.checks import (
     Rows,
@@ -23,6 +22,7 @@ from hwloop.calibration.fitting.checks import (
     reference_age,
     rows_of,
 )
+from hwloop.calibration.fitting.drift_noisy import Grid, Noisy, grid_of, noisy_of
 from hwloop.calibration.fitting.family import (
     STUCK,
     WILD,
@@ -40,13 +40,26 @@ FEWEST_READS = 3
 PRECISE = 0.08
 """Standard deviation of a device's ln G(t0) up to which it counts as known."""
 TOO_NOISY = 0.35
-"""Relative standard deviation of a read above which a device's line is not a line any more."""
-MOST_NOISY = 8_000
+"""Relative standard deviation of a read above which lines scatter more than their errors say, and are not drawn."""
+LOOSE_NU = 0.6
+"""Drift coefficient, in either direction, beyond which a line through noise has not found its device."""
+LOOSE_LEVEL = 1.0
+"""Distance in ln G, from the mean of the reads, beyond which it has not either."""
+QUIET = 0.1
+"""Relative standard deviation of a read up to which residuals about a line show how noise grows."""
+TILT_BINS = 300
+"""Of the histogram whose slope says where errors of ln g go."""
+FEWEST_LINES = 20
+OUTLYING = 25.0
+"""Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
+JUDGED = 0.2
+"""Relative standard deviation of a read above which no line calls its device stuck or wild: tails too long."""
+NOISE_KNOTS = 13
+"""Of ln V: its kinks, as of a noise that is capped, must not look like drift of what is noisy."""
+MOST_NOISY = 60_000
 """Noisy devices to integrate over; of more, a random part stands for all."""
-NODES = 5
-"""Quadrature nodes in each direction."""
-WIDER = 1.25
-"""Factor on the width of the quadrature: its centre is not quite the peak."""
+BELOW = 4.0
+"""V from which on devices are not told apart by their conductance any more: there the grid ends."""
 ODDS = 7.0
 """ln of the odds at which a device that does not drift at all is called stuck."""
 FAR_SIGMA = 5.0
@@ -56,24 +69,6 @@ LOST = 0.1
 """Share of its target below which a device far from it is called stuck although it drifts."""
 UNLIKELY = 1e-7
 """Probability of a residual as large as a device's at which it is called wild."""
-DENSITY_BINS, DENSITY_ROUNDS = 40, 20
-"""Of the distribution of ln g: rounds of expectation and maximisation, few enough to leave it smooth."""
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Quadrature over (ln g, nu) of devices (m, K) whose noise is large."""
-
-    log_g: FloatArray
-    nu: FloatArray
-    squares: FloatArray
-    """Sum of (y / m - 1)^2 over the reads, weighted for the growth of the noise."""
-    log_weight: FloatArray
-    """Of the node, less the sum of ln m."""
-    reads: FloatArray
-    """(m,)"""
-    share: float
-    """How many devices each of them stands for."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +90,16 @@ class DriftTable:
     """Reads less two."""
     noise: FloatArray
     """V at each device, by its neighbours: where the fit starts."""
-    noisy: NDArray[np.int64]
-    """Devices that `nodes` stands for; all others are precise or stood for."""
+    tilt: FloatArray
+    """Slope of the logarithm of the density of devices in ln g: which way the error of ln g has gone on average."""
+    bend: FloatArray
+    """Slope of `tilt` in ln g."""
     precise: NDArray[np.bool_]
-    nodes: Nodes | None
+    """Devices that their own line describes."""
+    noisy: NDArray[np.int64]
+    """Devices that are integrated over; of very many, a part that stands for all."""
+    marginal: Noisy | None
+    """What the reads of the noisy ones say."""
     cells: NDArray[np.int64]
     """Index of each device among the measured cells."""
     knots: tuple[float, ...]
@@ -160,27 +161,58 @@ def _reduce(rows: Rows, index: NDArray[np.int64], t0: float, growth: float) -> _
     return _Lines(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float) -> float:
-    """B by regression of the squared residuals, relative to their device's noise, on ln(t / t0).
+def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: float) -> NDArray[np.bool_]:
+    """Put devices (n,) whose reads have no line of their own where the mean of their reads is; says which they are.
+
+    They are taken to drift as the median device: noise, or something that is no device, and not an outlying nu.
+    """
+    nu = float(np.median(lines.nu[np.isfinite(lines.nu)])) if np.isfinite(lines.nu).any() else 0.0
+    there = rows.there[index]
+    x = np.log(np.where(there, rows.time[index], t0) / t0)
+    weight = _weights(x, there, growth)
+    straight = rows.conductance[index] * np.exp(nu * x)
+    mean = (weight * straight).sum(1) / weight.sum(1)
+    smallest = 1e-3 * float(np.median(mean[mean > 0])) if (mean > 0).any() else 1e-9
+    level = np.log(np.maximum(mean, smallest))
+    with np.errstate(invalid="ignore"):
+        fine = (np.abs(lines.nu) < LOOSE_NU) & (np.abs(lines.log_g - level) < LOOSE_LEVEL) & np.isfinite(lines.squares)
+    loose: NDArray[np.bool_] = ~fine
+    lines.log_g[loose], lines.nu[loose] = level[loose], nu
+    lines.squares[loose] = (weight * (straight * np.exp(-level)[:, None] - 1.0) ** 2).sum(1)[loose]
+    return loose
+
+
+def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: float) -> float:
+    """B by regression of the squared residuals, relative to the noise of like devices, on ln(t / t0).
 
     Few thousand devices of small noise tell it; the part that a line takes out of each residual is put back.
     """
-    some = np.arange(min(index.size, CHUNK))
-    chosen = index[some]
+    some = np.arange(lines.nu.size)
+    freedom = np.maximum(rows.counts[index[some]] - 2.0, 1.0)
+    fine = np.isfinite(lines.log_g + lines.nu + lines.squares)
+    if fine.sum() < FEWEST_LINES:
+        return 0.0
+    lines = _Lines(**{name: getattr(lines, name)[fine] for name in _Lines.__dataclass_fields__})
+    some, freedom = some[fine], freedom[fine]
+    bins, _ = binned(lines.log_g, max(1, min(50, some.size // 100)))
+    noise = _noise_level(lines, freedom, bins, int(bins.max()) + 1)[bins]
+    # The quieter half of the devices, up to where residuals are not quite those of a line any more; at least a tenth.
+    quiet = noise <= max(min(float(np.median(noise)), QUIET**2), float(np.quantile(noise, 0.1)))
+    chosen = index[some[quiet]]
     there = rows.there[chosen]
     x = np.log(np.where(there, rows.time[chosen], t0) / t0)
-    nu, level = lines.nu[some, None], lines.log_g[some, None]
-    residual = np.where(there, rows.conductance[chosen] * np.exp(nu * x - level) - 1.0, 0.0)
-    leverage = lines.var_g[some, None] - 2 * lines.covariance[some, None] * x + lines.var_nu[some, None] * x**2
-    freedom = np.maximum(there.sum(1) - 2, 1)
-    noise = (residual**2).sum(1) / freedom
-    usable = there & (leverage < 0.9) & (noise > 0)[:, None] & (noise < 0.04)[:, None]
+    part = _Lines(**{name: getattr(lines, name)[quiet, None] for name in _Lines.__dataclass_fields__})
+    residual = np.where(there, rows.conductance[chosen] * np.exp(part.nu * x - part.log_g) - 1.0, 0.0)
+    weight = _weights(x, there, growth)
+    # Of the variance of a weighted residual, the line takes its leverage.
+    leverage = weight * (part.var_g - 2 * part.covariance * x + part.var_nu * x**2)
+    usable = there & (leverage < 0.9)
     if usable.sum() < 100:
         return 0.0
-    scaled = (residual**2 / np.where(noise > 0, noise, 1.0)[:, None] / (1 - np.minimum(leverage, 0.9)))[usable]
+    scaled = (residual**2 / noise[quiet, None] / (1 - np.minimum(leverage, 0.9)))[usable]
     at = x[usable]
-    scaled = np.minimum(scaled, np.quantile(scaled, 0.999))
-    slope, level_0 = np.polyfit(at, scaled, 1)
+    kept = scaled < OUTLYING  # what single bad cells add
+    slope, level_0 = np.polyfit(at[kept], scaled[kept], 1, w=1.0 / np.maximum(1.0 + growth * at[kept], 0.1))
     top = max(float(at.max()), 1e-9)
     return float(np.clip(slope / max(level_0, 1e-9), 0.0, 10.0 / top)) if level_0 > 0 else 0.0
 
@@ -188,7 +220,7 @@ def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float) -> f
 # ---- screening --------------------------------------------------------------------------------------------------
 
 
-def _robust(values: FloatArray, bins: NDArray[np.int64], count: int) -> tuple[FloatArray, FloatArray]:
+def robust(values: FloatArray, bins: NDArray[np.int64], count: int) -> tuple[FloatArray, FloatArray]:
     """Median and robust standard deviation of each bin."""
     order = np.lexsort((values, bins))
     sizes = np.bincount(bins, minlength=count)
@@ -226,7 +258,7 @@ def _between(at: FloatArray, place: FloatArray, values: FloatArray) -> FloatArra
 
 def _noise_level(lines: _Lines, freedom: FloatArray, bins: NDArray[np.int64], count: int) -> FloatArray:
     """V of each bin, from the median of the residuals."""
-    median, _ = _robust(lines.squares / freedom, bins, count)
+    median, _ = robust(lines.squares / freedom, bins, count)
     typical = np.bincount(bins, freedom, count) / np.maximum(np.bincount(bins, minlength=count), 1)
     chance = stats.chi2.median(np.maximum(typical, 1.0)) / np.maximum(typical, 1.0)
     level: FloatArray = np.maximum(median / chance, 1e-10)
@@ -236,12 +268,15 @@ def _noise_level(lines: _Lines, freedom: FloatArray, bins: NDArray[np.int64], co
 def _screen(
     lines: _Lines, freedom: FloatArray, cells: NDArray[np.int64], measurement: Measurement, screening: Screening
 ) -> None:
-    """Mark stuck and wild devices among `cells`, judged by their neighbours in conductance."""
+    """Mark stuck and wild devices among `cells`, judged by their neighbours in conductance.
+
+    Where reads are mostly noise nobody can tell, and to leave out those that look odd would only bias the rest.
+    """
     bins, place = binned(lines.log_g, max(1, min(50, cells.size // 50)))
     count = int(bins.max()) + 1
     levels = _smooth(_noise_level(lines, freedom, bins, count))
     noise = np.exp(_between(lines.log_g, place, np.log(levels)))
-    centres, widths = (_smooth(part) for part in _robust(lines.nu, bins, count))
+    centres, widths = (_smooth(part) for part in robust(lines.nu, bins, count))
     errors = np.bincount(bins, noise * lines.var_nu, count) / np.bincount(bins, minlength=count)
     own = np.sqrt(np.maximum(widths**2 - errors, 0.0))  # spread of nu without the error of the lines
     centre = np.interp(lines.log_g, place, centres)
@@ -249,22 +284,23 @@ def _screen(
     total = np.interp(lines.log_g, place, own) ** 2 + error
     still = stats.norm.logpdf(lines.nu, 0.0, np.sqrt(error))
     drifting = stats.norm.logpdf(lines.nu, centre, np.sqrt(total))
-    moves = np.median(centres) > 0.01  # where nothing drifts, a device that does not is no exception
+    judged = noise < JUDGED**2
+    # Where nothing drifts, a device that does not is no exception.
+    moves = bool(judged.any()) and np.median(centre[judged]) > 0.01
 
     def flag(which: NDArray[np.bool_], reason: str) -> None:
         chosen = np.zeros(len(measurement.cells), bool)
         chosen[cells[which]] = True
         screening.drop(chosen, reason)
 
-    moves = moves & bool(np.median(noise) < TOO_NOISY**2)
-    rough = stats.chi2.sf(lines.squares / noise, freedom) < UNLIKELY
+    rough = judged & (stats.chi2.sf(lines.squares / noise, freedom) < UNLIKELY)
     conductance, target = np.exp(lines.log_g), measurement.cells.target[cells]
     off_target = _off_target(conductance, target)
     constant = np.abs(lines.nu) < 3 * np.sqrt(error)
     lost = off_target & (constant | (conductance < LOST * target))
     flag(rough & ~lost, WILD)
-    flag(moves & (still - drifting > ODDS) | lost, STUCK)
-    flag(np.abs(lines.nu - centre) > FAR_SIGMA * np.sqrt(total), WILD)
+    flag(judged & moves & (still - drifting > ODDS) | lost, STUCK)
+    flag(judged & (np.abs(lines.nu - centre) > FAR_SIGMA * np.sqrt(total)), WILD)
 
 
 def _off_target(conductance: FloatArray, target: FloatArray) -> NDArray[np.bool_]:
@@ -275,7 +311,7 @@ def _off_target(conductance: FloatArray, target: FloatArray) -> NDArray[np.bool_
         return off
     bins, _ = binned(target[known], max(1, min(50, known.size // 100)))
     error = conductance[known] - target[known]
-    centre, width = _robust(error, bins, int(bins.max()) + 1)
+    centre, width = robust(error, bins, int(bins.max()) + 1)
     off[known] = np.abs(error - centre[bins]) > 2 * FAR_SIGMA * np.maximum(width[bins], 1e-12)
     return off
 
@@ -301,22 +337,17 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     latest = np.where(rows.there, rows.time, 0.0).max(1)
     earliest = np.where(rows.there, rows.time, np.inf).min(1)
     screening.drop(~(latest > 1.5 * earliest), "all reads at one age")
-    mean = (rows.conductance * rows.there).sum(1) / np.maximum(rows.counts, 1)
-    screening.drop(~(mean > 0), "no conductance")
+    conducts: NDArray[np.bool_] = np.any((rows.conductance > 0) & rows.there, axis=1)
+    screening.drop(~conducts, "no conductance")
     index = np.flatnonzero(screening.kept)
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
     growth = 0.0
-    for _ in range(2):
-        part = _reduce(rows, index[: min(index.size, CHUNK)], t0, growth)
-        growth = _growth(rows, index, part, t0)
+    for _ in range(4):
+        part = _reduce(rows, index[: 2 * CHUNK], t0, growth)
+        growth = _growth(rows, index, part, t0, growth)
     lines = _reduce(rows, index, t0, growth)
-    lost = ~np.isfinite(lines.log_g + lines.nu + lines.squares) | (np.abs(lines.nu) > 2.0)
-    chosen = np.zeros(len(measurement.cells), bool)
-    chosen[index[lost]] = True
-    screening.drop(chosen, "no line through its reads")
-    lines = _Lines(**{name: getattr(lines, name)[~lost] for name in _Lines.__dataclass_fields__})
-    index = index[~lost]
+    loose = _settle(rows, index, lines, t0, growth)
     freedom = np.maximum(rows.counts[index] - 2.0, 1.0)
     for _ in range(2):  # the second look is not disturbed by what the first has found
         kept = screening.kept[index]
@@ -327,18 +358,9 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     if not kept.any():
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
     lines = _Lines(**{name: getattr(lines, name)[kept] for name in _Lines.__dataclass_fields__})
-    index, freedom = index[kept], freedom[kept]
-    bins, _ = binned(lines.log_g, max(1, min(50, index.size // 100)))
-    quiet = _noise_level(lines, freedom, bins, int(bins.max()) + 1)[bins] <= TOO_NOISY**2
-    chosen = np.zeros(len(measurement.cells), bool)
-    chosen[index[~quiet]] = True
-    screening.drop(chosen, f"noise of a read above {TOO_NOISY:.0%} of the conductance")
-    if not quiet.any():
-        raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
-    lines = _Lines(**{name: getattr(lines, name)[quiet] for name in _Lines.__dataclass_fields__})
-    index, freedom = index[quiet], freedom[quiet]
+    index, freedom, loose = index[kept], freedom[kept], loose[kept]
     g_scale = conductance_scale(measurement, np.exp(lines.log_g))
-    return _table(rows, index, lines, freedom, t0, g_scale, growth), screening
+    return _table(rows, index, lines, loose, freedom, t0, g_scale, growth), screening
 
 
 def _why(screening: Screening) -> str:
@@ -350,27 +372,39 @@ def _table(
     rows: Rows,
     index: NDArray[np.int64],
     lines: _Lines,
+    loose: NDArray[np.bool_],
     freedom: FloatArray,
     t0: float,
     g_scale: float,
     growth: float,
 ) -> DriftTable:
     bins, _ = binned(lines.log_g, max(1, min(50, index.size // 100)))
-    noise = _noise_level(lines, freedom, bins, int(bins.max()) + 1)[bins]
-    precise = noise * lines.var_g <= PRECISE**2
+    levels = _noise_level(lines, freedom, bins, int(bins.max()) + 1)
+    noise = levels[bins]
+    precise = (noise * lines.var_g <= PRECISE**2) & ~loose
     noisy = np.flatnonzero(~precise)
     share = 1.0
     if noisy.size > MOST_NOISY:
         share = noisy.size / MOST_NOISY
-        noisy = np.sort(np.random.default_rng(0).choice(noisy, MOST_NOISY, replace=False))
-    log_g = lines.log_g - math.log(g_scale)
-    low, high = np.quantile(log_g, [0.002, 0.998])
+        noisy = np.random.default_rng(0).choice(noisy, MOST_NOISY, replace=False)
+    lines.log_g -= math.log(g_scale)
+    low, high = np.quantile(lines.log_g, [0.002, 0.998])
+    tilt, bend = _tilt(lines.log_g)
     times = rows.time[index][rows.there[index]] if index.size <= CHUNK else rows.time[rows.there]
+    marginal = None
+    noisy = noisy[np.argsort(lines.log_g[noisy], kind="stable")]  # neighbours share the nodes that matter
+    if noisy.size:
+        grid = _grid(lines, noise, noisy, loose)
+        chosen = index[noisy]
+        there = rows.there[chosen]
+        x = np.log(np.where(there, rows.time[chosen], t0) / t0)
+        reads = rows.conductance[chosen] * there / g_scale
+        marginal = noisy_of(grid, reads, x, _weights(x, there, growth), there, share)
     return DriftTable(
         t0=t0,
         g_scale=g_scale,
         growth=growth,
-        log_g=log_g,
+        log_g=lines.log_g,
         nu=lines.nu,
         var_g=lines.var_g,
         var_nu=lines.var_nu,
@@ -378,15 +412,55 @@ def _table(
         squares=lines.squares,
         freedom=freedom,
         noise=noise,
-        noisy=noisy,
+        tilt=tilt,
+        bend=bend,
         precise=precise,
-        nodes=_nodes(rows, index, lines, noise, bins, noisy, t0, g_scale, growth, share) if noisy.size else None,
+        noisy=noisy,
+        marginal=marginal,
         cells=index,
-        knots=_knots(log_g, 9),
-        noise_knots=_knots(log_g, 7),
+        knots=_knots(lines.log_g, 9),
+        noise_knots=_knots(lines.log_g, NOISE_KNOTS),
         time_range=(float(times.min()), float(times.max())),
         conductance_range=(float(np.exp(low) * g_scale), float(np.exp(high) * g_scale)),
     )
+
+
+def _tilt(log_g: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Slope (n,) of the logarithm of the density of ln g at every device, and the slope of that.
+
+    A histogram smoothed as Poisson counts, third differences of their logarithms penalised: the smoothest density is a
+    normal one, so that the flanks of levels come out right. Akaike's criterion chooses how smooth.
+    """
+    low, high = np.quantile(log_g, [0.0005, 0.9999])
+    if not high > low:
+        return np.zeros(log_g.size), np.zeros(log_g.size)
+    edges = np.linspace(low, high, TILT_BINS + 1)
+    counts = np.histogram(log_g, edges)[0].astype(float)
+    roughness = np.diff(np.eye(TILT_BINS), 3, axis=0)
+    roughness = roughness.T @ roughness
+    log_mean, best, chosen = (
+        np.log(np.convolve(counts + 0.1, np.full(9, 1 / 9), mode="same")),
+        np.inf,
+        np.zeros(TILT_BINS),
+    )
+    for stiffness in 10.0 ** np.arange(7.0, -1.5, -0.5):  # from the smoothest on, each from the one before
+        for _ in range(30):
+            mean = np.exp(np.clip(log_mean, -30.0, 30.0))
+            curvature = np.diag(mean) + stiffness * roughness + 1e-9 * np.eye(TILT_BINS)
+            step = np.linalg.solve(curvature, counts - mean - stiffness * roughness @ log_mean)
+            log_mean = log_mean + np.clip(step, -2.0, 2.0)
+            if np.abs(step).max() < 1e-3:
+                break
+        mean = np.exp(np.clip(log_mean, -30.0, 30.0))
+        freedom = np.trace(
+            np.linalg.solve(np.diag(mean) + stiffness * roughness + 1e-9 * np.eye(TILT_BINS), np.diag(mean))
+        )
+        criterion = 2 * float((mean - counts * log_mean).sum()) + 2 * freedom
+        if criterion < best:
+            best, chosen = criterion, log_mean
+    centre = (edges[1:] + edges[:-1]) / 2
+    tilt = np.gradient(chosen, centre)
+    return np.interp(log_g, centre, tilt), np.interp(log_g, centre, np.gradient(tilt, centre))
 
 
 def _knots(log_g: FloatArray, count: int) -> tuple[float, ...]:
@@ -402,77 +476,24 @@ def _knots(log_g: FloatArray, count: int) -> tuple[float, ...]:
     return tuple(distinct)
 
 
-def _nodes(
-    rows: Rows,
-    index: NDArray[np.int64],
-    lines: _Lines,
-    noise: FloatArray,
-    bins: NDArray[np.int64],
-    noisy: NDArray[np.int64],
-    t0: float,
-    g_scale: float,
-    growth: float,
-    share: float,
-) -> Nodes:
-    """Quadrature nodes around what reads and neighbours together say of each noisy device."""
-    error = noise * lines.var_nu
-    centre, width = _robust(lines.nu, bins, int(bins.max()) + 1)
-    spread = np.sqrt(np.maximum(width**2 - np.bincount(bins, error) / np.bincount(bins), 1e-4))
-    v = noise[noisy]
-    caa, cab, cbb = v * lines.var_g[noisy], v * lines.covariance[noisy], v * lines.var_nu[noisy]
-    # Posterior of (ln G, nu) for the neighbours' nu as a prior.
-    gain = 1.0 / (cbb + spread[bins[noisy]] ** 2)
-    shift = (centre[bins[noisy]] - lines.nu[noisy]) * gain
-    level, nu = lines.log_g[noisy] + cab * shift, lines.nu[noisy] + cbb * shift
-    caa, cab, cbb = caa - cab * cab * gain, cab - cab * cbb * gain, cbb - cbb * cbb * gain
-    z, w = special.roots_hermitenorm(NODES)
-    first, second = (part.ravel() for part in np.meshgrid(z, z, indexing="ij"))
-    l_nu = np.sqrt(np.maximum(cbb, 1e-12)) * WIDER
-    l_cross = cab / np.sqrt(np.maximum(cbb, 1e-12)) * WIDER
-    l_level = np.sqrt(np.maximum(caa - cab**2 / np.maximum(cbb, 1e-12), 1e-12)) * WIDER
-    node_nu = nu[:, None] + l_nu[:, None] * first
-    node_level = level[:, None] + l_cross[:, None] * first + l_level[:, None] * second
-    log_weight = np.log(np.outer(w, w)).ravel() + 0.5 * (first**2 + second**2) + np.log(l_nu * l_level)[:, None]
-    chosen = index[noisy]
-    there = rows.there[chosen]
-    x = np.log(np.where(there, rows.time[chosen], t0) / t0)
-    weight = _weights(x, there, growth)
-    y = rows.conductance[chosen] * there
-    squares = np.empty_like(node_nu)
-    for k in range(first.size):  # nodes, not devices
-        ratio = y * np.exp(np.minimum(node_nu[:, k, None] * x - node_level[:, k, None], 300.0)) - 1.0
-        squares[:, k] = (weight * ratio**2).sum(1)
-    log_weight -= there.sum(1)[:, None] * node_level - node_nu * (x * there).sum(1)[:, None]
-    sure = np.ones(index.size, bool)
-    sure[noisy] = False
-    sure &= noise * lines.var_g <= PRECISE**2
-    seen = (
-        log_weight
-        - 0.5 * squares / v[:, None]
-        + stats.norm.logpdf(node_nu, centre[bins[noisy], None], spread[bins[noisy], None])
+def _grid(lines: _Lines, noise: FloatArray, noisy: NDArray[np.int64], loose: NDArray[np.bool_]) -> Grid:
+    """Nodes for all that the noisy devices may be, by a first look at the lines."""
+    bins, place = binned(lines.log_g, max(1, min(30, lines.log_g.size // 100)))
+    count = int(bins.max()) + 1
+    levels = np.bincount(bins, noise) / np.bincount(bins)
+    centre, width = robust(lines.nu, bins, count)
+    own = np.sqrt(np.maximum(width**2 - np.bincount(bins, noise * lines.var_nu) / np.bincount(bins), 1e-4))
+    told = levels < max(2 * TOO_NOISY**2, float(levels.min()))  # noisier lines scatter more than their error says
+    centre, own = (np.interp(place, place[told], part[told]) for part in (centre, own)) if told.any() else (centre, own)
+    found = ~loose[noisy]
+    typical = noisy[found] if found.any() else noisy
+    error = (
+        float(np.median(lines.var_g[typical])),
+        float(np.median(lines.covariance[typical])),
+        float(np.median(lines.var_nu[typical])),
     )
-    log_weight += _log_density(node_level, seen, share, lines.log_g[sure])
-    return Nodes(node_level - math.log(g_scale), node_nu, squares, log_weight, there.sum(1).astype(float), share)
-
-
-def _log_density(nodes: FloatArray, log_weight: FloatArray, share: float, known: FloatArray) -> FloatArray:
-    """Log density (m, K) of ln g over the devices, at the nodes: what noise alone puts outside of it is not believed.
-
-    known  ln g of the precise devices; the nodes' devices count `share` times each.
-    """
-    centre = (np.exp(log_weight - log_weight.max(1, keepdims=True)) * nodes).sum(1) / np.exp(
-        log_weight - log_weight.max(1, keepdims=True)
-    ).sum(1)
-    every = np.concatenate([known, centre])
-    edges = np.linspace(every.min() - 0.5, every.max() + 0.5, DENSITY_BINS + 1)
-    place = np.clip(np.searchsorted(edges, nodes) - 1, 0, DENSITY_BINS - 1)
-    certain = np.histogram(known, edges)[0].astype(float)
-    weight = np.exp(log_weight - log_weight.max(1, keepdims=True))
-    density = certain + share * np.histogram(centre, edges)[0] + 1.0
-    for _ in range(DENSITY_ROUNDS):
-        posterior = weight * density[place]
-        posterior /= posterior.sum(1, keepdims=True)
-        density = certain + share * np.bincount(place.ravel(), posterior.ravel(), DENSITY_BINS) + 1e-3
-    smooth = np.convolve(np.pad(density, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
-    log_density: FloatArray = np.log(smooth / smooth.sum())[place]
-    return log_density
+    low, high = np.quantile(lines.log_g[typical], [0.002, 1.0])
+    seen = levels < BELOW
+    bottom = max(low - 0.3, float(place[seen].min()) - 1.0) if seen.any() else low - 0.3
+    top = max(float(high), bottom) + 0.6
+    return grid_of(bottom, top, place, np.minimum(levels, BELOW), error, np.stack([centre, own]))

@@ -177,13 +177,17 @@ class Family(abc.ABC, Generic[Table]):
     def size(self, table: Table) -> int:
         """Number of cells of a table."""
 
+    def caveats(self, table: Table) -> list[str]:
+        """What the intervals of a fit do not contain."""
+        return []
+
     def fit(self, measurement: Measurement) -> tuple[Fitted[Table], Table]:
         """Fit a measurement; the table comes back for diagrams. Raises BadInputError when it cannot be supported."""
         table, screening = self.prepare(measurement)
         self.require_support(table)
         optimum, held = self.estimate(table, intervals=True)
         each = self.log_likelihood(table, optimum.theta)
-        warnings = [f"{name}: {reason}" for name, reason in held.items()]
+        warnings = [f"{name}: {reason}" for name, reason in held.items()] + self.caveats(table)
         if not optimum.converged:
             warnings.append("the search for the maximum stopped before it had converged")
         record = Fit(

@@ -22,6 +22,8 @@ LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 Z95 = float(stats.norm.ppf(0.975))
 HARDLY_SEEN = 1e-4
 """Eigenvalue of the correlation of scores below which a direction is as good as unseen."""
+CLOSE = 0.01
+"""Slope of the log-likelihood along whitened directions at which a search is done, in standard deviations."""
 MANY_UNITS = 30
 """With fewer independent units the scatter of their scores says little, and the curvature alone is used."""
 
@@ -66,34 +68,43 @@ def maximise(
     free: NDArray[np.bool_] | None = None,
     reach: float = np.inf,
     max_steps: int = 1000,
+    directions: FloatArray | None = None,
 ) -> Optimum:
     """The maximum from `start`; parameters that are not `free` are held, none moves by more than `reach`.
+
+    directions  of the search, columns over the free parameters, each of a length that matters (`whitening`); without
+                them, every parameter by itself. Not together with `reach`.
 
     The covariance is not computed: see `covariance`.
     """
     held = np.array(start, np.float64)
     moving = np.ones(held.size, bool) if free is None else free
-    own = scores(likelihood, held, moving)
-    information = (own**2).sum(0)
-    scale = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
+    if directions is None:
+        own = scores(likelihood, held, moving)
+        information = (own**2).sum(0)
+        scale = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
+        directions, tolerance = np.diag(scale), 1e-3
+    else:
+        scale, tolerance = np.ones(int(moving.sum())), CLOSE
+    back = directions.T
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
         theta = tensor(held)
-        theta[torch.as_tensor(moving)] += tensor(z * scale)
+        theta[torch.as_tensor(moving)] += tensor(z @ back)
         theta.requires_grad_()
         value = likelihood(theta).sum()
         (gradient,) = torch.autograd.grad(value, theta)
         if not torch.isfinite(value):
             return np.inf, np.zeros_like(z)
-        return -float(value.detach()), -gradient.numpy()[moving] * scale
+        return -float(value.detach()), -back @ gradient.numpy()[moving]
 
     found = optimize.minimize(
         objective, np.zeros(int(moving.sum())), jac=True, method="L-BFGS-B",
         bounds=optimize.Bounds(-reach / scale, reach / scale) if np.isfinite(reach) else None,
-        options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": 1e-3},
+        options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": tolerance},
     )  # fmt: skip
     best = held.copy()
-    best[moving] += found.x * scale
+    best[moving] += found.x @ back
     converged = bool(found.status == 0)
     return Optimum(best, np.zeros((held.size, held.size)), -float(found.fun), converged)
 
@@ -104,29 +115,44 @@ def covariance(
     *,
     free: NDArray[np.bool_] | None = None,
     kinks: bool = False,
+    own: FloatArray | None = None,
 ) -> FloatArray:
     """Covariance (p, p) of the parameters: the sandwich of curvature and scatter of the units' scores.
 
     kinks  the likelihood has kinks, as that of clipped functions: its curvature is taken across them
+    own    scores (n, free parameters) of the units, where the likelihood only has sums of them
 
     With fewer than MANY_UNITS units it is the inverse curvature alone.
     """
     moving = np.ones(theta.size, bool) if free is None else free
-    own = scores(likelihood, theta, moving)
+    if own is None:
+        own = scores(likelihood, theta, moving)
     if not kinks or len(own) < MANY_UNITS:
         inverse = np.linalg.pinv(_exact_curvature(likelihood, theta, moving), hermitian=True)
         found = inverse if len(own) < MANY_UNITS else inverse @ (own.T @ own) @ inverse
     else:
-        size = np.sqrt(np.maximum((own**2).sum(0), 1e-300))
-        values, vectors = np.linalg.eigh((own / size).T @ (own / size))
-        # Directions in which the scores scatter by one; what they hardly see is not followed to the end of the world.
-        seen = vectors / np.sqrt(np.maximum(values, HARDLY_SEEN)) / size[:, None]
-        inverse = np.linalg.pinv(_curvature(likelihood, theta, moving, seen), hermitian=True)
+        seen = whitening(own)
+        curvature = _curvature(likelihood, theta, moving, seen)
+        if not np.isfinite(curvature).all():  # a step so far that numbers overflow: what is hardly seen, in small steps
+            seen = seen * np.minimum(1.0, 1.0 / np.abs(seen).max(0))
+            curvature = _curvature(likelihood, theta, moving, seen)
+        inverse = np.linalg.pinv(curvature, hermitian=True)
         scatter = (own @ seen).T @ (own @ seen)
         found = seen @ inverse @ scatter @ inverse @ seen.T
     result = np.zeros((theta.size, theta.size))
     result[np.ix_(moving, moving)] = found
     return result
+
+
+def whitening(own: FloatArray) -> FloatArray:
+    """Directions (p, p), as columns, in which the sum of scores (n, p) scatters by one.
+
+    What the scores hardly see is not followed to the end of the world.
+    """
+    size = np.sqrt(np.maximum((own**2).sum(0), 1e-300))
+    values, vectors = np.linalg.eigh((own / size).T @ (own / size))
+    directions: FloatArray = vectors / np.sqrt(np.maximum(values, HARDLY_SEEN)) / size[:, None]
+    return directions
 
 
 def _exact_curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_]) -> FloatArray:

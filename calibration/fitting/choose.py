@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from hwloop.calibration.fitting.checks import check_order, check_reads
 from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
 from hwloop.calibration.fitting.family import Family, Fitted, Panel, with_choice
-from hwloop.calibration.fitting.programming_curve import Logistic
+from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, Polynomial3
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise
 from hwloop.calibration.fitting.relaxation import Relaxation
 from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
 
@@ -30,7 +29,7 @@ OUTLIER = 1e-6
 """Every prediction grants this share to anything within the range, so that one wild cell does not decide."""
 
 
-def families(experiment: Experiment, drift: DriftModel | None = None) -> list[Family[Any]]:
+def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
     """The families of an experiment; `drift` is what is known of it when a programming curve is fitted."""
     every: list[Family[Any]] = [
         LogClipDrift(), KnotsDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
@@ -48,7 +47,7 @@ class Outcome:
     refused: dict[str, str]
 
 
-def fit_measurement(measurement: Measurement, family: str = AUTO, drift: DriftModel | None = None) -> Outcome:
+def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDrift | None = None) -> Outcome:
     """Fit one measurement with a family by name, or with that which predicts held-out data best.
 
     Raises BadInputError for an unknown family, and for a measurement that supports no fit.

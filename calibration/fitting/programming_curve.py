@@ -2,13 +2,16 @@
 
 G(I) = g_min + (g_max h - g_min) / (1 + exp((I - m) / s)) for a device with midpoint m, relative height h and steepness
 s of its own, normal around those of the array. From pulse to pulse the effective amplitude jitters, which shows where
-the curve is steep, and a noise remains where it is flat; reads add a noise that grows with the conductance. The
-marginal likelihood is that of the curve linearised at each device's most likely parameters (Lindstrom and Bates 1990).
+the curve is steep, and a noise remains where it is flat. Until it is read a device drifts, with a coefficient that is
+new after every pulse and random, so that a spread is added; reads add a noise relative to the conductance. Neither can
+be told from the jitter by curves alone: what a fit of the drift found, and how well, is taken over. The marginal
+likelihood is that of the curve linearised at each device's most likely parameters (Lindstrom and Bates 1990).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +21,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hwloop.calibration.fitting.checks import check_reads, conductance_scale, rows_of
+from hwloop.calibration.fitting.drift import build
 from hwloop.calibration.fitting.family import (
     STUCK,
     WILD,
     Coefficient,
     Family,
+    Fitted,
     Panel,
     Screening,
     Series,
@@ -31,9 +36,10 @@ from hwloop.calibration.fitting.family import (
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel
+from hwloop.device_models import DriftModel, Knots, Statistic
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
+from hwloop.model_file import coefficient_names
 
 FEWEST_READS = 6
 STILL = 0.3
@@ -48,6 +54,8 @@ REACH = 1.0
 """By which the logarithm of a parameter may change in one round: the linearised curve holds nearby alone."""
 DEVICE_STEPS = 8
 MIDPOINT, HEIGHT, STEEPNESS = range(3)
+GRID_LOW, GRID_HIGH, GRID_POINTS = -9.0, 1.5, 421
+"""ln g at which statistics of the drift are tabulated, for they are looked up for every read again and again."""
 
 _SPECIFICATION = (
     ("g_min", "uS", "fully RESET conductance", True),
@@ -59,9 +67,81 @@ _SPECIFICATION = (
     ("steepness_spread", "1", "device-to-device relative standard deviation of the steepness", True),
     ("jitter", "uA", "pulse-to-pulse standard deviation of the effective amplitude", True),
     ("noise", "uS", "pulse-to-pulse standard deviation where the curve is flat", True),
-    ("read_noise", "1", "standard deviation of what reads and drift add at g_max, over g_max", True),
-    ("read_exponent", "1", "power of the conductance with which that grows", True),
+    ("read_noise", "1", "standard deviation of a read at g_max, over g_max", True),
 )
+_POWER = Coefficient("read_exponent", "1", "power of the conductance with which that grows", True)
+Statistics = tuple[Statistic, Statistic, Statistic | None]
+
+
+@dataclass(frozen=True)
+class KnownDrift:
+    """What is known of the drift of the devices when their curve is fitted, and how well."""
+
+    t0: float
+    g_scale: float
+    statistics: Callable[[torch.Tensor], Statistics]
+    """Coefficients (p,) -> mean and spread of nu, and the logarithm of the variance of a read over its mean squared,
+    but for a constant; None where that is not known."""
+    coefficients: FloatArray
+    covariance: FloatArray
+
+    @classmethod
+    def of_model(cls, drift: DriftModel, noise: Statistic | None = None) -> KnownDrift:
+        """Known without doubt."""
+        return cls(drift.t0, drift.g_scale, lambda _: (drift.mean, drift.spread, noise), np.zeros(0), np.zeros((0, 0)))
+
+    @classmethod
+    def of_fit(cls, fitted: Fitted[Any]) -> KnownDrift | None:
+        """As a drift fit tells; None for a family that does not hold for single devices."""
+        forms, settings = fitted.record.forms, fitted.record.settings
+        if "mean" not in forms:
+            return None
+        n = len(coefficient_names(forms["mean"]))
+
+        def statistics(theta: torch.Tensor) -> Statistics:
+            mean, spread = build(forms["mean"], theta[:n]), build(forms["spread"], theta[n : 2 * n])
+            return mean, spread, Knots(forms["noise"].at, tuple(theta[2 * n :]))
+
+        optimum = fitted.optimum
+        return cls(settings["t0"], settings["g_scale"], statistics, optimum.theta, optimum.covariance)
+
+
+class _Ageing:
+    """Moments of what is read of conductances stated at the reference age, by interpolation in tables over ln g."""
+
+    def __init__(self, known: KnownDrift, coefficients: torch.Tensor | None = None) -> None:
+        """`coefficients` of the drift, where they are not those of `known`."""
+        g = torch.exp(torch.linspace(GRID_LOW, GRID_HIGH, GRID_POINTS, dtype=torch.float64))
+        mean, spread, noise = known.statistics(tensor(known.coefficients) if coefficients is None else coefficients)
+        self._scale, self._step = known.g_scale, (GRID_HIGH - GRID_LOW) / (GRID_POINTS - 1)
+        self._mean, self._variance = mean(g), spread(g) ** 2
+        self._log_noise = None if noise is None else noise(g)
+
+    def __call__(self, g: torch.Tensor, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is left of conductances (uS) at the read, t0 exp(-log_age): mean, its derivative, and the variance over
+        the mean squared."""  # noqa: D209
+        place = self._place(g)
+        (mean, mean_slope), (variance, variance_slope) = self._at(self._mean, place), self._at(self._variance, place)
+        ratio = torch.exp(log_age * mean + 0.5 * log_age**2 * variance)
+        stretch = ratio * (1.0 + log_age * mean_slope + 0.5 * log_age**2 * variance_slope)
+        return g * ratio, stretch, torch.expm1(log_age**2 * variance)
+
+    def noise(self, g: torch.Tensor, reference: torch.Tensor) -> torch.Tensor | None:
+        """Relative variance of a read of conductances (uS) over that at another one; None where it is not known."""
+        if self._log_noise is None:
+            return None
+        at, there = (self._at(self._log_noise, self._place(each))[0] for each in (g, reference))
+        return torch.exp(at - there)
+
+    def _place(self, g: torch.Tensor) -> torch.Tensor:
+        place = (torch.log((g / self._scale).clamp(min=1e-12)) - GRID_LOW) / self._step
+        return place.clamp(0.0, GRID_POINTS - 1.001)
+
+    def _at(self, table: torch.Tensor, place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Value and slope against ln g."""
+        below = place.detach().long()
+        low, high = table[below], table[below + 1]
+        return low + (high - low) * (place - below), (high - low) / self._step
 
 
 @dataclass(frozen=True)
@@ -80,7 +160,7 @@ class CurveTable:
     """ln(t0 / t) of each read; zero where no drift is known."""
 
 
-def curve_table(measurement: Measurement, drift: DriftModel | None) -> tuple[CurveTable, Screening]:
+def curve_table(measurement: Measurement, drift: KnownDrift | None) -> tuple[CurveTable, Screening]:
     """Sweeps of all devices. Raises BadInputError when there is nothing to fit."""
     check_reads(measurement)
     reads = measurement.reads
@@ -125,9 +205,10 @@ class Logistic(Family[CurveTable]):
     experiment = Experiment.PROGRAMMING_CURVE
     summary = "S-shape with spread of midpoint, height and steepness; jitter and flat noise of the pulses"
 
-    def __init__(self, drift: DriftModel | None = None) -> None:
+    def __init__(self, drift: KnownDrift | None = None) -> None:
         """`drift` brings reads to its reference age, at which the devices' curve is stated."""
         self.drift = drift
+        self._ageing = _Ageing(drift) if drift is not None else None
 
     def prepare(self, measurement: Measurement) -> tuple[CurveTable, Screening]:
         """See `curve_table`; devices that no curve describes are called wild."""
@@ -160,7 +241,8 @@ class Logistic(Family[CurveTable]):
 
     def coefficients(self, table: CurveTable) -> list[Coefficient]:
         """Fields of `ProgrammingCurve`, and what the twin needs besides."""
-        return [Coefficient(*row) for row in _SPECIFICATION]
+        rows = [Coefficient(*row) for row in _SPECIFICATION]
+        return rows if self._noise_known else [*rows, _POWER]
 
     def estimate(self, table: CurveTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Linearise at each device's parameters, maximise, and again."""
@@ -176,7 +258,8 @@ class Logistic(Family[CurveTable]):
             found = maximise(likelihood, theta, reach=REACH)
             theta = found.theta
         if intervals:
-            found = replace(found, covariance=covariance(likelihood, theta))
+            own = covariance(likelihood, theta)
+            found = replace(found, covariance=own + self._doubt_of_drift(table, self._devices(table, theta), theta))
         return found, {}
 
     def log_likelihood(self, table: CurveTable, theta: FloatArray) -> FloatArray:
@@ -214,7 +297,7 @@ class Logistic(Family[CurveTable]):
         devices = tensor(centre + rng.standard_normal((2000, 3)) * width)
         log_age = np.full((2000, fine.size), np.median(table.log_age[table.there]))
         grid = tensor(np.broadcast_to(fine, log_age.shape))
-        parts = _curve(theta, grid, devices, tensor(log_age), self.drift)
+        parts = _curve(theta, grid, devices, tensor(log_age), self._ageing)
         drawn = parts.value.numpy() + np.sqrt(parts.variance.numpy()) * rng.standard_normal(parts.value.shape)
         bands = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
         return [
@@ -231,7 +314,12 @@ class Logistic(Family[CurveTable]):
     # ---- inside -------------------------------------------------------------------------------------------------
 
     def _curve(self, theta: FloatArray, table: CurveTable, devices: torch.Tensor) -> _Curve:
-        return _curve(theta, tensor(table.amplitude), devices, tensor(table.log_age), self.drift)
+        return _curve(theta, tensor(table.amplitude), devices, tensor(table.log_age), self._ageing)
+
+    @property
+    def _noise_known(self) -> bool:
+        one = torch.ones(1, dtype=torch.float64)
+        return self._ageing is not None and self._ageing.noise(one, one) is not None
 
     def _start(self, table: CurveTable) -> FloatArray:
         """From the median conductance at each amplitude."""
@@ -245,7 +333,7 @@ class Logistic(Family[CurveTable]):
         )
         steep = max((lower - upper) / 4.0, 0.2 * float(np.diff(amplitudes).mean()))
         values = [bottom, top, half, steep, 0.3 * steep, 0.05, 0.05, 0.1 * steep, 0.02 * top, 0.02, 0.8]
-        return np.log(values)
+        return np.log(values[: len(self.coefficients(table))])
 
     def _devices(self, table: CurveTable, theta: FloatArray) -> FloatArray:
         """Most likely midpoint (uA), fully SET conductance (uS) and steepness (uA) of each device, (cells, 3)."""
@@ -284,14 +372,33 @@ class Logistic(Family[CurveTable]):
             theta[8] = math.log(max(float(np.median(residual[low])) * 1.4826, 1e-4 * table.g_scale))
         return theta
 
-    def _linearised(self, table: CurveTable, devices: FloatArray) -> LogLikelihood:
+    def _doubt_of_drift(self, table: CurveTable, devices: FloatArray, theta: FloatArray) -> FloatArray:
+        """Covariance (p, p) that the parameters have because the drift is not known exactly.
+
+        The maximum moves with the coefficients of the drift by H^-1 d2L / dtheta dcoefficients; they come from another
+        experiment, so that their error is independent of this one's.
+        """
+        if self.drift is None or not self.drift.coefficients.size:
+            return np.zeros((theta.size, theta.size))
+        point = tensor(theta).requires_grad_()
+        coefficients = tensor(self.drift.coefficients).requires_grad_()
+        total = self._linearised(table, devices, _Ageing(self.drift, coefficients))(point).sum()
+        (gradient,) = torch.autograd.grad(total, point, create_graph=True)
+        rows = [torch.autograd.grad(one, (point, coefficients), retain_graph=True) for one in gradient]
+        curvature, cross = (torch.stack(part).numpy() for part in zip(*rows, strict=True))
+        moves = np.linalg.solve(-0.5 * (curvature + curvature.T), cross)
+        doubt: FloatArray = moves @ self.drift.covariance @ moves.T
+        return doubt
+
+    def _linearised(self, table: CurveTable, devices: FloatArray, ageing: _Ageing | None = None) -> LogLikelihood:
         """Marginal log-likelihood of every device, its curve linear around what `devices` (cells, 3) says of it."""
+        known = self._ageing if ageing is None else ageing
         amplitude, value, log_age = tensor(table.amplitude), tensor(table.conductance), tensor(table.log_age)
         there, at = torch.as_tensor(table.there), tensor(devices)
         counts = there.sum(1)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            parts = _curve(theta, amplitude, at, log_age, self.drift)
+            parts = _curve(theta, amplitude, at, log_age, known)
             centre, width = _population(theta)
             weight = torch.where(there, 1.0 / parts.variance, 0.0)
             residual = value - parts.value + (parts.slopes * (at - centre)[:, None, :]).sum(-1)
@@ -333,21 +440,31 @@ def _curve(
     amplitude: torch.Tensor,
     devices: torch.Tensor,
     log_age: torch.Tensor,
-    drift: DriftModel | None,
+    ageing: _Ageing | None,
 ) -> _Curve:
     """What reads of devices with parameters (cells, 3) of their own show."""
     values = torch.exp(theta if isinstance(theta, torch.Tensor) else tensor(theta))
     g_min, g_max = values[:2]
-    jitter, noise, read_noise, exponent = values[7:]
+    jitter, noise, read_noise = values[7:10]
     steepness = devices[:, STEEPNESS, None].clamp(min=1e-3)
     z = (devices[:, MIDPOINT, None] - amplitude) / steepness
     share = torch.sigmoid(z)
     height = devices[:, HEIGHT, None] - g_min
-    nominal = g_min + height * share
     slope = height * share * (1.0 - share) / steepness
-    value, sigma = _folded(nominal, torch.sqrt((slope * jitter) ** 2 + noise**2))
-    value, stretch = _aged(value, log_age, drift)
-    variance = (stretch * sigma) ** 2 + (read_noise * g_max * (value / g_max).clamp(min=1e-4) ** exponent) ** 2
+    bend = slope * (1.0 - 2.0 * share) / steepness
+    nominal = g_min + height * share + 0.5 * bend * jitter**2
+    left, sigma = _folded(nominal, torch.sqrt((slope * jitter) ** 2 + noise**2))
+    value, stretch, scatter = (left, torch.ones_like(left), torch.zeros_like(left))
+    relative = None
+    if ageing is not None:
+        value, stretch, scatter = ageing(left, log_age)
+        relative = ageing.noise(left, g_max)
+    if relative is None:
+        reading = (read_noise * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
+    else:
+        reading = read_noise**2 * relative
+    squared = value**2 + (stretch * sigma) ** 2
+    variance = (stretch * sigma) ** 2 + squared * (scatter + reading * (1.0 + scatter))
     return _Curve(value, variance, torch.stack([slope, share, -slope * z], dim=-1) * stretch[..., None])
 
 
@@ -358,16 +475,3 @@ def _folded(mean: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torc
     far = mean > 7.9 * sigma
     spread = torch.sqrt((mean**2 + sigma**2 - folded**2).clamp(min=1e-3 * sigma**2))
     return torch.where(far, mean, folded), torch.where(far, sigma, spread)
-
-
-def _aged(value: torch.Tensor, log_age: torch.Tensor, drift: DriftModel | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Conductances as they are at the read, t0 exp(-log_age), for those at t0; and their derivative against them."""
-    if drift is None:
-        return value, torch.ones_like(value)
-
-    def at_read(g: torch.Tensor) -> torch.Tensor:
-        nu: torch.Tensor = drift.mean((g / drift.g_scale).clamp(min=1e-6))
-        return g * torch.exp(nu * log_age)
-
-    read, step = at_read(value), 1e-4 * drift.g_scale
-    return read, (at_read(value + step) - read) / step

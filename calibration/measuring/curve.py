@@ -1,7 +1,7 @@
 """The programming curve: what single RESET pulses of rising amplitude leave.
 
-Each sweep begins with a long SET pulse and then sends one RESET pulse of each amplitude, from below melting upwards,
-each followed by a read. A rising sweep needs one pulse per point where a SET before each would need two: a pulse of
+Each sweep begins with a long SET pulse and then sends one RESET pulse of each amplitude, from just above melting
+upwards, each followed by a read. A rising sweep needs one pulse per point where a SET before each would need two: a pulse of
 more current melts all that the one before has melted, so on the right flank of the curve history hardly matters (it
 does when amplitudes fall). Sweeps are repeated: what differs between sweeps of a device is the noise of the pulse, what
 differs between devices in all sweeps is their spread.
@@ -24,12 +24,13 @@ from hwloop.contract import FloatArray, PulseKind
 from hwloop.errors import BadInputError
 from hwloop.measurements import Cells, Experiment, Mark, Reads
 
-BELOW_MELT = 0.95
-"""First amplitude over that of melting, so that the sweep begins on the flat part."""
+ABOVE_MELT = 1.01
+"""First amplitude over that of melting: a weaker pulse leaves the SET state as it is, which is not on the curve."""
 SET_AMPLITUDE = 0.6
 """Amplitude of the SET pulse over that of melting: enough to crystallise, not enough to melt."""
 SILENT_SHARE = 0.25
-"""A device is stuck when its conductance at the two ends of the sweep differs by less than this share of g_max."""
+"""A device is stuck when its conductance at the two ends of the sweeps differs by less than this share of g_max, on
+average: in a single sweep read noise alone may do that."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class CurveSettings(Settings):
     repeats: int = 4
     """Sweeps."""
     low: float = 0.0
-    """Smallest amplitude, uA; 0 chooses 95 % of the melting current."""
+    """Smallest amplitude, uA; 0 chooses 1 % above the melting current."""
     high: float = 0.0
     """Largest amplitude, uA; 0 chooses the one that RESETs a device fully."""
     width: float = 0.0
@@ -86,7 +87,8 @@ class Curve(Routine):
         self._born = np.zeros(len(self.chosen))
         self._ends = np.full((2, len(self.chosen)), np.nan)
         """Conductance (uS) at the first and the last amplitude of the present sweep."""
-        self._answered = np.zeros(len(self.chosen), bool)
+        self._fall = np.zeros(len(self.chosen))
+        """From the first amplitude to the last, summed over the sweeps, uS."""
 
     def _amplitudes(self) -> tuple[FloatArray, float]:
         s, model, limits = self.settings, self.bench.info.device_model, self.bench.info.limits
@@ -98,7 +100,7 @@ class Curve(Routine):
         low, high, width = s.low, s.high, s.width
         if model is not None:
             curve = model.curve
-            low = low or BELOW_MELT * curve.melt
+            low = low or ABOVE_MELT * curve.melt
             high = high or min(curve.midpoint + RESET_MARGIN * curve.steepness, limits.amplitude_max)
             width = width or curve.width
         if not 0 < low < high <= limits.amplitude_max:
@@ -187,7 +189,7 @@ class Curve(Routine):
         if point in (0, len(self.amplitudes) - 1):
             self._ends[int(point > 0)] = values
         if point == len(self.amplitudes) - 1:
-            self._answered |= self._ends[0] - self._ends[1] > SILENT_SHARE * self.bench.info.g_max
+            self._fall += self._ends[0] - self._ends[1]
         sink.append(
             Reads(
                 cell=usable.astype(np.int32),
@@ -200,10 +202,11 @@ class Curve(Routine):
         )
 
     def _marks(self) -> NDArray[np.uint8]:
-        """A device that no sweep has moved is stuck, SET or RESET by what it conducts."""
+        """A device that the sweeps have not moved is stuck, SET or RESET by what it conducts."""
         mark = np.full(len(self.chosen), Mark.GOOD, np.uint8)
         high = self._ends[1] > 0.5 * self.bench.info.g_max
-        mark[~self._answered] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[~self._answered]
+        silent = self._fall < SILENT_SHARE * self.bench.info.g_max * self.settings.repeats
+        mark[silent] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[silent]
         mark[~self._usable] = Mark.SPENT
         mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
         return mark
@@ -213,7 +216,7 @@ class Curve(Routine):
         return super().export() | {
             "born": self._born,
             "ends": self._ends,
-            "answered": self._answered,
+            "fall": self._fall,
             "usable": self._usable,
         }
 
@@ -221,4 +224,4 @@ class Curve(Routine):
         """Go on from what `export` gave."""
         super().restore(state)
         self._born, self._ends = np.array(state["born"]), np.array(state["ends"])
-        self._answered, self._usable = state["answered"].astype(bool), state["usable"].astype(bool)
+        self._fall, self._usable = np.array(state["fall"]), state["usable"].astype(bool)

@@ -159,7 +159,7 @@ def read_noise(
 @click.option("--cells", type=int, default=1000, show_default=True, help="Devices to measure.")
 @click.option("--points", type=int, default=24, show_default=True, help="Amplitudes per sweep.")
 @click.option("--repeats", type=int, default=4, show_default=True, help="Sweeps.")
-@click.option("--low", type=float, default=0.0, help="Smallest amplitude, uA [default: 95 % of the melting current].")
+@click.option("--low", type=float, default=0.0, help="Smallest amplitude, uA [default: 1 % above melting].")
 @click.option("--high", type=float, default=0.0, help="Largest amplitude, uA [default: RESETs a device fully].")
 @click.option("--width", type=float, default=0.0, help="Width of the RESET pulses, ns [default: the chip's].")
 @click.option("--set-amplitude", type=float, default=0.0, help="SET pulse, uA [default: 60 % of the melting current].")

@@ -12,11 +12,11 @@ from typing import Any
 
 from hwloop import store
 from hwloop.calibration.fitting.choose import AUTO, Outcome, families, fit_measurement
-from hwloop.device_models import DriftModel
+from hwloop.calibration.fitting.programming_curve import KnownDrift
 from hwloop.errors import BadInputError
 from hwloop.measurement_file import read_measurements
 from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Fit, Model, drift_model, save_model
+from hwloop.model_file import Fit, Model, save_model
 
 ORDER = (Experiment.DRIFT, Experiment.PROGRAMMING, Experiment.READ_NOISE, Experiment.PROGRAMMING_CURVE)
 """Drift first: it brings the reads of a programming curve to the age at which the curve is stated."""
@@ -52,7 +52,7 @@ def fit_file(path: str | Path, family: str = AUTO, observer: Observer = lambda d
     outcomes: dict[str, Outcome] = {}
     fits: dict[str, Fit] = {}
     failures: list[str] = []
-    drift: DriftModel | None = None
+    drift: KnownDrift | None = None
     kinds = [kind for kind in ORDER if kind in by_kind]
     for done, kind in enumerate(kinds):
         observer(done, len(kinds))
@@ -64,7 +64,7 @@ def fit_file(path: str | Path, family: str = AUTO, observer: Observer = lambda d
         outcomes[kind.value] = outcome
         fits[kind.value] = _with_notes(outcome.fitted.record, kind, drift)
         if kind is Experiment.DRIFT:
-            drift = drift_model(Model(fits, {}, {}, ""))
+            drift = KnownDrift.of_fit(outcome.fitted)
     observer(len(kinds), len(kinds))
     if not fits:
         raise BadInputError(f"{path}: {'; '.join(failures)}")
@@ -144,7 +144,7 @@ def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measureme
     return by_kind, list(dict.fromkeys(warnings))
 
 
-def _with_notes(fit: Fit, kind: Experiment, drift: DriftModel | None) -> Fit:
+def _with_notes(fit: Fit, kind: Experiment, drift: KnownDrift | None) -> Fit:
     if kind is Experiment.PROGRAMMING_CURVE and drift is None:
         note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
         return replace(fit, warnings=(*fit.warnings, note))

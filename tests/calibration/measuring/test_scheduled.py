@@ -141,7 +141,7 @@ def test_a_reading_that_is_no_number_stops_everything(measure: Measure) -> None:
 @pytest.mark.parametrize("stop_after", [1, 3, 6, 8])
 def test_an_interrupted_measurement_goes_on_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
     uri = "sim:hermes-core?seed=4&rows=32&columns=32&cores=2"
-    settings = dataclasses.replace(FEW, cells=300, cores=(0, 1), max_pulses_per_device=5)
+    settings = dataclasses.replace(FEW, cells=300, cores=(0, 1), max_pulses_per_device=6)
 
     def measured(name: str, stops: tuple[int, ...]) -> Path:
         path = tmp_path / name

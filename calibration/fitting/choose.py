@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwloop.calibration.fitting.checks import check_order, check_reads
+from hwloop.calibration.fitting.checks import check_order, check_reads, take_rows, with_reads
 from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
 from hwloop.calibration.fitting.family import Family, Fitted, Panel, with_choice
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
@@ -135,11 +134,6 @@ def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
     return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
 
 
-def with_reads(measurement: Measurement, chosen: NDArray[np.bool_]) -> Measurement:
-    """The measurement with some of its reads."""
-    return replace(measurement, reads=_take(measurement.reads, chosen))
-
-
 def _fewer_cells(measurement: Measurement) -> Measurement:
     count = len(measurement.cells)
     if count <= MOST_CELLS:
@@ -147,14 +141,9 @@ def _fewer_cells(measurement: Measurement) -> Measurement:
     chosen = np.zeros(count, bool)
     chosen[np.random.default_rng(0).choice(count, MOST_CELLS, replace=False)] = True
     number = np.cumsum(chosen) - 1
-    reads = _take(measurement.reads, chosen[measurement.reads.cell])
+    reads = take_rows(measurement.reads, chosen[measurement.reads.cell])
     return replace(
         measurement,
-        cells=_take(measurement.cells, chosen),
+        cells=take_rows(measurement.cells, chosen),
         reads=replace(reads, cell=number[reads.cell].astype(np.int32)),
     )
-
-
-def _take(table: Any, chosen: NDArray[np.bool_]) -> Any:
-    columns = {name: getattr(table, name) for name in table.__dataclass_fields__}
-    return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import check_reads, conductance_scale, rows_of
+from hwloop.calibration.fitting.checks import Rows, check_reads, conductance_scale, rows_of, with_reads
 from hwloop.calibration.fitting.drift import build
 from hwloop.calibration.fitting.family import (
     STUCK,
@@ -67,10 +67,16 @@ _SPECIFICATION = (
     ("steepness_spread", "1", "device-to-device relative standard deviation of the steepness", True),
     ("jitter", "uA", "pulse-to-pulse standard deviation of the effective amplitude", True),
     ("noise", "uS", "pulse-to-pulse standard deviation where the curve is flat", True),
-    ("read_noise", "1", "standard deviation of a read at g_max, over g_max", True),
 )
-_POWER = Coefficient("read_exponent", "1", "power of the conductance with which that grows", True)
-Statistics = tuple[Statistic, Statistic, Statistic | None]
+_ALONE = (
+    ("read_noise", "1", "standard deviation of what reads and drift add at g_max, over g_max", True),
+    ("read_exponent", "1", "power of the conductance with which that grows", True),
+)
+KNOTS = 6
+"""Conductances at which the noise of reads is fitted where every pulse was read twice."""
+WIDEST_RANGE = 7.0
+"""Of ln G over which those are spread at most."""
+Statistics = tuple[Statistic, Statistic]
 
 
 @dataclass(frozen=True)
@@ -79,16 +85,18 @@ class KnownDrift:
 
     t0: float
     g_scale: float
+    noise_growth: float
+    """Growth of a read's relative variance per unit of ln(t / t0), over that at t0."""
     statistics: Callable[[torch.Tensor], Statistics]
-    """Coefficients (p,) -> mean and spread of nu, and the logarithm of the variance of a read over its mean squared,
-    but for a constant; None where that is not known."""
+    """Coefficients (p,) -> mean and spread of nu."""
     coefficients: FloatArray
     covariance: FloatArray
 
     @classmethod
-    def of_model(cls, drift: DriftModel, noise: Statistic | None = None) -> KnownDrift:
+    def of_model(cls, drift: DriftModel, noise_growth: float = 0.0) -> KnownDrift:
         """Known without doubt."""
-        return cls(drift.t0, drift.g_scale, lambda _: (drift.mean, drift.spread, noise), np.zeros(0), np.zeros((0, 0)))
+        own = (drift.mean, drift.spread)
+        return cls(drift.t0, drift.g_scale, noise_growth, lambda _: own, np.zeros(0), np.zeros((0, 0)))
 
     @classmethod
     def of_fit(cls, fitted: Fitted[Any]) -> KnownDrift | None:
@@ -99,61 +107,66 @@ class KnownDrift:
         n = len(coefficient_names(forms["mean"]))
 
         def statistics(theta: torch.Tensor) -> Statistics:
-            mean, spread = build(forms["mean"], theta[:n]), build(forms["spread"], theta[n : 2 * n])
-            return mean, spread, Knots(forms["noise"].at, tuple(theta[2 * n :]))
+            return build(forms["mean"], theta[:n]), build(forms["spread"], theta[n:])
 
-        optimum = fitted.optimum
-        return cls(settings["t0"], settings["g_scale"], statistics, optimum.theta, optimum.covariance)
+        theta, covariance = fitted.optimum.theta[: 2 * n], fitted.optimum.covariance[: 2 * n, : 2 * n]
+        return cls(settings["t0"], settings["g_scale"], settings["noise_growth"], statistics, theta, covariance)
 
 
 class _Ageing:
-    """Moments of what is read of conductances stated at the reference age, by interpolation in tables over ln g."""
+    """What becomes of conductances stated at the reference age, by interpolation in tables over ln g."""
 
     def __init__(self, known: KnownDrift, coefficients: torch.Tensor | None = None) -> None:
         """`coefficients` of the drift, where they are not those of `known`."""
         g = torch.exp(torch.linspace(GRID_LOW, GRID_HIGH, GRID_POINTS, dtype=torch.float64))
-        mean, spread, noise = known.statistics(tensor(known.coefficients) if coefficients is None else coefficients)
+        mean, spread = known.statistics(tensor(known.coefficients) if coefficients is None else coefficients)
         self._scale, self._step = known.g_scale, (GRID_HIGH - GRID_LOW) / (GRID_POINTS - 1)
         self._mean, self._variance = mean(g), spread(g) ** 2
-        self._log_noise = None if noise is None else noise(g)
+        self._growth = known.noise_growth
 
     def __call__(self, g: torch.Tensor, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is left of conductances (uS) at the read, t0 exp(-log_age): mean, its derivative, and the variance over
-        the mean squared."""  # noqa: D209
-        place = self._place(g)
-        (mean, mean_slope), (variance, variance_slope) = self._at(self._mean, place), self._at(self._variance, place)
-        ratio = torch.exp(log_age * mean + 0.5 * log_age**2 * variance)
-        stretch = ratio * (1.0 + log_age * mean_slope + 0.5 * log_age**2 * variance_slope)
-        return g * ratio, stretch, torch.expm1(log_age**2 * variance)
+        """Of conductances (cells, pulses) in uS when they are t0 exp(-log_age) old (cells, pulses, ages).
 
-    def noise(self, g: torch.Tensor, reference: torch.Tensor) -> torch.Tensor | None:
-        """Relative variance of a read of conductances (uS) over that at another one; None where it is not known."""
-        if self._log_noise is None:
-            return None
-        at, there = (self._at(self._log_noise, self._place(each))[0] for each in (g, reference))
-        return torch.exp(at - there)
-
-    def _place(self, g: torch.Tensor) -> torch.Tensor:
-        place = (torch.log((g / self._scale).clamp(min=1e-12)) - GRID_LOW) / self._step
-        return place.clamp(0.0, GRID_POINTS - 1.001)
-
-    def _at(self, table: torch.Tensor, place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Value and slope against ln g."""
+        Mean and its derivative (cells, pulses, ages), and the variance of nu (cells, pulses).
+        """
+        place = ((torch.log((g / self._scale).clamp(min=1e-12)) - GRID_LOW) / self._step).clamp(0.0, GRID_POINTS - 1.01)
         below = place.detach().long()
-        low, high = table[below], table[below + 1]
-        return low + (high - low) * (place - below), (high - low) / self._step
+
+        def at(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            low, high = table[below], table[below + 1]
+            return low + (high - low) * (place - below), (high - low) / self._step
+
+        (mean, mean_slope), (variance, variance_slope) = at(self._mean), at(self._variance)
+        ratio = torch.exp(log_age * mean[..., None] + 0.5 * log_age**2 * variance[..., None])
+        bend = log_age * mean_slope[..., None] + 0.5 * log_age**2 * variance_slope[..., None]
+        return g[..., None] * ratio, ratio * (1.0 + bend), variance
+
+    def read_variances(self, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Over that at the reference age: variance of reads (cells, pulses, ages), covariance of the first two.
+
+        1/f noise that began with the pulse: two ages t share ln((t2 + t1) / (t2 - t1)) of what grows with ln t.
+        """
+        time = torch.exp(-log_age)
+        shared = torch.log((time[..., 1] + time[..., 0]) / (time[..., 1] - time[..., 0]))
+        return (1.0 - self._growth * log_age).clamp(min=0.1), self._growth * shared
 
 
 @dataclass(frozen=True)
 class CurveTable:
-    """One row per device: amplitudes (uA) and what the pulses left (uS), (cells, pulses)."""
+    """One row per device: amplitudes (cells, pulses) in uA, and reads (cells, pulses, ages) in uS of what they left.
+
+    Where the drift is known and every pulse was read twice, there are two ages, else one.
+    """
 
     g_scale: float
     width: float
     age: float
     """At which the conductances hold, seconds."""
+    knots: tuple[float, ...]
+    """ln(G / uS) of those at which the noise of reads is fitted; none where every pulse was read once."""
     cells: NDArray[np.int64]
     there: NDArray[np.bool_]
+    """(cells, pulses)"""
     amplitude: FloatArray
     conductance: FloatArray
     log_age: FloatArray
@@ -173,29 +186,63 @@ def curve_table(measurement: Measurement, drift: KnownDrift | None) -> tuple[Cur
         raise BadInputError(f"programming-curve: fewer than {FEWEST_READS} different amplitudes show no curve")
     if np.ptp(reads.width) > 0.01 * reads.width.max():
         raise BadInputError("programming-curve: the pulses differ in width; fit one width at a time")
-    rows = rows_of(measurement)
+    early, rows = _ages(measurement)
     assert rows.amplitude is not None
     screening = Screening.of(measurement)
     screening.drop(rows.counts < FEWEST_READS, f"fewer than {FEWEST_READS} pulses")
-    high = np.where(rows.there, rows.conductance, -np.inf).max(1)
-    low = np.where(rows.there, rows.conductance, np.inf).min(1)
+    high = np.where(rows.there, rows.conductance, -np.inf).max(1, initial=-np.inf)
+    low = np.where(rows.there, rows.conductance, np.inf).min(1, initial=np.inf)
     if screening.kept.any():
         usual = np.median((high - low)[screening.kept])
         screening.drop(high - low < STILL * usual, STUCK)
     if not screening.kept.any() or not np.median((high - low)[screening.kept]) > 0:
         raise BadInputError("programming-curve: no device answers to its pulses; nothing is left to fit")
     kept = screening.kept
-    time = np.where(rows.there & (rows.time > 0), rows.time, 1.0 if drift is None else drift.t0)[kept]
+    reads_of = [rows] if early is None or drift is None else [early, rows]
+    conductance = np.stack([one.conductance[kept] for one in reads_of], axis=-1)
+    t0 = 1.0 if drift is None else drift.t0
+    time = np.stack([np.where(one.there & (one.time > 0), one.time, t0)[kept] for one in reads_of], axis=-1)
+    there = rows.there[kept]
+    if len(reads_of) == 2:
+        there = there & (time[..., 1] > 1.1 * time[..., 0])
+        time[~there] = np.array([0.1, 1.0]) * t0
     return CurveTable(
         g_scale=conductance_scale(measurement, high[kept]),
         width=float(np.median(reads.width)),
-        age=float(np.median(reads.time)) if drift is None else drift.t0,
+        age=float(np.median(rows.time[rows.there])) if drift is None else drift.t0,
+        knots=_noise_knots(conductance[..., 1], there, rows.amplitude[kept]) if len(reads_of) == 2 else (),
         cells=np.flatnonzero(kept),
-        there=rows.there[kept],
+        there=there,
         amplitude=rows.amplitude[kept],
-        conductance=rows.conductance[kept],
+        conductance=conductance,
         log_age=np.zeros_like(time) if drift is None else np.log(drift.t0 / time),
     ), screening
+
+
+def _ages(measurement: Measurement) -> tuple[Rows | None, Rows]:
+    """The first and the second read of every pulse in rows, or None and all reads where pulses were read once."""
+    nominal = measurement.reads.nominal
+    if nominal is None or np.unique(nominal).size != 2:
+        return None, rows_of(measurement)
+    first, second = (rows_of(with_reads(measurement, nominal == age)) for age in np.unique(nominal))
+    both = min(first.there.shape[1], second.there.shape[1])  # a measurement may have ended between two reads
+    first, second = _first_columns(first, both), _first_columns(second, both)
+    there = first.there & second.there & (first.amplitude == second.amplitude)
+    return replace(first, there=there), replace(second, there=there)
+
+
+def _first_columns(rows: Rows, count: int) -> Rows:
+    return replace(
+        rows, **{name: column[:, :count] for name, column in vars(rows).items() if isinstance(column, np.ndarray)}
+    )
+
+
+def _noise_knots(conductance: FloatArray, there: NDArray[np.bool_], amplitude: FloatArray) -> tuple[float, ...]:
+    """Between what the strongest and the weakest pulses leave."""
+    weakest, strongest = (there & (amplitude == end) for end in (amplitude[there].min(), amplitude[there].max()))
+    high = math.log(np.median(conductance[weakest]))
+    low = max(float(np.median(conductance[strongest])), math.exp(high - WIDEST_RANGE))
+    return tuple(np.linspace(math.log(low), high, KNOTS).tolist())
 
 
 class Logistic(Family[CurveTable]):
@@ -218,9 +265,10 @@ class Logistic(Family[CurveTable]):
             theta = self._moments(table, theta, self._devices(table, theta))
         devices = self._devices(table, theta)
         parts = self._curve(theta, table, tensor(devices))
-        residual = (table.conductance - parts.value.numpy()) ** 2 / parts.variance.numpy()
-        misfit = np.where(table.there, residual, 0.0).sum(1)
-        freedom = np.maximum(table.there.sum(1) - 3, 1)
+        residual = parts.residual(tensor(table.conductance)).numpy()
+        there = np.repeat(table.there, table.conductance.shape[2], axis=1)
+        misfit = np.where(there, residual**2 / parts.variance.numpy(), 0.0).sum(1)
+        freedom = np.maximum(there.sum(1) - 3, 1)
         excess = misfit / np.median(misfit / freedom)
         wild = stats.chi2.sf(excess, freedom) < UNLIKELY
         chosen = np.zeros(len(measurement.cells), bool)
@@ -242,7 +290,12 @@ class Logistic(Family[CurveTable]):
     def coefficients(self, table: CurveTable) -> list[Coefficient]:
         """Fields of `ProgrammingCurve`, and what the twin needs besides."""
         rows = [Coefficient(*row) for row in _SPECIFICATION]
-        return rows if self._noise_known else [*rows, _POWER]
+        if not table.knots:
+            return rows + [Coefficient(*row) for row in _ALONE]
+        return rows + [
+            Coefficient(f"read_noise.v{k}", "1", f"standard deviation of a read over {g:.3g} uS, at t0", True)
+            for k, g in enumerate(np.exp(table.knots))
+        ]
 
     def estimate(self, table: CurveTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Linearise at each device's parameters, maximise, and again."""
@@ -274,7 +327,8 @@ class Logistic(Family[CurveTable]):
         parts = self._curve(theta, table, devices)
         spread = (parts.slopes * tensor(width)) ** 2
         sigma = torch.sqrt(parts.variance + spread.sum(-1)).numpy()
-        return stats.norm.cdf(((table.conductance - parts.value.numpy()) / sigma)[table.there])  # type: ignore[no-any-return]
+        there = np.repeat(table.there, table.conductance.shape[2], axis=1)
+        return stats.norm.cdf((parts.residual(tensor(table.conductance)).numpy() / sigma)[there])  # type: ignore[no-any-return]
 
     def describe(self, table: CurveTable) -> dict[str, Any]:
         """Pulse width and the age at which the curve holds."""
@@ -289,16 +343,18 @@ class Logistic(Family[CurveTable]):
     def panels(self, table: CurveTable, theta: FloatArray) -> list[Panel]:
         """The curve with the spread of devices, scatter between pulses, calibration."""
         amplitudes = np.unique(table.amplitude[table.there])
-        seen = [table.conductance[table.there & (table.amplitude == a)] for a in amplitudes]
+        seen = [table.conductance[..., 0][table.there & (table.amplitude == a)] for a in amplitudes]
         low, middle, high = (np.array([np.quantile(part, q) for part in seen]) for q in (0.05, 0.5, 0.95))
         fine = np.linspace(amplitudes[0], amplitudes[-1], 200)
         rng = np.random.default_rng(0)
         centre, width = _population(theta)
         devices = tensor(centre + rng.standard_normal((2000, 3)) * width)
-        log_age = np.full((2000, fine.size), np.median(table.log_age[table.there]))
-        grid = tensor(np.broadcast_to(fine, log_age.shape))
-        parts = _curve(theta, grid, devices, tensor(log_age), self._ageing)
-        drawn = parts.value.numpy() + np.sqrt(parts.variance.numpy()) * rng.standard_normal(parts.value.shape)
+        ages = table.conductance.shape[2]
+        log_age = np.broadcast_to(np.median(table.log_age[table.there], axis=0), (2000, fine.size, ages))
+        grid = tensor(np.broadcast_to(fine, log_age.shape[:2]))
+        parts = _curve(theta, grid, devices, tensor(log_age), table.knots, self._ageing)
+        noise = np.sqrt(parts.variance[:, ::ages].numpy()) * rng.standard_normal(log_age.shape[:2])
+        drawn = parts.value[..., 0].numpy() + noise
         bands = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
         return [
             Panel(
@@ -314,17 +370,13 @@ class Logistic(Family[CurveTable]):
     # ---- inside -------------------------------------------------------------------------------------------------
 
     def _curve(self, theta: FloatArray, table: CurveTable, devices: torch.Tensor) -> _Curve:
-        return _curve(theta, tensor(table.amplitude), devices, tensor(table.log_age), self._ageing)
-
-    @property
-    def _noise_known(self) -> bool:
-        one = torch.ones(1, dtype=torch.float64)
-        return self._ageing is not None and self._ageing.noise(one, one) is not None
+        return _curve(theta, tensor(table.amplitude), devices, tensor(table.log_age), table.knots, self._ageing)
 
     def _start(self, table: CurveTable) -> FloatArray:
         """From the median conductance at each amplitude."""
         amplitudes = np.unique(table.amplitude[table.there])
-        middle = np.array([np.median(table.conductance[table.there & (table.amplitude == a)]) for a in amplitudes])
+        late = table.conductance[..., -1]
+        middle = np.array([np.median(late[table.there & (table.amplitude == a)]) for a in amplitudes])
         top, bottom = float(middle.max()), max(float(middle.min()), 1e-3 * float(middle.max()))
         half = np.interp(-(top + bottom) / 2, -np.minimum.accumulate(middle), amplitudes)
         upper, lower = (
@@ -332,19 +384,20 @@ class Logistic(Family[CurveTable]):
             for share in (0.88, 0.12)
         )
         steep = max((lower - upper) / 4.0, 0.2 * float(np.diff(amplitudes).mean()))
-        values = [bottom, top, half, steep, 0.3 * steep, 0.05, 0.05, 0.1 * steep, 0.02 * top, 0.02, 0.8]
-        return np.log(values[: len(self.coefficients(table))])
+        values = [bottom, top, half, steep, 0.3 * steep, 0.05, 0.05, 0.1 * steep, 0.02 * top]
+        return np.log(values + ([0.1] * len(table.knots) or [0.02, 0.8]))
 
     def _devices(self, table: CurveTable, theta: FloatArray) -> FloatArray:
         """Most likely midpoint (uA), fully SET conductance (uS) and steepness (uA) of each device, (cells, 3)."""
         centre, width = _population(theta)
         devices = np.broadcast_to(centre, (table.cells.size, 3)).copy()
-        there, prior = table.there, width**-2
+        there, prior = np.repeat(table.there, table.conductance.shape[2], axis=1), width**-2
+        seen = tensor(table.conductance)
         for _ in range(DEVICE_STEPS):
             parts = self._curve(theta, table, tensor(devices))
             weight = np.where(there, 1.0 / parts.variance.numpy(), 0.0)
             slopes = parts.slopes.numpy()
-            residual = table.conductance - parts.value.numpy()
+            residual = parts.residual(seen).numpy()
             information = np.einsum("ctk,ct,ctl->ckl", slopes, weight, slopes) + np.diag(prior)
             gradient = np.einsum("ctk,ct,ct->ck", slopes, weight, residual) - prior * (devices - centre)
             step = np.linalg.solve(information, gradient[..., None])[..., 0]
@@ -360,12 +413,13 @@ class Logistic(Family[CurveTable]):
         relative = np.array([spread[MIDPOINT], spread[HEIGHT] / middle[HEIGHT], spread[STEEPNESS] / middle[STEEPNESS]])
         theta[4:7] = np.log(np.maximum(relative, [1e-2 * middle[STEEPNESS], 1e-3, 1e-3]))
         parts = self._curve(theta, table, tensor(devices))
-        residual = np.abs(table.conductance - parts.value.numpy())
-        share = parts.slopes[..., MIDPOINT].abs().numpy()
+        late = table.conductance[..., -1]
+        residual = np.abs(late - parts.value[..., -1].numpy())
+        share = parts.slopes[:, :: table.conductance.shape[2], MIDPOINT].abs().numpy()
         steepest = float(np.quantile(share[table.there], 0.95))
         steep = table.there & (share > 0.6 * steepest)
         flat = table.there & (share < 0.05 * steepest)
-        low = flat & (table.conductance < 0.3 * table.g_scale)
+        low = flat & (late < 0.3 * table.g_scale)
         if steep.sum() > 50:
             theta[7] = math.log(max(float(np.median(residual[steep] / share[steep])) * 1.4826, 1e-3))
         if low.sum() > 50:
@@ -394,14 +448,14 @@ class Logistic(Family[CurveTable]):
         """Marginal log-likelihood of every device, its curve linear around what `devices` (cells, 3) says of it."""
         known = self._ageing if ageing is None else ageing
         amplitude, value, log_age = tensor(table.amplitude), tensor(table.conductance), tensor(table.log_age)
-        there, at = torch.as_tensor(table.there), tensor(devices)
+        there, at = torch.as_tensor(np.repeat(table.there, value.shape[2], axis=1)), tensor(devices)
         counts = there.sum(1)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            parts = _curve(theta, amplitude, at, log_age, known)
+            parts = _curve(theta, amplitude, at, log_age, table.knots, known)
             centre, width = _population(theta)
             weight = torch.where(there, 1.0 / parts.variance, 0.0)
-            residual = value - parts.value + (parts.slopes * (at - centre)[:, None, :]).sum(-1)
+            residual = parts.residual(value) + (parts.slopes * (at - centre)[:, None, :]).sum(-1)
             scaled = parts.slopes * width
             inner = torch.eye(3, dtype=torch.float64) + torch.einsum("ctk,ct,ctl->ckl", scaled, weight, scaled)
             side = torch.einsum("ctk,ct,ct->ck", scaled, weight, residual)
@@ -428,11 +482,31 @@ def _population(theta: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class _Curve:
-    """Conductance and pulse-to-pulse variance (cells, pulses), and slopes (cells, pulses, 3) against the devices'."""
+    """Reads of every pulse at one age or two; what both have in common is taken off the second.
+
+    Arrays (cells, reads) have the reads of a pulse one after the other: the first, and what the second adds to it.
+    """
 
     value: torch.Tensor
+    """(cells, pulses, ages) expected."""
     variance: torch.Tensor
+    """(cells, reads) from pulse to pulse, of the second read given the first."""
     slopes: torch.Tensor
+    """(cells, reads, 3) against the devices' parameters."""
+    common: torch.Tensor | None
+    """(cells, pulses) by how much the second read follows the first."""
+
+    def residual(self, seen: torch.Tensor) -> torch.Tensor:
+        """(cells, reads) of reads (cells, pulses, ages)."""
+        return _apart(seen - self.value, self.common)
+
+
+def _apart(values: torch.Tensor, common: torch.Tensor | None) -> torch.Tensor:
+    """Values (cells, pulses, ages, ...) as (cells, reads, ...), of the second what does not follow from the first."""
+    if common is not None:
+        share = common.reshape(common.shape + (1,) * (values.ndim - 3))
+        values = torch.stack([values[:, :, 0], values[:, :, 1] - share * values[:, :, 0]], dim=2)
+    return values.flatten(1, 2)
 
 
 def _curve(
@@ -440,32 +514,42 @@ def _curve(
     amplitude: torch.Tensor,
     devices: torch.Tensor,
     log_age: torch.Tensor,
+    knots: tuple[float, ...],
     ageing: _Ageing | None,
 ) -> _Curve:
     """What reads of devices with parameters (cells, 3) of their own show."""
-    values = torch.exp(theta if isinstance(theta, torch.Tensor) else tensor(theta))
+    theta = theta if isinstance(theta, torch.Tensor) else tensor(theta)
+    values = torch.exp(theta)
     g_min, g_max = values[:2]
-    jitter, noise, read_noise = values[7:10]
+    jitter, noise = values[7:9]
     steepness = devices[:, STEEPNESS, None].clamp(min=1e-3)
     z = (devices[:, MIDPOINT, None] - amplitude) / steepness
     share = torch.sigmoid(z)
     height = devices[:, HEIGHT, None] - g_min
     slope = height * share * (1.0 - share) / steepness
     bend = slope * (1.0 - 2.0 * share) / steepness
-    nominal = g_min + height * share + 0.5 * bend * jitter**2
-    left, sigma = _folded(nominal, torch.sqrt((slope * jitter) ** 2 + noise**2))
-    value, stretch, scatter = (left, torch.ones_like(left), torch.zeros_like(left))
-    relative = None
-    if ageing is not None:
-        value, stretch, scatter = ageing(left, log_age)
-        relative = ageing.noise(left, g_max)
-    if relative is None:
-        reading = (read_noise * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
+    left, sigma = _folded(g_min + height * share + 0.5 * bend * jitter**2, torch.sqrt((slope * jitter) ** 2 + noise**2))
+    if ageing is None:
+        value, stretch, nu = left[..., None], torch.ones_like(left)[..., None], torch.zeros_like(left)
     else:
-        reading = read_noise**2 * relative
-    squared = value**2 + (stretch * sigma) ** 2
-    variance = (stretch * sigma) ** 2 + squared * (scatter + reading * (1.0 + scatter))
-    return _Curve(value, variance, torch.stack([slope, share, -slope * z], dim=-1) * stretch[..., None])
+        value, stretch, nu = ageing(left, log_age)
+    # Pulse, drift and read multiply: their second moments do.
+    squares = value**2 + (stretch * sigma[..., None]) ** 2
+    drifting = torch.exp(log_age**2 * nu[..., None])
+    slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * stretch[..., None]
+    if not knots:
+        reading = (values[9] * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
+        variance = squares * drifting * (1.0 + reading) - value**2
+        return _Curve(value, variance.flatten(1, 2), slopes.flatten(1, 2), None)
+    assert ageing is not None
+    level = torch.exp(2 * Knots(knots, tuple(theta[9:]))(left))
+    growth, shared = ageing.read_variances(log_age)
+    variance = squares * drifting * (1.0 + level[..., None] * growth) - value**2
+    both, one = value.prod(-1), stretch.prod(-1) * sigma**2
+    together = (both + one) * torch.exp(log_age.prod(-1) * nu) * (1.0 + level * shared) - both
+    common = together / variance[..., 0]
+    variance = torch.stack([variance[..., 0], variance[..., 1] - common * together], dim=-1)
+    return _Curve(value, variance.flatten(1, 2), _apart(slopes, common), common)
 
 
 def _folded(mean: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,10 +1,11 @@
 """The programming curve: what single RESET pulses of rising amplitude leave.
 
 Each sweep begins with a long SET pulse and then sends one RESET pulse of each amplitude, from just above melting
-upwards, each followed by a read. A rising sweep needs one pulse per point where a SET before each would need two: a pulse of
-more current melts all that the one before has melted, so on the right flank of the curve history hardly matters (it
-does when amplitudes fall). Sweeps are repeated: what differs between sweeps of a device is the noise of the pulse, what
-differs between devices in all sweeps is their spread.
+upwards. A rising sweep needs one pulse per point where a SET before each would need two: a pulse of more current melts
+all that the one before has melted, so on the right flank of the curve history hardly matters (it does when amplitudes
+fall). Sweeps are repeated: what differs between sweeps of a device is the noise of the pulse, what differs between
+devices in all sweeps is their spread. Every pulse is read twice, at ages ten times apart: 1/f noise has hardly anything
+in common then, so that what the two reads share is what the pulse has left.
 """
 
 from __future__ import annotations
@@ -59,12 +60,19 @@ class CurveSettings(Settings):
     """Reads that are averaged for each value on file."""
     settle: float = 1.0
     """Rest between pulse and read, seconds."""
+    early: float = 0.1
+    """Rest between pulse and a first read, seconds: it tells the noise of pulses from that of reads. 0: none."""
 
     def __post_init__(self) -> None:
         self._require("points", 2, 10_000)
         self._require("repeats", 1, 10_000)
         self._require("averages", 1, 100_000)
         self._require("settle", 0, 1e6)
+        self._require("early", 0, 1e6)
+        if self.early and not self.early <= self.settle / 2:
+            raise BadInputError(
+                f"early={self.early:g} s: expected at most half of settle={self.settle:g} s, or 0 for a single read"
+            )
 
 
 class Curve(Routine):
@@ -85,6 +93,8 @@ class Curve(Routine):
         enough = bench.spare_pulses(self.chosen) >= self._pulses_per_device
         self._usable = enough & (self._faults == Mark.GOOD)
         self._born = np.zeros(len(self.chosen))
+        self._pulsed = 0.0
+        """Clock when all devices had received the present pulse; ages on the plan count from here."""
         self._ends = np.full((2, len(self.chosen)), np.nan)
         """Conductance (uS) at the first and the last amplitude of the present sweep."""
         self._fall = np.zeros(len(self.chosen))
@@ -135,12 +145,12 @@ class Curve(Routine):
     def spending(self) -> Spending:
         """What it will cost."""
         s, count = self.settings, len(self.chosen)
-        reads = s.repeats * s.points
+        pulses = s.repeats * s.points
         return Spending(
             pulses=count * self._pulses_per_device,
             pulses_per_device=self._pulses_per_device,
-            device_reads=count * reads * s.averages,
-            chip_seconds=reads * s.settle,
+            device_reads=count * pulses * len(self._ages) * s.averages,
+            chip_seconds=pulses * s.settle,
         )
 
     def describe(self) -> dict[str, str | int | float | bool]:
@@ -153,25 +163,32 @@ class Curve(Routine):
             "averages": self.settings.averages,
         }
 
+    @property
+    def _ages(self) -> tuple[float, ...]:
+        """Seconds after a pulse at which it is read."""
+        return (self.settings.early, self.settings.settle) if self.settings.early else (self.settings.settle,)
+
     def steps(self, sink: Sink) -> Iterator[Step]:
-        """Two steps per amplitude: the pulse (the first one after a SET), and after a rest the read."""
-        points = self.settings.points
-        total = 2 * points * self.settings.repeats
+        """Steps of an amplitude: the pulse (the first one after a SET), and after each rest a read."""
+        ages = self._ages
+        total = (1 + len(ages)) * self.settings.points * self.settings.repeats
         usable = np.flatnonzero(self._usable)
         while self.done < total:
-            point, reading = divmod(self.done, 2)
-            point %= points
+            point, reading = divmod(self.done, 1 + len(ages))
+            point %= self.settings.points
             if reading:
-                self._read(sink, usable, point)
+                self._read(sink, usable, point, ages[reading - 1])
             else:
                 self._pulse(usable, point)
+                self._pulsed = self.bench.clock.now()
             self.done += 1
             if self.done == total:
                 sink.update_cells(mark=self._marks())
-            yield Step(self.done, total, self.bench.clock.now() + self.settings.settle * (1 - reading))
+            rest = ages[reading] if reading < len(ages) else 0.0
+            yield Step(self.done, total, self._pulsed + rest)
 
     def _pulse(self, usable: NDArray[np.intp], point: int) -> None:
-        within = AGE_RESOLUTION * max(self.settings.settle, 1e-6)
+        within = AGE_RESOLUTION * max(self._ages[0], 1e-6)
         for core, here in self.chosen.cores():
             region = self.bench.region(core)
             mine = usable[(usable >= here.start) & (usable < here.stop)]
@@ -183,12 +200,12 @@ class Curve(Routine):
             amplitude = np.full(devices.size, self.amplitudes[point])
             self._born[mine] = region.pulse(PulseKind.RESET, devices, amplitude, self.width, within)
 
-    def _read(self, sink: Sink, usable: NDArray[np.intp], point: int) -> None:
-        within = AGE_RESOLUTION * max(self.settings.settle, 1e-6)
+    def _read(self, sink: Sink, usable: NDArray[np.intp], point: int, age: float) -> None:
+        within = AGE_RESOLUTION * max(age, 1e-6)
         values, times = self.bench.read(self.chosen, self.settings.averages, within)
         if point in (0, len(self.amplitudes) - 1):
             self._ends[int(point > 0)] = values
-        if point == len(self.amplitudes) - 1:
+        if point == len(self.amplitudes) - 1 and age == self._ages[-1]:
             self._fall += self._ends[0] - self._ends[1]
         sink.append(
             Reads(
@@ -198,6 +215,7 @@ class Curve(Routine):
                 temperature=np.full(usable.size, self.bench.temperature()),
                 amplitude=np.full(usable.size, self.amplitudes[point]),
                 width=np.full(usable.size, self.width),
+                nominal=np.full(usable.size, age),
             )
         )
 
@@ -215,6 +233,7 @@ class Curve(Routine):
         """Where the measurement stands."""
         return super().export() | {
             "born": self._born,
+            "pulsed": np.array(self._pulsed),
             "ends": self._ends,
             "fall": self._fall,
             "usable": self._usable,
@@ -223,5 +242,6 @@ class Curve(Routine):
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `export` gave."""
         super().restore(state)
+        self._pulsed = float(state["pulsed"])
         self._born, self._ends = np.array(state["born"]), np.array(state["ends"])
         self._fall, self._usable = np.array(state["fall"]), state["usable"].astype(bool)

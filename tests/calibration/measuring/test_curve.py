@@ -14,7 +14,7 @@ from hwloop.measurements import Mark
 from tests.calibration.measuring.conftest import MODEL, Measure, SlowChip
 from tests.conftest import OpenChip
 
-FEW = CurveSettings(cells=30, points=12, repeats=2, averages=2)
+FEW = CurveSettings(cells=30, points=12, repeats=2, averages=2, early=0.0)
 
 
 def test_a_chip_without_noise_gives_its_curve(measure: Measure) -> None:
@@ -35,7 +35,7 @@ def test_a_chip_without_noise_gives_its_curve(measure: Measure) -> None:
 
 def test_sweeps_tell_pulse_noise_from_the_spread_of_devices(open_chip: OpenChip, measure: Measure) -> None:
     chip = open_chip("sim:hermes-core?seed=6&rows=64&columns=64&adc_bits=14&read_noise=0&drift=0")
-    settings = CurveSettings(cells=2000, points=3, repeats=4, low=225.0, high=255.0, averages=1)
+    settings = CurveSettings(cells=2000, points=3, repeats=4, low=225.0, high=255.0, averages=1, early=0.0)
     found = measure(Curve, chip, settings)
     curve = chip.info.device_model.curve
     g = found.reads.conductance.reshape(4, 3, 2000)

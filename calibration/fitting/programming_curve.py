@@ -36,7 +36,7 @@ from hwloop.calibration.fitting.family import (
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel, Knots, Statistic
+from hwloop.device_models import DriftModel, Statistic
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
 from hwloop.model_file import coefficient_names
@@ -48,8 +48,9 @@ UNLIKELY = 1e-8
 """Probability of a misfit as large as a device's at which it is called wild."""
 MOST_CELLS = 1500
 """Devices that the likelihood is computed for; of more, this many at random: spreads need no more."""
-ROUNDS = 4
-"""Of linearising and maximising."""
+FEW_CELLS, FEW_ROUNDS, ROUNDS = 200, 4, 2
+"""Rounds of linearising and maximising, at first with few devices."""
+MOST_STEPS = 100
 REACH = 1.0
 """By which the logarithm of a parameter may change in one round: the linearised curve holds nearby alone."""
 DEVICE_STEPS = 8
@@ -124,22 +125,26 @@ class _Ageing:
         self._mean, self._variance = mean(g), spread(g) ** 2
         self._growth = known.noise_growth
 
-    def __call__(self, g: torch.Tensor, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of conductances (cells, pulses) in uS when they are t0 exp(-log_age) old (cells, pulses, ages).
+    def __call__(self, left: torch.Tensor, sigma: torch.Tensor, log_age: torch.Tensor) -> _Aged:
+        """Of conductances (cells, pulses) in uS with a standard deviation, at t0 exp(-log_age) (cells, pulses, ages).
 
-        Mean and its derivative (cells, pulses, ages), and the variance of nu (cells, pulses).
+        Taken at one standard deviation to either side: nu has kinks, across which low conductances scatter.
         """
+        sides = [self._at_read(left + side * sigma, log_age) for side in (-1.0, 1.0)]
+        ages = log_age[..., 0] * log_age[..., -1]
+        together = [g[..., 0] * g[..., -1] * torch.exp(ages * nu) for g, nu in sides]
+        squares = [g**2 * torch.exp(log_age**2 * nu[..., None]) for g, nu in sides]
+        (low, _), (high, _) = sides
+        stretch = (high - low) / (2 * sigma[..., None])
+        return _Aged(0.5 * (low + high), stretch, 0.5 * (squares[0] + squares[1]), 0.5 * (together[0] + together[1]))
+
+    def _at_read(self, g: torch.Tensor, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean (cells, pulses, ages) in uS over nu, and the variance of nu (cells, pulses)."""
         place = ((torch.log((g / self._scale).clamp(min=1e-12)) - GRID_LOW) / self._step).clamp(0.0, GRID_POINTS - 1.01)
         below = place.detach().long()
-
-        def at(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            low, high = table[below], table[below + 1]
-            return low + (high - low) * (place - below), (high - low) / self._step
-
-        (mean, mean_slope), (variance, variance_slope) = at(self._mean), at(self._variance)
-        ratio = torch.exp(log_age * mean[..., None] + 0.5 * log_age**2 * variance[..., None])
-        bend = log_age * mean_slope[..., None] + 0.5 * log_age**2 * variance_slope[..., None]
-        return g[..., None] * ratio, ratio * (1.0 + bend), variance
+        share = place - below
+        mean, variance = (torch.lerp(table[below], table[below + 1], share) for table in (self._mean, self._variance))
+        return g[..., None] * torch.exp(log_age * mean[..., None] + 0.5 * log_age**2 * variance[..., None]), variance
 
     def read_variances(self, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Over that at the reference age: variance of reads (cells, pulses, ages), covariance of the first two.
@@ -149,6 +154,20 @@ class _Ageing:
         time = torch.exp(-log_age)
         shared = torch.log((time[..., 1] + time[..., 0]) / (time[..., 1] - time[..., 0]))
         return (1.0 - self._growth * log_age).clamp(min=0.1), self._growth * shared
+
+
+@dataclass(frozen=True)
+class _Aged:
+    """What is left of conductances at the reads of them, before the noise of reads."""
+
+    value: torch.Tensor
+    """(cells, pulses, ages) mean, uS."""
+    stretch: torch.Tensor
+    """(cells, pulses, ages) by how much it moves with the conductance."""
+    squares: torch.Tensor
+    """(cells, pulses, ages) mean square."""
+    together: torch.Tensor
+    """(cells, pulses) mean product of the first and the last age."""
 
 
 @dataclass(frozen=True)
@@ -306,9 +325,11 @@ class Logistic(Family[CurveTable]):
         theta = self._start(table)
         for _ in range(2):
             theta = self._moments(table, theta, self._devices(table, theta))
-        for _ in range(ROUNDS):
-            likelihood = self._linearised(table, self._devices(table, theta))
-            found = maximise(likelihood, theta, reach=REACH)
+        few = self.subset(table, np.arange(table.cells.size) < FEW_CELLS)
+        parts: list[CurveTable] = [few] * FEW_ROUNDS + [table] * ROUNDS
+        for part in parts:
+            likelihood = self._linearised(part, self._devices(part, theta))
+            found = maximise(likelihood, theta, reach=REACH, max_steps=MOST_STEPS)
             theta = found.theta
         if intervals:
             own = covariance(likelihood, theta)
@@ -530,26 +551,31 @@ def _curve(
     bend = slope * (1.0 - 2.0 * share) / steepness
     left, sigma = _folded(g_min + height * share + 0.5 * bend * jitter**2, torch.sqrt((slope * jitter) ** 2 + noise**2))
     if ageing is None:
-        value, stretch, nu = left[..., None], torch.ones_like(left)[..., None], torch.zeros_like(left)
+        squares = (left**2 + sigma**2)[..., None]
+        aged = _Aged(left[..., None], torch.ones_like(squares), squares, squares[..., 0])
     else:
-        value, stretch, nu = ageing(left, log_age)
-    # Pulse, drift and read multiply: their second moments do.
-    squares = value**2 + (stretch * sigma[..., None]) ** 2
-    drifting = torch.exp(log_age**2 * nu[..., None])
-    slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * stretch[..., None]
+        aged = ageing(left, sigma, log_age)
+    value = aged.value
+    slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * aged.stretch[..., None]
     if not knots:
         reading = (values[9] * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
-        variance = squares * drifting * (1.0 + reading) - value**2
+        variance = aged.squares * (1.0 + reading) - value**2
         return _Curve(value, variance.flatten(1, 2), slopes.flatten(1, 2), None)
     assert ageing is not None
-    level = torch.exp(2 * Knots(knots, tuple(theta[9:]))(left))
+    level = torch.exp(2 * _between(torch.log(left), knots, theta[9:]))
     growth, shared = ageing.read_variances(log_age)
-    variance = squares * drifting * (1.0 + level[..., None] * growth) - value**2
-    both, one = value.prod(-1), stretch.prod(-1) * sigma**2
-    together = (both + one) * torch.exp(log_age.prod(-1) * nu) * (1.0 + level * shared) - both
-    common = together / variance[..., 0]
-    variance = torch.stack([variance[..., 0], variance[..., 1] - common * together], dim=-1)
+    variance = aged.squares * (1.0 + level[..., None] * growth) - value**2
+    shared_part = aged.together * (1.0 + level * shared) - value[..., 0] * value[..., 1]
+    common = shared_part / variance[..., 0]
+    variance = torch.stack([variance[..., 0], variance[..., 1] - common * shared_part], dim=-1)
     return _Curve(value, variance.flatten(1, 2), _apart(slopes, common), common)
+
+
+def _between(at: torch.Tensor, places: tuple[float, ...], values: torch.Tensor) -> torch.Tensor:
+    """Straight lines through values at evenly spaced places, flat beyond."""
+    share = ((at - places[0]) / (places[1] - places[0])).clamp(0.0, len(places) - 1.001)
+    below = share.detach().long()
+    return torch.lerp(values[below], values[below + 1], share - below)
 
 
 def _folded(mean: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

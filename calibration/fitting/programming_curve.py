@@ -319,15 +319,14 @@ class Logistic(Family[CurveTable]):
     def estimate(self, table: CurveTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Linearise at each device's parameters, maximise, and again."""
         if table.cells.size > MOST_CELLS:
-            part = np.zeros(table.cells.size, bool)
-            part[np.random.default_rng(0).choice(part.size, MOST_CELLS, replace=False)] = True
-            table = self.subset(table, part)
+            chosen = np.zeros(table.cells.size, bool)
+            chosen[np.random.default_rng(0).choice(chosen.size, MOST_CELLS, replace=False)] = True
+            table = self.subset(table, chosen)
         theta = self._start(table)
         for _ in range(2):
             theta = self._moments(table, theta, self._devices(table, theta))
         few = self.subset(table, np.arange(table.cells.size) < FEW_CELLS)
-        parts: list[CurveTable] = [few] * FEW_ROUNDS + [table] * ROUNDS
-        for part in parts:
+        for part in [few] * FEW_ROUNDS + [table] * ROUNDS:
             likelihood = self._linearised(part, self._devices(part, theta))
             found = maximise(likelihood, theta, reach=REACH, max_steps=MOST_STEPS)
             theta = found.theta

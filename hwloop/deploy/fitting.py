@@ -23,6 +23,8 @@ ORDER = (Experiment.DRIFT, Experiment.PROGRAMMING, Experiment.READ_NOISE, Experi
 IDENTITY = ("chip", "serial", "backend", "g_max", "read_voltage", "devices_per_polarity", "temperature_at_start")
 GEOMETRY = ("cores", "rows", "columns", "devices_per_polarity", "dac_bits", "adc_bits", "read_voltage")
 """What a chip says of itself that a twin takes over."""
+NOMINAL = "device.curve.midpoint"
+"""What it believes of its own programming curve, uA: methods start from it, on the chip and on its twin."""
 
 Observer = Callable[[int, int], None]
 """Called (done, total) after every experiment; may raise KeyboardInterrupt."""
@@ -165,6 +167,8 @@ def _identity(measurements: Any) -> dict[str, str | int | float | bool]:
         for name in GEOMETRY:
             if isinstance(snapshot.get(name), int | float):
                 found.setdefault(name, snapshot[name])
+        if isinstance(snapshot.get(NOMINAL), int | float):
+            found.setdefault("nominal_midpoint", snapshot[NOMINAL])
     return found
 
 

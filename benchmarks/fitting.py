@@ -184,9 +184,10 @@ def curve() -> None:
                 verdict(f"{preset}: distance of the coverage from 95 %", abs(share - 95), 5.0, 1)
 
 
-CURVE_NAMES = (
-    "g_min", "g_max", "midpoint", "steepness", "midpoint_spread", "height_spread", "steepness_spread", "jitter", "noise",
-)  # fmt: skip
+CURVE_NAMES = [
+    *("g_min", "g_max", "midpoint", "steepness", "jitter", "noise"),
+    *("midpoint_spread", "height_spread", "steepness_spread"),
+]
 
 
 def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarray, np.ndarray]:

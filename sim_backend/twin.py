@@ -57,7 +57,11 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
     if drift is not None:
         sources["device.drift"] = fitted
     if read_noise is not None:
-        sources |= {"device.read_noise.q": fitted, "device.read_noise.g_scale": fitted}
+        alpha = model.fits["read-noise"].value("alpha")
+        sources["device.read_noise.q"] = f"{fitted}: exponent {alpha:.2f} taken as 1"
+        sources["device.read_noise.g_scale"] = fitted
+    if "programming" in model.fits:
+        sources["programming_noise"] = f"{sources['programming_noise']}; the programming fit is not carried over"
     if curve is None and drift is None and read_noise is None:
         raise BadInputError(
             f"{path} has no drift, read-noise or programming-curve fit that a simulated chip can use "

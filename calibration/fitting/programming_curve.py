@@ -36,7 +36,7 @@ from hwloop.calibration.fitting.family import (
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel, Statistic
+from hwloop.device_models import DriftModel, Statistic, UpTo
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
 from hwloop.model_file import coefficient_names
@@ -101,14 +101,18 @@ class KnownDrift:
 
     @classmethod
     def of_fit(cls, fitted: Fitted[Any]) -> KnownDrift | None:
-        """As a drift fit tells; None for a family that does not hold for single devices."""
+        """As a drift fit tells; None for a family that does not hold for single devices.
+
+        Above the largest conductance that is programmed, where SET devices are and the tails of its last level alone
+        were measured, statistics are held, as they are wherever a device model is used.
+        """
         forms, settings = fitted.record.forms, fitted.record.settings
         if "mean" not in forms:
             return None
         n = len(coefficient_names(forms["mean"]))
 
         def statistics(theta: torch.Tensor) -> Statistics:
-            return build(forms["mean"], theta[:n]), build(forms["spread"], theta[n:])
+            return UpTo(1.0, build(forms["mean"], theta[:n])), UpTo(1.0, build(forms["spread"], theta[n:]))
 
         theta, covariance = fitted.optimum.theta[: 2 * n], fitted.optimum.covariance[: 2 * n, : 2 * n]
         return cls(settings["t0"], settings["g_scale"], settings["noise_growth"], statistics, theta, covariance)
@@ -130,13 +134,14 @@ class _Ageing:
 
         Taken at one standard deviation to either side: nu has kinks, across which low conductances scatter.
         """
-        sides = [self._at_read(left + side * sigma, log_age) for side in (-1.0, 1.0)]
-        ages = log_age[..., 0] * log_age[..., -1]
-        together = [g[..., 0] * g[..., -1] * torch.exp(ages * nu) for g, nu in sides]
-        squares = [g**2 * torch.exp(log_age**2 * nu[..., None]) for g, nu in sides]
-        (low, _), (high, _) = sides
-        stretch = (high - low) / (2 * sigma[..., None])
-        return _Aged(0.5 * (low + high), stretch, 0.5 * (squares[0] + squares[1]), 0.5 * (together[0] + together[1]))
+        (low, low_nu), (high, high_nu) = (self._at_read(left + side * sigma, log_age) for side in (-1.0, 1.0))
+        g, nu = torch.stack([low, high]), torch.stack([low_nu, high_nu])
+        return _Aged(
+            value=g.mean(0),
+            stretch=(high - low) / (2 * sigma[..., None]),
+            squares=g**2 * torch.exp(log_age**2 * nu[..., None]),
+            together=g[..., 0] * g[..., -1] * torch.exp(log_age[..., 0] * log_age[..., -1] * nu),
+        )
 
     def _at_read(self, g: torch.Tensor, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean (cells, pulses, ages) in uS over nu, and the variance of nu (cells, pulses)."""
@@ -165,9 +170,9 @@ class _Aged:
     stretch: torch.Tensor
     """(cells, pulses, ages) by how much it moves with the conductance."""
     squares: torch.Tensor
-    """(cells, pulses, ages) mean square."""
+    """(sides, cells, pulses, ages) mean square."""
     together: torch.Tensor
-    """(cells, pulses) mean product of the first and the last age."""
+    """(sides, cells, pulses) mean product of the first and the last age."""
 
 
 @dataclass(frozen=True)
@@ -551,22 +556,23 @@ def _curve(
     left, sigma = _folded(g_min + height * share + 0.5 * bend * jitter**2, torch.sqrt((slope * jitter) ** 2 + noise**2))
     if ageing is None:
         squares = (left**2 + sigma**2)[..., None]
-        aged = _Aged(left[..., None], torch.ones_like(squares), squares, squares[..., 0])
+        aged = _Aged(left[..., None], torch.ones_like(squares), squares[None], squares[None, ..., 0])
     else:
         aged = ageing(left, sigma, log_age)
     value = aged.value
     slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * aged.stretch[..., None]
     if not knots:
         reading = (values[9] * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
-        variance = aged.squares * (1.0 + reading) - value**2
+        variance = aged.squares.mean(0) * (1.0 + reading) - value**2
         return _Curve(value, variance.flatten(1, 2), slopes.flatten(1, 2), None)
     assert ageing is not None
-    level = torch.exp(2 * _between(torch.log(left), knots, theta[9:]))
+    sides = torch.log(torch.stack([left - sigma, left + sigma]).clamp(min=1e-9))
+    level = torch.exp(2 * _between(sides, knots, theta[9:]))
     growth, shared = ageing.read_variances(log_age)
-    variance = aged.squares * (1.0 + level[..., None] * growth) - value**2
-    shared_part = aged.together * (1.0 + level * shared) - value[..., 0] * value[..., 1]
-    common = shared_part / variance[..., 0]
-    variance = torch.stack([variance[..., 0], variance[..., 1] - common * shared_part], dim=-1)
+    variance = (aged.squares * (1.0 + level[..., None] * growth)).mean(0) - value**2
+    both = (aged.together * (1.0 + level * shared)).mean(0) - value[..., 0] * value[..., 1]
+    common = both / variance[..., 0]
+    variance = torch.stack([variance[..., 0], variance[..., 1] - common * both], dim=-1)
     return _Curve(value, variance.flatten(1, 2), _apart(slopes, common), common)
 
 

@@ -231,12 +231,12 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
 
 TWIN_AGES = (1.0, 20.0, 3600.0, 86400.0, 2.6e6, 3.15e7)
 TWIN_CHIPS = {
-    "sim:hermes-core?seed=21": 21,
-    "sim:hermes-core?seed=22": 22,
-    "sim:hermes-core?seed=23": 23,
-    "sim:pcm-90nm?seed=21": 31,
-    "sim:pcm-90nm?seed=22": 32,
-    "sim:hermes-core?seed=24&current_error=0.1": 24,
+    "sim:hermes-core?seed=61": 61,
+    "sim:hermes-core?seed=62": 62,
+    "sim:hermes-core?seed=63": 63,
+    "sim:pcm-90nm?seed=61": 71,
+    "sim:pcm-90nm?seed=62": 72,
+    "sim:hermes-core?seed=64&current_error=-0.08&adc_gain_spread=0.03": 64,
 }
 """Each with the seed of its matrix."""
 

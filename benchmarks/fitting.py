@@ -161,7 +161,7 @@ def real() -> None:
 
 
 CURVE_PRESETS = ("hermes-core", "pcm-90nm")
-CURVE_SEEDS = range(101, 111)
+CURVE_SEEDS = range(201, 211)
 CURVE_CELLS = 300
 
 

@@ -129,22 +129,15 @@ class _Ageing:
         self._mean, self._variance = mean(g), spread(g) ** 2
         self._growth = known.noise_growth
 
-    def __call__(self, left: torch.Tensor, sigma: torch.Tensor, log_age: torch.Tensor) -> _Aged:
-        """Of conductances (cells, pulses) in uS with a standard deviation, at t0 exp(-log_age) (cells, pulses, ages).
-
-        Taken at one standard deviation to either side: nu has kinks, across which low conductances scatter.
-        """
-        (low, low_nu), (high, high_nu) = (self._at_read(left + side * sigma, log_age) for side in (-1.0, 1.0))
-        g, nu = torch.stack([low, high]), torch.stack([low_nu, high_nu])
-        return _Aged(
-            value=g.mean(0),
-            stretch=(high - low) / (2 * sigma[..., None]),
-            squares=g**2 * torch.exp(log_age**2 * nu[..., None]),
-            together=g[..., 0] * g[..., -1] * torch.exp(log_age[..., 0] * log_age[..., -1] * nu),
-        )
+    def __call__(self, points: torch.Tensor, log_age: torch.Tensor) -> _Aged:
+        """Of conductances (points, cells, pulses) in uS, at t0 exp(-log_age) (cells, pulses, ages)."""
+        g, nu = self._at_read(points, log_age)
+        squares = g**2 * torch.exp(log_age**2 * nu[..., None])
+        together = g[..., 0] * g[..., -1] * torch.exp(log_age[..., 0] * log_age[..., -1] * nu)
+        return _Aged(g, squares, together)
 
     def _at_read(self, g: torch.Tensor, log_age: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean (cells, pulses, ages) in uS over nu, and the variance of nu (cells, pulses)."""
+        """Mean (points, cells, pulses, ages) in uS over nu, and the variance of nu (points, cells, pulses)."""
         place = ((torch.log((g / self._scale).clamp(min=1e-12)) - GRID_LOW) / self._step).clamp(0.0, GRID_POINTS - 1.01)
         below = place.detach().long()
         share = place - below
@@ -166,13 +159,11 @@ class _Aged:
     """What is left of conductances at the reads of them, before the noise of reads."""
 
     value: torch.Tensor
-    """(cells, pulses, ages) mean, uS."""
-    stretch: torch.Tensor
-    """(cells, pulses, ages) by how much it moves with the conductance."""
+    """(points, cells, pulses, ages) mean, uS."""
     squares: torch.Tensor
-    """(sides, cells, pulses, ages) mean square."""
+    """(points, cells, pulses, ages) mean square."""
     together: torch.Tensor
-    """(sides, cells, pulses) mean product of the first and the last age."""
+    """(points, cells, pulses) mean product of the first and the last age."""
 
 
 @dataclass(frozen=True)
@@ -553,24 +544,26 @@ def _curve(
     height = devices[:, HEIGHT, None] - g_min
     slope = height * share * (1.0 - share) / steepness
     bend = slope * (1.0 - 2.0 * share) / steepness
-    left, sigma = _folded(g_min + height * share + 0.5 * bend * jitter**2, torch.sqrt((slope * jitter) ** 2 + noise**2))
-    if ageing is None:
-        squares = (left**2 + sigma**2)[..., None]
-        aged = _Aged(left[..., None], torch.ones_like(squares), squares[None], squares[None, ..., 0])
-    else:
-        aged = ageing(left, sigma, log_age)
-    value = aged.value
-    slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * aged.stretch[..., None]
+    nominal = g_min + height * share + 0.5 * bend * jitter**2
+    points, weight = _folded(nominal, torch.sqrt((slope * jitter) ** 2 + noise**2))
+    fresh = _Aged(points[..., None], points[..., None] ** 2, points**2)
+    aged = fresh if ageing is None else ageing(points, log_age)
+
+    def average(values: torch.Tensor) -> torch.Tensor:
+        return (weight.reshape(weight.shape + (1,) * (values.ndim - 3)) * values).sum(0)
+
+    value = average(aged.value)
+    stretch = (aged.value[1] - aged.value[0]) / (points[1] - points[0])[..., None]
+    slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * stretch[..., None]
     if not knots:
         reading = (values[9] * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
-        variance = aged.squares.mean(0) * (1.0 + reading) - value**2
+        variance = average(aged.squares) * (1.0 + reading) - value**2
         return _Curve(value, variance.flatten(1, 2), slopes.flatten(1, 2), None)
     assert ageing is not None
-    sides = torch.log(torch.stack([left - sigma, left + sigma]).clamp(min=1e-9))
-    level = torch.exp(2 * _between(sides, knots, theta[9:]))
+    level = torch.exp(2 * _between(torch.log(points), knots, theta[9:]))
     growth, shared = ageing.read_variances(log_age)
-    variance = (aged.squares * (1.0 + level[..., None] * growth)).mean(0) - value**2
-    both = (aged.together * (1.0 + level * shared)).mean(0) - value[..., 0] * value[..., 1]
+    variance = average(aged.squares * (1.0 + level[..., None] * growth)) - value**2
+    both = average(aged.together * (1.0 + level * shared)) - value[..., 0] * value[..., 1]
     common = both / variance[..., 0]
     variance = torch.stack([variance[..., 0], variance[..., 1] - common * both], dim=-1)
     return _Curve(value, variance.flatten(1, 2), _apart(slopes, common), common)
@@ -584,9 +577,18 @@ def _between(at: torch.Tensor, places: tuple[float, ...], values: torch.Tensor) 
 
 
 def _folded(mean: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of |x|, x normal: near zero the noise folds over, no conductance is negative."""
+    """Two points (2, ...) and their weights that have the first three moments of |x|, x normal.
+
+    Near zero the noise folds over, no conductance is negative; the drift of what scatters there is not the same.
+    """
     z = (mean / sigma).clamp(-8.0, 8.0)
-    folded = sigma * math.sqrt(2 / math.pi) * torch.exp(-0.5 * z**2) + mean * torch.erf(z / math.sqrt(2))
-    far = mean > 7.9 * sigma
-    spread = torch.sqrt((mean**2 + sigma**2 - folded**2).clamp(min=1e-3 * sigma**2))
-    return torch.where(far, mean, folded), torch.where(far, sigma, spread)
+    bell, inside = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z**2), torch.erf(z / math.sqrt(2))
+    first = bell + z * inside
+    spread = torch.sqrt((1.0 + z**2 - first**2).clamp(min=1e-3))
+    third = bell * (z**2 + 2.0) + inside * (z**3 + 3.0 * z)
+    skew = torch.where(z > 7.9, 0.0, (third - 3.0 * first * spread**2 - first**3) / spread**3)
+    left = torch.where(z > 7.9, mean, sigma * first)
+    reach = torch.sqrt(1.0 + skew**2 / 4)
+    points = [(left + sigma * spread * (skew / 2 + side * reach)).clamp(min=1e-9) for side in (-1.0, 1.0)]
+    weights = [0.5 * (1.0 - side * skew / 2 / reach) for side in (-1.0, 1.0)]
+    return torch.stack(points), torch.stack(weights)

@@ -1,6 +1,6 @@
 """What the fits reach: truth put in and recovered, coverage, real cells, the twin of a chip, time and memory.
 
-    python benchmarks/fitting.py [recovery|coverage|bad-cells|real|twin|speed ...]
+    python benchmarks/fitting.py [recovery|coverage|bad-cells|real|curve|twin|speed ...]
 
 Without a name all parts run, some twenty minutes on two cores. `real` needs the folder of real measurements
 (HWLOOP_SHARED_DATA). Every part prints what is reached beside its bound.
@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from programming import clipped_gaussian
 
 import hwloop
 from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import Polynomial2
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting, programmed
 from hwloop.calibration.measuring.cells import Levels
@@ -33,8 +34,11 @@ from hwloop.deploy.fitting import fit_to_file
 from hwloop.deploy.measuring import MeasurementJob, measure_to_file
 from hwloop.deploy.run import advance, judge, make_method, start
 from hwloop.device_models import Polynomial
+from hwloop.measurement_file import read_measurements
 from hwloop.measurements import Experiment, Measurement
+from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.presets import PRESETS
+from hwloop.weights import Matrix
 
 PCM = PRESETS["pcm-90nm"]().device
 AGES = np.geomspace(1.0, 3.15e7, 12)
@@ -150,7 +154,6 @@ def real() -> None:
     from hwloop.calibration.fitting.relaxation import Relaxation
     from hwloop.importers.files import ImportOptions, import_file
     from hwloop.importers.text import TextOptions
-    from hwloop.measurement_file import read_measurements
     from tests.calibration.fitting.shared_data import shared_file
     from tests.calibration.fitting.test_relaxation import BASELINES
 
@@ -181,47 +184,134 @@ def real() -> None:
     verdict("Kolmogorov distance of the predicted quantiles", distance, 0.05)
 
 
+CURVE_PRESETS = ("hermes-core", "pcm-90nm")
+CURVE_SEEDS = range(201, 211)
+CURVE_CELLS = 300
+
+
+def curve() -> None:
+    """Programming curves of simulated chips measured and fitted, against what the chips were made with."""
+    print(
+        f"\nProgramming curves, {CURVE_CELLS} devices of each of {len(CURVE_SEEDS)} chips: truth put in and recovered"
+    )
+    for preset in CURVE_PRESETS:
+        for known in ("drift known", "drift measured, 4 000 devices"):
+            runs = [recovered_curve(preset, seed, measured=known != "drift known") for seed in CURVE_SEEDS]
+            z, off = (np.array([run[k] for run in runs]) for k in (0, 1))
+            print(f"  {preset}, {known}; mean deviation in % and in standard deviations of one fit, share in 95 %:")
+            for k, name in enumerate(CURVE_NAMES):
+                inside = 100 * np.mean(np.abs(z[:, k]) < 1.96)
+                print(f"    {name:<18} {100 * off[:, k].mean():7.2f} % {z[:, k].mean():6.2f} {inside:5.0f} %")
+            share = 100 * float(np.mean(np.abs(z) < 1.96))
+            print(f"    all parameters: {share:.1f} % in 95 %, {100 * float(np.mean(np.abs(z) < 2.576)):.1f} % in 99 %")
+            if known == "drift known":
+                verdict(f"{preset}: distance of the coverage from 95 %", abs(share - 95), 5.0, 1)
+
+
+CURVE_NAMES = [
+    *("g_min", "g_max", "midpoint", "steepness", "jitter", "noise"),
+    *("midpoint_spread", "height_spread", "steepness_spread"),
+]
+
+
+def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of the logarithms of the fitted parameters, over their standard deviations, and relative errors.
+
+    Devices are read through converters: what is to be found is the mean gain of their columns times g_max, and the
+    spread of heights and gains together.
+    """
+    chip = PRESETS[preset]()
+    uri, truth = f"sim:{preset}?seed={seed}", chip.device.curve
+    values = {name: getattr(truth, name) for name in CURVE_NAMES if name != "steepness_spread"}
+    values |= {
+        "steepness_spread": chip.steepness_spread,
+        "height_spread": float(np.hypot(truth.height_spread, chip.adc_gain_spread)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "meas.h5"
+        measure_to_file(MeasurementJob(uri, Experiment.PROGRAMMING_CURVE, CurveSettings(cells=CURVE_CELLS), seed), path)
+        if measured:
+            ages = log_ages(1, 86400, 4)
+            drift = ScheduledSettings(cells=4000, levels=Levels(16), ages=ages)
+            measure_to_file(MeasurementJob(uri, Experiment.DRIFT, drift, seed), path)
+        by_kind = {one.experiment: one for one in read_measurements(path)}
+    sweeps = by_kind[Experiment.PROGRAMMING_CURVE]
+    with hwloop.connect(uri) as opened:
+        assert isinstance(opened, SimulatedChip)
+        gain = opened._core(0).converters.gain.numpy()
+    values["g_max"] *= float(gain[sweeps.cells.address % chip.columns].mean())
+    if measured:
+        known = KnownDrift.of_fit(KnotsDrift().fit(by_kind[Experiment.DRIFT])[0])
+    else:
+        model = chip.device.drift
+        reads = CurveSettings(cells=1).averages * chip.device.read_noise.t_read
+        known = KnownDrift.of_model(model, noise_growth=1 / np.log(model.t0 / reads))
+    rows = {row.name: row for row in Logistic(known).fit(sweeps)[0].record.parameters}
+    found = np.log([rows[name].value for name in CURVE_NAMES])
+    sigma = np.array([np.log(rows[n].high / rows[n].low) / 3.92 for n in CURVE_NAMES])  # type: ignore[operator]
+    error = found - np.log([values[name] for name in CURVE_NAMES])
+    return error / sigma, np.expm1(error)
+
+
+TWIN_AGES = (1.0, 20.0, 3600.0, 86400.0, 2.6e6, 3.15e7)
+TWIN_CHIPS = {
+    "sim:hermes-core?seed=61": 61,
+    "sim:hermes-core?seed=62": 62,
+    "sim:hermes-core?seed=63": 63,
+    "sim:pcm-90nm?seed=61": 71,
+    "sim:pcm-90nm?seed=62": 72,
+    "sim:hermes-core?seed=64&current_error=-0.08&adc_gain_spread=0.03": 64,
+}
+"""Each with the seed of its matrix."""
+
+
 def twin() -> None:
-    """A chip measured, fitted, and its twin compared with it."""
+    """Chips measured, fitted, and their twins compared with them."""
     print("\nChip, measured, fitted, twin: MVM error from 1 s to 1 year")
-    ages = [1.0, 20.0, 3600.0, 86400.0, 2.6e6, 3.15e7]
-    weights = hwloop.matrices({"gaussian": clipped_gaussian(256, 256, 1)})
+    worst = max(twin_of(uri, seed) for uri, seed in TWIN_CHIPS.items())
+    verdict("largest relative difference of twin and chip, %", 100 * worst, 10.0, 1)
+
+
+def twin_of(uri: str, seed: int) -> float:
+    """Largest relative difference between the MVM errors of a chip and of its twin, over methods and ages."""
+    weights = hwloop.matrices({"gaussian": clipped_gaussian(256, 256, seed)})
+    placed = {"averages": 64, "settle": 0.1}
+    drift = ScheduledSettings(cells=20_000, levels=Levels(16), ages=log_ages(1, 86400, 4), **placed)
+    noise = ReadNoiseSettings(cells=256, levels=Levels(8), **{**placed, "averages": 16})
+    jobs = [
+        (Experiment.DRIFT, drift),
+        (Experiment.PROGRAMMING_CURVE, CurveSettings(cells=1500)),
+        (Experiment.READ_NOISE, noise),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         measured, model = Path(folder) / "meas.h5", Path(folder) / "model.json"
-        uri = "sim:hermes-core?seed=3"
-        placed = {"averages": 64, "settle": 0.1}
-        jobs = [
-            (
-                Experiment.DRIFT,
-                ScheduledSettings(cells=20_000, levels=Levels(16), ages=log_ages(1, 86400, 4), **placed),
-            ),
-            (Experiment.PROGRAMMING_CURVE, CurveSettings(cells=3000)),
-            (Experiment.READ_NOISE, ReadNoiseSettings(cells=256, levels=Levels(8), **{**placed, "averages": 16})),
-        ]
         for experiment, settings in jobs:
             measure_to_file(MeasurementJob(uri, experiment, settings), measured)
         begin = time.perf_counter()
         fit_to_file(measured, model)
-        print(f"  fit of three experiments {time.perf_counter() - begin:.1f} s")
+        print(f"  {uri}, matrix {seed}; fit of three experiments {time.perf_counter() - begin:.1f} s")
         worst = 0.0
         for method in ("exact", "iterative", "gdp"):
-            errors = []
-            for chip_uri in (uri, f"sim:{model}?seed=11"):
-                with hwloop.connect(chip_uri) as chip:
-                    run = start(chip, weights, make_method(method))
-                    for _ in advance(run, 0):
-                        pass
-                    born, found = chip.now(), []
-                    for age in ages:
-                        chip.wait(max(0.0, born + age - chip.now()))
-                        found.append(judge(run.tiles[0].region, run.tiles[0].tile, 7, 0)[1].mvm_error)
-                    errors.append(np.array(found))
-            chip_error, twin_error = errors
-            worst = max(worst, float(np.abs(twin_error / chip_error - 1).max()))
-            print(
-                f"  {method:<10} chip {np.round(chip_error, 4)}\n  {'':<10} twin {np.round(twin_error, 4)}", flush=True
-            )
-    verdict("largest relative difference of twin and chip, %", 100 * worst, 10.0, 1)
+            chip, copy = (mvm_errors(one, weights, method) for one in (uri, f"sim:{model}?seed={1000 + seed}"))
+            off = copy / chip - 1
+            worst = max(worst, float(np.abs(off).max()))
+            print(f"    {method:<10} chip {np.round(chip, 4)}")
+            print(f"    {'':<10} twin {np.round(copy, 4)}, off by {np.round(100 * off, 1)} %", flush=True)
+    print(f"    largest difference {100 * worst:.1f} %", flush=True)
+    return worst
+
+
+def mvm_errors(uri: str, weights: Sequence[Matrix], method: str) -> np.ndarray:
+    """MVM error of the first tile at TWIN_AGES after programming."""
+    with hwloop.connect(uri) as chip:
+        run = start(chip, weights, make_method(method))
+        for _ in advance(run, 0):
+            pass
+        born, found = chip.now(), []
+        for age in TWIN_AGES:
+            chip.wait(max(0.0, born + age - chip.now()))
+            found.append(judge(run.tiles[0].region, run.tiles[0].tile, 7, 0)[1].mvm_error)
+    return np.array(found)
 
 
 def speed() -> None:
@@ -244,6 +334,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "coverage": coverage,
     "bad-cells": bad_cells,
     "real": real,
+    "curve": curve,
     "twin": twin,
 }
 

@@ -95,6 +95,11 @@ class VerifiedDevices(abc.ABC):
         self._pulse(devices, stepped)
         return len(devices)
 
+    def pulse_again(self, devices: IndexArray) -> int:
+        """The last pulse of each device once more; returns the number of pulses."""
+        self._pulse(devices, self._amplitude[devices])
+        return len(devices)
+
     def give_up(self, devices: IndexArray) -> None:
         """Record devices that are still off target; they are left alone from here on."""
         self.gave_up[devices] = True

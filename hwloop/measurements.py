@@ -31,7 +31,7 @@ class Experiment(enum.Enum):
 
 
 class Mark(enum.IntEnum):
-    """Why a cell is not to be trusted; a fit leaves out everything but GOOD."""
+    """Why a cell is not to be trusted; a fit leaves it out, UNCONVERGED only where the target matters."""
 
     GOOD = 0
     STUCK_SET = 1

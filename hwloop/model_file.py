@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +167,24 @@ def drift_model(model: Model) -> DriftModel | None:
 
 
 def read_noise_model(model: Model, t_read: float) -> ReadNoiseModel | None:
-    """The fitted 1/f read noise; `t_read` is the duration of one read, seconds, which no spectrum shows."""
+    """Read noise with the exponent 1 and, over the measured frequencies, the variance of the fitted Q^2 / f^alpha.
+
+    `t_read` is the duration of one read, seconds, which no spectrum shows.
+    """
     fit = model.fits.get("read-noise")
-    return None if fit is None else ReadNoiseModel(t_read, fit.settings["g_scale"], fit.statistic("q"))
+    if fit is None:
+        return None
+    q, alpha, interval = fit.statistic("q"), fit.value("alpha"), fit.settings["interval"]
+    # Of Q^2 / f^alpha over that of Q^2 / f, from one over the length of the series to half the sampling rate.
+    low, high = -math.log(fit.settings["samples"] * interval), -math.log(2 * interval)
+    ends = [(1 - alpha) * end for end in (low, high)]
+    share = (math.exp(ends[1]) - math.exp(ends[0])) / (ends[1] - ends[0]) if ends[1] != ends[0] else 1.0
+    factor = math.sqrt(share)
+    if isinstance(q, PowerLaw):
+        q = replace(q, scale=factor * q.scale, cap=factor * q.cap)
+    elif isinstance(q, Knots):
+        q = replace(q, values=tuple(factor * value for value in q.values))
+    return ReadNoiseModel(t_read, fit.settings["g_scale"], q)
 
 
 CURVE_FIELDS = ("g_min", "g_max", "midpoint", "steepness", "midpoint_spread", "height_spread", "jitter", "noise")

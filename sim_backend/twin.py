@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
+from hwloop.device_models import ProgrammingCurve
 from hwloop.errors import BadInputError
 from hwloop.model_file import CURVE_FIELDS, Model, drift_model, load_model, programming_curve, read_noise_model
 from hwloop.sim_backend.parameters import ChipParameters
@@ -13,6 +14,8 @@ from hwloop.sim_backend.presets import PRESETS
 
 BASE = "base"
 """Option of a twin's URI: the preset that says what was not measured."""
+MOST_ERROR = 0.5
+"""Of a specimen's currents; further off, what the chip tells is of another chip."""
 GEOMETRY = {
     "cores": int,
     "rows": int,
@@ -46,12 +49,19 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
         sources |= {f"device.curve.{name}": fitted for name in CURVE_FIELDS}
         sources |= {"device.curve.width": f"measured, {Path(path).name}", "steepness_spread": fitted}
         chip = replace(chip, steepness_spread=model.fits["programming-curve"].value("steepness_spread"))
+        curve, error = _as_announced(curve, model)
+        chip = replace(chip, current_error=error)
+        sources["current_error"] = f"{fitted}: the fitted midpoint over that which the chip tells of itself"
     drift = drift_model(model)
     read_noise = read_noise_model(model, device.read_noise.t_read)
     if drift is not None:
         sources["device.drift"] = fitted
     if read_noise is not None:
-        sources |= {"device.read_noise.q": fitted, "device.read_noise.g_scale": fitted}
+        alpha = model.fits["read-noise"].value("alpha")
+        sources["device.read_noise.q"] = f"{fitted}: exponent {alpha:.2f} taken as 1"
+        sources["device.read_noise.g_scale"] = fitted
+    if "programming" in model.fits:
+        sources["programming_noise"] = f"{sources['programming_noise']}; the programming fit is not carried over"
     if curve is None and drift is None and read_noise is None:
         raise BadInputError(
             f"{path} has no drift, read-noise or programming-curve fit that a simulated chip can use "
@@ -67,6 +77,19 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
     sources |= {name: f"as the chip said of itself, {Path(path).name}" for name in known}
     sources["name"] = fitted
     return replace(chip, name=Path(path).name, device=device, sources=sources, **known), rest
+
+
+def _as_announced(curve: ProgrammingCurve, model: Model) -> tuple[ProgrammingCurve, float]:
+    """The fitted curve as one of nominal currents and the error of the specimen's.
+
+    A chip does not know its own error, and methods that start from the nominal curve shall have to find it on the twin
+    as well.
+    """
+    nominal = float(model.chip.get("nominal_midpoint", 0.0))
+    error = curve.midpoint / nominal - 1.0 if nominal > 0 else 0.0
+    if not nominal > 0 or abs(error) > MOST_ERROR:
+        return curve, 0.0
+    return replace(curve, midpoint=nominal, steepness=curve.steepness / (1.0 + error)), error
 
 
 def _unmeasured(chip: ChipParameters, name: str, preset: str) -> str:

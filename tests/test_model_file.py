@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hwloop.model_file import (
     coefficient_names,
     drift_model,
     load_model,
+    read_noise_model,
     save_model,
 )
 
@@ -138,3 +140,21 @@ def test_knots_run_straight_in_ln_g_and_flat_outside() -> None:
     knots = Knots((-2.0, -1.0, 0.0), (1.0, 3.0, 2.0))
     g = np.exp([-5.0, -2.0, -1.5, -1.0, -0.25, 0.0, 1.0])
     assert knots(g) == pytest.approx([1.0, 1.0, 2.0, 3.0, 2.25, 2.0, 2.0])
+
+
+@pytest.mark.parametrize("alpha", [0.8, 1.0, 1.2])
+def test_read_noise_of_another_exponent_keeps_its_variance_over_the_measured_band(alpha: float) -> None:
+    rows = [Estimate("alpha", alpha, 0.5, 1.5, "1", "")]
+    rows += [Estimate(f"q.{name}", value, 0.0, 1.0, "1", "") for name, value in (("scale", 0.01), ("exponent", -0.5))]
+    rows.append(Estimate("q.cap", 0.2, 0.0, 1.0, "1", ""))
+    settings = {"g_scale": 25.0, "interval": 1e-3, "samples": 4096.0}
+    fit = replace(fitted_drift(), parameters=tuple(rows), forms={"q": Form("power-law")}, settings=settings)
+    noise = read_noise_model(Model({"read-noise": fit}, {}, {}, ""), 1e-6)
+    assert noise is not None
+    frequency = np.geomspace(1 / 4.096, 500.0, 100_001)
+    fitted, kept = (
+        np.trapezoid(q(0.25) ** 2 / frequency**power, frequency)
+        for q, power in ((fit.statistic("q"), alpha), (noise.q, 1.0))
+    )
+    assert kept == pytest.approx(fitted, rel=1e-6)
+    assert noise.q(1e-6) == pytest.approx(0.2 * noise.q(1.0) / 0.01), "the cap moves with the scale"

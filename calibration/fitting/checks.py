@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,17 @@ def conductance_scale(measurement: Measurement, conductance: FloatArray) -> floa
         raise BadInputError(f"{measurement.experiment.value}: no cell conducts; check the unit of the conductances")
     step = 10.0 ** (math.floor(math.log10(top)) - 1)
     return math.ceil(top / step) * step
+
+
+def with_reads(measurement: Measurement, chosen: NDArray[np.bool_]) -> Measurement:
+    """The measurement with some of its reads."""
+    return replace(measurement, reads=take_rows(measurement.reads, chosen))
+
+
+def take_rows(table: Any, chosen: NDArray[np.bool_]) -> Any:
+    """A table of cells or reads with some of its rows."""
+    columns = {name: getattr(table, name) for name in table.__dataclass_fields__}
+    return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})
 
 
 def _named(measurement: Measurement, bad: NDArray[np.bool_]) -> str:

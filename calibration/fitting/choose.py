@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwloop.calibration.fitting.checks import check_order, check_reads
+from hwloop.calibration.fitting.checks import check_order, check_reads, take_rows, with_reads
 from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
 from hwloop.calibration.fitting.family import Family, Fitted, Panel, with_choice
-from hwloop.calibration.fitting.programming_curve import Logistic
+from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, Polynomial3
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise
 from hwloop.calibration.fitting.relaxation import Relaxation
 from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
 
@@ -30,7 +28,7 @@ OUTLIER = 1e-6
 """Every prediction grants this share to anything within the range, so that one wild cell does not decide."""
 
 
-def families(experiment: Experiment, drift: DriftModel | None = None) -> list[Family[Any]]:
+def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
     """The families of an experiment; `drift` is what is known of it when a programming curve is fitted."""
     every: list[Family[Any]] = [
         LogClipDrift(), KnotsDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
@@ -48,7 +46,7 @@ class Outcome:
     refused: dict[str, str]
 
 
-def fit_measurement(measurement: Measurement, family: str = AUTO, drift: DriftModel | None = None) -> Outcome:
+def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDrift | None = None) -> Outcome:
     """Fit one measurement with a family by name, or with that which predicts held-out data best.
 
     Raises BadInputError for an unknown family, and for a measurement that supports no fit.
@@ -136,11 +134,6 @@ def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
     return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
 
 
-def with_reads(measurement: Measurement, chosen: NDArray[np.bool_]) -> Measurement:
-    """The measurement with some of its reads."""
-    return replace(measurement, reads=_take(measurement.reads, chosen))
-
-
 def _fewer_cells(measurement: Measurement) -> Measurement:
     count = len(measurement.cells)
     if count <= MOST_CELLS:
@@ -148,14 +141,9 @@ def _fewer_cells(measurement: Measurement) -> Measurement:
     chosen = np.zeros(count, bool)
     chosen[np.random.default_rng(0).choice(count, MOST_CELLS, replace=False)] = True
     number = np.cumsum(chosen) - 1
-    reads = _take(measurement.reads, chosen[measurement.reads.cell])
+    reads = take_rows(measurement.reads, chosen[measurement.reads.cell])
     return replace(
         measurement,
-        cells=_take(measurement.cells, chosen),
+        cells=take_rows(measurement.cells, chosen),
         reads=replace(reads, cell=number[reads.cell].astype(np.int32)),
     )
-
-
-def _take(table: Any, chosen: NDArray[np.bool_]) -> Any:
-    columns = {name: getattr(table, name) for name in table.__dataclass_fields__}
-    return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})

@@ -42,11 +42,16 @@ class Screening:
 
     @classmethod
     def of(cls, measurement: Measurement) -> Screening:
-        """Start with the marks of the measurement itself."""
+        """Start with the marks of the measurement itself.
+
+        A cell that missed its target is one whose conductance is known from its reads: only statistics about targets
+        leave it out.
+        """
         reason = np.full(len(measurement.cells), "", dtype="U48")
         names = {Mark.STUCK_SET: STUCK, Mark.STUCK_RESET: STUCK, Mark.WILD: WILD}
+        harmless = {Mark.GOOD} if measurement.experiment is Experiment.PROGRAMMING else {Mark.GOOD, Mark.UNCONVERGED}
         for mark in Mark:
-            if mark is not Mark.GOOD:
+            if mark not in harmless:
                 reason[measurement.cells.mark == mark] = names.get(mark, f"marked {mark.name.lower()}")
         return cls(reason)
 

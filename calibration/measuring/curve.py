@@ -1,10 +1,11 @@
 """The programming curve: what single RESET pulses of rising amplitude leave.
 
-Each sweep begins with a long SET pulse and then sends one RESET pulse of each amplitude, from below melting upwards,
-each followed by a read. A rising sweep needs one pulse per point where a SET before each would need two: a pulse of
-more current melts all that the one before has melted, so on the right flank of the curve history hardly matters (it
-does when amplitudes fall). Sweeps are repeated: what differs between sweeps of a device is the noise of the pulse, what
-differs between devices in all sweeps is their spread.
+Each sweep begins with a long SET pulse and then sends one RESET pulse of each amplitude, from just above melting
+upwards. A rising sweep needs one pulse per point where a SET before each would need two: a pulse of more current melts
+all that the one before has melted, so on the right flank of the curve history hardly matters (it does when amplitudes
+fall). Sweeps are repeated: what differs between sweeps of a device is the noise of the pulse, what differs between
+devices in all sweeps is their spread. Every pulse is read twice, at ages ten times apart: 1/f noise has hardly anything
+in common then, so that what the two reads share is what the pulse has left.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from hwloop.contract import FloatArray, PulseKind
 from hwloop.errors import BadInputError
 from hwloop.measurements import Cells, Experiment, Mark, Reads
 
-BELOW_MELT = 0.95
-"""First amplitude over that of melting, so that the sweep begins on the flat part."""
+ABOVE_MELT = 1.01
+"""First amplitude over that of melting: a weaker pulse leaves the SET state as it is, which is not on the curve."""
 SET_AMPLITUDE = 0.6
 """Amplitude of the SET pulse over that of melting: enough to crystallise, not enough to melt."""
 SILENT_SHARE = 0.25
-"""A device is stuck when its conductance at the two ends of the sweep differs by less than this share of g_max."""
+"""A device is stuck when its conductance at the two ends of the sweeps differs by less than this share of g_max, on
+average: in a single sweep read noise alone may do that."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class CurveSettings(Settings):
     repeats: int = 4
     """Sweeps."""
     low: float = 0.0
-    """Smallest amplitude, uA; 0 chooses 95 % of the melting current."""
+    """Smallest amplitude, uA; 0 chooses 1 % above the melting current."""
     high: float = 0.0
     """Largest amplitude, uA; 0 chooses the one that RESETs a device fully."""
     width: float = 0.0
@@ -58,12 +60,19 @@ class CurveSettings(Settings):
     """Reads that are averaged for each value on file."""
     settle: float = 1.0
     """Rest between pulse and read, seconds."""
+    early: float = 0.1
+    """Rest between pulse and a first read, seconds: it tells the noise of pulses from that of reads. 0: none."""
 
     def __post_init__(self) -> None:
         self._require("points", 2, 10_000)
         self._require("repeats", 1, 10_000)
         self._require("averages", 1, 100_000)
         self._require("settle", 0, 1e6)
+        self._require("early", 0, 1e6)
+        if self.early and not self.early <= self.settle / 2:
+            raise BadInputError(
+                f"early={self.early:g} s: expected at most half of settle={self.settle:g} s, or 0 for a single read"
+            )
 
 
 class Curve(Routine):
@@ -84,9 +93,12 @@ class Curve(Routine):
         enough = bench.spare_pulses(self.chosen) >= self._pulses_per_device
         self._usable = enough & (self._faults == Mark.GOOD)
         self._born = np.zeros(len(self.chosen))
+        self._pulsed = 0.0
+        """Clock when all devices had received the present pulse; ages on the plan count from here."""
         self._ends = np.full((2, len(self.chosen)), np.nan)
         """Conductance (uS) at the first and the last amplitude of the present sweep."""
-        self._answered = np.zeros(len(self.chosen), bool)
+        self._fall = np.zeros(len(self.chosen))
+        """From the first amplitude to the last, summed over the sweeps, uS."""
 
     def _amplitudes(self) -> tuple[FloatArray, float]:
         s, model, limits = self.settings, self.bench.info.device_model, self.bench.info.limits
@@ -98,7 +110,7 @@ class Curve(Routine):
         low, high, width = s.low, s.high, s.width
         if model is not None:
             curve = model.curve
-            low = low or BELOW_MELT * curve.melt
+            low = low or ABOVE_MELT * curve.melt
             high = high or min(curve.midpoint + RESET_MARGIN * curve.steepness, limits.amplitude_max)
             width = width or curve.width
         if not 0 < low < high <= limits.amplitude_max:
@@ -133,12 +145,12 @@ class Curve(Routine):
     def spending(self) -> Spending:
         """What it will cost."""
         s, count = self.settings, len(self.chosen)
-        reads = s.repeats * s.points
+        pulses = s.repeats * s.points
         return Spending(
             pulses=count * self._pulses_per_device,
             pulses_per_device=self._pulses_per_device,
-            device_reads=count * reads * s.averages,
-            chip_seconds=reads * s.settle,
+            device_reads=count * pulses * len(self._ages) * s.averages,
+            chip_seconds=pulses * s.settle,
         )
 
     def describe(self) -> dict[str, str | int | float | bool]:
@@ -151,25 +163,32 @@ class Curve(Routine):
             "averages": self.settings.averages,
         }
 
+    @property
+    def _ages(self) -> tuple[float, ...]:
+        """Seconds after a pulse at which it is read."""
+        return (self.settings.early, self.settings.settle) if self.settings.early else (self.settings.settle,)
+
     def steps(self, sink: Sink) -> Iterator[Step]:
-        """Two steps per amplitude: the pulse (the first one after a SET), and after a rest the read."""
-        points = self.settings.points
-        total = 2 * points * self.settings.repeats
+        """Steps of an amplitude: the pulse (the first one after a SET), and after each rest a read."""
+        ages = self._ages
+        total = (1 + len(ages)) * self.settings.points * self.settings.repeats
         usable = np.flatnonzero(self._usable)
         while self.done < total:
-            point, reading = divmod(self.done, 2)
-            point %= points
+            point, reading = divmod(self.done, 1 + len(ages))
+            point %= self.settings.points
             if reading:
-                self._read(sink, usable, point)
+                self._read(sink, usable, point, ages[reading - 1])
             else:
                 self._pulse(usable, point)
+                self._pulsed = self.bench.clock.now()
             self.done += 1
             if self.done == total:
                 sink.update_cells(mark=self._marks())
-            yield Step(self.done, total, self.bench.clock.now() + self.settings.settle * (1 - reading))
+            rest = ages[reading] if reading < len(ages) else 0.0
+            yield Step(self.done, total, self._pulsed + rest)
 
     def _pulse(self, usable: NDArray[np.intp], point: int) -> None:
-        within = AGE_RESOLUTION * max(self.settings.settle, 1e-6)
+        within = AGE_RESOLUTION * max(self._ages[0], 1e-6)
         for core, here in self.chosen.cores():
             region = self.bench.region(core)
             mine = usable[(usable >= here.start) & (usable < here.stop)]
@@ -181,13 +200,13 @@ class Curve(Routine):
             amplitude = np.full(devices.size, self.amplitudes[point])
             self._born[mine] = region.pulse(PulseKind.RESET, devices, amplitude, self.width, within)
 
-    def _read(self, sink: Sink, usable: NDArray[np.intp], point: int) -> None:
-        within = AGE_RESOLUTION * max(self.settings.settle, 1e-6)
+    def _read(self, sink: Sink, usable: NDArray[np.intp], point: int, age: float) -> None:
+        within = AGE_RESOLUTION * max(age, 1e-6)
         values, times = self.bench.read(self.chosen, self.settings.averages, within)
         if point in (0, len(self.amplitudes) - 1):
             self._ends[int(point > 0)] = values
-        if point == len(self.amplitudes) - 1:
-            self._answered |= self._ends[0] - self._ends[1] > SILENT_SHARE * self.bench.info.g_max
+        if point == len(self.amplitudes) - 1 and age == self._ages[-1]:
+            self._fall += self._ends[0] - self._ends[1]
         sink.append(
             Reads(
                 cell=usable.astype(np.int32),
@@ -196,14 +215,16 @@ class Curve(Routine):
                 temperature=np.full(usable.size, self.bench.temperature()),
                 amplitude=np.full(usable.size, self.amplitudes[point]),
                 width=np.full(usable.size, self.width),
+                nominal=np.full(usable.size, age),
             )
         )
 
     def _marks(self) -> NDArray[np.uint8]:
-        """A device that no sweep has moved is stuck, SET or RESET by what it conducts."""
+        """A device that the sweeps have not moved is stuck, SET or RESET by what it conducts."""
         mark = np.full(len(self.chosen), Mark.GOOD, np.uint8)
         high = self._ends[1] > 0.5 * self.bench.info.g_max
-        mark[~self._answered] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[~self._answered]
+        silent = self._fall < SILENT_SHARE * self.bench.info.g_max * self.settings.repeats
+        mark[silent] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[silent]
         mark[~self._usable] = Mark.SPENT
         mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
         return mark
@@ -212,13 +233,15 @@ class Curve(Routine):
         """Where the measurement stands."""
         return super().export() | {
             "born": self._born,
+            "pulsed": np.array(self._pulsed),
             "ends": self._ends,
-            "answered": self._answered,
+            "fall": self._fall,
             "usable": self._usable,
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `export` gave."""
         super().restore(state)
+        self._pulsed = float(state["pulsed"])
         self._born, self._ends = np.array(state["born"]), np.array(state["ends"])
-        self._answered, self._usable = state["answered"].astype(bool), state["usable"].astype(bool)
+        self._fall, self._usable = np.array(state["fall"]), state["usable"].astype(bool)

@@ -38,6 +38,9 @@ class PlacingSettings:
     """Rest between pulse and verification, seconds."""
     age: float
     """Age of a device, seconds, at which its target holds."""
+    unseen: bool = False
+    """Whether the pulse that a device was accepted for is repeated at the end, and nobody looks: what was accepted by a
+    read that noise or fast drift had brought into the window is no fair sample of what pulses leave."""
 
 
 class _TimedDevices(VerifiedDevices):
@@ -110,13 +113,15 @@ class Placement:
         s, pulses = self._settings, 0
         for core, devices in self._cores.items():
             active = devices.verify(self._active[core], s.averages, self.tolerance)
-            pulses += devices.correct(active, s.gain, s.max_pulses_per_device)
+            pulses += devices.correct(active, s.gain, max(s.max_pulses_per_device - s.unseen, 1))
             self._active[core] = active
         return pulses
 
     def finish(self) -> tuple[FloatArray, NDArray[np.uint8]]:
-        """Leave alone what is still off target. Returns accepted verify reads (n,) in uS, NaN where there is none,
-        and marks (n,)."""  # noqa: D209
+        """Leave alone what is still off target, or repeat the last pulses of all that answer if they are to be unseen.
+
+        Returns accepted verify reads (n,) in uS, NaN where there is none, and marks (n,).
+        """
         for core, devices in self._cores.items():
             devices.give_up(self._active[core])
         value, gave_up = self._of("value"), self._of("gave_up")
@@ -130,7 +135,16 @@ class Placement:
         mark[gave_up & (surprise < -far)] = Mark.STUCK_RESET
         mark[~self.usable] = Mark.SPENT
         mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
-        return np.where(mark == Mark.GOOD, value, np.nan), mark
+        verify = np.where(mark == Mark.GOOD, value, np.nan)
+        if self._settings.unseen:
+            mark[mark == Mark.UNCONVERGED] = Mark.GOOD  # no target was to be met; where it is, its reads will tell
+            self._pulse_again(mark == Mark.GOOD)
+        return verify, mark
+
+    def _pulse_again(self, chosen: NDArray[np.bool_]) -> None:
+        for core, here in self._chosen.cores():
+            devices, mine = self._cores[core], self._chosen.device[here][chosen[here]]
+            devices.pulse_again(mine[devices.spent[mine] < self._settings.max_pulses_per_device])
 
     def _of(self, name: str) -> NDArray[Any]:
         parts = [getattr(self._cores[core], name)[self._chosen.device[here]] for core, here in self._chosen.cores()]

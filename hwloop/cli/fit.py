@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hwloop.cli.common import Command, json_option, print_json, progress_bar, stoppable
+from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
 
 
 @click.command(cls=Command)
@@ -18,10 +18,14 @@ from hwloop.cli.common import Command, json_option, print_json, progress_bar, st
 @click.option("--figures", type=click.Path(), help="Folder for a figure of every fit, PNG and SVG.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
-def fit(measurements: str, out: str, family: str, figures: str | None, force: bool, as_json: bool) -> None:
+@click.pass_context
+def fit(
+    context: click.Context, /, measurements: str, out: str, family: str, figures: str | None, force: bool, as_json: bool
+) -> None:
     """Fit noise and drift models to every experiment of a measurement file.
 
-    The model file gives a simulated twin, sim:MODEL.json, and exports to other simulators (hwloop export).
+    The model file gives a simulated twin, sim:MODEL.json, and exports to other simulators (hwloop export). Ctrl-C keeps
+    the fits that are done.
 
     \b
     Example:
@@ -42,6 +46,9 @@ def fit(measurements: str, out: str, family: str, figures: str | None, force: bo
         _show(result)
     for warning in result["warnings"]:
         click.echo(f"warning: {warning}", err=True)
+    if result["missing"]:
+        click.echo(f"stopped before {', '.join(result['missing'])}; run it again with --force to fit all", err=True)
+        context.exit(GOAL_MISSED)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -159,16 +159,19 @@ def read_noise(
 @click.option("--cells", type=int, default=1000, show_default=True, help="Devices to measure.")
 @click.option("--points", type=int, default=24, show_default=True, help="Amplitudes per sweep.")
 @click.option("--repeats", type=int, default=4, show_default=True, help="Sweeps.")
-@click.option("--low", type=float, default=0.0, help="Smallest amplitude, uA [default: 95 % of the melting current].")
+@click.option("--low", type=float, default=0.0, help="Smallest amplitude, uA [default: 1 % above melting].")
 @click.option("--high", type=float, default=0.0, help="Largest amplitude, uA [default: RESETs a device fully].")
 @click.option("--width", type=float, default=0.0, help="Width of the RESET pulses, ns [default: the chip's].")
 @click.option("--set-amplitude", type=float, default=0.0, help="SET pulse, uA [default: 60 % of the melting current].")
 @click.option("--set-width", type=float, default=0.0, help="SET pulse, ns [default: the longest of the chip].")
 @click.option("--settle", default="1s", show_default=True, help="Rest between pulse and read.")
+@click.option("--early", default="0.1s", show_default=True, help="Rest before a first read; 0s: a single read.")
 @_common
 @click.pass_context
-def programming_curve(context: click.Context, /, cores: str, settle: str, **options: Any) -> None:
-    """Sweep single RESET pulses of rising amplitude from the SET state, and read after each.
+def programming_curve(context: click.Context, /, cores: str, settle: str, early: str, **options: Any) -> None:
+    """Sweep single RESET pulses of rising amplitude from the SET state, and read twice after each.
+
+    What two reads of one pulse have in common is the pulse's own; the rest is read noise.
 
     \b
     Example:
@@ -176,7 +179,7 @@ def programming_curve(context: click.Context, /, cores: str, settle: str, **opti
     """  # noqa: D301  click needs the backspace
     names = ("cells", "points", "repeats", "low", "high", "width", "set_amplitude", "set_width", "averages")
     values = {name: options.pop(name) for name in names}
-    settings = CurveSettings(**values, cores=_cores(cores), settle=parse_duration(settle))
+    settings = CurveSettings(**values, cores=_cores(cores), settle=parse_duration(settle), early=parse_duration(early))
     _run(context, Experiment.PROGRAMMING_CURVE, settings, **options)
 
 

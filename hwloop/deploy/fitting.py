@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,20 +12,22 @@ from typing import Any
 
 from hwloop import store
 from hwloop.calibration.fitting.choose import AUTO, Outcome, families, fit_measurement
-from hwloop.device_models import DriftModel
+from hwloop.calibration.fitting.programming_curve import KnownDrift
 from hwloop.errors import BadInputError
 from hwloop.measurement_file import read_measurements
 from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Fit, Model, drift_model, save_model
+from hwloop.model_file import Fit, Model, save_model
 
 ORDER = (Experiment.DRIFT, Experiment.PROGRAMMING, Experiment.READ_NOISE, Experiment.PROGRAMMING_CURVE)
 """Drift first: it brings the reads of a programming curve to the age at which the curve is stated."""
 IDENTITY = ("chip", "serial", "backend", "g_max", "read_voltage", "devices_per_polarity", "temperature_at_start")
 GEOMETRY = ("cores", "rows", "columns", "devices_per_polarity", "dac_bits", "adc_bits", "read_voltage")
 """What a chip says of itself that a twin takes over."""
+NOMINAL = "device.curve.midpoint"
+"""What it believes of its own programming curve, uA: methods start from it, on the chip and on its twin."""
 
 Observer = Callable[[int, int], None]
-"""Called (done, total) after every experiment; may raise KeyboardInterrupt."""
+"""Called (done, total) before every experiment; may raise KeyboardInterrupt."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,21 @@ class Fitting:
     model: Model
     outcomes: dict[str, Outcome]
     warnings: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    """Experiments that an interruption has left out."""
 
 
-def fit_file(path: str | Path, family: str = AUTO, observer: Observer = lambda done, total: None) -> Fitting:
+def fit_file(
+    path: str | Path,
+    family: str = AUTO,
+    observer: Observer = lambda done, total: None,
+    keep: Callable[[Model], None] = lambda model: None,
+) -> Fitting:
     """Fit every experiment of a measurement file with a family by name, or the one that predicts best.
 
-    A named family fits the experiments that have it; the others are chosen. Raises BadInputError when no experiment of
-    the file supports a fit, and for a family that no experiment of the file has.
+    A named family fits the experiments that have it; the others are chosen. `keep` is given the model after every fit.
+    A KeyboardInterrupt after the first fit ends with what there is. Raises BadInputError when no experiment of the file
+    supports a fit, and for a family that no experiment of the file has.
     """
     by_kind, warnings = _latest(read_measurements(path))
     if family != AUTO and not any(_has(kind, family) for kind in by_kind):
@@ -52,25 +62,41 @@ def fit_file(path: str | Path, family: str = AUTO, observer: Observer = lambda d
     outcomes: dict[str, Outcome] = {}
     fits: dict[str, Fit] = {}
     failures: list[str] = []
-    drift: DriftModel | None = None
-    kinds = [kind for kind in ORDER if kind in by_kind]
+    drift: KnownDrift | None = None
+    identity, data = _identity(by_kind.values()), {Path(path).name: _fingerprint(path)}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    kinds, missing = [kind for kind in ORDER if kind in by_kind], []
     for done, kind in enumerate(kinds):
-        observer(done, len(kinds))
         try:
+            observer(done, len(kinds))
             outcome = fit_measurement(by_kind[kind], family if _has(kind, family) else AUTO, drift)
         except BadInputError as error:
             failures.append(str(error))
             continue
+        except KeyboardInterrupt:
+            if not fits:
+                raise
+            missing = [one.value for one in kinds[done:]]
+            break
         outcomes[kind.value] = outcome
         fits[kind.value] = _with_notes(outcome.fitted.record, kind, drift)
         if kind is Experiment.DRIFT:
-            drift = drift_model(Model(fits, {}, {}, ""))
-    observer(len(kinds), len(kinds))
+            drift = KnownDrift.of_fit(outcome.fitted)
+        keep(Model(_noting(fits, [one.value for one in kinds[done + 1 :]]), identity, data, created))
     if not fits:
         raise BadInputError(f"{path}: {'; '.join(failures)}")
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    model = Model(fits, _identity(by_kind.values()), {Path(path).name: _fingerprint(path)}, created)
-    return Fitting(model, outcomes, (*warnings, *(f"not fitted: {failure}" for failure in failures)))
+    model = Model(_noting(fits, missing), identity, data, created)
+    return Fitting(model, outcomes, (*warnings, *(f"not fitted: {failure}" for failure in failures)), tuple(missing))
+
+
+def _noting(fits: Mapping[str, Fit], missing: Sequence[str]) -> dict[str, Fit]:
+    """The fits, with what is still missing as a warning of the last one."""
+    found = dict(fits)
+    if missing:
+        last = list(found)[-1]
+        note = f"interrupted: {', '.join(missing)} of the same file not fitted"
+        found[last] = replace(found[last], warnings=(*found[last].warnings, note))
+    return found
 
 
 def fit_to_file(
@@ -82,12 +108,15 @@ def fit_to_file(
     force: bool = False,
     observer: Observer = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Fit a measurement file into a model file, and draw the fits; the JSON object of `hwloop fit`."""
+    """Fit a measurement file into a model file, and draw the fits; the JSON object of `hwloop fit`.
+
+    The model file is written after every fit: an interruption keeps those that are done, and the file names the others.
+    """
     store.check_writable(out, force=force)
     if Path(out).resolve() == Path(path).resolve():
         raise BadInputError(f"{out} holds the measurements; give another name for the model")
-    fitting = fit_file(path, family, observer)
-    save_model(fitting.model, out, force=force)
+    fitting = fit_file(path, family, observer, keep=lambda model: save_model(model, out, force=True))
+    save_model(fitting.model, out, force=True)
     drawn: list[str] = []
     if figures is not None:
         from hwloop.report.fits import draw_fits
@@ -99,6 +128,8 @@ def fit_to_file(
         "model": str(out),
         "fits": {name: _summary(fit) for name, fit in fitting.model.fits.items()},
         "refused_families": {name: one.refused for name, one in fitting.outcomes.items() if one.refused},
+        "status": "interrupted" if fitting.missing else "complete",
+        "missing": list(fitting.missing),
         "warnings": list(fitting.warnings),
         "figures": drawn,
         "hwloop_version": fitting.model.hwloop_version,
@@ -144,7 +175,7 @@ def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measureme
     return by_kind, list(dict.fromkeys(warnings))
 
 
-def _with_notes(fit: Fit, kind: Experiment, drift: DriftModel | None) -> Fit:
+def _with_notes(fit: Fit, kind: Experiment, drift: KnownDrift | None) -> Fit:
     if kind is Experiment.PROGRAMMING_CURVE and drift is None:
         note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
         return replace(fit, warnings=(*fit.warnings, note))
@@ -165,6 +196,8 @@ def _identity(measurements: Any) -> dict[str, str | int | float | bool]:
         for name in GEOMETRY:
             if isinstance(snapshot.get(name), int | float):
                 found.setdefault(name, snapshot[name])
+        if isinstance(snapshot.get(NOMINAL), int | float):
+            found.setdefault("nominal_midpoint", snapshot[NOMINAL])
     return found
 
 

@@ -32,6 +32,17 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(command: Comma
     assert {path.name for path in (folder / "figures").iterdir()} == {"programming.png", "programming.svg"}
 
 
+def test_ctrl_c_before_the_first_fit_is_exit_code_1_and_no_file(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hwloop.deploy.fitting.fit_measurement", stop)
+    assert command("fit", "meas.h5", "--out", "model.json").exit_code == 1
+    assert not (folder / "model.json").exists()
+
+
 def test_fit_as_json_is_one_object(command: Command) -> None:
     result = command("fit", "meas.h5", "--out", "model.json", "--family", "polynomial-2", "--json")
     fit = json.loads(result.stdout)["fits"]["programming"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import hwloop
 from hwloop.errors import BadInputError
-from hwloop.model_file import Model, drift_model, save_model
+from hwloop.model_file import Estimate, Model, drift_model, save_model
 from tests.test_model_file import fitted_drift
 
 
@@ -63,3 +64,20 @@ def test_the_same_seed_gives_the_same_twin(tmp_path: Path) -> None:
             chip.place(0, list(range(20)), [10.0] * 20, 1.0)
             reads.append(chip.read(0, list(range(20))).tolist())
     assert reads[0] == reads[1] != reads[2]
+
+
+def test_a_twin_believes_of_its_currents_what_the_chip_did(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    names = {"g_min": 0.02, "g_max": 11.0, "midpoint": 264.0, "steepness": 19.8, "midpoint_spread": 7.0}
+    names |= {"height_spread": 0.05, "steepness_spread": 0.04, "jitter": 1.9, "noise": 0.1}
+    rows = tuple(Estimate(name, value, 0.9 * value, 1.1 * value, "", "") for name, value in names.items())
+    fit = replace(fitted_drift(), experiment="programming-curve", parameters=rows, forms={}, settings={"width": 100.0})
+    chip = {"chip": "sim:hermes-core", "nominal_midpoint": 240.0}
+    save_model(Model({"programming-curve": fit}, chip, {"meas.h5": "ab12"}, "2026-01-01T00:00:00"), path)
+    with hwloop.connect(f"sim:{path}") as twin:
+        rows_of = {row.name: row for row in twin.parameters()}
+        curve = twin.info.device_model.curve
+    assert rows_of["current_error"].value == pytest.approx(0.1)
+    assert rows_of["current_error"].source.startswith("fitted, model.json")
+    assert (curve.midpoint, curve.steepness) == (pytest.approx(240.0), pytest.approx(18.0))
+    assert rows_of["steepness_spread"].value == 0.04

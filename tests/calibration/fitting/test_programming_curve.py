@@ -7,14 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.choose import fit_measurement
-from hwloop.calibration.fitting.programming_curve import Logistic
-from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS
+from hwloop.calibration.fitting.drift import KnotsDrift
+from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
+from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
 from hwloop.errors import BadInputError
 from hwloop.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.sim_backend.presets import PRESETS
 
 CURVE = PRESETS["pcm-90nm"]().device.curve
+HERMES = PRESETS["hermes-core"]().device
+TRUTH = {
+    **{name: getattr(HERMES.curve, name) for name in ("g_max", "midpoint", "steepness", "midpoint_spread")},
+    **{name: getattr(HERMES.curve, name) for name in ("height_spread", "jitter", "noise")},
+    "steepness_spread": 0.05,
+}
 
 
 def measured(cells: int, seed: int, sweeps: int = 3) -> Measurement:
@@ -69,3 +77,87 @@ def test_reads_without_pulses_are_refused() -> None:
     still = np.full_like(measurement.reads.conductance, 5.0)
     with pytest.raises(BadInputError, match="no device answers"):
         fit_measurement(replace(measurement, reads=replace(measurement.reads, conductance=still)))
+
+
+def read_twice(cells: int, seed: int, sweeps: int = 3) -> Measurement:
+    """Devices of the 14-nm chip at 0.1 s and 1 s: a new drift coefficient after every pulse, 7 % of read noise."""
+    rng = np.random.default_rng(seed)
+    curve, drift = HERMES.curve, HERMES.drift
+    amplitudes = np.tile(np.linspace(168.0, 380.0, 24), sweeps)
+    midpoint = curve.midpoint + curve.midpoint_spread * rng.standard_normal(cells)
+    steepness = curve.steepness * (1 + 0.05 * rng.standard_normal(cells))
+    height = curve.g_max * (1 + curve.height_spread * rng.standard_normal(cells))
+    shape = (amplitudes.size, cells)
+    effective = amplitudes[:, None] + curve.jitter * rng.standard_normal(shape)
+    g = curve.g_min + (height - curve.g_min) / (1 + np.exp((effective - midpoint) / steepness))
+    g = np.abs(g + curve.noise * rng.standard_normal(shape))
+    nu = drift.mean(g / drift.g_scale) + drift.spread(g / drift.g_scale) * rng.standard_normal(shape)
+    ages = np.array([0.1, 1.0])
+    reads = np.stack([g * (age / drift.t0) ** -nu * (1 + 0.07 * rng.standard_normal(shape)) for age in ages], axis=1)
+    time = np.broadcast_to(ages[None, :, None], reads.shape).ravel()
+    return Measurement(
+        Experiment.PROGRAMMING_CURVE,
+        Cells.at(np.arange(cells) + FIRST_ADDRESS),
+        Reads(
+            cell=np.tile(np.arange(cells, dtype=np.int32), reads.shape[0] * 2),
+            time=time,
+            conductance=reads.ravel(),
+            temperature=np.full(reads.size, 300.0),
+            amplitude=np.repeat(amplitudes, 2 * cells),
+            width=np.full(reads.size, 100.0),
+            nominal=time,
+        ),
+        {"g_max": drift.g_scale},
+    )
+
+
+def test_two_reads_of_a_pulse_tell_its_noise_from_that_of_drift_and_reads() -> None:
+    fitted, _ = Logistic(KnownDrift.of_model(HERMES.drift)).fit(read_twice(200, seed=4))
+    rows = {row.name: row for row in fitted.record.parameters}
+    for name, truth in TRUTH.items():
+        sigma = np.log(rows[name].high / rows[name].low) / 3.92
+        # One of eight is beyond 3.5 standard deviations in 0.4 % of cases.
+        assert abs(np.log(rows[name].value / truth)) < 3.5 * sigma, name
+        assert sigma < 0.1, f"the interval of {name} says something"
+    noise = [row for name, row in rows.items() if name.startswith("read_noise")]
+    assert len(noise) == 6
+    for row in noise:
+        assert row.low < 0.07 * 1.15
+        assert row.high > 0.07 / 1.15
+
+
+def test_single_reads_cannot_and_say_so_by_their_model() -> None:
+    measurement = read_twice(100, seed=5)
+    late = measurement.reads.nominal == 1.0
+    table, _ = Logistic(KnownDrift.of_model(HERMES.drift)).prepare(with_reads(measurement, late))
+    assert table.conductance.shape[2] == 1
+    table, _ = Logistic().prepare(measurement)
+    assert table.conductance.shape[2] == 1, "without a drift model the two ages are not comparable"
+
+
+def test_a_sweep_that_ended_between_two_reads_loses_the_last_pulse_alone() -> None:
+    measurement = read_twice(60, seed=6)
+    cut = np.arange(len(measurement.reads)) < len(measurement.reads) - 60
+    table, _ = Logistic(KnownDrift.of_model(HERMES.drift)).prepare(with_reads(measurement, cut))
+    assert table.there.shape == (60, 71)
+    assert table.there.all()
+
+
+def test_doubt_of_the_drift_widens_the_intervals() -> None:
+    rng = np.random.default_rng(7)
+    conductance, ages = np.exp(rng.uniform(np.log(0.1), np.log(12.0), 600)), np.geomspace(1.0, 86400.0, 8)
+    fitted, _ = KnotsDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, 0.3))
+    known = KnownDrift.of_fit(fitted)
+    assert known is not None
+    curves = read_twice(60, seed=8, sweeps=2)
+    family = Logistic(known)
+    table, _ = family.prepare(curves)
+    found, _ = family.estimate(table, intervals=True)
+    sure = Logistic(replace(known, covariance=0 * known.covariance))
+    alone = sure._doubt_of_drift(table, sure._devices(table, found.theta), found.theta)
+    added = family._doubt_of_drift(table, family._devices(table, found.theta), found.theta)
+    assert not alone.any()
+    share = np.sqrt(np.diag(added) / np.diag(found.covariance))
+    names = [item.name for item in family.coefficients(table)]
+    assert share[names.index("g_max")] > 0.3, "which is stated at t0, and read at a hundredth of it"
+    assert share[names.index("midpoint_spread")] < 0.1

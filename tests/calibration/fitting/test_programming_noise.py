@@ -9,11 +9,12 @@ import pytest
 from scipy import stats
 
 from hwloop.calibration.fitting.choose import fit_measurement
+from hwloop.calibration.fitting.family import Screening
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, programmed
 from hwloop.device_models import Polynomial
 from hwloop.errors import BadInputError
-from hwloop.measurements import Measurement
+from hwloop.measurements import Experiment, Mark, Measurement
 
 SIGMA = Polynomial((0.26348, 1.9650, -1.1731))
 """Joshi et al. 2020, uS at g = G / 25 uS."""
@@ -91,3 +92,12 @@ def test_cells_without_targets_are_refused() -> None:
     blind = replace(measurement, cells=replace(measurement.cells, target=np.full(500, np.nan)))
     with pytest.raises(BadInputError, match="no target"):
         fit_measurement(blind)
+
+
+def test_cells_that_missed_their_target_are_left_out_only_where_the_target_matters() -> None:
+    measurement = measured(20, seed=3)
+    mark = np.array([Mark.UNCONVERGED] * 5 + [Mark.SPENT] * 2 + [Mark.GOOD] * 13, np.uint8)
+    marked = replace(measurement, cells=replace(measurement.cells, mark=mark))
+    assert Screening.of(marked).kept.sum() == 13
+    for other in (Experiment.DRIFT, Experiment.READ_NOISE):
+        assert Screening.of(replace(marked, experiment=other)).kept.sum() == 18

@@ -14,7 +14,7 @@ from hwloop.measurements import Mark
 from tests.calibration.measuring.conftest import MODEL, Measure, SlowChip
 from tests.conftest import OpenChip
 
-FEW = CurveSettings(cells=30, points=12, repeats=2, averages=2)
+FEW = CurveSettings(cells=30, points=12, repeats=2, averages=2, early=0.0)
 
 
 def test_a_chip_without_noise_gives_its_curve(measure: Measure) -> None:
@@ -33,9 +33,23 @@ def test_a_chip_without_noise_gives_its_curve(measure: Measure) -> None:
     assert chip.counts.pulses == 30 * 2 * (12 + 1), "one pulse per point and one SET per sweep"
 
 
+def test_every_pulse_is_read_twice_at_its_own_ages(measure: Measure) -> None:
+    chip = SlowChip(1e-6)
+    found = measure(Curve, chip, dataclasses.replace(FEW, early=0.1))
+    reads = found.reads
+    assert len(reads) == 2 * 30 * 12 * 2
+    nominal, amplitude = reads.nominal.reshape(24, 2, 30), reads.amplitude.reshape(24, 2, 30)
+    assert np.all(nominal == np.array([0.1, 1.0])[:, None])
+    np.testing.assert_array_equal(amplitude[:, 0], amplitude[:, 1])
+    np.testing.assert_allclose(reads.time, reads.nominal, rtol=0.01)
+    ratio = reads.conductance.reshape(24, 2, 30)
+    np.testing.assert_allclose(ratio[:, 0] / ratio[:, 1], 10**0.1, rtol=0.01, err_msg="they drift from the same pulse")
+    assert chip.counts.pulses == 30 * 2 * (12 + 1)
+
+
 def test_sweeps_tell_pulse_noise_from_the_spread_of_devices(open_chip: OpenChip, measure: Measure) -> None:
     chip = open_chip("sim:hermes-core?seed=6&rows=64&columns=64&adc_bits=14&read_noise=0&drift=0")
-    settings = CurveSettings(cells=2000, points=3, repeats=4, low=225.0, high=255.0, averages=1)
+    settings = CurveSettings(cells=2000, points=3, repeats=4, low=225.0, high=255.0, averages=1, early=0.0)
     found = measure(Curve, chip, settings)
     curve = chip.info.device_model.curve
     g = found.reads.conductance.reshape(4, 3, 2000)
@@ -63,6 +77,7 @@ def test_stuck_devices_are_marked(open_chip: OpenChip, measure: Measure) -> None
     [
         ({"low": 300.0, "high": 200.0}, BadInputError, "amplitudes from 300 to 200 uA"),
         ({"high": 600.0}, BadInputError, "<= 500 uA"),
+        ({"early": 0.8}, BadInputError, "early=0.8 s: expected at most half of settle=1 s"),
         ({"width": 1.0}, BadInputError, "width 1 ns is outside 20 to 20000 ns"),
         ({"set_width": 1e6}, BadInputError, "width 1e[+]06 ns is outside"),
         ({"set_amplitude": 501.0}, BadInputError, "set_amplitude=501 uA is outside"),

@@ -56,6 +56,30 @@ def test_devices_reach_their_levels_and_are_left_alone(measure: Measure) -> None
     assert not np.any(chip.pulse_counts(0).reshape(-1)[others])
 
 
+def test_the_last_pulse_of_a_drift_measurement_is_one_that_nobody_has_looked_at(measure: Measure) -> None:
+    # Without noise the first pulse is accepted; what is left alone is the same pulse again.
+    chip = SlowChip(1e-6)
+    found = measure(Drift, chip, FEW)
+    assert np.all(chip.pulse_counts(0).reshape(-1)[found.cells.address] == 2)
+    chip = SlowChip(1e-6)
+    found = measure(Programming, chip, FEW)
+    assert np.all(chip.pulse_counts(0).reshape(-1)[found.cells.address] == 1)
+
+
+def test_drift_is_not_selected_by_verification(open_chip: OpenChip, measure: Measure) -> None:
+    chip = open_chip("sim:hermes-core?seed=5&read_noise=0&adc_bits=14&rows=64&columns=64&adc_gain_spread=0")
+    settings = dataclasses.replace(FEW, cells=4000, levels=Levels(1, 0, 5.0), tolerance=0.05)
+    found = measure(Drift, chip, settings)
+    assert np.all(found.cells.mark == Mark.GOOD), "no target was to be met"
+    devices = chip._core(0).devices
+    g, nu = (part.numpy()[found.cells.address] for part in (devices.g, devices.nu))
+    drift = chip.info.device_model.drift
+    z = (nu - drift.mean(g / drift.g_scale)) / drift.spread(g / drift.g_scale)
+    # A normal sample of 4 000: standard deviation of its own deviation 1.1 %; a verified one has 0.6.
+    assert z.std() == pytest.approx(1.0, abs=0.05)
+    assert abs(z.mean()) < 4 / np.sqrt(4000)
+
+
 def test_programming_reads_again_when_the_targets_hold(measure: Measure) -> None:
     settings = dataclasses.replace(
         FEW, levels=Levels(5, 1.0, 15.0), averages=1, ages=(2.0, 20.0, 200.0), settle=0.5, tolerance=0.1
@@ -141,7 +165,7 @@ def test_a_reading_that_is_no_number_stops_everything(measure: Measure) -> None:
 @pytest.mark.parametrize("stop_after", [1, 3, 6, 8])
 def test_an_interrupted_measurement_goes_on_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
     uri = "sim:hermes-core?seed=4&rows=32&columns=32&cores=2"
-    settings = dataclasses.replace(FEW, cells=300, cores=(0, 1), max_pulses_per_device=5)
+    settings = dataclasses.replace(FEW, cells=300, cores=(0, 1), max_pulses_per_device=6)
 
     def measured(name: str, stops: tuple[int, ...]) -> Path:
         path = tmp_path / name

@@ -1,0 +1,69 @@
+"""Fitting a file of several experiments: what an interruption leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.fitting.synthetic import drifting, programmed
+from hwloop.deploy.fitting import fit_to_file
+from hwloop.device_models import PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, Polynomial
+from hwloop.measurement_file import MeasurementWriter
+from hwloop.model_file import load_model
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """Two experiments, of which drift is fitted first."""
+    rng, path = np.random.default_rng(0), tmp_path / "meas.h5"
+    ages = np.geomspace(1.0, 1e5, 8)
+    two = [
+        programmed(Polynomial((0.0, 0.1)), Polynomial((0.3, 1.0)), 25.0, rng.uniform(2.0, 25.0, 300), 20.0, rng),
+        drifting(PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, rng.uniform(2.0, 25.0, 300), ages, rng, 0.3),
+    ]
+    with MeasurementWriter(path) as writer:
+        for one in two:
+            writer.begin(one.experiment, one.cells, dict(one.attributes)).append(one.reads)
+        writer.commit()
+        writer.finish()
+    return path
+
+
+def test_ctrl_c_keeps_the_fits_that_are_done_and_the_file_names_the_others(measured: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.json"
+
+    def stop(done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    result = fit_to_file(measured, out, "knots", observer=stop)
+    assert (result["status"], result["missing"]) == ("interrupted", ["programming"])
+    model = load_model(out)
+    assert list(model.fits) == ["drift"]
+    assert model.fits["drift"].warnings[-1] == "interrupted: programming of the same file not fitted"
+    again = fit_to_file(measured, out, "knots", force=True)
+    assert (again["status"], again["missing"]) == ("complete", [])
+    fits = load_model(out).fits
+    assert list(fits) == ["drift", "programming"]
+    assert not any("interrupted" in warning for fit in fits.values() for warning in fit.warnings)
+
+
+def test_a_crash_keeps_them_too(measured: Path, tmp_path: Path) -> None:
+    def crash(done: int, total: int) -> None:
+        if done == 1:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fit_to_file(measured, tmp_path / "model.json", "knots", observer=crash)
+    assert list(load_model(tmp_path / "model.json").fits) == ["drift"]
+
+
+def test_an_interruption_before_the_first_fit_leaves_nothing(measured: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_to_file(measured, tmp_path / "model.json", observer=stop)
+    assert not (tmp_path / "model.json").exists()

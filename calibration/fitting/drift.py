@@ -1,8 +1,8 @@
 """Drift: G(t) = G(t0) (t / t0)^-nu with a coefficient per device, normal around a mean that depends on conductance.
 
 After Joshi et al. 2020, as a random-effects model. A read is y = G(t) (1 + e), with e normal of the variance
-V(g) (1 + b ln(t / t0)): read noise that is a part of the measurement, growing with age as 1/f noise does. What is
-fitted by maximum likelihood are the mean and the spread of nu and V, all functions of g = G(t0) / g_scale.
+V(g) (1 + b ln(t / t0)): read noise that is a part of the measurement, growing with age as 1/f noise does, which reads at
+neighbouring ages share (`drift_errors`). What is fitted by maximum likelihood are the mean and the spread of nu and V, all functions of g = G(t0) / g_scale.
 
 Every device is first reduced to its own G(t0) and nu (`drift_table`), or, where its reads are too noisy for that, to
 what they say on a grid of both (`drift_noisy`). For these the distribution of conductances is fitted along: without it
@@ -49,6 +49,8 @@ STRETCH = 0.4
 """Of ln g, to either side, over which the noise is taken as a power of conductance."""
 GROUP = 0.002
 """Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
+LOOSE_NOISE = 2.0
+"""Of ln V: how far from a first look it may be at a knot where no device tells."""
 SMALLEST_SPREAD = 1e-5
 """Of drift coefficients."""
 FIRST_LOOK, SECOND_LOOK = 4_000, 20_000
@@ -81,8 +83,9 @@ class DriftFamily(Family[DriftTable]):
         if table.precise.sum() >= SUPPORT:
             return []
         return [
-            "no devices are quiet enough to show how read noise grows with age: values may be off by more than their "
-            "intervals say; measure some at higher conductances, or average more"
+            "no devices are quiet enough to show how read noise grows with age, or only few: it may be taken as 1/f noise "
+            "of single reads, and values may be off by more than their intervals say; measure some at higher "
+            "conductances, or average more"
         ]
 
     def subset(self, table: DriftTable, cells: NDArray[np.bool_]) -> DriftTable:
@@ -153,7 +156,7 @@ class DriftFamily(Family[DriftTable]):
         rows = rows_of(later)
         x = np.log(np.where(rows.there, rows.time, table.t0)[table.cells, 0] / table.t0)
         predicted = np.exp(level - nu * x) * table.g_scale
-        relative = noise * np.maximum(1 + table.growth * x, 0.1) + var_g - 2 * x * cross + x**2 * var_nu
+        relative = noise * table.growth.variance(x) + var_g - 2 * x * cross + x**2 * var_nu
         read = rows.conductance[table.cells, 0]
         density = stats.norm.logpdf(read, predicted, predicted * np.sqrt(relative))
         if table.marginal is not None:
@@ -174,7 +177,7 @@ class DriftFamily(Family[DriftTable]):
         form = self._form(table)
         return {
             "forms": {"mean": form, "spread": form, "noise": Form("knots", table.noise_knots)},
-            "settings": {"t0": table.t0, "g_scale": table.g_scale, "noise_growth": table.growth},
+            "settings": {"t0": table.t0, "g_scale": table.g_scale, "noise_growth": table.growth.rate},
             "conductance_range": table.conductance_range,
             "time_range": table.time_range,
         }
@@ -252,10 +255,15 @@ class DriftFamily(Family[DriftTable]):
         if table.marginal is None:
             return precise
         noisy, tables, density = table.marginal, self._tables(table), self._log_density(table)
+        places = np.array(table.noise_knots)
+        first_look = tensor(np.interp(places, *_noise_seen(table)))
+        end = self._density_at(table)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            # One unit at every knot keeps the density from zero where no device is.
-            return torch.cat([precise(theta), noisy.total(*tables(theta))[None], density(theta).sum()[None]])
+            # One unit at every knot keeps the density from zero where no device is, and ln V from anywhere.
+            away = (theta[end - places.size : end] - first_look) / LOOSE_NOISE
+            held = density(theta).sum() - 0.5 * (away**2).sum()
+            return torch.cat([precise(theta), noisy.total(*tables(theta))[None], held[None]])
 
         return likelihood
 
@@ -354,7 +362,7 @@ class DriftFamily(Family[DriftTable]):
                 part = slice(done, done + block.log_likelihood.numel())
                 done = part.stop
                 place = np.exp(grid.log_g[block.rows, None, None] - grid.nu[block.columns] * x[part, None])
-                growth = np.maximum(1 + table.growth * x[part], 0.1)
+                growth = table.growth.variance(x[part])
                 sigma = place * np.sqrt(noise[block.rows, None] * growth)[:, :, None]
                 density = stats.norm.pdf(read[part, None], place, sigma)
                 found[part] = np.log((block.probability.numpy() * density).sum((0, 2)) + 1e-300)

@@ -1,18 +1,19 @@
 """Devices whose reads are mostly noise: the likelihood of their reads, with ln G(t0) and nu integrated out on a grid.
 
 Given l = ln g(t0) and nu, read k at x = ln(t / t0) is normal around m = exp(l - nu x), with the variance
-m^2 V(l) (1 + b x). The logarithm of the likelihood of all K reads of a device is, up to a constant,
+m^2 V(l) (1 + b x). The covariances of the reads over V m m' are those of `drift_errors`; with their inverse C the
+logarithm of the likelihood of all K reads of a device is, up to a constant,
 
     -K (l + ln V / 2) + nu sum(x) - (exp(-2 l) P(nu) - 2 exp(-l) R(nu) + W) / (2 V)
 
-with W = sum(w), R(nu) = sum(w y exp(nu x)), P(nu) = sum(w y^2 exp(2 nu x)), w = 1 / (1 + b x): on a grid of (l, nu)
+with W = 1' C 1, R(nu) = 1' C z, P(nu) = z' C z, z = y exp(nu x), where 1' C z sums over reads: on a grid of (l, nu)
 that all devices share it is a matrix product. Nothing of this minds reads at or below zero, and no device has to be
 left out for being noisy. The distribution of l over the devices is a part of what is fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hwloop.calibration.fitting.drift_errors import Precision
 from hwloop.contract import FloatArray
 
 BLOCK = 150
@@ -34,6 +36,8 @@ REACH = 4.2
 MOST_NODES = 64
 """Of the grid, in either direction."""
 TERMS = 5
+PER_DEVICE = ("square", "cross", "weight", "reads", "lean")
+"""Columns of what the reads say."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,7 @@ class Noisy:
 
     def take(self, some: NDArray[Any], share: float = 1.0) -> Noisy:
         """A part of the devices, each of which stands for `share` of these."""
-        names = ("square", "cross", "weight", "reads", "lean")
-        columns = {name: getattr(self, name)[some] for name in names}
+        columns = {name: getattr(self, name)[some] for name in PER_DEVICE}
         return replace(self, share=self.share * share, windows=(), **columns)
 
     def focused(self, factors: torch.Tensor, prior: torch.Tensor) -> Noisy:
@@ -241,12 +244,19 @@ def grid_of(
 
 
 def noisy_of(
-    grid: Grid, y: FloatArray, x: FloatArray, weight: FloatArray, there: NDArray[np.bool_], share: float
+    grid: Grid, y: FloatArray, x: FloatArray, there: NDArray[np.bool_], precision: Precision, share: float
 ) -> Noisy:
-    """Reads y (m, times) over g_scale at x = ln(t / t0), with weights, reduced to what the grid needs."""
+    """Reads y (m, times) over g_scale at x = ln(t / t0), reduced to what the grid needs."""
     square, cross = np.empty((len(y), grid.nu.size)), np.empty((len(y), grid.nu.size))
+    weight = precision(there.astype(float))
     for k, nu in enumerate(grid.nu.tolist()):  # nodes, not devices
         scaled = y * np.exp(nu * x)
         cross[:, k] = (weight * scaled).sum(1)
-        square[:, k] = (weight * scaled**2).sum(1)
+        square[:, k] = (precision(scaled) * scaled).sum(1)
     return Noisy(grid, square, cross, weight.sum(1), there.sum(1).astype(float), (x * there).sum(1), share)
+
+
+def joined(parts: Sequence[Noisy]) -> Noisy:
+    """All devices of several parts that share a grid."""
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_DEVICE}
+    return replace(parts[0], **columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,8 @@ from hwloop.calibration.fitting.checks import (
     reference_age,
     rows_of,
 )
-from hwloop.calibration.fitting.drift_noisy import Grid, Noisy, grid_of, noisy_of
+from hwloop.calibration.fitting.drift_errors import Growth, Precision, flicker, growth_of
+from hwloop.calibration.fitting.drift_noisy import Grid, Noisy, grid_of, joined, noisy_of
 from hwloop.calibration.fitting.family import (
     STUCK,
     WILD,
@@ -35,6 +37,8 @@ from hwloop.measurements import Measurement
 
 CHUNK = 50_000
 """Devices reduced at a time: their reads stay in the processor's cache."""
+MOST_ELEMENTS = 8_000_000
+"""Of matrices of covariances of the reads of each device, at a time."""
 FEWEST_READS = 3
 """A line through two reads has no residual."""
 PRECISE = 0.08
@@ -50,6 +54,8 @@ QUIET = 0.1
 TILT_BINS = 300
 """Of the histogram whose slope says where errors of ln g go."""
 FEWEST_LINES = 20
+FEWEST_PRODUCTS = 100
+"""Reads, less two per device, that show how noise grows."""
 OUTLYING = 25.0
 """Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
 JUDGED = 0.2
@@ -77,8 +83,8 @@ class DriftTable:
 
     t0: float
     g_scale: float
-    growth: float
-    """b: growth of the relative noise variance per unit of ln(t / t0)."""
+    growth: Growth
+    """Of the noise with age."""
     log_g: FloatArray
     nu: FloatArray
     var_g: FloatArray
@@ -122,22 +128,25 @@ class _Lines:
     var_nu: FloatArray
     squares: FloatArray
 
+    def take(self, some: NDArray[Any]) -> _Lines:
+        """Those of some devices."""
+        return _Lines(**{name: getattr(self, name)[some] for name in _Lines.__dataclass_fields__})
 
-def _weights(x: FloatArray, there: NDArray[np.bool_], growth: float) -> FloatArray:
-    return there / np.maximum(1.0 + growth * x, 0.1)
 
-
-def _fit_lines(y: FloatArray, x: FloatArray, w: FloatArray) -> _Lines:
+def _fit_lines(y: FloatArray, x: FloatArray, there: NDArray[np.bool_], growth: Growth) -> _Lines:
     """Scoring steps of the quasi-likelihood of a constant relative noise: unbiased in linear conductance."""
-    s0, s1, s2 = w.sum(1), (w * x).sum(1), (w * x * x).sum(1)
+    precision = Precision(growth, x, there)
+    w = precision(there.astype(float))
+    wx = precision(x)
+    s0, s1, s2 = w.sum(1), (w * x).sum(1), (wx * x).sum(1)
     determinant = s0 * s2 - s1 * s1
     mean = (w * y).sum(1) / s0
     level = np.log(np.maximum(mean, 1e-9))
     nu = np.zeros_like(level)
     # A start where the logarithm of noisy reads does not enter: slope of the reads themselves.
     for _ in range(12):
-        ratio = w * (y * np.exp(nu[:, None] * x - level[:, None]) - 1.0)
-        r0, r1 = ratio.sum(1), (ratio * x).sum(1)
+        ratio = y * np.exp(nu[:, None] * x - level[:, None]) - 1.0
+        r0, r1 = np.einsum("ij,ij->i", w, ratio), np.einsum("ij,ij->i", wx, ratio)
         step_level = (s2 * r0 - s1 * r1) / determinant
         step_nu = (s1 * r0 - s0 * r1) / determinant
         level += np.clip(step_level, -1.0, 1.0)
@@ -145,23 +154,29 @@ def _fit_lines(y: FloatArray, x: FloatArray, w: FloatArray) -> _Lines:
         if max(np.abs(step_level).max(initial=0.0), np.abs(step_nu).max(initial=0.0)) < 1e-7:
             break
     ratio = y * np.exp(nu[:, None] * x - level[:, None]) - 1.0
-    return _Lines(level, nu, s2 / determinant, s1 / determinant, s0 / determinant, (w * ratio**2).sum(1))
+    squares = (precision(ratio) * ratio).sum(1)
+    return _Lines(level, nu, s2 / determinant, s1 / determinant, s0 / determinant, squares)
 
 
-def _reduce(rows: Rows, index: NDArray[np.int64], t0: float, growth: float) -> _Lines:
+def _chunks(index: NDArray[np.int64], reads: int) -> list[NDArray[np.int64]]:
+    """Parts of `index` whose matrices of covariances, if every device has its own, fit into little memory."""
+    size = min(CHUNK, max(1, MOST_ELEMENTS // reads**2))
+    return [index[begin : begin + size] for begin in range(0, index.size, size)]
+
+
+def _reduce(rows: Rows, index: NDArray[np.int64], t0: float, growth: Growth) -> _Lines:
     """Lines of the devices in `index`, chunk by chunk."""
     parts: list[_Lines] = []
     with np.errstate(over="ignore", invalid="ignore"):
-        for begin in range(0, index.size, CHUNK):
-            some = index[begin : begin + CHUNK]
+        for some in _chunks(index, rows.time.shape[1]):
             there = rows.there[some]
             x = np.log(np.where(there, rows.time[some], t0) / t0)
-            parts.append(_fit_lines(rows.conductance[some] * there, x, _weights(x, there, growth)))
+            parts.append(_fit_lines(rows.conductance[some] * there, x, there, growth))
     names = _Lines.__dataclass_fields__
     return _Lines(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: float) -> NDArray[np.bool_]:
+def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: Growth) -> NDArray[np.bool_]:
     """Put devices (n,) whose reads have no line of their own where the mean of their reads is; says which they are.
 
     They are taken to drift as the median device: noise, or something that is no device, and not an outlying nu.
@@ -169,7 +184,7 @@ def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, grow
     nu = float(np.median(lines.nu[np.isfinite(lines.nu)])) if np.isfinite(lines.nu).any() else 0.0
     there = rows.there[index]
     x = np.log(np.where(there, rows.time[index], t0) / t0)
-    weight = _weights(x, there, growth)
+    weight = there / growth.variance(x)
     straight = rows.conductance[index] * np.exp(nu * x)
     mean = (weight * straight).sum(1) / weight.sum(1)
     smallest = 1e-3 * float(np.median(mean[mean > 0])) if (mean > 0).any() else 1e-9
@@ -182,39 +197,35 @@ def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, grow
     return loose
 
 
-def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: float) -> float:
-    """B by regression of the squared residuals, relative to the noise of like devices, on ln(t / t0).
+def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: Growth) -> Growth:
+    """From products of the residuals of like devices, over their noise: see `growth_of`.
 
-    Few thousand devices of small noise tell it; the part that a line takes out of each residual is put back.
+    Few thousand devices of small noise tell it.
     """
-    some = np.arange(lines.nu.size)
-    freedom = np.maximum(rows.counts[index[some]] - 2.0, 1.0)
-    fine = np.isfinite(lines.log_g + lines.nu + lines.squares)
-    if fine.sum() < FEWEST_LINES:
-        return 0.0
-    lines = _Lines(**{name: getattr(lines, name)[fine] for name in _Lines.__dataclass_fields__})
-    some, freedom = some[fine], freedom[fine]
-    bins, _ = binned(lines.log_g, max(1, min(50, some.size // 100)))
+    fine = np.flatnonzero(np.isfinite(lines.log_g + lines.nu + lines.squares))
+    if fine.size < FEWEST_LINES:
+        return Growth()
+    lines, index = lines.take(fine), index[fine]
+    freedom = np.maximum(rows.counts[index] - 2.0, 1.0)
+    bins, _ = binned(lines.log_g, max(1, min(50, fine.size // 100)))
     noise = _noise_level(lines, freedom, bins, int(bins.max()) + 1)[bins]
     # The quieter half of the devices, up to where residuals are not quite those of a line any more; at least a tenth.
-    quiet = noise <= max(min(float(np.median(noise)), QUIET**2), float(np.quantile(noise, 0.1)))
-    chosen = index[some[quiet]]
-    there = rows.there[chosen]
-    x = np.log(np.where(there, rows.time[chosen], t0) / t0)
-    part = _Lines(**{name: getattr(lines, name)[quiet, None] for name in _Lines.__dataclass_fields__})
-    residual = np.where(there, rows.conductance[chosen] * np.exp(part.nu * x - part.log_g) - 1.0, 0.0)
-    weight = _weights(x, there, growth)
-    # Of the variance of a weighted residual, the line takes its leverage.
-    leverage = weight * (part.var_g - 2 * part.covariance * x + part.var_nu * x**2)
-    usable = there & (leverage < 0.9)
-    if usable.sum() < 100:
-        return 0.0
-    scaled = (residual**2 / noise[quiet, None] / (1 - np.minimum(leverage, 0.9)))[usable]
-    at = x[usable]
-    kept = scaled < OUTLYING  # what single bad cells add
-    slope, level_0 = np.polyfit(at[kept], scaled[kept], 1, w=1.0 / np.maximum(1.0 + growth * at[kept], 0.1))
-    top = max(float(at.max()), 1e-9)
-    return float(np.clip(slope / max(level_0, 1e-9), 0.0, 10.0 / top)) if level_0 > 0 else 0.0
+    quiet = np.flatnonzero(noise <= max(min(float(np.median(noise)), QUIET**2), float(np.quantile(noise, 0.1))))
+    if noise[quiet].min() > TOO_NOISY**2:
+        return flicker(t0)
+    most = MOST_ELEMENTS // rows.time.shape[1] ** 2
+    quiet = quiet[:: -(-quiet.size // most)]
+    there = rows.there[index[quiet]]
+    x = np.log(np.where(there, rows.time[index[quiet]], t0) / t0)
+    part = lines.take(quiet)
+    curve = np.exp(part.nu[:, None] * x - part.log_g[:, None])
+    residual = np.where(there, rows.conductance[index[quiet]] * curve - 1.0, 0.0)
+    kept = (residual**2 < OUTLYING * noise[quiet, None] * growth.variance(x)).all(1)  # none that a bad read spoils
+    if there[kept].sum() - 2 * kept.sum() < FEWEST_PRODUCTS:
+        return Growth()
+    found = growth_of(growth, x[kept], there[kept], residual[kept], noise[quiet][kept])
+    top = max(float(x.max()), 1e-9)
+    return replace(found, rate=min(found.rate, 10.0 / top))
 
 
 # ---- screening --------------------------------------------------------------------------------------------------
@@ -342,7 +353,7 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     index = np.flatnonzero(screening.kept)
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
-    growth = 0.0
+    growth = Growth()
     for _ in range(4):
         part = _reduce(rows, index[: 2 * CHUNK], t0, growth)
         growth = _growth(rows, index, part, t0, growth)
@@ -352,12 +363,11 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     for _ in range(2):  # the second look is not disturbed by what the first has found
         kept = screening.kept[index]
         if kept.sum() > 20:
-            inner = _Lines(**{name: getattr(lines, name)[kept] for name in _Lines.__dataclass_fields__})
-            _screen(inner, freedom[kept], index[kept], measurement, screening)
+            _screen(lines.take(kept), freedom[kept], index[kept], measurement, screening)
     kept = screening.kept[index]
     if not kept.any():
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
-    lines = _Lines(**{name: getattr(lines, name)[kept] for name in _Lines.__dataclass_fields__})
+    lines = lines.take(kept)
     index, freedom, loose = index[kept], freedom[kept], loose[kept]
     g_scale = conductance_scale(measurement, np.exp(lines.log_g))
     return _table(rows, index, lines, loose, freedom, t0, g_scale, growth), screening
@@ -376,7 +386,7 @@ def _table(
     freedom: FloatArray,
     t0: float,
     g_scale: float,
-    growth: float,
+    growth: Growth,
 ) -> DriftTable:
     bins, _ = binned(lines.log_g, max(1, min(50, index.size // 100)))
     levels = _noise_level(lines, freedom, bins, int(bins.max()) + 1)
@@ -395,11 +405,13 @@ def _table(
     noisy = noisy[np.argsort(lines.log_g[noisy], kind="stable")]  # neighbours share the nodes that matter
     if noisy.size:
         grid = _grid(lines, noise, noisy, loose)
-        chosen = index[noisy]
-        there = rows.there[chosen]
-        x = np.log(np.where(there, rows.time[chosen], t0) / t0)
-        reads = rows.conductance[chosen] * there / g_scale
-        marginal = noisy_of(grid, reads, x, _weights(x, there, growth), there, share)
+        parts = []
+        for some in _chunks(index[noisy], rows.time.shape[1]):
+            there = rows.there[some]
+            x = np.log(np.where(there, rows.time[some], t0) / t0)
+            reads = rows.conductance[some] * there / g_scale
+            parts.append(noisy_of(grid, reads, x, there, Precision(growth, x, there), share))
+        marginal = joined(parts)
     return DriftTable(
         t0=t0,
         g_scale=g_scale,

@@ -22,18 +22,24 @@ def drifting(
     ages: FloatArray,
     rng: np.random.Generator,
     noise_scale: float = 1.0,
+    *,
+    flicker: bool = False,
 ) -> Measurement:
     """Devices with G(t0) = conductance (cells,) in uS, read at `ages` (times,) in seconds.
 
     noise_scale  of the read noise: 1 as published for one read, less for reads averaged over long times
+    flicker      reads of a device have in common what 1/f noise is since the last pulse; else they are independent
     """
     cells = conductance.size
     g = conductance / drift.g_scale
     nu = drift.mean(g) + drift.spread(g) * rng.standard_normal(cells)
+    error = rng.standard_normal((ages.size, cells))
+    if flicker:
+        error = np.linalg.cholesky(_flicker(ages, noise.t_read)) @ error
     reads = np.empty((ages.size, cells))
-    for row, age in zip(reads, ages.tolist(), strict=True):  # ages, not devices
+    for row, age, own in zip(reads, ages.tolist(), error, strict=True):  # ages, not devices
         sigma = noise_scale * noise.relative_sigma(conductance, age)
-        row[:] = conductance * (age / drift.t0) ** -nu * (1.0 + sigma * rng.standard_normal(cells))
+        row[:] = conductance * (age / drift.t0) ** -nu * (1.0 + sigma * own)
     return _measurement(Experiment.DRIFT, reads, ages, {"t0": drift.t0, "g_max": drift.g_scale})
 
 
@@ -72,6 +78,14 @@ def flickering(
     ages = 10.0 + interval * np.arange(samples, dtype=np.float64)
     reads = reads.astype(np.float64)
     return _measurement(Experiment.READ_NOISE, reads, ages, {"g_max": float(conductance.max())})
+
+
+def _flicker(ages: FloatArray, t_read: float) -> FloatArray:
+    """Correlation (times, times) of 1/f noise that is zero at age 0: covariance ln((t1 + t2) / |t2 - t1|)."""
+    between, sums = np.abs(ages[:, None] - ages), ages[:, None] + ages
+    variance = np.log((ages + t_read) / (2 * t_read))
+    covariance = np.log(sums / np.where(between > 0, between, sums)) + np.diag(variance)
+    return np.asarray(covariance / np.sqrt(variance[:, None] * variance))
 
 
 def _measurement(

@@ -9,6 +9,7 @@ from scipy import integrate, stats
 
 from hwloop.calibration.fitting import drift_noisy
 from hwloop.calibration.fitting.drift import LogClipDrift
+from hwloop.calibration.fitting.drift_errors import Growth, Precision
 from hwloop.calibration.fitting.drift_noisy import Grid, Noisy, factors_of, grid_of, noisy_of, prior_of
 from hwloop.calibration.fitting.drift_table import drift_table
 from hwloop.calibration.fitting.likelihood import tensor
@@ -39,7 +40,8 @@ def on_grid(y: np.ndarray) -> tuple[Noisy, torch.Tensor, torch.Tensor]:
     """The devices, and tables for a normal density of ln g around -4.2."""
     grid = a_grid()
     ages = np.broadcast_to(X, y.shape)
-    noisy = noisy_of(grid, y, ages, 1 / (1 + GROWTH * ages), np.ones(y.shape, bool), share=1.0)
+    every = np.ones(y.shape, bool)
+    noisy = noisy_of(grid, y, ages, every, Precision(Growth(GROWTH), ages, every), share=1.0)
     nodes = grid.log_g.size
     density = tensor(stats.norm.logpdf(grid.log_g, -4.2, 0.7))
     mean, spread = tensor(np.full(nodes, MEAN)), tensor(np.full(nodes, SPREAD))

@@ -1,9 +1,9 @@
 """Drift: G(t) = G(t0) (t / t0)^-nu with a coefficient per device, normal around a mean that depends on conductance.
 
 After Joshi et al. 2020, as a random-effects model. A read is y = G(t) (1 + e), with e normal of the variance
-V(g) (1 + b ln(t / t0)): read noise that is a part of the measurement, growing with age as 1/f noise does. Of that, reads
-at neighbouring ages have something in common (`drift_errors`). What is fitted by maximum likelihood are the mean and the
-spread of nu and V, all functions of g = G(t0) / g_scale.
+V(g) (1 + b ln(t / t0)): read noise that is a part of the measurement, growing with age as 1/f noise does. Of that,
+reads at neighbouring ages have something in common (`drift_errors`). What is fitted by maximum likelihood are the mean
+and the spread of nu and V, all functions of g = G(t0) / g_scale.
 
 Every device is first reduced to its own G(t0) and nu (`drift_table`), or, where its reads are too noisy for that, to
 what they say on a grid of both (`drift_noisy`). For these the distribution of conductances is fitted along: without it

@@ -85,10 +85,10 @@ def test_devices_read_at_the_same_ages_form_a_group() -> None:
 
 @pytest.mark.parametrize("flicker", [True, False])
 def test_rate_and_share_of_the_growth_are_found(flicker: bool) -> None:
-    """Standard deviations over ten seeds with 4 000 devices: 0.003 of the rate, 0.06 of the share."""
+    """Standard deviations over ten seeds with 4 000 devices: 0.0035 of the rate, 0.08 of the share."""
     table, _ = drift_table(measured(4_000, seed=3, flicker=flicker))
-    assert table.growth.rate == pytest.approx(RATE, abs=3.3 * 0.003)
-    assert table.growth.share == pytest.approx(1.0 if flicker else 0.0, abs=3.3 * 0.06)
+    assert table.growth.rate == pytest.approx(RATE, abs=3.3 * 0.0035)
+    assert table.growth.share == pytest.approx(1.0 if flicker else 0.0, abs=3.3 * 0.08)
 
 
 def test_shared_noise_is_not_taken_for_spread_of_the_drift() -> None:
@@ -103,7 +103,7 @@ def test_shared_noise_is_not_taken_for_spread_of_the_drift() -> None:
 
 
 def test_shared_noise_is_told_from_spread_where_reads_are_missing() -> None:
-    """The mean of the spread over the range, whose standard deviation is 0.7 %; taken as independent it is 4 % off."""
+    """The mean of the spread over the range, whose standard deviation is 0.5 %; taken as independent, 3.5 % off."""
     whole = measured(12_000, seed=5, flicker=True, lowest=0.5)
     rng = np.random.default_rng(6)
     reads = whole.reads
@@ -111,4 +111,4 @@ def test_shared_noise_is_told_from_spread_where_reads_are_missing() -> None:
     some, _ = LogClipDrift().fit(with_reads(jittered, rng.random(len(reads)) < 0.8))
     g = np.geomspace(0.03, 0.9, 20)
     ratio = some.record.statistic("spread")(g) / PCM.drift.spread(g)
-    assert ratio.mean() == pytest.approx(1.0, abs=3 * 0.007)
+    assert ratio.mean() == pytest.approx(1.0, abs=3.3 * 0.005)

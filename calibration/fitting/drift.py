@@ -145,7 +145,10 @@ class DriftFamily(Family[DriftTable]):
             return np.concatenate([precise, table.marginal.each(*self._tables(table)(tensor(theta)))])
 
     def predict(self, table: DriftTable, theta: FloatArray, later: Measurement) -> FloatArray:
-        """From each device's own line, drawn towards what devices of its conductance do; or from all it may be."""
+        """From each device's own line, drawn towards what devices of its conductance do; or from all it may be.
+
+        The noise of the later read is taken as independent of the earlier ones: every family is judged alike.
+        """
         mean, spread = self._statistics(table, theta)
         noise = np.exp(self._log_noise(table, theta))
         gain = 1.0 / (noise * table.var_nu + spread**2)

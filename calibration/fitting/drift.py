@@ -513,7 +513,7 @@ class KnotsDrift(DriftFamily):
 
     name = "knots"
     kind = "knots"
-    summary = "power-law drift, mean and spread through nine knots in ln g: no form assumed"
+    summary = "power-law drift, mean and spread through knots in ln g: no form assumed"
 
 
 def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) -> Tables:

@@ -155,6 +155,13 @@ def coefficient_names(form: Form, degree: int = 0) -> tuple[str, ...]:
     return _COEFFICIENTS[form.kind]
 
 
+def coefficient_meanings(form: Form, quantity: str, g_scale: float) -> dict[str, str]:
+    """What each coefficient of a form says about a quantity; knots by the conductance (uS) at which they lie."""
+    if form.kind == "knots":
+        return {f"v{k}": f"{quantity} at {math.exp(at) * g_scale:.3g} uS" for k, at in enumerate(form.at)}
+    return {name: f"{name} of the {quantity}" for name in coefficient_names(form)}
+
+
 # ---- device models ----------------------------------------------------------------------------------------------
 
 

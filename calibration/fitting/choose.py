@@ -54,7 +54,9 @@ def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDr
     candidates = families(measurement.experiment, drift)
     choice: dict[str, float] = {}
     refused: dict[str, str] = {}
-    if family == AUTO:
+    if family == AUTO and len(candidates) == 1:
+        chosen = candidates[0]
+    elif family == AUTO:
         check_reads(measurement)
         choice, refused = held_out_scores(measurement, candidates)
         chosen = next(one for one in candidates if one.name == max(choice, key=lambda name: choice[name]))

@@ -40,7 +40,7 @@ from hwloop.calibration.fitting.likelihood import Optimum, covariance, maximise,
 from hwloop.contract import FloatArray
 from hwloop.device_models import Knots, Statistic
 from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Form, build_statistic, coefficient_names
+from hwloop.model_file import Form, build_statistic, coefficient_meanings, coefficient_names
 
 SUPPORT = 30
 """Cells that must lie where a clipping bound acts before the bound is fitted."""
@@ -102,9 +102,11 @@ class DriftFamily(Family[DriftTable]):
 
     def coefficients(self, table: DriftTable) -> list[Coefficient]:
         """Of the mean, of the spread, and ln V at its knots."""
-        names = coefficient_names(self._form(table))
-        rows = [Coefficient(f"mean.{name}", "1", f"{name} of the mean drift coefficient") for name in names]
-        rows += [Coefficient(f"spread.{name}", "1", f"{name} of the spread of drift coefficients") for name in names]
+        rows = [
+            Coefficient(f"{part}.{name}", "1", meaning)
+            for part, quantity in (("mean", "mean drift coefficient"), ("spread", "spread of drift coefficients"))
+            for name, meaning in coefficient_meanings(self._form(table), quantity, table.g_scale).items()
+        ]
         places = np.exp(table.noise_knots) * table.g_scale
         return rows + [
             Coefficient(f"noise.v{k}", "1", f"relative variance of a read at t0, at {place:.3g} uS", log=True)
@@ -523,7 +525,7 @@ class KnotsDrift(DriftFamily):
 
     name = "knots"
     kind = "knots"
-    summary = "power-law drift, mean and spread through nine knots in ln g: no form assumed"
+    summary = "power-law drift, mean and spread through knots in ln g: no form assumed"
 
 
 def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) -> Tables:

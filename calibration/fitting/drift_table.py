@@ -60,6 +60,8 @@ OUTLYING = 25.0
 """Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
 JUDGED = 0.2
 """Relative standard deviation of a read above which no line calls its device stuck or wild: tails too long."""
+KNOTS, KNOTS_OF_MANY, MANY = 9, 13, 10_000
+"""Knots of mean and spread, for fewer and for more devices than this."""
 NOISE_KNOTS = 13
 """Of ln V: its kinks, as of a noise that is capped, must not look like drift of what is noisy."""
 MOST_NOISY = 60_000
@@ -430,7 +432,8 @@ def _table(
         noisy=noisy,
         marginal=marginal,
         cells=index,
-        knots=_knots(lines.log_g, 9),
+        # Held above g = 1, the most that is programmed: only the tails of the highest level are there.
+        knots=_knots(np.minimum(lines.log_g, 0.0), KNOTS if lines.log_g.size < MANY else KNOTS_OF_MANY),
         noise_knots=_knots(lines.log_g, NOISE_KNOTS),
         time_range=(float(times.min()), float(times.max())),
         conductance_range=(float(np.exp(low) * g_scale), float(np.exp(high) * g_scale)),

@@ -42,7 +42,7 @@ from hwloop.calibration.fitting.likelihood import (
 from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Form, coefficient_names
+from hwloop.model_file import Form, coefficient_meanings, coefficient_names
 
 FEWEST_SAMPLES = 64
 IRREGULAR = 0.1
@@ -164,10 +164,10 @@ class ReadNoiseFamily(Family[SpectrumTable]):
         """Exponent, Q, and the white noise of one sample."""
         rows = [Coefficient("alpha", "1", "exponent of the 1/f noise")]
         rows += [
-            Coefficient(
-                f"q.{name}", "1", f"{name} of Q: relative 1/f density at 1 Hz is Q^2 per Hz", log=self._log(name)
-            )
-            for name in coefficient_names(self._form(table))
+            Coefficient(f"q.{name}", "1", meaning, log=self._log(name))
+            for name, meaning in coefficient_meanings(
+                self._form(table), "square root of the relative 1/f density at 1 Hz", table.g_scale
+            ).items()
         ]
         places = np.exp(table.knots) * table.g_scale
         rows.append(

@@ -42,6 +42,26 @@ class Levels:
 
 
 @dataclass(frozen=True)
+class ListedLevels:
+    """Target conductances one by one, uS; one that is named twice gets twice as many devices."""
+
+    values: tuple[float, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of levels."""
+        return len(self.values)
+
+    def targets(self, info: ChipInfo) -> FloatArray:
+        """Target of each level, uS. Raises BadInputError for levels that the chip's range does not have."""
+        if beyond := [value for value in self.values if not 0 <= value <= info.g_max]:
+            raise BadInputError(
+                f"level {beyond[0]:g} uS: expected 0 to {info.g_max:g} uS, the most that this chip programs"
+            )
+        return np.array(self.values)
+
+
+@dataclass(frozen=True)
 class Chosen:
     """The devices of a measurement, sorted by core and index, (n,) each."""
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.calibration.measuring.cells import Levels, choose_cells, spread_levels
+from hwloop.calibration.measuring.cells import Levels, ListedLevels, choose_cells, spread_levels
 from hwloop.calibration.measuring.placing import Placement, PlacingSettings
 from hwloop.calibration.measuring.routine import Bench, Routine, Sink, Spending, Step
 from hwloop.calibration.measuring.timing import AGE_RESOLUTION
@@ -41,7 +41,7 @@ class PlacedSettings(Settings):
 
     cells: int
     """Number of devices."""
-    levels: Levels
+    levels: Levels | ListedLevels
     """Target conductances."""
     cores: tuple[int, ...] = ()
     """Cores to spread the devices over; none: as few as hold them."""

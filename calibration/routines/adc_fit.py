@@ -56,14 +56,73 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
     """Least squares of codes (batch, columns) on drive (batch, rows), an offset, and the bend of the column itself.
 
     All columns share their inputs, so the cells are projected out of everything once; what is left is a problem of
-    two unknowns per column. Outputs that are expected near the end of the range are replaced by their expectation.
+    two unknowns per column.
     """
     batch, rows = drive.shape
-    design = np.column_stack([drive, np.ones(batch)])
-    basis, triangle = np.linalg.qr(design)
+    basis, triangle = np.linalg.qr(np.column_stack([drive, np.ones(batch)]))
+    own = _own_curves(basis, codes, code_max)
+    seen = np.maximum(own.usable.sum(0), 1)
+    freedom = np.maximum(seen - rows - 3, 1)
+    noise = np.sqrt((own.residual**2).sum(0) / freedom)
+    solution = np.linalg.solve(triangle, own.straight_in)
+    power = solution[:-1] ** 2
+    behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
+    silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
+    loud = ~silent
+    told = _Told.by(own.linear - solution[-1], own.shapes, own.apart, own.usable)
+    curve, sigma = own.curve.copy(), noise * np.sqrt(np.stack([told.inverse[:, 0, 0], told.inverse[:, 1, 1]]))
+    if loud.any():
+        error = own.residual * np.sqrt(seen / freedom)
+        sigma[:, loud], sigma_of_mean = _uncertainties(
+            told.inverse[loud], told.apart[:, :, loud], error[:, loud], own.expected[:, loud]
+        )
+        for k in range(2):
+            pooled = pool(curve[k, loud], sigma[k, loud], sigma_of_mean[k])
+            curve[k, loud], sigma[k, loud] = pooled.estimate, pooled.sigma
+    curve[:, silent] = 0.0
+    # Cells and offset move with the bend that was finally believed.
+    straight_in = _straightened(basis, own, codes, curve, code_max)
+    solution = np.linalg.solve(triangle, straight_in)
+    offset_variance = noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0)
+    return AdcFit(
+        cells=solution[:-1],
+        offset=solution[-1],
+        offset_sigma=np.sqrt(offset_variance),
+        square=curve[0],
+        square_sigma=sigma[0],
+        cubic=curve[1],
+        cubic_sigma=sigma[1],
+        noise=noise,
+        silent=silent,
+    )
 
+
+@dataclass(frozen=True)
+class _OwnCurves:
+    """What each column says of itself; arrays (batch, columns) but for curve (2, columns) and straight_in."""
+
+    curve: FloatArray
+    straight_in: FloatArray
+    """What of the codes, their bend taken out, is linear in the inputs: in the basis of the inputs."""
+    linear: FloatArray
+    """The same for each input vector, LSB."""
+    expected: FloatArray
+    usable: NDArray[np.bool_]
+    shapes: FloatArray
+    """The bends' shapes (2, batch, columns) at the column sums."""
+    apart: FloatArray
+    """What of them is not linear in the inputs."""
+    residual: FloatArray
+    """LSB; zero for outputs that are not usable."""
+
+
+def _own_curves(basis: FloatArray, codes: FloatArray, code_max: int) -> _OwnCurves:
+    """The bend of each column by repeated least squares; outputs expected near the end of the range are left out.
+
+    Left out means replaced by their expectation, which keeps one basis for all columns.
+    """
     curve = np.zeros((2, codes.shape[1]))
-    straight_in = basis.T @ codes  # what of the codes, their bend taken out, is linear in the inputs
+    straight_in = basis.T @ codes
     choosing = True
     for number in range(ROUNDS):
         linear = basis @ straight_in
@@ -85,45 +144,21 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
             break
         choosing = choosing and change > CHOSEN and number < ROUNDS // 2
     residual = (filled - bend(u, curve[:, None]) - basis @ straight_in) * usable
-    seen = np.maximum(usable.sum(0), 1)
-    freedom = np.maximum(seen - rows - 3, 1)
-    noise = np.sqrt((residual**2).sum(0) / freedom)
-    solution = np.linalg.solve(triangle, straight_in)
-    power = solution[:-1] ** 2
-    behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
-    silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
-    loud = ~silent
-    told = _Told.by(linear - solution[-1], shapes, shapes - basis @ shapes_in, usable)
-    sigma = noise * np.sqrt(np.stack([told.inverse[:, 0, 0], told.inverse[:, 1, 1]]))
-    if loud.any():
-        error = residual * np.sqrt(seen / freedom)
-        sigma[:, loud], sigma_of_mean = _uncertainties(
-            told.inverse[loud], told.apart[:, :, loud], error[:, loud], expected[:, loud]
-        )
-        for k in range(2):
-            pooled = pool(curve[k, loud], sigma[k, loud], sigma_of_mean[k])
-            curve[k, loud], sigma[k, loud] = pooled.estimate, pooled.sigma
-    curve[:, silent] = 0.0
-    # Cells and offset move with the bend that was finally believed.
+    return _OwnCurves(curve, straight_in, linear, expected, usable, shapes, shapes - basis @ shapes_in, residual)
+
+
+def _straightened(
+    basis: FloatArray, own: _OwnCurves, codes: FloatArray, curve: FloatArray, code_max: int
+) -> FloatArray:
+    """What of the codes is linear in the inputs, in their basis, with the bends `curve` (2, columns)."""
+    straight_in = own.straight_in
     for _ in range(ROUNDS):
         linear = basis @ straight_in
         deviation = bend(np.clip(linear / code_max, -1.0, 1.0), curve[:, None])
-        before_in, straight_in = straight_in, basis.T @ (np.where(usable, codes - deviation, linear))
-        if np.abs(straight_in - before_in).max() < SETTLED:
+        before, straight_in = straight_in, basis.T @ np.where(own.usable, codes - deviation, linear)
+        if np.abs(straight_in - before).max() < SETTLED:
             break
-    solution = np.linalg.solve(triangle, straight_in)
-    offset_variance = noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0)
-    return AdcFit(
-        cells=solution[:-1],
-        offset=solution[-1],
-        offset_sigma=np.sqrt(offset_variance),
-        square=curve[0],
-        square_sigma=sigma[0],
-        cubic=curve[1],
-        cubic_sigma=sigma[1],
-        noise=noise,
-        silent=silent,
-    )
+    return straight_in
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,11 @@ def _show(result: dict[str, Any]) -> None:
         left_out = [f"{number} {reason}" for reason, number in cells["left_out"].items()]
         gone = ", ".join([f"{cells['stuck']} stuck", f"{cells['wild']} wild", *left_out])
         click.echo(f"  {cells['used']} of {cells['measured']} cells used; {gone}")
-        click.echo(f"  {'parameter':<22} {'value':>11}   {'95 % interval':<25} unit")
+        click.echo(f"  {'parameter':<18} {'value':>11}   {'95 % interval':<24} {'unit':<4} meaning")
         for row in one["parameters"]:
             held = row["low"] is None
             interval = f"({row['note']})" if held else f"{row['low']:.5g} to {row['high']:.5g}"
-            click.echo(
-                f"  {row['name']:<22} {row['value']:>11.5g}   {interval:<25} {'' if held else row['unit']}".rstrip()
-            )
+            click.echo(f"  {row['name']:<18} {row['value']:>11.5g}   {interval:<24} {row['unit']:<4} {row['meaning']}")
         settings = ", ".join(f"{key} = {value:.5g}" for key, value in one["settings"].items())
         click.echo(f"  with {settings}")
         click.echo(f"  Kolmogorov distance of predicted quantiles {one['calibration_distance']:.3f}")

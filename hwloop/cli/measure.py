@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hwloop.calibration.measuring.cells import Levels
+from hwloop.calibration.measuring.cells import Levels, ListedLevels
 from hwloop.calibration.measuring.curve import CurveSettings
 from hwloop.calibration.measuring.read_noise import ReadNoiseSettings
 from hwloop.calibration.measuring.routine import Spending
@@ -59,7 +59,12 @@ def _placed(cells: int, levels: int, settle: str) -> Callable[[Function], Functi
     def add(function: Function) -> Function:
         decorators: list[Callable[[Any], Any]] = [
             click.option("--cells", type=int, default=cells, show_default=True, help="Devices to measure."),
-            click.option("--levels", type=int, default=levels, show_default=True, help="Target conductances."),
+            click.option(
+                "--levels",
+                default=str(levels),
+                show_default=True,
+                help="Number of target conductances, evenly spaced, or their list in uS: 0.3,0.3,4.5,12.",
+            ),
             click.option("--low", type=float, default=0.0, help="Lowest level, uS [default: 2.5 % of g_max]."),
             click.option("--high", type=float, default=0.0, help="Highest level, uS [default: g_max]."),
             click.option("--age", default="0s", help="Age at which targets hold [default: the chip's t0]."),
@@ -80,7 +85,7 @@ def _placed_values(options: dict[str, Any]) -> dict[str, Any]:
     """The fields of `PlacedSettings` out of the options, which keep the rest."""
     return {
         "cells": options.pop("cells"),
-        "levels": Levels(options.pop("levels"), options.pop("low"), options.pop("high")),
+        "levels": _levels(options.pop("levels"), options.pop("low"), options.pop("high")),
         "cores": _cores(options.pop("cores")),
         "averages": options.pop("averages"),
         "tolerance": options.pop("tolerance"),
@@ -88,6 +93,18 @@ def _placed_values(options: dict[str, Any]) -> dict[str, Any]:
         "settle": parse_duration(options.pop("settle")),
         "age": parse_duration(options.pop("age")),
     }
+
+
+def _levels(text: str, low: float, high: float) -> Levels | ListedLevels:
+    try:
+        if "," not in text:
+            return Levels(int(text), low, high)
+        listed = ListedLevels(tuple(float(value) for value in text.split(",")))
+    except ValueError:
+        raise BadInputError(f"--levels {text}: expected how many, or uS with commas between") from None
+    if low or high:
+        raise BadInputError("--low and --high do not go with a list of levels")
+    return listed
 
 
 @measure.command(cls=Command)

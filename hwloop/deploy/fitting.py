@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -141,10 +141,7 @@ def _summary(fit: Fit) -> dict[str, Any]:
     cells = fit.cells
     return {
         "family": fit.family,
-        "parameters": [
-            {"name": p.name, "value": p.value, "low": p.low, "high": p.high, "unit": p.unit, "note": p.note}
-            for p in fit.parameters
-        ],
+        "parameters": [asdict(p) for p in fit.parameters],
         "cells": {
             "measured": cells.measured,
             "used": cells.used,

@@ -25,7 +25,8 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(command: Comma
     assert "chosen by held-out log-likelihood per cell: " in result.stdout
     row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["sigma.c0"])
     assert row[3] == "to"
-    assert row[-1] == "uS"
+    assert row[5] == "uS"
+    assert " ".join(row[6:]).startswith("standard deviation of a relaxed device's conductance")
     model = load_model("model.json")
     assert model.chip["chip"] == "sim:pcm-90nm"
     assert model.fits["programming"].cells.used == 400

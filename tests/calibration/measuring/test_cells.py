@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.measuring.cells import Levels, choose_cells, spread_levels
+from hwloop.calibration.measuring.cells import Levels, ListedLevels, choose_cells, spread_levels
 from hwloop.errors import BadInputError
 from tests.calibration.measuring.conftest import SlowChip
 
@@ -39,9 +39,17 @@ def test_levels_span_the_range() -> None:
     np.testing.assert_allclose(Levels(1, 0, 4).targets(INFO), [4])
 
 
+def test_listed_levels_are_given_out_as_often_as_they_are_named() -> None:
+    levels = ListedLevels((3.0, 3.0, 12.0))
+    target = levels.targets(INFO)[spread_levels(300, levels.count, np.random.default_rng(0))]
+    assert [np.sum(target == value) for value in (3.0, 12.0)] == [200, 100]
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
+        (lambda rng: ListedLevels((1.0, 20.5)).targets(INFO), "level 20.5 uS: expected 0 to 20 uS"),
+        (lambda rng: ListedLevels((float("nan"), 2.0)).targets(INFO), "level nan uS"),
         (lambda rng: choose_cells(INFO, 0, (), rng), "cells=0: expected at least 1"),
         (lambda rng: choose_cells(INFO, 300, (), rng), "300 cells: 2 core"),
         (lambda rng: choose_cells(INFO, 3, (2,), rng), "core 2 does not exist"),

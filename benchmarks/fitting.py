@@ -52,8 +52,8 @@ intercept best, and the third is beyond the last bound of the spread, 8.2 uS. Th
 each level over its neighbourhood. With log-uniform conductances the intercept has a standard deviation of 1.8 %, with
 these 1.0 %. The least that any distribution of 100 000 devices over conductance can have is 0.9 %, and 0.7 % if reads
 had no noise: so much comes from how devices differ."""
-RECOVERY_SEEDS = range(101, 106)
-COVERAGE_SEEDS = range(3000, 3200)
+RECOVERY_SEEDS = range(111, 116)
+COVERAGE_SEEDS = range(3200, 3400)
 """Never used while the fit was developed."""
 
 
@@ -185,7 +185,7 @@ def real() -> None:
 
 
 CURVE_PRESETS = ("hermes-core", "pcm-90nm")
-CURVE_SEEDS = range(201, 211)
+CURVE_SEEDS = range(211, 221)
 CURVE_CELLS = 300
 
 
@@ -255,12 +255,12 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
 
 TWIN_AGES = (1.0, 20.0, 3600.0, 86400.0, 2.6e6, 3.15e7)
 TWIN_CHIPS = {
-    "sim:hermes-core?seed=61": 61,
-    "sim:hermes-core?seed=62": 62,
-    "sim:hermes-core?seed=63": 63,
-    "sim:pcm-90nm?seed=61": 71,
-    "sim:pcm-90nm?seed=62": 72,
-    "sim:hermes-core?seed=64&current_error=-0.08&adc_gain_spread=0.03": 64,
+    "sim:hermes-core?seed=91": 91,
+    "sim:hermes-core?seed=92": 92,
+    "sim:hermes-core?seed=93": 93,
+    "sim:pcm-90nm?seed=91": 95,
+    "sim:pcm-90nm?seed=92": 96,
+    "sim:hermes-core?seed=94&current_error=-0.08&adc_gain_spread=0.03": 94,
 }
 """Each with the seed of its matrix."""
 

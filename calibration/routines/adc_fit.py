@@ -21,7 +21,7 @@ ROUNDS = 100
 SETTLED = 0.0005
 """Fits of the forward curve, at most: each evaluates the bend where the last one saw the column sums, and expects
 saturated outputs where the last one put them, until no bend changes by as much as this, LSB."""
-CHOSEN = 0.05
+CHOSEN = 0.1
 """Change of the bends, LSB, below which no output is left out or taken back any more: some would alternate for ever."""
 LEAST_SIGNAL = 5.0
 """Standard deviation of the output codes, LSB, below which a column shows nothing of its converter's curve."""
@@ -156,7 +156,8 @@ def _straightened(
         linear = basis @ straight_in
         deviation = bend(np.clip(linear / code_max, -1.0, 1.0), curve[:, None])
         before, straight_in = straight_in, basis.T @ np.where(own.usable, codes - deviation, linear)
-        if np.abs(straight_in - before).max() < SETTLED:
+        # The basis is normal: one LSB of offset is as much there as the root of the number of vectors.
+        if np.abs(straight_in - before).max() < SETTLED * np.sqrt(len(codes)):
             break
     return straight_in
 

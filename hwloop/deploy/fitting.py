@@ -173,10 +173,16 @@ def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measureme
 
 
 def _with_notes(fit: Fit, kind: Experiment, drift: KnownDrift | None) -> Fit:
-    if kind is Experiment.PROGRAMMING_CURVE and drift is None:
+    if kind is not Experiment.PROGRAMMING_CURVE:
+        return fit
+    if drift is None:
         note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
-        return replace(fit, warnings=(*fit.warnings, note))
-    return fit
+    else:
+        note = (
+            "intervals contain the doubt about the drift's coefficients, not about its form, which may move g_max and "
+            "steepness by 1 %"
+        )
+    return replace(fit, warnings=(*fit.warnings, note))
 
 
 def _identity(measurements: Any) -> dict[str, str | int | float | bool]:

@@ -237,6 +237,6 @@ def _uncertainties(
     slot = (place * columns + np.arange(columns)).ravel()
     totals = np.stack([np.bincount(slot, part.ravel(), bins * columns) for part in influence]).reshape(2, bins, columns)
     # One factor for all columns: that of a single one would be uncertain itself.
-    inflation = np.maximum((totals**2).sum((1, 2)) / alone.sum(1), 1.0)
+    inflation = np.maximum((totals**2).sum((1, 2)) / np.maximum(alone.sum(1), 1e-300), 1.0)
     of_mean = np.maximum((totals.mean(2) ** 2).sum(1), alone.sum(1) / columns**2)
     return np.sqrt(alone * inflation[:, None]), np.sqrt(of_mean)

@@ -78,3 +78,13 @@ def test_a_column_that_does_not_move_is_silent() -> None:
     assert np.flatnonzero(fit.silent).tolist() == [3]
     assert fit.square[3] == fit.cubic[3] == 0.0
     assert np.isfinite(fit.offset).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_outputs_without_any_error_show_no_bend() -> None:
+    rng = np.random.default_rng(0)
+    drive = hadamard_inputs(rng, 8, ROWS, 1).astype(np.float64)
+    cells = rng.integers(1, 6, (ROWS, COLUMNS)).astype(np.float64)
+    found, sigma = parameters(fit_adcs(drive, drive @ cells, CODE_MAX))
+    assert np.abs(found).max() < 1e-6
+    assert np.isfinite(sigma).all()

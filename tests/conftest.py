@@ -7,11 +7,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 import hwloop
 
 # Tests run in parallel processes; threads of torch on top of that wait for each other.
 torch.set_num_threads(1)
+
+# The same commit always meets the same examples, and a busy machine is no failure. Random ones, by the million, are the
+# business of benchmarks/scpi_coverage.py.
+settings.register_profile("hwloop", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hwloop")
 
 OpenChip = Callable[..., hwloop.Backend]
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -114,7 +114,6 @@ def test_a_matrix_too_large_for_the_chip_is_refused():
 # ---- mapping ----------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(weight_matrices(), st.sampled_from(["column", "core"]), st.integers(1, 3))
 def test_targets_times_scale_are_the_weights(values, scale, devices):
     info = dataclasses.replace(ROOMY, devices_per_polarity=devices)

@@ -85,7 +85,7 @@ def entry(kind: str, folder: Path) -> Iterator[tuple[Backend, Reached]]:
 
 @pytest.mark.parametrize("kind", ["sim", "visa", "bench"])
 @given(batches=st.lists(BATCH, min_size=1, max_size=6), shared=st.booleans())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_request_gets_past_amplitude_width_or_budget(tmp_path: Path, kind: str, batches, shared: bool):
     """Batches of anything at all; `shared`: all of them on the same few devices, so that budgets are spent."""
     with entry(kind, tmp_path) as (chip, reached):

@@ -49,7 +49,7 @@ def test_the_grown_corpus_meets_no_error_without_a_code(target):
 
 
 @given(st.lists(st.sampled_from([*seeds(), *NUMBERS, *WORDS]) | st.binary(max_size=8), max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_seeds_numbers_words_and_bytes_in_any_order(target, parts):
     target.take(b"".join(parts))
 

@@ -38,7 +38,7 @@ def assert_within_limits(chip: hwloop.Backend, reached: Reached) -> None:
     kind=st.sampled_from(["SET", "RES"]),
     lie=st.integers(-1, 1),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_batches_from_the_transfer_memory(rows, kind, lie):
     devices, amplitude, width = (np.array(column) for column in zip(*rows, strict=True))
     memory = devices.astype(INDEX).tobytes() + amplitude.astype(REAL).tobytes() + width.astype(REAL).tobytes()
@@ -52,7 +52,7 @@ def test_batches_from_the_transfer_memory(rows, kind, lie):
 
 
 @given(device=st.integers(-2, 40), amplitude=ANY, width=ANY, unit=st.sampled_from([b"", b"UA", b"MA", b"A", b"NA"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_single_pulses(device, amplitude, width, unit):
     with hwloop.connect(CHIP) as chip:
         reached = Reached(chip)

@@ -224,7 +224,7 @@ def messages(draw: st.DrawFn) -> bytes:
 
 
 @given(st.lists(messages(), max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_message_breaks_the_instrument_or_its_limits(batch):
     with hwloop.connect(CHIP) as chip:
         instrument = Instrument(chip)

@@ -37,7 +37,7 @@ def test_pulses_reach_the_devices_they_are_for(emulated: Rig):
     assert not emulated.crossbar.violations
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(amplitude=st.floats(), width=st.floats())
 def test_no_pulse_beyond_the_limits_reaches_the_generator(emulated: Rig, amplitude: float, width: float):
     before = len(emulated.pulser.pulses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 
 from hwloop.calibration.certificate import TEMPERATURE_WINDOW, Calibration, CoreCalibration, Identity
 from hwloop.calibration.programming import Settings, check_age, known_devices
-from hwloop.calibration.routines.adc_fit import LEAST_SIGNAL
 from hwloop.calibration.routines.converters import (
     ConverterCalibration,
     ConverterResult,
@@ -59,6 +58,12 @@ _NEEDS: dict[str, tuple[Capability, ...]] = {
 DEFAULT_AGE = 20.0
 """Seconds after programming for which the floor of a chip of unknown drift is stated."""
 DAILY = ConverterSettings(adc_vectors=2048, dac_vectors=0)
+DAILY_NAME = "daily"
+RENEWED = 0.2
+"""LSB: a column's offset must be known this well for a daily calibration to put it in the place of an older one."""
+LEAST_RENEWED = 0.1
+"""Share of a core's columns, at least, that a daily calibration must renew; a small matrix does not fill a core."""
+UNFINISHED = {"unfinished": "the calibration has not come to its end; what was done until then is here"}
 PROBE = ConverterSettings(adc_vectors=1024, dac_vectors=0)
 ROUNDED = 0.01
 """LSB; uncertainty of a mean of idle outputs that never change."""
@@ -147,6 +152,8 @@ class Progress:
 
 
 Observer = Callable[[Progress], None]
+Keep = Callable[[Calibration], None]
+"""Called with what is known so far, to put it in a safe place."""
 
 
 def calibrate(
@@ -156,10 +163,12 @@ def calibrate(
     cores: Sequence[int] | None = None,
     seed: int = 0,
     observer: Observer | None = None,
+    keep: Keep | None = None,
 ) -> Calibration:
     """Calibrate cores of an open chip, all of them unless told otherwise.
 
-    All that the cores hold is lost. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
+    All that the cores hold is lost. `keep` gets the calibration so far after every part, `skipped` saying that it is
+    not finished. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
     that fails; asked for alone, it raises MissingCapabilityError or ChipError instead. KeyboardInterrupt from the
     observer ends the calibration with what is done, `skipped` naming the rest. Before anything is sent, raises
     BadInputError for cores that do not exist, and for settings, weights or inputs that do not suit the chip.
@@ -174,14 +183,32 @@ def calibrate(
         if not 0 <= core < backend.info.cores:
             raise BadInputError(f"core {core} does not exist; {backend.info.name} has {backend.info.cores} core(s)")
     plan.budget(_whole(backend, chosen[0]))
-    created, clock, before = datetime.now(UTC), backend.now(), backend.counts
+    created, clock, before, temperature = datetime.now(UTC), backend.now(), backend.counts, _temperature(backend)
     done: dict[int, CoreCalibration] = {}
     failed: ChipError | None = None
+
+    def known(cores: Mapping[int, CoreCalibration], without: Mapping[str, str]) -> Calibration:
+        finished = {name for core in cores.values() for name in core.parts()}
+        return Calibration(
+            chip=Identity.of(backend.info),
+            created=created,
+            temperature=temperature,
+            cores=cores,
+            dates=dict.fromkeys(sorted(finished), created),
+            seed=seed,
+            clock=clock,
+            cost=_cost(backend.counts - before),
+            skipped=without,
+            settings={"parts": list(plan.wanted())} | _as_plain(plan),
+        )
+
     for number, core in enumerate(chosen):
         on_core = replace(tile, place=replace(tile.place, core=core))
         work = _Core(backend, core, plan, on_core, set(skipped), np.random.default_rng([seed, core]))
         try:
-            work.run(_ticker(observer, number, len(chosen), core, plan))
+            for so_far in work.run(_ticker(observer, number, len(chosen), core, plan)):
+                if keep is not None:
+                    keep(known(done | {core: so_far}, skipped | work.failed | UNFINISHED))
         except ChipError as error:
             if len(chosen) == 1:
                 raise
@@ -196,57 +223,56 @@ def calibrate(
         done[core] = work.result
     if failed is not None and not done:
         raise failed
-    finished = {name for core in done.values() for name in core.parts()}
-    return Calibration(
-        chip=Identity.of(backend.info),
-        created=created,
-        temperature=_temperature(backend),
-        cores=done,
-        dates=dict.fromkeys(sorted(finished), created),
-        seed=seed,
-        clock=clock,
-        cost=_cost(backend.counts - before),
-        skipped=skipped,
-        settings={"parts": list(plan.wanted())} | _as_plain(plan),
-    )
+    return known(done, skipped)
 
 
 def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Observer | None = None) -> Calibration:
     """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
 
-    The calibration's trims are written first. Everything else is carried over with its date. Raises BadInputError for
-    another chip, or where a core holds too little to drive its converters.
+    The calibration's trims are written first. Everything else is carried over with its date, and so is what a column
+    is known by whose converter shows less well now than RENEWED; `skipped` tells how many. Raises BadInputError for
+    another chip or temperature, or where a core holds too little to drive its converters.
     """
     base.for_chip(backend)
+    if away := base.away_from(backend):
+        raise BadInputError(f"{away[0]}, in full (the daily one renews the converters' part alone)")
     base.write_trims(backend)
     created, clock, before = datetime.now(UTC), backend.now(), backend.counts
     cores: dict[int, CoreCalibration] = {}
+    skipped = {name: reason for name, reason in base.skipped.items() if not name.endswith(DAILY_NAME)}
     for number, (index, core) in enumerate(sorted(base.cores.items())):
         cores[index] = core
         if core.converters is None:
             continue
         tick = _ticker(observer, number, len(base.cores), index, Plan(("adc",)))
         fresh = _converters_now(backend, index, DAILY, np.random.default_rng([seed, index]), tick)
-        if fresh is None:
+        shown = np.zeros(1, bool) if fresh is None else ~fresh.silent & (fresh.offset_sigma < RENEWED)
+        if fresh is None or shown.mean() < LEAST_RENEWED:
             raise BadInputError(
-                f"core {index}: holds too little to drive its converters (no column moves by {LEAST_SIGNAL:g} codes); "
-                "program it first, or run a full calibration"
+                f"core {index}: holds too little to drive its converters ({int(shown.sum())} of "
+                f"{backend.info.columns} columns show theirs); program it first, or run a full calibration"
             )
-        quiet = fresh.silent
+        if not shown.all():
+            skipped[f"core {index}: {DAILY_NAME}"] = (
+                f"{int((~shown).sum())} of {shown.size} columns hold too little to show their converters; what is "
+                f"known of them is of {base.dates['converters']:%Y-%m-%d %H:%M} UTC or before"
+            )
         merged = {
-            name: np.where(quiet, getattr(core.converters, name), getattr(fresh, name))
+            name: np.where(shown, getattr(fresh, name), getattr(core.converters, name))
             for name in ("offset", "offset_sigma", "square", "square_sigma", "cubic", "cubic_sigma", "noise")
         }
-        cores[index] = replace(core, converters=replace(core.converters, **merged, adc_noise=fresh.adc_noise))
+        silent = core.converters.silent & ~shown
+        converters = replace(core.converters, **merged, silent=silent, adc_noise=fresh.adc_noise)
+        cores[index] = replace(core, converters=converters)
     return replace(
         base,
         created=created,
-        temperature=_temperature(backend),
         cores=cores,
         dates={**base.dates, "converters": created},
         seed=seed,
         clock=clock,
         cost=_cost(backend.counts - before),
+        skipped=skipped,
         settings={"renewed": ["adc"]},
     )
 
@@ -323,8 +349,8 @@ class _Core:
         self._wanted = [name for name in plan.wanted() if name not in unable]
         self._region = _whole(backend, core)
 
-    def run(self, tick: Tick) -> None:
-        """All parts, each on what the one before has left.
+    def run(self, tick: Tick) -> Iterator[CoreCalibration]:
+        """All parts, each on what the one before has left; yields what is known after each.
 
         A part that fails is left out, with those that need it, and named in `failed`; unless everything was asked
         for, it raises ChipError. So do the devices, and a link that fails.
@@ -332,6 +358,7 @@ class _Core:
         if "devices" in self._wanted:
             found = DeviceCalibration(self._plan.devices).run(self._region, self._rng, tick)
             self.result = replace(self.result, devices=found)
+            yield self.result
         parts: dict[str, Callable[[Tick], CoreCalibration]] = {
             "adc": self._converters,
             "wires": self._wires,
@@ -344,6 +371,7 @@ class _Core:
                 continue
             try:
                 self.result = part(tick)
+                yield self.result
             except (LinkError, InstrumentError, ClosedError):
                 raise
             except ChipError as error:

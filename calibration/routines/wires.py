@@ -38,7 +38,7 @@ class WireSettings(Settings):
 
 @dataclass(frozen=True)
 class WireResult:
-    """Resistances of the lines, with standard uncertainties; NaN where they cannot be told."""
+    """Resistances of the lines, with standard uncertainties, which are wide where they cannot be told."""
 
     resistance: float = value("ohm", "wire resistance per cell, along rows and along columns")
     resistance_sigma: float = value("ohm", "standard uncertainty of resistance")

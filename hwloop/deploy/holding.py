@@ -25,17 +25,17 @@ from hwloop.backends import connect, split_uri
 from hwloop.calibration import compensation as compensations
 from hwloop.calibration.compensation import (
     PROBES,
-    TEMPERATURE_TOLERANCE,
     Compensation,
     Held,
     Pulsed,
     Steps,
     Strategy,
     chain,
+    far_apart,
     uncompensated,
 )
 from hwloop.calibration.forecast import HORIZON, Forecast
-from hwloop.calibration.monitor import Crossing, predict_crossing
+from hwloop.calibration.monitor import Crossing, Expected, learn_growth, predict_crossing
 from hwloop.calibration.periphery import ColumnCorrection
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.quality import Outputs
@@ -94,6 +94,8 @@ class Judged:
     """Seconds after the end of programming at which the error was measured."""
     made: list[Compensation]
     held: list[Held]
+    before: Judged | None = None
+    """Of what changes cells: how the columns alone did just before."""
 
     @property
     def pulses(self) -> int:
@@ -167,7 +169,9 @@ class Holding:
             self.end = origin.clock
         else:
             self.end = self._end_on_this_clock(origin)
-        self._note_temperature(file.attrs.get("temperature"))
+        kelvin = file.attrs.get("temperature")
+        self._temperature_then = None if kelvin is None else float(kelvin)
+        self._note_temperature()
         self.tiles = read_tiles(file)
         groups = [file["tiles"][name] for name in sorted(file["tiles"])]
         self.held = [
@@ -194,7 +198,18 @@ class Holding:
             error = float(group.attrs["mvm_error"])
             forecast = Forecast(devices, born, self.calibrated, tile.scale, self._model, error)
         seed = (self.seed, number, _PROBE)
-        return Held(region, tile, correction, self.end, self.calibrated, seed, forecast, pulsed, probes)
+        return Held(
+            region,
+            tile,
+            correction,
+            self.end,
+            self.calibrated,
+            seed,
+            forecast,
+            pulsed,
+            probes,
+            self._temperature_then,
+        )
 
     def _end_on_this_clock(self, origin: Origin) -> float:
         """The end of programming on the clock of a real chip, which may have begun anew when it was opened."""
@@ -215,15 +230,16 @@ class Holding:
         )
         return now - calendar
 
-    def _note_temperature(self, then: float | None) -> None:
-        if then is None or Capability.TEMPERATURE not in self.backend.info.capabilities:
+    def _note_temperature(self) -> None:
+        if Capability.TEMPERATURE not in self.backend.info.capabilities:
             return
-        now = self.backend.temperature()
-        if abs(now - float(then)) > TEMPERATURE_TOLERANCE:
-            self.notes.append(
-                f"the chip is at {now:g} K and was programmed and calibrated at {float(then):g} K: what changed with "
-                "temperature shows as drift, and 'none' and 'predictive' know nothing of it"
-            )
+        then, now = self._temperature_then, self.backend.temperature()
+        note = (
+            f"the chip is at {now:g} K and was programmed and calibrated at {then:g} K: what changed with temperature "
+            "shows as drift, and 'none', 'predictive' and all forecasts know nothing of it"
+        )
+        if far_apart(then, now) and note not in self.notes:
+            self.notes.append(note)
 
     # ---- what it does ----------------------------------------------------------------------------------------
 
@@ -279,6 +295,7 @@ class Holding:
 
         Digital ones on the same outputs; each that changes cells on a copy of the chip, or last of all on a real one.
         """
+        self._note_temperature()
         digital = [strategy for strategy in strategies if not strategy.changes_chip]
         made: dict[str, list[Compensation]] = {}
         for held in self.held:  # tile by tile, so that all strategies see the same probes
@@ -293,10 +310,13 @@ class Holding:
     def _try_out(self, strategy: Strategy, stop: Callable[[], None]) -> Judged:
         before = self.backend.export_state() if self.can_fork else None
         copies = [dataclasses.replace(held, _probed=None) for held in self.held]
+        columns = compensations.ColumnAffine()
         try:
+            unchanged = {columns.name: [columns.make(held, uncompensated(held)) for held in copies]}
+            (columns_alone,) = self._measure(unchanged).values()
             made = _together([strategy.steps(held, uncompensated(held)) for held in copies], self.backend, stop)
             (judged,) = self._measure({strategy.name: made}).values()
-            judged.held = copies
+            judged.held, judged.before = copies, columns_alone
         finally:
             if before is not None:
                 self.backend.import_state(before)
@@ -330,26 +350,48 @@ class Holding:
         """When this compensation, made anew whenever needed, will no longer keep the error within a limit.
 
         From what was measured so far, the run's own measurement included, and the drift model. After a refresh the
-        devices are young again: its crossing counts from its own last measurement. None where too little is known.
+        devices are young again: its crossing counts from its own last measurement, and what was measured before each
+        refresh tells how far to believe the model. None where too little is known.
         """
-        start, ages, errors = self.calibrated, [self.calibrated], [self.mvm_error_then]
-        held = self.held
         if strategy.changes_chip and judged:
-            start, held = judged[-1].age, judged[-1].held
-            ages, errors = [start], [judged[-1].mvm_error]
-        else:
-            later = [one for one in judged if one.age > start]
-            ages, errors = ages + [one.age for one in later], errors + [one.mvm_error for one in later]
-        if any(one.forecast is None for one in held):
-            return predict_crossing(limit, ages, errors, start) if len(ages) > 1 else None
-        gain = 1.0 if strategy.name == "none" else None
+            return self._crossing_after_refresh(limit, judged)
+        ages, errors = self._course(judged)
+        expected = self._expected(self.held, 1.0 if strategy.name == "none" else None)
+        if expected is None and len(ages) < 2:
+            return None
+        return predict_crossing(limit, ages, errors, self.calibrated, expected)
+
+    def _crossing_after_refresh(self, limit: float, judged: Sequence[Judged]) -> Crossing | None:
+        last = judged[-1]
+        foretold, expected = self._expected(self.held), self._expected(last.held)
+        if foretold is None or expected is None:
+            return None
+        growth = learn_growth(*self._course([one.before for one in judged if one.before]), self.calibrated, foretold)
+        since = max(held.since for held in last.held)
+        return predict_crossing(
+            limit, [last.age], [last.mvm_error], last.age, expected, since=since, growth=growth.after_refresh()
+        )
+
+    def _course(self, judged: Sequence[Judged]) -> tuple[list[float], list[float]]:
+        """Ages and MVM errors since programming."""
+        later = [one for one in judged if one.age > self.calibrated]
+        return (
+            [self.calibrated, *(one.age for one in later)],
+            [self.mvm_error_then, *(one.mvm_error for one in later)],
+        )
+
+    def _expected(self, held: Sequence[Held], gain: float | None = None) -> Expected | None:
+        """MVM error over all tiles that the drift model foretells at an age; None where there is no model."""
+        forecasts = [one.forecast for one in held if one.forecast is not None]
+        if len(forecasts) < len(held):
+            return None
         shares = self._shares()
 
         def expected(age: float) -> float:
-            squares = [one.forecast.mvm_error(age, gain) ** 2 for one in held if one.forecast is not None]
+            squares = [forecast.mvm_error(age, gain) ** 2 for forecast in forecasts]
             return float(np.sqrt(np.nansum(shares * np.array(squares))))
 
-        return predict_crossing(limit, ages, errors, start, expected)
+        return expected
 
     def _shares(self) -> FloatArray:
         """How much each tile's squared error counts in that of the whole: by its outputs, and by its part of them."""

@@ -14,7 +14,7 @@ import pytest
 
 import hwloop
 from hwloop import store
-from hwloop.calibration.compensation import GlobalFactor
+from hwloop.calibration.compensation import CompensationWarning, GlobalFactor
 from hwloop.contract import Capability
 from hwloop.deploy import holding
 from hwloop.deploy.holding import Holding, hold_file, load_compensations, make_strategy
@@ -380,8 +380,21 @@ def test_a_clock_that_disagrees_with_the_calendar_is_noted(bench: hwloop.Backend
 
 def test_another_temperature_is_noted(bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_temperature", lambda: 320.0)
-    notes = Holding(tmp_path / "run.h5", bench).notes
-    assert any("is at 320 K and was programmed and calibrated at 300 K" in note for note in notes)
+    watch = Holding(tmp_path / "run.h5", bench)
+    assert any("is at 320 K and was programmed and calibrated at 300 K" in note for note in watch.notes)
+    with pytest.warns(CompensationWarning, match="'predictive' is foretold for 300 K and the chip is at 320 K"):
+        watch.judge([make_strategy("predictive"), make_strategy("global")])
+
+
+def test_a_temperature_that_changes_on_the_way_is_noted_once(
+    bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Holding(tmp_path / "run.h5", bench)
+    assert not any(" K " in note for note in watch.notes)
+    monkeypatch.setattr(bench, "_temperature", lambda: 290.0)
+    for _ in range(2):
+        watch.judge([make_strategy("none")])
+    assert sum("the chip is at 290 K" in note for note in watch.notes) == 1
 
 
 def test_a_real_clock_is_waited_for_in_steps(

@@ -13,6 +13,9 @@ from hwloop.calibration.routines.routine import pool
 from hwloop.contract import ChipInfo, FloatArray
 from hwloop.knowledge import cubic, square
 
+LEAST_SHARE = 0.1
+"""Share of the columns' scatter that counts at least: rounding is not known well enough to cancel all of it."""
+
 
 @dataclass(frozen=True)
 class DacFit:
@@ -45,8 +48,8 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
     """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
-    summed cells. Rounding errors of the idle outputs differ from column to column and average out, except between
-    columns whose offsets have the same fraction of an LSB.
+    summed cells. Rounding errors of the idle outputs differ from column to column; how far they add up or cancel
+    depends on the fractions of an LSB in the columns' offsets, which are known.
     """
     loud = ~adc.silent
     if not loud.any():
@@ -60,7 +63,7 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
     noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
     rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
     alike = float(np.abs(reach @ np.exp(2j * np.pi * adc.offset[loud])) ** 2) / power
-    return mean, math.sqrt((scatter + max(alike - 1.0, 0.0) * rounding2) / power)
+    return mean, math.sqrt(max(scatter + (alike - 1.0) * rounding2, LEAST_SHARE * scatter) / power)
 
 
 def ideal_dacs(rows: int) -> DacFit:

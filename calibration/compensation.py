@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -244,10 +244,10 @@ Steps = Generator[float | None, None, Compensation]
 class Strategy(abc.ABC):
     """A way to compensate drift. Origin of all ages: the end of programming."""
 
-    name: ClassVar[str]
-    probed: ClassVar[bool] = True
+    name: str
+    probed: bool = True
     """Whether it needs MVMs."""
-    changes_chip: ClassVar[bool] = False
+    changes_chip: bool = False
     """Whether it pulses cells, so that nothing made before it holds afterwards."""
 
     def check(self, held: Held) -> None:
@@ -389,26 +389,15 @@ class Predicted(Strategy):
         return made
 
 
-@dataclass(frozen=True)
 class Chain(Strategy):
     """Strategies one after the other, each on top of what the earlier ones left."""
 
-    parts: tuple[Strategy, ...]
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The names of its parts, joined by plus signs."""
-        return "+".join(part.name for part in self.parts)
-
-    @property
-    def changes_chip(self) -> bool:  # type: ignore[override]
-        """Whether one of its parts pulses cells."""
-        return any(part.changes_chip for part in self.parts)
-
-    @property
-    def probed(self) -> bool:  # type: ignore[override]
-        """Whether one of its parts needs MVMs."""
-        return any(part.probed for part in self.parts)
+    def __init__(self, parts: Sequence[Strategy]) -> None:
+        """It is named after its parts, and needs and does what any of them needs and does."""
+        self.parts = tuple(parts)
+        self.name = "+".join(part.name for part in parts)
+        self.probed = any(part.probed for part in parts)
+        self.changes_chip = any(part.changes_chip for part in parts)
 
     def check(self, held: Held) -> None:
         """Ask every part."""
@@ -444,7 +433,7 @@ def chain(strategies: Sequence[Strategy]) -> Chain:
                 f"compensation '{earlier.name}+{later.name}': '{later.name}' changes the cells that '{earlier.name}' "
                 f"was measured on; write '{later.name}+{earlier.name}'"
             )
-    return Chain(tuple(strategies))
+    return Chain(strategies)
 
 
 def _factor(now: FloatArray, then: FloatArray) -> float:

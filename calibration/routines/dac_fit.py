@@ -13,8 +13,8 @@ from hwloop.calibration.routines.routine import pool
 from hwloop.contract import ChipInfo, FloatArray
 from hwloop.knowledge import cubic, square
 
-LEAST_SHARE = 0.1
-"""Share of the columns' scatter that counts at least: rounding is not known well enough to cancel all of it."""
+LEAST_SCATTER = 1e-4
+"""LSB; no offset is known better than this."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,25 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
     """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
-    summed cells. Rounding errors of the idle outputs differ from column to column; how far they add up or cancel
-    depends on the fractions of an LSB in the columns' offsets, which are known.
+    summed cells. The mean rounding error of an idle output is, under noise, nearly a sine of its fraction of an LSB,
+    which the offset tells but for what all columns have in common: a sine and a cosine are fitted along. Where all
+    columns have one fraction, those cannot be told from the lift, and count as doubt as large as rounding makes them.
     """
     loud = ~adc.silent
     if not loud.any():
         return 0.0, float("inf")
     reach = adc.cells[:, loud].sum(0) / info.input_max
     lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
-    power = float((reach**2).sum())
-    mean = float((reach * lift).sum()) / power
-    scatter = float(((lift - mean * reach) ** 2).sum()) / max(loud.sum() - 1, 1)
-    # Mean rounding errors under noise: the first term of their Fourier series in the fraction, whose phase counts.
+    phase = 2.0 * np.pi * adc.offset[loud]
+    design = np.column_stack([reach, np.cos(phase), np.sin(phase)])
+    residual = lift - design @ np.linalg.lstsq(design, lift, rcond=None)[0]
+    variance = max(float(residual @ residual) / max(loud.sum() - 3, 1), LEAST_SCATTER**2)
     noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
-    rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
-    alike = float(np.abs(reach @ np.exp(2j * np.pi * adc.offset[loud])) ** 2) / power
-    return mean, math.sqrt(max(scatter + (alike - 1.0) * rounding2, LEAST_SHARE * scatter) / power)
+    harmonics = np.arange(1, 20)
+    rounding2 = float((np.exp(-4.0 * (np.pi * harmonics) ** 2 * noise2) / (2.0 * (np.pi * harmonics) ** 2)).sum())
+    precision = design.T @ design / variance + np.diag([0.0, 1.0, 1.0]) / max(rounding2, LEAST_SCATTER**2)
+    covariance = np.linalg.inv(precision)
+    return float(covariance[0] @ (design.T @ lift)) / variance, math.sqrt(float(covariance[0, 0]))
 
 
 def ideal_dacs(rows: int) -> DacFit:

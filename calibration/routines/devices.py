@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwloop.calibration.programming import RESET_MARGIN, Aging, Settings
 from hwloop.calibration.routines.observe import look_budget, observer_of
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Capability, ChipInfo, FloatArray, PulseKind
 from hwloop.errors import BadInputError, ChipError
 from hwloop.region import Region
@@ -114,7 +114,7 @@ class DeviceCalibration(Routine):
         self._pulses(region.backend.info)
         return look_budget(region, looks=2, pulses_per_device=3)
 
-    def run(self, region: Region, rng: np.random.Generator, tick: Tick) -> DeviceResult:
+    def run(self, region: Region, rng: np.random.Generator, tick: Tick = quiet) -> DeviceResult:
         """RESET all, SET all, RESET those that subtract; raises ChipError when no device answers."""
         info = region.backend.info
         set_amplitude, set_width, reset_amplitude, reset_width = self._pulses(info)

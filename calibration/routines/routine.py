@@ -22,6 +22,10 @@ Tick = Callable[[str], None]
 """Called between stages with what comes next; it may raise KeyboardInterrupt, and the chip is in a defined state."""
 
 
+def quiet(stage: str) -> None:
+    """Tells nobody what comes next."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """The most that a routine spends."""

@@ -8,7 +8,8 @@ import click
 
 from hwloop.calibration.compensation import PROBES
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
-from hwloop.deploy.holding import LIMIT, STRATEGIES, hold_file
+from hwloop.deploy.drift_jobs import LIMIT, hold_file
+from hwloop.deploy.holding import STRATEGIES
 from hwloop.durations import format_duration, parse_durations
 
 TIMES = "1s,1h,1d,30d,1y"

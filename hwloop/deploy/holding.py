@@ -8,20 +8,17 @@ refreshed at the last age, after all else. All ages are seconds after the end of
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from hwloop import store
-from hwloop.backends import connect, split_uri
 from hwloop.calibration import compensation as compensations
 from hwloop.calibration.compensation import (
     PROBES,
@@ -42,12 +39,11 @@ from hwloop.calibration.quality import Outputs
 from hwloop.calibration.refresh import Refresh
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy.record import Origin, calibration_of_run, read_origin, read_state, read_tiles
-from hwloop.deploy.run import EVALUATION_VECTORS, accept, finite, overall_error, region_of
+from hwloop.deploy.run import EVALUATION_VECTORS, accept, overall_error, region_of
 from hwloop.device_models import DriftModel
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
-from hwloop.model_file import drift_model, load_model
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "none": compensations.Uncompensated,
@@ -56,8 +52,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "predictive": compensations.Predicted,
     "refresh": Refresh,
 }
-LIMIT = 0.15
-"""Relative MVM error whose passing the monitor foretells."""
 CLOCKS_DISAGREE = 0.1
 """The chip's clock and the calendar may differ by this fraction of the age before it is worth a note."""
 REACHED = 1e-9
@@ -67,9 +61,6 @@ WAIT_STEP = 1.0
 
 # Purposes of random numbers beside those of hwloop.deploy.run.
 _PROBE, _JUDGE = 4, 5
-
-Observer = Callable[[int, int], None]
-"""Called with (done, total) between steps; may raise KeyboardInterrupt to stop there."""
 
 
 def make_strategy(text: str) -> Strategy:
@@ -424,230 +415,3 @@ def _together(steps: Sequence[Steps], backend: Backend, stop: Callable[[], None]
         backend.wait(rest)
         stop()
     return [made[number] for number in range(len(steps))]
-
-
-def _fitted_drift(path: str) -> DriftModel:
-    """The drift of a model file. Raises BadInputError for one without."""
-    drift = drift_model(load_model(path))
-    if drift is None:
-        raise BadInputError(f"{path}: holds no drift of single devices; hwloop measure drift, and fit that")
-    return drift
-
-
-def hold_file(
-    path: str | Path,
-    ages: Sequence[float],
-    names: Sequence[str],
-    out: str | Path,
-    *,
-    backend: str | None = None,
-    limit: float = LIMIT,
-    probes: int = PROBES,
-    seed: int = 1,
-    force: bool = False,
-    observer: Observer | None = None,
-    calibration: str | None = None,
-    model: str | None = None,
-) -> dict[str, Any]:
-    """Judge compensations at several ages and record them in a drift file; returns the JSON object of docs/drift.md.
-
-    A KeyboardInterrupt, such as one that the observer raises, ends it with what was done so far.
-    """
-    strategies = [make_strategy(name) for name in names]
-    if not (math.isfinite(limit) and limit > 0):
-        raise BadInputError(f"limit {limit:g} must be a positive MVM error")
-    if probes < 3:
-        raise BadInputError(f"probes: three or more are needed, not {probes}")
-    with store.open_file(path, store.RUN_FORMAT) as file:
-        recorded = str(file.attrs.get("backend", ""))
-    uri = backend or recorded
-    if Path(out).resolve() == Path(path).resolve():
-        raise BadInputError(f"{out} is the run to hold; give another name for the output")
-    with store.StoreWriter(out, store.DRIFT_FORMAT, force=force) as writer, connect(uri) as chip:
-        if Capability.STATE in chip.info.capabilities and split_uri(uri) != split_uri(recorded):
-            raise BadInputError(
-                f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {uri}: "
-                "leave --backend out"
-            )
-        drift = _fitted_drift(model) if model else None
-        holding = Holding(path, chip, seed=seed, probes=probes, drift=drift, calibration=calibration)
-        holding.check(ages, strategies)
-        done: dict[str, list[Judged | None]] = {strategy.name: [] for strategy in strategies}
-        record = _Record(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])
-        total = len(ages) * len(strategies)
-
-        def stop() -> None:
-            if observer is not None:
-                observer(sum(map(len, done.values())), total)
-
-        status = "complete"
-        try:
-            for number, age in enumerate(ages):
-                stop()
-                holding.wait_until(age, stop)
-                last = number == len(ages) - 1
-                groups = [[one for one in strategies if not one.changes_chip]]
-                groups += [[one] for one in strategies if one.changes_chip and (last or holding.can_fork)]
-                results: dict[str, Judged] = {}
-                try:
-                    for group in filter(None, groups):
-                        results |= holding.judge(group, stop)
-                finally:  # what was measured before a stop or a failure counts
-                    if results:
-                        for strategy in strategies:
-                            done[strategy.name].append(results.get(strategy.name))
-                        record.add(number, age, results)
-        except KeyboardInterrupt:
-            status = "interrupted"
-        except Exception as error:
-            record.fail(error)
-            raise
-        if any(one.changes_chip for one in strategies) and not holding.can_fork:
-            holding.notes.append(
-                "a real chip cannot be put back: its cells are refreshed at the last time alone, after all else; from "
-                f"then on the compensations in {out} hold, and {path} describes the chip as it was"
-            )
-        result = _result(path, uri, holding, ages, limit, probes, seed, status, strategies, done)
-        record.finish(result)
-        return result | {"file": str(out) if writer.committed else None}
-
-
-def _result(
-    path: str | Path,
-    uri: str,
-    holding: Holding,
-    ages: Sequence[float],
-    limit: float,
-    probes: int,
-    seed: int,
-    status: str,
-    strategies: Sequence[Strategy],
-    done: Mapping[str, Sequence[Judged | None]],
-) -> dict[str, Any]:
-    """The JSON object of `drift`."""
-    return {
-        "run": str(path),
-        "backend": uri,
-        "status": status,
-        "mvm_error_in_run": finite(holding.mvm_error_then),
-        "seconds_after_programming": holding.calibrated,
-        "devices": sum(held.region.size for held in holding.held),
-        "limit": limit,
-        "probes": probes,
-        "seed": seed,
-        "times_s": list(ages),
-        "compensations": {one.name: _entry(holding, limit, one, done[one.name]) for one in strategies},
-        "calibration": holding.calibration,
-        "notes": holding.notes,
-        "hwloop_version": importlib.metadata.version("hwloop"),
-    }
-
-
-def _entry(holding: Holding, limit: float, strategy: Strategy, done: Sequence[Judged | None]) -> dict[str, Any]:
-    """One compensation: lists with a value for each time that was reached, and when the limit will be passed."""
-    crossing = holding.crossing(limit, strategy, [one for one in done if one is not None])
-    because = next((one.made[0].because for one in reversed(done) if one is not None and one.made), None)
-    return {
-        "mvm_error": [finite(one.mvm_error) if one else None for one in done],
-        "tile_errors": [[finite(error) for error in one.tile_errors] if one else None for one in done],
-        "measured_at_s": [one.age if one else None for one in done],
-        "pulses": [one.pulses if one else None for one in done],
-        "mvms": [one.mvms if one else None for one in done],
-        "holds_until_s": [finite(one.holds_until) if one else None for one in done],
-        "holds_because": because,
-        "passes_limit": {
-            "earliest_s": finite(crossing.earliest),
-            "age_s": finite(crossing.age),
-            "latest_s": finite(crossing.latest),
-        }
-        if crossing is not None
-        else None,
-    }
-
-
-class _Record:
-    """The drift file, written anew after every age. docs/drift.md describes the layout."""
-
-    def __init__(
-        self,
-        writer: store.StoreWriter,
-        path: str | Path,
-        uri: str,
-        holding: Holding,
-        limit: float,
-        names: Sequence[str],
-    ) -> None:
-        self._writer, self._file = writer, writer.file
-        store.put_attributes(
-            self._file,
-            {
-                "status": "running",
-                "run": str(path),
-                "backend": uri,
-                "limit": limit,
-                "compensations": ",".join(names),
-                "mvm_error_in_run": holding.mvm_error_then,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "hwloop_version": importlib.metadata.version("hwloop"),
-            },
-        )
-        store.put(self._file, "calibrated", holding.calibrated, "s", "age at which programming calibrated the columns")
-        for number, tile in enumerate(holding.tiles):
-            group = self._file.create_group(f"tiles/{number:04d}")
-            store.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
-
-    def add(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
-        """Add all that was made and measured at one age."""
-        store.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
-        for name, one in results.items():
-            group = self._file.require_group(f"compensations/{name}")
-            for what, value, units, meaning in (
-                ("mvm_error", one.mvm_error, "1", "relative MVM error over all tensors, fresh inputs"),
-                ("measured_at", one.age, "s", "age at which it was measured, from the end of programming"),
-                ("pulses", one.pulses, "1", "pulses spent on the cells"),
-                ("mvms", one.mvms, "1", "input vectors spent, those that judge not counted"),
-                ("holds_until", one.holds_until, "s", "age until which it should hold, from the end of programming"),
-            ):
-                store.append(group, what, float(value), units, meaning)
-            for tile, made in enumerate(one.made):
-                part = group.create_group(f"time_{number}/{tile:04d}")
-                made.save(part)
-                part.attrs["mvm_error"] = one.tile_errors[tile]
-        self._writer.commit_if_due()
-
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the outcome; nothing is left on disk of a job that was stopped before its first age."""
-        for name, entry in result["compensations"].items():
-            if entry["passes_limit"] is not None and f"compensations/{name}" in self._file:
-                values = [math.inf if v is None else v for v in entry["passes_limit"].values()]
-                meaning = "age at which the limit is passed: start of the 95 % interval, median, end"
-                store.put(self._file[f"compensations/{name}"], "passes_limit", values, "s", meaning)
-        self._file.attrs["status"] = result["status"]
-        self._file.attrs["notes"] = "\n".join(result["notes"])
-        if "times" in self._file:
-            self._writer.commit()
-
-    def fail(self, error: Exception) -> None:
-        """Say why it ended, if there is anything to keep."""
-        if "times" in self._file:
-            self._file.attrs["status"], self._file.attrs["error"] = "failed", str(error)
-            self._writer.commit()
-
-
-def load_compensations(path: str | Path, name: str, time: int = -1) -> list[Compensation]:
-    """The compensations of all tiles that a drift file holds: of a name, and of the time with this index.
-
-    Raises BadInputError when there is none.
-    """
-    with store.open_file(path, store.DRIFT_FORMAT) as file:
-        group = file.get(f"compensations/{name}")
-        made = (
-            sorted((int(key.removeprefix("time_")), key) for key in group if key.startswith("time_")) if group else []
-        )
-        if not made or not -len(made) <= time < len(made):
-            raise BadInputError(
-                f"{path} holds no compensation '{name}' of time {time}; it has {file.attrs['compensations']} at "
-                f"{len(made)} time(s)"
-            )
-        tiles = group[made[time][1]]
-        return [Compensation.load(tiles[tile]) for tile in sorted(tiles)]

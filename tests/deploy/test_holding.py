@@ -16,9 +16,11 @@ import hwloop
 from hwloop import store
 from hwloop.calibration.compensation import CompensationWarning, GlobalFactor
 from hwloop.contract import Capability
-from hwloop.deploy import holding
-from hwloop.deploy.holding import Holding, hold_file, load_compensations, make_strategy
+from hwloop.deploy.drift_file import load_compensations
+from hwloop.deploy.drift_jobs import hold_file
+from hwloop.deploy.holding import Holding, make_strategy
 from hwloop.deploy.jobs import Task, evaluate_file, program_to_file
+from hwloop.deploy.record import read_state
 from hwloop.durations import parse_durations
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from hwloop.sim_backend.chip import SimulatedChip
@@ -53,7 +55,7 @@ def older(run_file: Path, tmp_path: Path) -> Path:
     path.write_bytes(run_file.read_bytes())
     with h5py.File(path, "a") as file:
         with hwloop.connect(str(file.attrs["backend"])) as chip:
-            chip.import_state(holding.read_state(file))
+            chip.import_state(read_state(file))
             chip.wait(float(file.attrs["age"]))
             for name, array in chip.export_state().items():
                 file.require_group("chip_state").pop(name, None)
@@ -332,7 +334,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_chip: OpenChip, 
     """A chip without state that stays on while jobs come and go, programmed into run.h5."""
     chip = open_chip(CHIP)
     chip._info = dataclasses.replace(chip.info, capabilities=chip.info.capabilities - {Capability.STATE})
-    for module in ("jobs", "holding"):
+    for module in ("jobs", "drift_jobs"):
         monkeypatch.setattr(f"hwloop.deploy.{module}.connect", lambda uri: contextlib.nullcontext(chip))
     program_to_file(make_task(gaussian(24, 32)), "gdp", tmp_path / "run.h5")
     return chip
@@ -400,7 +402,7 @@ def test_a_temperature_that_changes_on_the_way_is_noted_once(
 def test_a_real_clock_is_waited_for_in_steps(
     bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "WAIT_STEP", 0.05)
+    monkeypatch.setattr("hwloop.deploy.holding.WAIT_STEP", 0.05)
     wait, asked = bench._wait, []
 
     def really_wait(seconds: float) -> None:

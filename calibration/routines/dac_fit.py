@@ -13,8 +13,8 @@ from hwloop.calibration.routines.routine import pool
 from hwloop.contract import ChipInfo, FloatArray
 from hwloop.knowledge import cubic, square
 
-LEAST_SCATTER = 1e-4
-"""LSB; no offset is known better than this."""
+WORST_CONDITION = 1e10
+"""Condition of normal equations beyond which they tell nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
     summed cells. The mean rounding error of an idle output is, under noise, nearly a sine of its fraction of an LSB,
-    which the offset tells but for what all columns have in common: a sine and a cosine are fitted along. Where all
-    columns have one fraction, those cannot be told from the lift, and count as doubt as large as rounding makes them.
+    which the offset tells but for what all columns have in common. Where fractions differ, a sine and a cosine are
+    fitted along; where they are alike, nothing can be, and rounding errors that add up are counted as doubt.
     """
     loud = ~adc.silent
     if not loud.any():
@@ -58,15 +58,26 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
     reach = adc.cells[:, loud].sum(0) / info.input_max
     lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
     phase = 2.0 * np.pi * adc.offset[loud]
-    design = np.column_stack([reach, np.cos(phase), np.sin(phase)])
-    residual = lift - design @ np.linalg.lstsq(design, lift, rcond=None)[0]
-    variance = max(float(residual @ residual) / max(loud.sum() - 3, 1), LEAST_SCATTER**2)
+    mean, variance = _least_squares(reach[:, None], lift)
     noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
-    harmonics = np.arange(1, 20)
-    rounding2 = float((np.exp(-4.0 * (np.pi * harmonics) ** 2 * noise2) / (2.0 * (np.pi * harmonics) ** 2)).sum())
-    precision = design.T @ design / variance + np.diag([0.0, 1.0, 1.0]) / max(rounding2, LEAST_SCATTER**2)
-    covariance = np.linalg.inv(precision)
-    return float(covariance[0] @ (design.T @ lift)) / variance, math.sqrt(float(covariance[0, 0]))
+    rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
+    power = float((reach**2).sum())
+    alike = float(np.abs(reach @ np.exp(1j * phase)) ** 2) / power
+    plain = math.sqrt(variance + max(alike - 1.0, 0.0) * rounding2 / power)
+    along, variance = _least_squares(np.column_stack([reach, np.cos(phase), np.sin(phase)]), lift)
+    return (along, math.sqrt(variance)) if variance < plain**2 else (mean, plain)
+
+
+def _least_squares(design: FloatArray, values: FloatArray) -> tuple[float, float]:
+    """First coefficient of values (n,) on a design (n, k), and its variance; infinite where it cannot be told."""
+    normal = design.T @ design
+    freedom = len(values) - design.shape[1]
+    if freedom < 1 or np.linalg.cond(normal) > WORST_CONDITION:
+        return 0.0, math.inf
+    inverse = np.linalg.inv(normal)
+    found = inverse @ (design.T @ values)
+    scatter = float(np.square(values - design @ found).sum()) / freedom
+    return float(found[0]), scatter * float(inverse[0, 0])
 
 
 def ideal_dacs(rows: int) -> DacFit:

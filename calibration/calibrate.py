@@ -1,4 +1,4 @@
-"""Calibrate a chip: the routines in the order in which each finds what it needs; the daily renewal; the quick check."""
+"""Calibrate a chip: the routines in the order in which each finds what it needs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from hwloop.calibration.certificate import TEMPERATURE_WINDOW, Calibration, CoreCalibration, Identity
+from hwloop.calibration.certificate import Calibration, CoreCalibration, Identity
 from hwloop.calibration.programming import Settings, check_age, known_devices
 from hwloop.calibration.routines.converters import (
     ConverterCalibration,
-    ConverterResult,
     ConverterSettings,
     column_gains,
-    idle_inputs,
 )
 from hwloop.calibration.routines.curve import CurveCalibration, CurveSettings
 from hwloop.calibration.routines.devices import DeviceCalibration, DeviceResult, DeviceSettings
@@ -57,18 +55,7 @@ _NEEDS: dict[str, tuple[Capability, ...]] = {
 }
 DEFAULT_AGE = 20.0
 """Seconds after programming for which the floor of a chip of unknown drift is stated."""
-DAILY = ConverterSettings(adc_vectors=2048, dac_vectors=0)
-DAILY_NAME = "daily"
-RENEWED = 0.2
-"""LSB: a column's offset must be known this well for a daily calibration to put it in the place of an older one."""
-LEAST_RENEWED = 0.1
-"""Share of a core's columns, at least, that a daily calibration must renew; a small matrix does not fill a core."""
 UNFINISHED = {"unfinished": "the calibration has not come to its end; what was done until then is here"}
-PROBE = ConverterSettings(adc_vectors=1024, dac_vectors=0)
-ROUNDED = 0.01
-"""LSB; uncertainty of a mean of idle outputs that never change."""
-MOVED = 4.0
-"""Standard deviations of a difference beyond which a value has moved: one in 16 000 does so by chance."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +156,8 @@ def calibrate(
 
     All that the cores hold is lost. `keep` gets the calibration so far after every part, `skipped` saying that it is
     not finished. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
-    that fails; asked for alone, it raises MissingCapabilityError or ChipError instead. KeyboardInterrupt from the
+    that fails; asked for alone, it raises MissingCapabilityError or ChipError instead, and LinkError always: what was
+    done until then is what `keep` got last. KeyboardInterrupt from the
     observer ends the calibration with what is done, `skipped` naming the rest. Before anything is sent, raises
     BadInputError for cores that do not exist, and for settings, weights or inputs that do not suit the chip.
     """
@@ -182,7 +170,7 @@ def calibrate(
     for core in chosen:
         if not 0 <= core < backend.info.cores:
             raise BadInputError(f"core {core} does not exist; {backend.info.name} has {backend.info.cores} core(s)")
-    plan.budget(_whole(backend, chosen[0]))
+    plan.budget(whole_core(backend, chosen[0]))
     created, clock, before, temperature = datetime.now(UTC), backend.now(), backend.counts, _temperature(backend)
     done: dict[int, CoreCalibration] = {}
     failed: ChipError | None = None
@@ -197,7 +185,7 @@ def calibrate(
             dates=dict.fromkeys(sorted(finished), created),
             seed=seed,
             clock=clock,
-            cost=_cost(backend.counts - before),
+            cost=plain_counts(backend.counts - before),
             skipped=without,
             settings={"parts": list(plan.wanted())} | _as_plain(plan),
         )
@@ -206,9 +194,11 @@ def calibrate(
         on_core = replace(tile, place=replace(tile.place, core=core))
         work = _Core(backend, core, plan, on_core, set(skipped), np.random.default_rng([seed, core]))
         try:
-            for so_far in work.run(_ticker(observer, number, len(chosen), core, plan)):
+            for so_far in work.run(ticker(observer, number, len(chosen), core, plan)):
                 if keep is not None:
                     keep(known(done | {core: so_far}, skipped | work.failed | UNFINISHED))
+        except (LinkError, ClosedError):
+            raise
         except ChipError as error:
             if len(chosen) == 1:
                 raise
@@ -226,114 +216,6 @@ def calibrate(
     return known(done, skipped)
 
 
-def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Observer | None = None) -> Calibration:
-    """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
-
-    The calibration's trims are written first. Everything else is carried over with its date, and so is what a column
-    is known by whose converter shows less well now than RENEWED; `skipped` tells how many. Raises BadInputError for
-    another chip or temperature, or where a core holds too little to drive its converters.
-    """
-    base.for_chip(backend)
-    if away := base.away_from(backend):
-        raise BadInputError(f"{away[0]}, in full (the daily one renews the converters' part alone)")
-    base.write_trims(backend)
-    created, clock, before = datetime.now(UTC), backend.now(), backend.counts
-    cores: dict[int, CoreCalibration] = {}
-    skipped = {name: reason for name, reason in base.skipped.items() if not name.endswith(DAILY_NAME)}
-    for number, (index, core) in enumerate(sorted(base.cores.items())):
-        cores[index] = core
-        if core.converters is None:
-            continue
-        tick = _ticker(observer, number, len(base.cores), index, Plan(("adc",)))
-        fresh = _converters_now(backend, index, DAILY, np.random.default_rng([seed, index]), tick)
-        shown = np.zeros(1, bool) if fresh is None else ~fresh.silent & (fresh.offset_sigma < RENEWED)
-        if fresh is None or shown.mean() < LEAST_RENEWED:
-            raise BadInputError(
-                f"core {index}: holds too little to drive its converters ({int(shown.sum())} of "
-                f"{backend.info.columns} columns show theirs); program it first, or run a full calibration"
-            )
-        if not shown.all():
-            skipped[f"core {index}: {DAILY_NAME}"] = (
-                f"{int((~shown).sum())} of {shown.size} columns hold too little to show their converters; what is "
-                f"known of them is of {base.dates['converters']:%Y-%m-%d %H:%M} UTC or before"
-            )
-        merged = {
-            name: np.where(shown, getattr(fresh, name), getattr(core.converters, name))
-            for name in ("offset", "offset_sigma", "square", "square_sigma", "cubic", "cubic_sigma", "noise")
-        }
-        silent = core.converters.silent & ~shown
-        converters = replace(core.converters, **merged, silent=silent, adc_noise=fresh.adc_noise)
-        cores[index] = replace(core, converters=converters)
-    return replace(
-        base,
-        created=created,
-        cores=cores,
-        dates={**base.dates, "converters": created},
-        seed=seed,
-        clock=clock,
-        cost=_cost(backend.counts - before),
-        skipped=skipped,
-        settings={"renewed": ["adc"]},
-    )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One comparison of a calibration with a probe."""
-
-    core: int
-    what: str
-    compared: int
-    moved: int
-    """Values beyond MOVED standard deviations."""
-    worst: float
-    """Largest difference in standard deviations."""
-
-    @property
-    def expected(self) -> bool:
-        """Whether this is what chance alone brings."""
-        return self.moved == 0
-
-
-def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[Finding]:
-    """Measure a small probe, MVMs alone, under the calibration's trims, and compare it with the calibration.
-
-    Idle outputs show the offsets whatever a core holds; curves are compared on columns that conduct enough. Raises
-    BadInputError for another chip.
-    """
-    calibration.for_chip(backend)
-    backend.require(Capability.MVM, "checking a calibration")
-    calibration.write_trims(backend)
-    findings: list[Finding] = []
-    if math.isfinite(calibration.temperature) and Capability.TEMPERATURE in backend.info.capabilities:
-        away = abs(backend.temperature() - calibration.temperature)
-        findings.append(
-            Finding(
-                -1, f"temperature ({away:.1f} K away)", 1, int(away > TEMPERATURE_WINDOW), away / TEMPERATURE_WINDOW
-            )
-        )
-    for index, core in sorted(calibration.cores.items()):
-        known = core.converters
-        if known is None:
-            continue
-        region = _whole(backend, index)
-        idle = region.mvm(idle_inputs(region))
-        findings.append(
-            _compare(
-                index, "offsets, by idle outputs", *_idle_difference(idle, known, backend.info.code_max), ~known.silent
-            )
-        )
-        now = _converters_now(backend, index, PROBE, np.random.default_rng([seed, index]), lambda stage: None)
-        if now is None:
-            continue
-        both = ~known.silent & ~now.silent
-        for name, label in (("offset", "offsets"), ("square", "second-order bends"), ("cubic", "third-order bends")):
-            difference = getattr(now, name) - getattr(known, name)
-            sigma = np.hypot(getattr(now, f"{name}_sigma"), getattr(known, f"{name}_sigma"))
-            findings.append(_compare(index, label, difference, sigma, both))
-    return findings
-
-
 # ---- one core ------------------------------------------------------------------------------------------------
 
 
@@ -347,7 +229,7 @@ class _Core:
         self.failed: dict[str, str] = {}
         self._plan, self._tile, self._rng = plan, tile, rng
         self._wanted = [name for name in plan.wanted() if name not in unable]
-        self._region = _whole(backend, core)
+        self._region = whole_core(backend, core)
 
     def run(self, tick: Tick) -> Iterator[CoreCalibration]:
         """All parts, each on what the one before has left; yields what is known after each.
@@ -437,7 +319,8 @@ class _Core:
         return Region(backend, place, knowledge=self.result.knowledge(place, backend.info))
 
 
-def _whole(backend: Backend, core: int) -> Region:
+def whole_core(backend: Backend, core: int) -> Region:
+    """All cells of a core, with nothing known of them."""
     return Region(backend, Place(core, 0, 0, backend.info.rows, backend.info.columns), knowledge=Knowledge())
 
 
@@ -456,37 +339,12 @@ def _unable(backend: Backend, plan: Plan) -> dict[str, str]:
     return unable
 
 
-def _converters_now(
-    backend: Backend, core: int, settings: ConverterSettings, rng: np.random.Generator, tick: Tick
-) -> ConverterResult | None:
-    """Converters as the core's present contents show them; None where they drive no column far enough."""
-    region = _whole(backend, core)
-    rows = region.place.rows
-    enough = replace(settings, adc_vectors=max(settings.adc_vectors, 2 * (rows + 4)))
-    try:
-        found = ConverterCalibration(enough).run(region, rng, tick)
-    except ChipError:
-        return None
-    return None if found.silent.all() else found
-
-
-def _idle_difference(codes: Any, known: ConverterResult, code_max: int) -> tuple[FloatArray, FloatArray]:
-    """Mean idle outputs less what rounding makes of the known offsets and noise, and the standard deviations."""
-    expected, sigma = known.idle_mean(code_max)
-    return codes.mean(0) - expected, np.hypot(codes.std(0) / math.sqrt(len(codes)) + ROUNDED, sigma)
-
-
-def _compare(core: int, what: str, difference: FloatArray, sigma: FloatArray, which: Any) -> Finding:
-    far = np.abs(difference[which]) / np.maximum(sigma[which], 1e-12)
-    worst = float(far.max()) if far.size else 0.0
-    return Finding(core, what, int(far.size), int((far > MOVED).sum()), worst)
-
-
 def _temperature(backend: Backend) -> float:
     return backend.temperature() if Capability.TEMPERATURE in backend.info.capabilities else math.nan
 
 
-def _cost(spent: Counts) -> Mapping[str, float]:
+def plain_counts(spent: Counts) -> Mapping[str, float]:
+    """What was spent, by name."""
     return {name: float(number) for name, number in vars(spent).items()}
 
 
@@ -500,7 +358,8 @@ def _as_plain(plan: Plan) -> dict[str, Any]:
     return {name: dict(vars(settings)) for name, settings in groups.items()}
 
 
-def _ticker(observer: Observer | None, number: int, cores: int, core: int, plan: Plan) -> Tick:
+def ticker(observer: Observer | None, number: int, cores: int, core: int, plan: Plan) -> Tick:
+    """Tells an observer of the stages of a core, the one with this number of so many."""
     stages = STAGES_PER_PART * len(plan.wanted())
     done = 0
 

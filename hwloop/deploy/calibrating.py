@@ -15,13 +15,14 @@ import numpy as np
 
 from hwloop import store
 from hwloop.backends import connect
-from hwloop.calibration.calibrate import Finding, Observer, Plan, calibrate, check, renew
+from hwloop.calibration.calibrate import Observer, Plan, calibrate
 from hwloop.calibration.certificate import HOLDS, Calibration, CoreCalibration
 from hwloop.calibration.programming import Settings
 from hwloop.calibration.routines.converters import ConverterSettings
 from hwloop.calibration.routines.curve import CurveSettings
 from hwloop.calibration.routines.devices import DeviceSettings, Fault
 from hwloop.calibration.routines.floor import FloorSettings
+from hwloop.calibration.upkeep import Finding, check, renew
 from hwloop.contract import FloatArray
 from hwloop.deploy.activations import load_activations
 from hwloop.errors import BadInputError, CalibrationWarning, HwloopError

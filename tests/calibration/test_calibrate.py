@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.calibrate import PARTS, Plan, Progress, calibrate, check, renew
+from hwloop.calibration.calibrate import PARTS, Plan, Progress, calibrate
 from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.routines.converters import ConverterSettings
 from hwloop.calibration.routines.devices import DeviceSettings
 from hwloop.calibration.routines.floor import FloorSettings
+from hwloop.calibration.upkeep import check, renew
 from hwloop.contract import Capability
 from hwloop.errors import BadInputError, ChipError, LinkError, MissingCapabilityError
 from hwloop.region import Place, Region
@@ -178,6 +180,40 @@ def test_a_link_that_fails_is_no_part_left_out(open_chip: OpenChip, monkeypatch:
     monkeypatch.setattr(SimulatedChip, "_mvm", fail)
     with pytest.raises(LinkError, match="the link is down"):
         calibrate(open_chip(TINY))
+
+
+def test_a_link_that_fails_on_the_second_core_ends_it_with_the_first_kept(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chip, kept = open_chip(TWO_CORES), list[Calibration]()
+    pulse = chip._pulse
+
+    def fails(core: int, pulses: object) -> None:
+        if core == 1:
+            raise LinkError("the link failed")
+        pulse(core, pulses)
+
+    monkeypatch.setattr(chip, "_pulse", fails)
+    with pytest.raises(LinkError):
+        calibrate(chip, keep=kept.append)
+    assert set(kept[-1].cores[0].parts()) == set(RESULTS)
+
+
+@pytest.mark.parametrize("use", [renew, check])
+def test_a_link_that_fails_is_no_sign_of_an_empty_core(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch, use: Callable[..., object]
+) -> None:
+    chip = open_chip(SMALL)
+    base, mvm = calibrate(chip, Plan(("adc",))), chip._mvm
+
+    def fails(core: int, x: np.ndarray) -> np.ndarray:
+        if x.any():  # idle inputs still go through
+            raise LinkError("the link failed")
+        return mvm(core, x)
+
+    monkeypatch.setattr(chip, "_mvm", fails)
+    with pytest.raises(LinkError):
+        use(base, chip)
 
 
 def test_a_part_that_fails_is_named_and_the_rest_is_done() -> None:

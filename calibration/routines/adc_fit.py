@@ -36,6 +36,8 @@ class AdcFit:
     cells: FloatArray
     offset: FloatArray
     offset_sigma: FloatArray
+    offset_in_common: FloatArray
+    """(2, columns) what of offset_sigma all columns owe to the errors that their bends, each order, have in common."""
     square: FloatArray
     square_sigma: FloatArray
     cubic: FloatArray
@@ -73,6 +75,7 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
     silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS) | (noise**2 * told.offset > MOST_DOUBT**2)
     loud = ~silent
     curve, sigma = own.curve.copy(), noise * np.sqrt(np.stack([told.inverse[:, 0, 0], told.inverse[:, 1, 1]]))
+    in_common = np.zeros((2, codes.shape[1]))
     if loud.any():
         error = own.residual * np.sqrt(seen / freedom)
         sigma[:, loud], sigma_of_mean = _uncertainties(
@@ -81,6 +84,7 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
         for k in range(2):
             pooled = pool(curve[k, loud], sigma[k, loud], sigma_of_mean[k])
             curve[k, loud], sigma[k, loud] = pooled.estimate, pooled.sigma
+            in_common[k] = told.offset_by_bend[k] * pooled.mean_sigma
     offset_sigma = np.sqrt(noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0))
     silent |= offset_sigma > MOST_DOUBT
     curve[:, silent] = 0.0
@@ -91,6 +95,7 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
         cells=solution[:-1],
         offset=solution[-1],
         offset_sigma=offset_sigma,
+        offset_in_common=in_common,
         square=curve[0],
         square_sigma=sigma[0],
         cubic=curve[1],

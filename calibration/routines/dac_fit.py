@@ -58,26 +58,35 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
     reach = adc.cells[:, loud].sum(0) / info.input_max
     lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
     phase = 2.0 * np.pi * adc.offset[loud]
-    mean, variance = _least_squares(reach[:, None], lift)
+    plain = _LeastSquares.of(reach[:, None], lift, adc.offset_in_common[:, loud])
     noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
     rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
     power = float((reach**2).sum())
     alike = float(np.abs(reach @ np.exp(1j * phase)) ** 2) / power
-    plain = math.sqrt(variance + max(alike - 1.0, 0.0) * rounding2 / power)
-    along, variance = _least_squares(np.column_stack([reach, np.cos(phase), np.sin(phase)]), lift)
-    return (along, math.sqrt(variance)) if variance < plain**2 else (mean, plain)
+    plain = replace(plain, variance=plain.variance + max(alike - 1.0, 0.0) * rounding2 / power)
+    design = np.column_stack([reach, np.cos(phase), np.sin(phase)])
+    best = min(plain, _LeastSquares.of(design, lift, adc.offset_in_common[:, loud]), key=lambda fit: fit.variance)
+    return best.value, math.sqrt(best.variance)
 
 
-def _least_squares(design: FloatArray, values: FloatArray) -> tuple[float, float]:
-    """First coefficient of values (n,) on a design (n, k), and its variance; infinite where it cannot be told."""
-    normal = design.T @ design
-    freedom = len(values) - design.shape[1]
-    if freedom < 1 or np.linalg.cond(normal) > WORST_CONDITION:
-        return 0.0, math.inf
-    inverse = np.linalg.inv(normal)
-    found = inverse @ (design.T @ values)
-    scatter = float(np.square(values - design @ found).sum()) / freedom
-    return float(found[0]), scatter * float(inverse[0, 0])
+@dataclass(frozen=True)
+class _LeastSquares:
+    """First coefficient of a fit, and its variance; infinite where it cannot be told."""
+
+    value: float
+    variance: float
+
+    @classmethod
+    def of(cls, design: FloatArray, values: FloatArray, in_common: FloatArray) -> _LeastSquares:
+        """Fit of values (n,) on a design (n, k), whose errors are independent but for those in common (m, n)."""
+        normal = design.T @ design
+        freedom = len(values) - design.shape[1]
+        if freedom < 1 or np.linalg.cond(normal) > WORST_CONDITION:
+            return cls(0.0, math.inf)
+        weights = np.linalg.solve(normal, design.T)
+        scatter = float(np.square(values - design @ (weights @ values)).sum()) / freedom
+        variance = scatter * float((weights[0] ** 2).sum()) + float(((in_common @ weights[0]) ** 2).sum())
+        return cls(float(weights[0] @ values), variance)
 
 
 def ideal_dacs(rows: int) -> DacFit:

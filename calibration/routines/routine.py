@@ -47,6 +47,8 @@ class Pooled:
     estimate: FloatArray
     sigma: FloatArray
     mean: float
+    mean_sigma: float
+    """Standard deviation of the mean, in common to all estimates as far as they are drawn to it."""
     spread: float
     """Standard deviation of the true values about their mean."""
 
@@ -75,6 +77,7 @@ def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Po
         mean + own * (estimate - mean),
         np.sqrt(own * sigma**2 + (1.0 - own) ** 2 * of_mean**2),
         mean,
+        of_mean,
         float(np.sqrt(spread2)),
     )
 

@@ -101,6 +101,8 @@ def hold_file(
             status = "interrupted"
         except Exception as error:
             record.fail(error)
+            if writer.committed:
+                error.add_note(f"the times that were done are in {out}")
             raise
         if any(one.changes_chip for one in strategies) and not holding.can_fork:
             holding.notes.append(

@@ -244,8 +244,9 @@ def test_a_chip_that_fails_keeps_the_ages_before(
         return mvm(chip, core, x)
 
     monkeypatch.setattr(SimulatedChip, "_mvm", fail_late)
-    with pytest.raises(ChipError):
+    with pytest.raises(ChipError) as caught:
         hold_file(run_file, TIMES, ["none"], tmp_path / "d.h5")
+    assert caught.value.__notes__ == [f"the times that were done are in {tmp_path / 'd.h5'}"]
     with store.open_file(tmp_path / "d.h5", store.DRIFT_FORMAT) as file:
         assert file.attrs["error"] == "the link is down; check the cable"
         assert (file.attrs["status"], len(file["times"])) == ("failed", 2)

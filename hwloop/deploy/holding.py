@@ -195,11 +195,11 @@ class Holding:
             correction,
             self.end,
             self.calibrated,
-            seed,
-            forecast,
-            pulsed,
-            probes,
-            self._temperature_then,
+            seed=seed,
+            forecast=forecast,
+            pulsed=pulsed,
+            probes=probes,
+            temperature=self._temperature_then,
         )
 
     def _end_on_this_clock(self, origin: Origin) -> float:

@@ -16,12 +16,13 @@ import numpy as np
 from machine import machine, verdict
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, calibrate, renew
+from hwloop.calibration.calibrate import Plan, calibrate
 from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.periphery import ColumnCorrection
 from hwloop.calibration.quality import measure_outputs
 from hwloop.calibration.routines.devices import Fault
 from hwloop.calibration.routines.floor import reference_matrix
+from hwloop.calibration.upkeep import renew
 from hwloop.contract import Backend
 
 BAD_CONVERTERS = "adc_gain_spread=0.05&adc_offset_spread=2&adc_nonlinearity=2&dac_nonlinearity=2"

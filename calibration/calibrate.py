@@ -1,24 +1,21 @@
-"""Calibrate a chip: the routines in the order in which each finds what it needs; the daily renewal; the quick check."""
+"""Calibrate a chip: the routines in the order in which each finds what it needs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from hwloop.calibration.certificate import TEMPERATURE_WINDOW, Calibration, CoreCalibration, Identity
+from hwloop.calibration.certificate import Calibration, CoreCalibration, Identity
 from hwloop.calibration.programming import Settings, check_age, known_devices
-from hwloop.calibration.routines.adc_fit import LEAST_SIGNAL
 from hwloop.calibration.routines.converters import (
     ConverterCalibration,
-    ConverterResult,
     ConverterSettings,
     column_gains,
-    idle_inputs,
 )
 from hwloop.calibration.routines.curve import CurveCalibration, CurveSettings
 from hwloop.calibration.routines.devices import DeviceCalibration, DeviceResult, DeviceSettings
@@ -58,12 +55,7 @@ _NEEDS: dict[str, tuple[Capability, ...]] = {
 }
 DEFAULT_AGE = 20.0
 """Seconds after programming for which the floor of a chip of unknown drift is stated."""
-DAILY = ConverterSettings(adc_vectors=2048, dac_vectors=0)
-PROBE = ConverterSettings(adc_vectors=1024, dac_vectors=0)
-ROUNDED = 0.01
-"""LSB; uncertainty of a mean of idle outputs that never change."""
-MOVED = 4.0
-"""Standard deviations of a difference beyond which a value has moved: one in 16 000 does so by chance."""
+UNFINISHED = {"unfinished": "the calibration has not come to its end; what was done until then is here"}
 
 
 @dataclass(frozen=True)
@@ -147,6 +139,8 @@ class Progress:
 
 
 Observer = Callable[[Progress], None]
+Keep = Callable[[Calibration], None]
+"""Called with what is known so far, to put it in a safe place."""
 
 
 def calibrate(
@@ -156,11 +150,14 @@ def calibrate(
     cores: Sequence[int] | None = None,
     seed: int = 0,
     observer: Observer | None = None,
+    keep: Keep | None = None,
 ) -> Calibration:
     """Calibrate cores of an open chip, all of them unless told otherwise.
 
-    All that the cores hold is lost. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
-    that fails; asked for alone, it raises MissingCapabilityError or ChipError instead. KeyboardInterrupt from the
+    All that the cores hold is lost. `keep` gets the calibration so far after every part, `skipped` saying that it is
+    not finished. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
+    that fails; asked for alone, it raises MissingCapabilityError or ChipError instead, and LinkError always: what was
+    done until then is what `keep` got last. KeyboardInterrupt from the
     observer ends the calibration with what is done, `skipped` naming the rest. Before anything is sent, raises
     BadInputError for cores that do not exist, and for settings, weights or inputs that do not suit the chip.
     """
@@ -173,15 +170,35 @@ def calibrate(
     for core in chosen:
         if not 0 <= core < backend.info.cores:
             raise BadInputError(f"core {core} does not exist; {backend.info.name} has {backend.info.cores} core(s)")
-    plan.budget(_whole(backend, chosen[0]))
-    created, clock, before = datetime.now(UTC), backend.now(), backend.counts
+    plan.budget(whole_core(backend, chosen[0]))
+    created, clock, before, temperature = datetime.now(UTC), backend.now(), backend.counts, _temperature(backend)
     done: dict[int, CoreCalibration] = {}
     failed: ChipError | None = None
+
+    def known(cores: Mapping[int, CoreCalibration], without: Mapping[str, str]) -> Calibration:
+        finished = {name for core in cores.values() for name in core.parts()}
+        return Calibration(
+            chip=Identity.of(backend.info),
+            created=created,
+            temperature=temperature,
+            cores=cores,
+            dates=dict.fromkeys(sorted(finished), created),
+            seed=seed,
+            clock=clock,
+            cost=plain_counts(backend.counts - before),
+            skipped=without,
+            settings={"parts": list(plan.wanted())} | _as_plain(plan),
+        )
+
     for number, core in enumerate(chosen):
         on_core = replace(tile, place=replace(tile.place, core=core))
         work = _Core(backend, core, plan, on_core, set(skipped), np.random.default_rng([seed, core]))
         try:
-            work.run(_ticker(observer, number, len(chosen), core, plan))
+            for so_far in work.run(ticker(observer, number, len(chosen), core, plan)):
+                if keep is not None:
+                    keep(known(done | {core: so_far}, skipped | work.failed | UNFINISHED))
+        except (LinkError, ClosedError):
+            raise
         except ChipError as error:
             if len(chosen) == 1:
                 raise
@@ -196,116 +213,7 @@ def calibrate(
         done[core] = work.result
     if failed is not None and not done:
         raise failed
-    finished = {name for core in done.values() for name in core.parts()}
-    return Calibration(
-        chip=Identity.of(backend.info),
-        created=created,
-        temperature=_temperature(backend),
-        cores=done,
-        dates=dict.fromkeys(sorted(finished), created),
-        seed=seed,
-        clock=clock,
-        cost=_cost(backend.counts - before),
-        skipped=skipped,
-        settings={"parts": list(plan.wanted())} | _as_plain(plan),
-    )
-
-
-def renew(base: Calibration, backend: Backend, *, seed: int = 0, observer: Observer | None = None) -> Calibration:
-    """The daily calibration: offsets and bends of the ADCs, by MVMs on what the chip holds. No pulse, no device read.
-
-    The calibration's trims are written first. Everything else is carried over with its date. Raises BadInputError for
-    another chip, or where a core holds too little to drive its converters.
-    """
-    base.for_chip(backend)
-    base.write_trims(backend)
-    created, clock, before = datetime.now(UTC), backend.now(), backend.counts
-    cores: dict[int, CoreCalibration] = {}
-    for number, (index, core) in enumerate(sorted(base.cores.items())):
-        cores[index] = core
-        if core.converters is None:
-            continue
-        tick = _ticker(observer, number, len(base.cores), index, Plan(("adc",)))
-        fresh = _converters_now(backend, index, DAILY, np.random.default_rng([seed, index]), tick)
-        if fresh is None:
-            raise BadInputError(
-                f"core {index}: holds too little to drive its converters (no column moves by {LEAST_SIGNAL:g} codes); "
-                "program it first, or run a full calibration"
-            )
-        quiet = fresh.silent
-        merged = {
-            name: np.where(quiet, getattr(core.converters, name), getattr(fresh, name))
-            for name in ("offset", "offset_sigma", "square", "square_sigma", "cubic", "cubic_sigma", "noise")
-        }
-        cores[index] = replace(core, converters=replace(core.converters, **merged, adc_noise=fresh.adc_noise))
-    return replace(
-        base,
-        created=created,
-        temperature=_temperature(backend),
-        cores=cores,
-        dates={**base.dates, "converters": created},
-        seed=seed,
-        clock=clock,
-        cost=_cost(backend.counts - before),
-        settings={"renewed": ["adc"]},
-    )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One comparison of a calibration with a probe."""
-
-    core: int
-    what: str
-    compared: int
-    moved: int
-    """Values beyond MOVED standard deviations."""
-    worst: float
-    """Largest difference in standard deviations."""
-
-    @property
-    def expected(self) -> bool:
-        """Whether this is what chance alone brings."""
-        return self.moved == 0
-
-
-def check(calibration: Calibration, backend: Backend, *, seed: int = 1) -> list[Finding]:
-    """Measure a small probe, MVMs alone, under the calibration's trims, and compare it with the calibration.
-
-    Idle outputs show the offsets whatever a core holds; curves are compared on columns that conduct enough. Raises
-    BadInputError for another chip.
-    """
-    calibration.for_chip(backend)
-    backend.require(Capability.MVM, "checking a calibration")
-    calibration.write_trims(backend)
-    findings: list[Finding] = []
-    if math.isfinite(calibration.temperature) and Capability.TEMPERATURE in backend.info.capabilities:
-        away = abs(backend.temperature() - calibration.temperature)
-        findings.append(
-            Finding(
-                -1, f"temperature ({away:.1f} K away)", 1, int(away > TEMPERATURE_WINDOW), away / TEMPERATURE_WINDOW
-            )
-        )
-    for index, core in sorted(calibration.cores.items()):
-        known = core.converters
-        if known is None:
-            continue
-        region = _whole(backend, index)
-        idle = region.mvm(idle_inputs(region))
-        findings.append(
-            _compare(
-                index, "offsets, by idle outputs", *_idle_difference(idle, known, backend.info.code_max), ~known.silent
-            )
-        )
-        now = _converters_now(backend, index, PROBE, np.random.default_rng([seed, index]), lambda stage: None)
-        if now is None:
-            continue
-        both = ~known.silent & ~now.silent
-        for name, label in (("offset", "offsets"), ("square", "second-order bends"), ("cubic", "third-order bends")):
-            difference = getattr(now, name) - getattr(known, name)
-            sigma = np.hypot(getattr(now, f"{name}_sigma"), getattr(known, f"{name}_sigma"))
-            findings.append(_compare(index, label, difference, sigma, both))
-    return findings
+    return known(done, skipped)
 
 
 # ---- one core ------------------------------------------------------------------------------------------------
@@ -321,10 +229,10 @@ class _Core:
         self.failed: dict[str, str] = {}
         self._plan, self._tile, self._rng = plan, tile, rng
         self._wanted = [name for name in plan.wanted() if name not in unable]
-        self._region = _whole(backend, core)
+        self._region = whole_core(backend, core)
 
-    def run(self, tick: Tick) -> None:
-        """All parts, each on what the one before has left.
+    def run(self, tick: Tick) -> Iterator[CoreCalibration]:
+        """All parts, each on what the one before has left; yields what is known after each.
 
         A part that fails is left out, with those that need it, and named in `failed`; unless everything was asked
         for, it raises ChipError. So do the devices, and a link that fails.
@@ -332,6 +240,7 @@ class _Core:
         if "devices" in self._wanted:
             found = DeviceCalibration(self._plan.devices).run(self._region, self._rng, tick)
             self.result = replace(self.result, devices=found)
+            yield self.result
         parts: dict[str, Callable[[Tick], CoreCalibration]] = {
             "adc": self._converters,
             "wires": self._wires,
@@ -344,6 +253,7 @@ class _Core:
                 continue
             try:
                 self.result = part(tick)
+                yield self.result
             except (LinkError, InstrumentError, ClosedError):
                 raise
             except ChipError as error:
@@ -409,7 +319,8 @@ class _Core:
         return Region(backend, place, knowledge=self.result.knowledge(place, backend.info))
 
 
-def _whole(backend: Backend, core: int) -> Region:
+def whole_core(backend: Backend, core: int) -> Region:
+    """All cells of a core, with nothing known of them."""
     return Region(backend, Place(core, 0, 0, backend.info.rows, backend.info.columns), knowledge=Knowledge())
 
 
@@ -428,37 +339,12 @@ def _unable(backend: Backend, plan: Plan) -> dict[str, str]:
     return unable
 
 
-def _converters_now(
-    backend: Backend, core: int, settings: ConverterSettings, rng: np.random.Generator, tick: Tick
-) -> ConverterResult | None:
-    """Converters as the core's present contents show them; None where they drive no column far enough."""
-    region = _whole(backend, core)
-    rows = region.place.rows
-    enough = replace(settings, adc_vectors=max(settings.adc_vectors, 2 * (rows + 4)))
-    try:
-        found = ConverterCalibration(enough).run(region, rng, tick)
-    except ChipError:
-        return None
-    return None if found.silent.all() else found
-
-
-def _idle_difference(codes: Any, known: ConverterResult, code_max: int) -> tuple[FloatArray, FloatArray]:
-    """Mean idle outputs less what rounding makes of the known offsets and noise, and the standard deviations."""
-    expected, sigma = known.idle_mean(code_max)
-    return codes.mean(0) - expected, np.hypot(codes.std(0) / math.sqrt(len(codes)) + ROUNDED, sigma)
-
-
-def _compare(core: int, what: str, difference: FloatArray, sigma: FloatArray, which: Any) -> Finding:
-    far = np.abs(difference[which]) / np.maximum(sigma[which], 1e-12)
-    worst = float(far.max()) if far.size else 0.0
-    return Finding(core, what, int(far.size), int((far > MOVED).sum()), worst)
-
-
 def _temperature(backend: Backend) -> float:
     return backend.temperature() if Capability.TEMPERATURE in backend.info.capabilities else math.nan
 
 
-def _cost(spent: Counts) -> Mapping[str, float]:
+def plain_counts(spent: Counts) -> Mapping[str, float]:
+    """What was spent, by name."""
     return {name: float(number) for name, number in vars(spent).items()}
 
 
@@ -472,7 +358,8 @@ def _as_plain(plan: Plan) -> dict[str, Any]:
     return {name: dict(vars(settings)) for name, settings in groups.items()}
 
 
-def _ticker(observer: Observer | None, number: int, cores: int, core: int, plan: Plan) -> Tick:
+def ticker(observer: Observer | None, number: int, cores: int, core: int, plan: Plan) -> Tick:
+    """Tells an observer of the stages of a core, the one with this number of so many."""
     stages = STAGES_PER_PART * len(plan.wanted())
     done = 0
 

@@ -120,7 +120,7 @@ class Calibration:
     created: datetime
     """UTC."""
     temperature: float
-    """K; NaN where the chip cannot measure it."""
+    """K, of the full calibration: a daily one does not change it. NaN where the chip cannot measure it."""
     cores: Mapping[int, CoreCalibration]
     dates: Mapping[str, datetime]
     """When each part was measured, UTC: a daily calibration renews some and carries the others over."""
@@ -137,6 +137,19 @@ class Calibration:
 
     # ---- use -------------------------------------------------------------------------------------------------
 
+    def out_of_date(self, moment: datetime | None = None) -> list[str]:
+        """What should no longer hold, one sentence for each part; `moment` is now, unless given."""
+        now = moment or datetime.now(UTC)
+        stale = [
+            f"the part '{name}' is of {self.dates[name]:%Y-%m-%d} and should hold for {HOLDS[name][0]:g} days: "
+            f"{HOLDS[name][1]}; calibrate again"
+            for name in self.measured()
+            if now - self.dates[name] > timedelta(days=HOLDS[name][0])
+        ]
+        if now < self.created - timedelta(minutes=5):
+            stale.append(f"the calibration is of {self.created:%Y-%m-%d %H:%M} UTC, in the future: check the clocks")
+        return stale
+
     def for_chip(self, backend: Backend, moment: datetime | None = None) -> list[str]:
         """Check that this calibration is the chip's, and return what is out of date, one warning each.
 
@@ -150,18 +163,10 @@ class Calibration:
                     f"not for {asked.name} {asked.serial} ({name.replace('_', ' ')}: {mine}, here {its}); calibrate "
                     "this chip with hwloop calibrate all"
                 )
-        now = moment or datetime.now(UTC)
-        warnings = [
-            f"the part '{name}' is of {self.dates[name]:%Y-%m-%d} and should hold for {HOLDS[name][0]:g} days: "
-            f"{HOLDS[name][1]}; calibrate again"
-            for name in self.measured()
-            if now - self.dates[name] > timedelta(days=HOLDS[name][0])
-        ]
-        if now < self.created - timedelta(minutes=5):
-            warnings.append(f"the calibration is of {self.created:%Y-%m-%d %H:%M} UTC, in the future: check the clocks")
-        return warnings + self._temperature_warnings(backend)
+        return self.out_of_date(moment) + self.away_from(backend)
 
-    def _temperature_warnings(self, backend: Backend) -> list[str]:
+    def away_from(self, backend: Backend) -> list[str]:
+        """A sentence where the chip's temperature is known to be too far from that of this calibration."""
         if Capability.TEMPERATURE not in backend.info.capabilities or not math.isfinite(self.temperature):
             return []
         here = backend.temperature()
@@ -223,14 +228,15 @@ class Calibration:
                     days, reason = HOLDS[name]
                     store.put_attributes(group, {"holds_for_days": days, "holds_because": reason})
                     _write(group, part)
+            file.attrs[store.FINGERPRINT] = store.fingerprint(file)
             writer.commit()
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
         """Read a file.
 
-        Raises BadInputError when it is missing, truncated, foreign, of a newer format, incomplete, or holds values that
-        cannot be right.
+        Raises BadInputError when it is missing, truncated, foreign, of a newer format, incomplete, holds values that
+        cannot be right, or was changed since it was written.
         """
         with store.open_file(path, FORMAT) as file:
             try:
@@ -261,6 +267,11 @@ class Calibration:
                     hwloop_version=str(file.attrs["hwloop_version"]),
                 )
                 calibration._check()
+                if store.fingerprint(file) != file.attrs[store.FINGERPRINT]:
+                    raise BadInputError(
+                        f"{path} was changed since it was written (its checksum does not fit): what it says was not "
+                        "measured; take the file as it was, or calibrate again"
+                    )
             except BadInputError:
                 raise
             except (KeyError, ValueError, OSError) as error:

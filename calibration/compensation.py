@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -31,7 +31,7 @@ from hwloop.calibration.forecast import Forecast
 from hwloop.calibration.periphery import ColumnCorrection, fit_columns
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.contract import Backend, Capability, FloatArray
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, CalibrationWarning
 from hwloop.mapping import Tile
 from hwloop.region import Region
 
@@ -42,14 +42,17 @@ GROWTH = 0.10
 TEMPERATURE_TOLERANCE = 5.0
 """Kelvin. Conductances between RESET and SET change by about 0.5 % per kelvin, each by another amount: beyond this, the
 spread that a gain cannot take away is no longer small beside a typical programming error."""
-
-
 SAME_AGE = 1e-3
 """Ages that differ by this fraction are one age: drift over it is a ten-thousandth."""
 
 
-class CompensationWarning(UserWarning):
-    """A compensation is used under other conditions than it was made under."""
+class CompensationWarning(CalibrationWarning):
+    """A compensation is used, or foretold, under other conditions than it holds for."""
+
+
+def far_apart(then: float | None, now: float | None) -> bool:
+    """Whether two temperatures, kelvin, are known to differ by more than a compensation stands."""
+    return then is not None and now is not None and abs(now - then) > TEMPERATURE_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,11 @@ class Compensation:
         """
         if outputs.shape[-1:] != self.gain.shape:
             raise BadInputError(f"{self.name}: made for {self.gain.size} columns, not for outputs {outputs.shape}")
-        then = self.made.temperature
-        if temperature is not None and then is not None and abs(temperature - then) > TEMPERATURE_TOLERANCE:
+        if far_apart(self.made.temperature, temperature):
             warnings.warn(
-                f"compensation '{self.name}' was made at {then:g} K and the chip is at {temperature:g} K, more than "
-                f"{TEMPERATURE_TOLERANCE:g} K away: conductances have changed with temperature; make it anew",
+                f"compensation '{self.name}' was made at {self.made.temperature:g} K and the chip is at "
+                f"{temperature:g} K, more than {TEMPERATURE_TOLERANCE:g} K away: conductances have changed with "
+                "temperature; make it anew",
                 CompensationWarning,
                 stacklevel=2,
             )
@@ -179,6 +182,8 @@ class Held:
     calibrated  age in seconds at which the columns were calibrated and the targets hold
     seed        of the probe inputs, [seed, tile, purpose] as everywhere
     forecast    what the drift model foretells; None where nothing is known of the devices
+    temperature kelvin at the calibration of the columns, where it is known
+    since       age at which cells were pulsed last, by a refresh: from there they age anew
     base        gain (columns,) on top of `correction` at the moment from which the forecast starts
     """
 
@@ -191,6 +196,8 @@ class Held:
     forecast: Forecast | None
     pulsed: Pulsed | None = None
     probes: int = PROBES
+    temperature: float | None = None
+    since: float = 0.0
     base: FloatArray | float = 1.0
     _probed: tuple[float, int, FloatArray, FloatArray] | None = field(default=None, repr=False)
 
@@ -209,7 +216,11 @@ class Held:
         Measured once for all who ask at about the same age with no pulse in between.
         """
         now, pulses = self.region.backend.now(), self.region.cost.pulses
-        if self._probed is None or self._probed[1] != pulses or now - self._probed[0] > SAME_AGE * self.age:
+        if (
+            self._probed is None
+            or self._probed[1] != pulses
+            or now - self._probed[0] > SAME_AGE * (self.age - self.since)
+        ):
             x = uniform_inputs(np.random.default_rng(self.seed), self.probes, self.tile.place.rows, self._top)
             self._probed = (now, pulses, self.outputs(x), (x / self._top) @ self.tile.weights)
         return self._probed[2:]
@@ -233,10 +244,10 @@ Steps = Generator[float | None, None, Compensation]
 class Strategy(abc.ABC):
     """A way to compensate drift. Origin of all ages: the end of programming."""
 
-    name: ClassVar[str]
-    probed: ClassVar[bool] = True
+    name: str
+    probed: bool = True
     """Whether it needs MVMs."""
-    changes_chip: ClassVar[bool] = False
+    changes_chip: bool = False
     """Whether it pulses cells, so that nothing made before it holds afterwards."""
 
     def check(self, held: Held) -> None:
@@ -348,7 +359,8 @@ class Predicted(Strategy):
     """The gain of every column that the drift model foretells from the targets and the age. Needs no probe.
 
     It is the gain of the smallest expected squared error, as a fit to probes would be: the spread of drift and read
-    noise, which grow with age, are in it.
+    noise, which grow with age, are in it. The model has no law of temperature, so a CompensationWarning tells of a chip
+    that has another one than at the calibration of its columns.
     """
 
     name = "predictive"
@@ -365,29 +377,27 @@ class Predicted(Strategy):
     def make(self, held: Held, sofar: Compensation) -> Compensation:
         """Look into the model."""
         assert held.forecast is not None
-        return self._made(held, sofar, held.base * held.forecast.gain(held.age) / sofar.gain, 0.0)
+        made = self._made(held, sofar, held.base * held.forecast.gain(held.age) / sofar.gain, 0.0)
+        if far_apart(held.temperature, made.made.temperature):
+            warnings.warn(
+                f"compensation '{self.name}' is foretold for {held.temperature:g} K and the chip is at "
+                f"{made.made.temperature:g} K: the drift model knows no law of temperature; use 'global' or 'column', "
+                "which measure",
+                CompensationWarning,
+                stacklevel=2,
+            )
+        return made
 
 
-@dataclass(frozen=True)
 class Chain(Strategy):
     """Strategies one after the other, each on top of what the earlier ones left."""
 
-    parts: tuple[Strategy, ...]
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The names of its parts, joined by plus signs."""
-        return "+".join(part.name for part in self.parts)
-
-    @property
-    def changes_chip(self) -> bool:  # type: ignore[override]
-        """Whether one of its parts pulses cells."""
-        return any(part.changes_chip for part in self.parts)
-
-    @property
-    def probed(self) -> bool:  # type: ignore[override]
-        """Whether one of its parts needs MVMs."""
-        return any(part.probed for part in self.parts)
+    def __init__(self, parts: Sequence[Strategy]) -> None:
+        """It is named after its parts, and needs and does what any of them needs and does."""
+        self.parts = tuple(parts)
+        self.name = "+".join(part.name for part in parts)
+        self.probed = any(part.probed for part in parts)
+        self.changes_chip = any(part.changes_chip for part in parts)
 
     def check(self, held: Held) -> None:
         """Ask every part."""
@@ -423,7 +433,7 @@ def chain(strategies: Sequence[Strategy]) -> Chain:
                 f"compensation '{earlier.name}+{later.name}': '{later.name}' changes the cells that '{earlier.name}' "
                 f"was measured on; write '{later.name}+{earlier.name}'"
             )
-    return Chain(tuple(strategies))
+    return Chain(strategies)
 
 
 def _factor(now: FloatArray, then: FloatArray) -> float:

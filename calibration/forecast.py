@@ -70,12 +70,13 @@ class Forecast:
         Infinite if that does not happen within HORIZON.
         """
         allowed = self.mvm_error(age, gain) * (1.0 + growth)
-        last, error = age, self.mvm_error(age, gain)
-        for later in np.geomspace(age, HORIZON, GRID)[1:]:
-            before, error = error, self.mvm_error(float(later), gain)
+        youngest = float(self.born.max())  # the time that counts for what drifts fastest
+        last, error = age - youngest, self.mvm_error(age, gain)
+        for later in np.geomspace(last, HORIZON, GRID)[1:]:
+            before, error = error, self.mvm_error(youngest + float(later), gain)
             if error > allowed:
                 part = (allowed - before) / (error - before)
-                return float(last * (later / last) ** part)
+                return youngest + float(last * (later / last) ** part)
             last = float(later)
         return math.inf
 

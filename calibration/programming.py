@@ -68,6 +68,9 @@ class Settings:
 
     def _require(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
+        whole = isinstance(getattr(type(self), name), int)  # of the default
+        if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)):
+            raise BadInputError(f"setting {name}={value!r}: expected {'a whole number' if whole else 'a number'}")
         if not low <= value <= high:
             raise BadInputError(f"setting {name}={value:g} is outside {low:g} to {high:g}")
 

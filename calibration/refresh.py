@@ -122,6 +122,7 @@ class Refresh(Strategy):
             yield from self._correct(belief, region, scale, s.settle * held.calibrated, rng)
         spent = _pulses(region) - before
         if spent:
+            held.since = held.age
             yield held.calibrated
         yield None
         made = ColumnAffine().make(held, uncompensated(held))

@@ -7,6 +7,7 @@ after the last commit. docs/file-format.md describes the layout.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -25,6 +26,8 @@ RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 FORMAT_VERSION = 1
+FINGERPRINT = "sha256"
+"""Attribute with the `fingerprint` of a file that must not be changed by hand."""
 COMMIT_SHARE = 0.05
 """Share of the time that `commit_if_due` may take."""
 
@@ -129,7 +132,7 @@ def put(
 def get(group: h5py.Group, name: str, units: str) -> NDArray[Any]:
     """Read an array that must be there in these units. Raises BadInputError otherwise."""
     if not isinstance(group.get(name), h5py.Dataset):
-        raise BadInputError(f"{group.file.filename}: {group.name} has no dataset '{name}'; it is not a whole run file")
+        raise BadInputError(f"{group.file.filename}: {group.name} has no dataset '{name}'; the file is not whole")
     found = group[name].attrs.get("units")
     if found != units:
         raise BadInputError(f"{group.file.filename}: {group.name}/{name} has units '{found}', expected '{units}'")
@@ -154,6 +157,22 @@ def put_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:
         group.attrs[name] = "" if value is None else value
 
 
+def fingerprint(file: h5py.File) -> str:
+    """SHA-256 of all names, attributes and values in a file, as hexadecimal digits; its own attribute is left out."""
+    digest = hashlib.sha256()
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        attributes = {key: item.attrs[key] for key in sorted(item.attrs) if (name, key) != ("/", FINGERPRINT)}
+        digest.update(repr((name, attributes)).encode())
+        if isinstance(item, h5py.Dataset):
+            digest.update(repr((item.dtype.str, item.shape)).encode())
+            digest.update(np.ascontiguousarray(item[()]).tobytes())
+
+    add("/", file)
+    file.visititems(add)
+    return digest.hexdigest()
+
+
 def open_file(path: str | Path, *kinds: str) -> h5py.File:
     """Open a file of one of the given formats for reading.
 
@@ -168,7 +187,10 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         file = h5py.File(path, "r")
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # what HDF5 finds wrong in a damaged file
-        raise BadInputError(f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]})") from None
+        raise BadInputError(
+            f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]}); it is another kind of file, or cut "
+            "short: copy it again, or make it anew"
+        ) from None
     if str(kind) not in kinds:
         file.close()
         raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")

@@ -25,6 +25,8 @@ CHOSEN = 0.1
 """Change of the bends, LSB, below which no output is left out or taken back any more: some would alternate for ever."""
 LEAST_SIGNAL = 5.0
 """Standard deviation of the output codes, LSB, below which a column shows nothing of its converter's curve."""
+MOST_DOUBT = 1.0
+"""LSB: a column whose offset is less well known than this shows nothing of its converter either."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class AdcFit:
     cells: FloatArray
     offset: FloatArray
     offset_sigma: FloatArray
+    offset_in_common: FloatArray
+    """(2, columns) what of offset_sigma all columns owe to the errors that their bends, each order, have in common."""
     square: FloatArray
     square_sigma: FloatArray
     cubic: FloatArray
@@ -67,10 +71,11 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
     solution = np.linalg.solve(triangle, own.straight_in)
     power = solution[:-1] ** 2
     behind = power.sum(0) ** 2 / np.maximum((power**2).sum(0), 1e-300)
-    silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS)
-    loud = ~silent
     told = _Told.by(own.linear - solution[-1], own.shapes, own.apart, own.usable)
+    silent = (np.std(codes, axis=0) < LEAST_SIGNAL) | (behind < LEAST_CELLS) | (noise**2 * told.offset > MOST_DOUBT**2)
+    loud = ~silent
     curve, sigma = own.curve.copy(), noise * np.sqrt(np.stack([told.inverse[:, 0, 0], told.inverse[:, 1, 1]]))
+    in_common = np.zeros((2, codes.shape[1]))
     if loud.any():
         error = own.residual * np.sqrt(seen / freedom)
         sigma[:, loud], sigma_of_mean = _uncertainties(
@@ -79,15 +84,18 @@ def fit_adcs(drive: FloatArray, codes: FloatArray, code_max: int) -> AdcFit:
         for k in range(2):
             pooled = pool(curve[k, loud], sigma[k, loud], sigma_of_mean[k])
             curve[k, loud], sigma[k, loud] = pooled.estimate, pooled.sigma
+            in_common[k] = told.offset_by_bend[k] * pooled.mean_sigma
+    offset_sigma = np.sqrt(noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0))
+    silent |= offset_sigma > MOST_DOUBT
     curve[:, silent] = 0.0
     # Cells and offset move with the bend that was finally believed.
     straight_in = _straightened(basis, own, codes, curve, code_max)
     solution = np.linalg.solve(triangle, straight_in)
-    offset_variance = noise**2 * told.offset + (told.offset_by_bend**2 * sigma**2).sum(0)
     return AdcFit(
         cells=solution[:-1],
         offset=solution[-1],
-        offset_sigma=np.sqrt(offset_variance),
+        offset_sigma=offset_sigma,
+        offset_in_common=in_common,
         square=curve[0],
         square_sigma=sigma[0],
         cubic=curve[1],

@@ -23,7 +23,7 @@ from hwloop.calibration.programming import Settings
 from hwloop.calibration.routines.adc_fit import fit_adcs
 from hwloop.calibration.routines.dac_fit import fit_dacs, ideal_dacs, mean_second_order
 from hwloop.calibration.routines.devices import DeviceResult, Fault
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Capability, ChipInfo, FloatArray
 from hwloop.errors import BadInputError, ChipError
 from hwloop.knowledge import Converters, bend
@@ -154,7 +154,7 @@ class ConverterCalibration(Routine):
         adc = _blocks(self.settings.adc_vectors, block) * block
         return Budget(mvms=SCOUT_BLOCKS * block + adc + self.settings.dac_vectors + ZERO_VECTORS)
 
-    def run(self, region: Region, rng: np.random.Generator, tick: Tick) -> ConverterResult:
+    def run(self, region: Region, rng: np.random.Generator, tick: Tick = quiet) -> ConverterResult:
         """Measure. `region` must not correct its outputs yet.
 
         Raises ChipError when no column's output moves (the cells do not conduct, or the core is dead), and when the

@@ -20,7 +20,7 @@ from scipy.stats import foldnorm
 from hwloop.calibration.programming import Aging, Settings
 from hwloop.calibration.routines.devices import DeviceResult
 from hwloop.calibration.routines.observe import Observer, look_budget, observer_of
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Capability, ChipInfo, FloatArray, IndexArray, PulseKind
 from hwloop.device_models import DeviceModel, ProgrammingCurve, assumed_model
 from hwloop.errors import ChipError
@@ -128,7 +128,7 @@ class CurveCalibration(Routine):
         """Two pulses for every device; the first of a scout is the one that looks for the flank."""
         return look_budget(region, looks=3, pulses_per_device=2)
 
-    def run(self, region: Region, found: DeviceResult, rng: np.random.Generator, tick: Tick) -> CurveResult:
+    def run(self, region: Region, found: DeviceResult, rng: np.random.Generator, tick: Tick = quiet) -> CurveResult:
         """Measure. `found` tells the bad devices, which get no pulse, and what SET and RESET left.
 
         `region` corrects the gains of its columns where they are known. The devices that subtract from weights must be

@@ -13,6 +13,9 @@ from hwloop.calibration.routines.routine import pool
 from hwloop.contract import ChipInfo, FloatArray
 from hwloop.knowledge import cubic, square
 
+WORST_CONDITION = 1e10
+"""Condition of normal equations beyond which they tell nothing."""
+
 
 @dataclass(frozen=True)
 class DacFit:
@@ -45,22 +48,45 @@ def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) ->
     """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
-    summed cells. Rounding errors of the idle outputs differ from column to column and average out, except between
-    columns whose offsets have the same fraction of an LSB.
+    summed cells. The mean rounding error of an idle output is, under noise, nearly a sine of its fraction of an LSB,
+    which the offset tells but for what all columns have in common. Where fractions differ, a sine and a cosine are
+    fitted along; where they are alike, nothing can be, and rounding errors that add up are counted as doubt.
     """
     loud = ~adc.silent
     if not loud.any():
         return 0.0, float("inf")
     reach = adc.cells[:, loud].sum(0) / info.input_max
     lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
-    power = float((reach**2).sum())
-    mean = float((reach * lift).sum()) / power
-    scatter = float(((lift - mean * reach) ** 2).sum()) / max(loud.sum() - 1, 1)
-    # Mean rounding errors under noise: the first term of their Fourier series in the fraction, whose phase counts.
+    phase = 2.0 * np.pi * adc.offset[loud]
+    plain = _LeastSquares.of(reach[:, None], lift, adc.offset_in_common[:, loud])
     noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
     rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
-    alike = float(np.abs(reach @ np.exp(2j * np.pi * adc.offset[loud])) ** 2) / power
-    return mean, math.sqrt((scatter + max(alike - 1.0, 0.0) * rounding2) / power)
+    power = float((reach**2).sum())
+    alike = float(np.abs(reach @ np.exp(1j * phase)) ** 2) / power
+    plain = replace(plain, variance=plain.variance + max(alike - 1.0, 0.0) * rounding2 / power)
+    design = np.column_stack([reach, np.cos(phase), np.sin(phase)])
+    best = min(plain, _LeastSquares.of(design, lift, adc.offset_in_common[:, loud]), key=lambda fit: fit.variance)
+    return best.value, math.sqrt(best.variance)
+
+
+@dataclass(frozen=True)
+class _LeastSquares:
+    """First coefficient of a fit, and its variance; infinite where it cannot be told."""
+
+    value: float
+    variance: float
+
+    @classmethod
+    def of(cls, design: FloatArray, values: FloatArray, in_common: FloatArray) -> _LeastSquares:
+        """Fit of values (n,) on a design (n, k), whose errors are independent but for those in common (m, n)."""
+        normal = design.T @ design
+        freedom = len(values) - design.shape[1]
+        if freedom < 1 or np.linalg.cond(normal) > WORST_CONDITION:
+            return cls(0.0, math.inf)
+        weights = np.linalg.solve(normal, design.T)
+        scatter = float(np.square(values - design @ (weights @ values)).sum()) / freedom
+        variance = scatter * float((weights[0] ** 2).sum()) + float(((in_common @ weights[0]) ** 2).sum())
+        return cls(float(weights[0] @ values), variance)
 
 
 def ideal_dacs(rows: int) -> DacFit:

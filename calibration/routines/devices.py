@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwloop.calibration.programming import RESET_MARGIN, Aging, Settings
 from hwloop.calibration.routines.observe import look_budget, observer_of
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Capability, ChipInfo, FloatArray, PulseKind
 from hwloop.errors import BadInputError, ChipError
 from hwloop.region import Region
@@ -111,9 +111,10 @@ class DeviceCalibration(Routine):
 
     def budget(self, region: Region) -> Budget:
         """Two pulses for devices that add to a weight, three for those that subtract."""
+        self._pulses(region.backend.info)
         return look_budget(region, looks=2, pulses_per_device=3)
 
-    def run(self, region: Region, rng: np.random.Generator, tick: Tick) -> DeviceResult:
+    def run(self, region: Region, rng: np.random.Generator, tick: Tick = quiet) -> DeviceResult:
         """RESET all, SET all, RESET those that subtract; raises ChipError when no device answers."""
         info = region.backend.info
         set_amplitude, set_width, reset_amplitude, reset_width = self._pulses(info)
@@ -160,6 +161,11 @@ class DeviceCalibration(Routine):
         set_amplitude = s.set_amplitude or (SET_AMPLITUDE * curve.melt if curve else 0.0)
         reset_amplitude = s.reset_amplitude or (curve.midpoint + RESET_MARGIN * curve.steepness if curve else 0.0)
         reset_width = curve.width if curve else limits.width_min
+        if not reset_amplitude > set_amplitude:
+            raise BadInputError(
+                f"setting reset_amplitude={reset_amplitude:g} uA: a RESET pulse must be stronger than the SET pulse of "
+                f"{set_amplitude:g} uA, or it melts nothing"
+            )
         return set_amplitude, s.set_width or limits.width_max, min(reset_amplitude, limits.amplitude_max), reset_width
 
 

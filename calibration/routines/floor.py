@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming import Settings, open_loop_amplitudes
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Capability, FloatArray, PulseKind
 from hwloop.errors import BadInputError
 from hwloop.knowledge import Devices
@@ -85,7 +85,7 @@ class FloorCalibration(Routine):
         return Budget(pulses_per_device=1, mvms=len(LAGS) * self.settings.vectors_for(region.place.rows))
 
     def run(
-        self, region: Region, tile: Tile, devices: Devices, age: float, rng: np.random.Generator, tick: Tick
+        self, region: Region, tile: Tile, devices: Devices, age: float, rng: np.random.Generator, tick: Tick = quiet
     ) -> FloorResult:
         """Program roughly and measure. `region` is the tile's, with its range, and may correct its converters.
 

@@ -46,8 +46,12 @@ def choose_ranges(
 
     inputs     (vectors, rows) activations in any unit; None: uniform in [-1, 1], at a fixed scale of 1
     adc_noise  standard deviation of the converters' noise, LSB
-    Raises BadInputError for inputs of another width, without a number, or all zero.
+    Raises BadInputError for inputs of another width, for what is no number, and for outputs that are all zero.
     """
+    if not np.all(np.isfinite(target)):
+        raise BadInputError("ranges: conductances contain NaN or infinity")
+    if not 0 <= adc_noise < np.inf:
+        raise BadInputError(f"ranges: adc_noise={adc_noise:g} LSB is no standard deviation")
     rng = np.random.default_rng(seed)
     if inputs is None:
         activations = rng.uniform(-1, 1, (SAMPLES, len(target)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,8 +13,17 @@ import numpy as np
 from hwloop.contract import Capability, FloatArray
 from hwloop.region import Region
 
+COMMON = 0.3
+"""LSB: the bend that converters of a chip have in common is as likely within as beyond this (assumed)."""
+POINTS = np.linspace(-8.0, 8.0, 801)
+"""Standard deviations at which a density is evaluated."""
+
 Tick = Callable[[str], None]
 """Called between stages with what comes next; it may raise KeyboardInterrupt, and the chip is in a defined state."""
+
+
+def quiet(stage: str) -> None:
+    """Tells nobody what comes next."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,21 @@ class Pooled:
     estimate: FloatArray
     sigma: FloatArray
     mean: float
+    mean_sigma: float
+    """Standard deviation of the mean, in common to all estimates as far as they are drawn to it."""
     spread: float
     """Standard deviation of the true values about their mean."""
 
 
 def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Pooled:
-    """Empirical-Bayes estimates (n,) of deviations from ideal, which come from one normal population.
+    """Empirical-Bayes estimates (n,) of deviations from ideal, LSB, which come from one normal population.
 
     estimate, sigma  (n,) estimates and their standard deviations
     mean_sigma       of the mean of all, where errors in common make it larger than independent ones would
     The population's variance is that of the estimates less their own (method of moments; Efron and Morris, J. Am. Stat.
-    Assoc. 68, 117, 1973), where a few wild values do not count as scatter. In the same way the mean is drawn towards
-    zero as far as it does not stand out of its own uncertainty: a correction that may as well be wrong does harm.
+    Assoc. 68, 117, 1973), where a few wild values do not count as scatter. Its mean is one value, from which no prior
+    can be learnt: a Cauchy one of half width COMMON leaves what is known better than that as it is, with the interval
+    that it has, and draws to zero what is not, because a correction that may as well be wrong does harm.
     """
     # A robust variance of n values is uncertain by sqrt(2 / 0.37 n); what does not stand out of that is no spread.
     by_chance = 3.0 * np.sqrt(2.0 / (0.37 * estimate.size))
@@ -59,14 +72,23 @@ def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Po
     weight = 1.0 / np.maximum(sigma**2 + spread2, 1e-300)
     mean = float((weight * estimate).sum() / weight.sum())
     own = spread2 / np.maximum(spread2 + sigma**2, 1e-300)
-    of_mean = max(1.0 / float(weight.sum()), mean_sigma**2)
-    mean *= max(0.0, 1.0 - of_mean / max(mean**2, 1e-300))
+    mean, of_mean = _common(mean, math.sqrt(max(1.0 / float(weight.sum()), mean_sigma**2)))
     return Pooled(
         mean + own * (estimate - mean),
-        np.sqrt(own * sigma**2 + (1.0 - own) ** 2 * of_mean),
+        np.sqrt(own * sigma**2 + (1.0 - own) ** 2 * of_mean**2),
         mean,
+        of_mean,
         float(np.sqrt(spread2)),
     )
+
+
+def _common(seen: float, sigma: float) -> tuple[float, float]:
+    """Posterior mean and standard deviation of a value seen with this standard deviation, LSB."""
+    values = seen + POINTS * sigma
+    density = np.exp(-(POINTS**2) / 2.0) / (1.0 + (values / COMMON) ** 2)
+    density /= density.sum()
+    mean = float(density @ values)
+    return mean, math.sqrt(float(density @ (values - mean) ** 2))
 
 
 class Routine(abc.ABC):

@@ -16,7 +16,7 @@ import numpy as np
 
 from hwloop.calibration.routines.converters import GainResult
 from hwloop.calibration.routines.devices import DeviceResult
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.region import Region
 
@@ -51,7 +51,7 @@ class TrimCalibration(Routine):
         """Idle vectors alone."""
         return Budget(mvms=PASSES * len(PHASES) * IDLE_VECTORS)
 
-    def run(self, region: Region, gains: GainResult, tick: Tick) -> TrimResult:
+    def run(self, region: Region, gains: GainResult, tick: Tick = quiet) -> TrimResult:
         """Write the trims, whatever the cells hold; `gains` are those of the columns under the trims in use."""
         backend, core = region.backend, region.place.core
         limits = backend.info.trims

@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 from hwloop.calibration.programming import Settings
 from hwloop.calibration.routines.converters import ConverterResult
 from hwloop.calibration.routines.devices import DeviceResult
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, value
+from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
 from hwloop.contract import Capability, FloatArray
 from hwloop.errors import ChipError
 from hwloop.region import Region
@@ -38,7 +38,7 @@ class WireSettings(Settings):
 
 @dataclass(frozen=True)
 class WireResult:
-    """Resistances of the lines, with standard uncertainties; NaN where they cannot be told."""
+    """Resistances of the lines, with standard uncertainties, which are wide where they cannot be told."""
 
     resistance: float = value("ohm", "wire resistance per cell, along rows and along columns")
     resistance_sigma: float = value("ohm", "standard uncertainty of resistance")
@@ -61,7 +61,7 @@ class WireCalibration(Routine):
         """Nothing."""
         return Budget()
 
-    def run(self, region: Region, devices: DeviceResult, converters: ConverterResult, tick: Tick) -> WireResult:
+    def run(self, region: Region, devices: DeviceResult, converters: ConverterResult, tick: Tick = quiet) -> WireResult:
         """Fit. The pattern that `DeviceCalibration` leaves must be what `ConverterCalibration` measured, right after.
 
         Raises ChipError when too few cells conduct.

@@ -20,15 +20,28 @@ from hwloop.deploy.calibrating import (
 )
 
 _HELP = {
-    "all": "Everything: what works, what the converters do, how devices answer to pulses, the floor to hope for.",
-    "devices": "Stuck, weak and noisy devices, dead rows and columns: two or three pulses for every device.",
-    "adc": "Offset, gain, non-linearity and noise of every column's ADC.",
-    "dac": "Non-linearity of every row's DAC, and its symmetry; the ADCs come first.",
-    "wires": "Wire and series resistance.",
-    "programming-curve": "Conductance against pulse amplitude, for the typical device and for each one.",
-    "ranges": "Input scale and converter range for weights and inputs (--weights, --inputs).",
-    "floor": "The MVM error that perfect programming would leave.",
+    "all": (
+        "All of the parts below.",
+        "Everything: what works, what the converters do, how devices answer to pulses, the floor to hope for.",
+    ),
+    "devices": (
+        "Stuck, weak and noisy devices.",
+        "Stuck, weak and noisy devices, dead rows and columns: two or three pulses for every device.",
+    ),
+    "adc": ("The columns' ADCs.", "Offset, gain, non-linearity and noise of every column's ADC."),
+    "dac": ("The rows' DACs.", "Non-linearity of every row's DAC, and its symmetry; the ADCs come first."),
+    "wires": ("Wire and series resistance.", "Wire and series resistance."),
+    "programming-curve": (
+        "Conductance against pulse amplitude.",
+        "Conductance against pulse amplitude, for the typical device and for each one.",
+    ),
+    "ranges": (
+        "Input scale and converter range.",
+        "Input scale and converter range for weights and inputs (--weights, --inputs).",
+    ),
+    "floor": ("The smallest MVM error to hope for.", "The MVM error that perfect programming would leave."),
 }
+"""Of each command, a few words for the list of all, and a sentence."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,19 +101,20 @@ def _part_command(name: str) -> click.Command:
             print_json(result)
         else:
             _show(result)
-            click.echo(f"\nCalibration file {out}; pass it on with --calibration {out}.")
+            _say_file(result)
         if "interrupted" in result["skipped"]:
             context.exit(GOAL_MISSED)
 
     example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
-    return click.command(name, cls=Command, help=f"{_HELP[name]}\n\n{example}")(command)
+    short, text = _HELP[name]
+    return click.command(name, cls=Command, help=f"{text}\n\n{example}", short_help=short)(command)
 
 
 for _name in ("all", *PARTS):
     calibrate.add_command(_part_command(_name))
 
 
-@calibrate.command(cls=Command)
+@calibrate.command(cls=Command, short_help="Renew the converters' part, by MVMs alone.")
 @click.argument("calibration", type=click.Path())
 @click.option("--backend", required=True, help="The chip that was calibrated.")
 @click.option("--out", required=True, type=click.Path(), help="Calibration file to write (HDF5).")
@@ -120,9 +134,10 @@ def daily(calibration: str, backend: str, out: str, seed: int, force: bool, as_j
         print_json(result)
     else:
         _show(result)
+        _say_file(result)
 
 
-@calibrate.command(cls=Command)
+@calibrate.command(cls=Command, short_help="Has the chip moved since?")
 @click.argument("calibration", type=click.Path())
 @click.option("--backend", required=True, help="The chip that was calibrated.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the probe inputs.")
@@ -156,7 +171,7 @@ def check(context: click.Context, calibration: str, backend: str, seed: int, as_
         context.exit(GOAL_MISSED)
 
 
-@calibrate.command(cls=Command)
+@calibrate.command(cls=Command, short_help="Tell what is in calibration files.")
 @click.argument("calibrations", type=click.Path(), nargs=-1, required=True)
 @json_option
 def show(calibrations: tuple[str, ...], as_json: bool) -> None:
@@ -202,9 +217,19 @@ def _show(told: dict[str, Any]) -> None:
             click.echo(f"  {line}")
     for name, reason in told["skipped"].items():
         click.echo(f"\nnot done: {name}: {reason}")
-    click.echo(
-        "\nshould hold: " + "; ".join(f"{n.replace('_', ' ')} {p['holds_days']:g} d" for n, p in told["parts"].items())
-    )
+    until = "; ".join(f"{n.replace('_', ' ')} {p['holds_until'][:10]}" for n, p in told["parts"].items())
+    if until:
+        click.echo(f"\nshould hold until: {until}")
+    for text in told["out_of_date"]:
+        click.echo(f"out of date: {text}")
+
+
+def _say_file(result: dict[str, Any]) -> None:
+    file = result["calibration"]
+    if file is None:
+        click.echo("\nStopped before the first part was done; no file was written.")
+    else:
+        click.echo(f"\nCalibration file {file}; pass it on with --calibration {file}.")
 
 
 def _lines(core: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,8 @@ import click
 
 from hwloop.calibration.compensation import PROBES
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
-from hwloop.deploy.holding import LIMIT, STRATEGIES, hold_file
+from hwloop.deploy.drift_jobs import LIMIT, hold_file
+from hwloop.deploy.holding import STRATEGIES
 from hwloop.durations import format_duration, parse_durations
 
 TIMES = "1s,1h,1d,30d,1y"
@@ -112,23 +113,26 @@ def _show(result: dict[str, Any]) -> None:
         click.echo(f"{format_duration(age):<12}  " + "  ".join(_number(error).rjust(width) for error in errors))
     click.echo("\nat the last time")
     rows = (
-        ("probe MVMs", [str(_last(entry["mvms"])) for entry in entries.values()]),
+        ("MVM vectors", [str(_last(entry["mvms"])) for entry in entries.values()]),
         ("pulses/device", [_per_device(_last(entry["pulses"]), result["devices"]) for entry in entries.values()]),
         ("holds for", [_holds(entry) for entry in entries.values()]),
-        (f"passes {result['limit']:g}", [_when(entry["passes_limit"], "age_s") for entry in entries.values()]),
-        ("  from", [_when(entry["passes_limit"], "earliest_s") for entry in entries.values()]),
-        ("  to", [_when(entry["passes_limit"], "latest_s") for entry in entries.values()]),
+        (f"passes {result['limit']:g}", [_when(entry, "age_s") for entry in entries.values()]),
+        ("  from", [_when(entry, "earliest_s") for entry in entries.values()]),
+        ("  to", [_when(entry, "latest_s") for entry in entries.values()]),
     )
     for label, cells in rows:
         click.echo(f"{label:<13} " + "  ".join(cell.rjust(width) for cell in cells))
     click.echo(
         f"\nTimes count from the end of programming; the error was {_number(result['mvm_error_in_run'])} at "
-        f"{format_duration(result['seconds_after_programming'])}. A compensation holds until drift is expected to make "
-        "its error a tenth\nlarger. The limit is passed at the age shown, with its 95 % interval, although the "
-        "compensation is made anew."
+        f"{format_duration(result['seconds_after_programming'])}.\n"
+        "A compensation holds until drift is expected to make its error a tenth larger. The limit is passed at the\n"
+        "age shown, with its 95 % interval, although the compensation is made anew."
     )
     if "refresh" in "".join(entries):
-        click.echo("A refreshed chip rests until its targets hold and is measured then, as after programming.")
+        click.echo(
+            "A refreshed chip rests until its targets hold and is measured then, as after programming; times with a\n"
+            "plus sign count from there."
+        )
     if result["status"] != "complete":
         click.echo("Stopped before the end; the table has what was finished.")
     if result["file"]:
@@ -158,8 +162,12 @@ def _holds(entry: dict[str, Any]) -> str:
     return "for ever" if until == "-" else format_duration(max(until - at, 0.0))
 
 
-def _when(crossing: dict[str, float | None] | None, key: str) -> str:
-    if crossing is None:
+def _when(entry: dict[str, Any], key: str) -> str:
+    if entry["passes_limit"] is None:
         return "-"
-    value = crossing[key]
-    return "never" if value is None else format_duration(value)
+    value: float | None = entry["passes_limit"][key]
+    if value is None:
+        return "never"
+    if _last(entry["pulses"]) in ("-", 0):
+        return format_duration(value)
+    return "+" + format_duration(max(value - _last(entry["measured_at_s"]), 0.0))

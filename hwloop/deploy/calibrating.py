@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import time
+import warnings
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,17 @@ import numpy as np
 
 from hwloop import store
 from hwloop.backends import connect
-from hwloop.calibration.calibrate import Finding, Observer, Plan, calibrate, check, renew
+from hwloop.calibration.calibrate import Observer, Plan, calibrate
 from hwloop.calibration.certificate import HOLDS, Calibration, CoreCalibration
 from hwloop.calibration.programming import Settings
 from hwloop.calibration.routines.converters import ConverterSettings
 from hwloop.calibration.routines.curve import CurveSettings
 from hwloop.calibration.routines.devices import DeviceSettings, Fault
 from hwloop.calibration.routines.floor import FloorSettings
+from hwloop.calibration.upkeep import Finding, check, renew
 from hwloop.contract import FloatArray
 from hwloop.deploy.activations import load_activations
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 from hwloop.weights import load_weights
 
 SETTINGS: dict[str, type[Settings]] = {
@@ -30,6 +34,9 @@ SETTINGS: dict[str, type[Settings]] = {
     "curve": CurveSettings,
     "floor": FloorSettings,
 }
+
+SAVING_SHARE = 0.05
+"""Share of the time that saving what was done so far may take."""
 
 
 def make_plan(
@@ -82,12 +89,47 @@ def calibrate_to_file(
     force: bool = False,
     observer: Observer | None = None,
 ) -> dict[str, Any]:
-    """Calibrate and save; returns the JSON object of docs/commands.md."""
-    store.check_writable(out, force=force)
-    with connect(backend_uri) as backend:
-        calibration = calibrate(backend, plan, cores=cores, seed=seed, observer=observer)
-    calibration.save(out, force=force)
-    return summary(calibration) | {"backend": backend_uri, "calibration": str(out)}
+    """Calibrate and save; returns the JSON object of docs/commands.md.
+
+    The file is there once the first part is done, and grows: a process that is killed, or a link that fails, costs what
+    came after the last save. Nothing is on file of a calibration that was stopped before its first part was done.
+    """
+    saving = _Saving(store.check_writable(out, force=force))
+    try:
+        with connect(backend_uri) as backend:
+            calibration = calibrate(backend, plan, cores=cores, seed=seed, observer=observer, keep=saving.keep)
+    except HwloopError as error:
+        if saving.last is not None:
+            saving.save(saving.last)
+            error.add_note(f"what was done before is in {out}, which says that it is not finished")
+        raise
+    if calibration.measured():
+        saving.save(calibration)
+    return summary(calibration) | {
+        "backend": backend_uri,
+        "calibration": str(out) if calibration.measured() else None,
+    }
+
+
+class _Saving:
+    """The file of a calibration on its way, written so often that it takes SAVING_SHARE of the time at most."""
+
+    def __init__(self, path: Path) -> None:
+        self.last: Calibration | None = None
+        self._path, self._due = path, 0.0
+
+    def keep(self, calibration: Calibration) -> None:
+        """Save, unless the last time was a moment ago."""
+        self.last = calibration
+        if time.monotonic() >= self._due:
+            self.save(calibration)
+
+    def save(self, calibration: Calibration) -> None:
+        """Save now."""
+        began = time.monotonic()
+        calibration.save(self._path, force=True)
+        now = time.monotonic()
+        self._due = now + (now - began) / SAVING_SHARE
 
 
 def renew_to_file(
@@ -104,6 +146,8 @@ def renew_to_file(
     store.check_writable(out, force=force)
     with connect(backend_uri) as backend:
         calibration = renew(known, backend, seed=seed, observer=observer)
+    for text in calibration.out_of_date():
+        warnings.warn(text, CalibrationWarning, stacklevel=2)
     calibration.save(out, force=force)
     return summary(calibration) | {"backend": backend_uri, "calibration": str(out)}
 
@@ -145,11 +189,13 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             name: {
                 "measured": calibration.dates[name].isoformat(),
                 "holds_days": HOLDS[name][0],
+                "holds_until": (calibration.dates[name] + timedelta(days=HOLDS[name][0])).isoformat(),
                 "because": HOLDS[name][1],
             }
             for name in calibration.measured()
         },
         "skipped": dict(calibration.skipped),
+        "out_of_date": calibration.out_of_date(),
         "cost": dict(calibration.cost),
         "cores": [{"core": index} | core_summary(core) for index, core in sorted(calibration.cores.items())],
         "seed": calibration.seed,

@@ -8,46 +8,42 @@ refreshed at the last age, after all else. All ages are seconds after the end of
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from hwloop import store
-from hwloop.backends import connect, split_uri
 from hwloop.calibration import compensation as compensations
 from hwloop.calibration.compensation import (
     PROBES,
-    TEMPERATURE_TOLERANCE,
     Compensation,
     Held,
     Pulsed,
     Steps,
     Strategy,
     chain,
+    far_apart,
     uncompensated,
 )
 from hwloop.calibration.forecast import HORIZON, Forecast
-from hwloop.calibration.monitor import Crossing, predict_crossing
+from hwloop.calibration.monitor import Crossing, Expected, learn_growth, predict_crossing
 from hwloop.calibration.periphery import ColumnCorrection
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.quality import Outputs
 from hwloop.calibration.refresh import Refresh
 from hwloop.contract import Backend, Capability, FloatArray
 from hwloop.deploy.record import Origin, calibration_of_run, read_origin, read_state, read_tiles
-from hwloop.deploy.run import EVALUATION_VECTORS, accept, finite, overall_error, region_of
+from hwloop.deploy.run import EVALUATION_VECTORS, accept, overall_error, region_of
 from hwloop.device_models import DriftModel
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping import Tile
-from hwloop.model_file import drift_model, load_model
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "none": compensations.Uncompensated,
@@ -56,8 +52,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "predictive": compensations.Predicted,
     "refresh": Refresh,
 }
-LIMIT = 0.15
-"""Relative MVM error whose passing the monitor foretells."""
 CLOCKS_DISAGREE = 0.1
 """The chip's clock and the calendar may differ by this fraction of the age before it is worth a note."""
 REACHED = 1e-9
@@ -67,9 +61,6 @@ WAIT_STEP = 1.0
 
 # Purposes of random numbers beside those of hwloop.deploy.run.
 _PROBE, _JUDGE = 4, 5
-
-Observer = Callable[[int, int], None]
-"""Called with (done, total) between steps; may raise KeyboardInterrupt to stop there."""
 
 
 def make_strategy(text: str) -> Strategy:
@@ -94,6 +85,8 @@ class Judged:
     """Seconds after the end of programming at which the error was measured."""
     made: list[Compensation]
     held: list[Held]
+    before: Judged | None = None
+    """Of what changes cells: how the columns alone did just before."""
 
     @property
     def pulses(self) -> int:
@@ -167,7 +160,9 @@ class Holding:
             self.end = origin.clock
         else:
             self.end = self._end_on_this_clock(origin)
-        self._note_temperature(file.attrs.get("temperature"))
+        kelvin = file.attrs.get("temperature")
+        self._temperature_then = None if kelvin is None else float(kelvin)
+        self._note_temperature()
         self.tiles = read_tiles(file)
         groups = [file["tiles"][name] for name in sorted(file["tiles"])]
         self.held = [
@@ -194,7 +189,18 @@ class Holding:
             error = float(group.attrs["mvm_error"])
             forecast = Forecast(devices, born, self.calibrated, tile.scale, self._model, error)
         seed = (self.seed, number, _PROBE)
-        return Held(region, tile, correction, self.end, self.calibrated, seed, forecast, pulsed, probes)
+        return Held(
+            region,
+            tile,
+            correction,
+            self.end,
+            self.calibrated,
+            seed=seed,
+            forecast=forecast,
+            pulsed=pulsed,
+            probes=probes,
+            temperature=self._temperature_then,
+        )
 
     def _end_on_this_clock(self, origin: Origin) -> float:
         """The end of programming on the clock of a real chip, which may have begun anew when it was opened."""
@@ -215,15 +221,16 @@ class Holding:
         )
         return now - calendar
 
-    def _note_temperature(self, then: float | None) -> None:
-        if then is None or Capability.TEMPERATURE not in self.backend.info.capabilities:
+    def _note_temperature(self) -> None:
+        if Capability.TEMPERATURE not in self.backend.info.capabilities:
             return
-        now = self.backend.temperature()
-        if abs(now - float(then)) > TEMPERATURE_TOLERANCE:
-            self.notes.append(
-                f"the chip is at {now:g} K and was programmed and calibrated at {float(then):g} K: what changed with "
-                "temperature shows as drift, and 'none' and 'predictive' know nothing of it"
-            )
+        then, now = self._temperature_then, self.backend.temperature()
+        note = (
+            f"the chip is at {now:g} K and was programmed and calibrated at {then:g} K: what changed with temperature "
+            "shows as drift, and 'none', 'predictive' and all forecasts know nothing of it"
+        )
+        if far_apart(then, now) and note not in self.notes:
+            self.notes.append(note)
 
     # ---- what it does ----------------------------------------------------------------------------------------
 
@@ -279,6 +286,7 @@ class Holding:
 
         Digital ones on the same outputs; each that changes cells on a copy of the chip, or last of all on a real one.
         """
+        self._note_temperature()
         digital = [strategy for strategy in strategies if not strategy.changes_chip]
         made: dict[str, list[Compensation]] = {}
         for held in self.held:  # tile by tile, so that all strategies see the same probes
@@ -293,10 +301,13 @@ class Holding:
     def _try_out(self, strategy: Strategy, stop: Callable[[], None]) -> Judged:
         before = self.backend.export_state() if self.can_fork else None
         copies = [dataclasses.replace(held, _probed=None) for held in self.held]
+        columns = compensations.ColumnAffine()
         try:
+            unchanged = {columns.name: [columns.make(held, uncompensated(held)) for held in copies]}
+            (columns_alone,) = self._measure(unchanged).values()
             made = _together([strategy.steps(held, uncompensated(held)) for held in copies], self.backend, stop)
             (judged,) = self._measure({strategy.name: made}).values()
-            judged.held = copies
+            judged.held, judged.before = copies, columns_alone
         finally:
             if before is not None:
                 self.backend.import_state(before)
@@ -330,26 +341,48 @@ class Holding:
         """When this compensation, made anew whenever needed, will no longer keep the error within a limit.
 
         From what was measured so far, the run's own measurement included, and the drift model. After a refresh the
-        devices are young again: its crossing counts from its own last measurement. None where too little is known.
+        devices are young again: its crossing counts from its own last measurement, and what was measured before each
+        refresh tells how far to believe the model. None where too little is known.
         """
-        start, ages, errors = self.calibrated, [self.calibrated], [self.mvm_error_then]
-        held = self.held
         if strategy.changes_chip and judged:
-            start, held = judged[-1].age, judged[-1].held
-            ages, errors = [start], [judged[-1].mvm_error]
-        else:
-            later = [one for one in judged if one.age > start]
-            ages, errors = ages + [one.age for one in later], errors + [one.mvm_error for one in later]
-        if any(one.forecast is None for one in held):
-            return predict_crossing(limit, ages, errors, start) if len(ages) > 1 else None
-        gain = 1.0 if strategy.name == "none" else None
+            return self._crossing_after_refresh(limit, judged)
+        ages, errors = self._course(judged)
+        expected = self._expected(self.held, 1.0 if strategy.name == "none" else None)
+        if expected is None and len(ages) < 2:
+            return None
+        return predict_crossing(limit, ages, errors, self.calibrated, expected)
+
+    def _crossing_after_refresh(self, limit: float, judged: Sequence[Judged]) -> Crossing | None:
+        last = judged[-1]
+        foretold, expected = self._expected(self.held), self._expected(last.held)
+        if foretold is None or expected is None:
+            return None
+        growth = learn_growth(*self._course([one.before for one in judged if one.before]), self.calibrated, foretold)
+        since = max(held.since for held in last.held)
+        return predict_crossing(
+            limit, [last.age], [last.mvm_error], last.age, expected, since=since, growth=growth.after_refresh()
+        )
+
+    def _course(self, judged: Sequence[Judged]) -> tuple[list[float], list[float]]:
+        """Ages and MVM errors since programming."""
+        later = [one for one in judged if one.age > self.calibrated]
+        return (
+            [self.calibrated, *(one.age for one in later)],
+            [self.mvm_error_then, *(one.mvm_error for one in later)],
+        )
+
+    def _expected(self, held: Sequence[Held], gain: float | None = None) -> Expected | None:
+        """MVM error over all tiles that the drift model foretells at an age; None where there is no model."""
+        forecasts = [one.forecast for one in held if one.forecast is not None]
+        if len(forecasts) < len(held):
+            return None
         shares = self._shares()
 
         def expected(age: float) -> float:
-            squares = [one.forecast.mvm_error(age, gain) ** 2 for one in held if one.forecast is not None]
+            squares = [forecast.mvm_error(age, gain) ** 2 for forecast in forecasts]
             return float(np.sqrt(np.nansum(shares * np.array(squares))))
 
-        return predict_crossing(limit, ages, errors, start, expected)
+        return expected
 
     def _shares(self) -> FloatArray:
         """How much each tile's squared error counts in that of the whole: by its outputs, and by its part of them."""
@@ -382,230 +415,3 @@ def _together(steps: Sequence[Steps], backend: Backend, stop: Callable[[], None]
         backend.wait(rest)
         stop()
     return [made[number] for number in range(len(steps))]
-
-
-def _fitted_drift(path: str) -> DriftModel:
-    """The drift of a model file. Raises BadInputError for one without."""
-    drift = drift_model(load_model(path))
-    if drift is None:
-        raise BadInputError(f"{path}: holds no drift of single devices; hwloop measure drift, and fit that")
-    return drift
-
-
-def hold_file(
-    path: str | Path,
-    ages: Sequence[float],
-    names: Sequence[str],
-    out: str | Path,
-    *,
-    backend: str | None = None,
-    limit: float = LIMIT,
-    probes: int = PROBES,
-    seed: int = 1,
-    force: bool = False,
-    observer: Observer | None = None,
-    calibration: str | None = None,
-    model: str | None = None,
-) -> dict[str, Any]:
-    """Judge compensations at several ages and record them in a drift file; returns the JSON object of docs/drift.md.
-
-    A KeyboardInterrupt, such as one that the observer raises, ends it with what was done so far.
-    """
-    strategies = [make_strategy(name) for name in names]
-    if not (math.isfinite(limit) and limit > 0):
-        raise BadInputError(f"limit {limit:g} must be a positive MVM error")
-    if probes < 3:
-        raise BadInputError(f"probes: three or more are needed, not {probes}")
-    with store.open_file(path, store.RUN_FORMAT) as file:
-        recorded = str(file.attrs.get("backend", ""))
-    uri = backend or recorded
-    if Path(out).resolve() == Path(path).resolve():
-        raise BadInputError(f"{out} is the run to hold; give another name for the output")
-    with store.StoreWriter(out, store.DRIFT_FORMAT, force=force) as writer, connect(uri) as chip:
-        if Capability.STATE in chip.info.capabilities and split_uri(uri) != split_uri(recorded):
-            raise BadInputError(
-                f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {uri}: "
-                "leave --backend out"
-            )
-        drift = _fitted_drift(model) if model else None
-        holding = Holding(path, chip, seed=seed, probes=probes, drift=drift, calibration=calibration)
-        holding.check(ages, strategies)
-        done: dict[str, list[Judged | None]] = {strategy.name: [] for strategy in strategies}
-        record = _Record(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])
-        total = len(ages) * len(strategies)
-
-        def stop() -> None:
-            if observer is not None:
-                observer(sum(map(len, done.values())), total)
-
-        status = "complete"
-        try:
-            for number, age in enumerate(ages):
-                stop()
-                holding.wait_until(age, stop)
-                last = number == len(ages) - 1
-                groups = [[one for one in strategies if not one.changes_chip]]
-                groups += [[one] for one in strategies if one.changes_chip and (last or holding.can_fork)]
-                results: dict[str, Judged] = {}
-                try:
-                    for group in filter(None, groups):
-                        results |= holding.judge(group, stop)
-                finally:  # what was measured before a stop or a failure counts
-                    if results:
-                        for strategy in strategies:
-                            done[strategy.name].append(results.get(strategy.name))
-                        record.add(number, age, results)
-        except KeyboardInterrupt:
-            status = "interrupted"
-        except Exception as error:
-            record.fail(error)
-            raise
-        if any(one.changes_chip for one in strategies) and not holding.can_fork:
-            holding.notes.append(
-                "a real chip cannot be put back: its cells are refreshed at the last time alone, after all else; from "
-                f"then on the compensations in {out} hold, and {path} describes the chip as it was"
-            )
-        result = _result(path, uri, holding, ages, limit, probes, seed, status, strategies, done)
-        record.finish(result)
-        return result | {"file": str(out) if writer.committed else None}
-
-
-def _result(
-    path: str | Path,
-    uri: str,
-    holding: Holding,
-    ages: Sequence[float],
-    limit: float,
-    probes: int,
-    seed: int,
-    status: str,
-    strategies: Sequence[Strategy],
-    done: Mapping[str, Sequence[Judged | None]],
-) -> dict[str, Any]:
-    """The JSON object of `drift`."""
-    return {
-        "run": str(path),
-        "backend": uri,
-        "status": status,
-        "mvm_error_in_run": finite(holding.mvm_error_then),
-        "seconds_after_programming": holding.calibrated,
-        "devices": sum(held.region.size for held in holding.held),
-        "limit": limit,
-        "probes": probes,
-        "seed": seed,
-        "times_s": list(ages),
-        "compensations": {one.name: _entry(holding, limit, one, done[one.name]) for one in strategies},
-        "calibration": holding.calibration,
-        "notes": holding.notes,
-        "hwloop_version": importlib.metadata.version("hwloop"),
-    }
-
-
-def _entry(holding: Holding, limit: float, strategy: Strategy, done: Sequence[Judged | None]) -> dict[str, Any]:
-    """One compensation: lists with a value for each time that was reached, and when the limit will be passed."""
-    crossing = holding.crossing(limit, strategy, [one for one in done if one is not None])
-    because = next((one.made[0].because for one in reversed(done) if one is not None and one.made), None)
-    return {
-        "mvm_error": [finite(one.mvm_error) if one else None for one in done],
-        "tile_errors": [[finite(error) for error in one.tile_errors] if one else None for one in done],
-        "measured_at_s": [one.age if one else None for one in done],
-        "pulses": [one.pulses if one else None for one in done],
-        "mvms": [one.mvms if one else None for one in done],
-        "holds_until_s": [finite(one.holds_until) if one else None for one in done],
-        "holds_because": because,
-        "passes_limit": {
-            "earliest_s": finite(crossing.earliest),
-            "age_s": finite(crossing.age),
-            "latest_s": finite(crossing.latest),
-        }
-        if crossing is not None
-        else None,
-    }
-
-
-class _Record:
-    """The drift file, written anew after every age. docs/drift.md describes the layout."""
-
-    def __init__(
-        self,
-        writer: store.StoreWriter,
-        path: str | Path,
-        uri: str,
-        holding: Holding,
-        limit: float,
-        names: Sequence[str],
-    ) -> None:
-        self._writer, self._file = writer, writer.file
-        store.put_attributes(
-            self._file,
-            {
-                "status": "running",
-                "run": str(path),
-                "backend": uri,
-                "limit": limit,
-                "compensations": ",".join(names),
-                "mvm_error_in_run": holding.mvm_error_then,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "hwloop_version": importlib.metadata.version("hwloop"),
-            },
-        )
-        store.put(self._file, "calibrated", holding.calibrated, "s", "age at which programming calibrated the columns")
-        for number, tile in enumerate(holding.tiles):
-            group = self._file.create_group(f"tiles/{number:04d}")
-            store.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
-
-    def add(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
-        """Add all that was made and measured at one age."""
-        store.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
-        for name, one in results.items():
-            group = self._file.require_group(f"compensations/{name}")
-            for what, value, units, meaning in (
-                ("mvm_error", one.mvm_error, "1", "relative MVM error over all tensors, fresh inputs"),
-                ("measured_at", one.age, "s", "age at which it was measured, from the end of programming"),
-                ("pulses", one.pulses, "1", "pulses spent on the cells"),
-                ("mvms", one.mvms, "1", "input vectors spent, those that judge not counted"),
-                ("holds_until", one.holds_until, "s", "age until which it should hold, from the end of programming"),
-            ):
-                store.append(group, what, float(value), units, meaning)
-            for tile, made in enumerate(one.made):
-                part = group.create_group(f"time_{number}/{tile:04d}")
-                made.save(part)
-                part.attrs["mvm_error"] = one.tile_errors[tile]
-        self._writer.commit_if_due()
-
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the outcome; nothing is left on disk of a job that was stopped before its first age."""
-        for name, entry in result["compensations"].items():
-            if entry["passes_limit"] is not None and f"compensations/{name}" in self._file:
-                values = [math.inf if v is None else v for v in entry["passes_limit"].values()]
-                meaning = "age at which the limit is passed: start of the 95 % interval, median, end"
-                store.put(self._file[f"compensations/{name}"], "passes_limit", values, "s", meaning)
-        self._file.attrs["status"] = result["status"]
-        self._file.attrs["notes"] = "\n".join(result["notes"])
-        if "times" in self._file:
-            self._writer.commit()
-
-    def fail(self, error: Exception) -> None:
-        """Say why it ended, if there is anything to keep."""
-        if "times" in self._file:
-            self._file.attrs["status"], self._file.attrs["error"] = "failed", str(error)
-            self._writer.commit()
-
-
-def load_compensations(path: str | Path, name: str, time: int = -1) -> list[Compensation]:
-    """The compensations of all tiles that a drift file holds: of a name, and of the time with this index.
-
-    Raises BadInputError when there is none.
-    """
-    with store.open_file(path, store.DRIFT_FORMAT) as file:
-        group = file.get(f"compensations/{name}")
-        made = (
-            sorted((int(key.removeprefix("time_")), key) for key in group if key.startswith("time_")) if group else []
-        )
-        if not made or not -len(made) <= time < len(made):
-            raise BadInputError(
-                f"{path} holds no compensation '{name}' of time {time}; it has {file.attrs['compensations']} at "
-                f"{len(made)} time(s)"
-            )
-        tiles = group[made[time][1]]
-        return [Compensation.load(tiles[tile]) for tile in sorted(tiles)]

@@ -68,6 +68,7 @@ def plot_drift(source: str | Path, path: str | Path) -> None:
         figure = Figure(figsize=(8, 5), layout="constrained")
         axes = figure.subplots()
         names = [name for name in str(file.attrs["compensations"]).split(",") if f"compensations/{name}" in file]
+        passings: list[tuple[int, str, float, float, float]] = []
         for number, name in enumerate(names):
             group, colour = file[f"compensations/{name}"], SERIES[number % len(SERIES)]
             ages, errors = store.get(group, "measured_at", "s"), store.get(group, "mvm_error", "1")
@@ -76,13 +77,11 @@ def plot_drift(source: str | Path, path: str | Path) -> None:
             marker = MARKERS[number % len(MARKERS)]
             axes.plot(ages, errors, ls=line, marker=marker, color=colour, label=name, alpha=0.85)
             if "passes_limit" in group:
-                begin, middle, end = store.get(group, "passes_limit", "s")
-                if np.isfinite(middle):
-                    span = [begin], [end if np.isfinite(end) else axes.get_xlim()[1]]
-                    axes.hlines(file.attrs["limit"] * (1 + 0.012 * number), *span, color=colour, lw=4, alpha=0.5)
+                passings.append((number, colour, *store.get(group, "passes_limit", "s")))
         axes.plot(store.get(file, "calibrated", "s"), file.attrs["mvm_error_in_run"], "*k", ms=12, label="programmed")
         axes.axhline(file.attrs["limit"], color="black", ls=":", label=f"limit {file.attrs['limit']:g}")
         axes.set(xlabel="time since the end of programming", ylabel="relative MVM error", xscale="log", yscale="log")
+        _draw_passings(axes, float(file.attrs["limit"]), passings)
         low, high = axes.get_xlim()
         ticks = [(seconds, label) for label, seconds in AGE_TICKS.items() if low <= seconds <= high]
         axes.set_xticks([seconds for seconds, _ in ticks], [label for _, label in ticks], minor=False)
@@ -100,6 +99,22 @@ def plot_drift(source: str | Path, path: str | Path) -> None:
         with matplotlib.rc_context({"svg.fonttype": "none"}):
             figure.savefig(content, format=Path(path).suffix[1:].lower(), dpi=110)
     store.replace_file(Path(path), content.getvalue())
+
+
+def _draw_passings(axes: Axes, limit: float, passings: list[tuple[int, str, float, float, float]]) -> None:
+    """A bar from the earliest to the latest passing of each compensation; an arrow where the latest is out of sight.
+
+    passings: number, colour, earliest, median and latest age in seconds; infinite where the limit is not passed.
+    """
+    known = [seconds for *_, begin, middle, end in passings for seconds in (begin, middle, end) if np.isfinite(seconds)]
+    edge = max([axes.get_xlim()[1], *(1.5 * seconds for seconds in known)])
+    for number, colour, begin, _, end in passings:
+        if np.isfinite(begin):
+            height = limit * (1 + 0.012 * number)
+            axes.hlines(height, begin, min(end, edge), color=colour, lw=4, alpha=0.5)
+            if not np.isfinite(end):
+                axes.plot(edge, height, marker=">", color=colour, clip_on=False)
+    axes.set_xlim(right=edge)
 
 
 def _repeats(file: h5py.File) -> list[list[h5py.Group]]:

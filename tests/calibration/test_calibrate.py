@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.calibrate import PARTS, Plan, Progress, calibrate, check, renew
+from hwloop.calibration.calibrate import PARTS, Plan, Progress, calibrate
+from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.routines.converters import ConverterSettings
 from hwloop.calibration.routines.devices import DeviceSettings
 from hwloop.calibration.routines.floor import FloorSettings
+from hwloop.calibration.upkeep import check, renew
 from hwloop.contract import Capability
 from hwloop.errors import BadInputError, ChipError, LinkError, MissingCapabilityError
 from hwloop.region import Place, Region
@@ -179,6 +182,40 @@ def test_a_link_that_fails_is_no_part_left_out(open_chip: OpenChip, monkeypatch:
         calibrate(open_chip(TINY))
 
 
+def test_a_link_that_fails_on_the_second_core_ends_it_with_the_first_kept(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chip, kept = open_chip(TWO_CORES), list[Calibration]()
+    pulse = chip._pulse
+
+    def fails(core: int, pulses: object) -> None:
+        if core == 1:
+            raise LinkError("the link failed")
+        pulse(core, pulses)
+
+    monkeypatch.setattr(chip, "_pulse", fails)
+    with pytest.raises(LinkError):
+        calibrate(chip, keep=kept.append)
+    assert set(kept[-1].cores[0].parts()) == set(RESULTS)
+
+
+@pytest.mark.parametrize("use", [renew, check])
+def test_a_link_that_fails_is_no_sign_of_an_empty_core(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch, use: Callable[..., object]
+) -> None:
+    chip = open_chip(SMALL)
+    base, mvm = calibrate(chip, Plan(("adc",))), chip._mvm
+
+    def fails(core: int, x: np.ndarray) -> np.ndarray:
+        if x.any():  # idle inputs still go through
+            raise LinkError("the link failed")
+        return mvm(core, x)
+
+    monkeypatch.setattr(chip, "_mvm", fails)
+    with pytest.raises(LinkError):
+        use(base, chip)
+
+
 def test_a_part_that_fails_is_named_and_the_rest_is_done() -> None:
     calibration = calibrate(lacking("sim:hermes-core?rows=8&columns=8"))
     assert calibration.skipped["core 0: programming-curve"].startswith("only 128 devices answer to pulses; too few")
@@ -242,12 +279,41 @@ def test_the_daily_calibration_renews_the_adcs_without_a_pulse(open_chip: OpenCh
     assert renewed.cores[0].devices is base.cores[0].devices
 
 
+def test_the_daily_calibration_leaves_alone_what_a_column_hardly_shows(open_chip: OpenChip) -> None:
+    """Forty columns are programmed; in the others a few stuck devices drive outputs that tell next to nothing."""
+    uri = SMALL + "&seed=1&stuck_rate=0.02&adc_offset_spread=2"
+    base, chip = calibrated(uri).calibration, open_chip(uri)
+    hwloop.program(chip, [Matrix("w", gaussian(64, 40))], calibration=base)
+    renewed = renew(base, chip)
+    before, after = base.cores[0].converters, renewed.cores[0].converters
+    kept = after.offset == before.offset
+    assert 10 < kept.sum() <= 24
+    assert renewed.skipped["core 0: daily"].startswith(f"{kept.sum()} of 64 columns hold too little")
+    assert after.offset_sigma.max() < 0.2
+    assert after.adc_noise == pytest.approx(before.adc_noise, rel=0.1)
+
+
 def test_an_empty_core_drives_no_converter(open_chip: OpenChip) -> None:
     chip = open_chip(TINY)
     base = calibrate(chip, Plan(("adc",)))
     chip.place(0, np.arange(chip.info.devices_per_core), np.zeros(chip.info.devices_per_core), 20.0)
     with pytest.raises(BadInputError, match=r"core 0: holds too little to drive its converters .* program it first"):
         renew(base, chip)
+
+
+def test_the_daily_calibration_of_a_warm_chip_is_refused(open_chip: OpenChip) -> None:
+    """Devices and programming curve would stay those of 300 K."""
+    base = calibrated(SMALL).calibration
+    with pytest.raises(BadInputError, match=r"at 330.0 K, the calibration was made at 300.0 K; .* calibrate again"):
+        renew(base, open_chip(SMALL + "&temperature=330"))
+
+
+def test_the_calibration_so_far_can_be_kept_after_every_part(open_chip: OpenChip) -> None:
+    kept: list[Calibration] = []
+    calibration = calibrate(open_chip(TINY), keep=kept.append)
+    assert [len(one.measured()) for one in kept] == [1, 4, 5, 6, 7, 8]
+    assert all(one.skipped.keys() == {"unfinished"} for one in kept)
+    assert not calibration.skipped
 
 
 def test_a_check_finds_nothing_where_nothing_has_moved(open_chip: OpenChip) -> None:

@@ -131,6 +131,12 @@ BAD_FILES = {
     ),
     "wrong shape": (replace("cores/0000/converters/offset", np.zeros(31)), r"converters/offset has the shape \(31,\)"),
     "wrong core": (damaged(lambda f: f.move("cores/0000", "cores/0007")), "core 7 .* has 1 core"),
+    "another number": (replace("cores/0000/converters/offset", np.ones(32)), "changed since it was written"),
+    "another date": (
+        damaged(lambda f: f.attrs.__setitem__("created", "2026-01-01T00:00:00+00:00")),
+        "changed since it was written",
+    ),
+    "no checksum": (damaged(lambda f: f.attrs.__delitem__("sha256")), "not a whole calibration file"),
     "NaN": (replace("cores/0000/gains/gain", np.full(32, np.nan)), "gains/gain .* not finite"),
 }
 

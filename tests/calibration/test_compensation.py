@@ -24,7 +24,7 @@ from hwloop.calibration.compensation import (
     uncompensated,
 )
 from hwloop.calibration.forecast import Forecast
-from hwloop.calibration.monitor import predict_crossing
+from hwloop.calibration.monitor import learn_growth, predict_crossing
 from hwloop.calibration.periphery import ColumnCorrection
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.quality import relative_error
@@ -62,6 +62,12 @@ def error_of(held: Held, made: Compensation, seed: int = 99) -> float:
     top = held.region.backend.info.input_max
     x = uniform_inputs(np.random.default_rng(seed), 1024, held.tile.place.rows, top)
     return relative_error(made.apply(held.outputs(x)), (x / top) @ held.tile.weights)
+
+
+def error_at(held: Held, age: float) -> float:
+    """MVM error at an age, with the columns compensated then."""
+    held.region.backend.wait(age - held.age)
+    return error_of(held, ColumnAffine().make(held, uncompensated(held)), seed=int(age))
 
 
 def model_of(nu: float, spread: float = 0.0, q: float = 0.0) -> DeviceModel:
@@ -184,6 +190,14 @@ def test_a_compensation_holds_until_its_error_is_a_tenth_larger() -> None:
     assert forecast.mvm_error(until, gain) == pytest.approx(1.1 * forecast.mvm_error(3600.0, gain), rel=0.01)
 
 
+def test_a_refreshed_tile_holds_as_long_as_a_new_one() -> None:
+    """What matters is how old the cells are, not when the chip was programmed first."""
+    new = forecast_of(model_of(nu=0.05, spread=0.01), error=0.05)
+    refreshed = dataclasses.replace(new, born=new.born + YEAR, calibrated=YEAR + 20.0)
+    until = refreshed.holds_until(YEAR + 20.0, 1.0, 0.1) - YEAR
+    assert until == pytest.approx(new.holds_until(20.0, 1.0, 0.1), rel=1e-3)
+
+
 def test_what_does_not_drift_holds_for_ever() -> None:
     assert forecast_of(model_of(nu=0.0), error=0.05).holds_until(100.0, 1.0, 0.1) == np.inf
 
@@ -283,6 +297,44 @@ def test_the_monitor_finds_the_age_at_which_the_limit_is_passed(
     # At least four of five 95 % intervals: 97.7 %.
     assert inside >= 4
     assert abs(np.mean(ratios)) < np.log(2.0)
+
+
+def test_the_monitor_goes_on_after_a_refresh(open_chip: OpenChip) -> None:
+    """What was measured before the refresh narrows the interval, which is counted from the last pulses."""
+    inside, widths = 0, []
+    for seed in range(3):
+        core = Ageing(open_chip(f"sim:hermes-core?rows=128&columns=64&seed={seed}"), ColumnAffine(), seed)
+        month = 30 * 86400.0
+        before = [core.run.age, month], [core.run.mvm_error, core.error(month)], core.run.age
+        held = held_of(core.run)
+        known = learn_growth(*before, held.forecast.mvm_error).after_refresh()
+        Refresh().make(held, uncompensated(held))
+        refreshed = held.age
+
+        first = error_at(held, refreshed)
+        limit = 1.6 * first
+        arguments = (limit, [refreshed], [first], refreshed, held.forecast.mvm_error)
+        found = predict_crossing(*arguments, since=held.since, growth=known)
+        alone = predict_crossing(*arguments, since=held.since)
+        widths.append((found.latest - held.since) / (found.earliest - held.since))
+        assert widths[-1] < 0.2 * (alone.latest - held.since) / (alone.earliest - held.since)
+        looks = refreshed + np.geomspace(1e3, 1e8, 30)
+        passed = next(float(age) for age in looks if error_at(held, float(age)) > limit)
+        # The actual age is known to within the 49 % between two looks.
+        inside += found.earliest < passed < held.since + 1.49 * (found.latest - held.since)
+    assert inside >= 2  # of three 95 % intervals: 99.3 %
+    assert max(widths) < 30
+
+
+def test_probes_of_a_refreshed_chip_age_as_fast_as_its_cells(open_chip: OpenChip) -> None:
+    """Minutes are nothing to a chip that is a year old, but much to cells that were pulsed minutes ago."""
+    chip = open_chip(NOISY + "&seed=1")
+    held = held_of(programmed(chip))
+    chip.wait(YEAR)
+    Refresh().make(held, uncompensated(held))
+    before = held.probe()[0]
+    chip.wait(held.calibrated)
+    assert not np.array_equal(held.probe()[0], before)
 
 
 def test_exact_growth_is_continued_exactly() -> None:

@@ -31,6 +31,19 @@ def test_bad_settings_are_named(pairs: dict[str, str], message: str) -> None:
         GdpSettings.parse(pairs)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"settle": "1"}, "setting settle='1': expected a number"),
+        ({"max_steps": 2.5}, "setting max_steps=2.5: expected a whole number"),
+        ({"settle": float("nan")}, "setting settle=nan is outside"),
+    ],
+)
+def test_settings_made_in_python_are_checked_too(values: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        GdpSettings(**values)
+
+
 def test_expected_ageing_is_the_power_law() -> None:
     g = np.array([5.0, 20.0])
     assert Aging(DRIFT).factor(g, 2000.0) == pytest.approx(100**-0.06)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, _whole, calibrate, check, renew
+from hwloop.calibration.calibrate import Plan, calibrate, whole_core
 from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.routines.converters import ConverterSettings, GainResult, column_gains
 from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
+from hwloop.calibration.upkeep import check, renew
 from hwloop.contract import Capability, TrimLimits
 from hwloop.deploy.run import accept
 from hwloop.errors import BadInputError
@@ -166,9 +167,9 @@ def test_offsets_are_trimmed_past_the_rounding_of_idle_outputs(noise, bend):
     options = f"rows=4&columns=256&adc_offset_spread=2.5&adc_noise={noise}&adc_nonlinearity={bend}&adc_gain_spread=0"
     with hwloop.connect(f"sim:hermes-core?{options}&seed=1") as chip:
         gains = GainResult(np.ones(256), np.full(256, np.inf), np.zeros(256, np.int64))
-        found = TrimCalibration().run(_whole(chip, 0), gains, lambda stage: None)
+        found = TrimCalibration().run(whole_core(chip, 0), gains, lambda stage: None)
         offset, _ = converters(chip)
-        assert chip.counts.mvms == TrimCalibration().budget(_whole(chip, 0)).mvms
+        assert chip.counts.mvms == TrimCalibration().budget(whole_core(chip, 0)).mvms
     reached = np.abs(found.offset) < 8
     assert np.abs(offset[reached]).max() <= 0.625 + 4.5 * noise / 16 + 0.06 * (bend > 0)
     assert not found.gain.any()
@@ -179,7 +180,7 @@ def test_registers_coarser_than_an_lsb_do_what_they_can():
     with hwloop.connect("sim:hermes-core?rows=4&columns=256&adc_offset_spread=1.2&adc_gain_spread=0&seed=1") as chip:
         chip._info = dataclasses.replace(chip.info, trims=TrimLimits(2.0, 4.0, 0.1, 0.1))
         gains = GainResult(np.ones(256), np.full(256, np.inf), np.zeros(256, np.int64))
-        found = TrimCalibration().run(_whole(chip, 0), gains, lambda stage: None)
+        found = TrimCalibration().run(whole_core(chip, 0), gains, lambda stage: None)
         offset, _ = converters(chip)
     assert set(np.abs(found.offset)) == {0.0, 2.0, 4.0}
     assert np.abs(offset).max() < 1.625
@@ -217,7 +218,7 @@ def test_a_chip_without_trims_is_corrected_digitally():
 @pytest.mark.parametrize("plan", [ADC, ALONE], ids=["trims", "alone"])
 def test_the_budget_counts_the_look_before_the_trims(plan):
     with hwloop.connect(URI) as chip:
-        budget = plan.budget(_whole(chip, 0))
+        budget = plan.budget(whole_core(chip, 0))
         cost = calibrate(chip, plan, seed=1).cost
     assert cost["mvms"] <= budget.mvms
     assert cost["mvms"] > budget.mvms - plan.converters.dac_vectors - 1  # asked for alone, the ADCs do without the DACs

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shlex
+import subprocess
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import h5py
@@ -13,10 +18,12 @@ from click.testing import Result
 
 import hwloop
 from hwloop.calibration.calibrate import PARTS
+from hwloop.calibration.certificate import Calibration
 from hwloop.cli.calibrate import calibrate
+from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.instrument import Instrument
 from hwloop.sim_backend.server import serving
-from tests.cli.conftest import CHIP, Command, run_process
+from tests.cli.conftest import CHIP, ONE_THREAD, Command, arguments, run_process
 from tests.conftest import gaussian
 
 OTHER = CHIP.replace("seed=1", "seed=2")
@@ -54,8 +61,8 @@ def test_json_of_every_part(command: Command, name: str) -> None:
     result = run(command, "calibrate", name, "--backend", CHIP, "--out", "x.h5", "--json")
     told = json.loads(result.stdout)
     assert told.keys() == {
-        "chip", "created", "temperature_kelvin", "parts", "skipped", "cost", "cores", "seed", "hwloop_version",
-        "backend", "calibration",
+        "chip", "created", "temperature_kelvin", "parts", "skipped", "out_of_date", "cost", "cores", "seed",
+        "hwloop_version", "backend", "calibration",
     }  # fmt: skip
     assert (told["backend"], told["calibration"], told["temperature_kelvin"]) == (CHIP, "x.h5", 300.0)
     assert told["skipped"] == {}
@@ -67,7 +74,7 @@ def test_the_text_names_what_was_found_and_what_it_cost(command: Command) -> Non
     text = run(command, "calibrate", "all", "--backend", CHIP + "&stuck_rate=0.02", "--out", "x.h5").stdout
     for words in (
         "sim:hermes-core simulated-1", "cost: 2", "good, ", "stuck set", "ADC offset", "ADC gain", "DAC non-linearity",
-        "wires ", "programming curve", "floor  ", "should hold: devices 90 d", "pass it on with --calibration x.h5",
+        "wires ", "programming curve", "floor  ", "should hold until: devices 20", "pass it on with --calibration x.h5",
     ):  # fmt: skip
         assert words in text, words
 
@@ -292,9 +299,9 @@ def test_a_newer_calibration(command: Command, file: str) -> None:
 
 
 def test_a_stale_calibration_warns_and_is_used(file: str) -> None:
-    with h5py.File(file, "r+") as content:
-        dates = json.loads(content.attrs["dates_json"])
-        content.attrs["dates_json"] = json.dumps(dates | {"converters": "2020-01-01T00:00:00+00:00"})
+    known = Calibration.load(file)
+    dates = {**known.dates, "converters": datetime(2020, 1, 1, tzinfo=UTC)}
+    dataclasses.replace(known, dates=dates).save(file, force=True)
     words = ("--backend", CHIP, "--calibration", file)
     done = run_process("program", "w.npy", *words, "--out", "r.h5", "--json")
     assert done.returncode == 0
@@ -303,6 +310,49 @@ def test_a_stale_calibration_warns_and_is_used(file: str) -> None:
     done = run_process("evaluate", "r.h5", *words)
     assert done.returncode == 0
     assert "warning: the part 'converters' is of 2020-01-01" in done.stderr
+
+
+def test_show_says_what_is_out_of_date(command: Command, file: str) -> None:
+    known = Calibration.load(file)
+    dataclasses.replace(known, dates=dict.fromkeys(known.dates, datetime(2020, 1, 1, tzinfo=UTC))).save("old.h5")
+    text = run(command, "calibrate", "show", "old.h5").stdout
+    assert "should hold until: devices 2020-03-31; converters 2020-01-08;" in text
+    assert "out of date: the part 'devices' is of 2020-01-01 and should hold for 90 days" in text
+    assert "out of date" not in run(command, "calibrate", "show", file).stdout
+
+
+def test_a_calibration_changed_by_hand_is_refused(command: Command, file: str) -> None:
+    with h5py.File(file, "r+") as content:
+        content["cores/0000/converters/offset"][3] = 7.0
+    refused(command("calibrate", "show", file), f"{file} was changed since it was written")
+
+
+def test_a_killed_calibration_leaves_what_was_done(command: Command) -> None:
+    words = ("calibrate", "all", "--backend", "sim:hermes-64?rows=32&columns=32&seed=1", "--out", "x.h5")
+    process = subprocess.Popen(arguments(*words), env=os.environ | ONE_THREAD)
+    deadline = time.monotonic() + 30
+    while not Path("x.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait(timeout=30)
+    assert (
+        "not done: unfinished: the calibration has not come to its end"
+        in run(command, "calibrate", "show", "x.h5").stdout
+    )
+    refused(command(*words), "x.h5 exists; use --force")
+    run(command, *words, "--core", "63", "--force")
+    assert "unfinished" not in run(command, "calibrate", "show", "x.h5").stdout
+
+
+def test_ctrl_c_before_the_first_part_writes_nothing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SimulatedChip, "_pulse", stop)
+    result = command("calibrate", "all", "--backend", CHIP, "--out", "x.h5")
+    assert result.exit_code == 1
+    assert "Stopped before the first part was done; no file was written." in result.stdout
+    assert not Path("x.h5").exists()
 
 
 def test_a_run_is_no_calibration(command: Command, file: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hwloop.deploy.holding import hold_file
+from hwloop.deploy.drift_jobs import hold_file
 from tests.cli.conftest import BRIEF, ONE_THREAD, Command, arguments, run_process
 
 
@@ -36,8 +36,11 @@ def test_the_table_has_a_row_per_time_and_a_column_per_compensation(command: Com
         for number, row in enumerate(rows.values()):
             for name, shown in zip(head.split()[2:], row, strict=True):
                 assert float(shown) == pytest.approx(file[f"compensations/{name}/mvm_error"][number], abs=5e-5)
-    for label in ("probe MVMs", "pulses/device", "holds for", "passes 0.15", "Drift file drift.h5."):
+    for label in ("MVM vectors", "pulses/device", "holds for", "passes 0.15", "Drift file drift.h5."):
         assert label in result.stdout
+    passes = next(line for line in lines if line.startswith("passes 0.15")).split()[2:]
+    assert passes[-1].startswith("+")  # counted from the refresh, not from the end of programming
+    assert not any(age.startswith("+") for age in passes[:-1])
 
 
 def test_nothing_is_pulsed_unless_it_is_asked_for(command: Command) -> None:

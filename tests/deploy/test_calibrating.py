@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, calibrate
+from hwloop.calibration.calibrate import PARTS, Plan, Progress, calibrate
 from hwloop.calibration.certificate import Calibration
 from hwloop.deploy.calibrating import calibrate_to_file, make_plan
 from hwloop.deploy.run import Run
-from hwloop.errors import BadInputError, CalibrationWarning
+from hwloop.errors import BadInputError, CalibrationWarning, LinkError
+from hwloop.sim_backend.server import serving
 from hwloop.weights import Matrix
 from tests.conftest import OpenChip, gaussian
 
@@ -125,6 +127,23 @@ def test_a_plan_from_texts(tmp_path: Path) -> None:
     assert (plan.devices.settle, plan.converters.adc_vectors, plan.age) == (3.0, 600, 60.0)
     assert plan.weights.values.shape == (6, 4)
     assert plan.inputs.dtype == np.float64
+
+
+def test_a_chip_that_hangs_up_costs_the_part_it_was_in(tmp_path: Path, open_chip: OpenChip) -> None:
+    out = tmp_path / "c.h5"
+    with ExitStack() as server:
+        port = server.enter_context(serving(open_chip(f"{SMALL}&seed=1")))
+
+        def hang_up(progress: Progress) -> None:
+            if progress.stage == "repeated shots":
+                server.close()
+
+        with pytest.raises(LinkError) as caught:
+            calibrate_to_file(make_plan(PARTS), f"visa:TCPIP::127.0.0.1::{port}::SOCKET", out, observer=hang_up)
+    assert caught.value.__notes__ == [f"what was done before is in {out}, which says that it is not finished"]
+    left = Calibration.load(out)
+    assert left.measured() == ["devices", "converters", "gains", "trims", "wires", "programming_curve", "ranges"]
+    assert left.skipped.keys() == {"unfinished"}
 
 
 def test_an_interrupted_calibration_is_on_file(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import pytest
 
 import hwloop
 from hwloop import store
-from hwloop.calibration.compensation import GlobalFactor
+from hwloop.calibration.compensation import CompensationWarning, GlobalFactor
 from hwloop.contract import Capability
-from hwloop.deploy import holding
-from hwloop.deploy.holding import Holding, hold_file, load_compensations, make_strategy
+from hwloop.deploy.drift_file import load_compensations
+from hwloop.deploy.drift_jobs import hold_file
+from hwloop.deploy.holding import Holding, make_strategy
 from hwloop.deploy.jobs import Task, evaluate_file, program_to_file
+from hwloop.deploy.record import read_state
 from hwloop.durations import parse_durations
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from hwloop.sim_backend.chip import SimulatedChip
@@ -53,7 +55,7 @@ def older(run_file: Path, tmp_path: Path) -> Path:
     path.write_bytes(run_file.read_bytes())
     with h5py.File(path, "a") as file:
         with hwloop.connect(str(file.attrs["backend"])) as chip:
-            chip.import_state(holding.read_state(file))
+            chip.import_state(read_state(file))
             chip.wait(float(file.attrs["age"]))
             for name, array in chip.export_state().items():
                 file.require_group("chip_state").pop(name, None)
@@ -242,8 +244,9 @@ def test_a_chip_that_fails_keeps_the_ages_before(
         return mvm(chip, core, x)
 
     monkeypatch.setattr(SimulatedChip, "_mvm", fail_late)
-    with pytest.raises(ChipError):
+    with pytest.raises(ChipError) as caught:
         hold_file(run_file, TIMES, ["none"], tmp_path / "d.h5")
+    assert caught.value.__notes__ == [f"the times that were done are in {tmp_path / 'd.h5'}"]
     with store.open_file(tmp_path / "d.h5", store.DRIFT_FORMAT) as file:
         assert file.attrs["error"] == "the link is down; check the cable"
         assert (file.attrs["status"], len(file["times"])) == ("failed", 2)
@@ -332,7 +335,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_chip: OpenChip, 
     """A chip without state that stays on while jobs come and go, programmed into run.h5."""
     chip = open_chip(CHIP)
     chip._info = dataclasses.replace(chip.info, capabilities=chip.info.capabilities - {Capability.STATE})
-    for module in ("jobs", "holding"):
+    for module in ("jobs", "drift_jobs"):
         monkeypatch.setattr(f"hwloop.deploy.{module}.connect", lambda uri: contextlib.nullcontext(chip))
     program_to_file(make_task(gaussian(24, 32)), "gdp", tmp_path / "run.h5")
     return chip
@@ -380,14 +383,27 @@ def test_a_clock_that_disagrees_with_the_calendar_is_noted(bench: hwloop.Backend
 
 def test_another_temperature_is_noted(bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_temperature", lambda: 320.0)
-    notes = Holding(tmp_path / "run.h5", bench).notes
-    assert any("is at 320 K and was programmed and calibrated at 300 K" in note for note in notes)
+    watch = Holding(tmp_path / "run.h5", bench)
+    assert any("is at 320 K and was programmed and calibrated at 300 K" in note for note in watch.notes)
+    with pytest.warns(CompensationWarning, match="'predictive' is foretold for 300 K and the chip is at 320 K"):
+        watch.judge([make_strategy("predictive"), make_strategy("global")])
+
+
+def test_a_temperature_that_changes_on_the_way_is_noted_once(
+    bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Holding(tmp_path / "run.h5", bench)
+    assert not any(" K " in note for note in watch.notes)
+    monkeypatch.setattr(bench, "_temperature", lambda: 290.0)
+    for _ in range(2):
+        watch.judge([make_strategy("none")])
+    assert sum("the chip is at 290 K" in note for note in watch.notes) == 1
 
 
 def test_a_real_clock_is_waited_for_in_steps(
     bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "WAIT_STEP", 0.05)
+    monkeypatch.setattr("hwloop.deploy.holding.WAIT_STEP", 0.05)
     wait, asked = bench._wait, []
 
     def really_wait(seconds: float) -> None:

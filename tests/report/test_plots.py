@@ -10,10 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from hwloop import store
 from hwloop.deploy.jobs import Task, compare_to_file, program_to_file
 from hwloop.deploy.run import Progress
 from hwloop.errors import BadInputError
-from hwloop.report.plots import check_plot_path, plot_runs
+from hwloop.report.plots import check_plot_path, plot_drift, plot_runs
 from tests.conftest import gaussian
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
@@ -38,12 +39,15 @@ def comparison(task: Task) -> Path:
 
 @pytest.fixture
 def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`drawn(source, floor)` draws a file and gives the figure."""
+    """`drawn(source, floor)` draws a file, of runs or of drift, and gives the figure."""
     kept: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
 
-    def draw(source: Path, floor: float | None = None) -> Figure:
-        plot_runs(source, tmp_path / "plot.png", floor)
+    def draw(source: Path, floor: float | None = None, *, drift: bool = False) -> Figure:
+        if drift:
+            plot_drift(source, tmp_path / "plot.png")
+        else:
+            plot_runs(source, tmp_path / "plot.png", floor)
         return kept[-1]
 
     return draw
@@ -139,3 +143,34 @@ def test_where_a_plot_can_go(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInputError, match=complaint):
             check_plot_path(tmp_path / name, tmp_path / "run.png", force=False)
+
+
+def test_passings_of_the_limit_are_in_sight(drawn, tmp_path: Path) -> None:
+    """One from 2 days to 9, one from 3 days on, one never: two bars, the open one with an arrow at the edge."""
+    day = 86400.0
+    crossings = {"none": (2 * day, 4 * day, 9 * day), "column": (3 * day, 30 * day, np.inf), "refresh": (np.inf,) * 3}
+    with store.StoreWriter(tmp_path / "d.h5", store.DRIFT_FORMAT) as writer:
+        store.put_attributes(
+            writer.file,
+            {
+                "compensations": ",".join(crossings),
+                "limit": 0.15,
+                "mvm_error_in_run": 0.1,
+                "run": "r.h5",
+                "backend": "b",
+            },
+        )
+        store.put(writer.file, "calibrated", 20.0, "s", "age of the columns")
+        for name, ages in crossings.items():
+            group = writer.file.create_group(f"compensations/{name}")
+            for what, units in (("measured_at", "s"), ("mvm_error", "1"), ("pulses", "1")):
+                store.append(group, what, 1.0 if what != "pulses" else 0.0, units, "a number")
+            store.put(group, "passes_limit", ages, "s", "when")
+        writer.commit()
+    axes = drawn(tmp_path / "d.h5", drift=True).axes[0]
+    bars = [bar.get_segments()[0][:, 0] for bar in axes.collections]
+    assert np.allclose(bars[0], [2 * day, 9 * day])
+    assert np.allclose(bars[1], [3 * day, 45 * day])
+    assert len(bars) == 2
+    assert axes.get_xlim()[1] == pytest.approx(45 * day)
+    assert [line.get_xdata() for line in axes.lines if line.get_marker() == ">"] == [[45 * day]]

@@ -99,3 +99,14 @@ def test_inputs_that_tell_nothing(target: np.ndarray, info: ChipInfo, inputs: np
 def test_weights_that_answer_nothing(info: ChipInfo) -> None:
     with pytest.raises(BadInputError, match="answer zero to all sample inputs"):
         choose_ranges(np.zeros((16, 16)), info)
+
+
+@pytest.mark.parametrize("noise", [np.nan, np.inf, -1.0])
+def test_noise_that_is_none(target: np.ndarray, info: ChipInfo, noise: float) -> None:
+    with pytest.raises(BadInputError, match="is no standard deviation"):
+        choose_ranges(target, info, adc_noise=noise)
+
+
+def test_conductances_without_a_number(target: np.ndarray, info: ChipInfo) -> None:
+    with pytest.raises(BadInputError, match="conductances contain NaN"):
+        choose_ranges(np.where(target == target.max(), np.nan, target), info)

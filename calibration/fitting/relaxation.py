@@ -151,8 +151,8 @@ class Relaxation(Family[RelaxationTable]):
                     for k, place in enumerate(table.knots)
                 ]
         return rows + [
-            Coefficient(f"{name}_tail", "1", f"degrees of freedom of the cells that {name}ed, less one", log=True)
-            for name in ("stay", "move")
+            Coefficient(f"{name}_tail", "1", f"degrees of freedom of the cells that {did}, less one", log=True)
+            for name, did in (("stay", "stayed"), ("move", "moved"))
         ]
 
     def describe(self, table: RelaxationTable) -> dict[str, Any]:

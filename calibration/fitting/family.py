@@ -141,10 +141,6 @@ class Family(abc.ABC, Generic[Table]):
         """The cells to fit, as the table the family works on. Raises BadInputError when there is nothing to fit."""
 
     @abc.abstractmethod
-    def subset(self, table: Table, cells: NDArray[np.bool_]) -> Table:
-        """The table of some of its cells."""
-
-    @abc.abstractmethod
     def estimate(self, table: Table, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Parameters of maximum likelihood, and those that the data cannot tell, with the reason.
 
@@ -181,6 +177,11 @@ class Family(abc.ABC, Generic[Table]):
     @abc.abstractmethod
     def size(self, table: Table) -> int:
         """Number of cells of a table."""
+
+    def subset(self, table: Table, cells: NDArray[np.bool_]) -> Table:
+        """The table of some of its cells (cells,): of arrays with an entry per cell, those."""
+        part: Table = take(table, cells)
+        return part
 
     def caveats(self, table: Table) -> list[str]:
         """What the intervals of a fit do not contain."""

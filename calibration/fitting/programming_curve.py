@@ -32,7 +32,6 @@ from hwloop.calibration.fitting.family import (
     Screening,
     Series,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
@@ -296,11 +295,6 @@ class Logistic(Family[CurveTable]):
     def size(self, table: CurveTable) -> int:
         """Number of devices."""
         return int(table.cells.size)
-
-    def subset(self, table: CurveTable, cells: NDArray[np.bool_]) -> CurveTable:
-        """Some of the devices."""
-        part: CurveTable = take(table, cells)
-        return part
 
     def coefficients(self, table: CurveTable) -> list[Coefficient]:
         """Fields of `ProgrammingCurve`, and what the twin needs besides."""

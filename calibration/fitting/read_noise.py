@@ -30,7 +30,6 @@ from hwloop.calibration.fitting.family import (
     Screening,
     Series,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import (
     LogLikelihood,
@@ -154,11 +153,6 @@ class ReadNoiseFamily(Family[SpectrumTable]):
     def size(self, table: SpectrumTable) -> int:
         """Number of cells."""
         return int(table.conductance.size)
-
-    def subset(self, table: SpectrumTable, cells: NDArray[np.bool_]) -> SpectrumTable:
-        """Some of the cells."""
-        part: SpectrumTable = take(table, cells)
-        return part
 
     def coefficients(self, table: SpectrumTable) -> list[Coefficient]:
         """Exponent, Q, and the white noise of one sample."""

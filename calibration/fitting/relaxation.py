@@ -28,7 +28,6 @@ from hwloop.calibration.fitting.family import (
     Series,
     binned,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
@@ -135,11 +134,6 @@ class Relaxation(Family[RelaxationTable]):
     def size(self, table: RelaxationTable) -> int:
         """Number of cells."""
         return int(table.first.size)
-
-    def subset(self, table: RelaxationTable, cells: NDArray[np.bool_]) -> RelaxationTable:
-        """Some of the cells."""
-        part: RelaxationTable = take(table, cells)
-        return part
 
     def coefficients(self, table: RelaxationTable) -> list[Coefficient]:
         """Level and slope of each quantity at each knot, then the tails."""

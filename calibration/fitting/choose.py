@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +29,10 @@ HELD_OUT = 0.3
 OUTLIER = 1e-6
 """Every prediction grants this share to anything within the range, so that one wild cell does not decide."""
 POOR, USELESS = 0.1, 0.4
-"""Kolmogorov distance of the predicted quantiles from which on a fit is warned of, and refused."""
+"""Kolmogorov distance of the predicted quantiles from which on a fit is warned of, beyond what chance makes of a few
+cells, and refused."""
+CHANCE = 1.63
+"""Over the root of their number, the distance that one sample in a hundred of a true model exceeds."""
 
 
 def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
@@ -84,7 +88,7 @@ def _judged(fitted: Fitted[Any]) -> Fitted[Any]:
             f"{record.experiment}: '{record.family}' does not describe these reads ({far}); look for wrong times or "
             f"units and stuck cells ({stuck}), or name another family"
         )
-    if distance < POOR:
+    if distance < POOR + CHANCE / math.sqrt(record.cells.used):
         return fitted
     note = f"the model describes these reads poorly: {far}; see the figures (--figures)"
     return replace(fitted, record=replace(record, warnings=(*record.warnings, note)))

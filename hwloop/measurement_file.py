@@ -91,16 +91,19 @@ def read_measurements(path: str | Path, experiment: Experiment | None = None) ->
     with open_measurements(path) as stored:
         chosen = [one for one in stored if experiment in (None, one.experiment)]
         if not chosen:
-            found = ", ".join(sorted({one.experiment.value for one in stored})) or "none"
-            raise BadInputError(
-                f"{path} has no measurement{f' {experiment.value!r}' if experiment else ''}; it has {found}"
-            )
+            found = ", ".join(sorted({one.experiment.value for one in stored}))
+            kind, has = f" '{experiment.value}'" if experiment else "", f"; it has {found}" if found else ""
+            raise BadInputError(f"{path} has no measurement{kind}{has}")
         return [one.measurement() for one in chosen]
 
 
 @contextmanager
 def open_measurements(path: str | Path) -> Iterator[list[StoredExperiment]]:
     """The experiments of a file, to be looked at without reading them whole. Raises BadInputError as above."""
+    if Path(path).is_file() and not h5py.is_hdf5(path):
+        raise BadInputError(
+            f"{path} is not a readable HDF5 file; measurements in other formats are brought in with 'hwloop import'"
+        )
     with open_file(path, MEASUREMENT_FORMAT) as file:
         with _readable(path):
             stored = [StoredExperiment(group) for group in file.values() if isinstance(group, h5py.Group)]

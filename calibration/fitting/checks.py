@@ -55,16 +55,21 @@ def check_reads(measurement: Measurement) -> None:
 
 
 def check_order(measurement: Measurement) -> None:
-    """Raise BadInputError when the ages of a cell run backwards."""
-    reads = measurement.reads
+    """Raise BadInputError for time series in which the ages of a cell run backwards, or no cell ever changes."""
+    reads, name = measurement.reads, measurement.experiment.value
     order = np.argsort(reads.cell, kind="stable")
     cell, time = reads.cell[order], reads.time[order]
     back = (cell[1:] == cell[:-1]) & (time[1:] < time[:-1])
     if back.any():
         at = int(order[1:][np.argmax(back)])
         raise BadInputError(
-            f"{measurement.experiment.value}: the times of cell {measurement.cells.address[reads.cell[at]]} run "
+            f"{name}: the times of cell {measurement.cells.address[reads.cell[at]]} run "
             f"backwards at read {at}; sort the reads, or give the true times"
+        )
+    again, conductance = cell[1:] == cell[:-1], reads.conductance[order]
+    if again.any() and not (again & (conductance[1:] != conductance[:-1])).any():
+        raise BadInputError(
+            f"{name}: every cell reads the same at all times: all are stuck, or the file has no new reads"
         )
 
 

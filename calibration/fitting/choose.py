@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +28,11 @@ HELD_OUT = 0.3
 """Share of the cells that judge families fitted to the others."""
 OUTLIER = 1e-6
 """Every prediction grants this share to anything within the range, so that one wild cell does not decide."""
+POOR, USELESS = 0.1, 0.4
+"""Kolmogorov distance of the predicted quantiles from which on a fit is warned of, beyond what chance makes of a few
+cells, and refused."""
+CHANCE = 1.63
+"""Over the root of their number, the distance that one sample in a hundred of a true model exceeds."""
 
 
 def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
@@ -66,8 +73,25 @@ def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDr
             known = ", ".join(one.name for one in candidates)
             raise BadInputError(f"{measurement.experiment.value} has no family '{family}'; known: {AUTO}, {known}")
         chosen = named[0]
-    fitted, table = chosen.fit(measurement)
-    return Outcome(with_choice(fitted, choice), chosen.panels(table, fitted.optimum.theta), refused)
+    with _soluble(chosen):
+        fitted, table = chosen.fit(measurement)
+    return Outcome(with_choice(_judged(fitted), choice), chosen.panels(table, fitted.optimum.theta), refused)
+
+
+def _judged(fitted: Fitted[Any]) -> Fitted[Any]:
+    """The fit, with a warning where it describes the data poorly. Raises BadInputError where it does not at all."""
+    record, distance = fitted.record, fitted.record.calibration_distance
+    far = f"predicted quantiles are {distance:.2f} from uniform, and true models come within 0.04"
+    if not distance < USELESS:  # nor NaN
+        stuck = f"{record.cells.stuck} of {record.cells.measured} were found"
+        raise BadInputError(
+            f"{record.experiment}: '{record.family}' does not describe these reads ({far}); look for wrong times or "
+            f"units and stuck cells ({stuck}), or name another family"
+        )
+    if distance < POOR + CHANCE / math.sqrt(record.cells.used):
+        return fitted
+    note = f"the model describes these reads poorly: {far}; see the figures (--figures)"
+    return replace(fitted, record=replace(record, warnings=(*record.warnings, note)))
 
 
 def held_out_scores(
@@ -83,12 +107,14 @@ def held_out_scores(
     part = _fewer_cells(measurement)
     for family in candidates:
         try:
-            scores[family.name] = _later_reads(family, part) if family.extrapolates else _other_cells(family, part)
+            with _soluble(family):
+                scores[family.name] = _later_reads(family, part) if family.extrapolates else _other_cells(family, part)
         except BadInputError as error:
             refused[family.name] = str(error)
     if not scores:
         # Not the choice but the fit itself says what is wrong with the data.
-        candidates[0].fit(measurement)
+        with _soluble(candidates[0]):
+            candidates[0].fit(measurement)
         raise BadInputError(f"{measurement.experiment.value}: no family fits ({'; '.join(refused.values())})")
     everywhere = np.all([np.isfinite(each) for each in scores.values()], axis=0)
     if not everywhere.any():
@@ -96,6 +122,18 @@ def held_out_scores(
             f"{measurement.experiment.value}: no cell is usable for every family; name one with --family"
         )
     return {name: float(each[everywhere].mean()) for name, each in scores.items()}, refused
+
+
+@contextmanager
+def _soluble(family: Family[Any]) -> Iterator[None]:
+    """Turn equations without a solution into what that says of the data: a BadInputError."""
+    try:
+        yield
+    except np.linalg.LinAlgError:
+        raise BadInputError(
+            f"{family.experiment.value}: the cells do not differ enough to fit '{family.name}'; nearly all are stuck, "
+            "or read exactly alike"
+        ) from None
 
 
 def _other_cells(family: Family[Any], measurement: Measurement) -> FloatArray:

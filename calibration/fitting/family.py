@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Mark, Measurement
 from hwloop.model_file import CellCount, Estimate, Fit
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 MOST_ADDRESSES = 10_000
 """Addresses of stuck and of wild cells that a model file lists; their numbers are always whole."""
 CELLS_PER_PARAMETER = 5
@@ -31,6 +34,9 @@ WIDEST = 20.0
 """Width of the interval of a logarithm from which on it says nothing."""
 
 STUCK, WILD = "stuck", "wild"
+
+SHARED = {"shared": True}
+"""Metadata of an array of a table that all cells have in common."""
 
 
 @dataclass
@@ -112,7 +118,7 @@ class Coefficient:
     log: bool = False
 
 
-Table = TypeVar("Table")
+Table = TypeVar("Table", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -139,10 +145,6 @@ class Family(abc.ABC, Generic[Table]):
     @abc.abstractmethod
     def prepare(self, measurement: Measurement) -> tuple[Table, Screening]:
         """The cells to fit, as the table the family works on. Raises BadInputError when there is nothing to fit."""
-
-    @abc.abstractmethod
-    def subset(self, table: Table, cells: NDArray[np.bool_]) -> Table:
-        """The table of some of its cells."""
 
     @abc.abstractmethod
     def estimate(self, table: Table, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
@@ -181,6 +183,15 @@ class Family(abc.ABC, Generic[Table]):
     @abc.abstractmethod
     def size(self, table: Table) -> int:
         """Number of cells of a table."""
+
+    def subset(self, table: Table, cells: NDArray[np.bool_]) -> Table:
+        """The table of some of its cells, (cells,) true; a table is a dataclass whose arrays have an entry per cell.
+
+        Those that have not are marked so: `field(metadata=SHARED)`.
+        """
+        columns = {item.name: getattr(table, item.name) for item in fields(table) if item.metadata != SHARED}
+        own = {name: column[cells] for name, column in columns.items() if isinstance(column, np.ndarray)}
+        return replace(table, **own)
 
     def caveats(self, table: Table) -> list[str]:
         """What the intervals of a fit do not contain."""
@@ -229,13 +240,6 @@ class Family(abc.ABC, Generic[Table]):
             ends: tuple[float | None, float | None] = (None, None) if note else (low, high)
             rows.append(Estimate(item.name, value, ends[0], ends[1], item.unit, item.meaning, note))
         return tuple(rows)
-
-
-def take(table: Any, cells: NDArray[np.bool_]) -> Any:
-    """The same dataclass with those of its arrays cut down that have one entry per cell."""
-    columns = {item.name: getattr(table, item.name) for item in fields(table)}
-    own = {n: c[cells] for n, c in columns.items() if isinstance(c, np.ndarray) and c.shape[:1] == cells.shape}
-    return replace(table, **own)
 
 
 def with_choice(fitted: Fitted[Table], choice: Mapping[str, float]) -> Fitted[Table]:

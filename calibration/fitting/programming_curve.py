@@ -32,7 +32,6 @@ from hwloop.calibration.fitting.family import (
     Screening,
     Series,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
@@ -44,6 +43,8 @@ from hwloop.model_file import coefficient_names
 FEWEST_READS = 6
 STILL = 0.3
 """A device whose sweep covers less than this share of the usual range is stuck."""
+SURE = 5.0
+"""Standard errors above zero at which devices are taken to answer to their pulses."""
 UNLIKELY = 1e-8
 """Probability of a misfit as large as a device's at which it is called wild."""
 MOST_CELLS = 1500
@@ -213,6 +214,12 @@ def curve_table(measurement: Measurement, drift: KnownDrift | None) -> tuple[Cur
     if not screening.kept.any() or not np.median((high - low)[screening.kept]) > 0:
         raise BadInputError("programming-curve: no device answers to its pulses; nothing is left to fit")
     kept = screening.kept
+    fall = _fall(rows)[kept]
+    if not fall.mean() > SURE * fall.std() / math.sqrt(fall.size):
+        raise BadInputError(
+            "programming-curve: on average conductances do not fall from the weaker to the stronger pulses: no device "
+            "answers, or the amplitudes are not those of RESET pulses"
+        )
     reads_of = [rows] if early is None or drift is None else [early, rows]
     conductance = np.stack([one.conductance[kept] for one in reads_of], axis=-1)
     t0 = 1.0 if drift is None else drift.t0
@@ -232,6 +239,16 @@ def curve_table(measurement: Measurement, drift: KnownDrift | None) -> tuple[Cur
         conductance=conductance,
         log_age=np.zeros_like(time) if drift is None else np.log(drift.t0 / time),
     ), screening
+
+
+def _fall(rows: Rows) -> FloatArray:
+    """How much lower (cells,), in uS, reads are after pulses in the upper half of the amplitudes than in the lower."""
+    assert rows.amplitude is not None
+    weak = rows.there & (rows.amplitude <= np.median(rows.amplitude[rows.there]))
+    strong = rows.there & ~weak
+    means = [np.where(half, rows.conductance, 0.0).sum(1) / np.maximum(half.sum(1), 1) for half in (weak, strong)]
+    fall: FloatArray = means[0] - means[1]
+    return fall
 
 
 def _ages(measurement: Measurement) -> tuple[Rows | None, Rows]:
@@ -296,11 +313,6 @@ class Logistic(Family[CurveTable]):
     def size(self, table: CurveTable) -> int:
         """Number of devices."""
         return int(table.cells.size)
-
-    def subset(self, table: CurveTable, cells: NDArray[np.bool_]) -> CurveTable:
-        """Some of the devices."""
-        part: CurveTable = take(table, cells)
-        return part
 
     def coefficients(self, table: CurveTable) -> list[Coefficient]:
         """Fields of `ProgrammingCurve`, and what the twin needs besides."""

@@ -27,7 +27,6 @@ from hwloop.calibration.fitting.family import (
     Series,
     binned,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
@@ -129,11 +128,6 @@ class ProgrammingFamily(Family[ProgrammingTable]):
     def size(self, table: ProgrammingTable) -> int:
         """Number of cells."""
         return int(table.target.size)
-
-    def subset(self, table: ProgrammingTable, cells: NDArray[np.bool_]) -> ProgrammingTable:
-        """Some of the cells."""
-        part: ProgrammingTable = take(table, cells)
-        return part
 
     def coefficients(self, table: ProgrammingTable) -> list[Coefficient]:
         """Constants first."""

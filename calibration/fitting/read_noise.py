@@ -12,7 +12,7 @@ and belongs to the white part.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from scipy import stats
 from hwloop.calibration.fitting.checks import check_order, check_reads, conductance_scale, rows_of
 from hwloop.calibration.fitting.drift import build
 from hwloop.calibration.fitting.family import (
+    SHARED,
     STUCK,
     Coefficient,
     Family,
@@ -30,7 +31,6 @@ from hwloop.calibration.fitting.family import (
     Screening,
     Series,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import (
     LogLikelihood,
@@ -70,9 +70,9 @@ class SpectrumTable:
     """ln g."""
     cells: NDArray[np.int64]
     conductance: FloatArray
-    frequency: FloatArray
+    frequency: FloatArray = field(metadata=SHARED)
     """(bins,) Hz."""
-    ordinates: FloatArray
+    ordinates: FloatArray = field(metadata=SHARED)
     """(bins,) frequencies averaged in each bin."""
     spectrum: FloatArray
 
@@ -154,11 +154,6 @@ class ReadNoiseFamily(Family[SpectrumTable]):
     def size(self, table: SpectrumTable) -> int:
         """Number of cells."""
         return int(table.conductance.size)
-
-    def subset(self, table: SpectrumTable, cells: NDArray[np.bool_]) -> SpectrumTable:
-        """Some of the cells."""
-        part: SpectrumTable = take(table, cells)
-        return part
 
     def coefficients(self, table: SpectrumTable) -> list[Coefficient]:
         """Exponent, Q, and the white noise of one sample."""

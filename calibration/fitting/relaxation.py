@@ -28,7 +28,6 @@ from hwloop.calibration.fitting.family import (
     Series,
     binned,
     quantile_panel,
-    take,
 )
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
 from hwloop.contract import FloatArray
@@ -136,11 +135,6 @@ class Relaxation(Family[RelaxationTable]):
         """Number of cells."""
         return int(table.first.size)
 
-    def subset(self, table: RelaxationTable, cells: NDArray[np.bool_]) -> RelaxationTable:
-        """Some of the cells."""
-        part: RelaxationTable = take(table, cells)
-        return part
-
     def coefficients(self, table: RelaxationTable) -> list[Coefficient]:
         """Level and slope of each quantity at each knot, then the tails."""
         rows = []
@@ -151,8 +145,8 @@ class Relaxation(Family[RelaxationTable]):
                     for k, place in enumerate(table.knots)
                 ]
         return rows + [
-            Coefficient(f"{name}_tail", "1", f"degrees of freedom of the cells that {name}ed, less one", log=True)
-            for name in ("stay", "move")
+            Coefficient(f"{name}_tail", "1", f"degrees of freedom of the cells that {did}, less one", log=True)
+            for name, did in (("stay", "stayed"), ("move", "moved"))
         ]
 
     def describe(self, table: RelaxationTable) -> dict[str, Any]:

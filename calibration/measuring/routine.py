@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -14,7 +15,7 @@ from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.measuring.cells import Chosen
 from hwloop.calibration.measuring.timing import Clock, TimedRegion
 from hwloop.contract import Backend, Capability, FloatArray
-from hwloop.errors import LimitError
+from hwloop.errors import BadInputError, LimitError
 from hwloop.measurements import Cells, Experiment, Mark, Reads
 from hwloop.region import Place, Region
 
@@ -66,7 +67,11 @@ class Bench:
 
         temperature  K, what a thermometer shows, for a chip that cannot measure it
         calibration  of this chip: reads are corrected for the gain of their column, bad devices are left alone
+
+        Raises BadInputError for a temperature that is none.
         """
+        if temperature is not None and not 0 < temperature < math.inf:
+            raise BadInputError(f"temperature={temperature:g}: expected a positive number of kelvin, such as 300")
         self.backend, self.info, self.clock = backend, backend.info, Clock(backend)
         self._temperature, self._calibration = temperature, calibration
         self._regions: dict[int, TimedRegion] = {}

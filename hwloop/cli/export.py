@@ -25,4 +25,4 @@ def export(model: str, simulator: str, out: str, force: bool, as_json: bool) -> 
     if as_json:
         print_json(result)
     else:
-        click.echo(f"{out}: {', '.join(result['fits'])} for {simulator}")
+        click.echo(f"{out}: {', '.join(result['fits'])} for {simulator}. Its first lines say how to use it.")

@@ -8,12 +8,17 @@ import click
 
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
 
+FAMILIES = (
+    "log-clip, knots, relaxation (drift), polynomial-2, polynomial-3, student-3 (programming), power-law, knots (read "
+    "noise), logistic (programming curve)"
+)
+
 
 @click.command(cls=Command)
 @click.argument("measurements", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Model file to write (JSON).")
 @click.option(
-    "--family", default="auto", show_default=True, help="auto chooses by held-out likelihood; or one by name."
+    "--family", default="auto", show_default=True, help=f"auto chooses by held-out likelihood; or one of {FAMILIES}."
 )
 @click.option("--figures", type=click.Path(), help="Folder for a figure of every fit, PNG and SVG.")
 @click.option("--force", is_flag=True, help="Replace existing files.")

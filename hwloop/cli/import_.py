@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from hwloop.cli.common import Command, json_option, print_json, progress_bar, stoppable
-from hwloop.durations import parse_duration
+from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
+from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.importers.collect import BACKWARDS, ImportReport
 from hwloop.importers.columns import KNOWN
@@ -35,7 +35,10 @@ SPLITS = [name for name in KNOWN if name not in ("cell", "time", "conductance", 
 @click.option("--append", is_flag=True, help="Add to the measurement file if it exists.")
 @click.option("--force", is_flag=True, help="Replace the measurement file if it exists.")
 @json_option
+@click.pass_context
 def import_(
+    context: click.Context,
+    /,
     file: str,
     out: str,
     columns: str | None,
@@ -76,13 +79,11 @@ def import_(
         raise BadInputError(f"--code-step {code_step:g}: expected a positive number of uS")
     if split_by is not None and split_by not in SPLITS:
         raise BadInputError(f"--split-by {split_by}: expected one of {', '.join(SPLITS)}")
+    between = parse_duration(interval) if interval else None
+    if between == 0:
+        raise BadInputError(f"--interval {interval}: rows must be some time apart")
     options = ImportOptions(
-        text,
-        _experiment(experiment),
-        split_by,
-        keep_non_positive,
-        parse_duration(start_age),
-        parse_duration(interval) if interval else None,
+        text, _experiment(experiment), split_by, keep_non_positive, parse_duration(start_age), between
     )
     size = Path(file).stat().st_size if Path(file).is_file() else 1
     with progress_bar("import") as draw, stoppable() as check:
@@ -96,6 +97,13 @@ def import_(
         print_json({"file": file, "out": out} | report.as_json())
     else:
         _show(report, out)
+    if report.reads < report.rows / 2:
+        click.echo("warning: most rows were left out; is that what the file and --columns should give?", err=True)
+        context.exit(GOAL_MISSED)
+
+
+def _age(seconds: float) -> str:
+    return format_duration(seconds) if seconds else "0s"
 
 
 def _character(text: str | None) -> str | None:
@@ -111,6 +119,10 @@ def _experiment(name: str | None) -> Experiment | None:
 
 def _show(report: ImportReport, out: str) -> None:
     click.echo(f"{report.reads:,} reads of {report.cells:,} cells from {report.rows:,} rows, in {out}")
+    low, high = report.conductance
+    click.echo(
+        f"conductances from {low:.3g} to {high:.3g} uS, ages from {_age(report.time[0])} to {_age(report.time[1])}"
+    )
     for reason, found in report.dropped.items():
         click.echo(f"left out: {found.count:,} rows, {reason} (first in line {found.first_line})")
     if BACKWARDS in report.dropped:

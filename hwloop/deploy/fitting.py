@@ -115,14 +115,17 @@ def fit_to_file(
     store.check_writable(out, force=force)
     if Path(out).resolve() == Path(path).resolve():
         raise BadInputError(f"{out} holds the measurements; give another name for the model")
+    if figures is not None:  # before the fits, which take their time
+        from hwloop.report.fits import draw_fits, figure_paths
+
+        figure_paths([kind.value for kind in Experiment], figures, force=force)
     fitting = fit_file(path, family, observer, keep=lambda model: save_model(model, out, force=True))
     save_model(fitting.model, out, force=True)
     drawn: list[str] = []
     if figures is not None:
-        from hwloop.report.fits import draw_fits
-
         panels = {name: outcome.panels for name, outcome in fitting.outcomes.items()}
-        drawn = draw_fits(panels, figures, force=force)
+        titles = {name: _title(fitting.model, name) for name in panels}
+        drawn = draw_fits(panels, titles, figures, force=force)
     return {
         "measurements": str(path),
         "model": str(out),
@@ -134,6 +137,16 @@ def fit_to_file(
         "figures": drawn,
         "hwloop_version": fitting.model.hwloop_version,
     }
+
+
+def _title(model: Model, name: str) -> str:
+    """What a figure is of, for whoever finds it later."""
+    fit = model.fits[name]
+    chip = " ".join(str(model.chip[key]) for key in ("chip", "serial") if key in model.chip) or ", ".join(model.data)
+    gone = "".join(
+        f", {count} {what}" for count, what in ((fit.cells.stuck, "stuck"), (fit.cells.wild, "wild")) if count
+    )
+    return f"{name} of {chip}: {fit.family}, {fit.cells.used} of {fit.cells.measured} cells used{gone}"
 
 
 def _summary(fit: Fit) -> dict[str, Any]:

@@ -164,9 +164,9 @@ class _Session:
 
     def _checkpoint(self, ahead: float) -> None:
         """Commit, where it is due or a real chip will rest long enough to make it free."""
-        idle = not self._virtual and ahead > 1.0
-        if not idle and self._virtual and time.monotonic() < self._due:
+        if self._virtual and time.monotonic() < self._due:
             return
+        idle = not self._virtual and ahead > 1.0
         began = time.monotonic()
         self._keep()
         if idle or began >= self._due:

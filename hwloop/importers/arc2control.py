@@ -41,10 +41,10 @@ class Arc2File:
         """Check the layout. Raises BadInputError when it is another one, or newer than what is known."""
         self._path = path
         attributes = file.attrs
-        version = tuple(int(attributes[f"H5DS_VERSION_{part}"]) for part in ("MAJOR", "MINOR"))
-        if version > NEWEST:
+        version = [attributes[f"H5DS_VERSION_{part}"] for part in ("MAJOR", "MINOR")]
+        if not (0, 0) <= tuple(_number(part) for part in version) <= NEWEST:
             raise BadInputError(f"{path} has H5DS version {version[0]}.{version[1]}; known are those up to 0.2")
-        if "bits" not in attributes or not isinstance(file.get("crosspoints"), h5py.Group):
+        if _number(attributes.get("bits")) < 1 or not isinstance(file.get("crosspoints"), h5py.Group):
             raise BadInputError(f"{path} is not a whole file of arc2control: no size, or no group 'crosspoints'")
         self._bits = int(attributes["bits"])
         self._crosspoints = file["crosspoints"]
@@ -53,6 +53,11 @@ class Arc2File:
     def recognises(file: h5py.File) -> bool:
         """Whether a file claims to be one."""
         return "H5DS_VERSION_MAJOR" in file.attrs and "H5DS_VERSION_MINOR" in file.attrs
+
+    @property
+    def crosspoints(self) -> int:
+        """How many there are."""
+        return len(self._crosspoints)
 
     def has_retention(self) -> bool:
         """Whether there are tables with times."""
@@ -126,6 +131,11 @@ class Arc2File:
             if match is None or not isinstance(group, h5py.Group):
                 raise BadInputError(f"{self._path}: 'crosspoints/{name}' is no crosspoint, such as W03B07")
             yield int(match[1]) * self._bits + int(match[2]), group
+
+
+def _number(value: object) -> int:
+    """An attribute as a whole number; -1 when it is none."""
+    return int(value) if isinstance(value, int | np.integer) else -1
 
 
 def _has(item: h5py.Group | h5py.Dataset, names: set[str]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,10 @@ class ImportReport:
     rows: int = 0
     reads: int = 0
     cells: int = 0
+    conductance: tuple[float, float] = (math.inf, -math.inf)
+    """Smallest and largest, uS: a wrong unit shows here."""
+    time: tuple[float, float] = (math.inf, -math.inf)
+    """Smallest and largest age, seconds."""
     dropped: dict[str, Dropped] = field(default_factory=dict)
     """By reason, in the words that the user reads."""
 
@@ -55,12 +61,21 @@ class ImportReport:
         found.count += int(lines.size)
         found.first_line = min(found.first_line, int(lines.min()))
 
+    def take(self, time: FloatArray, conductance: FloatArray) -> None:
+        """Count reads (n,) that were imported; ages in seconds, conductances in uS."""
+        self.reads += time.size
+        self.time = min(self.time[0], float(time.min())), max(self.time[1], float(time.max()))
+        low, high = self.conductance
+        self.conductance = min(low, float(conductance.min())), max(high, float(conductance.max()))
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
             "rows": self.rows,
             "reads": self.reads,
             "cells": self.cells,
+            "conductance_range": list(self.conductance),
+            "time_range": list(self.time),
             "dropped": {reason: vars(found) for reason, found in self.dropped.items()},
         }
 
@@ -104,22 +119,24 @@ class Collector:
         optional = {ours: rows[theirs] for ours, theirs in OPTIONAL.items() if theirs in rows}
         temperature = rows.get("temperature", np.full(cell.size, np.nan))
         self.sink.append(Reads(cell.astype(np.int32), rows["time"], rows["conductance"], temperature, **optional))
-        self.report.reads += cell.size
+        self.report.take(rows["time"], rows["conductance"])
 
     def pass_over(self, reason: str, lines: NDArray[np.int64]) -> None:
         """Count lines (n,) that were no rows of numbers."""
         self.report.rows += lines.size
         self.report.drop(reason, lines)
 
-    def finish(self) -> ImportReport:
-        """The report. Raises BadInputError when nothing was left to import."""
+    def finish(self, path: Path) -> ImportReport:
+        """The report on the file `path`. Raises BadInputError when nothing was left to import."""
         self.report.cells = self.sink.cell_count
+        if not self.report.rows:
+            raise BadInputError(f"{path} has no rows of data")
         if not self.report.reads:
             why = "; ".join(
                 f"{reason} ({found.count}, first in line {found.first_line})"
                 for reason, found in self.report.dropped.items()
             )
-            raise BadInputError(f"nothing could be imported from {self.report.rows} rows: {why or 'there are none'}")
+            raise BadInputError(f"{path}: nothing could be imported from {self.report.rows} rows: {why}")
         return self.report
 
     def _sound(self, rows: Rows, lines: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -58,14 +58,14 @@ def import_file(
     with MeasurementWriter(out, append=append, force=force) as writer:
         source = _Source(path, options, writer)
         if h5py.is_hdf5(path):
-            if options.text != TextOptions():
+            if options.text != TextOptions() or options.split_by:
                 raise BadInputError(f"{path} is HDF5, whose columns are known; leave the options for text out")
             collector = _from_hdf5(path, options, source)
         elif options.interval is not None or options.start:
             raise BadInputError(f"{path} is text, whose times are in a column; leave the options for arc2control out")
         else:
             collector = import_text(path, options.text, source.begin, follow)
-        report = collector.finish()
+        report = collector.finish(path)
         collector.sink.describe({"import_report": json.dumps(report.as_json())})
         collector.sink.end("complete")
         writer.finish()
@@ -109,7 +109,13 @@ def _from_hdf5(path: Path, options: ImportOptions, source: _Source) -> Collector
                     f"{path} is HDF5 of an unknown kind; known are the files of arc2control (H5DS) and delimited text"
                 )
             found = Arc2File(file, path)
+            if not found.crosspoints:
+                raise BadInputError(f"{path} has no crosspoints: nothing was measured")
             if found.has_retention():
+                if options.interval is not None:
+                    raise BadInputError(
+                        f"{path} has retention tables, which have times of their own; leave --interval out"
+                    )
                 collector = source.begin(Experiment.DRIFT, "episode", time_origin="first read of each retention table")
                 found.take_retention(collector, options.start)
                 return collector
@@ -118,6 +124,8 @@ def _from_hdf5(path: Path, options: ImportOptions, source: _Source) -> Collector
                     f"{path} has biasing histories, which have no times, and no retention tables, which have: "
                     "state the time from row to row if it was even, such as --interval 0.5s"
                 )
+            if options.start:
+                raise BadInputError(f"{path} has no retention tables, whose age --start-age is; leave it out")
             kind = Experiment.PROGRAMMING_CURVE if found.has_pulses() else Experiment.READ_NOISE
             collector = source.begin(kind, time_origin=f"assumed: rows every {options.interval:g} s")
             found.take_timeseries(collector, options.interval)

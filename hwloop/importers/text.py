@@ -22,7 +22,9 @@ from hwloop.measurements import Experiment
 CHUNK_CHARACTERS = 4_000_000
 """Text in memory at one time; one line more where lines are longer."""
 SLOWLY = 64
-"""Lines among which a bad one is sought one by one."""
+"""Lines among which a bad one is sought one by one; also the first ones, by which a layout is judged."""
+DISAGREEMENT = 0.1
+"""Conductance times resistance may differ from one by this much, by rounding."""
 Begin = Callable[[Experiment], Collector]
 Follow = Callable[[int], None]
 SHOWN = 120
@@ -72,6 +74,7 @@ def import_text(path: Path, options: TextOptions, begin: Begin, follow: Follow) 
     for numbers, lines in _chunks(path, options, follow):
         if layout is None or collector is None:
             layout = _look(path, lines[0], numbers[0], options)
+            _compare(path, layout, lines[:SLOWLY])
             collector = begin(_kind(layout.columns))
         if layout.header and numbers[0] == layout.header:
             numbers, lines = numbers[1:], lines[1:]
@@ -168,6 +171,26 @@ def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
     return _Layout(columns, delimiter, int(number) if header else 0)
 
 
+def _compare(path: Path, layout: _Layout, lines: list[str]) -> None:
+    """Raise BadInputError where conductance and resistance, given both, contradict each other in most lines.
+
+    That is how a wrong unit or a wrong column shows. The conductance is what is imported.
+    """
+    both = [source for source in layout.columns.sources if source.name in ("conductance", "resistance")]
+    if len(both) < 2 or layout.columns.samples:
+        return
+    lines = [line for line in lines if len(_split(line, layout.delimiter)) == layout.columns.width]
+    values, numeric = _parse(lines, [source.index for source in both], layout.delimiter)
+    values = values[numeric & np.all(np.isfinite(values) & (values != 0), axis=1)] * [source.factor for source in both]
+    wrong = np.abs(1e-6 * values.prod(1) - 1) > DISAGREEMENT
+    if 2 * np.count_nonzero(wrong) > len(wrong):
+        shown = dict(zip((source.name for source in both), values[np.argmax(wrong)], strict=True))
+        raise BadInputError(
+            f"{path}: conductance and resistance contradict each other ({shown['conductance']:.3g} uS, "
+            f"{shown['resistance']:.3g} ohm); check their columns and units, or leave one out of the map"
+        )
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text or "nan")
@@ -227,7 +250,7 @@ def _used(columns: ColumnMap) -> list[Source]:
 
 
 def _quantities(used: list[Source], values: FloatArray) -> Rows:
-    """Columns in hwloop's units, conductance among them, of values (rows, columns)."""
+    """Columns in hwloop's units, conductance (uS) among them, of values (rows, columns)."""
     rows = {source.name: values[:, k] * source.factor + source.offset for k, source in enumerate(used)}
     with np.errstate(divide="ignore", invalid="ignore"):
         if "resistance" in rows:

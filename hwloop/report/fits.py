@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -21,21 +21,16 @@ FIT_COLOUR = "#d55e00"
 ALONE = "#0072b2"
 
 
-def draw_fits(fits: Mapping[str, Sequence[Panel]], folder: str | Path, *, force: bool) -> list[str]:
-    """Draw the panels of each experiment to FOLDER/EXPERIMENT.png and .svg; returns the paths.
+def draw_fits(
+    fits: Mapping[str, Sequence[Panel]], titles: Mapping[str, str], folder: str | Path, *, force: bool
+) -> list[str]:
+    """Draw the panels of each experiment, under its title, to FOLDER/EXPERIMENT.png and .svg; returns the paths.
 
-    Raises BadInputError when the folder cannot be made or a file exists (without force).
+    Raises BadInputError as `figure_paths` does.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"{folder} cannot be made a folder for figures ({error.strerror})") from None
-    paths = {name: [folder / f"{name}{suffix}" for suffix in FORMATS] for name in fits}
-    for path in (path for group in paths.values() for path in group):
-        store.check_writable(path, force=force)
+    paths = figure_paths(fits, folder, force=force)
     for name, panels in fits.items():
-        figure = _draw(name, panels)
+        figure = _draw(titles[name], panels)
         for path in paths[name]:
             content = io.BytesIO()
             with matplotlib.rc_context({"svg.fonttype": "none"}):
@@ -44,11 +39,27 @@ def draw_fits(fits: Mapping[str, Sequence[Panel]], folder: str | Path, *, force:
     return [str(path) for group in paths.values() for path in group]
 
 
-def _draw(name: str, panels: Sequence[Panel]) -> Figure:
+def figure_paths(names: Iterable[str], folder: str | Path, *, force: bool) -> dict[str, list[Path]]:
+    """Where the figures of experiments go, by name, in a folder that is made.
+
+    Raises BadInputError when the folder cannot be made or a file exists (without force).
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{folder} cannot be made a folder for figures ({error.strerror})") from None
+    paths = {name: [folder / f"{name}{suffix}" for suffix in FORMATS] for name in names}
+    for path in (path for group in paths.values() for path in group):
+        store.check_writable(path, force=force)
+    return paths
+
+
+def _draw(title: str, panels: Sequence[Panel]) -> Figure:
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(6.2 * columns, 4.3 * rows), layout="constrained")
-    figure.suptitle(name)
+    figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, panel in zip(axes, panels, strict=False):
         _draw_panel(place, panel)

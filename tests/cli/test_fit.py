@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hwloop.calibration.fitting.choose import families
+from hwloop.measurements import Experiment
 from hwloop.model_file import load_model
 from tests.cli.conftest import Command, programmed_cells
 
@@ -31,6 +33,18 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(command: Comma
     assert model.chip["chip"] == "sim:pcm-90nm"
     assert model.fits["programming"].cells.used == 400
     assert {path.name for path in (folder / "figures").iterdir()} == {"programming.png", "programming.svg"}
+    title = "programming of sim:pcm-90nm"
+    assert title in (folder / "figures/programming.svg").read_text()
+    again = command("fit", "meas.h5", "--out", "other.json", "--figures", "figures")
+    assert "figures/programming.png exists; use --force" in again.stderr
+    assert not (folder / "other.json").exists(), "it is said before anything is fitted"
+
+
+def test_help_names_every_family(command: Command) -> None:
+    text = " ".join(command("fit", "--help").stdout.split())
+    for experiment in Experiment:
+        for family in families(experiment):
+            assert family.name in text.replace("- ", "-")
 
 
 def test_ctrl_c_before_the_first_fit_is_exit_code_1_and_no_file(

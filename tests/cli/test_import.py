@@ -25,6 +25,7 @@ def test_it_says_what_was_left_out(command: Command) -> None:
     done = command("import", "lab.csv", *MAP, "--out", "lab.h5")
     assert done.exit_code == 0, done.stderr
     assert "2 reads of 2 cells from 3 rows, in lab.h5" in done.stdout
+    assert "conductances from 4 to 5 uS, ages from 0s to 10s" in done.stdout
     assert "left out: 1 rows, conductance is missing or not finite (first in line 2)" in done.stdout
     [found] = read_measurements("lab.h5")
     assert found.cells.level.tolist() == [3, 4]
@@ -38,6 +39,8 @@ def test_json(command: Command) -> None:
         "rows": 3,
         "reads": 2,
         "cells": 2,
+        "conductance_range": [4.0, 5.0],
+        "time_range": [0.0, 10.0],
         "dropped": {"conductance is missing or not finite": {"count": 1, "first_line": 2}},
     }
 
@@ -48,6 +51,14 @@ def test_a_second_import_is_added_only_on_request(command: Command) -> None:
     assert "lab.h5 exists; use --force" in command(*words).stderr
     assert command(*words, "--append", "--experiment", "programming").exit_code == 0
     assert [found.experiment.value for found in read_measurements("lab.h5")] == ["drift", "programming"]
+
+
+def test_most_rows_left_out_is_no_success(command: Command, lab: Path) -> None:
+    lab.write_text("1,0,5\n1,x,5\n1,x,4\n")
+    done = command("import", "lab.csv", "--columns", "cell,time[s],conductance[uS]", "--out", "lab.h5")
+    assert done.exit_code == 1
+    assert "most rows were left out" in done.stderr
+    assert len(read_measurements("lab.h5")[0].reads) == 1
 
 
 def test_a_named_delimiter(command: Command, lab: Path) -> None:

@@ -148,6 +148,7 @@ def test_what_was_stopped_can_be_finished(command: Command) -> None:
         (("--until", "0.5s"), "ages from 1 s to 0.5 s"),
         (("--cells", "999999"), "core(s) of sim:hermes-core have 4096 devices; ask for fewer"),
         (("--cells", "0"), "cells=0: expected at least 1"),
+        (("--temperature", "-5"), "temperature=-5: expected a positive number of kelvin"),
         (("--levels", "0"), "levels=0"),
         (("--levels", "many"), "--levels many: expected how many, or uS with commas between"),
         (("--levels", "1,x"), "--levels 1,x: expected"),

@@ -173,6 +173,13 @@ def test_other_and_broken_files_are_refused(tmp_path: Path, store: Store) -> Non
     with h5py.File(store.path, "r+") as file:
         file.attrs["H5DS_VERSION_MINOR"] = 3
     refused(store.path, r"H5DS version 0\.3; known are those up to 0\.2")
+    with h5py.File(store.path, "r+") as file:
+        file.attrs["H5DS_VERSION_MINOR"] = "two"
+    refused(store.path, r"H5DS version 0\.two; known are those up to 0\.2")
+    with h5py.File(store.path, "r+") as file:
+        file.attrs["H5DS_VERSION_MINOR"] = 2
+        del file["crosspoints/W00B00"]
+    refused(store.path, "no crosspoints: nothing was measured")
     store.path.write_bytes(content[: len(content) // 2])
     refused(store.path, "damaged or cut off")
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
@@ -182,3 +189,15 @@ def test_other_and_broken_files_are_refused(tmp_path: Path, store: Store) -> Non
         import_file(tmp_path / "foreign.h5", tmp_path / "out.h5", ImportOptions(TextOptions("cell")))
     refused(tmp_path / "missing.csv", "does not exist")
     refused(tmp_path, "is a folder")
+
+
+def test_options_that_the_file_has_no_use_for_are_refused(tmp_path: Path, store: Store) -> None:
+    def refused(options: ImportOptions, message: str) -> None:
+        with pytest.raises(BadInputError, match=message):
+            import_file(store.path, tmp_path / "out.h5", options)
+
+    store.timeseries(0, 0, [(1e-6, 0.2, 0.0, 0.2, READ)] * 9)
+    refused(ImportOptions(interval=1.0, start=5.0), "no retention tables, whose age --start-age is")
+    refused(ImportOptions(interval=1.0, split_by="level"), "leave the options for text out")
+    store.retention(0, 0, 1, [(0.2, 1e-6, 1_700_000_000, 0), (0.2, 1e-6, 1_700_000_001, 0)])
+    refused(ImportOptions(interval=1.0), "times of their own; leave --interval out")

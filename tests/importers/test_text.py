@@ -90,8 +90,16 @@ def test_resistance_and_current_become_conductance(imported: Import) -> None:
     assert found.reads.conductance[0] == pytest.approx(5)
     found, _ = imported("1,0,1e-6,0.2\n", "cell,time[s],current[A],voltage[V]")
     assert found.reads.conductance[0] == pytest.approx(5)
-    found, _ = imported("1,0,200,7\n", "cell,time[s],resistance[kohm],conductance[uS]")
-    assert found.reads.conductance[0] == 7, "a conductance that is given is taken"
+    found, _ = imported("1,0,200,5.1\n", "cell,time[s],resistance[kohm],conductance[uS]")
+    assert found.reads.conductance[0] == 5.1, "a conductance that is given is taken"
+
+
+def test_a_wrong_unit_shows_where_conductance_and_resistance_are_given(imported: Import) -> None:
+    lines = "cell,time,R,G\n1,0,2e5,5e-6\n2,0,oops,4e-6\n3,0,1e5,nan\n4,0,1e5,0\n"
+    found, _ = imported(lines, "cell,time[s],resistance[ohm],conductance[S]")
+    assert found.reads.conductance == pytest.approx([5, 4]), "a bad resistance is no fault of the conductance"
+    with pytest.raises(BadInputError, match=r"contradict each other \(0\.005 uS, 2e\+05 ohm\); check their columns"):
+        imported(lines, "cell,time[s],resistance[ohm],conductance[mS]")
 
 
 def test_ignored_columns_may_hold_anything(imported: Import) -> None:
@@ -241,7 +249,7 @@ def test_order_and_repetitions_against_a_plain_loop(imported: Import) -> None:
         ("cell,time[s],g\n1,0,5\n", None, "give --columns, as the first line is no column map"),
         ("", MAP, "has no lines of data"),
         ("# nothing\n\n", MAP, "has no lines of data"),
-        ("a,b,c\n", MAP, "nothing could be imported from 0 rows"),
+        ("a,b,c\n", MAP, "lab.csv has no rows of data"),
         ("1,0,nan\n", MAP, "conductance is missing or not finite (1, first in line 1)"),
         ("1,5\n", "cell,conductance[uS]", "no time[s] among the columns"),
         ("1,5,6\n", "level,conductance[uS]...", "rows of samples need their rate"),

@@ -77,6 +77,11 @@ def test_reads_without_pulses_are_refused() -> None:
     still = np.full_like(measurement.reads.conductance, 5.0)
     with pytest.raises(BadInputError, match="no device answers"):
         fit_measurement(replace(measurement, reads=replace(measurement.reads, conductance=still)))
+    noise = still + 0.1 * np.random.default_rng(0).standard_normal(still.size)
+    rising = 30.0 - measurement.reads.conductance
+    for other in (noise, rising):
+        with pytest.raises(BadInputError, match="do not fall from the weaker to the stronger pulses"):
+            fit_measurement(replace(measurement, reads=replace(measurement.reads, conductance=other)))
 
 
 def read_twice(cells: int, seed: int, sweeps: int = 3) -> Measurement:

@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, signal
 
 from hwloop.calibration.fitting.choose import fit_measurement, with_reads
-from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise
+from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise, spectrum_table
 from hwloop.calibration.fitting.synthetic import flickering
 from hwloop.device_models import PowerLaw
 from hwloop.errors import BadInputError
@@ -90,3 +90,9 @@ def test_series_that_are_no_series_are_refused() -> None:
     flat = np.ones_like(measurement.reads.conductance)
     with pytest.raises(BadInputError, match="stuck"):
         fit_measurement(replace(measurement, reads=replace(measurement.reads, conductance=flat)))
+
+
+def test_as_many_cells_as_frequencies() -> None:
+    """Cells are held out, frequencies are not, however many there are of either."""
+    bins = spectrum_table(measured(30, seed=1))[0].frequency.size
+    assert fit_measurement(measured(bins, seed=1)).fitted.record.cells.used == bins

@@ -22,7 +22,7 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import Polynomial2
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting, programmed
@@ -133,7 +133,7 @@ def bad_cells() -> None:
     reads[:, stuck] = rng.choice([27.0, 12.0], stuck.size) * (1 + 0.01 * rng.standard_normal((AGES.size, stuck.size)))
     reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
     dirty = replace(clean, reads=replace(clean.reads, conductance=reads.ravel()))
-    before, after = (KnotsDrift().fit(one)[0].record for one in (clean, dirty))
+    before, after = (SplineDrift().fit(one)[0].record for one in (clean, dirty))
     named = np.array([*after.cells.stuck_addresses, *after.cells.wild_addresses]) - FIRST_ADDRESS
     hits = np.isin(named, chosen).sum()
     moved = [
@@ -169,7 +169,7 @@ def real() -> None:
     family = Relaxation()
     table, _ = family.prepare(early)
     theta = family.estimate(table, intervals=False)[0].theta
-    predicted = family.predict(table, theta, late)
+    predicted = family.predict(table, theta, early, late)
     judged = np.isfinite(predicted)
     ours = predicted[judged].mean()
     print(f"  {judged.sum()} cells; log-likelihood per cell {ours:.4f}")
@@ -241,7 +241,7 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
         gain = opened._core(0).converters.gain.numpy()
     values["g_max"] *= float(gain[sweeps.cells.address % chip.columns].mean())
     if measured:
-        known = KnownDrift.of_fit(KnotsDrift().fit(by_kind[Experiment.DRIFT])[0])
+        known = KnownDrift.of_fit(SplineDrift().fit(by_kind[Experiment.DRIFT])[0])
     else:
         model = chip.device.drift
         reads = CurveSettings(cells=1).averages * chip.device.read_noise.t_read

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hwloop import store
-from hwloop.device_models import Knots, LogClip, Polynomial, PowerLaw, Statistic
+from hwloop.device_models import Knots, LogClip, Polynomial, PowerLaw, Spline, Statistic
 from hwloop.errors import BadInputError
 from hwloop.model_file import Fit, Model, load_model
 
@@ -57,6 +57,12 @@ def statistic_code(statistic: Statistic, log: str) -> str:
         for k in range(len(at) - 1):
             rise, run = values[k + 1] - values[k], at[k + 1] - at[k]
             parts.append(f"{rise!r} * (({x} - {at[k]!r}) / {run!r}).clip(0.0, 1.0)")
+        return "(\n            " + "\n            + ".join(parts) + "\n        )"
+    if isinstance(statistic, Spline):
+        parts = [f"{statistic.values[0]!r} + 0.0 * g"]
+        for start, width, (linear, square, cube) in statistic.pieces():
+            share = f"(({x} - {start!r}) / {width!r}).clip(0.0, 1.0)"
+            parts += [f"{linear!r} * {share}", f"{square!r} * {share} ** 2", f"{cube!r} * {share} ** 3"]
         return "(\n            " + "\n            + ".join(parts) + "\n        )"
     raise BadInputError(f"a {type(statistic).__name__} statistic has no export")
 

@@ -9,7 +9,7 @@ import pytest
 
 from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.choose import fit_measurement
-from hwloop.calibration.fitting.drift import KnotsDrift
+from hwloop.calibration.fitting.drift import SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
 from hwloop.errors import BadInputError
@@ -146,7 +146,7 @@ def test_a_sweep_that_ended_between_two_reads_loses_the_last_pulse_alone() -> No
 def test_doubt_of_the_drift_widens_the_intervals() -> None:
     rng = np.random.default_rng(7)
     conductance, ages = np.exp(rng.uniform(np.log(0.1), np.log(12.0), 600)), np.geomspace(1.0, 86400.0, 8)
-    fitted, _ = KnotsDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, 0.3))
+    fitted, _ = SplineDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, 0.3))
     known = KnownDrift.of_fit(fitted)
     assert known is not None
     curves = read_twice(60, seed=8, sweeps=2)

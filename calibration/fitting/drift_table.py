@@ -76,7 +76,7 @@ LEARNT = 20_000
 """Devices that tell what is constant, of very many."""
 DRAWS = 3
 """Sets of reads drawn to see what lines through much noise leave."""
-SURE = 3.5
+SURE = 4.0
 """Standard deviations from which on some of the noise is taken to be constant in uS."""
 LEVELLING = 5
 """Steps in which noise of a conductance is parted into what is constant and what is not."""

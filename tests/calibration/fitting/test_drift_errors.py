@@ -155,7 +155,11 @@ def test_a_later_read_is_predicted_from_all_earlier_ones() -> None:
     for device in range(0, table.nu.size, 200):
         curve = np.exp(table.log_g[device] - table.nu[device] * X) * table.g_scale
         drawn_to = (table.nu[device] - mean[device]) * X
-        seen = earlier.reads.conductance.reshape(AGES.size - 1, -1)[:, table.cells[device]] / curve[:-1] - 1 - drawn_to[:-1]
+        seen = (
+            earlier.reads.conductance.reshape(AGES.size - 1, -1)[:, table.cells[device]] / curve[:-1]
+            - 1
+            - drawn_to[:-1]
+        )
         loose = 100.0 + spread[device] ** 2 * np.outer(X, X) + variance[device] * noise
         gain = np.linalg.solve(loose[:-1, :-1], loose[:-1, -1])
         sigma = np.sqrt(loose[-1, -1] - gain @ loose[:-1, -1])

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy import integrate, stats
 
 from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.choose import fit_measurement
 from hwloop.calibration.fitting.drift import SplineDrift
-from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
+from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic, _folded
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
 from hwloop.errors import BadInputError
 from hwloop.measurements import Cells, Experiment, Measurement, Reads
@@ -141,6 +143,15 @@ def test_a_sweep_that_ended_between_two_reads_loses_the_last_pulse_alone() -> No
     table, _ = Logistic(KnownDrift.of_model(HERMES.drift)).prepare(with_reads(measurement, cut))
     assert table.there.shape == (60, 71)
     assert table.there.all()
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, -1.0, 4.0, 50.0])
+def test_points_of_folded_noise_have_its_moments(mean: float) -> None:
+    """Of |x|, x normal with variance 1, by adaptive integration; rules in between are interpolated."""
+    points, weights = _folded(torch.tensor([mean], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    for power in range(6):
+        expected, _ = integrate.quad(lambda x, k=power: abs(x) ** k * stats.norm.pdf(x - mean), mean - 12, mean + 12)
+        assert float((weights * points**power).sum()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_doubt_of_the_drift_widens_the_intervals() -> None:

@@ -76,8 +76,14 @@ LEARNT = 20_000
 """Devices that tell what is constant, of very many."""
 DRAWS = 3
 """Sets of reads drawn to see what lines through much noise leave."""
-SURE = 4.0
+SURE = 3.5
 """Standard deviations from which on some of the noise is taken to be constant in uS."""
+TOO_MUCH = 3.0
+"""Of what the emptiest devices show, from which on it is something else that lines have left."""
+LINE_NOISE = 0.25
+"""Relative standard deviation of a read up to which it is looked for in the residuals of lines."""
+FEWEST_EMPTY, EMPTIEST = 50, 0.02
+"""Devices, and share of all, that read least."""
 LEVELLING = 5
 """Steps in which noise of a conductance is parted into what is constant and what is not."""
 LEAST = 0.1
@@ -267,14 +273,29 @@ def _learn(rows: Rows, index: NDArray[np.int64], t0: float) -> _Noise:
     for _ in range(4):
         noise = _growing(rows, index, _reduce(rows, index, t0, noise), t0, noise)
     part, found = index[:: -(-index.size // LEARNT)], noise
+    most = _least_square(rows, index)
     for unbiased in (False, True):  # the second costs more, and is not needed where the first finds nothing
         for _ in range(4):
             found = _constant(rows, part, _reduce(rows, part, t0, found), t0, found, unbiased=unbiased)
             if found.floor:
                 found = _growing(rows, part, _reduce(rows, part, t0, found), t0, found)
-        if found.floor < SURE * found.floor_error:
+        if found.floor < SURE * found.floor_error or found.floor > TOO_MUCH * most:
             return noise
+    found = replace(found, floor=min(found.floor, most))
     return _growing(rows, index, _reduce(rows, index, t0, found), t0, found)
+
+
+def _least_square(rows: Rows, index: NDArray[np.int64]) -> float:
+    """Typical square (uS^2) of the last read of the devices that read least before: no constant noise is larger.
+
+    Lines through reads of crowds of very noisy devices leave residuals that look like constant noise; this does not.
+    """
+    there, reads = rows.there[index], rows.conductance[index]
+    last = there.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
+    latest = reads[np.arange(index.size), last]
+    before = np.abs(((reads * there).sum(1) - latest) / (there.sum(1) - 1))
+    emptiest = np.argsort(before)[: max(FEWEST_EMPTY, int(EMPTIEST * index.size))]
+    return float(np.median(latest[emptiest] ** 2) / stats.chi2.median(1))
 
 
 def _levels(lines: _Lines, freedom: FloatArray, noise: _Noise, most: int, size: int) -> _Noise:
@@ -321,7 +342,7 @@ def _constant(
         return noise
     lines, index = lines.take(fine), index[fine]
     noise = _levels(lines, np.maximum(rows.counts[index] - 2.0, 1.0), noise, 50, 100)
-    some = np.flatnonzero(noise.variance(lines.log_g) <= TOO_NOISY**2)
+    some = np.flatnonzero(noise.variance(lines.log_g) <= LINE_NOISE**2)
     rows, lines = rows.take(index[some]), lines.take(some)
     step, error = _floor_step(rows, lines, t0, noise)
     if unbiased:

@@ -20,8 +20,8 @@ from scipy import stats
 from hwloop.calibration.fitting.programming_noise import Polynomial2
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise
 from hwloop.calibration.fitting.relaxation import Relaxation
-from hwloop.deploy.exports import export_model
-from hwloop.device_models import Polynomial
+from hwloop.deploy.exports import export_model, statistic_code
+from hwloop.device_models import Polynomial, Spline
 from hwloop.errors import BadInputError
 from hwloop.model_file import Fit, Model, load_model, save_model
 from tests.calibration.fitting import test_read_noise, test_relaxation
@@ -115,6 +115,12 @@ def test_formulas_are_those_of_the_model(tmp_path: Path, to: str) -> None:
         (made.read_noise_q, "read-noise", "q"),
     ):
         assert np.asarray(function(array(G))) == pytest.approx(model.fits[kind].statistic(name)(G), rel=1e-12), name
+
+
+def test_a_spline_is_exported_as_the_curve_that_it_is() -> None:
+    spline = Spline((-4.0, -2.0, -1.5, 0.0), (0.13, 0.07, 0.06, 0.02))
+    g = np.geomspace(1e-3, 2.0, 50)
+    assert eval(statistic_code(spline, "np.log"), {"np": np, "g": g}) == pytest.approx(spline(g), rel=1e-12)
 
 
 def test_aihwkit_noise_has_the_moments_of_the_model(tmp_path: Path) -> None:

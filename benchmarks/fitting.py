@@ -53,9 +53,9 @@ intercept best, and the third is beyond the last bound of the spread, 8.2 uS. Th
 each level over its neighbourhood. With log-uniform conductances the intercept has a standard deviation of 1.8 %, with
 these 1.0 %. The least that any distribution of 100 000 devices over conductance can have is 0.9 %, and 0.7 % if reads
 had no noise: so much comes from how devices differ."""
-RECOVERY_SEEDS = range(121, 126)
-COVERAGE_SEEDS = range(3600, 3800)
-BAD_CELLS_SEED = 231
+RECOVERY_SEEDS = range(131, 136)
+COVERAGE_SEEDS = range(3800, 4000)
+BAD_CELLS_SEED = 241
 """Never used while the fit was developed."""
 
 
@@ -187,7 +187,7 @@ def real() -> None:
 
 
 CURVE_PRESETS = ("hermes-core", "pcm-90nm")
-CURVE_SEEDS = range(7201, 7211)
+CURVE_SEEDS = range(7301, 7311)
 CURVE_CELLS = 300
 
 

@@ -131,11 +131,13 @@ class DriftFamily(Family[DriftTable]):
         free[floor] = False  # known beforehand
         first = self._part(table, FIRST_LOOK)
         prior = np.zeros((theta.size, theta.size))
-        for part in [first, first, table]:
+        smooth = self.kind == "spline"
+        # How smooth mean and spread are, all devices together show once they have been fitted.
+        for look, part in enumerate([first, first, table] + [table] * smooth):
+            if smooth and look > 0:
+                prior = self._smoothness(table, first, theta, prior)
             found = self._climb(part, theta, free, part.nu.size / table.nu.size * prior)
             theta = found.theta
-            if self.kind == "spline":
-                prior = self._smoothness(table, first, theta, prior)
         held, theta = self._unsupported(table, found.theta)
         if held:
             names = [item.name for item in self.coefficients(table)]

@@ -47,6 +47,8 @@ STILL = 0.3
 """A device whose sweep covers less than this share of the usual range is stuck."""
 UNLIKELY = 1e-8
 """Probability of a misfit as large as a device's at which it is called wild."""
+SATURATED = 0.003
+"""Share of all reads that are equal to the largest from which on that is the end of a scale."""
 MOST_CELLS = 1500
 """Devices that the likelihood is computed for; of more, this many at random: spreads need no more."""
 FEW_CELLS, FEW_ROUNDS, ROUNDS = 200, 4, 2
@@ -300,6 +302,18 @@ class Logistic(Family[CurveTable]):
     def size(self, table: CurveTable) -> int:
         """Number of devices."""
         return int(table.cells.size)
+
+    def caveats(self, table: CurveTable) -> list[str]:
+        """Reads at the end of a converter's scale are less than what was there."""
+        seen = table.conductance[table.there]
+        top = float(seen.max())
+        share = float(np.mean(seen == top))
+        if share < SATURATED:
+            return []
+        return [
+            f"{100 * share:.1f} % of the reads are {top:.4g} uS, the end of the scale they were read with: g_max and "
+            "height_spread come out low; read later after the pulse, or with a larger range"
+        ]
 
     def subset(self, table: CurveTable, cells: NDArray[np.bool_]) -> CurveTable:
         """Some of the devices."""

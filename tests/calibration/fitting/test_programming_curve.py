@@ -145,6 +145,15 @@ def test_a_sweep_that_ended_between_two_reads_loses_the_last_pulse_alone() -> No
     assert table.there.all()
 
 
+def test_reads_at_the_end_of_the_scale_are_warned_of() -> None:
+    curves = measured(40, seed=9)
+    family = Logistic()
+    assert family.caveats(family.prepare(curves)[0]) == []
+    clipped = replace(curves, reads=replace(curves.reads, conductance=np.minimum(curves.reads.conductance, 28.0)))
+    [warning] = family.caveats(family.prepare(clipped)[0])
+    assert "% of the reads are 28 uS" in warning
+
+
 @pytest.mark.parametrize("mean", [0.0, 0.3, -1.0, 4.0, 50.0])
 def test_points_of_folded_noise_have_its_moments(mean: float) -> None:
     """Of |x|, x normal with variance 1, by adaptive integration; rules in between are interpolated."""

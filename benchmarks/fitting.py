@@ -22,7 +22,7 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import Polynomial2
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting, programmed
@@ -52,8 +52,9 @@ intercept best, and the third is beyond the last bound of the spread, 8.2 uS. Th
 each level over its neighbourhood. With log-uniform conductances the intercept has a standard deviation of 1.8 %, with
 these 1.0 %. The least that any distribution of 100 000 devices over conductance can have is 0.9 %, and 0.7 % if reads
 had no noise: so much comes from how devices differ."""
-RECOVERY_SEEDS = range(111, 116)
-COVERAGE_SEEDS = range(3200, 3400)
+RECOVERY_SEEDS = range(131, 136)
+COVERAGE_SEEDS = range(3800, 4000)
+BAD_CELLS_SEED = 241
 """Never used while the fit was developed."""
 
 
@@ -124,8 +125,8 @@ def coverage() -> None:
 def bad_cells() -> None:
     """1 % stuck and 1 % wild among 100 000."""
     print("\n1 % stuck and 1 % wild cells among 100 000")
-    clean = devices(100_000, 7, lowest=0.5)
-    rng = np.random.default_rng(8)
+    clean = devices(100_000, BAD_CELLS_SEED, lowest=0.5)
+    rng = np.random.default_rng(BAD_CELLS_SEED + 1)
     cells = len(clean.cells)
     chosen = rng.permutation(cells)[: cells // 50]
     stuck, wild = chosen[: cells // 100], chosen[cells // 100 :]
@@ -133,7 +134,7 @@ def bad_cells() -> None:
     reads[:, stuck] = rng.choice([27.0, 12.0], stuck.size) * (1 + 0.01 * rng.standard_normal((AGES.size, stuck.size)))
     reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
     dirty = replace(clean, reads=replace(clean.reads, conductance=reads.ravel()))
-    before, after = (KnotsDrift().fit(one)[0].record for one in (clean, dirty))
+    before, after = (SplineDrift().fit(one)[0].record for one in (clean, dirty))
     named = np.array([*after.cells.stuck_addresses, *after.cells.wild_addresses]) - FIRST_ADDRESS
     hits = np.isin(named, chosen).sum()
     moved = [
@@ -169,7 +170,7 @@ def real() -> None:
     family = Relaxation()
     table, _ = family.prepare(early)
     theta = family.estimate(table, intervals=False)[0].theta
-    predicted = family.predict(table, theta, late)
+    predicted = family.predict(table, theta, early, late)
     judged = np.isfinite(predicted)
     ours = predicted[judged].mean()
     print(f"  {judged.sum()} cells; log-likelihood per cell {ours:.4f}")
@@ -185,7 +186,7 @@ def real() -> None:
 
 
 CURVE_PRESETS = ("hermes-core", "pcm-90nm")
-CURVE_SEEDS = range(211, 221)
+CURVE_SEEDS = range(7401, 7411)
 CURVE_CELLS = 300
 
 
@@ -204,8 +205,7 @@ def curve() -> None:
                 print(f"    {name:<18} {100 * off[:, k].mean():7.2f} % {z[:, k].mean():6.2f} {inside:5.0f} %")
             share = 100 * float(np.mean(np.abs(z) < 1.96))
             print(f"    all parameters: {share:.1f} % in 95 %, {100 * float(np.mean(np.abs(z) < 2.576)):.1f} % in 99 %")
-            if known == "drift known":
-                verdict(f"{preset}: distance of the coverage from 95 %", abs(share - 95), 5.0, 1)
+            verdict(f"{preset}, {known}: distance of the coverage from 95 %", abs(share - 95), 3.0, 1)
 
 
 CURVE_NAMES = [
@@ -241,11 +241,13 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
         gain = opened._core(0).converters.gain.numpy()
     values["g_max"] *= float(gain[sweeps.cells.address % chip.columns].mean())
     if measured:
-        known = KnownDrift.of_fit(KnotsDrift().fit(by_kind[Experiment.DRIFT])[0])
+        known = KnownDrift.of_fit(SplineDrift().fit(by_kind[Experiment.DRIFT])[0])
+        assert known is not None
     else:
         model = chip.device.drift
-        reads = CurveSettings(cells=1).averages * chip.device.read_noise.t_read
-        known = KnownDrift.of_model(model, noise_growth=1 / np.log(model.t0 / reads))
+        duration = CurveSettings(cells=1).averages * chip.device.read_noise.t_read
+        # 1/f noise of the covariance ln((t1 + t2) / |t2 - t1|), averaged over a read.
+        known = KnownDrift.of_model(model, noise_growth=1 / (np.log(2 * model.t0 / duration) + 1.5))
     rows = {row.name: row for row in Logistic(known).fit(sweeps)[0].record.parameters}
     found = np.log([rows[name].value for name in CURVE_NAMES])
     sigma = np.array([np.log(rows[n].high / rows[n].low) / 3.92 for n in CURVE_NAMES])  # type: ignore[operator]

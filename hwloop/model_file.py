@@ -25,6 +25,7 @@ from hwloop.device_models import (
     PowerLaw,
     ProgrammingCurve,
     ReadNoiseModel,
+    Spline,
     Statistic,
 )
 from hwloop.errors import BadInputError
@@ -64,7 +65,7 @@ class CellCount:
 
 @dataclass(frozen=True)
 class Form:
-    """Shape of a statistic of the conductance: its kind, and for 'knots' where they are (ln g)."""
+    """Shape of a statistic of the conductance: its kind, and for 'knots' and 'spline' where the knots are (ln g)."""
 
     kind: str
     at: tuple[float, ...] = ()
@@ -130,6 +131,9 @@ _COEFFICIENTS = {
 }
 
 
+KINDS = (*_COEFFICIENTS, "polynomial", "knots", "spline")
+
+
 def build_statistic(form: Form, coefficients: Mapping[str, Any]) -> Statistic:
     """The statistic of a form. Raises BadInputError for an unknown form or missing coefficients."""
     try:
@@ -141,23 +145,25 @@ def build_statistic(form: Form, coefficients: Mapping[str, Any]) -> Statistic:
             return Polynomial(tuple(coefficients[f"c{k}"] for k in range(len(coefficients))))
         if form.kind == "knots":
             return Knots(form.at, tuple(coefficients[f"v{k}"] for k in range(len(form.at))))
+        if form.kind == "spline":
+            return Spline(form.at, tuple(coefficients[f"v{k}"] for k in range(len(form.at))))
     except KeyError as error:
         raise BadInputError(f"a '{form.kind}' statistic needs the coefficient {error}") from None
-    raise BadInputError(f"unknown form '{form.kind}' of a statistic; known: log-clip, power-law, polynomial, knots")
+    raise BadInputError(f"unknown form '{form.kind}' of a statistic; known: {', '.join(KINDS)}")
 
 
 def coefficient_names(form: Form, degree: int = 0) -> tuple[str, ...]:
     """Names of a form's coefficients; `degree` is that of a polynomial."""
     if form.kind == "polynomial":
         return tuple(f"c{k}" for k in range(degree + 1))
-    if form.kind == "knots":
+    if form.kind in ("knots", "spline"):
         return tuple(f"v{k}" for k in range(len(form.at)))
     return _COEFFICIENTS[form.kind]
 
 
 def coefficient_meanings(form: Form, quantity: str, g_scale: float) -> dict[str, str]:
     """What each coefficient of a form says about a quantity; knots by the conductance (uS) at which they lie."""
-    if form.kind == "knots":
+    if form.kind in ("knots", "spline"):
         return {f"v{k}": f"{quantity} at {math.exp(at) * g_scale:.3g} uS" for k, at in enumerate(form.at)}
     return {name: f"{name} of the {quantity}" for name in coefficient_names(form)}
 

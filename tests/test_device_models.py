@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.interpolate import CubicSpline
 
 from hwloop.device_models import (
     DriftModel,
@@ -16,7 +17,9 @@ from hwloop.device_models import (
     PowerLaw,
     ProgrammingCurve,
     ReadNoiseModel,
+    Spline,
     UpTo,
+    spline_relations,
 )
 
 CURVE = ProgrammingCurve(
@@ -37,6 +40,7 @@ STATISTICS = [
     Polynomial((0.0736, -0.0126, -0.0436)),
     Piecewise(0.3, LogClip(-0.012, -0.0023, 0.0124, 0.04), Polynomial((0.0104, 0.0116))),
     UpTo(1.0, Polynomial((0.0736, -0.0126, -0.0436))),
+    Spline((-4.0, -2.0, -1.0, 0.0), (0.13, 0.07, 0.06, 0.02)),
 ]
 
 
@@ -78,6 +82,39 @@ def test_a_polynomial_is_held_where_its_measurements_end():
 
 
 # ---- programming curve ------------------------------------------------------------------------------------------
+
+
+AT = (-5.0, -3.2, -2.0, -1.5, -0.3, 0.0)
+
+
+def test_a_spline_goes_through_its_knots_and_is_flat_outside():
+    values = (0.1, 0.3, -0.2, 0.05, 0.4, 0.0)
+    assert Spline(AT, values)(np.exp(AT)) == pytest.approx(values, abs=1e-12)
+    assert Spline(AT, values)(np.exp([-9.0, 1.0])) == pytest.approx([0.1, 0.0])
+    assert Spline((-1.0,), (0.7,))(np.exp([-2.0, 0.5])) == pytest.approx(0.7)
+    assert Spline((-1.0, 0.0), (1.0, 2.0))(np.exp([-0.5])) == pytest.approx(1.5)
+
+
+def test_a_spline_is_that_of_scipy_between_parabolic_ends():
+    """Parabolas of given second derivatives at the ends, which scipy takes as boundary conditions."""
+    values = np.array([0.1, 0.3, -0.2, 0.05, 0.4, 0.0])
+    own = Spline(AT, tuple(values))
+    ends = [2 * own.pieces()[k][2][1] / own.pieces()[k][1] ** 2 for k in (0, -1)]
+    z = np.linspace(AT[0], AT[-1], 200)
+    expected = CubicSpline(AT, values, bc_type=((2, ends[0]), (2, ends[1])))
+    assert own(np.exp(z)) == pytest.approx(expected(z), abs=1e-12)
+    assert expected(AT[1], 2) == pytest.approx(ends[0])
+    assert expected(AT[-2], 2) == pytest.approx(ends[1])
+
+
+def test_a_spline_follows_parabolas_exactly_and_knows_how_rough_they_are():
+    z = np.linspace(AT[0], AT[-1], 50)
+    values = np.array([0.3 * at * at - at for at in AT])
+    assert Spline(AT, tuple(values))(np.exp(z)) == pytest.approx(0.3 * z * z - z, abs=1e-12)
+    slopes, relation, roughness = spline_relations(AT)
+    bends = np.linalg.solve(relation, slopes @ values)
+    assert bends == pytest.approx(0.6)
+    assert bends @ roughness @ bends == pytest.approx(0.6**2 * 5.0)
 
 
 def test_the_curve_falls_from_g_max_to_g_min_through_the_midpoint():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwloop.device_models import DriftModel, Knots, LogClip, Polynomial, PowerLaw
+from hwloop.device_models import DriftModel, Knots, LogClip, Polynomial, PowerLaw, Spline
 from hwloop.errors import BadInputError
 from hwloop.model_file import (
     CellCount,
@@ -129,6 +129,7 @@ def test_reformatting_changes_nothing(saved: Path) -> None:
         (Form("power-law"), {"scale": 0.01, "exponent": -0.6, "cap": 0.2}, PowerLaw(0.01, -0.6, 0.2)),
         (Form("polynomial"), {"c0": 1.0, "c1": 2.0, "c2": 3.0}, Polynomial((1.0, 2.0, 3.0))),
         (Form("knots", (-1.0, 0.0)), {"v0": 1.0, "v1": 2.0}, Knots((-1.0, 0.0), (1.0, 2.0))),
+        (Form("spline", (-1.0, 0.0)), {"v0": 1.0, "v1": 2.0}, Spline((-1.0, 0.0), (1.0, 2.0))),
     ],
 )
 def test_statistics_are_built_from_their_coefficients(form: Form, values: dict[str, float], statistic: object) -> None:

@@ -32,6 +32,19 @@ class Rows:
         counts: NDArray[np.int64] = self.there.sum(1).astype(np.int64)
         return counts
 
+    def log_time(self, t0: float) -> FloatArray:
+        """(cells, reads) ln(t / t0), zero where there is no read."""
+        return np.asarray(np.log(np.where(self.there, self.time, t0) / t0))
+
+    def take(self, some: NDArray[Any]) -> Rows:
+        """Those of some cells."""
+        return Rows(
+            self.there[some],
+            self.time[some],
+            self.conductance[some],
+            None if self.amplitude is None else self.amplitude[some],
+        )
+
 
 def check_reads(measurement: Measurement) -> None:
     """Raise BadInputError for reads without support: none, NaN, times missing or backwards, several temperatures."""

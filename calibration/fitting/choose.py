@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwloop.calibration.fitting.checks import check_order, check_reads, take_rows, with_reads
-from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.family import Family, Fitted, Panel, with_choice
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, Polynomial3
@@ -38,7 +38,7 @@ CHANCE = 1.63
 def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
     """The families of an experiment; `drift` is what is known of it when a programming curve is fitted."""
     every: list[Family[Any]] = [
-        LogClipDrift(), KnotsDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
+        LogClipDrift(), SplineDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
         PowerLawReadNoise(), KnotsReadNoise(), Logistic(drift),
     ]  # fmt: skip
     return [family for family in every if family.experiment is experiment]
@@ -157,7 +157,7 @@ def _later_reads(family: Family[Any], measurement: Measurement) -> FloatArray:
     table, _ = family.prepare(earlier)
     family.require_support(table)
     optimum, _ = family.estimate(table, intervals=False)
-    density = family.predict(table, optimum.theta, later)
+    density = family.predict(table, optimum.theta, earlier, later)
     scale = float(np.quantile(np.abs(measurement.reads.conductance), 0.999))
     known = np.isfinite(density)
     density[known] = np.logaddexp(density[known], np.log(OUTLIER / scale))

@@ -22,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from hwloop.calibration.fitting.checks import (
-    rows_of,
-)
+from hwloop.calibration.fitting.checks import Rows, rows_of
+from hwloop.calibration.fitting.drift_errors import Mix, Precision
 from hwloop.calibration.fitting.drift_noisy import factors_of, prior_of
 from hwloop.calibration.fitting.drift_table import BELOW, CHUNK, TOO_NOISY, DriftTable, drift_table, robust
 from hwloop.calibration.fitting.family import (
@@ -38,7 +37,7 @@ from hwloop.calibration.fitting.family import (
 )
 from hwloop.calibration.fitting.likelihood import Optimum, covariance, maximise, scores, tensor, whitening
 from hwloop.contract import FloatArray
-from hwloop.device_models import Knots, Statistic
+from hwloop.device_models import Statistic, spline_relations
 from hwloop.measurements import Experiment, Measurement
 from hwloop.model_file import Form, build_statistic, coefficient_meanings, coefficient_names
 
@@ -52,10 +51,14 @@ GROUP = 0.002
 """Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
 LOOSE_NOISE = 2.0
 """Of ln V: how far from a first look it may be at a knot where no device tells."""
+SMALLEST_NOISE = 1e-10
+"""V, beside what is constant in uS."""
 SMALLEST_SPREAD = 1e-5
 """Of drift coefficients."""
 FIRST_LOOK, SECOND_LOOK = 4_000, 20_000
 """Noisy devices on which the search starts, and on which the intervals are computed."""
+ANY_ROUGHNESS = 12.0
+"""Of the logarithm of how much mean and spread bend, to either side of what could just be seen."""
 PER_DEVICE = (
     "log_g", "nu", "var_g", "var_nu", "covariance", "squares", "freedom", "noise", "tilt", "bend", "precise", "cells",
 )  # fmt: skip
@@ -101,17 +104,21 @@ class DriftFamily(Family[DriftTable]):
         )
 
     def coefficients(self, table: DriftTable) -> list[Coefficient]:
-        """Of the mean, of the spread, and ln V at its knots."""
+        """Of the mean, of the spread, ln V at its knots, and the constant noise."""
         rows = [
             Coefficient(f"{part}.{name}", "1", meaning)
             for part, quantity in (("mean", "mean drift coefficient"), ("spread", "spread of drift coefficients"))
             for name, meaning in coefficient_meanings(self._form(table), quantity, table.g_scale).items()
         ]
         places = np.exp(table.noise_knots) * table.g_scale
-        return rows + [
-            Coefficient(f"noise.v{k}", "1", f"relative variance of a read at t0, at {place:.3g} uS", log=True)
+        rows += [
+            Coefficient(
+                f"noise.v{k}", "1", f"relative variance of a read at t0, at {place:.3g} uS, less the floor", log=True
+            )
             for k, place in enumerate(places)
         ]
+        note = "" if table.floor else "all noise that is seen falls with the conductance: held at zero"
+        return [*rows, Coefficient("noise.floor", "uS", "noise of a read that is constant in uS", note=note)]
 
     def estimate(self, table: DriftTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Maximum likelihood; very many precise devices count by the sums over neighbours, which hold all they tell.
@@ -120,22 +127,30 @@ class DriftFamily(Family[DriftTable]):
         """
         theta = self._start(table)
         free = np.ones(theta.size, bool)
+        floor = self._density_at(table) - 1
+        free[floor] = False  # known beforehand
         first = self._part(table, FIRST_LOOK)
-        looks = [first, first] if first is table else [first, first, table]
-        for part in looks:
-            found = self._climb(part, theta, free)
+        prior = np.zeros((theta.size, theta.size))
+        smooth = self.kind == "spline"
+        # How smooth mean and spread are, all devices together show once they have been fitted.
+        for look, part in enumerate([first, first, table] + [table] * smooth):
+            if smooth and look > 0:
+                prior = self._smoothness(table, first, theta, prior)
+            found = self._climb(part, theta, free, part.nu.size / table.nu.size * prior)
             theta = found.theta
         held, theta = self._unsupported(table, found.theta)
         if held:
             names = [item.name for item in self.coefficients(table)]
             free[[names.index(name) for name in held]] = False
-            found = self._climb(table, theta, free)
+            found = self._climb(table, theta, free, prior)
         if intervals:
             part = self._focused(self._part(table, SECOND_LOOK), found.theta)
             share = part.nu.size / table.nu.size
-            own = self._scores(part, found.theta)[:, free]
-            total = self._likelihood(_sums(part), part)
-            found = replace(found, covariance=share * covariance(total, found.theta, free=free, kinks=True, own=own))
+            own = np.concatenate([self._scores(part, found.theta), _as_scores(share * prior)])[:, free]
+            total = self._likelihood(_sums(part), part, share * prior)
+            doubt = share * covariance(total, found.theta, free=free, kinks=True, own=own)
+            doubt[floor, floor] = table.floor_error**2
+            found = replace(found, covariance=doubt)
         return found, held
 
     def log_likelihood(self, table: DriftTable, theta: FloatArray) -> FloatArray:
@@ -146,10 +161,10 @@ class DriftFamily(Family[DriftTable]):
                 return precise
             return np.concatenate([precise, table.marginal.each(*self._tables(table)(tensor(theta)))])
 
-    def predict(self, table: DriftTable, theta: FloatArray, later: Measurement) -> FloatArray:
+    def predict(self, table: DriftTable, theta: FloatArray, earlier: Measurement, later: Measurement) -> FloatArray:
         """From each device's own line, drawn towards what devices of its conductance do; or from all it may be.
 
-        The noise of the later read is taken as independent of the earlier ones: every family is judged alike.
+        What the noise of the later read has in common with that of the earlier ones is expected of it.
         """
         mean, spread = self._statistics(table, theta)
         noise = np.exp(self._log_noise(table, theta))
@@ -161,13 +176,18 @@ class DriftFamily(Family[DriftTable]):
         cross = noise * table.covariance * (1 - noise * table.var_nu * gain)
         rows = rows_of(later)
         x = np.log(np.where(rows.there, rows.time, table.t0)[table.cells, 0] / table.t0)
+        mix = Mix.of(table.constant(table.log_g) / noise, mean) if table.floor else None
+        known = _Known.of(rows_of(earlier).take(table.cells), x, table, mix)
+        carried = known.carried(nu, level)
+        # Of the errors of ln g and nu, the earlier reads' share of the noise takes some along.
+        still, stretch = 1.0 - known.total, x - known.lean
         predicted = np.exp(level - nu * x) * table.g_scale
-        relative = noise * table.growth.variance(x) + var_g - 2 * x * cross + x**2 * var_nu
+        relative = noise * known.variance + still**2 * var_g - 2 * still * stretch * cross + stretch**2 * var_nu
         read = rows.conductance[table.cells, 0]
-        density = stats.norm.logpdf(read, predicted, predicted * np.sqrt(relative))
+        density = stats.norm.logpdf(read, predicted * (1 + carried), predicted * np.sqrt(relative))
         if table.marginal is not None:
             some = table.noisy
-            density[some] = self._predict_noisy(table, theta, x[some], read[some] / table.g_scale)
+            density[some] = self._predict_noisy(table, theta, x[some], read[some] / table.g_scale, known.take(some))
         result = np.full(len(later.cells), np.nan)
         result[table.cells] = np.where(rows.there[table.cells, 0], density, np.nan)
         return result
@@ -206,7 +226,7 @@ class DriftFamily(Family[DriftTable]):
         x = np.exp(centre) * table.g_scale
         form, n = self._form(table), len(coefficient_names(self._form(table)))
         curves = [build(form, theta[:n])(fine), build(form, theta[n : 2 * n])(fine)]
-        curves.append(np.exp(Knots(table.noise_knots, tuple(self._noise_part(table, theta)))(fine)))
+        curves.append(np.exp(self._log_noise(table, theta, np.log(fine))))
         line_x = fine * table.g_scale
         label = "conductance at t0, uS"
         seen = [
@@ -232,7 +252,7 @@ class DriftFamily(Family[DriftTable]):
     # ---- inside -------------------------------------------------------------------------------------------------
 
     def _form(self, table: DriftTable) -> Form:
-        return Form(self.kind, table.knots if self.kind == "knots" else ())
+        return Form(self.kind, () if self.kind == "log-clip" else table.knots)
 
     def _part(self, table: DriftTable, noisy: int) -> DriftTable:
         """The table, or a random part of it that has about so many noisy devices."""
@@ -248,27 +268,48 @@ class DriftFamily(Family[DriftTable]):
         with torch.no_grad():
             return replace(table, marginal=table.marginal.focused(*self._tables(table)(tensor(theta))))
 
-    def _climb(self, table: DriftTable, theta: FloatArray, free: NDArray[np.bool_]) -> Optimum:
+    def _smoothness(self, table: DriftTable, part: DriftTable, theta: FloatArray, prior: FloatArray) -> FloatArray:
+        """Precision (p, p) of the parameters before anything is seen: how little mean and spread bend as a rule.
+
+        theta  the maximum for `part` of the table with `prior`, so far
+
+        Empirical Bayes: without a prior the maximum would be normal around the truth, whose second derivative is taken
+        as white noise in ln g, of the variance under which that maximum is most likely.
+        """
+        directions = whitening(self._scores(part, theta))
+        covariance = part.nu.size / table.nu.size * directions @ directions.T
+        alone = theta + covariance @ prior @ theta
+        n, found = len(table.knots), np.zeros_like(prior)
+        if n > 2:
+            slopes, relation, roughness = spline_relations(table.knots)
+            rough = relation @ np.linalg.solve(roughness, relation.T)
+            for own in (slice(0, n), slice(n, 2 * n)):
+                variance = _roughness(slopes @ alone[own], slopes @ covariance[own, own] @ slopes.T, rough)
+                found[own, own] = slopes.T @ np.linalg.solve(rough, slopes) / variance
+        return found
+
+    def _climb(self, table: DriftTable, theta: FloatArray, free: NDArray[np.bool_], prior: FloatArray) -> Optimum:
         """The maximum from theta, in directions in which the scores of a part of the devices scatter by one."""
         table = self._focused(table, theta)
         part = self._part(table, FIRST_LOOK)
-        own = self._scores(part, theta)[:, free] * math.sqrt(table.nu.size / part.nu.size)
-        return maximise(self._likelihood(_sums(table), table), theta, free=free, directions=whitening(own))
+        own = self._scores(part, theta) * math.sqrt(table.nu.size / part.nu.size)
+        directions = whitening(np.concatenate([own, _as_scores(prior)])[:, free])
+        return maximise(self._likelihood(_sums(table), table, prior), theta, free=free, directions=directions)
 
-    def _likelihood(self, sums: _Sums, table: DriftTable) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Log-likelihood of groups of precise devices, that of all noisy ones, and a hold on their density."""
-        precise = self._precise(sums, table)
+    def _likelihood(self, sums: _Sums, table: DriftTable, prior: FloatArray) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Log-likelihood of groups of precise devices and of all noisy ones, a hold on their density, the prior."""
+        precise, stiffness = self._precise(sums, table), tensor(prior)
         if table.marginal is None:
-            return precise
+            return lambda theta: torch.cat([precise(theta), -0.5 * (theta @ stiffness @ theta)[None]])
         noisy, tables, density = table.marginal, self._tables(table), self._log_density(table)
         places = np.array(table.noise_knots)
         first_look = tensor(np.interp(places, *_noise_seen(table)))
-        end = self._density_at(table)
+        end = self._density_at(table) - 1
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             # One unit at every knot keeps the density from zero where no device is, and ln V from anywhere.
             away = (theta[end - places.size : end] - first_look) / LOOSE_NOISE
-            held = density(theta).sum() - 0.5 * (away**2).sum()
+            held = density(theta).sum() - 0.5 * (away**2).sum() - 0.5 * theta @ stiffness @ theta
             return torch.cat([precise(theta), noisy.total(*tables(theta))[None], held[None]])
 
         return likelihood
@@ -287,28 +328,28 @@ class DriftFamily(Family[DriftTable]):
         """Log-likelihood of precise devices, or of groups of them, (groups,)."""
         form = self._form(table)
         n = len(coefficient_names(form))
-        seen = np.exp(np.interp(sums.log_g, *_noise_seen(table)))
+        seen = _noise_at(table, sums.log_g)
         # Where devices crowd, one that is seen beside the crowd is more often one of theirs with an error, and more
         # often a noisy one: Tweedie's formula for where it is, and for the error of nu that goes with it.
-        lean = sums.tilt + _slope(sums.log_g, *_noise_seen(table))
+        lean = sums.tilt + _slope(table, sums.log_g)
         place = sums.log_g + seen * sums.var_g * lean
-        log_g, nu, scatter, devices = (tensor(each) for each in (place, sums.nu, sums.scatter, sums.devices))
+        nu, scatter, devices = (tensor(each) for each in (sums.nu, sums.scatter, sums.devices))
         squares, freedom, tilt = tensor(sums.squares), tensor(sums.freedom), tensor(lean)
         bend = tensor(np.maximum(sums.bend, -0.5 / (seen * sums.var_g)))  # no error is less than half of what it was
         errors = [tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g)]
-        basis = _basis(place, table.noise_knots)
+        basis, constant = _basis(place, table.noise_knots), tensor(table.constant(place))
         last = 2 * n + len(table.noise_knots)
-        error = tensor(np.sqrt(3 * seen * sums.var_g))
+        error = np.sqrt(3 * seen * sums.var_g)
+        here, beside = blurred(form, place, error), blurred(form, place + STEP, error)
         if table.marginal is not None:
             grid = table.marginal.grid
             inside = tensor((sums.log_g > grid.log_g[0]) & (sums.log_g < grid.log_g[-1])) * devices
             density_basis, density = _basis(sums.log_g, grid.knots), self._log_density(table)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            log_noise = basis @ theta[2 * n : last]
-            noise = torch.exp(log_noise)
-            mean, spread = blurred(form, theta[:n], log_g, error), blurred(form, theta[n : 2 * n], log_g, error)
-            slope = (blurred(form, theta[:n], log_g + STEP, error) - mean) / STEP
+            noise = torch.exp(basis @ theta[2 * n : last]) + constant
+            mean, spread = here(theta[:n]), here(theta[n : 2 * n])
+            slope = (beside(theta[:n]) - mean) / STEP
             variance = spread.clamp(min=SMALLEST_SPREAD) ** 2
             # Its ln g is known with an error too, which comes with that of nu.
             variance = variance + noise * (errors[0] - 2 * slope * errors[1] + slope**2 * errors[2])
@@ -317,7 +358,7 @@ class DriftFamily(Family[DriftTable]):
             each = -0.5 * (
                 (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
             )
-            each = each - 0.5 * (freedom * log_noise + squares / noise)
+            each = each - 0.5 * (freedom * torch.log(noise) + squares / noise)
             if table.marginal is not None:
                 each = each + inside * (density_basis @ density(theta))
             return each
@@ -340,37 +381,42 @@ class DriftFamily(Family[DriftTable]):
 
     def _density_at(self, table: DriftTable) -> int:
         """Where in the parameter vector the density begins: behind all that is reported."""
-        return 2 * len(coefficient_names(self._form(table))) + len(table.noise_knots)
+        return 2 * len(coefficient_names(self._form(table))) + len(table.noise_knots) + 1
 
     def _tables(self, table: DriftTable) -> Callable[[torch.Tensor], Tables]:
         """What the noisy devices' likelihood needs of the parameters at the nodes of the grid."""
         assert table.marginal is not None
         grid, form = table.marginal.grid, self._form(table)
         n = len(coefficient_names(form))
+        last = 2 * n + len(table.noise_knots)
         noise, density = _basis(grid.log_g, table.noise_knots), _basis(grid.log_g, grid.knots)
-        log_g, half, log_density = tensor(grid.log_g), tensor(np.exp(grid.log_step) / 2), self._log_density(table)
+        constant = tensor(table.constant(grid.log_g))
+        statistic, log_density = blurred(form, grid.log_g, np.exp(grid.log_step) / 2), self._log_density(table)
 
         def tables(theta: torch.Tensor) -> Tables:
-            mean = blurred(form, theta[:n], log_g, half)
-            spread = blurred(form, theta[n : 2 * n], log_g, half).clamp(min=SMALLEST_SPREAD)
-            log_noise = noise @ theta[2 * n : self._density_at(table)]
+            mean, spread = statistic(theta[:n]), statistic(theta[n : 2 * n]).clamp(min=SMALLEST_SPREAD)
+            log_noise = torch.log(torch.exp(noise @ theta[2 * n : last]) + constant)
             return factors_of(grid, log_noise), prior_of(grid, mean, spread, density @ log_density(theta))
 
         return tables
 
-    def _predict_noisy(self, table: DriftTable, theta: FloatArray, x: FloatArray, read: FloatArray) -> FloatArray:
+    def _predict_noisy(
+        self, table: DriftTable, theta: FloatArray, x: FloatArray, read: FloatArray, known: _Known
+    ) -> FloatArray:
         """Log density per uS of reads (m,) over g_scale at x = ln(t / t0), over all that each noisy device may be."""
         assert table.marginal is not None
         grid, done, found = table.marginal.grid, 0, np.empty(x.size)
-        noise = np.exp(np.interp(grid.log_g, table.noise_knots, self._noise_part(table, theta)))
+        noise = np.exp(self._log_noise(table, theta, grid.log_g))
+        carried = np.stack([known.carried(nu) for nu in grid.nu.tolist()], 1) + known.total[:, None]
         with torch.no_grad():
             for block in table.marginal.posteriors(*self._tables(table)(tensor(theta))):
                 part = slice(done, done + block.log_likelihood.numel())
                 done = part.stop
-                place = np.exp(grid.log_g[block.rows, None, None] - grid.nu[block.columns] * x[part, None])
-                growth = table.growth.variance(x[part])
-                sigma = place * np.sqrt(noise[block.rows, None] * growth)[:, :, None]
-                density = stats.norm.pdf(read[part, None], place, sigma)
+                log_g = grid.log_g[block.rows, None, None]
+                place = np.exp(log_g - grid.nu[block.columns] * x[part, None])
+                sigma = place * np.sqrt(noise[block.rows, None] * known.variance[part])[:, :, None]
+                expected = place * (1 + np.exp(-log_g) * carried[part, block.columns] - known.total[part, None])
+                density = stats.norm.pdf(read[part, None], expected, sigma)
                 found[part] = np.log((block.probability.numpy() * density).sum((0, 2)) + 1e-300)
         return found - math.log(table.g_scale)
 
@@ -384,20 +430,19 @@ class DriftFamily(Family[DriftTable]):
     def _predicted(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of each device's coefficient as its reads show it: see `_precise`."""
         noise = np.exp(self._log_noise(table, theta))
-        tilt = table.tilt + _slope(table.log_g, *_noise_seen(table))
+        tilt = table.tilt + _slope(table, table.log_g)
         placed = replace(table, log_g=table.log_g + noise * table.var_g * tilt)
         mean, spread = self._statistics(placed, theta)
         slope = (self._statistics(replace(placed, log_g=placed.log_g + STEP), theta)[0] - mean) / STEP
         error = table.var_nu - 2 * slope * table.covariance + slope**2 * table.var_g
         return mean - noise * tilt * table.covariance, np.sqrt(spread**2 + noise * error)
 
-    def _log_noise(self, table: DriftTable, theta: FloatArray) -> FloatArray:
-        return np.interp(table.log_g, table.noise_knots, self._noise_part(table, theta))
-
-    def _noise_part(self, table: DriftTable, theta: FloatArray) -> FloatArray:
-        """At its knots, ln V."""
-        end = self._density_at(table)
-        return theta[end - len(table.noise_knots) : end]
+    def _log_noise(self, table: DriftTable, theta: FloatArray, log_g: FloatArray | None = None) -> FloatArray:
+        """Logarithm of the relative variance of a read at t0, of the devices or at ln g."""
+        at = table.log_g if log_g is None else log_g
+        end = self._density_at(table) - 1
+        relative = np.interp(at, table.noise_knots, theta[end - len(table.noise_knots) : end])
+        return np.asarray(np.log(np.exp(relative) + table.constant(at)))
 
     def _start(self, table: DriftTable) -> FloatArray:
         """From bins of neighbours in conductance."""
@@ -419,6 +464,7 @@ class DriftFamily(Family[DriftTable]):
             _start_form(form, centre, mean, weight),
             _start_form(form, centre, spread, weight),
             np.interp(whole.noise_knots, places, levels),
+            np.array([whole.floor]),
         ]
         if whole.marginal is not None:
             grid = whole.marginal.grid
@@ -456,6 +502,49 @@ class DriftFamily(Family[DriftTable]):
                 held[f"{name}.high"] = reason
                 theta[offset + 3] = max(straight.max(), theta[offset + 2])
         return held, theta
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the noise of earlier reads tells of that of a later one: by weights on it, one per read."""
+
+    reads: FloatArray
+    """(devices, reads) over g_scale."""
+    x: FloatArray
+    weight: FloatArray
+    variance: FloatArray
+    """(devices,) of the later read, over that at t0, that remains."""
+
+    @classmethod
+    def of(cls, rows: Rows, later: FloatArray, table: DriftTable, mix: Mix | None) -> _Known:
+        """Of one more read of each of the table's devices, at ln(t / t0) = later."""
+        rows = replace(rows, there=rows.there & (rows.time > 0))
+        growth, x = table.growth, rows.log_time(table.t0)
+        shared = growth.share * growth.rate * growth.common_with(later, x, rows.there)
+        if mix is not None:
+            shared *= 1 - mix.share[:, None]
+        weight = Precision(growth, x, rows.there, mix)(shared)
+        variance = growth.variance(later[:, None], mix)[:, 0] - (weight * shared).sum(1)
+        return cls(rows.conductance * rows.there / table.g_scale, x, weight, variance)
+
+    def take(self, some: NDArray[np.int64]) -> _Known:
+        """Those of some devices."""
+        return _Known(self.reads[some], self.x[some], self.weight[some], self.variance[some])
+
+    @property
+    def total(self) -> FloatArray:
+        """(devices,) of the weights."""
+        return np.asarray(self.weight.sum(1))
+
+    @property
+    def lean(self) -> FloatArray:
+        """(devices,) sum of the weights times x."""
+        return np.asarray((self.weight * self.x).sum(1))
+
+    def carried(self, nu: FloatArray | float, level: FloatArray | float = 0.0) -> FloatArray:
+        """(devices,) expected relative noise of the later read of devices at ln g = level that drift with nu."""
+        curve = np.exp(np.multiply.outer(nu, 1.0) * self.x.T - level).T
+        return np.asarray((self.weight * (self.reads * curve - 1.0)).sum(1))
 
 
 @dataclass(frozen=True)
@@ -520,12 +609,12 @@ class LogClipDrift(DriftFamily):
     summary = "power-law drift, mean and spread linear in ln g between two bounds (Joshi et al. 2020)"
 
 
-class KnotsDrift(DriftFamily):
-    """Mean and spread through knots in ln g: any smooth dependence."""
+class SplineDrift(DriftFamily):
+    """Mean and spread as smooth curves in ln g, natural cubic splines; how smooth, the data say."""
 
-    name = "knots"
-    kind = "knots"
-    summary = "power-law drift, mean and spread through knots in ln g: no form assumed"
+    name = "spline"
+    kind = "spline"
+    summary = "power-law drift, mean and spread smooth in ln g (cubic splines): no form assumed"
 
 
 def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) -> Tables:
@@ -539,6 +628,24 @@ def _by_parameters(tables: Callable[[torch.Tensor], Tables], theta: FloatArray) 
     return torch.stack([column[0] for column in columns], -1), torch.stack([column[1] for column in columns], -1)
 
 
+def _roughness(seen: FloatArray, doubt: FloatArray, rough: FloatArray) -> float:
+    """The variance v under which seen (n,), normal around zero with the covariance doubt + v rough, is most likely."""
+
+    def surprise(log_variance: float) -> float:
+        total = doubt + math.exp(log_variance) * rough
+        return float(np.linalg.slogdet(total)[1] + seen @ np.linalg.solve(total, seen))
+
+    middle = math.log(np.trace(doubt) / np.trace(rough))
+    best = optimize.minimize_scalar(surprise, bounds=(middle - ANY_ROUGHNESS, middle + ANY_ROUGHNESS))
+    return math.exp(best.x)
+
+
+def _as_scores(precision: FloatArray) -> FloatArray:
+    """Rows whose products (p, p) sum up to that of a prior: it counts as devices of which nothing else is known."""
+    values, vectors = np.linalg.eigh(precision)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))).T)
+
+
 def _lines_of(table: DriftTable, some: NDArray[np.bool_]) -> DriftTable:
     """The lines of some devices, without what the noisy ones say."""
     columns = {name: getattr(table, name)[some] for name in PER_DEVICE}
@@ -546,16 +653,23 @@ def _lines_of(table: DriftTable, some: NDArray[np.bool_]) -> DriftTable:
 
 
 def _noise_seen(table: DriftTable) -> tuple[FloatArray, FloatArray]:
-    """Places in ln g and ln V there, by a first look."""
+    """Places in ln g and ln V there, by a first look, without what is constant in uS."""
     bins, centre = binned(table.log_g, max(4, min(40, table.nu.size // 60)))
-    return centre, np.log(np.bincount(bins, np.minimum(table.noise, BELOW)) / np.bincount(bins))
+    relative = np.clip(table.noise - table.constant(table.log_g), SMALLEST_NOISE, BELOW)
+    return centre, np.log(np.bincount(bins, relative) / np.bincount(bins))
 
 
-def _slope(log_g: FloatArray, places: FloatArray, levels: FloatArray) -> FloatArray:
-    """Slope (n,) of a line through points, over a stretch that holds several of them."""
-    rise: FloatArray = np.interp(log_g + STRETCH, places, levels) - np.interp(log_g - STRETCH, places, levels)
-    ends = np.clip([log_g - STRETCH, log_g + STRETCH], places[0], places[-1])
-    return np.asarray(rise / np.maximum(ends[1] - ends[0], STEP), np.float64)
+def _noise_at(table: DriftTable, log_g: FloatArray) -> FloatArray:
+    """Relative variance (n,) of a read at t0, at ln g, by the first look."""
+    return np.asarray(np.exp(np.interp(log_g, *_noise_seen(table))) + table.constant(log_g))
+
+
+def _slope(table: DriftTable, log_g: FloatArray) -> FloatArray:
+    """Slope (n,) of the logarithm of that, over a stretch that holds several places."""
+    places = _noise_seen(table)[0]
+    low, high = np.clip([log_g - STRETCH, log_g + STRETCH], places[0], places[-1])
+    rise = np.log(_noise_at(table, high) / _noise_at(table, low))
+    return np.asarray(rise / np.maximum(high - low, STEP))
 
 
 def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic:
@@ -564,24 +678,31 @@ def build(form: Form, theta: torch.Tensor | FloatArray | list[Any]) -> Statistic
     return build_statistic(form, {name: theta[k] for k, name in enumerate(names)})
 
 
-def blurred(form: Form, theta: torch.Tensor, log_g: torch.Tensor, half: torch.Tensor) -> torch.Tensor:
-    """A statistic at ln g (n,), averaged over all ln g within half (n,) of it: what a device near a kink shows.
+def blurred(form: Form, log_g: FloatArray, half: FloatArray) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Coefficients -> statistic at ln g (n,), averaged over all ln g within half (n,) of it: what a device there shows.
 
-    It also takes the kinks out of the likelihood, at which a search would stop.
+    It also takes the kinks of clipped forms out of the likelihood, at which a search would stop.
     """
-    if form.kind != "log-clip":
-        value: torch.Tensor = build(form, theta)(torch.exp(log_g))
+    if form.kind != "log-clip":  # linear in the coefficients; by Simpson's rule
+        units = [build(form, row) for row in np.eye(len(form.at))]
+        parts = [(weight, np.exp(log_g + side * half)) for side, weight in ((-1.0, 1 / 6), (0.0, 2 / 3), (1.0, 1 / 6))]
+        weights = tensor(np.stack([sum(weight * unit(g) for weight, g in parts) for unit in units], -1))
+        return lambda theta: weights @ theta
+    place, width = tensor(log_g), tensor(half)
+
+    def average(theta: torch.Tensor) -> torch.Tensor:
+        slope, offset, low, high = theta
+        straight, reach = slope * place + offset, slope.abs() * width + 1e-9
+
+        def above(bound: torch.Tensor) -> torch.Tensor:
+            over = straight - bound
+            bent = torch.minimum(torch.maximum(over, -reach), reach)
+            area: torch.Tensor = (bent + reach) ** 2 / (4 * reach) + (over - reach).clamp(min=0.0)
+            return area
+
+        value: torch.Tensor = low + above(low) - above(high)
         return value
-    slope, offset, low, high = theta
-    straight, reach = slope * log_g + offset, slope.abs() * half + 1e-9
 
-    def above(bound: torch.Tensor) -> torch.Tensor:
-        over = straight - bound
-        bent = torch.minimum(torch.maximum(over, -reach), reach)
-        area: torch.Tensor = (bent + reach) ** 2 / (4 * reach) + (over - reach).clamp(min=0.0)
-        return area
-
-    average: torch.Tensor = low + above(low) - above(high)
     return average
 
 
@@ -593,7 +714,7 @@ def _basis(log_g: FloatArray, knots: tuple[float, ...]) -> torch.Tensor:
 
 def _start_form(form: Form, log_g: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
     """Coefficients that come near values (n,) at ln g (n,), by weighted least squares."""
-    if form.kind == "knots":
+    if form.kind != "log-clip":
         return np.interp(form.at, log_g, values)
     slope, level = np.polyfit(log_g, values, 1, w=weight)
     low, high = np.quantile(values, [0.1, 0.9])

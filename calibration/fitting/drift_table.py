@@ -8,7 +8,7 @@ about the device is, and its likelihood is integrated over ln G(t0) and nu: `dri
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from hwloop.calibration.fitting.checks import (
     reference_age,
     rows_of,
 )
-from hwloop.calibration.fitting.drift_errors import Growth, Precision, flicker, growth_of
+from hwloop.calibration.fitting.drift_errors import Growth, Mix, Precision, drawn, flicker, floor_of, growth_of
 from hwloop.calibration.fitting.drift_noisy import Grid, Noisy, grid_of, joined, noisy_of
 from hwloop.calibration.fitting.family import (
     STUCK,
@@ -60,7 +60,7 @@ OUTLYING = 25.0
 """Squared residual over the variance of its neighbours' from which on it is not taken for noise."""
 JUDGED = 0.2
 """Relative standard deviation of a read above which no line calls its device stuck or wild: tails too long."""
-KNOTS, KNOTS_OF_MANY, MANY = 9, 13, 10_000
+KNOTS, KNOTS_OF_MANY, MANY = 9, 13, 1_000
 """Knots of mean and spread, for fewer and for more devices than this."""
 NOISE_KNOTS = 13
 """Of ln V: its kinks, as of a noise that is capped, must not look like drift of what is noisy."""
@@ -72,6 +72,22 @@ ODDS = 7.0
 """ln of the odds at which a device that does not drift at all is called stuck."""
 FAR_SIGMA = 5.0
 """Robust standard deviations from its neighbours in conductance at which a device is called wild."""
+LEARNT = 20_000
+"""Devices that tell what is constant, of very many."""
+DRAWS = 3
+"""Sets of reads drawn to see what lines through much noise leave."""
+SURE = 3.5
+"""Standard deviations from which on some of the noise is taken to be constant in uS."""
+TOO_MUCH = 3.0
+"""Of what the emptiest devices show, from which on it is something else that lines have left."""
+LINE_NOISE = 0.25
+"""Relative standard deviation of a read up to which it is looked for in the residuals of lines."""
+FEWEST_EMPTY, EMPTIEST = 50, 0.02
+"""Devices, and share of all, that read least."""
+LEVELLING = 5
+"""Steps in which noise of a conductance is parted into what is constant and what is not."""
+LEAST = 0.1
+"""Conductance over the constant noise of a read below which devices are not told apart."""
 MANY_BINS = 20
 LOST = 0.1
 """Share of its target below which a device far from it is called stuck although it drifts."""
@@ -87,6 +103,10 @@ class DriftTable:
     g_scale: float
     growth: Growth
     """Of the noise with age."""
+    floor: float
+    """Standard deviation of the noise of a read that does not fall with the conductance, uS."""
+    floor_error: float
+    """Standard deviation of how well that is known."""
     log_g: FloatArray
     nu: FloatArray
     var_g: FloatArray
@@ -97,7 +117,7 @@ class DriftTable:
     freedom: FloatArray
     """Reads less two."""
     noise: FloatArray
-    """V at each device, by its neighbours: where the fit starts."""
+    """Relative variance of a read of each device at t0, by its neighbours: where the fit starts."""
     tilt: FloatArray
     """Slope of the logarithm of the density of devices in ln g: which way the error of ln g has gone on average."""
     bend: FloatArray
@@ -114,6 +134,10 @@ class DriftTable:
     noise_knots: tuple[float, ...]
     time_range: tuple[float, float]
     conductance_range: tuple[float, float]
+
+    def constant(self, log_g: FloatArray) -> FloatArray:
+        """Relative variance of a read at t0 by the noise that is constant in uS, at ln g."""
+        return np.asarray((self.floor / self.g_scale) ** 2 * np.exp(-2 * log_g))
 
 
 # ---- one device at a time, all at once --------------------------------------------------------------------------
@@ -135,9 +159,41 @@ class _Lines:
         return _Lines(**{name: getattr(self, name)[some] for name in _Lines.__dataclass_fields__})
 
 
-def _fit_lines(y: FloatArray, x: FloatArray, there: NDArray[np.bool_], growth: Growth) -> _Lines:
-    """Scoring steps of the quasi-likelihood of a constant relative noise: unbiased in linear conductance."""
-    precision = Precision(growth, x, there)
+@dataclass(frozen=True)
+class _Noise:
+    """What is known of the noise of reads: how it grows, what is constant in uS, and the rest by conductance."""
+
+    growth: Growth = Growth()
+    floor: float = 0.0
+    """Variance of what is constant, uS^2."""
+    floor_error: float = math.inf
+    place: FloatArray = field(default_factory=lambda: np.zeros(1))
+    """(bins,) ln(G / uS)."""
+    relative: FloatArray = field(default_factory=lambda: np.ones(1))
+    """(bins,) variance of what falls with the conductance, over that squared."""
+    nu: FloatArray = field(default_factory=lambda: np.zeros(1))
+    """(bins,) typical drift coefficient."""
+
+    def variance(self, log_g: FloatArray) -> FloatArray:
+        """Relative variance (n,) of a read at t0, at ln(G / uS)."""
+        relative = np.exp(_between(log_g, self.place, np.log(self.relative)))
+        return np.asarray(relative + self.floor * np.exp(-2 * log_g))
+
+    def mix(self, log_g: FloatArray) -> Mix | None:
+        """Of devices at ln(G / uS); None where nothing is constant."""
+        return self.mixed(log_g) if self.floor else None
+
+    def mixed(self, log_g: FloatArray) -> Mix:
+        """The same, with shares of nothing where nothing is constant."""
+        share = self.floor * np.exp(-2 * log_g) / self.variance(log_g)
+        return Mix.of(share, np.interp(log_g, self.place, self.nu))
+
+
+def _fit_lines(
+    y: FloatArray, x: FloatArray, there: NDArray[np.bool_], growth: Growth, mix: Mix | None = None
+) -> _Lines:
+    """Scoring steps of the quasi-likelihood of noise of a known shape: unbiased in linear conductance."""
+    precision = Precision(growth, x, there, mix)
     w = precision(there.astype(float))
     wx = precision(x)
     s0, s1, s2 = w.sum(1), (w * x).sum(1), (wx * x).sum(1)
@@ -166,19 +222,31 @@ def _chunks(index: NDArray[np.int64], reads: int) -> list[NDArray[np.int64]]:
     return [index[begin : begin + size] for begin in range(0, index.size, size)]
 
 
-def _reduce(rows: Rows, index: NDArray[np.int64], t0: float, growth: Growth) -> _Lines:
+def _reduce(rows: Rows, index: NDArray[np.int64], t0: float, noise: _Noise) -> _Lines:
     """Lines of the devices in `index`, chunk by chunk."""
     parts: list[_Lines] = []
     with np.errstate(over="ignore", invalid="ignore"):
         for some in _chunks(index, rows.time.shape[1]):
             there = rows.there[some]
             x = np.log(np.where(there, rows.time[some], t0) / t0)
-            parts.append(_fit_lines(rows.conductance[some] * there, x, there, growth))
+            mix = noise.mix(_about(rows, some, t0, noise))
+            parts.append(_fit_lines(rows.conductance[some] * there, x, there, noise.growth, mix))
     names = _Lines.__dataclass_fields__
     return _Lines(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: Growth) -> NDArray[np.bool_]:
+def _about(rows: Rows, index: NDArray[np.int64], t0: float, noise: _Noise) -> FloatArray:
+    """ln(G / uS) of devices (n,) at t0, by the mean of their reads: where about a device is, for its mix of noise."""
+    if not noise.floor:
+        return np.zeros(index.size)
+    there = rows.there[index]
+    x = np.log(np.where(there, rows.time[index], t0) / t0)
+    nu = float(np.median(noise.nu))
+    level = (rows.conductance[index] * np.exp(nu * x) * there).sum(1) / there.sum(1)
+    return np.asarray(np.log(np.maximum(level, LEAST * math.sqrt(noise.floor))))
+
+
+def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, noise: _Noise) -> NDArray[np.bool_]:
     """Put devices (n,) whose reads have no line of their own where the mean of their reads is; says which they are.
 
     They are taken to drift as the median device: noise, or something that is no device, and not an outlying nu.
@@ -186,7 +254,7 @@ def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, grow
     nu = float(np.median(lines.nu[np.isfinite(lines.nu)])) if np.isfinite(lines.nu).any() else 0.0
     there = rows.there[index]
     x = np.log(np.where(there, rows.time[index], t0) / t0)
-    weight = there / growth.variance(x)
+    weight = there / noise.growth.variance(x, noise.mix(_about(rows, index, t0, noise)))
     straight = rows.conductance[index] * np.exp(nu * x)
     mean = (weight * straight).sum(1) / weight.sum(1)
     smallest = 1e-3 * float(np.median(mean[mean > 0])) if (mean > 0).any() else 1e-9
@@ -199,35 +267,136 @@ def _settle(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, grow
     return loose
 
 
-def _growth(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, growth: Growth) -> Growth:
-    """From products of the residuals of like devices, over their noise: see `growth_of`.
+def _learn(rows: Rows, index: NDArray[np.int64], t0: float) -> _Noise:
+    """The noise of reads, from what the lines of many devices leave; few thousand of small noise tell it."""
+    noise = _Noise()
+    for _ in range(4):
+        noise = _growing(rows, index, _reduce(rows, index, t0, noise), t0, noise)
+    part, found = index[:: -(-index.size // LEARNT)], noise
+    most = _least_square(rows, index)
+    for unbiased in (False, True):  # the second costs more, and is not needed where the first finds nothing
+        for _ in range(4):
+            found = _constant(rows, part, _reduce(rows, part, t0, found), t0, found, unbiased=unbiased)
+            if found.floor:
+                found = _growing(rows, part, _reduce(rows, part, t0, found), t0, found)
+        if found.floor < SURE * found.floor_error or found.floor > TOO_MUCH * most:
+            return noise
+    found = replace(found, floor=min(found.floor, most))
+    return _growing(rows, index, _reduce(rows, index, t0, found), t0, found)
 
-    Few thousand devices of small noise tell it.
+
+def _least_square(rows: Rows, index: NDArray[np.int64]) -> float:
+    """Typical square (uS^2) of the last read of the devices that read least before: no constant noise is larger.
+
+    Lines through reads of crowds of very noisy devices leave residuals that look like constant noise; this does not.
+    """
+    there, reads = rows.there[index], rows.conductance[index]
+    last = there.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
+    latest = reads[np.arange(index.size), last]
+    before = np.abs(((reads * there).sum(1) - latest) / (there.sum(1) - 1))
+    emptiest = np.argsort(before)[: max(FEWEST_EMPTY, int(EMPTIEST * index.size))]
+    return float(np.median(latest[emptiest] ** 2) / stats.chi2.median(1))
+
+
+def _levels(lines: _Lines, freedom: FloatArray, noise: _Noise, most: int, size: int) -> _Noise:
+    """Noise and drift by conductance, in at most so many bins of at least about so many devices."""
+    bins, place = binned(lines.log_g, max(1, min(most, lines.log_g.size // size)))
+    count = int(bins.max()) + 1
+    constant = noise.floor * np.exp(-2 * lines.log_g)
+    relative = _noise_level(lines.squares / freedom, freedom, bins, count)
+    for _ in range(LEVELLING if noise.floor else 0):
+        relative = _noise_level(lines.squares / freedom / (1 + constant / relative[bins]), freedom, bins, count)
+    return replace(noise, place=place, relative=relative, nu=robust(lines.nu, bins, count)[0])
+
+
+def _growing(rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, noise: _Noise) -> _Noise:
+    """From products of the residuals of like devices, over their noise: see `growth_of`."""
+    fine = np.flatnonzero(np.isfinite(lines.log_g + lines.nu + lines.squares))
+    if fine.size < FEWEST_LINES:
+        return replace(noise, growth=Growth())
+    lines, index = lines.take(fine), index[fine]
+    noise = _levels(lines, np.maximum(rows.counts[index] - 2.0, 1.0), noise, 50, 100)
+    variance = noise.variance(lines.log_g)
+    # The quieter half of the devices, up to where residuals are not quite those of a line any more; at least a tenth.
+    quiet = variance <= max(min(float(np.median(variance)), QUIET**2), float(np.quantile(variance, 0.1)))
+    if variance[quiet].min() > TOO_NOISY**2:
+        return replace(noise, growth=flicker(t0))
+    left = _residuals(rows, index, lines, quiet, t0, noise)
+    if left.there.sum() - 2 * len(left.there) < FEWEST_PRODUCTS:
+        return replace(noise, growth=Growth())
+    found = growth_of(noise.growth, left.x, left.there, left.residual, left.variance, left.mix)
+    top = max(float(left.x.max()), 1e-9)
+    return replace(noise, growth=replace(found, rate=min(found.rate, 10.0 / top)))
+
+
+def _constant(
+    rows: Rows, index: NDArray[np.int64], lines: _Lines, t0: float, noise: _Noise, *, unbiased: bool
+) -> _Noise:
+    """From how noise grows where conductances are small and fall: see `floor_of`.
+
+    unbiased  what the same finds in reads drawn with the noise known so far is taken off: lines through much noise
+              leave residuals that are not quite those of straight lines
     """
     fine = np.flatnonzero(np.isfinite(lines.log_g + lines.nu + lines.squares))
     if fine.size < FEWEST_LINES:
-        return Growth()
+        return noise
     lines, index = lines.take(fine), index[fine]
-    freedom = np.maximum(rows.counts[index] - 2.0, 1.0)
-    bins, _ = binned(lines.log_g, max(1, min(50, fine.size // 100)))
-    noise = _noise_level(lines, freedom, bins, int(bins.max()) + 1)[bins]
-    # The quieter half of the devices, up to where residuals are not quite those of a line any more; at least a tenth.
-    quiet = np.flatnonzero(noise <= max(min(float(np.median(noise)), QUIET**2), float(np.quantile(noise, 0.1))))
-    if noise[quiet].min() > TOO_NOISY**2:
-        return flicker(t0)
-    most = MOST_ELEMENTS // rows.time.shape[1] ** 2
-    quiet = quiet[:: -(-quiet.size // most)]
-    there = rows.there[index[quiet]]
-    x = np.log(np.where(there, rows.time[index[quiet]], t0) / t0)
-    part = lines.take(quiet)
+    noise = _levels(lines, np.maximum(rows.counts[index] - 2.0, 1.0), noise, 50, 100)
+    some = np.flatnonzero(noise.variance(lines.log_g) <= LINE_NOISE**2)
+    rows, lines = rows.take(index[some]), lines.take(some)
+    step, error = _floor_step(rows, lines, t0, noise)
+    if unbiased:
+        x = rows.log_time(t0)
+        truth, spoilt = np.exp(lines.log_g[:, None] - lines.nu[:, None] * x), noise.mix(lines.log_g)
+        sigma, rng = np.sqrt(noise.variance(lines.log_g))[:, None], np.random.default_rng(3)
+        found = []
+        for _ in range(DRAWS):
+            reads = truth * (1 + sigma * drawn(noise.growth, x, rows.there, spoilt, rng))
+            again = replace(rows, conductance=reads)
+            found.append(_floor_step(again, _reduce(again, np.arange(len(x)), t0, noise), t0, noise)[0])
+        step, error = step - float(np.mean(found)), error * math.sqrt(1 + 1 / DRAWS)
+    return replace(noise, floor=max(noise.floor + step, 0.0), floor_error=error)
+
+
+def _floor_step(rows: Rows, lines: _Lines, t0: float, noise: _Noise) -> tuple[float, float]:
+    """See `floor_of`, for devices with these lines."""
+    fine = np.isfinite(lines.log_g + lines.nu + lines.squares)
+    left = _residuals(rows, np.arange(fine.size), lines, fine, t0, noise)
+    if left.there.sum() - 2 * len(left.there) < FEWEST_PRODUCTS:
+        return 0.0, math.inf
+    mix = noise.mixed(left.log_g)
+    return floor_of(noise.growth, left.x, left.there, left.residual, left.variance, mix, np.exp(left.log_g))
+
+
+@dataclass(frozen=True)
+class _Residuals:
+    """Of reads (devices, reads) about the line of each device, over the line and weighted as the line was."""
+
+    there: NDArray[np.bool_]
+    x: FloatArray
+    """ln(t / t0)."""
+    residual: FloatArray
+    log_g: FloatArray
+    """(devices,) ln(G / uS)."""
+    variance: FloatArray
+    """(devices,) of a read at t0."""
+    mix: Mix | None
+
+
+def _residuals(
+    rows: Rows, index: NDArray[np.int64], lines: _Lines, some: NDArray[np.bool_], t0: float, noise: _Noise
+) -> _Residuals:
+    """Of some of the devices, as many as fit into little memory, without those that a bad read spoils."""
+    chosen = np.flatnonzero(some)
+    chosen = chosen[:: max(1, -(-chosen.size // (MOST_ELEMENTS // rows.time.shape[1] ** 2)))]
+    there, part = rows.there[index[chosen]], lines.take(chosen)
+    x = np.log(np.where(there, rows.time[index[chosen]], t0) / t0)
     curve = np.exp(part.nu[:, None] * x - part.log_g[:, None])
-    residual = np.where(there, rows.conductance[index[quiet]] * curve - 1.0, 0.0)
-    kept = (residual**2 < OUTLYING * noise[quiet, None] * growth.variance(x)).all(1)  # none that a bad read spoils
-    if there[kept].sum() - 2 * kept.sum() < FEWEST_PRODUCTS:
-        return Growth()
-    found = growth_of(growth, x[kept], there[kept], residual[kept], noise[quiet][kept])
-    top = max(float(x.max()), 1e-9)
-    return replace(found, rate=min(found.rate, 10.0 / top))
+    residual = np.where(there, rows.conductance[index[chosen]] * curve - 1.0, 0.0)
+    variance, mix = noise.variance(part.log_g), noise.mix(part.log_g)
+    kept = np.all(residual**2 < OUTLYING * variance[:, None] * noise.growth.variance(x, mix), axis=1)
+    mix = None if mix is None else mix.take(kept)
+    return _Residuals(there[kept], x[kept], residual[kept], part.log_g[kept], variance[kept], mix)
 
 
 # ---- screening --------------------------------------------------------------------------------------------------
@@ -269,9 +438,9 @@ def _between(at: FloatArray, place: FloatArray, values: FloatArray) -> FloatArra
     return result
 
 
-def _noise_level(lines: _Lines, freedom: FloatArray, bins: NDArray[np.int64], count: int) -> FloatArray:
-    """V of each bin, from the median of the residuals."""
-    median, _ = robust(lines.squares / freedom, bins, count)
+def _noise_level(seen: FloatArray, freedom: FloatArray, bins: NDArray[np.int64], count: int) -> FloatArray:
+    """Variance of each bin, from the median of what the residuals of its devices show."""
+    median, _ = robust(seen, bins, count)
     typical = np.bincount(bins, freedom, count) / np.maximum(np.bincount(bins, minlength=count), 1)
     chance = stats.chi2.median(np.maximum(typical, 1.0)) / np.maximum(typical, 1.0)
     level: FloatArray = np.maximum(median / chance, 1e-10)
@@ -279,16 +448,21 @@ def _noise_level(lines: _Lines, freedom: FloatArray, bins: NDArray[np.int64], co
 
 
 def _screen(
-    lines: _Lines, freedom: FloatArray, cells: NDArray[np.int64], measurement: Measurement, screening: Screening
+    lines: _Lines,
+    freedom: FloatArray,
+    cells: NDArray[np.int64],
+    measurement: Measurement,
+    screening: Screening,
+    known: _Noise,
 ) -> None:
     """Mark stuck and wild devices among `cells`, judged by their neighbours in conductance.
 
     Where reads are mostly noise nobody can tell, and to leave out those that look odd would only bias the rest.
     """
+    known = _levels(lines, freedom, known, 50, 50)
+    noise = replace(known, relative=_smooth(known.relative)).variance(lines.log_g)
     bins, place = binned(lines.log_g, max(1, min(50, cells.size // 50)))
     count = int(bins.max()) + 1
-    levels = _smooth(_noise_level(lines, freedom, bins, count))
-    noise = np.exp(_between(lines.log_g, place, np.log(levels)))
     centres, widths = (_smooth(part) for part in robust(lines.nu, bins, count))
     errors = np.bincount(bins, noise * lines.var_nu, count) / np.bincount(bins, minlength=count)
     own = np.sqrt(np.maximum(widths**2 - errors, 0.0))  # spread of nu without the error of the lines
@@ -355,24 +529,21 @@ def drift_table(measurement: Measurement) -> tuple[DriftTable, Screening]:
     index = np.flatnonzero(screening.kept)
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
-    growth = Growth()
-    for _ in range(4):
-        part = _reduce(rows, index[: 2 * CHUNK], t0, growth)
-        growth = _growth(rows, index, part, t0, growth)
-    lines = _reduce(rows, index, t0, growth)
-    loose = _settle(rows, index, lines, t0, growth)
+    noise = _learn(rows, index[: 2 * CHUNK], t0)
+    lines = _reduce(rows, index, t0, noise)
+    loose = _settle(rows, index, lines, t0, noise)
     freedom = np.maximum(rows.counts[index] - 2.0, 1.0)
     for _ in range(2):  # the second look is not disturbed by what the first has found
         kept = screening.kept[index]
         if kept.sum() > 20:
-            _screen(lines.take(kept), freedom[kept], index[kept], measurement, screening)
+            _screen(lines.take(kept), freedom[kept], index[kept], measurement, screening, noise)
     kept = screening.kept[index]
     if not kept.any():
         raise BadInputError(f"drift: no cell can be used ({_why(screening)})")
     lines = lines.take(kept)
     index, freedom, loose = index[kept], freedom[kept], loose[kept]
     g_scale = conductance_scale(measurement, np.exp(lines.log_g))
-    return _table(rows, index, lines, loose, freedom, t0, g_scale, growth), screening
+    return _table(rows, index, lines, loose, freedom, t0, g_scale, noise), screening
 
 
 def _why(screening: Screening) -> str:
@@ -388,11 +559,10 @@ def _table(
     freedom: FloatArray,
     t0: float,
     g_scale: float,
-    growth: Growth,
+    known: _Noise,
 ) -> DriftTable:
-    bins, _ = binned(lines.log_g, max(1, min(50, index.size // 100)))
-    levels = _noise_level(lines, freedom, bins, int(bins.max()) + 1)
-    noise = levels[bins]
+    known = _levels(lines, freedom, known, 50, 100)
+    noise = known.variance(lines.log_g)
     precise = (noise * lines.var_g <= PRECISE**2) & ~loose
     noisy = np.flatnonzero(~precise)
     share = 1.0
@@ -406,18 +576,21 @@ def _table(
     marginal = None
     noisy = noisy[np.argsort(lines.log_g[noisy], kind="stable")]  # neighbours share the nodes that matter
     if noisy.size:
-        grid = _grid(lines, noise, noisy, loose)
+        grid = _grid(lines, noisy, loose, known, g_scale)
         parts = []
         for some in _chunks(index[noisy], rows.time.shape[1]):
             there = rows.there[some]
             x = np.log(np.where(there, rows.time[some], t0) / t0)
             reads = rows.conductance[some] * there / g_scale
-            parts.append(noisy_of(grid, reads, x, there, Precision(growth, x, there), share))
+            precision = Precision(known.growth, x, there, known.mix(_about(rows, some, t0, known)))
+            parts.append(noisy_of(grid, reads, x, there, precision, share))
         marginal = joined(parts)
     return DriftTable(
         t0=t0,
         g_scale=g_scale,
-        growth=growth,
+        growth=known.growth,
+        floor=math.sqrt(known.floor),
+        floor_error=known.floor_error / max(2 * math.sqrt(known.floor), 1e-12),
         log_g=lines.log_g,
         nu=lines.nu,
         var_g=lines.var_g,
@@ -491,13 +664,13 @@ def _knots(log_g: FloatArray, count: int) -> tuple[float, ...]:
     return tuple(distinct)
 
 
-def _grid(lines: _Lines, noise: FloatArray, noisy: NDArray[np.int64], loose: NDArray[np.bool_]) -> Grid:
+def _grid(lines: _Lines, noisy: NDArray[np.int64], loose: NDArray[np.bool_], known: _Noise, g_scale: float) -> Grid:
     """Nodes for all that the noisy devices may be, by a first look at the lines."""
     bins, place = binned(lines.log_g, max(1, min(30, lines.log_g.size // 100)))
     count = int(bins.max()) + 1
-    levels = np.bincount(bins, noise) / np.bincount(bins)
+    levels = known.variance(place + math.log(g_scale))
     centre, width = robust(lines.nu, bins, count)
-    own = np.sqrt(np.maximum(width**2 - np.bincount(bins, noise * lines.var_nu) / np.bincount(bins), 1e-4))
+    own = np.sqrt(np.maximum(width**2 - levels * np.bincount(bins, lines.var_nu) / np.bincount(bins), 1e-4))
     told = levels < max(2 * TOO_NOISY**2, float(levels.min()))  # noisier lines scatter more than their error says
     centre, own = (np.interp(place, place[told], part[told]) for part in (centre, own)) if told.any() else (centre, own)
     found = ~loose[noisy]
@@ -510,5 +683,10 @@ def _grid(lines: _Lines, noise: FloatArray, noisy: NDArray[np.int64], loose: NDA
     low, high = np.quantile(lines.log_g[typical], [0.002, 1.0])
     seen = levels < BELOW
     bottom = max(low - 0.3, float(place[seen].min()) - 1.0) if seen.any() else low - 0.3
+    if known.floor:  # down to where conductances are not told apart, if there are any
+        bottom = max(low - 0.3, 0.5 * math.log(known.floor / BELOW) - math.log(g_scale))
     top = max(float(high), bottom) + 0.6
-    return grid_of(bottom, top, place, np.minimum(levels, BELOW), error, np.stack([centre, own]))
+    fine = np.union1d(place, np.linspace(bottom, top, count))
+    levels = np.minimum(known.variance(fine + math.log(g_scale)), BELOW)
+    centre, own = (np.interp(fine, place, part) for part in (centre, own))
+    return grid_of(bottom, top, fine, levels, error, np.stack([centre, own]))

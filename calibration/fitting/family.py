@@ -116,6 +116,8 @@ class Coefficient:
     unit: str
     meaning: str
     log: bool = False
+    note: str = ""
+    """Why it is held, where that is nothing to warn of."""
 
 
 Table = TypeVar("Table", bound="DataclassInstance")
@@ -161,10 +163,10 @@ class Family(abc.ABC, Generic[Table]):
     def log_likelihood(self, table: Table, theta: FloatArray) -> FloatArray:
         """Log-likelihood (cells,) of every cell of a table."""
 
-    def predict(self, table: Table, theta: FloatArray, later: Measurement) -> FloatArray:
+    def predict(self, table: Table, theta: FloatArray, earlier: Measurement, later: Measurement) -> FloatArray:
         """Log density (cells of `later`) of one later read of each cell, NaN where the table lacks the cell.
 
-        Only families with `extrapolates` have it. `later` has the same cells as the measurement of the table.
+        Only families with `extrapolates` have it. `earlier` is what the table was made of; `later` has the same cells.
         """
         raise NotImplementedError(f"{self.name} does not extrapolate")
 
@@ -231,7 +233,7 @@ class Family(abc.ABC, Generic[Table]):
         rows = []
         for index, item in enumerate(self.coefficients(table)):
             value, (low, high) = float(optimum.theta[index]), optimum.interval(index)
-            note = held.get(item.name, "")
+            note = held.get(item.name, item.note)
             if not note and not (high - low < (WIDEST if item.log else np.inf)):
                 note = "the data do not tell how sure it is"
             if item.log:

@@ -122,14 +122,15 @@ def covariance(
     kinks  the likelihood has kinks, as that of clipped functions: its curvature is taken across them
     own    scores (n, free parameters) of the units, where the likelihood only has sums of them
 
-    With fewer than MANY_UNITS units it is the inverse curvature alone.
+    With fewer than MANY_UNITS units it is the inverse curvature alone. Scores at the maximum scatter too little, as
+    residuals do: by n / (n - p), like the variance of residuals.
     """
     moving = np.ones(theta.size, bool) if free is None else free
     if own is None:
         own = scores(likelihood, theta, moving)
     if not kinks or len(own) < MANY_UNITS:
         inverse = np.linalg.pinv(_exact_curvature(likelihood, theta, moving), hermitian=True)
-        found = inverse if len(own) < MANY_UNITS else inverse @ (own.T @ own) @ inverse
+        found = inverse if len(own) < MANY_UNITS else inverse @ (own.T @ own) @ inverse * _spared(own)
     else:
         seen = whitening(own)
         curvature = _curvature(likelihood, theta, moving, seen)
@@ -137,11 +138,17 @@ def covariance(
             seen = seen * np.minimum(1.0, 1.0 / np.abs(seen).max(0))
             curvature = _curvature(likelihood, theta, moving, seen)
         inverse = np.linalg.pinv(curvature, hermitian=True)
-        scatter = (own @ seen).T @ (own @ seen)
+        scatter = (own @ seen).T @ (own @ seen) * _spared(own)
         found = seen @ inverse @ scatter @ inverse @ seen.T
     result = np.zeros((theta.size, theta.size))
     result[np.ix_(moving, moving)] = found
     return result
+
+
+def _spared(own: FloatArray) -> float:
+    """Units over units less parameters, of scores (units, parameters)."""
+    units, parameters = own.shape
+    return float(units / max(units - parameters, 1))
 
 
 def whitening(own: FloatArray) -> FloatArray:

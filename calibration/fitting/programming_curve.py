@@ -10,6 +10,7 @@ likelihood is that of the curve linearised at each device's most likely paramete
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ SURE = 5.0
 """Standard errors above zero at which devices are taken to answer to their pulses."""
 UNLIKELY = 1e-8
 """Probability of a misfit as large as a device's at which it is called wild."""
+SATURATED = 0.003
+"""Share of all reads that are equal to the largest from which on that is the end of a scale."""
 MOST_CELLS = 1500
 """Devices that the likelihood is computed for; of more, this many at random: spreads need no more."""
 FEW_CELLS, FEW_ROUNDS, ROUNDS = 200, 4, 2
@@ -58,6 +61,9 @@ DEVICE_STEPS = 8
 MIDPOINT, HEIGHT, STEEPNESS = range(3)
 GRID_LOW, GRID_HIGH, GRID_POINTS = -9.0, 1.5, 421
 """ln g at which statistics of the drift are tabulated, for they are looked up for every read again and again."""
+
+FOLDED, FOLD_STEP, FOLD_REACH = 3, 0.05, 8.0
+"""Points that stand for noise that is folded over at zero, and places of its mean, over sigma, where they are known."""
 
 _SPECIFICATION = (
     ("g_min", "uS", "fully RESET conductance", True),
@@ -314,6 +320,18 @@ class Logistic(Family[CurveTable]):
         """Number of devices."""
         return int(table.cells.size)
 
+    def caveats(self, table: CurveTable) -> list[str]:
+        """Reads at the end of a converter's scale are less than what was there."""
+        seen = table.conductance[table.there]
+        top = float(seen.max())
+        share = float(np.mean(seen == top))
+        if share < SATURATED:
+            return []
+        return [
+            f"{100 * share:.1f} % of the reads are {top:.4g} uS, the end of the scale they were read with: g_max and "
+            "height_spread come out low; read later after the pulse, or with a larger range"
+        ]
+
     def coefficients(self, table: CurveTable) -> list[Coefficient]:
         """Fields of `ProgrammingCurve`, and what the twin needs besides."""
         rows = [Coefficient(*row) for row in _SPECIFICATION]
@@ -565,7 +583,7 @@ def _curve(
         return (weight.reshape(weight.shape + (1,) * (values.ndim - 3)) * values).sum(0)
 
     value = average(aged.value)
-    stretch = (aged.value[1] - aged.value[0]) / (points[1] - points[0])[..., None]
+    stretch = (aged.value[-1] - aged.value[0]) / (points[-1] - points[0])[..., None]
     slopes = torch.stack([slope, share, -slope * z], dim=-1)[:, :, None] * stretch[..., None]
     if not knots:
         reading = (values[9] * (value / g_max).clamp(min=1e-4) ** (values[10] - 1.0)) ** 2
@@ -589,18 +607,40 @@ def _between(at: torch.Tensor, places: tuple[float, ...], values: torch.Tensor) 
 
 
 def _folded(mean: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two points (2, ...) and their weights that have the first three moments of |x|, x normal.
+    """Points (FOLDED, ...) and their weights that have the first five moments of |x|, x normal.
 
     Near zero the noise folds over, no conductance is negative; the drift of what scatters there is not the same.
     """
-    z = (mean / sigma).clamp(-8.0, 8.0)
-    bell, inside = math.sqrt(2 / math.pi) * torch.exp(-0.5 * z**2), torch.erf(z / math.sqrt(2))
-    first = bell + z * inside
-    spread = torch.sqrt((1.0 + z**2 - first**2).clamp(min=1e-3))
-    third = bell * (z**2 + 2.0) + inside * (z**3 + 3.0 * z)
-    skew = torch.where(z > 7.9, 0.0, (third - 3.0 * first * spread**2 - first**3) / spread**3)
-    left = torch.where(z > 7.9, mean, sigma * first)
-    reach = torch.sqrt(1.0 + skew**2 / 4)
-    points = [(left + sigma * spread * (skew / 2 + side * reach)).clamp(min=1e-9) for side in (-1.0, 1.0)]
-    weights = [0.5 * (1.0 - side * skew / 2 / reach) for side in (-1.0, 1.0)]
+    z = (mean / sigma).abs()
+    place = (z / FOLD_STEP).clamp(max=FOLD_REACH / FOLD_STEP - 0.001)
+    below = place.detach().long()
+    share = place - below
+    offsets, weights = ([torch.lerp(one[below], one[below + 1], share) for one in part] for part in _folded_rules())
+    points = [(sigma * (z + offset)).clamp(min=1e-9) for offset in offsets]
     return torch.stack(points), torch.stack(weights)
+
+
+@functools.cache
+def _folded_rules() -> tuple[torch.Tensor, torch.Tensor]:
+    """Gauss's rules for |x|, x normal around z with variance 1: points less z and weights, both (FOLDED, places of z).
+
+    By Stieltjes' procedure: the polynomials that are orthogonal under the density, and the eigenvalues of their Jacobi
+    matrix (Golub and Welsch 1969).
+    """
+    z = np.arange(0.0, FOLD_REACH + FOLD_STEP, FOLD_STEP)[:, None]
+    x = np.linspace(0.0, FOLD_REACH + 9.0, 4001)
+    density = np.exp(-0.5 * (x - z) ** 2) + np.exp(-0.5 * (x + z) ** 2)
+    density[:, 0] /= 2  # the trapezoidal rule
+    density /= density.sum(1, keepdims=True)
+    before, last = np.zeros_like(density), np.ones_like(density)
+    jacobi = np.zeros((len(z), FOLDED, FOLDED))
+    for k in range(FOLDED):
+        centre = (density * x * last**2).sum(1)
+        jacobi[:, k, k] = centre
+        following = (x - centre[:, None]) * last - (jacobi[:, k, k - 1, None] * before if k else 0.0)
+        size = np.sqrt((density * following**2).sum(1))
+        if k + 1 < FOLDED:
+            jacobi[:, k, k + 1] = jacobi[:, k + 1, k] = size
+        before, last = last, following / size[:, None]
+    values, vectors = np.linalg.eigh(jacobi)
+    return tensor((values - z).T.copy()), tensor((vectors[:, 0, :] ** 2).T.copy())

@@ -226,7 +226,9 @@ class Relaxation(Family[RelaxationTable]):
         change = np.where(there, rows.conductance[table.cells, :1] - table.first[:, None], 0.0)
         return replace(table, there=there, decades=np.log10(time) - CENTRE, change=change)
 
-    def predict(self, table: RelaxationTable, theta: FloatArray, later: Measurement) -> FloatArray:
+    def predict(
+        self, table: RelaxationTable, theta: FloatArray, earlier: Measurement, later: Measurement
+    ) -> FloatArray:
         """Given the first read."""
         held_out = self.later(table, later)
         result = np.full(len(later.cells), np.nan)

@@ -24,11 +24,13 @@ def drifting(
     noise_scale: float = 1.0,
     *,
     flicker: bool = False,
+    constant: float = 0.0,
 ) -> Measurement:
     """Devices with G(t0) = conductance (cells,) in uS, read at `ages` (times,) in seconds.
 
     noise_scale  of the read noise: 1 as published for one read, less for reads averaged over long times
     flicker      reads of a device have in common what 1/f noise is since the last pulse; else they are independent
+    constant     standard deviation of a further noise of every read, uS, as of a converter
     """
     cells = conductance.size
     g = conductance / drift.g_scale
@@ -40,6 +42,8 @@ def drifting(
     for row, age, own in zip(reads, ages.tolist(), error, strict=True):  # ages, not devices
         sigma = noise_scale * noise.relative_sigma(conductance, age)
         row[:] = conductance * (age / drift.t0) ** -nu * (1.0 + sigma * own)
+    if constant:
+        reads += constant * rng.standard_normal(reads.shape)
     return _measurement(Experiment.DRIFT, reads, ages, {"t0": drift.t0, "g_max": drift.g_scale})
 
 

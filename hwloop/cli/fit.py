@@ -9,7 +9,7 @@ import click
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
 
 FAMILIES = (
-    "log-clip, knots, relaxation (drift), polynomial-2, polynomial-3, student-3 (programming), power-law, knots (read "
+    "log-clip, spline, relaxation (drift), polynomial-2, polynomial-3, student-3 (programming), power-law, knots (read "
     "noise), logistic (programming curve)"
 )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hwloop import store
-from hwloop.device_models import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
+from hwloop.device_models import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Spline, Statistic
 from hwloop.errors import BadInputError
 from hwloop.model_file import Fit, Model, load_model, read_noise_model
 
@@ -176,6 +176,19 @@ def _lines(x, at, values):
 '''
 
 
+_PIECES = '''\
+def _pieces(x, first, pieces):
+    """first, plus a u + b u^2 + c u^3 of every piece (start, width, (a, b, c)), with u from 0 to 1 along it."""
+    result = first + 0.0 * x
+    for start, width, (a, b, c) in pieces:
+        u = ((x - start) / width).clip(0.0, 1.0)
+        result = result + u * (a + u * (b + u * c))
+    return result
+
+
+'''
+
+
 def _code(statistic: Statistic, words: _Words, *, linear: bool = False) -> str:
     """A Python expression of the array `g` that computes a statistic; knots are in g rather than ln g if `linear`."""
     ln_g = f"{words.module}.log(g.clip({G_FLOOR!r}, None))"
@@ -191,6 +204,10 @@ def _code(statistic: Statistic, words: _Words, *, linear: bool = False) -> str:
         at = tuple(math.exp(a) for a in statistic.at) if linear else statistic.at
         rows = ("g" if linear else ln_g, repr(at), repr(statistic.values))
         return "_lines(\n" + "".join(f"            {row},\n" for row in rows) + "        )"
+    if isinstance(statistic, Spline):
+        pieces = "".join(f"                {piece!r},\n" for piece in statistic.pieces())
+        rows = (ln_g, repr(statistic.values[0]), f"(\n{pieces}            )")
+        return "_pieces(\n" + "".join(f"            {row},\n" for row in rows) + "        )"
     raise BadInputError(f"a {type(statistic).__name__} statistic has no export")
 
 
@@ -354,6 +371,7 @@ def _noise_model(content: _Content) -> str:
         + "from aihwkit.inference.noise.base import BaseNoiseModel\n\n"
         + _constants(content)
         + (_LINES if "_lines(" in formulas else "")
+        + (_PIECES if "_pieces(" in formulas else "")
         + (_STUDENT if "_student(" in body else "")
         + "class FittedNoiseModel(BaseNoiseModel):\n"
         + '    """Noise of the measured devices, for weights that become pairs of them."""\n\n'
@@ -409,6 +427,7 @@ def _crosssim(content: _Content) -> str:
         + "from simulator.devices.idevice import EmptyDevice\n\n"
         + f"xp = ComputeBackend()\n\n{_constants(content)}"
         + (_LINES if "_lines(" in formulas else "")
+        + (_PIECES if "_pieces(" in formulas else "")
         + "def configure(device_params, time=0.0):\n"
         + '    """Make `params.xbar.device` this model, `time` seconds after programming, from 0 to G_MAX."""\n'
         + "    device_params.Rmin, device_params.infinite_on_off_ratio = 1e6 / G_MAX, True\n"

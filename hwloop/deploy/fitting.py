@@ -191,10 +191,7 @@ def _with_notes(fit: Fit, kind: Experiment, drift: KnownDrift | None) -> Fit:
     if drift is None:
         note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
     else:
-        note = (
-            "intervals contain the doubt about the drift's coefficients, not about its form, which may move g_max and "
-            "steepness by 1 %"
-        )
+        note = "intervals contain the doubt about the drift within its family; --family spline assumes no form of it"
     return replace(fit, warnings=(*fit.warnings, note))
 
 

@@ -27,7 +27,7 @@ from hwloop.calibration.fitting.relaxation import Relaxation
 from hwloop.deploy.exports import T_READ, export_model
 from hwloop.device_models import Polynomial
 from hwloop.errors import BadInputError
-from hwloop.model_file import Fit, Model, drift_model, load_model, read_noise_model, save_model
+from hwloop.model_file import Estimate, Fit, Form, Model, drift_model, load_model, read_noise_model, save_model
 from tests.calibration.fitting import test_read_noise, test_relaxation
 from tests.calibration.fitting.test_programming_noise import measured
 from tests.test_model_file import fitted_drift
@@ -184,6 +184,19 @@ def test_formulas_are_those_of_the_model(tmp_path: Path, to: str) -> None:
         (made.read_noise_q, noise.q),
     ):
         assert np.asarray(function(array(G))) == pytest.approx(statistic(G), rel=1e-12), function.__name__
+
+
+@BOTH
+def test_a_spline_is_exported_as_the_curve_that_it_is(tmp_path: Path, to: str) -> None:
+    at, fit = (-4.0, -2.0, -1.5, 0.0), fitted_drift()
+    values = [Estimate(f"mean.v{k}", v, None, None, "1", "") for k, v in enumerate((0.13, 0.07, 0.06, 0.02))]
+    rows = (*values, *(p for p in fit.parameters if not p.name.startswith("mean.")))
+    spline = replace(fit, parameters=rows, forms=fit.forms | {"mean": Form("spline", at)})
+    code, model = exported(tmp_path, to, drift=spline)
+    made, array = (code.FittedNoiseModel, torch.tensor) if to == "aihwkit" else (code.FittedDevice, np.asarray)
+    drift = drift_model(model)
+    assert drift is not None
+    assert np.asarray(made.drift_mean(array(G))) == pytest.approx(drift.mean(G), rel=1e-12)
 
 
 def aged(code: Any, to: str, targets: np.ndarray, seconds: float) -> np.ndarray:

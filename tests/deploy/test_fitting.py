@@ -38,12 +38,12 @@ def test_ctrl_c_keeps_the_fits_that_are_done_and_the_file_names_the_others(measu
         if done == 1:
             raise KeyboardInterrupt
 
-    result = fit_to_file(measured, out, "knots", observer=stop)
+    result = fit_to_file(measured, out, "spline", observer=stop)
     assert (result["status"], result["missing"]) == ("interrupted", ["programming"])
     model = load_model(out)
     assert list(model.fits) == ["drift"]
     assert model.fits["drift"].warnings[-1] == "interrupted: programming of the same file not fitted"
-    again = fit_to_file(measured, out, "knots", force=True)
+    again = fit_to_file(measured, out, "spline", force=True)
     assert (again["status"], again["missing"]) == ("complete", [])
     fits = load_model(out).fits
     assert list(fits) == ["drift", "programming"]
@@ -56,7 +56,7 @@ def test_a_crash_keeps_them_too(measured: Path, tmp_path: Path) -> None:
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        fit_to_file(measured, tmp_path / "model.json", "knots", observer=crash)
+        fit_to_file(measured, tmp_path / "model.json", "spline", observer=crash)
     assert list(load_model(tmp_path / "model.json").fits) == ["drift"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwloop.calibration.fitting.choose import fit_measurement, held_out_scores, split_last, with_reads
-from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
+from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
 from hwloop.device_models import LogClip, Polynomial
 from hwloop.errors import BadInputError
@@ -57,8 +57,8 @@ def test_published_coefficients_are_recovered() -> None:
     assert fitted.record.calibration_distance < 0.02
 
 
-def test_knots_follow_a_form_that_is_not_theirs() -> None:
-    fitted, _ = KnotsDrift().fit(measured(8_000, seed=2, lowest=0.5))
+def test_splines_follow_a_form_that_is_not_theirs() -> None:
+    fitted, _ = SplineDrift().fit(measured(8_000, seed=2, lowest=0.5))
     g = np.geomspace(0.05, 1.0, 30)
     assert fitted.record.statistic("mean")(g) == pytest.approx(PCM.drift.mean(g), rel=0.05)
 
@@ -80,8 +80,8 @@ def test_stuck_and_wild_cells_are_named_and_move_nothing() -> None:
     reads = clean.reads.conductance.reshape(AGES.size, cells).copy()
     reads[:, stuck] = 27.0 * (1 + 0.01 * rng.standard_normal((AGES.size, stuck.size)))
     reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
-    before, _ = KnotsDrift().fit(clean)
-    after, _ = KnotsDrift().fit(with_conductance(clean, reads.ravel()))
+    before, _ = SplineDrift().fit(clean)
+    after, _ = SplineDrift().fit(with_conductance(clean, reads.ravel()))
     named = np.array([*after.record.cells.stuck_addresses, *after.record.cells.wild_addresses]) - FIRST_ADDRESS
     hits = np.isin(named, chosen).sum()
     assert hits / named.size > 0.95
@@ -99,7 +99,7 @@ def test_reads_may_be_missing_and_times_unequal() -> None:
     rng = np.random.default_rng(7)
     reads = whole.reads
     jittered = replace(whole, reads=replace(reads, time=reads.time * np.exp(0.02 * rng.standard_normal(len(reads)))))
-    some, _ = KnotsDrift().fit(with_reads(jittered, rng.random(len(reads)) < 0.7))
+    some, _ = SplineDrift().fit(with_reads(jittered, rng.random(len(reads)) < 0.7))
     g = np.geomspace(0.06, 0.9, 20)
     assert some.record.statistic("mean")(g) == pytest.approx(PCM.drift.mean(g), rel=0.05)
 
@@ -109,14 +109,14 @@ def test_held_out_reads_choose_the_form() -> None:
     conductance = np.exp(rng.uniform(np.log(1.0), np.log(25.0), 4_000))
     bent = replace(PCM.drift, mean=Polynomial((0.03, 0.25, -0.25)), spread=LogClip(0.0, 0.004, 0.004, 0.004))
     measurement = drifting(bent, PCM.read_noise, conductance, AGES[:8], rng, 0.1)
-    scores, _ = held_out_scores(measurement, [LogClipDrift(), KnotsDrift()])
-    assert scores["knots"] > scores["log-clip"]
+    scores, _ = held_out_scores(measurement, [LogClipDrift(), SplineDrift()])
+    assert scores["spline"] > scores["log-clip"]
 
 
 def test_auto_says_by_how_much() -> None:
     outcome = fit_measurement(measured(1_500, seed=9, lowest=1.0))
     record = outcome.fitted.record
-    assert set(record.choice) >= {"log-clip", "knots"}
+    assert set(record.choice) >= {"log-clip", "spline"}
     assert record.family == max(record.choice, key=lambda name: record.choice[name])
     assert len(outcome.panels) >= 3
 
@@ -157,5 +157,5 @@ def test_data_without_support_is_refused_with_the_reason(damage, message: str) -
 
 
 def test_an_unknown_family_is_refused_with_those_there_are() -> None:
-    with pytest.raises(BadInputError, match="known: auto, log-clip, knots, relaxation"):
+    with pytest.raises(BadInputError, match="known: auto, log-clip, spline, relaxation"):
         fit_measurement(measured(300, seed=1), family="gaussian")

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from hwloop.calibration.fitting.choose import with_reads
-from hwloop.calibration.fitting.drift import KnotsDrift, LogClipDrift
-from hwloop.calibration.fitting.drift_errors import Growth, Precision, alike
+from hwloop.calibration.fitting.choose import split_last, with_reads
+from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
+from hwloop.calibration.fitting.drift_errors import Growth, Mix, Precision, alike, drawn
 from hwloop.calibration.fitting.drift_table import drift_table
 from hwloop.calibration.fitting.synthetic import drifting
 from hwloop.measurements import Measurement
@@ -73,6 +74,28 @@ def test_precision_inverts_the_covariance_of_the_reads_that_are_there() -> None:
         assert np.all(found[device, ~some] == 0)
 
 
+def test_precision_inverts_the_covariance_of_a_mix_of_noises() -> None:
+    growth, there = Growth(RATE, 0.7), np.ones((3, X.size), bool)
+    x, mix = np.tile(X, (3, 1)), Mix(np.array([0.0, 0.3, 0.9]), np.array([0.1, 0.1, 0.05]))
+    values = np.random.default_rng(3).standard_normal(x.shape)
+    found = Precision(growth, x, there, mix)(values)
+    relative = growth.correlation(x[:1], there[:1])[0] * np.sqrt(np.outer(1 + RATE * X, 1 + RATE * X))
+    for device in range(3):
+        share, nu = mix.share[device], mix.nu[device]
+        covariance = (1 - share) * relative + share * np.diag(np.exp(2 * nu * X))
+        assert found[device] == pytest.approx(np.linalg.solve(covariance, values[device]))
+
+
+def test_noise_is_drawn_with_its_covariance() -> None:
+    """Of 20 000 devices; four standard deviations of a covariance of unit variables are 0.03."""
+    growth, there = Growth(RATE, 0.7), np.ones((20_000, X.size), bool)
+    x, mix = np.tile(X, (20_000, 1)), Mix(np.full(20_000, 0.4), np.full(20_000, 0.05))
+    noise = drawn(growth, x, there, mix, np.random.default_rng(4))
+    scale = np.sqrt(growth.variance(x[:1], mix.take(np.arange(1)))[0])
+    expected = growth.correlation(x[:1], there[:1], mix.take(np.arange(1)))[0]
+    assert np.cov((noise / scale).T) == pytest.approx(expected, abs=0.04)
+
+
 def test_devices_read_at_the_same_ages_form_a_group() -> None:
     x, there = np.tile(X, (5, 1)), np.ones((5, X.size), bool)
     x[3] += 0.5
@@ -89,6 +112,60 @@ def test_rate_and_share_of_the_growth_are_found(flicker: bool) -> None:
     table, _ = drift_table(measured(4_000, seed=3, flicker=flicker))
     assert table.growth.rate == pytest.approx(RATE, abs=3.3 * 0.0035)
     assert table.growth.share == pytest.approx(1.0 if flicker else 0.0, abs=3.3 * 0.08)
+
+
+def emptied(seed: int, constant: float) -> Measurement:
+    """Devices down to nothing, with some of the published noise of a read and a constant one (uS)."""
+    rng = np.random.default_rng(seed)
+    conductance = np.abs(rng.choice([0.1, 0.3, 1.0, 4.0, 10.0, 20.0], 4_000) * (1 + 0.5 * rng.standard_normal(4_000)))
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, 0.3, flicker=True, constant=constant)
+
+
+def test_constant_noise_is_found_within_its_interval_and_calls_no_empty_device_wild() -> None:
+    """99.9 %; of 4 000 healthy devices, some with less than a tenth of the noise, 4 may look wild by chance."""
+    record = SplineDrift().fit(emptied(seed=7091, constant=0.03))[0].record
+    floor = next(row for row in record.parameters if row.name == "noise.floor")
+    assert floor.low is not None
+    assert floor.high is not None
+    assert abs(floor.value - 0.03) < 3.3 * (floor.high - floor.low) / 3.92
+    assert floor.unit == "uS"
+    assert record.cells.wild + record.cells.stuck <= 4
+
+
+def test_constant_noise_that_is_not_there_is_held_at_zero() -> None:
+    record = SplineDrift().fit(emptied(seed=7092, constant=0.0))[0].record
+    floor = next(row for row in record.parameters if row.name == "noise.floor")
+    assert (floor.value, floor.low, floor.high) == (0.0, None, None)
+    assert "held at zero" in floor.note
+    assert not any("floor" in warning for warning in record.warnings)
+
+
+def test_a_later_read_is_predicted_from_all_earlier_ones() -> None:
+    """As by dense algebra: ln G unknown, nu normal, reads and the later one with the covariance of their noise."""
+    earlier, later = split_last(measured(2_000, seed=7093, flicker=True, lowest=10.0, noise=0.2))
+    family = LogClipDrift()
+    table, _ = family.prepare(earlier)
+    theta = family.estimate(table, intervals=False)[0].theta
+    found = family.predict(table, theta, earlier, later)[table.cells]
+    mean, spread = family._statistics(table, theta)
+    variance = np.exp(family._log_noise(table, theta))
+    x, there = X[None], np.ones((1, X.size), bool)
+    growth = table.growth
+    noise = growth.correlation(x, there)[0] * np.sqrt(np.outer(growth.variance(x)[0], growth.variance(x)[0]))
+    for device in range(0, table.nu.size, 200):
+        curve = np.exp(table.log_g[device] - table.nu[device] * X) * table.g_scale
+        drawn_to = (table.nu[device] - mean[device]) * X
+        seen = (
+            earlier.reads.conductance.reshape(AGES.size - 1, -1)[:, table.cells[device]] / curve[:-1]
+            - 1
+            - drawn_to[:-1]
+        )
+        loose = 100.0 + spread[device] ** 2 * np.outer(X, X) + variance[device] * noise
+        gain = np.linalg.solve(loose[:-1, :-1], loose[:-1, -1])
+        sigma = np.sqrt(loose[-1, -1] - gain @ loose[:-1, -1])
+        read = later.reads.conductance[table.cells[device]]
+        expected = stats.norm.logpdf(read, curve[-1] * (1 + drawn_to[-1] + gain @ seen), curve[-1] * sigma)
+        assert found[device] == pytest.approx(expected, abs=0.05)  # noise of 2 %, in a curve that is taken as straight
 
 
 def test_coefficients_are_within_their_intervals() -> None:
@@ -117,5 +194,5 @@ def test_shared_noise_is_not_taken_for_spread_of_the_drift(missing: bool) -> Non
             time = reads.time * np.exp(0.02 * rng.standard_normal(len(reads)))
             chosen = rng.random(len(reads)) < 0.8
             measurement = with_reads(replace(measurement, reads=replace(reads, time=time)), chosen)
-        spread.append(KnotsDrift().fit(measurement)[0].record.statistic("spread")(g))
+        spread.append(SplineDrift().fit(measurement)[0].record.statistic("spread")(g))
     assert np.mean(spread[0] / spread[1]) == pytest.approx(1.0, abs=0.002 + 4 * 0.001)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy import integrate, stats
 
 from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.choose import fit_measurement
-from hwloop.calibration.fitting.drift import KnotsDrift
-from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
+from hwloop.calibration.fitting.drift import SplineDrift
+from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic, _folded
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
 from hwloop.errors import BadInputError
 from hwloop.measurements import Cells, Experiment, Measurement, Reads
@@ -148,10 +150,28 @@ def test_a_sweep_that_ended_between_two_reads_loses_the_last_pulse_alone() -> No
     assert table.there.all()
 
 
+def test_reads_at_the_end_of_the_scale_are_warned_of() -> None:
+    curves = measured(40, seed=9)
+    family = Logistic()
+    assert family.caveats(family.prepare(curves)[0]) == []
+    clipped = replace(curves, reads=replace(curves.reads, conductance=np.minimum(curves.reads.conductance, 28.0)))
+    [warning] = family.caveats(family.prepare(clipped)[0])
+    assert "% of the reads are 28 uS" in warning
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, -1.0, 4.0, 50.0])
+def test_points_of_folded_noise_have_its_moments(mean: float) -> None:
+    """Of |x|, x normal with variance 1, by adaptive integration; rules in between are interpolated."""
+    points, weights = _folded(torch.tensor([mean], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    for power in range(6):
+        expected, _ = integrate.quad(lambda x, k=power: abs(x) ** k * stats.norm.pdf(x - mean), mean - 12, mean + 12)
+        assert float((weights * points**power).sum()) == pytest.approx(expected, rel=1e-3)
+
+
 def test_doubt_of_the_drift_widens_the_intervals() -> None:
     rng = np.random.default_rng(7)
     conductance, ages = np.exp(rng.uniform(np.log(0.1), np.log(12.0), 600)), np.geomspace(1.0, 86400.0, 8)
-    fitted, _ = KnotsDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, 0.3))
+    fitted, _ = SplineDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, 0.3))
     known = KnownDrift.of_fit(fitted)
     assert known is not None
     curves = read_twice(60, seed=8, sweeps=2)

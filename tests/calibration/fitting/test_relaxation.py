@@ -85,7 +85,7 @@ def test_ten_thousand_seconds_are_predicted_from_a_thousand(real: Measurement) -
     family = Relaxation()
     table, _ = family.prepare(early)
     theta = family.estimate(table, intervals=False)[0].theta
-    predicted = family.predict(table, theta, late)
+    predicted = family.predict(table, theta, early, late)
     judged = np.isfinite(predicted)
     assert judged.sum() > 14_000
     ours = predicted[judged].mean()

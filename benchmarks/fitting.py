@@ -22,6 +22,7 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
+from hwloop.calibration.fitting.choose import fit_measurement
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import Polynomial2
@@ -186,7 +187,7 @@ def real() -> None:
 
 
 CURVE_PRESETS = ("hermes-core", "pcm-90nm")
-CURVE_SEEDS = range(7401, 7411)
+CURVE_SEEDS = range(7501, 7511)
 CURVE_CELLS = 300
 
 
@@ -241,7 +242,7 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
         gain = opened._core(0).converters.gain.numpy()
     values["g_max"] *= float(gain[sweeps.cells.address % chip.columns].mean())
     if measured:
-        known = KnownDrift.of_fit(SplineDrift().fit(by_kind[Experiment.DRIFT])[0])
+        known = KnownDrift.of_fit(fit_measurement(by_kind[Experiment.DRIFT]).fitted)
         assert known is not None
     else:
         model = chip.device.drift

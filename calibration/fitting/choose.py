@@ -22,7 +22,7 @@ from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
 
 AUTO = "auto"
-MOST_CELLS = 3000
+MOST_CELLS = 5000
 """Cells that a choice is made on; of more, this many at random."""
 HELD_OUT = 0.3
 """Share of the cells that judge families fitted to the others."""

@@ -29,7 +29,15 @@ from hwloop.calibration.fitting.family import (
     binned,
     quantile_panel,
 )
-from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
+from hwloop.calibration.fitting.likelihood import (
+    LogLikelihood,
+    Optimum,
+    covariance,
+    maximise,
+    scores,
+    tensor,
+    whitening,
+)
 from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
@@ -52,6 +60,10 @@ STIFFNESS = 0.1
 """Weak prior that neighbouring knots are alike, for quantities that few cells tell (cells-equivalent)."""
 SMALLEST_CHANGE = 1e-5
 """Of g_scale: a cell whose reads differ by less in all is stuck."""
+FIRST_STEPS, STEPS, ROUNDS = 40, 100, 15
+"""Steps of the search until directions are first looked for, those of a round, and rounds at most."""
+SETTLED = 0.1
+"""Gain of a round in log-likelihood, of all cells, below which the search is done."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +175,7 @@ class Relaxation(Family[RelaxationTable]):
     def estimate(self, table: RelaxationTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Maximum likelihood."""
         likelihood = self._likelihood(table)
-        found = maximise(likelihood, self._start(table))
+        found = _settled(likelihood, self._start(table))
         if intervals:
             found = replace(found, covariance=covariance(likelihood, found.theta))
         return found, {}
@@ -305,6 +317,18 @@ class Relaxation(Family[RelaxationTable]):
             )
             fitted.append(np.ptp(np.quantile(drawn, [0.05, 0.95])))
         return 10.0 ** (nominal + CENTRE), np.array(spread), np.array(fitted)
+
+
+def _settled(likelihood: LogLikelihood, start: FloatArray) -> Optimum:
+    """The maximum, looked for in rounds: knots and components trade off, along directions that change on the way."""
+    every = np.ones(start.size, bool)
+    found = maximise(likelihood, start, max_steps=FIRST_STEPS)
+    for _ in range(ROUNDS):
+        before, directions = found.log_likelihood, whitening(scores(likelihood, found.theta, every))
+        found = maximise(likelihood, found.theta, directions=directions, max_steps=STEPS)
+        if found.converged and found.log_likelihood - before < SETTLED:
+            break
+    return found
 
 
 def _basis(first: FloatArray, knots: tuple[float, ...]) -> FloatArray:

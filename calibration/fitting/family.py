@@ -208,10 +208,16 @@ class Family(abc.ABC, Generic[Table]):
         warnings = [f"{name}: {reason}" for name, reason in held.items()] + self.caveats(table)
         if not optimum.converged:
             warnings.append("the search for the maximum stopped before it had converged")
+        parameters = self._estimates(table, optimum, held)
+        if all(item.low is None for item in parameters):
+            raise BadInputError(
+                f"{self.experiment.value}: these reads tell no parameter of '{self.name}': they scatter so much, or so "
+                "little, that the model cannot be seen in them; look for wrong columns, units or cell numbers"
+            )
         record = Fit(
             experiment=self.experiment.value,
             family=self.name,
-            parameters=self._estimates(table, optimum, held),
+            parameters=parameters,
             cells=screening.count(measurement),
             log_likelihood_per_cell=float(each.mean()),
             calibration_distance=kolmogorov(self.quantiles(table, optimum.theta)),
@@ -234,7 +240,8 @@ class Family(abc.ABC, Generic[Table]):
         for index, item in enumerate(self.coefficients(table)):
             value, (low, high) = float(optimum.theta[index]), optimum.interval(index)
             note = held.get(item.name, item.note)
-            if not note and not (high - low < (WIDEST if item.log else np.inf)):
+            # No width at all is no knowledge either: nothing that was read moves the likelihood.
+            if not note and not (0.0 < high - low < (WIDEST if item.log else np.inf)):
                 note = "the data do not tell how sure it is"
             if item.log:
                 value = float(np.exp(value))

@@ -128,6 +128,11 @@ def test_split_last_keeps_every_read_once() -> None:
     assert np.all(later.reads.time == AGES[-1])
 
 
+def scatter(reads: int) -> np.ndarray:
+    """What a wrong column of a table looks like: no device, no drift, only log-normal numbers."""
+    return 5.0 * np.exp(np.random.default_rng(0).standard_normal(reads))
+
+
 # ---- bad input --------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +146,7 @@ def test_split_last_keeps_every_read_once() -> None:
         (lambda m: with_conductance(m, -m.reads.conductance), "most conductances are negative"),
         (lambda m: with_reads(m, np.zeros(len(m.reads), bool)), "no reads"),
         (lambda m: with_reads(m, m.reads.cell < 20), "usable cells cannot support"),
+        (lambda m: with_conductance(m, scatter(len(m.reads))), "tell no parameter of"),
         (
             lambda m: replace(m, cells=replace(m.cells, mark=np.full(len(m.cells), Mark.STUCK_SET, np.uint8))),
             "no cell can be used .stuck: 300",

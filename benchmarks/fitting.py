@@ -187,7 +187,7 @@ def real() -> None:
 
 
 CURVE_PRESETS = ("hermes-core", "pcm-90nm")
-CURVE_SEEDS = range(7501, 7511)
+CURVE_SEEDS = range(7601, 7611)
 CURVE_CELLS = 300
 
 

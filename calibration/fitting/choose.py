@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +22,10 @@ from hwloop.errors import BadInputError
 from hwloop.measurements import Experiment, Measurement
 
 AUTO = "auto"
-MOST_CELLS = 5000
+MOST_CELLS = 3000
 """Cells that a choice is made on; of more, this many at random."""
+TIE = 2.0
+"""Standard errors of the difference within which families are taken to foretell later reads alike."""
 HELD_OUT = 0.3
 """Share of the cells that judge families fitted to the others."""
 OUTLIER = 1e-6
@@ -36,9 +38,12 @@ CHANCE = 1.63
 
 
 def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
-    """The families of an experiment; `drift` is what is known of it when a programming curve is fitted."""
+    """The families of an experiment, those of drift by how little they assume.
+
+    `drift` is what is known of it when a programming curve is fitted.
+    """
     every: list[Family[Any]] = [
-        LogClipDrift(), SplineDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
+        SplineDrift(), LogClipDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
         PowerLawReadNoise(), KnotsReadNoise(), Logistic(drift),
     ]  # fmt: skip
     return [family for family in every if family.experiment is experiment]
@@ -54,7 +59,7 @@ class Outcome:
 
 
 def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDrift | None = None) -> Outcome:
-    """Fit one measurement with a family by name, or with that which predicts held-out data best.
+    """Fit one measurement with a family by name, or with that which predicts held-out data best (`_chosen`).
 
     Raises BadInputError for an unknown family, and for a measurement that supports no fit.
     """
@@ -65,8 +70,9 @@ def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDr
         chosen = candidates[0]
     elif family == AUTO:
         check_reads(measurement)
-        choice, refused = held_out_scores(measurement, candidates)
-        chosen = next(one for one in candidates if one.name == max(choice, key=lambda name: choice[name]))
+        scores, refused = held_out_scores(measurement, candidates)
+        chosen = _chosen(candidates, scores)
+        choice = {name: float(each.mean()) for name, each in scores.items()}
     else:
         named = [one for one in candidates if one.name == family]
         if not named:
@@ -76,6 +82,24 @@ def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDr
     with _soluble(chosen):
         fitted, table = chosen.fit(measurement)
     return Outcome(with_choice(_judged(fitted), choice), chosen.panels(table, fitted.optimum.theta), refused)
+
+
+def _chosen(candidates: Sequence[Family[Any]], scores: Mapping[str, FloatArray]) -> Family[Any]:
+    """The family of the best mean score; of drift families that tie with it, the one that assumes least.
+
+    A later read is a blunt judge: forms that are far apart in their parameters foretell it nearly alike. What is
+    derived from a form that is not the devices' own is off by more than its intervals say.
+    """
+    tried = [one for one in candidates if one.name in scores]
+    best = max(tried, key=lambda one: float(scores[one.name].mean()))
+    if not best.extrapolates:
+        return best
+
+    def ties(one: Family[Any]) -> bool:
+        behind = scores[best.name] - scores[one.name]
+        return bool(behind.mean() <= TIE * behind.std() / math.sqrt(behind.size))
+
+    return next(one for one in tried if ties(one))
 
 
 def _judged(fitted: Fitted[Any]) -> Fitted[Any]:
@@ -96,11 +120,11 @@ def _judged(fitted: Fitted[Any]) -> Fitted[Any]:
 
 def held_out_scores(
     measurement: Measurement, candidates: Sequence[Family[Any]]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Mean log-likelihood per cell of data that a family was not fitted to; and why others could not be tried.
+) -> tuple[dict[str, FloatArray], dict[str, str]]:
+    """Log-likelihood (cells,) of data that a family was not fitted to; and why others could not be tried.
 
-    Families that extrapolate are judged by the last read of every cell, the others by cells of their own. Raises
-    BadInputError, with the reason, when none can be fitted.
+    The cells are those that every family can judge. Families that extrapolate are judged by the last read of every
+    cell, the others by cells of their own. Raises BadInputError, with the reason, when none can be fitted.
     """
     refused: dict[str, str] = {}
     scores: dict[str, FloatArray] = {}
@@ -121,7 +145,7 @@ def held_out_scores(
         raise BadInputError(
             f"{measurement.experiment.value}: no cell is usable for every family; name one with --family"
         )
-    return {name: float(each[everywhere].mean()) for name, each in scores.items()}, refused
+    return {name: each[everywhere] for name, each in scores.items()}, refused
 
 
 @contextmanager

@@ -210,7 +210,9 @@ class DriftFamily(Family[DriftTable]):
 
     def panels(self, table: DriftTable, theta: FloatArray) -> list[Panel]:
         """Mean, spread and noise against conductance, and the calibration of the coefficients."""
-        fine = np.exp(np.linspace(table.log_g.min(), table.log_g.max(), 200))
+        # To where cells are: single ones, whose conductance is hardly known, would stretch the axis by decades.
+        low, high = np.quantile(table.log_g, [0.005, 0.995])
+        fine = np.exp(np.linspace(low, high, 200))
         known = table.noise < TOO_NOISY**2
         table = _lines_of(table, known) if known.any() else table
         bins, centre = binned(table.log_g, max(1, min(30, table.nu.size // 50)))

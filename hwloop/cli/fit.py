@@ -9,7 +9,7 @@ import click
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
 
 FAMILIES = (
-    "log-clip, spline, relaxation (drift), polynomial-2, polynomial-3, student-3 (programming), power-law, knots (read "
+    "spline, log-clip, relaxation (drift), polynomial-2, polynomial-3, student-3 (programming), power-law, knots (read "
     "noise), logistic (programming curve)"
 )
 
@@ -81,9 +81,12 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _show_choice(one: dict[str, Any]) -> None:
-    ranked = sorted(one["held_out_log_likelihood"].items(), key=lambda item: -item[1])
-    if len(ranked) < 2:
+    scores: dict[str, float] = dict(one["held_out_log_likelihood"])
+    if len(scores) < 2:
         return
-    best = ranked[0][1]
-    others = ", ".join(f"{name} {score - best:+.4f}" for name, score in ranked[1:])
-    click.echo(f"  chosen by held-out log-likelihood per cell: {ranked[0][0]} {best:.4f}; {others}")
+    own = scores.pop(one["family"])
+    others = ", ".join(
+        f"{name} {score - own:+.4f}" for name, score in sorted(scores.items(), key=lambda item: -item[1])
+    )
+    tie = "; a tie goes to the family that assumes least" if max(scores.values()) > own else ""
+    click.echo(f"  chosen by held-out log-likelihood per cell: {one['family']} {own:.4f}; {others}{tie}")

@@ -110,14 +110,15 @@ def test_held_out_reads_choose_the_form() -> None:
     bent = replace(PCM.drift, mean=Polynomial((0.03, 0.25, -0.25)), spread=LogClip(0.0, 0.004, 0.004, 0.004))
     measurement = drifting(bent, PCM.read_noise, conductance, AGES[:8], rng, 0.1)
     scores, _ = held_out_scores(measurement, [LogClipDrift(), SplineDrift()])
-    assert scores["spline"] > scores["log-clip"]
+    assert scores["spline"].mean() > scores["log-clip"].mean()
 
 
 def test_auto_says_by_how_much() -> None:
     outcome = fit_measurement(measured(1_500, seed=9, lowest=1.0))
     record = outcome.fitted.record
     assert set(record.choice) >= {"log-clip", "spline"}
-    assert record.family == max(record.choice, key=lambda name: record.choice[name])
+    assert record.family == "spline"  # the truth is log-clip, which foretells later reads no better: less is assumed
+    assert record.choice["log-clip"] - record.choice["spline"] == pytest.approx(0.0, abs=0.01)
     assert len(outcome.panels) >= 3
 
 
@@ -163,5 +164,5 @@ def test_data_without_support_is_refused_with_the_reason(damage, message: str) -
 
 
 def test_an_unknown_family_is_refused_with_those_there_are() -> None:
-    with pytest.raises(BadInputError, match="known: auto, log-clip, spline, relaxation"):
+    with pytest.raises(BadInputError, match="known: auto, spline, log-clip, relaxation"):
         fit_measurement(measured(300, seed=1), family="gaussian")

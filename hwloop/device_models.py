@@ -162,7 +162,7 @@ class Spline:
 
 @functools.lru_cache(maxsize=64)
 def spline_bends(at: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
-    """Second derivatives of a natural cubic spline at its knots: rows of weights of the values there."""
+    """Second derivatives of a `Spline` at its knots: rows of weights of the values there."""
     bends = np.zeros((len(at), len(at)))
     if len(at) > 2:
         slopes, relation, _ = spline_relations(at)

@@ -612,7 +612,7 @@ class LogClipDrift(DriftFamily):
 
 
 class SplineDrift(DriftFamily):
-    """Mean and spread as smooth curves in ln g, natural cubic splines; how smooth, the data say."""
+    """Mean and spread as smooth curves in ln g, cubic splines; how smooth, the data say."""
 
     name = "spline"
     kind = "spline"

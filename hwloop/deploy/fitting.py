@@ -12,6 +12,7 @@ from typing import Any
 
 from hwloop import store
 from hwloop.calibration.fitting.choose import AUTO, Outcome, families, fit_measurement
+from hwloop.calibration.fitting.drift import SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift
 from hwloop.errors import BadInputError
 from hwloop.measurement_file import read_measurements
@@ -79,7 +80,10 @@ def fit_file(
             missing = [one.value for one in kinds[done:]]
             break
         outcomes[kind.value] = outcome
-        fits[kind.value] = _with_notes(outcome.fitted.record, kind, drift)
+        record = outcome.fitted.record
+        if kind is Experiment.PROGRAMMING_CURVE:
+            record = _curve_notes(record, fits["drift"] if drift else None)
+        fits[kind.value] = record
         if kind is Experiment.DRIFT:
             drift = KnownDrift.of_fit(outcome.fitted)
         keep(Model(_noting(fits, [one.value for one in kinds[done + 1 :]]), identity, data, created))
@@ -185,13 +189,14 @@ def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measureme
     return by_kind, list(dict.fromkeys(warnings))
 
 
-def _with_notes(fit: Fit, kind: Experiment, drift: KnownDrift | None) -> Fit:
-    if kind is not Experiment.PROGRAMMING_CURVE:
-        return fit
+def _curve_notes(fit: Fit, drift: Fit | None) -> Fit:
+    """A programming curve's fit with what the one of the drift, if any, means for it."""
     if drift is None:
         note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
+    elif drift.family != SplineDrift.name:
+        note = f"intervals take the drift to be '{drift.family}'; --family {SplineDrift.name} assumes no form of it"
     else:
-        note = "intervals contain the doubt about the drift within its family; --family spline assumes no form of it"
+        return fit
     return replace(fit, warnings=(*fit.warnings, note))
 
 

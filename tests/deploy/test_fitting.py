@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from hwloop.calibration.fitting.synthetic import drifting, programmed
+from hwloop.calibration.measuring.cells import Levels
+from hwloop.calibration.measuring.curve import CurveSettings
+from hwloop.calibration.measuring.scheduled import ScheduledSettings, log_ages
 from hwloop.deploy.fitting import fit_to_file
+from hwloop.deploy.measuring import MeasurementJob, measure_to_file
 from hwloop.device_models import PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, Polynomial
 from hwloop.measurement_file import MeasurementWriter
+from hwloop.measurements import Experiment
 from hwloop.model_file import load_model
 
 
@@ -67,3 +72,24 @@ def test_an_interruption_before_the_first_fit_leaves_nothing(measured: Path, tmp
     with pytest.raises(KeyboardInterrupt):
         fit_to_file(measured, tmp_path / "model.json", observer=stop)
     assert not (tmp_path / "model.json").exists()
+
+
+@pytest.fixture(scope="module")
+def drift_and_curve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small chip, measured twice."""
+    chip, path = "sim:hermes-core?seed=3&rows=32&columns=32", tmp_path_factory.mktemp("measured") / "meas.h5"
+    ages = ScheduledSettings(cells=400, levels=Levels(8), ages=log_ages(1, 3600, 3))
+    measure_to_file(MeasurementJob(chip, Experiment.DRIFT, ages, 1), path)
+    measure_to_file(MeasurementJob(chip, Experiment.PROGRAMMING_CURVE, CurveSettings(cells=80), 1), path)
+    return path
+
+
+@pytest.mark.parametrize(("family", "said"), [("spline", []), ("log-clip", ["--family spline assumes no form of it"])])
+def test_a_curve_says_which_form_of_drift_it_takes_for_granted(
+    drift_and_curve: Path, tmp_path: Path, family: str, said: list[str]
+) -> None:
+    fit_to_file(drift_and_curve, tmp_path / "model.json", family)
+    fits = load_model(tmp_path / "model.json").fits
+    assert fits["drift"].family == family
+    warnings = fits["programming-curve"].warnings
+    assert [warning.split("; ")[-1] for warning in warnings if "the drift to be" in warning] == said

@@ -14,7 +14,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import pyvisa
@@ -22,6 +21,7 @@ from pyvisa import constants
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.errors import BadInputError, LinkError
+from hwloop.scpi.wire_log import WireLog
 
 if sys.platform == "linux":
     from fcntl import ioctl
@@ -36,7 +36,6 @@ SOCKET_PIECE = 4096
 waits between the pieces without limit."""
 LONGEST_LINE = 1024
 """Bytes of a text reply before the session, where only *IDN? is asked."""
-LOGGED_BYTES = 96
 DRAINED_PIECES = 1024
 
 Opener = Callable[[float], MessageBasedResource]
@@ -71,7 +70,7 @@ def opener(resource: str, visa_library: str) -> Opener:
 class VisaLink:
     """One open resource."""
 
-    def __init__(self, resource: MessageBasedResource, *, owned: bool, log: WireFile | None = None) -> None:
+    def __init__(self, resource: MessageBasedResource, *, owned: bool, log: WireLog | None = None) -> None:
         """Take over an open resource: clear it, set no terminations. `owned`: close it with the link."""
         self._resource = resource
         self._owned = owned
@@ -81,7 +80,7 @@ class VisaLink:
         self.bytes_moved = 0
 
     @classmethod
-    def open(cls, open_resource: Opener, name: str, seconds: float, log: WireFile | None = None) -> Self:
+    def open(cls, open_resource: Opener, name: str, seconds: float, log: WireLog | None = None) -> Self:
         """Open a resource within `seconds`. Raises LinkError when nothing answers there."""
         try:
             resource = open_resource(seconds)
@@ -202,28 +201,6 @@ class VisaLink:
     def _note(self, direction: str, message: bytes) -> None:
         if self._log is not None:
             self._log.note(direction, message)
-
-
-class WireFile:
-    """Wire log: a line per message with the time in seconds, the direction, the size, and how it begins."""
-
-    def __init__(self, path: Path) -> None:
-        """Write to a new file. Raises BadInputError when it cannot be made."""
-        try:
-            self._file = path.open("w", encoding="ascii", buffering=1)
-        except OSError as error:
-            raise BadInputError(f"log={path}: {error.strerror}") from error
-        self._start = time.monotonic()
-
-    def note(self, direction: str, message: bytes) -> None:
-        """One line; '>' is sent, '<' received, '!' a remark."""
-        shown = message[:LOGGED_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
-        more = "..." if len(message) > LOGGED_BYTES else ""
-        self._file.write(f"{time.monotonic() - self._start:12.6f} {direction} {len(message):9d} {shown}{more}\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 class _SocketGuard:

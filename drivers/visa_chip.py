@@ -21,13 +21,14 @@ from pyvisa.resources import MessageBasedResource
 from hwloop.backends import Scheme
 from hwloop.contract import Backend, Capability, CodeArray, FloatArray, IndexArray, Parameter, Pulses
 from hwloop.drivers.identity import Identity, check_chip, identify, read_identity
-from hwloop.drivers.link import VisaLink, WireFile, opener
+from hwloop.drivers.link import VisaLink, opener
 from hwloop.drivers.session import Session
 from hwloop.errors import BadInputError, ChipError, LinkError
 from hwloop.scpi import arrays, description, dialect
 from hwloop.scpi.blocks import read_definite, unseal
 from hwloop.scpi.codes import ScpiError
 from hwloop.scpi.description import Description
+from hwloop.scpi.wire_log import WireLog
 
 DEFAULT_LIBRARY = "@py"
 DEFAULT_TIMEOUT = 5.0
@@ -102,7 +103,7 @@ class VisaChip(Backend):
             raise BadInputError(f"timeout must be between 0 and {LONGEST_TIMEOUT:g} seconds, not {timeout}")
         name = resource if isinstance(resource, str) else str(resource.resource_name)
         make = opener(resource, visa_library) if isinstance(resource, str) else None
-        wire = WireFile(log) if log is not None else None
+        wire = WireLog(log) if log is not None else None
         met = False
 
         def connect() -> VisaLink:

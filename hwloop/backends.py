@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from hwloop.contract import Backend
 from hwloop.errors import BadInputError
 
 GROUP = "hwloop.backends"
+SIMULATED = "sim"
+"""The one scheme whose presets are opened because a file names them: they touch nothing outside this process."""
 
 Opener = Callable[[str, Mapping[str, str]], Backend]
 """Opens the chip for a URI's target and its options, all of them text."""
@@ -61,8 +64,32 @@ def connect(uri: str) -> Backend:
     Raises BadInputError for an unknown scheme, target or option.
     """
     scheme, target, query = split_uri(uri)
+    return _scheme(scheme).open(target, query)
+
+
+def connect_recorded(uri: str, path: str | Path) -> Backend:
+    """Open the chip that the file `path` names, if it is a simulated preset.
+
+    Any other URI can load a library, connect to a host, or read or write a file. A file that came from elsewhere must
+    not make hwloop do that, so it takes a user who names the chip. Raises BadInputError where one must.
+    """
+    try:
+        scheme, target, query = split_uri(uri)
+        harmless = scheme == SIMULATED and target in _scheme(scheme).targets
+    except BadInputError:
+        harmless = False
+    if not harmless:
+        raise BadInputError(
+            f"{path} names the chip {uri!r}; from a file alone only simulated presets are opened: "
+            "if you trust it, name the chip with --backend"
+        )
+    return _scheme(scheme).open(target, query)
+
+
+def _scheme(name: str) -> Scheme:
+    """The installed scheme of this name. Raises BadInputError where there is none."""
     known = schemes()
-    if scheme not in known:
-        raise BadInputError(f"no backend for '{scheme}:'; installed: {', '.join(sorted(known)) or 'none'}")
-    kind: Scheme = known[scheme].load()
-    return kind.open(target, query)
+    if name not in known:
+        raise BadInputError(f"no backend for '{name}:'; installed: {', '.join(sorted(known)) or 'none'}")
+    scheme: Scheme = known[name].load()
+    return scheme

@@ -173,6 +173,30 @@ def fingerprint(file: h5py.File) -> str:
     return digest.hexdigest()
 
 
+def refuse_outside(file: h5py.File) -> None:
+    """Refuse a file of which a part lies in other files, before anything there is opened.
+
+    HDF5 has three ways to do so: links to other files, datasets whose values lie in raw files, and ones put together
+    of others. Raises BadInputError for any of them; hwloop writes none.
+    """
+
+    def linked(name: str, link: h5py.HardLink | h5py.SoftLink | h5py.ExternalLink) -> str | None:
+        return f"{name}, a link to {link.filename!r}" if isinstance(link, h5py.ExternalLink) else None
+
+    def outside(name: str, item: h5py.HLObject) -> str | None:
+        if not isinstance(item, h5py.Dataset):
+            return None
+        if item.is_virtual:
+            return f"{name}, put together of other datasets"
+        return f"{name}, whose values lie in {item.external[0][0]!r}" if item.external else None
+
+    found = file.visititems_links(linked) or file.visititems(outside)
+    if found:
+        path = file.filename
+        file.close()
+        raise BadInputError(f"{path} has parts in other files ({found}), which are not followed; copy it as one file")
+
+
 def open_file(path: str | Path, *kinds: str) -> h5py.File:
     """Open a file of one of the given formats for reading.
 
@@ -185,6 +209,7 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         raise BadInputError(f"{path}: no such file")
     try:
         file = h5py.File(path, "r")
+        refuse_outside(file)
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # what HDF5 finds wrong in a damaged file
         raise BadInputError(

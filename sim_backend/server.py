@@ -14,16 +14,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO
 
 from hwloop.contract import Backend
 from hwloop.scpi.codes import SETTINGS_CONFLICT, TIME_OUT, ScpiError
 from hwloop.scpi.lexer import MessageFramer
+from hwloop.scpi.wire_log import WireLog
 from hwloop.sim_backend.instrument import Instrument
 
 READ_BYTES = 2**18
-SHOWN_BYTES = 96
-"""Bytes of a message that the wire log shows."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +36,6 @@ class ServerLimits:
     """A client that does not take its response within this time is disconnected."""
     grace_seconds: float = 1.0
     """How long a second client waits for the first to leave before it is refused."""
-
-
-class WireLog:
-    """A text file with one line per message: seconds, direction, size, and the beginning of the message."""
-
-    def __init__(self, file: IO[str]) -> None:
-        """Write to an open text file, which stays its opener's to close."""
-        self._file = file
-        self._start = time.monotonic()
-
-    def note(self, direction: str, message: bytes) -> None:
-        """One line; `direction` is '<' for received and '>' for sent."""
-        shown = message[:SHOWN_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
-        more = "..." if len(message) > SHOWN_BYTES else ""
-        self._file.write(f"{time.monotonic() - self._start:12.6f} {direction} {len(message):9d} {shown}{more}\n")
-        self._file.flush()
 
 
 class _Pace:

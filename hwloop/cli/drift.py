@@ -26,8 +26,10 @@ TIMES = "1s,1h,1d,30d,1y"
     "refresh+column. Only refresh pulses cells.",
 )
 @click.option("--out", required=True, type=click.Path(), help="Drift file to write (HDF5).")
-@click.option("--backend", help="Chip to hold [default: the one the run was made on].")
-@click.option("--calibration", type=click.Path(), help="Calibration file [default: the one used to program].")
+@click.option("--backend", help="Chip to hold [default: the simulated one the run was made on].")
+@click.option(
+    "--calibration", type=click.Path(), help="Calibration file [default: the one used to program, beside the run]."
+)
 @click.option("--model", type=click.Path(), help="Model file whose fitted drift is forecast by [default: nominal].")
 @click.option("--limit", default=LIMIT, show_default=True, help="MVM error whose passing is foretold.")
 @click.option("--probes", type=click.IntRange(3), default=PROBES, show_default=True, help="Probe vectors of each tile.")

@@ -10,9 +10,11 @@ from hwloop.deploy.jobs import evaluate_file
 
 @click.command(cls=Command)
 @click.argument("run", type=click.Path())
-@click.option("--backend", help="Chip to measure [default: the one the run was made on].")
+@click.option("--backend", help="Chip to measure [default: the simulated one the run was made on].")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
-@click.option("--calibration", type=click.Path(), help="Calibration file [default: the one used to program].")
+@click.option(
+    "--calibration", type=click.Path(), help="Calibration file [default: the one used to program, beside the run]."
+)
 @json_option
 def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, as_json: bool) -> None:
     """Measure the MVM error of what the chip of RUN holds now.

@@ -7,16 +7,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from hwloop.backends import connect
 from hwloop.cli.common import Command, json_option, print_json
-from hwloop.errors import BadInputError, LinkError
+from hwloop.errors import LinkError
+from hwloop.scpi.wire_log import WireLog
 from hwloop.sim_backend.instrument import Instrument
-from hwloop.sim_backend.server import InstrumentServer, WireLog, serve_streams
+from hwloop.sim_backend.server import InstrumentServer, serve_streams
 
 LOOPBACK = "127.0.0.1"
 
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 )
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on. There is no password.")
 @click.option("--stdio", is_flag=True, help="Serve standard input and output instead of a socket.")
-@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Write a log of the wire to this file.")
+@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Add a log of the wire to this file.")
 @json_option
 def serve(uri: str, port: int, host: str, stdio: bool, log: Path | None, as_json: bool) -> None:
     """Serve a simulated chip as an instrument that speaks the hwloop SCPI dialect (docs/scpi.md).
@@ -44,7 +44,7 @@ def serve(uri: str, port: int, host: str, stdio: bool, log: Path | None, as_json
     # The client computes on this machine too, as a rule. Threads of both that wait for each other's cores, spinning,
     # make programming many times slower than either half of the cores alone.
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
-    with _wire_log(log) as wire, connect(uri) as chip:
+    with connect(uri) as chip, WireLog(log) if log else contextlib.nullcontext() as wire:
         instrument = Instrument(chip)
         if stdio:
             serve_streams(instrument, sys.stdin.fileno(), sys.stdout.fileno(), wire)
@@ -70,16 +70,3 @@ async def _serve(server: InstrumentServer, uri: str, host: str, port: int, as_js
     sys.stdout.flush()
     await stop.wait()
     await server.stop()
-
-
-@contextlib.contextmanager
-def _wire_log(path: Path | None) -> Iterator[WireLog | None]:
-    if path is None:
-        yield None
-        return
-    try:
-        file = path.open("w", encoding="ascii")
-    except OSError as error:
-        raise BadInputError(f"--log {path}: {error.strerror}") from error
-    with file:
-        yield WireLog(file)

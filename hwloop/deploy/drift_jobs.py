@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hwloop import store
-from hwloop.backends import connect, split_uri
+from hwloop.backends import connect, connect_recorded, split_uri
 from hwloop.calibration.compensation import PROBES, Strategy
 from hwloop.contract import Capability
 from hwloop.deploy.drift_file import DriftRecord
@@ -63,7 +63,10 @@ def hold_file(
     uri = backend or recorded
     if Path(out).resolve() == Path(path).resolve():
         raise BadInputError(f"{out} is the run to hold; give another name for the output")
-    with store.StoreWriter(out, store.DRIFT_FORMAT, force=force) as writer, connect(uri) as chip:
+    with (
+        store.StoreWriter(out, store.DRIFT_FORMAT, force=force) as writer,
+        connect(backend) if backend else connect_recorded(recorded, path) as chip,
+    ):
         if Capability.STATE in chip.info.capabilities and split_uri(uri) != split_uri(recorded):
             raise BadInputError(
                 f"{path} was programmed on {recorded}; a simulated chip's state fits that chip alone, not {uri}: "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hwloop import store
-from hwloop.backends import connect, split_uri
+from hwloop.backends import connect, connect_recorded, split_uri
 from hwloop.calibration.certificate import Calibration
 from hwloop.calibration.programming import Method
 from hwloop.contract import Backend, Capability, FloatArray
@@ -120,11 +120,11 @@ def evaluate_file(
     """
     with store.open_file(path, store.RUN_FORMAT) as file, _whole(path):
         tiles = read_tiles(file)
-        uri = backend_uri or str(file.attrs["backend"])
-        stated = file.attrs.get("mvm_error")
-        with connect(uri) as backend:
+        recorded, stated = str(file.attrs["backend"]), file.attrs.get("mvm_error")
+        uri = backend_uri or recorded
+        with connect(backend_uri) if backend_uri else connect_recorded(recorded, path) as backend:
             if Capability.STATE in backend.info.capabilities:
-                _same_chip(path, str(file.attrs["backend"]), uri)
+                _same_chip(path, recorded, uri)
                 restore(backend, file)
             known = calibration_of_run(file, calibration)
             if known is not None:

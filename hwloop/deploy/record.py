@@ -284,9 +284,9 @@ def read_origin(group: h5py.Group) -> Origin:
 def calibration_of_run(file: h5py.File, given: str | None) -> tuple[str, Calibration] | None:
     """Name and content of the calibration through which the outputs of a run are read; None where there is none.
 
-    given  a calibration file to take, whatever the run was programmed with; None takes the run's own, from where it was
-           then or, if both were moved, from beside the run file
-    Raises BadInputError when it is not there any more, or not the same.
+    given  a calibration file to take, whatever the run was programmed with; None takes the one of the run's own that
+           lies beside the run file under its name: a path that a file names is shown, and not followed
+    Raises BadInputError when it is not there, or not the same.
     """
     if given:
         return given, Calibration.load(given)
@@ -294,14 +294,17 @@ def calibration_of_run(file: h5py.File, given: str | None) -> tuple[str, Calibra
     used = str(noted.get("calibration", ""))
     if not used:
         return None
-    places = [place for place in (Path(used), Path(file.filename).parent / Path(used).name) if place.is_file()]
-    for place in places:
-        if fingerprint(place) == noted.get("calibration_sha256"):
-            return str(place), Calibration.load(place)
-    what = "has changed since" if places else "is not there any more"
+    beside = Path(file.filename).parent / Path(used).name
+    if beside.is_file():
+        calibration = Calibration.load(beside)  # before its bytes are hashed, so that only a calibration ever is
+        if fingerprint(beside) == noted.get("calibration_sha256"):
+            return str(beside), calibration
+        what = f"the file of that name beside {file.filename} is another one"
+    else:
+        what = f"it does not lie beside {file.filename}"
     raise BadInputError(
-        f"{file.filename} was programmed with the calibration {used}, through which its outputs are read, and which "
-        f"{what}; pass one of this chip with --calibration"
+        f"{file.filename} was programmed with the calibration {used!r}, through which its outputs are read; {what}: "
+        "pass it with --calibration"
     )
 
 

@@ -16,6 +16,7 @@ from hwloop.importers.collect import Collector, ImportReport
 from hwloop.importers.text import Follow, TextOptions, import_text
 from hwloop.measurement_file import MEASUREMENT_FORMAT, MeasurementWriter
 from hwloop.measurements import Experiment
+from hwloop.store import refuse_outside
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class _Source:
 def _from_hdf5(path: Path, options: ImportOptions, source: _Source) -> Collector:
     try:
         with h5py.File(path, "r") as file:
+            refuse_outside(file)
             if file.attrs.get("format") == MEASUREMENT_FORMAT:
                 raise BadInputError(f"{path} is a measurement file already; use it as it is")
             if not Arc2File.recognises(file):

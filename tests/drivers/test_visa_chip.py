@@ -252,7 +252,7 @@ def test_not_a_resource_name(name):
         ("timeout=-1", "between 0 and 3600"),
         ("timeout=nan", "between 0 and 3600"),
         ("visa_library=/nowhere/libvisa.so", "cannot be used"),
-        ("log=/nowhere/wire.txt", "No such file"),
+        ("log=/nowhere/wire.txt", "log /nowhere/wire.txt cannot be written .No such file"),
     ],
 )
 def test_options_that_cannot_be_used(query, message):

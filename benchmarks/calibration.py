@@ -16,14 +16,15 @@ import numpy as np
 from machine import machine, verdict
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, calibrate
-from hwloop.calibration.certificate import Calibration
-from hwloop.calibration.periphery import ColumnCorrection
-from hwloop.calibration.quality import measure_outputs
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.certificate.renewal import renew
+from hwloop.calibration.certificate.session import calibrate
+from hwloop.calibration.column_fit import ColumnCorrection
+from hwloop.calibration.evaluation import measure_outputs
 from hwloop.calibration.routines.devices import Fault
 from hwloop.calibration.routines.floor import reference_matrix
-from hwloop.calibration.upkeep import renew
-from hwloop.contract import Backend
+from hwloop.chip.backend import Backend
 
 BAD_CONVERTERS = "adc_gain_spread=0.05&adc_offset_spread=2&adc_nonlinearity=2&dac_nonlinearity=2"
 IDEAL_CONVERTERS = "adc_gain_spread=0&adc_offset_spread=0&adc_nonlinearity=0&dac_nonlinearity=0"

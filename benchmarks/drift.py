@@ -17,9 +17,10 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.deploy.holding import Holding, Judged, make_strategy
-from hwloop.deploy.jobs import Task, program_to_file
+from hwloop.calibration.drift.registry import make_strategy
+from hwloop.calibration.drift.study import Holding, Judged
 from hwloop.durations import format_duration, parse_durations
+from hwloop.jobs.tasks import Task, program_to_file
 
 PRESETS = ("hermes-core", "hermes-64", "pcm-90nm", "pcm-ideal")
 TIMES = parse_durations("1s,1h,1d,30d,1y")

@@ -22,24 +22,26 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.calibration.fitting.choose import fit_measurement
+from hwloop.calibration.evaluation import judge
+from hwloop.calibration.experiments.cells import Levels
+from hwloop.calibration.experiments.programming_curve import CurveSettings
+from hwloop.calibration.experiments.read_noise import ReadNoiseSettings
+from hwloop.calibration.experiments.scheduled import ScheduledSettings, log_ages
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
 from hwloop.calibration.fitting.programming_noise import Polynomial2
+from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting, programmed
-from hwloop.calibration.measuring.cells import Levels
-from hwloop.calibration.measuring.curve import CurveSettings
-from hwloop.calibration.measuring.read_noise import ReadNoiseSettings
-from hwloop.calibration.measuring.scheduled import ScheduledSettings, log_ages
-from hwloop.deploy.fitting import fit_to_file
-from hwloop.deploy.measuring import MeasurementJob, measure_to_file
-from hwloop.deploy.run import advance, judge, make_method, start
-from hwloop.device_models import Polynomial
-from hwloop.measurement_file import read_measurements
-from hwloop.measurements import Experiment, Measurement
+from hwloop.calibration.programming.registry import make_method
+from hwloop.devices.statistics import Polynomial
+from hwloop.files.measurement_reader import read_measurements
+from hwloop.files.measurements import Experiment, Measurement
+from hwloop.jobs.fit import fit_to_file
+from hwloop.jobs.measure import MeasurementJob, measure_to_file
+from hwloop.jobs.program import advance, start
+from hwloop.mapping.matrix import Matrix
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.presets import PRESETS
-from hwloop.weights import Matrix
 
 PCM = PRESETS["pcm-90nm"]().device
 AGES = np.geomspace(1.0, 3.15e7, 12)
@@ -151,9 +153,9 @@ def bad_cells() -> None:
 def real() -> None:
     """Relaxation of 16 000 real cells, predicted ten times further than fitted."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from hwloop.calibration.fitting.choose import with_reads
-    from hwloop.calibration.fitting.family import kolmogorov
+    from hwloop.calibration.fitting.base import kolmogorov
     from hwloop.calibration.fitting.relaxation import Relaxation
+    from hwloop.calibration.fitting.selection import with_reads
     from hwloop.importers.files import ImportOptions, import_file
     from hwloop.importers.text import TextOptions
     from tests.calibration.fitting.shared_data import shared_file

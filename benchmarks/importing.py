@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from machine import machine, verdict
 
+from hwloop.files.measurement_reader import open_measurements
+from hwloop.files.measurement_writer import MeasurementWriter
+from hwloop.files.measurements import Cells, Experiment, Reads
 from hwloop.importers.files import ImportOptions, import_file
 from hwloop.importers.text import TextOptions
-from hwloop.measurement_file import MeasurementWriter, open_measurements
-from hwloop.measurements import Cells, Experiment, Reads
 
 COLUMNS = "cell,time[s],resistance[ohm],conductance[S],,level"
 CELLS = 100_000

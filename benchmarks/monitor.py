@@ -18,11 +18,12 @@ from machine import machine
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.calibration.compensation import uncompensated
-from hwloop.calibration.monitor import Crossing, learn_growth, predict_crossing
-from hwloop.calibration.refresh import Refresh
-from hwloop.deploy.holding import Holding, make_strategy
-from hwloop.deploy.jobs import Task, program_to_file
+from hwloop.calibration.drift.base import uncompensated
+from hwloop.calibration.drift.monitor import Crossing, learn_growth, predict_crossing
+from hwloop.calibration.drift.refresh import Refresh
+from hwloop.calibration.drift.registry import make_strategy
+from hwloop.calibration.drift.study import Holding
+from hwloop.jobs.tasks import Task, program_to_file
 
 LIMITS = (0.10, 0.12, 0.15)
 HOUR, MONTH = 3600.0, 30 * 86400.0

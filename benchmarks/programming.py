@@ -15,7 +15,7 @@ import numpy as np
 from machine import machine, verdict
 
 import hwloop
-from hwloop.deploy.run import make_method
+from hwloop.calibration.programming.registry import make_method
 
 METHODS = ("exact", "gdp", "iterative", "sgd")
 

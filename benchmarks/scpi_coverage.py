@@ -4,10 +4,10 @@
     python benchmarks/scpi_coverage.py [--inputs 1000000] [--seed 1] [--corpus FOLDER]
 
 atheris (libFuzzer for Python; Linux, CPython) instruments the lexer, the dialect and the instrument. Each input is
-checked by tests/sim_backend/fuzz_target.py. One that breaks a rule, takes 5 s or 2 GiB ends the run and is written to a
-file crash-*, timeout-* or oom-* here.
+checked by tests/sim_backend/server/fuzz_target.py. One that breaks a rule, takes 5 s or 2 GiB ends the run and is
+written to a file crash-*, timeout-* or oom-* here.
 
-    python benchmarks/scpi_coverage.py --corpus FOLDER --smallest tests/sim_backend/fuzz_corpus.txt
+    python benchmarks/scpi_coverage.py --corpus FOLDER --smallest tests/sim_backend/server/fuzz_corpus.txt
 
 keeps of a grown corpus the shortest inputs that together reach every line after line that it reaches, for the tests.
 """
@@ -31,8 +31,8 @@ import atheris
 from machine import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the target is one of the tests' tools
-with atheris.instrument_imports(include=["hwloop.scpi", "hwloop.sim_backend.instrument", "hwloop.contract"]):
-    from tests.sim_backend.fuzz_target import NUMBERS, WORDS, FuzzTarget, seeds
+with atheris.instrument_imports(include=["hwloop.scpi", "hwloop.sim_backend.server.instrument", "hwloop.chip.backend"]):
+    from tests.sim_backend.server.fuzz_target import NUMBERS, WORDS, FuzzTarget, seeds
 
 LONGEST_INPUT = 320
 SECONDS = 5

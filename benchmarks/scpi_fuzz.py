@@ -21,7 +21,7 @@ from hwloop.scpi.blocks import sealed_block
 from hwloop.scpi.codes import ScpiError, read_entry
 from hwloop.scpi.dialect import DIALECT
 from hwloop.scpi.lexer import MessageFramer
-from hwloop.sim_backend.instrument import Instrument, Sizes
+from hwloop.sim_backend.server.instrument import Instrument, Sizes
 
 CHIP = "sim:pcm-ideal?rows=4&columns=4"
 BATCH = 20_000

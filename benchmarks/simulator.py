@@ -12,10 +12,10 @@ import torch
 from machine import machine, median_seconds, verdict
 
 import hwloop
-from hwloop.calibration.iterative import Iterative, IterativeSettings
-from hwloop.contract import PulseKind, Pulses
-from hwloop.mapping import map_weights
-from hwloop.region import Region
+from hwloop.calibration.programming.program_verify import Iterative, IterativeSettings
+from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.region import Region
+from hwloop.mapping.partition import map_weights
 
 
 def mvm_speed() -> None:

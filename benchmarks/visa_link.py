@@ -19,13 +19,13 @@ import numpy as np
 from machine import machine, median_seconds, verdict
 
 import hwloop
-from hwloop.calibration.gdp import Gdp
-from hwloop.contract import Backend
-from hwloop.mapping import map_weights
-from hwloop.region import Region
+from hwloop.calibration.programming.gdp import Gdp
+from hwloop.chip.backend import Backend
+from hwloop.chip.region import Region
+from hwloop.mapping.matrix import Matrix
+from hwloop.mapping.partition import map_weights
 from hwloop.scpi import arrays, dialect
 from hwloop.scpi.calls import Call
-from hwloop.weights import Matrix
 
 CHIP = "sim:hermes-core?seed=1"
 BATCH = 1024

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwloop.contract import Backend, Capability, FloatArray
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
 from hwloop.drivers.visa_chip import VisaChip
 from hwloop.errors import HwloopError
+from hwloop.typing import FloatArray
 
 ECHO_BYTES = (0, 1, 255, 4096, 65_537, 1_000_000)
 """Sizes of the random blocks that are sent and must come back."""

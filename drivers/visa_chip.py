@@ -18,8 +18,10 @@ from typing import Any, Self
 from numpy.typing import NDArray
 from pyvisa.resources import MessageBasedResource
 
-from hwloop.backends import Scheme
-from hwloop.contract import Backend, Capability, CodeArray, FloatArray, IndexArray, Parameter, Pulses
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability, Parameter
+from hwloop.chip.pulses import Pulses
+from hwloop.chip.registry import Scheme
 from hwloop.drivers.identity import Identity, check_chip, identify, read_identity
 from hwloop.drivers.link import VisaLink, opener
 from hwloop.drivers.session import Session
@@ -29,6 +31,7 @@ from hwloop.scpi.blocks import read_definite, unseal
 from hwloop.scpi.codes import ScpiError
 from hwloop.scpi.description import Description
 from hwloop.scpi.wire_log import WireLog
+from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 DEFAULT_LIBRARY = "@py"
 DEFAULT_TIMEOUT = 5.0

@@ -14,28 +14,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hwloop.backends import connect
-    from hwloop.contract import Backend, Capability, ChipInfo, PulseKind, Pulses
-    from hwloop.deploy.run import Run, program
+    from hwloop.chip.backend import Backend
+    from hwloop.chip.info import Capability, ChipInfo
+    from hwloop.chip.pulses import PulseKind, Pulses
+    from hwloop.chip.registry import connect
     from hwloop.errors import HwloopError
-    from hwloop.mapping import MappingSettings
-    from hwloop.weights import Matrix, load_weights, matrices
+    from hwloop.files.weights import load_weights
+    from hwloop.jobs.program import Run, program
+    from hwloop.mapping.matrix import Matrix, matrices
+    from hwloop.mapping.partition import MappingSettings
 
 # Resolved on first use, so that `import hwloop` and `hwloop --help` do not wait for torch.
 _HOMES = {
-    "connect": "hwloop.backends",
-    "Backend": "hwloop.contract",
-    "Capability": "hwloop.contract",
-    "ChipInfo": "hwloop.contract",
-    "PulseKind": "hwloop.contract",
-    "Pulses": "hwloop.contract",
-    "Run": "hwloop.deploy.run",
-    "program": "hwloop.deploy.run",
+    "connect": "hwloop.chip.registry",
+    "Backend": "hwloop.chip.backend",
+    "Capability": "hwloop.chip.backend",
+    "ChipInfo": "hwloop.chip.backend",
+    "PulseKind": "hwloop.chip.backend",
+    "Pulses": "hwloop.chip.backend",
+    "Run": "hwloop.jobs.program",
+    "program": "hwloop.jobs.program",
     "HwloopError": "hwloop.errors",
-    "MappingSettings": "hwloop.mapping",
-    "Matrix": "hwloop.weights",
-    "load_weights": "hwloop.weights",
-    "matrices": "hwloop.weights",
+    "MappingSettings": "hwloop.mapping.partition",
+    "Matrix": "hwloop.files.weights",
+    "load_weights": "hwloop.files.weights",
+    "matrices": "hwloop.files.weights",
 }
 
 __all__ = [

@@ -6,6 +6,9 @@ converted when it is read, and a unit that is not in the table is an error, neve
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import Any
+
 from hwloop.errors import BadInputError
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -33,3 +36,8 @@ def conversion(unit: str, base: str) -> tuple[float, float]:
     if spelled not in known:
         raise BadInputError(f"the unit '{unit}' cannot be read as {base}; use one of {', '.join(known)}")
     return known[spelled]
+
+
+def value(unit: str, meaning: str) -> Any:
+    """Describe a field of a result by its unit and a sentence on what it is; both go into the file it is saved to."""
+    return field(metadata={"unit": unit, "meaning": meaning})

@@ -11,19 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwloop.backends import Scheme
-from hwloop.contract import (
-    Backend,
-    Capability,
-    ChipInfo,
-    CodeArray,
-    FloatArray,
-    IndexArray,
-    Parameter,
-    PulseKind,
-    Pulses,
-)
-from hwloop.device_models import FIELD_UNITS, DeviceModel, Polynomial
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability, ChipInfo, Parameter
+from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.registry import Scheme
+from hwloop.devices.model import FIELD_UNITS, DeviceModel
+from hwloop.devices.statistics import Polynomial
+from hwloop.devices.wires import attenuation
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
@@ -31,7 +25,7 @@ from hwloop.sim_backend.options import SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.twin import is_model, twin_parameters
-from hwloop.wires import attenuation
+from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from hwloop.contract import FloatArray
 from hwloop.sim_backend.parameters import ChipParameters
+from hwloop.typing import FloatArray
 
 _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
 """Largest magnitude of u^3 - u on [-1, 1]; dividing by it makes the non-linearity parameters peak values."""

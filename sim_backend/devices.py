@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from hwloop.device_models import ProgrammingCurve
+from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.sim_backend.noise import FlickerLadder
 from hwloop.sim_backend.parameters import ChipParameters
 

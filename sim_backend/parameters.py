@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hwloop.contract import PulseLimits, TrimLimits
-from hwloop.device_models import DeviceModel
+from hwloop.chip.info import PulseLimits, TrimLimits
+from hwloop.devices.model import DeviceModel
 
 ASSUMED = "assumed"
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hwloop.contract import PulseLimits, TrimLimits
-from hwloop.device_models import (
-    PUBLISHED_DRIFT,
-    PUBLISHED_READ_NOISE,
-    DeviceModel,
-    DriftModel,
-    LogClip,
-    Piecewise,
-    Polynomial,
-    ProgrammingCurve,
-    ReadNoiseModel,
-    UpTo,
-)
+from hwloop.chip.info import PulseLimits, TrimLimits
+from hwloop.devices.drift import PUBLISHED_DRIFT, DriftModel
+from hwloop.devices.model import DeviceModel
+from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.devices.read_noise import PUBLISHED_READ_NOISE, ReadNoiseModel
+from hwloop.devices.statistics import LogClip, Piecewise, Polynomial, UpTo
 from hwloop.sim_backend.parameters import ChipParameters, SetModel
 
 JOSHI = "Joshi et al., Nature Communications 11, 2473 (2020)"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
-from hwloop.device_models import ProgrammingCurve
+from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.errors import BadInputError
-from hwloop.model_file import CURVE_FIELDS, Model, drift_model, load_model, programming_curve, read_noise_model
+from hwloop.files.models import CURVE_FIELDS, Model, drift_model, load_model, programming_curve, read_noise_model
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
-from hwloop.measurements import Measurement
+from hwloop.files.measurements import Measurement
+from hwloop.typing import FloatArray
 
 SAME_TEMPERATURE = 5.0
 """K: reads further apart than this are not one experiment."""

@@ -22,24 +22,17 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from hwloop.calibration.fitting.base import Coefficient, Family, Panel, Screening, Series, binned, quantile_panel
 from hwloop.calibration.fitting.checks import Rows, rows_of
 from hwloop.calibration.fitting.drift_errors import Mix, Precision
 from hwloop.calibration.fitting.drift_noisy import factors_of, prior_of
 from hwloop.calibration.fitting.drift_table import BELOW, CHUNK, TOO_NOISY, DriftTable, drift_table, robust
-from hwloop.calibration.fitting.family import (
-    Coefficient,
-    Family,
-    Panel,
-    Screening,
-    Series,
-    binned,
-    quantile_panel,
-)
 from hwloop.calibration.fitting.likelihood import Optimum, covariance, maximise, scores, tensor, whitening
-from hwloop.contract import FloatArray
-from hwloop.device_models import Statistic, spline_relations
-from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Form, build_statistic, coefficient_meanings, coefficient_names
+from hwloop.devices.splines import spline_relations
+from hwloop.devices.statistics import Statistic
+from hwloop.files.measurements import Experiment, Measurement
+from hwloop.files.models import Form, build_statistic, coefficient_meanings, coefficient_names
+from hwloop.typing import FloatArray
 
 SUPPORT = 30
 """Cells that must lie where a clipping bound acts before the bound is fitted."""

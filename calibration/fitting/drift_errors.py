@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import FloatArray
+from hwloop.typing import FloatArray
 
 ALIKE = 0.01
 """Of ln t: devices whose ages differ by less share one matrix of correlations."""

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from hwloop.calibration.fitting.drift_errors import Precision
-from hwloop.contract import FloatArray
+from hwloop.typing import FloatArray
 
 BLOCK = 150
 """Devices at a time: their grids stay in the processor's cache."""

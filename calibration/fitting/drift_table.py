@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hwloop.calibration.fitting.base import STUCK, WILD, Screening, binned
 from hwloop.calibration.fitting.checks import (
     Rows,
     check_order,
@@ -25,15 +26,9 @@ from hwloop.calibration.fitting.checks import (
 )
 from hwloop.calibration.fitting.drift_errors import Growth, Mix, Precision, drawn, flicker, floor_of, growth_of
 from hwloop.calibration.fitting.drift_noisy import Grid, Noisy, grid_of, joined, noisy_of
-from hwloop.calibration.fitting.family import (
-    STUCK,
-    WILD,
-    Screening,
-    binned,
-)
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
-from hwloop.measurements import Measurement
+from hwloop.files.measurements import Measurement
+from hwloop.typing import FloatArray
 
 CHUNK = 50_000
 """Devices reduced at a time: their reads stay in the processor's cache."""

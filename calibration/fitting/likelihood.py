@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from hwloop.contract import FloatArray
+from hwloop.typing import FloatArray
 
 LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 """theta (p,) -> log-likelihood of every unit (n,)."""

@@ -21,9 +21,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import Rows, check_reads, conductance_scale, rows_of, with_reads
-from hwloop.calibration.fitting.drift import build
-from hwloop.calibration.fitting.family import (
+from hwloop.calibration.fitting.base import (
     STUCK,
     WILD,
     Coefficient,
@@ -34,12 +32,15 @@ from hwloop.calibration.fitting.family import (
     Series,
     quantile_panel,
 )
+from hwloop.calibration.fitting.checks import Rows, check_reads, conductance_scale, rows_of, with_reads
+from hwloop.calibration.fitting.drift import build
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
-from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel, Statistic, UpTo
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.statistics import Statistic, UpTo
 from hwloop.errors import BadInputError
-from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import coefficient_names
+from hwloop.files.measurements import Experiment, Measurement
+from hwloop.files.models import coefficient_names
+from hwloop.typing import FloatArray
 
 FEWEST_READS = 6
 STILL = 0.3

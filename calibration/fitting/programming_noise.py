@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import check_reads, conductance_scale, reference_age, rows_of
-from hwloop.calibration.fitting.family import (
+from hwloop.calibration.fitting.base import (
     STUCK,
     WILD,
     Coefficient,
@@ -28,12 +27,13 @@ from hwloop.calibration.fitting.family import (
     binned,
     quantile_panel,
 )
+from hwloop.calibration.fitting.checks import check_reads, conductance_scale, reference_age, rows_of
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
-from hwloop.contract import FloatArray
-from hwloop.device_models import Polynomial
+from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
-from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Form
+from hwloop.files.measurements import Experiment, Measurement
+from hwloop.files.models import Form
+from hwloop.typing import FloatArray
 
 FAR_SIGMA = 7.0
 """Robust standard deviations from where its neighbours in target are at which a cell is left out."""

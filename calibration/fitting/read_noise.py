@@ -20,18 +20,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from hwloop.calibration.fitting.base import SHARED, STUCK, Coefficient, Family, Panel, Screening, Series, quantile_panel
 from hwloop.calibration.fitting.checks import check_order, check_reads, conductance_scale, rows_of
 from hwloop.calibration.fitting.drift import build
-from hwloop.calibration.fitting.family import (
-    SHARED,
-    STUCK,
-    Coefficient,
-    Family,
-    Panel,
-    Screening,
-    Series,
-    quantile_panel,
-)
 from hwloop.calibration.fitting.likelihood import (
     LogLikelihood,
     Optimum,
@@ -39,10 +30,10 @@ from hwloop.calibration.fitting.likelihood import (
     maximise,
     tensor,
 )
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
-from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Form, coefficient_meanings, coefficient_names
+from hwloop.files.measurements import Experiment, Measurement
+from hwloop.files.models import Form, coefficient_meanings, coefficient_names
+from hwloop.typing import FloatArray
 
 FEWEST_SAMPLES = 64
 IRREGULAR = 0.1

@@ -18,17 +18,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from hwloop.calibration.fitting.base import STUCK, Coefficient, Family, Panel, Screening, Series, binned, quantile_panel
 from hwloop.calibration.fitting.checks import check_order, check_reads, conductance_scale, rows_of
-from hwloop.calibration.fitting.family import (
-    STUCK,
-    Coefficient,
-    Family,
-    Panel,
-    Screening,
-    Series,
-    binned,
-    quantile_panel,
-)
 from hwloop.calibration.fitting.likelihood import (
     LogLikelihood,
     Optimum,
@@ -38,10 +29,10 @@ from hwloop.calibration.fitting.likelihood import (
     tensor,
     whitening,
 )
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
-from hwloop.measurements import Experiment, Measurement
-from hwloop.model_file import Form
+from hwloop.files.measurements import Experiment, Measurement
+from hwloop.files.models import Form
+from hwloop.typing import FloatArray
 
 KNOTS = 10
 CURVES = {

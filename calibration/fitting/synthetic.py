@@ -1,6 +1,6 @@
 """Measurements drawn from a known model: to see what a planned measurement would tell, and to check the fits.
 
-Everything is in memory and takes no chip: the statistics of `hwloop.device_models` as they are written down, with
+Everything is in memory and takes no chip: the statistics of `hwloop.devices.model` as they are written down, with
 nothing of converters or pulses.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwloop.contract import FloatArray
-from hwloop.device_models import DriftModel, Polynomial, ReadNoiseModel
-from hwloop.measurements import Cells, Experiment, Measurement, Reads
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.read_noise import ReadNoiseModel
+from hwloop.devices.statistics import Polynomial
+from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
+from hwloop.typing import FloatArray
 
 FIRST_ADDRESS = 1000
 

@@ -19,15 +19,17 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
-from hwloop.calibration.programming import Settings
-from hwloop.calibration.routines.adc_fit import fit_adcs
-from hwloop.calibration.routines.dac_fit import fit_dacs, ideal_dacs, mean_second_order
+from hwloop.calibration.routines.adc import fit_adcs
+from hwloop.calibration.routines.base import Budget, Routine, Tick, quiet
+from hwloop.calibration.routines.dac import fit_dacs, ideal_dacs, mean_second_order
 from hwloop.calibration.routines.devices import DeviceResult, Fault
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
-from hwloop.contract import Capability, ChipInfo, FloatArray
+from hwloop.calibration.settings import Settings
+from hwloop.chip.cell_calibration import Converters, bend
+from hwloop.chip.info import Capability, ChipInfo
+from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, ChipError
-from hwloop.knowledge import Converters, bend
-from hwloop.region import Region
+from hwloop.typing import FloatArray
+from hwloop.units import value
 
 RANGE_SIGMAS = 3.0
 """Converter range over the standard deviation of the column sums: wide excursions show the bend, 0.3 % saturate."""

@@ -12,12 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.calibration.programming import RESET_MARGIN, Aging, Settings
+from hwloop.calibration.programming.base import RESET_MARGIN
+from hwloop.calibration.routines.base import Budget, Routine, Tick, quiet
 from hwloop.calibration.routines.observe import look_budget, observer_of
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
-from hwloop.contract import Capability, ChipInfo, FloatArray, PulseKind
+from hwloop.calibration.settings import Settings
+from hwloop.chip.info import Capability, ChipInfo
+from hwloop.chip.pulses import PulseKind
+from hwloop.chip.region import Region
+from hwloop.devices.drift import Aging
 from hwloop.errors import BadInputError, ChipError
-from hwloop.region import Region
+from hwloop.typing import FloatArray
+from hwloop.units import value
 
 ANSWERS = 0.25
 """A device answers when SET and RESET differ by this share of what the typical device shows."""

@@ -19,13 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.calibration.probes import uniform_inputs
-from hwloop.calibration.programming import Settings, open_loop_amplitudes
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
-from hwloop.contract import Capability, FloatArray, PulseKind
+from hwloop.calibration.programming.base import open_loop_amplitudes
+from hwloop.calibration.routines.base import Budget, Routine, Tick, quiet
+from hwloop.calibration.settings import Settings
+from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.info import Capability
+from hwloop.chip.pulses import PulseKind
+from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
-from hwloop.knowledge import Devices
-from hwloop.mapping import Tile
-from hwloop.region import Region
+from hwloop.mapping.tile import Tile
+from hwloop.typing import FloatArray
+from hwloop.units import value
 
 LAGS = (0.0, 1e-3, 1e-2, 3e-2, 1e-1)
 """Moments of the repeated shots, in units of the devices' age: short against it, so that drift does not count."""

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs
-from hwloop.calibration.programming import Aging
-from hwloop.calibration.routines.routine import Budget
-from hwloop.contract import Capability, FloatArray, IndexArray, PulseKind
+from hwloop.calibration.routines.base import Budget
+from hwloop.chip.info import Capability
+from hwloop.chip.pulses import PulseKind
+from hwloop.chip.region import Region
+from hwloop.devices.drift import Aging
 from hwloop.errors import MissingCapabilityError
-from hwloop.region import Region
+from hwloop.typing import FloatArray, IndexArray
 
 MAP_VECTORS = 512
 """Hadamard vectors, at least, of one map of all cells."""

@@ -14,11 +14,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwloop.calibration.routines.base import Budget, Routine, Tick, quiet
 from hwloop.calibration.routines.converters import GainResult
 from hwloop.calibration.routines.devices import DeviceResult
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
-from hwloop.contract import Backend, Capability, FloatArray
-from hwloop.region import Region
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Region
+from hwloop.typing import FloatArray
+from hwloop.units import value
 
 PHASES = (0.0, 0.25, 0.5, 0.75)
 """LSB by which idle outputs are shifted in turn, so that the rounding of all of them says more than that of one."""

@@ -2,7 +2,7 @@
 
 A cell far from its row's driver or from its column's converter contributes less to an MVM than its conductance, which
 a single-device read shows. How the ratio falls along rows and columns gives the resistance per cell; how far it lies
-below one everywhere gives what is in series with the lines. The model is that of `hwloop.wires`.
+below one everywhere gives what is in series with the lines. The model is that of `hwloop.devices.wires`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from hwloop.calibration.programming import Settings
+from hwloop.calibration.routines.base import Budget, Routine, Tick, quiet
 from hwloop.calibration.routines.converters import ConverterResult
 from hwloop.calibration.routines.devices import DeviceResult
-from hwloop.calibration.routines.routine import Budget, Routine, Tick, quiet, value
-from hwloop.contract import Capability, FloatArray
+from hwloop.calibration.settings import Settings
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Region
+from hwloop.devices.wires import attenuation
 from hwloop.errors import ChipError
-from hwloop.region import Region
-from hwloop.wires import attenuation
+from hwloop.typing import FloatArray
+from hwloop.units import value
 
 LEAST_SHARE = 0.3
 """Cells that conduct less than this share of a SET device say little, and are left out."""

@@ -15,14 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hwloop.backends import Scheme
-from hwloop.contract import Backend, Capability, ChipInfo, FloatArray, IndexArray, Parameter, Pulses
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability, ChipInfo, Parameter
+from hwloop.chip.pulses import Pulses
+from hwloop.chip.registry import Scheme
 from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
 from hwloop.drivers.bench.config import BenchFile, load
 from hwloop.drivers.bench.roles import PulseGenerator, SourceMeter, SwitchMatrix
 from hwloop.drivers.bench.wire import ErrorQueue, Wire
 from hwloop.drivers.link import VisaLink, opener
 from hwloop.errors import BadInputError, ChipError, HwloopError, LimitError
+from hwloop.typing import FloatArray, IndexArray
 
 LOG = logging.getLogger(__name__)
 LIMITED_FROM = 0.9

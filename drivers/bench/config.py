@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwloop.contract import PulseLimits
-from hwloop.device_models import DeviceModel
+from hwloop.chip.info import PulseLimits
+from hwloop.devices.model import DeviceModel
 from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
 from hwloop.drivers.bench.instrument import check_channel
 from hwloop.drivers.bench.tables import build

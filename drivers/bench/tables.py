@@ -9,17 +9,17 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from hwloop import device_models
+from hwloop.devices import statistics
 from hwloop.errors import BadInputError
 
 T = TypeVar("T")
 
 STATISTICS: dict[str, type] = {
-    "log-clip": device_models.LogClip,
-    "power-law": device_models.PowerLaw,
-    "polynomial": device_models.Polynomial,
-    "piecewise": device_models.Piecewise,
-    "up-to": device_models.UpTo,
+    "log-clip": statistics.LogClip,
+    "power-law": statistics.PowerLaw,
+    "polynomial": statistics.Polynomial,
+    "piecewise": statistics.Piecewise,
+    "up-to": statistics.UpTo,
 }
 """Forms of a Statistic, chosen by the key `form`."""
 
@@ -46,7 +46,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise BadInputError(f"{where}: expected a list")
         return tuple(_value(arguments[0], item, where) for item in value)
-    if hint is device_models.Statistic:
+    if hint is statistics.Statistic:
         return _statistic(value, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where)

@@ -8,16 +8,11 @@ from typing import Any
 
 import click
 
-from hwloop.calibration.calibrate import PARTS, Observer, Progress
-from hwloop.calibration.certificate import Calibration
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.plan import PARTS
+from hwloop.calibration.certificate.session import Observer, Progress
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, pairs, print_json, progress_bar, stoppable
-from hwloop.deploy.calibrating import (
-    calibrate_to_file,
-    check_file,
-    make_plan,
-    renew_to_file,
-    summary,
-)
+from hwloop.jobs.calibrate import calibrate_to_file, check_file, make_plan, renew_to_file, summary
 
 _HELP = {
     "all": (

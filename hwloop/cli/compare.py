@@ -9,8 +9,8 @@ import click
 
 from hwloop.cli.common import GOAL_MISSED, NO_MVM, Command, json_option, pairs, print_json
 from hwloop.cli.options import METHOD_NAMES, make_task, observed, task_options
-from hwloop.deploy.jobs import compare_to_file
 from hwloop.errors import BadInputError
+from hwloop.jobs.tasks import compare_to_file
 
 
 @click.command(cls=Command)
@@ -49,13 +49,13 @@ def compare(
     task = make_task(**task_values)
     by_method = _settings_by_method(pairs(settings), names)
     if plot:
-        from hwloop.report.plots import check_plot_path
+        from hwloop.plot.runs import check_plot_path
 
         check_plot_path(plot, out, force=force)
     with observed("comparing", jobs=len(names) * repeats) as observer:
         result = compare_to_file(task, names, out, settings=by_method, repeats=repeats, force=force, observer=observer)
     if plot:
-        from hwloop.report.plots import plot_runs
+        from hwloop.plot.runs import plot_runs
 
         plot_runs(out, plot, floor=result["noise_floor"])
     if as_json:

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from hwloop.calibration.compensation import PROBES
+from hwloop.calibration.drift.base import PROBES
+from hwloop.calibration.drift.registry import STRATEGIES
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
-from hwloop.deploy.drift_jobs import LIMIT, hold_file
-from hwloop.deploy.holding import STRATEGIES
 from hwloop.durations import format_duration, parse_durations
+from hwloop.jobs.drift import LIMIT, hold_file
 
 TIMES = "1s,1h,1d,30d,1y"
 
@@ -64,7 +64,7 @@ def drift(
       hwloop drift run.h5 --times 1s,1h,1d,30d,1y --compensation none,global,column,predictive,refresh --out drift.h5
     """  # noqa: D301  click needs the backspace
     if plot:
-        from hwloop.report.plots import check_plot_path
+        from hwloop.plot.runs import check_plot_path
 
         check_plot_path(plot, out, force=force)
     names = [name.strip() for name in compensation.split(",")]
@@ -89,7 +89,7 @@ def drift(
             observer=observe,
         )
     if plot and result["file"]:
-        from hwloop.report.plots import plot_drift
+        from hwloop.plot.runs import plot_drift
 
         plot_drift(out, plot)
     for note in result["notes"]:

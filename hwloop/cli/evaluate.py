@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hwloop.cli.common import NO_MVM, Command, json_option, print_json
-from hwloop.deploy.jobs import evaluate_file
+from hwloop.jobs.tasks import evaluate_file
 
 
 @click.command(cls=Command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hwloop.cli.common import Command, json_option, print_json
-from hwloop.deploy.exports import TARGETS, export_model
+from hwloop.exporters.models import TARGETS, export_model
 
 
 @click.command(cls=Command)

@@ -36,7 +36,7 @@ def fit(
     Example:
       hwloop fit meas.h5 --out model.json --figures figures
     """  # noqa: D301  click needs the backspace
-    from hwloop.deploy.fitting import fit_to_file  # loads torch, which help does not wait for
+    from hwloop.jobs.fit import fit_to_file
 
     with progress_bar("fitting") as show, stoppable() as check:
 

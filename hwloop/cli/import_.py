@@ -9,11 +9,11 @@ import click
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
+from hwloop.files.measurements import Experiment
 from hwloop.importers.collect import BACKWARDS, ImportReport
 from hwloop.importers.columns import KNOWN
 from hwloop.importers.files import ImportOptions, import_file
 from hwloop.importers.text import TextOptions
-from hwloop.measurements import Experiment
 
 SPLITS = [name for name in KNOWN if name not in ("cell", "time", "conductance", "resistance", "current", "repeat")]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwloop.backends import connect, schemes
+from hwloop.chip.backend import Backend
+from hwloop.chip.registry import connect, schemes
 from hwloop.cli.common import Command, json_option, print_json
-from hwloop.contract import Backend
 from hwloop.errors import ChipError
 
 if TYPE_CHECKING:

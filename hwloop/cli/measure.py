@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from hwloop.calibration.measuring.cells import Levels, ListedLevels
-from hwloop.calibration.measuring.curve import CurveSettings
-from hwloop.calibration.measuring.read_noise import ReadNoiseSettings
-from hwloop.calibration.measuring.routine import Spending
-from hwloop.calibration.measuring.scheduled import ScheduledSettings, log_ages
-from hwloop.calibration.programming import Settings
+from hwloop.calibration.experiments.base import Spending
+from hwloop.calibration.experiments.cells import Levels, ListedLevels
+from hwloop.calibration.experiments.programming_curve import CurveSettings
+from hwloop.calibration.experiments.read_noise import ReadNoiseSettings
+from hwloop.calibration.experiments.scheduled import ScheduledSettings, log_ages
+from hwloop.calibration.settings import Settings
+from hwloop.chip.info import ChipInfo
 from hwloop.cli.common import GOAL_MISSED, Command, Function, json_option, print_json, progress_bar, stoppable
-from hwloop.contract import ChipInfo
-from hwloop.deploy.measuring import MeasurementJob, measure_to_file
 from hwloop.durations import format_duration, parse_duration, parse_durations
 from hwloop.errors import BadInputError
-from hwloop.measurements import Experiment
+from hwloop.files.measurements import Experiment
+from hwloop.jobs.measure import MeasurementJob, measure_to_file
 
 
 @click.group()

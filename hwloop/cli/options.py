@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from hwloop.calibration.programming.registry import METHODS
 from hwloop.cli.common import Function, progress_bar, stoppable
-from hwloop.deploy.jobs import Task
-from hwloop.deploy.run import METHODS, Observer, Progress
-from hwloop.mapping import SCALES, SPLITS, MappingSettings
-from hwloop.weights import LAYOUTS
+from hwloop.jobs.program import Observer, Progress
+from hwloop.jobs.tasks import Task
+from hwloop.mapping.matrix import LAYOUTS
+from hwloop.mapping.partition import SCALES, MappingSettings
+from hwloop.mapping.split import SPLITS
 
 
 def task_options(function: Function) -> Function:

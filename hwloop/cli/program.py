@@ -9,7 +9,7 @@ import click
 
 from hwloop.cli.common import GOAL_MISSED, NO_MVM, Command, json_option, pairs, print_json
 from hwloop.cli.options import METHOD_NAMES, make_task, observed, task_options
-from hwloop.deploy.jobs import noise_floor, program_to_file
+from hwloop.jobs.tasks import noise_floor, program_to_file
 
 
 @click.command(cls=Command)
@@ -42,13 +42,13 @@ def program(
     """  # noqa: D301  click needs the backspace
     task = make_task(**task_values)
     if plot:
-        from hwloop.report.plots import check_plot_path
+        from hwloop.plot.runs import check_plot_path
 
         check_plot_path(plot, out, force=force)
     with observed(f"{method:>9}") as observer:
         result = program_to_file(task, method, out, settings=pairs(settings), force=force, observer=observer)
     if plot:
-        from hwloop.report.plots import plot_runs
+        from hwloop.plot.runs import plot_runs
 
         plot_runs(out, plot, floor=result["mvm_error"] if method == "exact" else noise_floor(task))
     if as_json:

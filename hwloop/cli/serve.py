@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-from hwloop.backends import connect
+from hwloop.chip.registry import connect
 from hwloop.cli.common import Command, json_option, print_json
 from hwloop.errors import LinkError
 from hwloop.scpi.wire_log import WireLog
-from hwloop.sim_backend.instrument import Instrument
-from hwloop.sim_backend.server import InstrumentServer, serve_streams
+from hwloop.sim_backend.server.instrument import Instrument
+from hwloop.sim_backend.server.server import InstrumentServer, serve_streams
 
 LOOPBACK = "127.0.0.1"
 

@@ -23,9 +23,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
 from hwloop.importers.collect import Collector, Rows
+from hwloop.typing import FloatArray
 
 NEWEST = (0, 2)
 READ, PULSE = 0b01, 0b10

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
-from hwloop.measurement_file import Attributes, ExperimentWriter, MeasurementWriter
-from hwloop.measurements import Cells, Experiment, Reads
+from hwloop.files.measurement_layout import Attributes
+from hwloop.files.measurement_writer import ExperimentWriter, MeasurementWriter
+from hwloop.files.measurements import Cells, Experiment, Reads
+from hwloop.typing import FloatArray
 
 ADDRESS_BITS = 40
 """Cells that are told apart by more than their number must have numbers below 2^40."""

@@ -11,12 +11,13 @@ from pathlib import Path
 import h5py
 
 from hwloop.errors import BadInputError
+from hwloop.files.hdf5 import refuse_outside
+from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
+from hwloop.files.measurement_writer import MeasurementWriter
+from hwloop.files.measurements import Experiment
 from hwloop.importers.arc2control import Arc2File
 from hwloop.importers.collect import Collector, ImportReport
 from hwloop.importers.text import Follow, TextOptions, import_text
-from hwloop.measurement_file import MEASUREMENT_FORMAT, MeasurementWriter
-from hwloop.measurements import Experiment
-from hwloop.store import refuse_outside
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import FloatArray
 from hwloop.errors import BadInputError
+from hwloop.files.measurements import Experiment
 from hwloop.importers.collect import Collector, Rows
 from hwloop.importers.columns import ColumnMap, Source, parse_columns
-from hwloop.measurements import Experiment
+from hwloop.typing import FloatArray
 
 CHUNK_CHARACTERS = 4_000_000
 """Text in memory at one time; one line more where lines are longer."""

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import CodeArray, FloatArray, IndexArray, PulseKind, Pulses
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.scpi.codes import ILLEGAL_PARAMETER, SETTINGS_CONFLICT, ScpiError
+from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 INDEX = np.dtype("<i4")
 REAL = np.dtype("<f8")

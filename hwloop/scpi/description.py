@@ -6,13 +6,14 @@ import dataclasses
 import json
 from typing import Any
 
-from hwloop import device_models
-from hwloop.contract import Capability, ChipInfo, PulseLimits, TrimLimits
+from hwloop.chip.info import Capability, ChipInfo, PulseLimits, TrimLimits
+from hwloop.devices import drift, model, programming_curve, read_noise, splines, statistics
 from hwloop.errors import BadInputError
 
 _KINDS: dict[str, type] = {
     name: kind
-    for name, kind in vars(device_models).items()
+    for module in (drift, model, programming_curve, read_noise, splines, statistics)
+    for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
 

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from hwloop.contract import MOST_AVERAGES
+from hwloop.chip.backend import MOST_AVERAGES
 from hwloop.scpi import codes
 from hwloop.scpi.blocks import sealed_block, unseal
 from hwloop.scpi.codes import ScpiError

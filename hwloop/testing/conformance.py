@@ -30,8 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.contract import Backend, Capability, Counts, FloatArray, IndexArray, PulseKind, Pulses, TrimLimits
+from hwloop.chip.backend import Backend
+from hwloop.chip.counts import Counts
+from hwloop.chip.info import Capability, TrimLimits
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError, ClosedError, LimitError, MissingCapabilityError
+from hwloop.typing import FloatArray, IndexArray
 
 try:
     import pytest

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hwloop
-from hwloop.calibration.calibrate import PARTS, Plan, calibrate
-from hwloop.calibration.certificate import Calibration, CoreCalibration
-from hwloop.contract import Backend, Capability
+from hwloop.calibration.certificate.certificate import Calibration, CoreCalibration
+from hwloop.calibration.certificate.plan import PARTS, Plan
+from hwloop.calibration.certificate.session import calibrate
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
 
 SMALL = "sim:hermes-core?rows=64&columns=64"
 """A core that is quick to calibrate: 16 384 devices."""

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from hwloop.calibration.fitting.synthetic import programmed
 from hwloop.cli import main
-from hwloop.device_models import Polynomial
-from hwloop.measurement_file import MeasurementWriter
+from hwloop.devices.statistics import Polynomial
+from hwloop.files.measurement_writer import MeasurementWriter
 from tests.conftest import gaussian
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"

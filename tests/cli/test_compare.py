@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hwloop.deploy import jobs
-from hwloop.deploy.run import Progress
+from hwloop.jobs import tasks as jobs
+from hwloop.jobs.program import Progress
 from tests.cli.conftest import CHIP, Command
 from tests.cli.test_program import CORE_KEYS, RESULT_KEYS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hwloop.deploy.drift_jobs import hold_file
+from hwloop.jobs.drift import hold_file
 from tests.cli.conftest import BRIEF, ONE_THREAD, Command, arguments, run_process
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hwloop.calibration.fitting.choose import families
-from hwloop.measurements import Experiment
-from hwloop.model_file import load_model
+from hwloop.calibration.fitting.selection import families
+from hwloop.files.measurements import Experiment
+from hwloop.files.models import load_model
 from tests.cli.conftest import Command, programmed_cells
 
 
@@ -53,7 +53,7 @@ def test_ctrl_c_before_the_first_fit_is_exit_code_1_and_no_file(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hwloop.deploy.fitting.fit_measurement", stop)
+    monkeypatch.setattr("hwloop.jobs.fit.fit_measurement", stop)
     assert command("fit", "meas.h5", "--out", "model.json").exit_code == 1
     assert not (folder / "model.json").exists()
 

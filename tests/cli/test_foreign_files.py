@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-import hwloop.backends
+import hwloop.chip.registry
 from tests.cli.conftest import BRIEF, CHIP, Command
 
 
@@ -81,7 +81,7 @@ def test_no_uri_but_that_of_a_simulated_preset_is_followed(
         with h5py.File(run_file, "r+") as file:
             file.attrs["backend"] = uri.format(port=listening.getsockname()[1])
         opened: list[str] = []
-        monkeypatch.setattr(hwloop.backends, "connect", lambda uri: opened.append(uri))
+        monkeypatch.setattr(hwloop.chip.registry, "connect", lambda uri: opened.append(uri))
         for run in commands(command):
             result = run()
             assert result.exit_code == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hwloop.measurement_file import read_measurements
+from hwloop.files.measurement_reader import read_measurements
 from tests.cli.conftest import Command
 
 ROWS = "1,0,200000,5e-6,x,3\n1,10,oops,nan,x,3\n2,10,250000,4e-6,x,4\n"

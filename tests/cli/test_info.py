@@ -46,7 +46,7 @@ def test_backends_lists_what_can_be_connected_to(command: Command) -> None:
         assert command("info", f"sim:{target}").exit_code == 0
 
 
-# `serve` runs until it is stopped; tests/sim_backend/test_server.py starts and stops it.
+# `serve` runs until it is stopped; tests/sim_backend/server/test_server.py starts and stops it.
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])
 def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
     command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwloop.measurement_file import open_measurements, read_measurements
-from hwloop.measurements import Experiment
+from hwloop.files.measurement_reader import open_measurements, read_measurements
+from hwloop.files.measurements import Experiment
 from tests.cli.conftest import ONE_THREAD, Command, arguments
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"

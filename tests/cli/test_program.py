@@ -19,8 +19,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import hwloop
+from hwloop.calibration.programming.registry import make_method
 from hwloop.cli import options
-from hwloop.deploy.run import make_method
 from tests.cli.conftest import BRIEF, CHIP, ONE_THREAD, Command, Endless, arguments, run_process
 from tests.conftest import OpenChip, gaussian
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import hwloop
-from hwloop.contract import Backend
+from hwloop.chip.backend import Backend
 from hwloop.drivers.visa_chip import VisaChip
-from hwloop.sim_backend.instrument import Instrument, Sizes
-from hwloop.sim_backend.server import ServerLimits, serving
+from hwloop.sim_backend.server.instrument import Instrument, Sizes
+from hwloop.sim_backend.server.server import ServerLimits, serving
 
 SMALL = "sim:hermes-core?seed=3&rows=16&columns=16"
 

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwloop.backends import connect
-from hwloop.contract import Backend, CodeArray, FloatArray, IndexArray, PulseKind, Pulses
+from hwloop.chip.backend import Backend
+from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.registry import connect
 from hwloop.errors import ChipError
 from hwloop.sim_backend.chip import SimulatedChip
-from hwloop.sim_backend.instrument import Instrument
-from hwloop.sim_backend.server import serving
+from hwloop.sim_backend.server.instrument import Instrument
+from hwloop.sim_backend.server.server import serving
 from hwloop.testing.faults import Fault, FaultProxy, random_faults
+from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 ROUNDS = 4
 VECTORS = 16

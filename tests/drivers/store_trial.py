@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop import store
-from hwloop.deploy.jobs import Task, program_to_file
 from hwloop.errors import ChipError
-from hwloop.sim_backend.instrument import Instrument
-from hwloop.sim_backend.server import serving
+from hwloop.files import hdf5
+from hwloop.jobs.tasks import Task, program_to_file
+from hwloop.sim_backend.server.instrument import Instrument
+from hwloop.sim_backend.server.server import serving
 from hwloop.testing.faults import Fault, FaultProxy, random_faults
 from tests.drivers.link_trial import ATTEMPTS, Outcome, Recorded, recorded
 
@@ -159,7 +159,7 @@ def contents(path: Path) -> dict[str, object]:
             array = item[()]
             found[name] = (str(array.dtype), array.shape, array.tobytes())
 
-    with store.open_file(path, store.RUN_FORMAT) as file:
+    with hdf5.open_file(path, hdf5.RUN_FORMAT) as file:
         note("", file)
         file.visititems(note)
     return {name: value for name, value in found.items() if "weights" not in name}

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 import hwloop
-from hwloop.contract import Backend
-from hwloop.sim_backend.server import serving
+from hwloop.chip.backend import Backend
+from hwloop.sim_backend.server.server import serving
 from hwloop.testing.conformance import BackendConformance
 from tests.drivers.conftest import SMALL, resource
 

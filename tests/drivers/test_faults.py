@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.contract import PulseKind, Pulses
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.drivers.link import VisaLink, opener
 from hwloop.drivers.visa_chip import VisaChip
 from hwloop.errors import LinkError
 from hwloop.scpi import arrays
-from hwloop.sim_backend.instrument import Instrument
-from hwloop.sim_backend.server import ServerLimits, serving
+from hwloop.sim_backend.server.instrument import Instrument
+from hwloop.sim_backend.server.server import ServerLimits, serving
 from hwloop.testing.faults import Fault, FaultProxy, Kind
 from tests.drivers.conftest import SMALL, resource
 from tests.drivers.link_trial import LinkTrial

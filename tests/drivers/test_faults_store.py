@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwloop.deploy.jobs import Task, program_to_file
 from hwloop.errors import LinkError
+from hwloop.jobs.tasks import Task, program_to_file
 from tests.drivers.conftest import SMALL, resource
 from tests.drivers.store_trial import StoreTrial
 

@@ -1,7 +1,7 @@
 """No pulse beyond a chip's limits reaches its devices, whichever way it is asked for: sim, visa and bench.
 
-What must hold for the commands of a plain SCPI client is in tests/sim_backend/test_instrument_limits.py, what the bench
-instruments are told in tests/drivers/bench/test_instruments.py.
+What must hold for the commands of a plain SCPI client is in tests/sim_backend/server/test_instrument_limits.py, what
+the bench instruments are told in tests/drivers/bench/test_instruments.py.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hwloop
-from hwloop.contract import Backend, PulseKind, Pulses
+from hwloop.chip.backend import Backend
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError, LimitError
-from hwloop.sim_backend.server import serving
+from hwloop.sim_backend.server.server import serving
 from tests.drivers.bench.emulated import rig
 from tests.drivers.conftest import resource
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwloop.calibration.measuring.cells import Levels
-from hwloop.calibration.measuring.scheduled import ScheduledSettings
-from hwloop.deploy.measuring import MeasurementJob, measure_to_file
+from hwloop.calibration.experiments.cells import Levels
+from hwloop.calibration.experiments.scheduled import ScheduledSettings
 from hwloop.errors import ChipError
-from hwloop.measurement_file import read_measurements
-from hwloop.measurements import Experiment
+from hwloop.files.measurement_reader import read_measurements
+from hwloop.files.measurements import Experiment
+from hwloop.jobs.measure import MeasurementJob, measure_to_file
 from tests.drivers.bench.emulated import rig
 from tests.drivers.conftest import SMALL, Serve, resource
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 import hwloop
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.cli.discover import discover as command
-from hwloop.contract import PulseKind, Pulses
 from hwloop.drivers.discover import discover
 from hwloop.drivers.selftest import self_test
 from hwloop.drivers.visa_chip import VisaChip

@@ -11,17 +11,19 @@ import pytest
 import pyvisa
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, calibrate
-from hwloop.calibration.gdp import Gdp, GdpSettings
-from hwloop.calibration.iterative import Iterative, IterativeSettings
-from hwloop.contract import Backend, PulseKind, Pulses
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.certificate.session import calibrate
+from hwloop.calibration.programming.gdp import Gdp, GdpSettings
+from hwloop.calibration.programming.program_verify import Iterative, IterativeSettings
+from hwloop.chip.backend import Backend
+from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.region import Region
 from hwloop.drivers.visa_chip import VisaChip
 from hwloop.errors import BadInputError, ClosedError, InstrumentError, LimitError, LinkError
-from hwloop.mapping import map_weights
-from hwloop.region import Region
+from hwloop.mapping.matrix import Matrix
+from hwloop.mapping.partition import map_weights
 from hwloop.scpi import dialect
-from hwloop.sim_backend.instrument import Sizes
-from hwloop.weights import Matrix
+from hwloop.sim_backend.server.instrument import Sizes
 from tests.drivers.conftest import SMALL, resource
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from hwloop.files.measurement_reader import read_measurements
+from hwloop.files.measurements import Measurement
 from hwloop.importers.collect import ImportReport
 from hwloop.importers.files import ImportOptions, import_file
 from hwloop.importers.text import TextOptions
-from hwloop.measurement_file import read_measurements
-from hwloop.measurements import Measurement
 
 Import = Callable[..., tuple[Measurement, ImportReport]]
 

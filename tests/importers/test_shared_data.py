@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwloop.measurements import Experiment
+from hwloop.files.measurements import Experiment
 from tests.importers.conftest import Import
 
 FOLDER = Path(os.environ.get("HWLOOP_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from hwloop.errors import BadInputError
+from hwloop.files.measurements import Experiment
 from hwloop.importers import text as text_module
-from hwloop.measurements import Experiment
 from tests.importers.conftest import Import
 
 MAP = "cell,time[s],conductance[uS]"

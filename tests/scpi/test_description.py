@@ -7,7 +7,7 @@ import json
 import pytest
 
 import hwloop
-from hwloop.contract import Capability
+from hwloop.chip.info import Capability
 from hwloop.scpi.description import Description, decode, encode
 
 

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from hwloop.backends import connect
+from hwloop.chip.registry import connect
 
 IDEAL_CONVERTERS = {"adc_bits": 24, "adc_noise": 0, "adc_gain_spread": 0, "adc_offset_spread": 0}
 

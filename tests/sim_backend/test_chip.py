@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hwloop.backends import connect
-from hwloop.contract import PulseKind, Pulses
+from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 
 SMALL = "rows=24&columns=16"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwloop.backends import connect
+from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters, cubic
 from hwloop.sim_backend.presets import PRESETS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwloop.contract import PulseKind, Pulses
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.devices import relaxation_rate
 from hwloop.sim_backend.presets import PRESETS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwloop.backends import connect
+from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.options import OPTION_NAMES
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from hwloop.backends import connect
-from hwloop.contract import Parameter
+from hwloop.chip.info import Parameter
+from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.presets import PRESETS
 

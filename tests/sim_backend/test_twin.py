@@ -9,8 +9,8 @@ import pytest
 
 import hwloop
 from hwloop.errors import BadInputError
-from hwloop.model_file import Estimate, Model, drift_model, save_model
-from tests.test_model_file import fitted_drift
+from hwloop.files.models import Estimate, Model, drift_model, save_model
+from tests.files.test_models import fitted_drift
 
 
 def write(path: Path, **chip: str | int | float | bool) -> Model:

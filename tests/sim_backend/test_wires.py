@@ -24,7 +24,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 import torch
 
-from hwloop.wires import attenuation, ladder_voltages
+from hwloop.devices.wires import attenuation, ladder_voltages
 
 
 def exact_currents(conductance, ohm, volts):

@@ -9,8 +9,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from hwloop.backends import connect
-from hwloop.contract import Capability
+from hwloop.chip.info import Capability
+from hwloop.chip.registry import connect
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.options import apply_options
 from hwloop.sim_backend.presets import PRESETS

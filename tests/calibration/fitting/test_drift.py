@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwloop.calibration.fitting.choose import fit_measurement, held_out_scores, split_last, with_reads
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
+from hwloop.calibration.fitting.selection import fit_measurement, held_out_scores, split_last, with_reads
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
-from hwloop.device_models import LogClip, Polynomial
+from hwloop.devices.statistics import LogClip, Polynomial
 from hwloop.errors import BadInputError
-from hwloop.measurements import Mark, Measurement
+from hwloop.files.measurements import Mark, Measurement
 from hwloop.sim_backend.presets import PRESETS
 
 PCM = PRESETS["pcm-90nm"]().device

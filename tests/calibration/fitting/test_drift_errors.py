@@ -10,12 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from hwloop.calibration.fitting.choose import split_last, with_reads
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.drift_errors import Growth, Mix, Precision, alike, drawn
 from hwloop.calibration.fitting.drift_table import drift_table
+from hwloop.calibration.fitting.selection import split_last, with_reads
 from hwloop.calibration.fitting.synthetic import drifting
-from hwloop.measurements import Measurement
+from hwloop.files.measurements import Measurement
 from hwloop.sim_backend.noise import FlickerLadder
 from tests.calibration.fitting.test_drift import PCM, TRUTH
 

@@ -10,12 +10,12 @@ import torch
 from scipy import integrate, stats
 
 from hwloop.calibration.fitting.checks import with_reads
-from hwloop.calibration.fitting.choose import fit_measurement
 from hwloop.calibration.fitting.drift import SplineDrift
 from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic, _folded
+from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
 from hwloop.errors import BadInputError
-from hwloop.measurements import Cells, Experiment, Measurement, Reads
+from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.sim_backend.presets import PRESETS
 
 CURVE = PRESETS["pcm-90nm"]().device.curve

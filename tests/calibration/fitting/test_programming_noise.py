@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwloop.calibration.fitting.choose import fit_measurement
-from hwloop.calibration.fitting.family import Screening
+from hwloop.calibration.fitting.base import Screening
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2
+from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, programmed
-from hwloop.device_models import Polynomial
+from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
-from hwloop.measurements import Experiment, Mark, Measurement
+from hwloop.files.measurements import Experiment, Mark, Measurement
 
 SIGMA = Polynomial((0.26348, 1.9650, -1.1731))
 """Joshi et al. 2020, uS at g = G / 25 uS."""

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import optimize, signal
 
-from hwloop.calibration.fitting.choose import fit_measurement, with_reads
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise, spectrum_table
+from hwloop.calibration.fitting.selection import fit_measurement, with_reads
 from hwloop.calibration.fitting.synthetic import flickering
-from hwloop.device_models import PowerLaw
+from hwloop.devices.statistics import PowerLaw
 from hwloop.errors import BadInputError
-from hwloop.measurements import Cells, Experiment, Measurement, Reads
+from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from tests.calibration.fitting.shared_data import shared_file
 
 Q = PowerLaw(0.0088, -0.65, 0.2)

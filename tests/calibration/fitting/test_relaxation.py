@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwloop.calibration.fitting.choose import split_last, with_reads
-from hwloop.calibration.fitting.family import kolmogorov
+from hwloop.calibration.fitting.base import kolmogorov
 from hwloop.calibration.fitting.relaxation import Relaxation, relaxation_table
-from hwloop.contract import FloatArray
+from hwloop.calibration.fitting.selection import split_last, with_reads
 from hwloop.errors import BadInputError
+from hwloop.files.measurement_reader import read_measurements
+from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.importers.files import ImportOptions, import_file
 from hwloop.importers.text import TextOptions
-from hwloop.measurement_file import read_measurements
-from hwloop.measurements import Cells, Experiment, Measurement, Reads
+from hwloop.typing import FloatArray
 from tests.calibration.fitting.shared_data import shared_file
 
 AGES = np.array([0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0])

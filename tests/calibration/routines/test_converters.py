@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.calibrate import Plan, calibrate
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.certificate.session import calibrate
 from hwloop.calibration.routines.converters import ConverterSettings
-from hwloop.contract import Capability
+from hwloop.chip.cell_calibration import bend
+from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError, ChipError
-from hwloop.knowledge import bend
 from tests.calibration.specimen import SMALL, calibrated, coverage, lacking
 
 BENT = "&adc_gain_spread=0.05&adc_offset_spread=2&adc_nonlinearity=2&dac_nonlinearity=2"

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, calibrate
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.certificate.session import calibrate
 from hwloop.calibration.routines.devices import DeviceCalibration, DeviceSettings, Fault, classify
-from hwloop.contract import Capability
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Place, Region
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
-from hwloop.region import Place, Region
 from tests.calibration.specimen import SMALL, Specimen, calibrated, lacking, specimen
 
 CHIPS = [f"{SMALL}&stuck_rate=0.01&seed={seed}" for seed in range(4)]

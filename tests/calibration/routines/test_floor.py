@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.calibrate import Plan, calibrate
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.certificate.session import calibrate
 from hwloop.calibration.routines.floor import FloorSettings, reference_matrix
 from hwloop.errors import BadInputError
-from hwloop.weights import Matrix
+from hwloop.mapping.matrix import Matrix
 from tests.calibration.specimen import SMALL, calibrated
 from tests.conftest import gaussian
 

@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hwloop.calibration.calibrate import Plan, calibrate
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.certificate.session import calibrate
 from hwloop.calibration.routines.converters import ConverterResult, ConverterSettings
 from hwloop.calibration.routines.devices import DeviceResult, classify
 from hwloop.calibration.routines.wires import WireCalibration
-from hwloop.contract import Capability
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Place, Region
 from hwloop.errors import ChipError, MissingCapabilityError
-from hwloop.region import Place, Region
 from tests.calibration.specimen import SMALL, calibrated, lacking, specimen
 from tests.sim_backend.test_wires import exact_currents
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hwloop
-from hwloop.contract import Backend, PulseKind, Pulses
+from hwloop.chip.backend import Backend
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.drivers.bench.config import BenchFile, load
 
 NUMBER = r"([-+.\de]+)"

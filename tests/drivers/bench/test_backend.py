@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hwloop
+from hwloop.chip.info import Capability
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.cli import main
-from hwloop.contract import Capability, PulseKind, Pulses
 from hwloop.drivers.selftest import self_test
 from hwloop.errors import ChipError, InstrumentError, LimitError, LinkError
 from tests.drivers.bench.emulated import DUT, Rig, bench_text, rig

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hwloop
-from hwloop.device_models import LogClip
+from hwloop.devices.statistics import LogClip
 from hwloop.drivers.bench.config import load
 from hwloop.errors import BadInputError
 from tests.drivers.bench.emulated import bench_text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import hwloop
-from hwloop.contract import Backend
+from hwloop.chip.backend import Backend
 from hwloop.testing.conformance import BackendConformance
 from tests.drivers.bench.emulated import Rig
 

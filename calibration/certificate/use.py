@@ -1,0 +1,60 @@
+"""Work through a calibration: regions that know it, and the calibration that a run was programmed with."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import h5py
+
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Region
+from hwloop.errors import BadInputError, CalibrationWarning
+from hwloop.files.hashing import fingerprint
+from hwloop.mapping.tile import Tile
+
+
+def accept(calibration: Calibration, backend: Backend) -> None:
+    """Warn of what is out of date in a calibration, and write its converter trims to the chip.
+
+    Raises BadInputError for the calibration of another chip.
+    """
+    for text in calibration.for_chip(backend):
+        warnings.warn(text, CalibrationWarning, stacklevel=3)
+    calibration.write_trims(backend)
+
+
+def region_of(backend: Backend, tile: Tile, calibration: Calibration | None = None) -> Region:
+    """The cells of a tile on a backend, with the tile's converter range where the chip can set one."""
+    adjustable = Capability.ADC_RANGE in backend.info.capabilities
+    knowledge = calibration.knowledge(tile.place, backend.info) if calibration is not None else None
+    return Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
+
+
+def calibration_of_run(file: h5py.File, given: str | None) -> tuple[str, Calibration] | None:
+    """Name and content of the calibration through which the outputs of a run are read; None where there is none.
+
+    given  a calibration file to take, whatever the run was programmed with; None takes the one of the run's own that
+           lies beside the run file under its name: a path that a file names is shown, and not followed
+    Raises BadInputError when it is not there, or not the same.
+    """
+    if given:
+        return given, Calibration.load(given)
+    noted = file["provenance"].attrs if "provenance" in file else {}
+    used = str(noted.get("calibration", ""))
+    if not used:
+        return None
+    beside = Path(file.filename).parent / Path(used).name
+    if beside.is_file():
+        calibration = Calibration.load(beside)  # before its bytes are hashed, so that only a calibration ever is
+        if fingerprint(beside) == noted.get("calibration_sha256"):
+            return str(beside), calibration
+        what = f"the file of that name beside {file.filename} is another one"
+    else:
+        what = f"it does not lie beside {file.filename}"
+    raise BadInputError(
+        f"{file.filename} was programmed with the calibration {used!r}, through which its outputs are read; {what}: "
+        "pass it with --calibration"
+    )

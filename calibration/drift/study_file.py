@@ -1,0 +1,106 @@
+"""Drift files: what a chip that is held has reached at every age, with each compensation.
+
+docs/drift.md describes the layout.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hwloop.calibration.drift.base import Compensation
+from hwloop.calibration.drift.study import Holding, Judged
+from hwloop.errors import BadInputError
+from hwloop.files import hdf5
+
+
+class DriftRecord:
+    """A drift file on its way, written anew after every age."""
+
+    def __init__(
+        self,
+        writer: hdf5.StoreWriter,
+        path: str | Path,
+        uri: str,
+        holding: Holding,
+        limit: float,
+        names: Sequence[str],
+    ) -> None:
+        self._writer, self._file = writer, writer.file
+        hdf5.put_attributes(
+            self._file,
+            {
+                "status": "running",
+                "run": str(path),
+                "backend": uri,
+                "limit": limit,
+                "compensations": ",".join(names),
+                "mvm_error_in_run": holding.mvm_error_then,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "hwloop_version": importlib.metadata.version("hwloop"),
+            },
+        )
+        hdf5.put(self._file, "calibrated", holding.calibrated, "s", "age at which programming calibrated the columns")
+        for number, tile in enumerate(holding.tiles):
+            group = self._file.create_group(f"tiles/{number:04d}")
+            hdf5.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
+
+    def add(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
+        """Add all that was made and measured at one age."""
+        hdf5.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
+        for name, one in results.items():
+            group = self._file.require_group(f"compensations/{name}")
+            for what, value, units, meaning in (
+                ("mvm_error", one.mvm_error, "1", "relative MVM error over all tensors, fresh inputs"),
+                ("measured_at", one.age, "s", "age at which it was measured, from the end of programming"),
+                ("pulses", one.pulses, "1", "pulses spent on the cells"),
+                ("mvms", one.mvms, "1", "input vectors spent, those that judge not counted"),
+                ("holds_until", one.holds_until, "s", "age until which it should hold, from the end of programming"),
+            ):
+                hdf5.append(group, what, float(value), units, meaning)
+            for tile, made in enumerate(one.made):
+                part = group.create_group(f"time_{number}/{tile:04d}")
+                made.save(part)
+                part.attrs["mvm_error"] = one.tile_errors[tile]
+        self._writer.commit_if_due()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the outcome; nothing is left on disk of a job that was stopped before its first age."""
+        for name, entry in result["compensations"].items():
+            if entry["passes_limit"] is not None and f"compensations/{name}" in self._file:
+                values = [math.inf if v is None else v for v in entry["passes_limit"].values()]
+                meaning = "age at which the limit is passed: start of the 95 % interval, median, end"
+                hdf5.put(self._file[f"compensations/{name}"], "passes_limit", values, "s", meaning)
+        self._file.attrs["status"] = result["status"]
+        self._file.attrs["notes"] = "\n".join(result["notes"])
+        if "times" in self._file:
+            self._writer.commit()
+
+    def fail(self, error: Exception) -> None:
+        """Say why it ended, if there is anything to keep."""
+        if "times" in self._file:
+            self._file.attrs["status"], self._file.attrs["error"] = "failed", str(error)
+            self._writer.commit()
+
+
+def load_compensations(path: str | Path, name: str, time: int = -1) -> list[Compensation]:
+    """The compensations of all tiles that a drift file holds: of a name, and of the time with this index.
+
+    Raises BadInputError when there is none.
+    """
+    with hdf5.open_file(path, hdf5.DRIFT_FORMAT) as file:
+        group = file.get(f"compensations/{name}")
+        made = (
+            sorted((int(key.removeprefix("time_")), key) for key in group if key.startswith("time_")) if group else []
+        )
+        if not made or not -len(made) <= time < len(made):
+            raise BadInputError(
+                f"{path} holds no compensation '{name}' of time {time}; it has {file.attrs['compensations']} at "
+                f"{len(made)} time(s)"
+            )
+        tiles = group[made[time][1]]
+        return [Compensation.load(tiles[tile]) for tile in sorted(tiles)]

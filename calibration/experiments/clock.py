@@ -1,0 +1,116 @@
+"""True times: when every device was pulsed and read, on a clock that goes on through an interruption."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
+from hwloop.chip.pulses import PulseKind
+from hwloop.chip.region import Region
+from hwloop.errors import ChipError
+from hwloop.typing import FloatArray, IndexArray
+
+AGE_RESOLUTION = 0.002
+"""Reads and pulses are sent in batches so short that the moment of each is known to this share of the age at hand."""
+FIRST_BATCH = 1
+"""Devices in the first batch, which shows how fast the chip is."""
+GROWTH = 16
+"""A batch has at most this many times the devices of the one before."""
+SLICE = 0.2
+"""Seconds of a rest at once on a chip whose waits take real time, so that Ctrl-C is answered."""
+
+
+class Clock:
+    """Seconds since a measurement began, through interruptions too.
+
+    A simulated chip comes back with its own clock. A real one does not: what passed in between is known from UTC alone,
+    to the accuracy of the computer's clock.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        """Begin now."""
+        self._backend = backend
+        self._shift = -backend.now()
+
+    def now(self) -> float:
+        """Seconds since the measurement began."""
+        return self._backend.now() + self._shift
+
+    def export(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs."""
+        return {"clock/now": np.array(self.now()), "clock/utc": np.array(time.time())}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on. A simulated chip must have its state back already. Raises ChipError when UTC has gone backwards."""
+        passed = 0.0
+        if Capability.STATE not in self._backend.info.capabilities:
+            passed = time.time() - float(state["clock/utc"])
+            if passed < 0:
+                raise ChipError(
+                    f"the computer's clock is {-passed:.0f} s behind the time of the interruption; set it right, "
+                    "the ages of the devices depend on it"
+                )
+        self._shift = float(state["clock/now"]) + passed - self._backend.now()
+
+    def rest_until(self, moment: float, check: Callable[[], None]) -> None:
+        """Let time pass until `moment`; `check` is called in between and may raise to stop."""
+        piece = SLICE
+        while (left := moment - self.now()) > 1e-12 * abs(moment):
+            check()
+            began = time.monotonic()
+            self._backend.wait(min(left, piece))
+            if time.monotonic() - began < 0.5 * min(left, piece):
+                piece = math.inf  # virtual time: nobody waits
+
+
+class TimedRegion:
+    """A region whose pulses and reads come with their times."""
+
+    def __init__(self, region: Region, clock: Clock) -> None:
+        """`clock` is the measurement's."""
+        self.region, self._clock = region, clock
+        self.pace = np.zeros(2)
+        """Seconds per device of the last batch of pulses and of reads; 0: not known yet."""
+
+    def pulse(
+        self, kind: PulseKind, devices: IndexArray, amplitude: FloatArray, width: float, within: float
+    ) -> FloatArray:
+        """Pulse devices (n,); returns when (n,), each known to `within` seconds where the chip is fast enough."""
+
+        def send(part: slice) -> None:
+            self.region.pulse(kind, devices[part], amplitude[part], width)
+
+        return self._stamped(0, len(devices), within, send)
+
+    def read(self, devices: IndexArray, averages: int, within: float) -> tuple[FloatArray, FloatArray]:
+        """Conductances (n,) in uS of devices (n,), and when (n,), as `pulse`."""
+        values = np.empty(len(devices))
+
+        def take(part: slice) -> None:
+            values[part] = self.region.read(devices[part], averages)
+
+        return values, self._stamped(1, len(devices), within, take)
+
+    def _stamped(self, kind: int, count: int, within: float, act: Callable[[slice], None]) -> FloatArray:
+        times = np.empty(count)
+        start, last = 0, FIRST_BATCH if not self.pace[kind] else count
+        while start < count:
+            pace = self.pace[kind]
+            wanted = min(last, max(1, int(2 * within / pace)) if pace else FIRST_BATCH)
+            size = min(wanted, count - start)
+            part = slice(start, start + size)
+            before = self._clock.now()
+            act(part)
+            after = self._clock.now()
+            times[part] = (before + after) / 2
+            if size == wanted or not pace:  # a small remainder says little about a chip that works in parallel
+                self.pace[kind] = (after - before) / size
+            start, last = start + size, GROWTH * size
+        return times

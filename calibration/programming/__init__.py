@@ -1,0 +1,1 @@
+"""Programming methods: ways to bring the cells of a tile to their targets."""

@@ -1,0 +1,182 @@
+"""Iterative program-and-verify: read each device, compare, step its RESET amplitude along the programming curve.
+
+All devices are treated at once. A device is accepted when its read and a second, confirming read average to within
+the tolerance of its target; a device that will not converge is recorded and left alone, not hit harder. With several
+devices per polarity the first is aimed a little low and the next one fills up what its verified read still lacks.
+
+After Papandreou et al., ISCAS 2011 (programming on the right flank), with the feedback corrected to the target age
+(Nandakumar et al., ICECS 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwloop.calibration.column_fit import calibrate_columns
+from hwloop.calibration.evaluation import computed_outputs, measure_outputs
+from hwloop.calibration.programming.base import Method, Step, known_devices
+from hwloop.calibration.programming.verified_devices import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
+from hwloop.calibration.settings import Settings
+from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Region
+from hwloop.devices.model import DeviceModel
+from hwloop.errors import BadInputError
+from hwloop.mapping.tile import Tile
+from hwloop.typing import BoolArray, FloatArray, IndexArray
+
+MONITOR_VECTORS = 128
+"""Random inputs that show the MVM error after each step."""
+
+
+@dataclass(frozen=True)
+class IterativeSettings(Settings):
+    """Settings of iterative program-and-verify."""
+
+    averages: int = 16
+    """Reads that are averaged for each verification."""
+    tolerance: float = 0.0
+    """Half width of the acceptance window, uS; 0 chooses 2.5 % of g_max, or the read noise where that is larger."""
+    gain: float = 0.4
+    """Fraction of the error, expressed on the programming curve, that one step corrects."""
+    max_pulses_per_device: int = 15
+    """Pulses one device may receive, the first included."""
+    max_steps: int = 15
+    """Rounds of verification for each device of a polarity."""
+    settle: float = 0.05
+    """Rest between pulse and verification, in units of the target age."""
+
+    def __post_init__(self) -> None:
+        self._require("averages", 1, 100_000)
+        self._require("tolerance", 0, 1000)
+        self._require("gain", 0.01, 2)
+        self._require("max_pulses_per_device", 1, 1_000_000)
+        self._require("max_steps", 1, 10_000)
+        self._require("settle", 0, 100)
+
+
+class Iterative(Method):
+    """Iterative program-and-verify; see the module's text. Needs single-device reads."""
+
+    name = "iterative"
+    settings: IterativeSettings
+
+    def __init__(self, settings: IterativeSettings | None = None) -> None:
+        """Defaults suit every matrix."""
+        self.settings = settings or IterativeSettings()
+
+    def rounds(self, region: Region) -> int:
+        """Verification rounds for all devices of a polarity."""
+        return self.settings.max_steps * region.backend.info.devices_per_polarity
+
+    def check(self, region: Region, tile: Tile, age: float) -> None:
+        """Refuse a chip without device reads, and a tolerance below the read noise."""
+        region.backend.require(Capability.DEVICE_READ, "program-and-verify")
+        self._tolerance(known_devices(region).model, tile, region.backend.info.g_max, age)
+
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
+        """Open-loop pass, then verify and correct, one device of each polarity after the other."""
+        s, info = self.settings, region.backend.info
+        known = known_devices(region)
+        tolerance = self._tolerance(known.model, tile, info.g_max, age)
+        end = region.backend.now() + self.rounds(region) * s.settle * age
+        devices = _TileDevices(region, known, tile, end + age)
+        pulses = devices.program_open_loop()
+        index = 0
+        for k in range(info.devices_per_polarity):
+            reserve = tolerance if k < info.devices_per_polarity - 1 else 0.0
+            active = devices.aim(k, reserve)
+            for _ in range(s.max_steps):
+                yield Step(index, devices.monitor(rng), pulses, s.settle * age, *devices.outcome())
+                index += 1
+                active = devices.verify(active, s.averages, tolerance)
+                pulses = devices.correct(active, s.gain, s.max_pulses_per_device)
+                if not pulses:
+                    break
+            devices.give_up(active)
+        yield Step(index, devices.monitor(rng), pulses, 0.0, *devices.outcome())
+
+    def _tolerance(self, model: DeviceModel, tile: Tile, g_max: float, age: float) -> float:
+        """The acceptance window in uS. Raises BadInputError for one that read noise alone would miss."""
+        s = self.settings
+        typical = np.minimum(np.abs(tile.target), g_max)
+        noise = float(np.median(verify_noise(model, typical, s.averages, max(s.settle * age, 1e-6))))
+        if not self.settings.tolerance:
+            return max(DEFAULT_TOLERANCE * g_max, noise)
+        if self.settings.tolerance < noise:
+            raise BadInputError(
+                f"setting tolerance={self.settings.tolerance:g} uS is below the read noise of {noise:.2g} uS that "
+                f"{self.settings.averages} averages leave: cells would be accepted by luck; use at least {noise:.2g}"
+            )
+        return self.settings.tolerance
+
+
+class _TileDevices(VerifiedDevices):
+    """The devices of a tile, whose targets follow from the cells'."""
+
+    def __init__(self, region: Region, known: Devices, tile: Tile, moment: float) -> None:
+        """`moment` is when, on the chip's clock, the targets shall hold."""
+        super().__init__(region, known)
+        self._tile, self._moment = tile, moment
+
+    def program_open_loop(self) -> int:
+        """One pulse per usable device to the amplitude its curve has at its target; returns the number of pulses."""
+        self.target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
+        return self.pulse_open_loop(np.flatnonzero(self.usable))
+
+    def aim(self, k: int, reserve: float) -> IndexArray:
+        """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.
+
+        Returns the devices.
+
+        reserve: uS to stay below, which the next device will fill up.
+        """
+        shape, capacity = self._region.shape, self._known.capacity(self._region.backend.info)
+        stays = self._known.held.sum(1)
+        signed = self._tile.target - (stays[0] - stays[1])
+        wanted = np.maximum(np.stack([signed, -signed]), 0.0)
+        wanted -= np.where(self._known.usable, self.value.reshape(shape), 0.0)[:, :k].sum(1)
+        if self._tile.split == "even":
+            wanted /= shape[1] - k
+        target = np.where(wanted > 2 * reserve, wanted - reserve, np.maximum(wanted, 0.0))
+        devices = np.arange(self._region.size).reshape(shape)[:, k].reshape(-1)
+        self.target[devices] = np.minimum(target, capacity[:, k]).reshape(-1)
+        return devices[self.usable[devices]]
+
+    def outcome(self) -> tuple[BoolArray, BoolArray]:
+        """Cells (rows, columns) with a device given up, and cells with a device that does not answer."""
+        shape = self._region.shape
+        gave_up: BoolArray = np.any(self.gave_up.reshape(shape), axis=(0, 1))
+        stuck: BoolArray = np.any(self.stuck().reshape(shape), axis=(0, 1))
+        return gave_up, stuck
+
+    def monitor(self, rng: np.random.Generator) -> float:
+        """Relative MVM error as random inputs show it now, against what the chip would show now if it were on target.
+
+        Devices of different ages are still on their way down; the difference is known from the drift model. A chip
+        without MVMs shows its verified reads instead, once every device has been read.
+        """
+        if Capability.MVM not in self._region.backend.info.capabilities:
+            return self._monitor_reads(rng)
+        shape, sign = self._region.shape, np.array([1.0, -1.0])[:, None, None, None]
+        now, target = self._region.backend.now(), self.target
+        later = self._aging.factor(target, self._moment - self.born)
+        extra = target * (self._aging.factor(target, now - self.born) / later - 1.0)
+        weights = self._tile.weights + (sign * extra.reshape(shape)).sum((0, 1)) * self._tile.scale
+        correction = calibrate_columns(self._region, weights, rng, MONITOR_VECTORS)
+        return measure_outputs(self._region, weights, correction, rng, MONITOR_VECTORS).mvm_error
+
+    def _monitor_reads(self, rng: np.random.Generator) -> float:
+        if not np.all(self.seen):
+            return float("nan")
+        positive, negative = self.value.reshape(self._region.shape).sum(1)
+        top = self._region.backend.info.input_max
+        tile = self._tile
+        return computed_outputs(positive - negative, tile.weights, tile.scale, rng, MONITOR_VECTORS, top).mvm_error
+
+    def _age_at_target(self, devices: IndexArray) -> FloatArray:
+        age: FloatArray = self._moment - self.born[devices]
+        return age

@@ -1,0 +1,143 @@
+"""What a chip says of itself: identity, geometry, limits and capabilities."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from hwloop.devices.model import DeviceModel
+from hwloop.errors import BadInputError
+
+TRIM_ROUNDING = 1e-6
+"""Share of a step by which a trim may miss the end of its register: arithmetic, not intent."""
+
+
+class Capability(enum.Enum):
+    """What a chip may or may not be able to do; the value is the name used in messages and on the wire."""
+
+    MVM = "mvm"
+    DEVICE_READ = "device-read"
+    TEMPERATURE = "temperature"
+    ADC_RANGE = "adc-range"
+    TRIMS = "converter-trims"
+    EXACT_PLACEMENT = "exact-placement"
+    STATE = "state"
+
+
+INSTEAD = {
+    Capability.MVM: "use the method iterative, which needs device reads alone",
+    Capability.DEVICE_READ: "use the method gdp, which never reads a device",
+    Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
+    Capability.ADC_RANGE: "set the converter range on the instrument itself",
+    Capability.TRIMS: "hwloop calibrate adc finds offsets and gains, and the correction is made digitally instead",
+    Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
+    Capability.STATE: "a real chip keeps its own state: connect to it again instead",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number or text that describes a chip, with its unit and where it comes from."""
+
+    name: str
+    value: str | int | float | bool
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PulseLimits:
+    """What a device survives. Requests outside are refused whole, never clamped."""
+
+    amplitude_max: float
+    """Largest peak current, uA."""
+    width_min: float
+    """Shortest pulse the generator makes, ns."""
+    width_max: float
+    """Longest pulse, ns."""
+    pulses_per_device: int
+    """Endurance budget: pulses one device may receive while this backend is open."""
+
+
+@dataclass(frozen=True)
+class TrimLimits:
+    """Registers in front of each column's ADC: how fine they are, and how far they reach to both sides of zero.
+
+    A converter of gain a and offset c (LSB) that would make a S + c of the ideal code S makes a (1 + g) S + c + o of
+    it, with o and g in its registers; what bends, rounds and saturates comes after them. Raises BadInputError for a
+    reach that is not a whole number of steps.
+    """
+
+    offset_step: float
+    """LSB."""
+    offset_max: float
+    """LSB."""
+    gain_step: float
+    """Relative."""
+    gain_max: float
+    """Relative; below 1."""
+
+    def __post_init__(self) -> None:
+        """Check that the limits describe registers."""
+        for name, step, reach, most in (
+            ("offset", self.offset_step, self.offset_max, math.inf),
+            ("gain", self.gain_step, self.gain_max, 1.0),
+        ):
+            # Not `step <= 0`: NaN must not pass.
+            if not (0 < step <= reach < most) or abs(reach / step - round(reach / step)) > TRIM_ROUNDING:
+                raise BadInputError(
+                    f"{name} trims: steps of {step:g} up to {reach:g} are no register; the reach must be a whole "
+                    f"number of steps{', and below 1' if most == 1 else ''}"
+                )
+
+
+@dataclass(frozen=True)
+class ChipInfo:
+    """Identity and geometry of a chip."""
+
+    name: str
+    """Model or preset."""
+    serial: str
+    """What tells this chip from another of the same model."""
+    cores: int
+    rows: int
+    columns: int
+    devices_per_polarity: int
+    """K: a unit cell has 2 K devices."""
+    input_bits: int
+    """Bits of the signed DAC input; inputs run from -(2^(bits-1) - 1) to +(2^(bits-1) - 1)."""
+    output_bits: int
+    """Bits of the signed ADC output code."""
+    g_max: float
+    """Largest conductance to program on one device, uS."""
+    read_voltage: float
+    """Volts across a device during reads and MVMs."""
+    adc_range: tuple[float, float]
+    """Smallest and largest full scale of the column converters, uS (a column sum at full-scale input)."""
+    limits: PulseLimits
+    capabilities: frozenset[Capability]
+    device_model: DeviceModel | None = None
+    """Nominal behaviour of the devices, where it is known; algorithms start from it."""
+    trims: TrimLimits | None = None
+    """Trim registers of the column converters, where the chip has them (Capability.TRIMS)."""
+
+    @property
+    def device_shape(self) -> tuple[int, int, int, int]:
+        """(2, K, rows, columns)."""
+        return (2, self.devices_per_polarity, self.rows, self.columns)
+
+    @property
+    def devices_per_core(self) -> int:
+        """2 x K x rows x columns."""
+        return math.prod(self.device_shape)
+
+    @property
+    def input_max(self) -> int:
+        """Largest input magnitude, which stands for 1.0."""
+        return int(2 ** (self.input_bits - 1) - 1)
+
+    @property
+    def code_max(self) -> int:
+        """Largest output code magnitude, which stands for the converter's full scale."""
+        return int(2 ** (self.output_bits - 1) - 1)

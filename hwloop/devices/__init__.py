@@ -1,0 +1,1 @@
+"""Statistical models of one PCM device, and of the wires to it."""

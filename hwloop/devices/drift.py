@@ -1,0 +1,80 @@
+"""Drift of conductance with time, and the correction of conductances from one age to another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwloop.devices.arrays import Array, namespace
+from hwloop.devices.statistics import LogClip, Statistic
+from hwloop.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class DriftModel:
+    """G(t) = G(t0) * (t / t0)^-nu with nu normal per device, its mean and spread functions of g = G(t0) / g_scale."""
+
+    t0: float
+    """Reference age, seconds after the last pulse."""
+    g_scale: float
+    """Conductance that counts as g = 1, uS."""
+    mean: Statistic
+    spread: Statistic
+
+    def factor(self, conductance: Array, age: Array | float) -> Array:
+        """Expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
+        xp = namespace(conductance)
+        log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
+        value: Array = xp.exp(-self.mean(conductance / self.g_scale) * log_age)
+        return value
+
+
+PUBLISHED_DRIFT = DriftModel(
+    t0=20.0,
+    g_scale=25.0,
+    mean=LogClip(-0.0155, 0.0244, 0.049, 0.1),
+    spread=LogClip(-0.0125, -0.0059, 0.008, 0.045),
+)
+"""Drift of a million devices in 90-nm technology: Joshi et al., Nature Communications 11, 2473 (2020)."""
+INVERSIONS = 5
+"""Fixed-point steps from a conductance at some age to that at the reference age."""
+
+
+@dataclass(frozen=True)
+class Aging:
+    """Expected conductance at other ages than the reference age, where the drift of the devices is known."""
+
+    drift: DriftModel | None
+
+    def factor(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """G(age) / G(reference age) of devices that have `conductance` (uS) at the reference age; 1 without a model."""
+        if self.drift is None:
+            return np.ones_like(conductance)
+        return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
+
+    def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age."""
+        if self.drift is None:
+            return conductance
+        return conductance * self.factor(np.maximum(conductance, 0.0), age)
+
+    def at_reference(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
+        """Conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
+
+        The inverse of `at_age` by fixed point: the factor changes slowly with G.
+        """
+        if self.drift is None:
+            return conductance
+        found = conductance
+        for _ in range(INVERSIONS):
+            found = conductance / self.factor(np.maximum(found, 0.0), age)
+        return found
+
+    def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
+        """Relative standard deviation of G(other) that remains when G(age) is known: spread(nu) * |ln(other/age)|."""
+        if self.drift is None:
+            return np.zeros_like(conductance)
+        decades = np.abs(np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6)))
+        return np.asarray(self.drift.spread(conductance / self.drift.g_scale) * decades, np.float64)

@@ -1,0 +1,44 @@
+"""All that is known of a device before it is measured: its programming curve, drift and read noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hwloop.devices.drift import PUBLISHED_DRIFT, DriftModel
+from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.devices.read_noise import PUBLISHED_READ_NOISE, ReadNoiseModel
+
+FIELD_UNITS = {
+    "g_min": "uS",
+    "g_max": "uS",
+    "g_scale": "uS",
+    "noise": "uS",
+    "midpoint": "uA",
+    "steepness": "uA",
+    "melt": "uA",
+    "midpoint_spread": "uA",
+    "jitter": "uA",
+    "amplitude_max": "uA",
+    "width": "ns",
+    "width_min": "ns",
+    "width_max": "ns",
+    "t0": "s",
+    "t_read": "s",
+    "offset_step": "LSB",
+    "offset_max": "LSB",
+}
+"""Units of the fields of the models below, of pulse limits and of trims; a field that is not here is a bare number."""
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """All that is known of a device before it is measured."""
+
+    curve: ProgrammingCurve
+    drift: DriftModel
+    read_noise: ReadNoiseModel
+
+
+def assumed_model(curve: ProgrammingCurve, g_max: float) -> DeviceModel:
+    """For unknown devices: a measured curve with the published drift and read noise, scaled to g_max (uS)."""
+    return DeviceModel(curve, replace(PUBLISHED_DRIFT, g_scale=g_max), replace(PUBLISHED_READ_NOISE, g_scale=g_max))

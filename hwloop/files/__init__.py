@@ -1,0 +1,1 @@
+"""Every file that hwloop reads or writes: weights, runs, measurements, models."""

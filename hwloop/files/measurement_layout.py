@@ -1,0 +1,50 @@
+"""Columns of measurement files: their names, kinds, units and meanings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import h5py
+from numpy.typing import DTypeLike
+
+from hwloop.files.measurements import Mark
+
+MEASUREMENT_FORMAT = "hwloop-measurement"
+CHUNK = 16_384
+"""Entries of a column that are stored, compressed and read together."""
+
+Attributes = Mapping[str, str | int | float | bool]
+
+MARK_TYPE = h5py.enum_dtype({mark.name: mark.value for mark in Mark}, basetype="u1")
+"""Marks carry their names in the file."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its type and unit in files that hwloop writes, and a sentence on what it is."""
+
+    dtype: DTypeLike
+    units: str
+    meaning: str
+    optional: bool = False
+
+
+CELL_COLUMNS = {
+    "address": Column("i8", "1", "name of the cell: flat device index on a chip, or the number used by the source"),
+    "core": Column("i4", "1", "core of the chip"),
+    "target": Column("f8", "uS", "conductance that programming aimed at; NaN: no target"),
+    "verify": Column("f8", "uS", "accepted verify read, biased by its own selection; NaN: none"),
+    "level": Column("i4", "1", "index of the programmed level; -1: no levels"),
+    "mark": Column(MARK_TYPE, "1", "GOOD, or why the cell is not to be trusted"),
+}
+READ_COLUMNS = {
+    "cell": Column("i4", "1", "index into the columns of cells/"),
+    "time": Column("f8", "s", "true age: time between the cell's last pulse and this read"),
+    "conductance": Column("f8", "uS", "conductance; slightly negative values are converter noise"),
+    "temperature": Column("f8", "K", "temperature; NaN: not measured"),
+    "amplitude": Column("f8", "uA", "peak current of the pulse before this read", optional=True),
+    "width": Column("f8", "ns", "duration of the pulse before this read", optional=True),
+    "voltage": Column("f8", "V", "peak voltage of the pulse before this read; NaN: no pulse yet", optional=True),
+    "nominal": Column("f8", "s", "age that was aimed at", optional=True),
+}

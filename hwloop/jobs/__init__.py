@@ -1,0 +1,1 @@
+"""Whole jobs behind the commands and the public face: a file a job."""

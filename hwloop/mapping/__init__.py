@@ -1,0 +1,1 @@
+"""From weight matrices to conductance targets on the cells of a chip."""

@@ -1,0 +1,69 @@
+"""Mapping around bad devices: columns are dealt out anew, and other cells make up for what is out of reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.info import ChipInfo
+from hwloop.mapping.tile import Tile
+from hwloop.typing import FloatArray
+
+MISSED = 0.01
+"""A cell counts as out of reach when bad devices keep it this share of g_max from its target."""
+RIDGE = 1e-3
+"""Variance added to every input, over the mean one: sample activations do not show all that a network will see."""
+
+
+def spare_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
+    """The tile with its columns dealt out so that bad devices put the least of the weights out of reach.
+
+    A bad device costs a weight nothing as long as the others of its cell reach the target. Which output a column
+    computes is free, so the assignment of least summed squared loss is taken (Kuhn 1955, by scipy).
+    """
+    if devices.usable.all():
+        return tile
+    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    high = stays[0] - stays[1] + capacity[0]
+    low = stays[0] - stays[1] - capacity[1]
+    bad = np.any(~devices.usable, axis=(0, 1))
+    loss = np.zeros((tile.place.columns, tile.place.columns))
+    for column in np.flatnonzero(bad.any(0)):
+        rows = bad[:, column]
+        target = tile.target[rows]
+        beyond = np.maximum(target - high[rows, column, None], 0.0) + np.maximum(low[rows, column, None] - target, 0.0)
+        loss[:, column] = np.square(beyond).sum(0)
+    # Of columns that lose nothing, a small reward keeps every output where it was.
+    outputs, columns = linear_sum_assignment(loss - 1e-9 * info.g_max**2 * np.eye(len(loss)))
+    order = outputs[np.argsort(columns)]
+    return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order)
+
+
+def lean_on_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
+    """The tile with targets changed so that cells near one out of reach make up for it, as far as inputs go together.
+
+    inputs: (vectors, rows) sample activations. With their second moments C, the outputs' mean squared error is e^T C e
+    for errors e of a column's cells. Where bad devices fix e on some cells F, it is least for e = P[:, F] P[F, F]^-1
+    e[F] with P = C^-1. Inputs that have nothing to do with each other leave nothing to lean on, and change nothing.
+    """
+    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    high, low = stays[0] - stays[1] + capacity[0], stays[0] - stays[1] - capacity[1]
+    reached = np.clip(tile.target, low, high)
+    missed = reached - tile.target
+    moments = inputs.T @ inputs / len(inputs)
+    ridge = RIDGE * float(np.trace(moments)) / len(moments)
+    precision = np.linalg.inv(moments + ridge * np.eye(len(moments)))
+    target = tile.target.copy()
+    for column in np.flatnonzero(np.any(np.abs(missed) > MISSED * info.g_max, axis=0)):
+        out = np.flatnonzero(np.abs(missed[:, column]) > MISSED * info.g_max)
+        error = precision[:, out] @ np.linalg.solve(precision[np.ix_(out, out)], missed[out, column])
+        error[out] = 0.0  # what is out of reach is still aimed at, as near as it goes
+        moved = np.clip(tile.target[:, column] + error, low[:, column], high[:, column]) - tile.target[:, column]
+        moved[out] = missed[out, column]
+        before, after = missed[:, column], moved
+        if after @ moments @ after < before @ moments @ before:
+            target[:, column] += np.where(np.isin(np.arange(len(moved)), out), 0.0, moved)
+    return replace(tile, target=target, lean=target - tile.target)

@@ -1,0 +1,135 @@
+"""Scale of the inputs and range of the converters for given weights and inputs.
+
+A small range clips large outputs, a large one rounds coarsely; the same holds for the inputs. Both are chosen together
+by computing, for every candidate, what ideal devices behind real converters would answer to sample inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from hwloop.chip.info import ChipInfo
+from hwloop.errors import BadInputError
+from hwloop.typing import FloatArray
+from hwloop.units import value
+
+SAMPLES = 512
+"""Input vectors that are tried on every candidate."""
+INPUT_CANDIDATES = 16
+RANGE_CANDIDATES = 48
+LARGEST_RANGE = 1.6
+"""Largest candidate for the range over the largest of the sample outputs."""
+LARGEST_CLIPPED = 0.25
+"""Smallest candidate for an input's full scale over its largest magnitude."""
+
+
+@dataclass(frozen=True)
+class RangeResult:
+    """Scales that minimise the error of clipping, rounding and noise, and what is left; errors are relative."""
+
+    input_scale: float = value("1", "activation that the largest input code stands for")
+    full_scale: float = value("uS", "converter range")
+    error: float = value("1", "relative error of the outputs by both converters")
+    input_error: float = value("1", "part of clipped and rounded inputs")
+    output_error: float = value("1", "part of clipped, rounded and noisy outputs")
+    clipped_inputs: float = value("1", "share of inputs beyond the scale")
+    clipped_outputs: float = value("1", "share of outputs beyond the range")
+
+
+def choose_ranges(
+    target: FloatArray, info: ChipInfo, inputs: FloatArray | None = None, adc_noise: float = 0.0, seed: int = 0
+) -> RangeResult:
+    """The best scales for conductances `target` (rows, columns) in uS.
+
+    inputs     (vectors, rows) activations in any unit; None: uniform in [-1, 1], at a fixed scale of 1
+    adc_noise  standard deviation of the converters' noise, LSB
+    Raises BadInputError for inputs of another width, for what is no number, and for outputs that are all zero.
+    """
+    if not np.all(np.isfinite(target)):
+        raise BadInputError("ranges: conductances contain NaN or infinity")
+    if not 0 <= adc_noise < np.inf:
+        raise BadInputError(f"ranges: adc_noise={adc_noise:g} LSB is no standard deviation")
+    rng = np.random.default_rng(seed)
+    if inputs is None:
+        activations = rng.uniform(-1, 1, (SAMPLES, len(target)))
+        scales = np.ones(1)
+    else:
+        activations = checked_inputs(inputs, len(target))
+        activations = activations[rng.permutation(len(activations))[:SAMPLES]]
+        largest = float(np.abs(activations).max())
+        if largest == 0:
+            raise BadInputError("ranges: all sample inputs are zero; give real activations")
+        scales = largest * np.geomspace(LARGEST_CLIPPED, 1.0, INPUT_CANDIDATES)
+    ideal = activations @ target
+    power = float(np.mean(ideal**2))
+    if power == 0:
+        raise BadInputError("ranges: these weights answer zero to all sample inputs; nothing can be chosen")
+    noise = adc_noise * rng.standard_normal(ideal.shape)
+    tried = [
+        _result(scale, full_scale, activations, target, ideal, power, noise, info)
+        for scale in scales
+        for full_scale in _range_candidates(ideal / scale, info)
+    ]
+    if inputs is not None:
+        return min(tried, key=lambda result: result.error)
+    # These samples are random: fine converters must not count on the largest of them being the largest there is.
+    return min(tried, key=lambda result: result.error**2 + _unseen_clipping(ideal, result.full_scale) / power)
+
+
+def _range_candidates(sums: FloatArray, info: ChipInfo) -> FloatArray:
+    low, high = info.adc_range
+    largest = float(np.abs(sums).max())
+    candidates = np.clip(largest * np.geomspace(0.1, LARGEST_RANGE, RANGE_CANDIDATES), low, high)
+    return np.unique(candidates)
+
+
+def _unseen_clipping(sums: FloatArray, full_scale: float) -> float:
+    """Mean square (uS^2) that clipping takes of normal sums with these variances, beyond what it takes of these.
+
+    sums: (vectors, columns) of independent inputs about zero
+    """
+    sigma = np.maximum(sums.std(0), 1e-300)
+    a = full_scale / sigma
+    expected = 2.0 * sigma**2 * ((1.0 + a**2) * norm.sf(a) - a * norm.pdf(a))
+    seen = np.mean(np.maximum(np.abs(sums) - full_scale, 0.0) ** 2)
+    return max(float(expected.mean() - seen), 0.0)
+
+
+def _result(
+    scale: float,
+    full_scale: float,
+    activations: FloatArray,
+    target: FloatArray,
+    ideal: FloatArray,
+    power: float,
+    noise: FloatArray,
+    info: ChipInfo,
+) -> RangeResult:
+    whole = np.rint(activations / scale * info.input_max)
+    drive = np.clip(whole, -info.input_max, info.input_max) / info.input_max
+    sums = drive @ target
+    codes = np.rint(sums / full_scale * info.code_max + noise)
+    seen = np.clip(codes, -info.code_max, info.code_max) * full_scale / info.code_max * scale
+    return RangeResult(
+        input_scale=float(scale),
+        full_scale=float(full_scale),
+        error=float(np.sqrt(np.mean((seen - ideal) ** 2) / power)),
+        input_error=float(np.sqrt(np.mean((sums * scale - ideal) ** 2) / power)),
+        output_error=float(np.sqrt(np.mean((seen - sums * scale) ** 2) / power)),
+        clipped_inputs=float(np.mean(np.abs(whole) > info.input_max)),
+        clipped_outputs=float(np.mean(np.abs(codes) > info.code_max)),
+    )
+
+
+def checked_inputs(inputs: NDArray[np.floating], rows: int) -> FloatArray:
+    """Sample activations (vectors, rows). Raises BadInputError for another shape, or values that are no numbers."""
+    activations = np.asarray(inputs, np.float64)
+    if activations.ndim != 2 or activations.shape[1] != rows or not len(activations):
+        raise BadInputError(f"ranges: sample inputs must have the shape (vectors, {rows}), not {activations.shape}")
+    if not np.all(np.isfinite(activations)):
+        raise BadInputError("ranges: sample inputs contain NaN or infinity")
+    return activations

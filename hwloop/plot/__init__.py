@@ -1,0 +1,1 @@
+"""Figures of runs, drift studies and fits."""

@@ -1,1 +1,0 @@
-"""Figures and reports of runs, measurements and models."""

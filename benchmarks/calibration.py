@@ -20,11 +20,11 @@ from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.renewal import renew
 from hwloop.calibration.certificate.session import calibrate
-from hwloop.calibration.column_fit import ColumnCorrection
 from hwloop.calibration.evaluation import measure_outputs
 from hwloop.calibration.routines.devices import Fault
 from hwloop.calibration.routines.floor import reference_matrix
 from hwloop.chip.backend import Backend
+from hwloop.mapping.columns import ColumnCorrection
 
 BAD_CONVERTERS = "adc_gain_spread=0.05&adc_offset_spread=2&adc_nonlinearity=2&dac_nonlinearity=2"
 IDEAL_CONVERTERS = "adc_gain_spread=0&adc_offset_spread=0&adc_nonlinearity=0&dac_nonlinearity=0"

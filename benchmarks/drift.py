@@ -17,9 +17,10 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.calibration.drift.registry import make_strategy
-from hwloop.calibration.drift.study import Holding, Judged
+from hwloop.calibration.drift.registry import make_compensation
+from hwloop.calibration.drift.study import CompensationOutcome, DriftStudy
 from hwloop.durations import format_duration, parse_durations
+from hwloop.files.runs import read_run
 from hwloop.jobs.tasks import Task, program_to_file
 
 PRESETS = ("hermes-core", "hermes-64", "pcm-90nm", "pcm-ideal")
@@ -30,22 +31,22 @@ AIHWKIT = (
 )
 
 
-def held(run: Path, uri: str, refreshed: tuple[float, ...]) -> list[dict[str, Judged]]:
+def held(run: Path, uri: str, refreshed: tuple[float, ...]) -> list[dict[str, CompensationOutcome]]:
     """What every compensation reached at each of TIMES, refresh at some of them."""
     rows = []
     with hwloop.connect(uri) as chip:
-        holding = Holding(run, chip)
+        holding = DriftStudy(read_run(run), chip)
         for age in TIMES:
             holding.wait_until(age)
             names = (*DIGITAL, "refresh") if age in refreshed else DIGITAL
-            rows.append(holding.judge([make_strategy(name) for name in names]))
+            rows.append(holding.evaluate([make_compensation(name) for name in names]))
     return rows
 
 
 def programmed_again(uri: str, weights: Path, seed: int, first: Path) -> tuple[float, float]:
     """MVM error and pulses per device of programming everything anew on the chip that has aged for the last time."""
     with hwloop.connect(uri) as chip:
-        Holding(first, chip).wait_until(TIMES[-1])
+        DriftStudy(read_run(first), chip).wait_until(TIMES[-1])
         run = hwloop.program(chip, hwloop.load_weights(str(weights)), "gdp", seed=seed + 100)
         return run.mvm_error, float(run.tiles[0].pulses.mean())
 
@@ -98,7 +99,7 @@ def main() -> None:
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 
-def report(uri: str, result: dict, rows: list[dict[str, Judged]], error: float, pulses: float) -> None:
+def report(uri: str, result: dict, rows: list[dict[str, CompensationOutcome]], error: float, pulses: float) -> None:
     """The table of one chip."""
     print(f"{uri}: {result['mvm_error']:.4f} when programmed, {result['seconds_after_programming']:g} s after")
     print("        " + "".join(f"{name:>12}" for name in (*DIGITAL, "refresh")) + "   pulses/device")

@@ -22,7 +22,7 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
-from hwloop.calibration.evaluation import judge
+from hwloop.calibration.evaluation import evaluate_tile
 from hwloop.calibration.experiments.cells import Levels
 from hwloop.calibration.experiments.programming_curve import CurveSettings
 from hwloop.calibration.experiments.read_noise import ReadNoiseSettings
@@ -315,7 +315,7 @@ def mvm_errors(uri: str, weights: Sequence[Matrix], method: str) -> np.ndarray:
         born, found = chip.now(), []
         for age in TWIN_AGES:
             chip.wait(max(0.0, born + age - chip.now()))
-            found.append(judge(run.tiles[0].region, run.tiles[0].tile, 7, 0)[1].mvm_error)
+            found.append(evaluate_tile(run.tiles[0].region, run.tiles[0].tile, 7, 0)[1].mvm_error)
     return np.array(found)
 
 

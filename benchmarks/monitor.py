@@ -21,8 +21,9 @@ import hwloop
 from hwloop.calibration.drift.base import uncompensated
 from hwloop.calibration.drift.monitor import Crossing, learn_growth, predict_crossing
 from hwloop.calibration.drift.refresh import Refresh
-from hwloop.calibration.drift.registry import make_strategy
-from hwloop.calibration.drift.study import Holding
+from hwloop.calibration.drift.registry import make_compensation
+from hwloop.calibration.drift.study import DriftStudy
+from hwloop.files.runs import read_run
 from hwloop.jobs.tasks import Task, program_to_file
 
 LIMITS = (0.10, 0.12, 0.15)
@@ -70,14 +71,14 @@ def watched(uri: str, preset: str, seed: int, folder: Path) -> list[tuple[str, f
     with hwloop.connect(f"sim:{preset}") as nominal, hwloop.connect(uri) as chip:
         model = nominal.info.device_model
         assert model is not None
-        holding = Holding(folder / "run.h5", chip, drift=model.drift)
-        (held,), column, calibrated = holding.held, make_strategy("column"), holding.calibrated
+        holding = DriftStudy(read_run(folder / "run.h5"), chip, drift=model.drift)
+        (held,), column, calibrated = holding.held, make_compensation("column"), holding.calibrated
         assert held.forecast is not None
         expected = held.forecast.mvm_error
 
         def error(age: float) -> float:
             holding.wait_until(age)
-            return holding.judge([column])["column"].mvm_error
+            return holding.evaluate([column])["column"].mvm_error
 
         ages = [calibrated, HOUR, MONTH]
         errors = [holding.mvm_error_then, error(HOUR), error(MONTH)]

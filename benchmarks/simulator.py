@@ -12,7 +12,7 @@ import torch
 from machine import machine, median_seconds, verdict
 
 import hwloop
-from hwloop.calibration.programming.program_verify import Iterative, IterativeSettings
+from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.region import Region
 from hwloop.mapping.partition import map_weights
@@ -69,7 +69,9 @@ def programming_residual(seed: int = 1) -> None:
         weights = np.random.default_rng(seed).uniform(-1, 1, (256, 256))
         tile = map_weights(hwloop.matrices({"w": weights}), chip.info)[0]
         region = Region(chip, tile.place, tile.full_scale)
-        for step in Iterative(IterativeSettings(averages=500)).steps(region, tile, 25.0, np.random.default_rng(seed)):
+        for step in ProgramVerify(ProgramVerifySettings(averages=500)).steps(
+            region, tile, 25.0, np.random.default_rng(seed)
+        ):
             chip.wait(step.settle)
         chip.wait(25.0)
         target = tile.device_targets(chip.info).reshape(-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
+from hwloop.mapping.columns import ColumnCorrection
 from hwloop.typing import FloatArray
 
 HUBER = 1.345
 """Residuals beyond this many standard deviations lose weight: 95 % efficient on Gaussian noise (Huber 1964)."""
 ROUNDS = 8
-
-
-@dataclass(frozen=True)
-class ColumnCorrection:
-    """output = gain * code + offset, per column: gain (columns,) in weight units per code, offset in weight units."""
-
-    gain: FloatArray
-    offset: FloatArray
-
-    def apply(self, codes: NDArray[Any]) -> FloatArray:
-        """Corrected outputs (batch, columns) in the units of X W with inputs in [-1, 1]."""
-        return codes * self.gain + self.offset
 
 
 def fit_columns(codes: NDArray[Any], reference: FloatArray, span: tuple[ArrayLike, ArrayLike]) -> ColumnCorrection:

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.calibration.column_fit import ColumnCorrection, calibrate_columns, fit_columns
+from hwloop.calibration.column_fit import calibrate_columns, fit_columns
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
 from hwloop.calibration.randomness import Purpose, generator
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
+from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.tile import Tile
 from hwloop.typing import FloatArray
 
 
-def judge_by(region: Region, tile: Tile, activations: FloatArray) -> Outputs | None:
+def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray) -> Outputs | None:
     """Outputs for the second half of sample inputs (vectors, rows), in the scales that suit the first half.
 
     Column gains and offsets are fitted to the first half. None for inputs that are all zero.
@@ -33,7 +34,7 @@ def judge_by(region: Region, tile: Tile, activations: FloatArray) -> Outputs | N
         return None
     scales = choose_ranges(tile.target, info, fitted)
     adjustable = Capability.ADC_RANGE in info.capabilities
-    scaled = Region(region.backend, tile.place, scales.full_scale if adjustable else None, region.knowledge)
+    scaled = Region(region.backend, tile.place, scales.full_scale if adjustable else None, region.calibration)
 
     def send(values: FloatArray) -> NDArray[np.generic]:
         whole = np.rint(values / scales.input_scale * info.input_max)
@@ -76,7 +77,7 @@ def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
     return float(np.sqrt(total / weight)) if weight else float("nan")
 
 
-def judge(region: Region, tile: Tile, seed: int, number: int) -> tuple[ColumnCorrection | None, Outputs]:
+def evaluate_tile(region: Region, tile: Tile, seed: int, number: int) -> tuple[ColumnCorrection | None, Outputs]:
     """Column correction from fresh probes, and outputs for fresh inputs that neither it nor programming has seen.
 
     A chip without MVMs has no columns to correct: its outputs are computed from fresh device reads.

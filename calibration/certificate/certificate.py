@@ -26,7 +26,7 @@ from hwloop.calibration.routines.programming_curve import CurveResult
 from hwloop.calibration.routines.trims import TrimResult
 from hwloop.calibration.routines.wires import WireResult
 from hwloop.chip.backend import Backend
-from hwloop.chip.cell_calibration import Converters, Devices, Knowledge
+from hwloop.chip.cell_calibration import CellCalibration, Converters, Devices
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
@@ -78,9 +78,9 @@ class CoreCalibration:
         noise = self.converters.adc_noise if self.converters is not None else 0.0
         return noise if math.isfinite(noise) else 0.0
 
-    def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
+    def of_cells(self, place: Place, info: ChipInfo) -> CellCalibration:
         """What this tells about a rectangle of the core's cells."""
-        return Knowledge(_converters(self, place, info), _devices(self, place, info))
+        return CellCalibration(_converters(self, place, info), _devices(self, place, info))
 
 
 _KINDS: dict[str, type] = {
@@ -194,10 +194,10 @@ class Calibration:
                 )
             backend.set_trims(index, core.trims.offset, core.trims.gain)
 
-    def knowledge(self, place: Place, info: ChipInfo) -> Knowledge:
+    def of_cells(self, place: Place, info: ChipInfo) -> CellCalibration:
         """What this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""
         core = self.cores.get(place.core)
-        return Knowledge() if core is None else core.knowledge(place, info)
+        return CellCalibration() if core is None else core.of_cells(place, info)
 
     def measured(self) -> list[str]:
         """Names of the parts that at least one core has."""
@@ -207,7 +207,7 @@ class Calibration:
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the file in one step. Raises BadInputError when it exists (without force) or cannot be written."""
-        with hdf5.StoreWriter(path, FORMAT, force=force) as writer:
+        with hdf5.WholeFileWriter(path, FORMAT, force=force) as writer:
             file = writer.file
             hdf5.put_attributes(
                 file,

@@ -25,7 +25,7 @@ from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_
 from hwloop.calibration.routines.wires import WireCalibration, WireSettings
 from hwloop.calibration.settings import Settings
 from hwloop.chip.backend import Backend
-from hwloop.chip.cell_calibration import Knowledge
+from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place, Region
@@ -229,7 +229,7 @@ class _Core:
         tile = replace(self._tile, full_scale=self.result.ranges.full_scale)
         adjustable = Capability.ADC_RANGE in info.capabilities
         region = Region(
-            backend, tile.place, tile.full_scale if adjustable else None, self.result.knowledge(tile.place, info)
+            backend, tile.place, tile.full_scale if adjustable else None, self.result.of_cells(tile.place, info)
         )
         age = self._plan.age or (info.device_model.drift.t0 if info.device_model else DEFAULT_AGE)
         floor = FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)
@@ -238,12 +238,12 @@ class _Core:
     def _corrected(self) -> Region:
         """The whole core, its converters corrected where they are known."""
         backend, place = self._region.backend, self._region.place
-        return Region(backend, place, knowledge=self.result.knowledge(place, backend.info))
+        return Region(backend, place, calibration=self.result.of_cells(place, backend.info))
 
 
 def whole_core(backend: Backend, core: int) -> Region:
     """All cells of a core, with nothing known of them."""
-    return Region(backend, Place(core, 0, 0, backend.info.rows, backend.info.columns), knowledge=Knowledge())
+    return Region(backend, Place(core, 0, 0, backend.info.rows, backend.info.columns), calibration=CellCalibration())
 
 
 def _unable(backend: Backend, plan: Plan) -> dict[str, str]:

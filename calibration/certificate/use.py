@@ -5,18 +5,17 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import h5py
-
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, CalibrationWarning
 from hwloop.files.hashing import fingerprint
+from hwloop.files.runs import RunRecord
 from hwloop.mapping.tile import Tile
 
 
-def accept(calibration: Calibration, backend: Backend) -> None:
+def use_calibration(calibration: Calibration, backend: Backend) -> None:
     """Warn of what is out of date in a calibration, and write its converter trims to the chip.
 
     Raises BadInputError for the calibration of another chip.
@@ -29,32 +28,44 @@ def accept(calibration: Calibration, backend: Backend) -> None:
 def region_of(backend: Backend, tile: Tile, calibration: Calibration | None = None) -> Region:
     """The cells of a tile on a backend, with the tile's converter range where the chip can set one."""
     adjustable = Capability.ADC_RANGE in backend.info.capabilities
-    knowledge = calibration.knowledge(tile.place, backend.info) if calibration is not None else None
-    return Region(backend, tile.place, tile.full_scale if adjustable else None, knowledge)
+    known = calibration.of_cells(tile.place, backend.info) if calibration is not None else None
+    return Region(backend, tile.place, tile.full_scale if adjustable else None, known)
 
 
-def calibration_of_run(file: h5py.File, given: str | None) -> tuple[str, Calibration] | None:
-    """Name and content of the calibration through which the outputs of a run are read; None where there is none.
+def calibration_of_run(run: RunRecord, given: str | None) -> tuple[str, Calibration] | None:
+    """Find the calibration through which the outputs of a run are read.
 
-    given  a calibration file to take, whatever the run was programmed with; None takes the one of the run's own that
-           lies beside the run file under its name: a path that a file names is shown, and not followed
-    Raises BadInputError when it is not there, or not the same.
+    Parameters
+    ----------
+    run
+        The run.
+    given
+        A calibration file to take, whatever the run was programmed with; None takes the one of the run's own that lies
+        beside the run file under its name: a path that a file names is shown, and not followed.
+
+    Returns
+    -------
+    tuple or None
+        Name and content; None for a run without one.
+
+    Raises
+    ------
+    BadInputError
+        When it is not there, or not the same.
     """
     if given:
         return given, Calibration.load(given)
-    noted = file["provenance"].attrs if "provenance" in file else {}
-    used = str(noted.get("calibration", ""))
-    if not used:
+    if not run.calibration:
         return None
-    beside = Path(file.filename).parent / Path(used).name
+    beside = Path(run.name).parent / Path(run.calibration).name
     if beside.is_file():
         calibration = Calibration.load(beside)  # before its bytes are hashed, so that only a calibration ever is
-        if fingerprint(beside) == noted.get("calibration_sha256"):
+        if fingerprint(beside) == run.calibration_sha256:
             return str(beside), calibration
-        what = f"the file of that name beside {file.filename} is another one"
+        what = f"the file of that name beside {run.name} is another one"
     else:
-        what = f"it does not lie beside {file.filename}"
+        what = f"it does not lie beside {run.name}"
     raise BadInputError(
-        f"{file.filename} was programmed with the calibration {used!r}, through which its outputs are read; {what}: "
-        "pass it with --calibration"
+        f"{run.name} was programmed with the calibration {run.calibration!r}, through which its outputs are read; "
+        f"{what}: pass it with --calibration"
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwloop.calibration.drift.base import Compensation, Held, Pulsed
+from hwloop.calibration.drift.base import Compensation, ProgrammedTile, Pulsed
 from hwloop.calibration.drift.forecast import Forecast
 from hwloop.calibration.programming.base import RESET_MARGIN
-from hwloop.calibration.programming.conductance_filter import Belief, DeviceIndex, robust_multiple
+from hwloop.calibration.programming.conductance_filter import ConductanceFilter, DeviceIndex, robust_multiple
 from hwloop.calibration.settings import Settings
 from hwloop.chip.cell_calibration import Devices
 from hwloop.typing import FloatArray
@@ -49,10 +49,10 @@ class RefreshSettings(Settings):
         self._require("settle", 0, 100)
 
 
-class AgedBelief(Belief):
+class AgedConductanceFilter(ConductanceFilter):
     """What is known of the devices of a tile that was programmed long ago."""
 
-    def __init__(self, held: Held, known: Devices, settings: RefreshSettings) -> None:
+    def __init__(self, held: ProgrammedTile, known: Devices, settings: RefreshSettings) -> None:
         """Start from the record of programming."""
         region, tile, age = held.region, held.tile, held.calibrated
         g_max = region.backend.info.g_max
@@ -196,7 +196,7 @@ class AgedBelief(Belief):
 
     # ---- afterwards ------------------------------------------------------------------------------------------
 
-    def forecast(self, held: Held, made: Compensation) -> Forecast:
+    def forecast(self, held: ProgrammedTile, made: Compensation) -> Forecast:
         """What drift will do from here on, with the devices' own ages."""
         now = self._region.backend.now()
         present = self.g * self._aging.factor(self.g, np.maximum(now - self._born, 1e-6))

@@ -1,7 +1,7 @@
 """Compensation of drift: what is done to a tile's outputs, or to its cells, so that the weights hold.
 
-A strategy looks at a tile that was programmed some time ago (`Held`) and makes a `Compensation`: a gain and an offset
-per column, applied digitally to the outputs that the column calibration of programming gives, with its date, its
+A strategy looks at a `ProgrammedTile`, programmed some time ago, and makes a `Compensation`: a gain and an offset per
+column, applied digitally to the outputs that the column calibration of programming gives, with its date, its
 temperature, what it was measured with, and how long it should hold. Strategies follow one another: `a+b` makes b on
 top of a.
 
@@ -26,7 +26,6 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from hwloop.calibration.column_fit import ColumnCorrection
 from hwloop.calibration.drift.forecast import Forecast
 from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import uniform_inputs
@@ -35,6 +34,7 @@ from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, CalibrationWarning
 from hwloop.files import hdf5
+from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.tile import Tile
 from hwloop.typing import FloatArray
 
@@ -175,7 +175,7 @@ class Pulsed:
 
 
 @dataclass
-class Held:
+class ProgrammedTile:
     """A tile programmed some time ago, on a chip whose time goes on.
 
     correction  column calibration of programming
@@ -256,16 +256,16 @@ class Strategy(abc.ABC):
     changes_chip: bool = False
     """Whether it pulses cells, so that nothing made before it holds afterwards."""
 
-    def check(self, held: Held) -> None:
+    def check(self, held: ProgrammedTile) -> None:
         """Raise, before anything is sent, when the chip or what is known of it does not allow this strategy."""
         if self.probed:
             held.region.backend.require(Capability.MVM, f"the compensation '{self.name}'")
 
     @abc.abstractmethod
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """The compensation to use from now on, on top of `sofar`."""
 
-    def steps(self, held: Held, sofar: Compensation) -> Steps:
+    def steps(self, held: ProgrammedTile, sofar: Compensation) -> Steps:
         """`make` in steps, so that tiles can rest together and are calibrated at the same age.
 
         Yields seconds that the chip shall rest, or None when all other tiles shall come this far first.
@@ -274,7 +274,7 @@ class Strategy(abc.ABC):
         yield  # makes this a generator
 
     def _made(
-        self, held: Held, sofar: Compensation, gain: FloatArray | float, offset: FloatArray | float
+        self, held: ProgrammedTile, sofar: Compensation, gain: FloatArray | float, offset: FloatArray | float
     ) -> Compensation:
         """`sofar`, and then a gain and an offset of this strategy."""
         total, name = sofar.gain * gain, self.name if sofar.name == "none" else f"{sofar.name}+{self.name}"
@@ -291,7 +291,7 @@ class Strategy(abc.ABC):
         )
 
 
-def validity(held: Held, gain: FloatArray | float) -> tuple[float, str]:
+def validity(held: ProgrammedTile, gain: FloatArray | float) -> tuple[float, str]:
     """Age in seconds until which a gain chosen now should hold, and why."""
     if held.forecast is None:
         return math.inf, "no drift model: how long it holds is not known"
@@ -299,7 +299,7 @@ def validity(held: Held, gain: FloatArray | float) -> tuple[float, str]:
     return until, f"until the drift model's mean and spread raise the expected error by {GROWTH:.0%}"
 
 
-def uncompensated(held: Held) -> Compensation:
+def uncompensated(held: ProgrammedTile) -> Compensation:
     """The column calibration of programming, as it is."""
     columns = held.tile.place.columns
     until, because = validity(held, 1.0)
@@ -316,16 +316,16 @@ class Chain(Strategy):
         self.probed = any(part.probed for part in parts)
         self.changes_chip = any(part.changes_chip for part in parts)
 
-    def check(self, held: Held) -> None:
+    def check(self, held: ProgrammedTile) -> None:
         """Ask every part."""
         for part in self.parts:
             part.check(held)
 
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """Make every part in turn."""
         return drive(self.steps(held, sofar), held.region.backend)
 
-    def steps(self, held: Held, sofar: Compensation) -> Steps:
+    def steps(self, held: ProgrammedTile, sofar: Compensation) -> Steps:
         """The steps of every part in turn."""
         for part in self.parts:
             sofar = yield from part.steps(held, sofar)

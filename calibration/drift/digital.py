@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from hwloop.calibration.column_fit import ColumnCorrection, fit_columns
-from hwloop.calibration.drift.base import Compensation, Held, Strategy
+from hwloop.calibration.column_fit import fit_columns
+from hwloop.calibration.drift.base import Compensation, ProgrammedTile, Strategy
+from hwloop.mapping.columns import ColumnCorrection
 from hwloop.typing import FloatArray
 
 
@@ -17,7 +18,7 @@ class Uncompensated(Strategy):
     name = "none"
     probed = False
 
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """`sofar`, unchanged."""
         return sofar
 
@@ -31,7 +32,7 @@ class GlobalFactor(Strategy):
 
     name = "global"
 
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """Measure the probes and fit one factor."""
         now, then = held.probe()
         return self._made(held, sofar, _factor(sofar.apply(now), then), 0.0)
@@ -48,7 +49,7 @@ class ColumnAffine(Strategy):
 
     name = "column"
 
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """Measure the probes and fit every column."""
         now, then = held.probe()
         common = _factor(sofar.apply(now), then)

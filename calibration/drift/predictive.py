@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from hwloop.calibration.drift.base import Compensation, CompensationWarning, Held, Strategy, far_apart
+from hwloop.calibration.drift.base import Compensation, CompensationWarning, ProgrammedTile, Strategy, far_apart
 from hwloop.errors import BadInputError
 
 
@@ -19,7 +19,7 @@ class Predicted(Strategy):
     name = "predictive"
     probed = False
 
-    def check(self, held: Held) -> None:
+    def check(self, held: ProgrammedTile) -> None:
         """Refuse a chip of whose devices nothing is known."""
         if held.forecast is None:
             raise BadInputError(
@@ -27,7 +27,7 @@ class Predicted(Strategy):
                 "known of this chip; use 'global', which measures"
             )
 
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """Look into the model."""
         assert held.forecast is not None
         made = self._made(held, sofar, held.base * held.forecast.gain(held.age) / sofar.gain, 0.0)

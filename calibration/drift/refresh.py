@@ -21,8 +21,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwloop.calibration.drift.aged_filter import AgedBelief, RefreshSettings
-from hwloop.calibration.drift.base import Compensation, Held, Steps, Strategy, drive, uncompensated, validity
+from hwloop.calibration.drift.aged_filter import AgedConductanceFilter, RefreshSettings
+from hwloop.calibration.drift.base import Compensation, ProgrammedTile, Steps, Strategy, drive, uncompensated, validity
 from hwloop.calibration.drift.digital import ColumnAffine
 from hwloop.calibration.probes import hadamard_block
 from hwloop.calibration.programming.base import known_devices
@@ -48,7 +48,7 @@ class Refresh(Strategy):
         """Defaults suit every chip."""
         self.settings = settings or RefreshSettings()
 
-    def check(self, held: Held) -> None:
+    def check(self, held: ProgrammedTile) -> None:
         """Refuse a chip without MVMs, of whose devices nothing is known, or a run without a record of its pulses."""
         held.region.backend.require(Capability.MVM, "the compensation 'refresh'")
         known_devices(held.region)
@@ -59,15 +59,15 @@ class Refresh(Strategy):
                 "again"
             )
 
-    def make(self, held: Held, sofar: Compensation) -> Compensation:
+    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
         """Pulse, rest, and fit the columns."""
         return drive(self.steps(held, sofar), held.region.backend)
 
-    def steps(self, held: Held, sofar: Compensation) -> Steps:
+    def steps(self, held: ProgrammedTile, sofar: Compensation) -> Steps:
         """As `make`, with the rests left to the caller."""
         s, region = self.settings, held.region
         before, vectors = _pulses(region), region.cost.mvms
-        belief = AgedBelief(held, known_devices(region), s)
+        belief = AgedConductanceFilter(held, known_devices(region), s)
         rng = np.random.default_rng([*held.seed, 1])
         belief.measure(rng, _blocks(region))
         columns_alone = ColumnAffine().make(held, uncompensated(held))
@@ -95,7 +95,7 @@ class Refresh(Strategy):
         )
 
     def _correct(
-        self, belief: AgedBelief, region: Region, scale: float, rest: float, rng: np.random.Generator
+        self, belief: AgedConductanceFilter, region: Region, scale: float, rest: float, rng: np.random.Generator
     ) -> Generator[float, None, None]:
         """Rounds of pulses, rests of `rest` seconds, and measurements while the chip rests."""
         s = self.settings

@@ -10,7 +10,7 @@ from hwloop.calibration.drift.base import (
 from hwloop.calibration.drift.refresh import Refresh
 from hwloop.errors import BadInputError
 
-STRATEGIES: dict[str, type[Strategy]] = {
+COMPENSATIONS: dict[str, type[Strategy]] = {
     "none": digital.Uncompensated,
     "global": digital.GlobalFactor,
     "column": digital.ColumnAffine,
@@ -19,13 +19,13 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }
 
 
-def make_strategy(text: str) -> Strategy:
+def make_compensation(text: str) -> Strategy:
     """A compensation by name, or several in a row joined by plus signs. Raises BadInputError for an unknown one."""
     parts = text.split("+")
     for part in parts:
-        if part not in STRATEGIES:
+        if part not in COMPENSATIONS:
             raise BadInputError(
-                f"compensation '{text}': '{part}' is unknown; known: {', '.join(STRATEGIES)}, joined by + where one "
+                f"compensation '{text}': '{part}' is unknown; known: {', '.join(COMPENSATIONS)}, joined by + where one "
                 "follows another"
             )
-    return STRATEGIES[text]() if len(parts) == 1 else chain([STRATEGIES[part]() for part in parts])
+    return COMPENSATIONS[text]() if len(parts) == 1 else chain([COMPENSATIONS[part]() for part in parts])

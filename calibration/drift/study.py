@@ -13,17 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-import h5py
 import numpy as np
 
-from hwloop.calibration.certificate.use import accept, calibration_of_run, region_of
-from hwloop.calibration.column_fit import ColumnCorrection
+from hwloop.calibration.certificate.use import calibration_of_run, region_of, use_calibration
 from hwloop.calibration.drift.base import (
     PROBES,
     Compensation,
-    Held,
+    ProgrammedTile,
     Pulsed,
     Steps,
     Strategy,
@@ -41,9 +38,7 @@ from hwloop.chip.info import Capability
 from hwloop.devices.drift import DriftModel
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
-from hwloop.files import hdf5
-from hwloop.files.runs import Origin, read_origin, read_state, read_tiles
-from hwloop.mapping.tile import Tile
+from hwloop.files.runs import RunRecord, TileRecord
 from hwloop.typing import FloatArray
 
 CLOCKS_DISAGREE = 0.1
@@ -55,7 +50,7 @@ WAIT_STEP = 1.0
 
 
 @dataclass
-class Judged:
+class CompensationOutcome:
     """One compensation at one age: what it reached, and what it cost."""
 
     mvm_error: float
@@ -63,8 +58,8 @@ class Judged:
     age: float
     """Seconds after the end of programming at which the error was measured."""
     made: list[Compensation]
-    held: list[Held]
-    before: Judged | None = None
+    held: list[ProgrammedTile]
+    before: CompensationOutcome | None = None
     """Of what changes cells: how the columns alone did just before."""
 
     @property
@@ -83,12 +78,12 @@ class Judged:
         return min(made.holds_until for made in self.made)
 
 
-class Holding:
+class DriftStudy:
     """A programmed chip that is watched while it ages."""
 
     def __init__(
         self,
-        path: str | Path,
+        run: RunRecord,
         backend: Backend,
         *,
         seed: int = 1,
@@ -98,7 +93,7 @@ class Holding:
     ) -> None:
         """Find the chip of a run: a simulated one as it was at the end of programming, a real one as it is now.
 
-        path     run file of `program`, complete
+        run      what `program` left, complete
         backend  the open chip that it was programmed on
         seed     of probes and of the inputs that judge
         probes   probe vectors of each tile
@@ -113,65 +108,49 @@ class Holding:
         self._model = (
             dataclasses.replace(nominal, drift=drift) if nominal is not None and drift is not None else nominal
         )
-        with hdf5.open_file(path, hdf5.RUN_FORMAT) as file:
-            if file.attrs.get("status") != "complete":
-                raise BadInputError(
-                    f"{path}: the run did not finish (status '{file.attrs.get('status')}'), so its columns were not "
-                    "calibrated; program again"
-                )
-            known = calibration_of_run(file, calibration)
-            self.calibration = known and known[0]
-            self._calibration = known and known[1]
-            if self._calibration is not None:
-                accept(self._calibration, backend)
-            try:
-                self._read(file, probes)
-            except KeyError as error:
-                raise BadInputError(f"{path} is not a whole run file ({error.args[0]}); program again") from None
-
-    def _read(self, file: h5py.File, probes: int) -> None:
-        backend, origin = self.backend, read_origin(file)
-        self.calibrated = float(file.attrs["age"])
-        self.mvm_error_then = float(file.attrs["mvm_error"])
+        if run.status != "complete":
+            raise BadInputError(
+                f"{run.name}: the run did not finish (status '{run.status}'), so its columns were not calibrated; "
+                "program again"
+            )
+        known = calibration_of_run(run, calibration)
+        self.calibration = known and known[0]
+        self._calibration = known and known[1]
+        if self._calibration is not None:
+            use_calibration(self._calibration, backend)
+        self._run, self.calibrated, self.mvm_error_then = run, run.age, run.mvm_error
         self.can_fork = Capability.STATE in backend.info.capabilities
         if self.can_fork:
-            backend.import_state(read_state(file))
-            self.end = origin.clock
+            backend.import_state(run.chip_state())
+            self.end = run.end()
         else:
-            self.end = self._end_on_this_clock(origin)
-        kelvin = file.attrs.get("temperature")
-        self._temperature_then = None if kelvin is None else float(kelvin)
+            self.end = self._end_on_this_clock(run)
+        self._temperature_then = run.temperature
         self._note_temperature()
-        self.tiles = read_tiles(file)
-        groups = [file["tiles"][name] for name in sorted(file["tiles"])]
-        self.held = [
-            self._held(k, tile, group, probes) for k, (tile, group) in enumerate(zip(self.tiles, groups, strict=True))
-        ]
+        self.tiles = [record.tile for record in run.tiles]
+        self.held = [self._held(k, record, probes) for k, record in enumerate(run.tiles)]
 
-    def _held(self, number: int, tile: Tile, group: h5py.Group, probes: int) -> Held:
-        info = self.backend.info
-        correction = ColumnCorrection(hdf5.get(group, "column_gain", "1"), hdf5.get(group, "column_offset", "1"))
+    def _held(self, number: int, record: TileRecord, probes: int) -> ProgrammedTile:
+        info, tile = self.backend.info, record.tile
+        if record.correction is None:
+            raise BadInputError(f"{self._run.name}: tile {number} has no column calibration; program again")
         pulsed = None
-        if "age" in group and "amplitude" in group:
-            amplitude = hdf5.get(group, "amplitude", "uA").astype(np.float64)
-            reached = hdf5.get(group, "reached", "uS") if "reached" in group else None
-            if np.any(np.isfinite(amplitude)):
-                pulsed = Pulsed(hdf5.get(group, "age", "s").astype(np.float64), amplitude, reached)
+        if record.pulse_age is not None and record.amplitude is not None and np.any(np.isfinite(record.amplitude)):
+            pulsed = Pulsed(record.pulse_age, record.amplitude, record.reached)
         forecast = None
         region = region_of(self.backend, tile, self._calibration)
         if self._model is not None:
-            devices = tile.device_targets(info, region.knowledge.devices).reshape(
+            devices = tile.device_targets(info, region.calibration.devices).reshape(
                 -1, tile.place.rows, tile.place.columns
             )
             # Without a record of the pulses, all devices count as born at the end of programming.
             born = np.zeros(devices.shape) if pulsed is None else -np.nan_to_num(pulsed.age).reshape(devices.shape)
-            error = float(group.attrs["mvm_error"])
-            forecast = Forecast(devices, born, self.calibrated, tile.scale, self._model, error)
+            forecast = Forecast(devices, born, self.calibrated, tile.scale, self._model, record.mvm_error)
         seed = (self.seed, number, Purpose.PROBE)
-        return Held(
+        return ProgrammedTile(
             region,
             tile,
-            correction,
+            record.correction,
             self.end,
             self.calibrated,
             seed=seed,
@@ -181,18 +160,19 @@ class Holding:
             temperature=self._temperature_then,
         )
 
-    def _end_on_this_clock(self, origin: Origin) -> float:
+    def _end_on_this_clock(self, run: RunRecord) -> float:
         """The end of programming on the clock of a real chip, which may have begun anew when it was opened."""
-        now = self.backend.now()
-        calendar = (datetime.now(UTC) - origin.utc).total_seconds() if origin.utc is not None else math.nan
-        if now >= origin.clock:
-            elapsed = now - origin.clock
+        now, end = self.backend.now(), run.end()
+        then = run.programmed_utc
+        calendar = (datetime.now(UTC) - then).total_seconds() if then is not None else math.nan
+        if now >= end:
+            elapsed = now - end
             if abs(elapsed - calendar) > CLOCKS_DISAGREE * max(elapsed, calendar):
                 self.notes.append(
                     f"the chip's clock says that programming ended {format_duration(elapsed)} ago, the calendar "
                     f"{format_duration(calendar)}: ages count by the chip's clock"
                 )
-            return origin.clock
+            return end
         if not calendar >= 0:
             raise BadInputError("the run file does not say when programming ended by the calendar; program again")
         self.notes.append(
@@ -260,7 +240,9 @@ class Holding:
                 return
             stop()
 
-    def judge(self, strategies: Sequence[Strategy], stop: Callable[[], None] = lambda: None) -> dict[str, Judged]:
+    def evaluate(
+        self, strategies: Sequence[Strategy], stop: Callable[[], None] = lambda: None
+    ) -> dict[str, CompensationOutcome]:
         """Make these compensations now and measure the MVM error with each.
 
         Digital ones on the same outputs; each that changes cells on a copy of the chip, or last of all on a real one.
@@ -277,7 +259,7 @@ class Holding:
             results[strategy.name] = self._try_out(strategy, stop)
         return results
 
-    def _try_out(self, strategy: Strategy, stop: Callable[[], None]) -> Judged:
+    def _try_out(self, strategy: Strategy, stop: Callable[[], None]) -> CompensationOutcome:
         before = self.backend.export_state() if self.can_fork else None
         copies = [dataclasses.replace(held, _probed=None) for held in self.held]
         columns = ColumnAffine()
@@ -292,7 +274,7 @@ class Holding:
                 self.backend.import_state(before)
         return judged
 
-    def _measure(self, made: Mapping[str, list[Compensation]]) -> dict[str, Judged]:
+    def _measure(self, made: Mapping[str, list[Compensation]]) -> dict[str, CompensationOutcome]:
         """MVM errors over all tiles with each set of compensations, on fresh inputs, the same for all of a set."""
         if not made:
             return {}
@@ -306,7 +288,7 @@ class Holding:
             for name, tiles in made.items():
                 parts[name].append(Outputs(tiles[number].apply(outputs), reference))
         return {
-            name: Judged(
+            name: CompensationOutcome(
                 overall_error(list(zip(self.tiles, outputs, strict=True))),
                 [part.mvm_error for part in outputs],
                 age,
@@ -316,7 +298,7 @@ class Holding:
             for name, outputs in parts.items()
         }
 
-    def crossing(self, limit: float, strategy: Strategy, judged: Sequence[Judged]) -> Crossing | None:
+    def crossing(self, limit: float, strategy: Strategy, judged: Sequence[CompensationOutcome]) -> Crossing | None:
         """When this compensation, made anew whenever needed, will no longer keep the error within a limit.
 
         From what was measured so far, the run's own measurement included, and the drift model. After a refresh the
@@ -331,7 +313,7 @@ class Holding:
             return None
         return predict_crossing(limit, ages, errors, self.calibrated, expected)
 
-    def _crossing_after_refresh(self, limit: float, judged: Sequence[Judged]) -> Crossing | None:
+    def _crossing_after_refresh(self, limit: float, judged: Sequence[CompensationOutcome]) -> Crossing | None:
         last = judged[-1]
         foretold, expected = self._expected(self.held), self._expected(last.held)
         if foretold is None or expected is None:
@@ -342,7 +324,7 @@ class Holding:
             limit, [last.age], [last.mvm_error], last.age, expected, since=since, growth=growth.after_refresh()
         )
 
-    def _course(self, judged: Sequence[Judged]) -> tuple[list[float], list[float]]:
+    def _course(self, judged: Sequence[CompensationOutcome]) -> tuple[list[float], list[float]]:
         """Ages and MVM errors since programming."""
         later = [one for one in judged if one.age > self.calibrated]
         return (
@@ -350,7 +332,7 @@ class Holding:
             [self.mvm_error_then, *(one.mvm_error for one in later)],
         )
 
-    def _expected(self, held: Sequence[Held], gain: float | None = None) -> Expected | None:
+    def _expected(self, held: Sequence[ProgrammedTile], gain: float | None = None) -> Expected | None:
         """MVM error over all tiles that the drift model foretells at an age; None where there is no model."""
         forecasts = [one.forecast for one in held if one.forecast is not None]
         if len(forecasts) < len(held):

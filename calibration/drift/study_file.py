@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from hwloop.calibration.drift.base import Compensation
-from hwloop.calibration.drift.study import Holding, Judged
+from hwloop.calibration.drift.study import CompensationOutcome, DriftStudy
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 
 
-class DriftRecord:
+class DriftRecorder:
     """A drift file on its way, written anew after every age."""
 
     def __init__(
         self,
-        writer: hdf5.StoreWriter,
+        writer: hdf5.WholeFileWriter,
         path: str | Path,
         uri: str,
-        holding: Holding,
+        holding: DriftStudy,
         limit: float,
         names: Sequence[str],
     ) -> None:
@@ -49,7 +49,7 @@ class DriftRecord:
             group = self._file.create_group(f"tiles/{number:04d}")
             hdf5.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
 
-    def add(self, number: int, age: float, results: Mapping[str, Judged]) -> None:
+    def add(self, number: int, age: float, results: Mapping[str, CompensationOutcome]) -> None:
         """Add all that was made and measured at one age."""
         hdf5.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
         for name, one in results.items():

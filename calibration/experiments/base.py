@@ -82,8 +82,8 @@ class Bench:
         """All of a core."""
         if core not in self._regions:
             place = Place(core, 0, 0, self.info.rows, self.info.columns)
-            known = self._calibration.knowledge(place, self.info) if self._calibration is not None else None
-            self._regions[core] = TimedRegion(Region(self.backend, place, knowledge=known), self.clock)
+            known = self._calibration.of_cells(place, self.info) if self._calibration is not None else None
+            self._regions[core] = TimedRegion(Region(self.backend, place, calibration=known), self.clock)
         return self._regions[core]
 
     def temperature(self) -> float:
@@ -106,7 +106,7 @@ class Bench:
         """What a calibration says of the chosen devices: GOOD, STUCK_SET or STUCK_RESET, (n,)."""
         mark = np.full(len(chosen), Mark.GOOD, np.uint8)
         for core, here in chosen.cores():
-            known = self.region(core).region.knowledge.devices
+            known = self.region(core).region.calibration.devices
             if known is not None:
                 device = chosen.device[here]
                 high = known.held.reshape(-1)[device] > 0.5 * self.info.g_max

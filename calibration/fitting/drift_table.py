@@ -600,7 +600,7 @@ def _table(
         noisy=noisy,
         marginal=marginal,
         cells=index,
-        # Held above g = 1, the most that is programmed: only the tails of the highest level are there.
+        # ProgrammedTile above g = 1, the most that is programmed: only the tails of the highest level are there.
         knots=_knots(np.minimum(lines.log_g, 0.0), KNOTS if lines.log_g.size < MANY else KNOTS_OF_MANY),
         noise_knots=_knots(lines.log_g, NOISE_KNOTS),
         time_range=(float(times.min()), float(times.max())),

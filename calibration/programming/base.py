@@ -77,8 +77,8 @@ def known_devices(region: Region) -> Devices:
 
     Raises BadInputError when nothing is known of them.
     """
-    if region.knowledge.devices is not None:
-        return region.knowledge.devices
+    if region.calibration.devices is not None:
+        return region.calibration.devices
     info = region.backend.info
     if info.device_model is None:
         raise BadInputError(

@@ -33,7 +33,7 @@ DeviceIndex = tuple[NDArray[np.int64], ...]
 """Indices (n,) into each axis of a device array (D, rows, columns)."""
 
 
-class Belief:
+class ConductanceFilter:
     """What is known of the devices of a tile, from the pulses sent and the MVMs seen.
 
     Arrays of devices have the shape (D, rows, columns), D = 2 K, positive polarity first; conductances are those at

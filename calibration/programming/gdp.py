@@ -24,7 +24,7 @@ import numpy as np
 
 from hwloop.calibration.probes import hadamard_block
 from hwloop.calibration.programming.base import Method, Step, known_devices
-from hwloop.calibration.programming.conductance_filter import Belief
+from hwloop.calibration.programming.conductance_filter import ConductanceFilter
 from hwloop.calibration.settings import Settings
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
@@ -35,7 +35,7 @@ MIN_VECTORS = 64
 
 
 @dataclass(frozen=True)
-class GdpSettings(Settings):
+class GDPSettings(Settings):
     """Settings of GDP; the defaults are meant for every matrix."""
 
     max_vectors: int = 20_000
@@ -57,15 +57,15 @@ class GdpSettings(Settings):
         self._require("min_gain", 0, 100)
 
 
-class Gdp(Method):
+class GDP(Method):
     """Gradient-descent programming; see the module's text."""
 
     name = "gdp"
-    settings: GdpSettings
+    settings: GDPSettings
 
-    def __init__(self, settings: GdpSettings | None = None) -> None:
+    def __init__(self, settings: GDPSettings | None = None) -> None:
         """Defaults suit every matrix."""
-        self.settings = settings or GdpSettings()
+        self.settings = settings or GDPSettings()
 
     def rounds(self, region: Region) -> int:
         """Steps that the budget of vectors allows."""
@@ -85,7 +85,7 @@ class Gdp(Method):
         s = self.settings
         info = region.backend.info
         gain = s.min_gain / 100 * info.g_max
-        belief = Belief(region, tile, known_devices(region), age, s.max_pulses_per_device, gain)
+        belief = ConductanceFilter(region, tile, known_devices(region), age, s.max_pulses_per_device, gain)
         rounds = self.rounds(region)
         pulses = belief.program_open_loop()
         for index in range(rounds):

@@ -1,4 +1,4 @@
-"""Iterative program-and-verify: read each device, compare, step its RESET amplitude along the programming curve.
+"""ProgramVerify program-and-verify: read each device, compare, step its RESET amplitude along the programming curve.
 
 All devices are treated at once. A device is accepted when its read and a second, confirming read average to within
 the tolerance of its target; a device that will not converge is recorded and left alone, not hit harder. With several
@@ -33,7 +33,7 @@ MONITOR_VECTORS = 128
 
 
 @dataclass(frozen=True)
-class IterativeSettings(Settings):
+class ProgramVerifySettings(Settings):
     """Settings of iterative program-and-verify."""
 
     averages: int = 16
@@ -58,15 +58,15 @@ class IterativeSettings(Settings):
         self._require("settle", 0, 100)
 
 
-class Iterative(Method):
-    """Iterative program-and-verify; see the module's text. Needs single-device reads."""
+class ProgramVerify(Method):
+    """ProgramVerify program-and-verify; see the module's text. Needs single-device reads."""
 
     name = "iterative"
-    settings: IterativeSettings
+    settings: ProgramVerifySettings
 
-    def __init__(self, settings: IterativeSettings | None = None) -> None:
+    def __init__(self, settings: ProgramVerifySettings | None = None) -> None:
         """Defaults suit every matrix."""
-        self.settings = settings or IterativeSettings()
+        self.settings = settings or ProgramVerifySettings()
 
     def rounds(self, region: Region) -> int:
         """Verification rounds for all devices of a polarity."""

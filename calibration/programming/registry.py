@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from hwloop.calibration.programming.base import Method
 from hwloop.calibration.programming.exact import Exact, ExactSettings
-from hwloop.calibration.programming.gdp import Gdp, GdpSettings
-from hwloop.calibration.programming.program_verify import Iterative, IterativeSettings
-from hwloop.calibration.programming.sgd import Sgd, SgdSettings
+from hwloop.calibration.programming.gdp import GDP, GDPSettings
+from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
+from hwloop.calibration.programming.sgd import SGD, SGDSettings
 from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
 
 METHODS: dict[str, tuple[type[Method], type[Settings]]] = {
-    "gdp": (Gdp, GdpSettings),
-    "iterative": (Iterative, IterativeSettings),
+    "gdp": (GDP, GDPSettings),
+    "iterative": (ProgramVerify, ProgramVerifySettings),
     "exact": (Exact, ExactSettings),
-    "sgd": (Sgd, SgdSettings),
+    "sgd": (SGD, SGDSettings),
 }
 
 

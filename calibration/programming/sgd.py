@@ -28,7 +28,7 @@ from hwloop.mapping.tile import Tile
 
 
 @dataclass(frozen=True)
-class SgdSettings(Settings):
+class SGDSettings(Settings):
     """Settings of plain SGD programming, tuned on 256 x 256 Gaussian matrices."""
 
     max_vectors: int = 20_000
@@ -56,15 +56,15 @@ class SgdSettings(Settings):
         self._require("settle", 0, 100)
 
 
-class Sgd(Method):
+class SGD(Method):
     """Plain SGD programming; see the module's text."""
 
     name = "sgd"
-    settings: SgdSettings
+    settings: SGDSettings
 
-    def __init__(self, settings: SgdSettings | None = None) -> None:
+    def __init__(self, settings: SGDSettings | None = None) -> None:
         """Defaults suit a 256 x 256 core."""
-        self.settings = settings or SgdSettings()
+        self.settings = settings or SGDSettings()
 
     def rounds(self, region: Region) -> int:
         """Steps that the budget of vectors allows."""

@@ -220,7 +220,7 @@ class CurveCalibration(Routine):
 
 def _at_reference(found: DeviceResult, region: Region, aging: Aging) -> DeviceResult:
     """What SET and RESET left, at the reference age and with the gains that the region corrects taken out."""
-    converters = region.knowledge.converters
+    converters = region.calibration.converters
     gain = converters.gain if converters is not None else 1.0
     low, high = (aging.at_reference(values / gain, found.age) for values in (found.low, found.high))
     return replace(found, low=low, high=high, typical_high=float(np.median(high[found.usable])))

@@ -142,7 +142,7 @@ class Devices:
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class CellCalibration:
     """All that a calibration tells about a rectangle of cells; None where it was not measured."""
 
     converters: Converters | None = None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.chip.backend import Backend
-from hwloop.chip.cell_calibration import Knowledge
+from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.counts import Counts
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError
@@ -39,16 +39,16 @@ class Region:
         backend: Backend,
         place: Place,
         full_scale: float | None = None,
-        knowledge: Knowledge | None = None,
+        calibration: CellCalibration | None = None,
     ) -> None:
         """Nothing is sent to the chip yet.
 
-        full_scale  converter range (uS) to use for this region; None leaves the chip's own
-        knowledge   what a calibration tells about these cells; its converters are corrected for from then on
+        full_scale   converter range (uS) to use for this region; None leaves the chip's own
+        calibration  what a calibration tells about these cells; its converters are corrected for from then on
         """
         self.backend = backend
         self.place = place
-        self.knowledge = knowledge or Knowledge()
+        self.calibration = calibration or CellCalibration()
         self.shape = (2, backend.info.devices_per_polarity, place.rows, place.columns)
         self.cost = Counts()
         self._full_scale = full_scale
@@ -84,8 +84,8 @@ class Region:
     @property
     def span(self) -> tuple[FloatArray, FloatArray]:
         """(columns,) each: outputs at and below the first, at and above the second come from a saturated converter."""
-        if self.knowledge.converters is not None:
-            return self.knowledge.converters.span
+        if self.calibration.converters is not None:
+            return self.calibration.converters.span
         top = np.full(self.place.columns, float(self.backend.info.code_max))
         return -top, top
 
@@ -93,8 +93,8 @@ class Region:
         """Conductances (n,) in uS of local devices (n,), corrected for the gain of their column where it is known."""
         with _Metered(self):
             values = self.backend.read(self.place.core, self._devices[devices], averages)
-        if self.knowledge.converters is not None:
-            values = values / self.knowledge.converters.gain[devices % self.place.columns]
+        if self.calibration.converters is not None:
+            values = values / self.calibration.converters.gain[devices % self.place.columns]
         return values
 
     def mvm(self, x: NDArray[np.integer]) -> NDArray[Any]:
@@ -110,7 +110,7 @@ class Region:
             )
         if self._full_scale is not None and self.backend.adc_range(core) != self._full_scale:
             self.backend.set_adc_range(core, self._full_scale)
-        converters = self.knowledge.converters
+        converters = self.calibration.converters
         inputs = np.zeros((x.shape[0], self.backend.info.rows), np.int32 if converters else x.dtype)
         inputs[:, self._rows] = converters.inputs_to_send(x) if converters else x
         with _Metered(self):

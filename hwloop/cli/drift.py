@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from hwloop.calibration.drift.base import PROBES
-from hwloop.calibration.drift.registry import STRATEGIES
+from hwloop.calibration.drift.registry import COMPENSATIONS
 from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
 from hwloop.durations import format_duration, parse_durations
 from hwloop.jobs.drift import LIMIT, hold_file
@@ -22,7 +22,7 @@ TIMES = "1s,1h,1d,30d,1y"
     "--compensation",
     default="none,global,column,predictive",
     show_default=True,
-    help=f"Any of {', '.join(STRATEGIES)}, judged side by side; a plus sign puts one on top of another, as "
+    help=f"Any of {', '.join(COMPENSATIONS)}, judged side by side; a plus sign puts one on top of another, as "
     "refresh+column. Only refresh pulses cells.",
 )
 @click.option("--out", required=True, type=click.Path(), help="Drift file to write (HDF5).")

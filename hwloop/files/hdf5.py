@@ -32,7 +32,7 @@ COMMIT_SHARE = 0.05
 """Share of the time that `commit_if_due` may take."""
 
 
-class StoreWriter:
+class WholeFileWriter:
     """A new HDF5 file of a given format; nothing is on disk before the first `commit`."""
 
     def __init__(self, path: str | Path, kind: str, *, force: bool = False) -> None:

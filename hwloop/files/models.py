@@ -85,7 +85,7 @@ class Fit:
     calibration_distance: float
     """Kolmogorov distance of the cells' predicted quantiles from uniform."""
     choice: dict[str, float] = field(default_factory=dict)
-    """Held-out log-likelihood per cell of every family tried, when the family was chosen by it."""
+    """ProgrammedTile-out log-likelihood per cell of every family tried, when the family was chosen by it."""
     warnings: tuple[str, ...] = ()
 
     def value(self, name: str) -> float:

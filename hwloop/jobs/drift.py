@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hwloop.calibration.drift.base import PROBES, Strategy
-from hwloop.calibration.drift.registry import make_strategy
-from hwloop.calibration.drift.study import Holding, Judged
-from hwloop.calibration.drift.study_file import DriftRecord
+from hwloop.calibration.drift.registry import make_compensation
+from hwloop.calibration.drift.study import CompensationOutcome, DriftStudy
+from hwloop.calibration.drift.study_file import DriftRecorder
 from hwloop.calibration.evaluation import finite
 from hwloop.chip.info import Capability
 from hwloop.chip.registry import connect, connect_recorded, split_uri
@@ -19,6 +19,7 @@ from hwloop.devices.drift import DriftModel
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.models import drift_model, load_model
+from hwloop.files.runs import read_run
 
 LIMIT = 0.15
 """Relative MVM error whose passing the monitor foretells."""
@@ -54,18 +55,18 @@ def hold_file(
 
     A KeyboardInterrupt, such as one that the observer raises, ends it with what was done so far.
     """
-    strategies = [make_strategy(name) for name in names]
+    strategies = [make_compensation(name) for name in names]
     if not (math.isfinite(limit) and limit > 0):
         raise BadInputError(f"limit {limit:g} must be a positive MVM error")
     if probes < 3:
         raise BadInputError(f"probes: three or more are needed, not {probes}")
-    with hdf5.open_file(path, hdf5.RUN_FORMAT) as file:
-        recorded = str(file.attrs.get("backend", ""))
+    run = read_run(path)
+    recorded = run.backend
     uri = backend or recorded
     if Path(out).resolve() == Path(path).resolve():
         raise BadInputError(f"{out} is the run to hold; give another name for the output")
     with (
-        hdf5.StoreWriter(out, hdf5.DRIFT_FORMAT, force=force) as writer,
+        hdf5.WholeFileWriter(out, hdf5.DRIFT_FORMAT, force=force) as writer,
         connect(backend) if backend else connect_recorded(recorded, path) as chip,
     ):
         if Capability.STATE in chip.info.capabilities and split_uri(uri) != split_uri(recorded):
@@ -74,10 +75,10 @@ def hold_file(
                 "leave --backend out"
             )
         drift = _fitted_drift(model) if model else None
-        holding = Holding(path, chip, seed=seed, probes=probes, drift=drift, calibration=calibration)
+        holding = DriftStudy(run, chip, seed=seed, probes=probes, drift=drift, calibration=calibration)
         holding.check(ages, strategies)
-        done: dict[str, list[Judged | None]] = {strategy.name: [] for strategy in strategies}
-        record = DriftRecord(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])
+        done: dict[str, list[CompensationOutcome | None]] = {strategy.name: [] for strategy in strategies}
+        record = DriftRecorder(writer, path, uri, holding, limit, [strategy.name for strategy in strategies])
         total = len(ages) * len(strategies)
 
         def stop() -> None:
@@ -92,10 +93,10 @@ def hold_file(
                 last = number == len(ages) - 1
                 groups = [[one for one in strategies if not one.changes_chip]]
                 groups += [[one] for one in strategies if one.changes_chip and (last or holding.can_fork)]
-                results: dict[str, Judged] = {}
+                results: dict[str, CompensationOutcome] = {}
                 try:
                     for group in filter(None, groups):
-                        results |= holding.judge(group, stop)
+                        results |= holding.evaluate(group, stop)
                 finally:  # what was measured before a stop or a failure counts
                     if results:
                         for strategy in strategies:
@@ -121,14 +122,14 @@ def hold_file(
 def _result(
     path: str | Path,
     uri: str,
-    holding: Holding,
+    holding: DriftStudy,
     ages: Sequence[float],
     limit: float,
     probes: int,
     seed: int,
     status: str,
     strategies: Sequence[Strategy],
-    done: Mapping[str, Sequence[Judged | None]],
+    done: Mapping[str, Sequence[CompensationOutcome | None]],
 ) -> dict[str, Any]:
     """The JSON object of `drift`."""
     return {
@@ -149,7 +150,9 @@ def _result(
     }
 
 
-def _entry(holding: Holding, limit: float, strategy: Strategy, done: Sequence[Judged | None]) -> dict[str, Any]:
+def _entry(
+    holding: DriftStudy, limit: float, strategy: Strategy, done: Sequence[CompensationOutcome | None]
+) -> dict[str, Any]:
     """One compensation: lists with a value for each time that was reached, and when the limit will be passed."""
     crossing = holding.crossing(limit, strategy, [one for one in done if one is not None])
     because = next((one.made[0].because for one in reversed(done) if one is not None and one.made), None)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.use import accept
+from hwloop.calibration.certificate.use import use_calibration
 from hwloop.calibration.experiments.base import Bench, Routine, Spending, Step
 from hwloop.calibration.experiments.programming_curve import Curve, CurveSettings
 from hwloop.calibration.experiments.read_noise import ReadNoise, ReadNoiseSettings
@@ -48,7 +48,7 @@ class MeasurementJob:
         """The routine on an open chip; what the chip cannot do is refused here, and nothing is sent."""
         known, settings = Calibration.load(self.calibration) if self.calibration else None, self.settings
         if known is not None:
-            accept(known, backend)
+            use_calibration(known, backend)
         bench = Bench(backend, self.temperature, known)
         if self.experiment is Experiment.DRIFT and isinstance(settings, ScheduledSettings):
             return Drift(bench, settings, self.seed)

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.use import accept, region_of
-from hwloop.calibration.column_fit import ColumnCorrection
+from hwloop.calibration.certificate.use import region_of, use_calibration
 from hwloop.calibration.evaluation import (
     Outputs,
     conductance_map,
+    evaluate_tile,
+    evaluate_with_inputs,
     finite,
-    judge,
-    judge_by,
     overall_error,
 )
 from hwloop.calibration.programming.base import Method, Step, check_age
@@ -30,7 +29,8 @@ from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.mapping.activations import of_tile
-from hwloop.mapping.faults import lean_on_neighbours, spare_bad_devices
+from hwloop.mapping.columns import ColumnCorrection
+from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.partition import MappingSettings, map_weights
 from hwloop.mapping.ranges import choose_ranges
@@ -159,7 +159,7 @@ def start(
     until = target_age(backend, age)
     tiles = map_weights(matrices, backend.info, mapping)
     if calibration is not None:
-        accept(calibration, backend)
+        use_calibration(calibration, backend)
         tiles = [_fitted(tile, calibration, backend.info, of_tile(activations, tile)) for tile in tiles]
     runs = [TileRun(tile, region := region_of(backend, tile, calibration), method.rounds(region)) for tile in tiles]
     for item in runs:
@@ -170,11 +170,11 @@ def start(
 
 def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:
     """The tile with its columns where bad devices hurt least, and the range that suits them."""
-    known, core = calibration.knowledge(tile.place, info), calibration.cores.get(tile.place.core)
+    known, core = calibration.of_cells(tile.place, info), calibration.cores.get(tile.place.core)
     if known.devices is not None:
-        tile = spare_bad_devices(tile, known.devices, info)
+        tile = avoid_bad_devices(tile, known.devices, info)
         if activations is not None:
-            tile = lean_on_neighbours(tile, known.devices, info, activations)
+            tile = compensate_with_neighbours(tile, known.devices, info, activations)
     if core is not None and core.converters is not None and tile.target.any():
         full_scale = choose_ranges(tile.target, info, adc_noise=core.adc_noise).full_scale
         tile = dataclasses.replace(tile, full_scale=full_scale)
@@ -214,9 +214,9 @@ def measure(run: Run, seed: int) -> None:
     """Let the chip reach the target age, then calibrate the columns and measure the MVM error of every tile."""
     run.tiles[0].region.backend.wait(run.age)
     for number, item in enumerate(run.tiles):
-        item.correction, item.outputs = judge(item.region, item.tile, seed, number)
+        item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
         if item.activations is not None and item.correction is not None:
-            outputs = judge_by(item.region, item.tile, item.activations)
+            outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
             item.error_by_activations = outputs.mvm_error if outputs else None
     for number, item in enumerate(run.tiles):
         item.reached = conductance_map(item.region, item.tile, item.correction, generator(seed, number, Purpose.MAP))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.use import accept, calibration_of_run, region_of
-from hwloop.calibration.evaluation import finite, judge, overall_error
+from hwloop.calibration.certificate.use import calibration_of_run, region_of, use_calibration
+from hwloop.calibration.evaluation import evaluate_tile, finite, overall_error
 from hwloop.calibration.programming.base import Method
 from hwloop.calibration.programming.registry import make_method
 from hwloop.chip.backend import Backend
@@ -21,7 +20,7 @@ from hwloop.chip.registry import connect, connect_recorded, split_uri
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.hashing import fingerprint
-from hwloop.files.runs import read_tiles, restore
+from hwloop.files.runs import read_run
 from hwloop.files.weights import load_weights
 from hwloop.jobs import program as runs
 from hwloop.jobs.recorders import Job, RunRecorder
@@ -71,7 +70,7 @@ def program_to_file(
 ) -> dict[str, Any]:
     """Program with one method and record it; returns the JSON object of docs/commands.md."""
     chosen, matrices = make_method(method, dict(settings or {})), task.load()
-    with hdf5.StoreWriter(out, hdf5.RUN_FORMAT, force=force) as writer, connect(task.backend) as backend:
+    with hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as writer, connect(task.backend) as backend:
         _spare_inputs(task, out)
         _, result = _recorded(task, chosen, matrices, backend, writer, writer.file, observer)
         result["run"] = str(out)
@@ -97,7 +96,7 @@ def compare_to_file(
     chosen = [make_method(name, dict((settings or {}).get(name, {}))) for name in methods]
     matrices = task.load()
     results: dict[str, Any] = {}
-    with hdf5.StoreWriter(out, hdf5.COMPARISON_FORMAT, force=force) as writer:
+    with hdf5.WholeFileWriter(out, hdf5.COMPARISON_FORMAT, force=force) as writer:
         _spare_inputs(task, out)
         hdf5.put_attributes(
             writer.file,
@@ -126,34 +125,33 @@ def evaluate_file(
     A simulated chip is brought back to the state in which the run left it; a real one is measured as it is. Outputs are
     read through the calibration that the run was programmed with, or through the given one.
     """
-    with hdf5.open_file(path, hdf5.RUN_FORMAT) as file, _whole(path):
-        tiles = read_tiles(file)
-        recorded, stated = str(file.attrs["backend"]), file.attrs.get("mvm_error")
-        uri = backend_uri or recorded
-        with connect(backend_uri) if backend_uri else connect_recorded(recorded, path) as backend:
-            if Capability.STATE in backend.info.capabilities:
-                _same_chip(path, recorded, uri)
-                restore(backend, file)
-            known = calibration_of_run(file, calibration)
-            if known is not None:
-                accept(known[1], backend)
-            items = [(tile, region_of(backend, tile, known and known[1])) for tile in tiles]
-            judged = [(tile, judge(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
-            return {
-                "run": str(path),
-                "backend": uri,
-                "method": str(file.attrs["method"]),
-                "calibration": known and known[0],
-                "mvm_error": finite(overall_error(judged)),
-                "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
-                "mvm_error_in_run": finite(stated),
-                "chip_clock_seconds": backend.now(),
-                "cores": [
-                    {"core": tile.place.core, "tensor": tile.tensor, "mvm_error": finite(outputs.mvm_error)}
-                    for tile, outputs in judged
-                ],
-                "hwloop_version": importlib.metadata.version("hwloop"),
-            }
+    run = read_run(path)
+    uri = backend_uri or run.backend
+    with connect(backend_uri) if backend_uri else connect_recorded(run.backend, path) as backend:
+        if Capability.STATE in backend.info.capabilities:
+            _same_chip(path, run.backend, uri)
+            run.restore(backend)
+        known = calibration_of_run(run, calibration)
+        if known is not None:
+            use_calibration(known[1], backend)
+        tiles = [record.tile for record in run.tiles]
+        items = [(tile, region_of(backend, tile, known and known[1])) for tile in tiles]
+        judged = [(tile, evaluate_tile(region, tile, seed, k)[1]) for k, (tile, region) in enumerate(items)]
+        return {
+            "run": str(path),
+            "backend": uri,
+            "method": run.method,
+            "calibration": known and known[0],
+            "mvm_error": finite(overall_error(judged)),
+            "mvm_error_from": "mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
+            "mvm_error_in_run": finite(run.mvm_error),
+            "chip_clock_seconds": backend.now(),
+            "cores": [
+                {"core": tile.place.core, "tensor": tile.tensor, "mvm_error": finite(outputs.mvm_error)}
+                for tile, outputs in judged
+            ],
+            "hwloop_version": importlib.metadata.version("hwloop"),
+        }
 
 
 def noise_floor(task: Task) -> float | None:
@@ -178,7 +176,7 @@ def _recorded(
     method: Method,
     matrices: Sequence[Matrix],
     backend: Backend,
-    writer: hdf5.StoreWriter,
+    writer: hdf5.WholeFileWriter,
     group: Any,
     observer: runs.Observer | None,
 ) -> tuple[runs.Run, dict[str, Any]]:
@@ -274,7 +272,7 @@ def _collect(results: dict[str, Any], name: str, result: dict[str, Any]) -> None
     first["mvm_errors"].append(result["mvm_error"])
 
 
-def _comparison(task: Task, results: dict[str, Any], out: str | Path, writer: hdf5.StoreWriter) -> dict[str, Any]:
+def _comparison(task: Task, results: dict[str, Any], out: str | Path, writer: hdf5.WholeFileWriter) -> dict[str, Any]:
     """The JSON object of `compare`; ends the file."""
     runs_done = [group.attrs["status"] for method in writer.file.values() for group in method.values()]
     status = "interrupted" if "interrupted" in runs_done else "complete"
@@ -314,11 +312,3 @@ def _same_chip(path: str | Path, recorded: str, asked: str) -> None:
 def _spare_inputs(task: Task, out: str | Path) -> None:
     if Path(out).exists() and Path(task.weights).exists() and Path(out).samefile(task.weights):
         raise BadInputError(f"{out} holds the weights to program; give another name for the output")
-
-
-@contextmanager
-def _whole(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyError as error:
-        raise BadInputError(f"{path} is not a whole run file ({error.args[0]}); program again") from None

@@ -18,7 +18,7 @@ RIDGE = 1e-3
 """Variance added to every input, over the mean one: sample activations do not show all that a network will see."""
 
 
-def spare_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
+def avoid_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
     """The tile with its columns dealt out so that bad devices put the least of the weights out of reach.
 
     A bad device costs a weight nothing as long as the others of its cell reach the target. Which output a column
@@ -42,7 +42,7 @@ def spare_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
     return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order)
 
 
-def lean_on_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
+def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
     """The tile with targets changed so that cells near one out of reach make up for it, as far as inputs go together.
 
     inputs: (vectors, rows) sample activations. With their second moments C, the outputs' mean squared error is e^T C e

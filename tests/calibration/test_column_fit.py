@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from hwloop.calibration.column_fit import ColumnCorrection, calibrate_columns, fit_columns
+from hwloop.calibration.column_fit import calibrate_columns, fit_columns
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.chip.region import Place, Region
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
+from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.split import split_devices
 
 CODE_MAX = 127

@@ -13,8 +13,8 @@ import pyvisa
 import hwloop
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
-from hwloop.calibration.programming.gdp import Gdp, GdpSettings
-from hwloop.calibration.programming.program_verify import Iterative, IterativeSettings
+from hwloop.calibration.programming.gdp import GDP, GDPSettings
+from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
 from hwloop.chip.backend import Backend
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.region import Region
@@ -76,7 +76,7 @@ def test_every_operation_equals_the_direct_one_bit_for_bit(serve, open_visa):
 
 @pytest.mark.parametrize(
     "method",
-    [Gdp(GdpSettings(max_vectors=1000)), Iterative(IterativeSettings(max_steps=4))],
+    [GDP(GDPSettings(max_vectors=1000)), ProgramVerify(ProgramVerifySettings(max_steps=4))],
     ids=["gdp", "iterative"],
 )
 def test_programming_through_the_socket_is_the_same_run(serve, open_visa, method):

@@ -18,7 +18,7 @@ NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhe
 
 
 def written(path: Path, kind: str = hdf5.RUN_FORMAT) -> Path:
-    with hdf5.StoreWriter(path, kind) as writer:
+    with hdf5.WholeFileWriter(path, kind) as writer:
         hdf5.put(writer.file, "reached", np.arange(6.0).reshape(2, 3), "uS", "a small map")
         writer.commit()
     return path
@@ -35,19 +35,19 @@ def test_a_committed_file_is_plain_hdf5_with_its_format(tmp_path: Path) -> None:
 
 
 def test_nothing_is_on_disk_before_the_first_commit(tmp_path: Path) -> None:
-    with hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT):
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT):
         assert not list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_leaves_what_was_committed_last(tmp_path: Path) -> None:
-    def spoil(writer: hdf5.StoreWriter) -> None:
+    def spoil(writer: hdf5.WholeFileWriter) -> None:
         writer.file.attrs["status"] = "running"
         writer.commit()
         writer.file.attrs["status"] = "complete"
         raise RuntimeError("the chip fell off the bench")
 
-    with pytest.raises(RuntimeError), hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+    with pytest.raises(RuntimeError), hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         spoil(writer)
     with hdf5.open_file(tmp_path / "run.h5", hdf5.RUN_FORMAT) as file:
         assert file.attrs["status"] == "running"
@@ -55,7 +55,7 @@ def test_an_error_leaves_what_was_committed_last(tmp_path: Path) -> None:
 
 def test_a_reader_keeps_the_version_it_opened(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
-    with hdf5.StoreWriter(path, hdf5.RUN_FORMAT) as writer:
+    with hdf5.WholeFileWriter(path, hdf5.RUN_FORMAT) as writer:
         hdf5.append(writer.file, "mvm_error", 0.3, "1", "error of each step")
         writer.commit()
         with hdf5.open_file(path, hdf5.RUN_FORMAT) as earlier:
@@ -72,7 +72,7 @@ def test_commits_that_are_slow_become_rare(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(hdf5.time, "monotonic", lambda: float(next(moments)))
     commits = []
     monkeypatch.setattr(hdf5, "replace_file", lambda path, content: commits.append(path))
-    with hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         for _ in range(100):
             writer.commit_if_due()
     assert 2 <= len(commits) <= 100 * hdf5.COMMIT_SHARE + 1
@@ -142,14 +142,14 @@ def test_arrays_carry_units_and_meaning(tmp_path: Path) -> None:
 
 
 def test_putting_again_replaces(tmp_path: Path) -> None:
-    with hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         for values in ([1.0], [2.0, 3.0]):
             hdf5.put(writer.file, "gain", values, "1", "column gains")
         assert hdf5.get(writer.file, "gain", "1").tolist() == [2.0, 3.0]
 
 
 def test_attributes_know_no_none(tmp_path: Path) -> None:
-    with hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         hdf5.put_attributes(writer.file, {"tensor": None, "seed": 3, "method": "gdp"})
         assert [writer.file.attrs[name] for name in ("tensor", "seed", "method")] == ["", 3, "gdp"]
 

@@ -1,4 +1,4 @@
-"""Holding a run: ages, forks, files, stops, and what is refused."""
+"""DriftStudy a run: ages, forks, files, stops, and what is refused."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 import hwloop
 from hwloop.calibration.drift.base import CompensationWarning
 from hwloop.calibration.drift.digital import GlobalFactor
-from hwloop.calibration.drift.registry import make_strategy
-from hwloop.calibration.drift.study import Holding
+from hwloop.calibration.drift.registry import make_compensation
+from hwloop.calibration.drift.study import DriftStudy
 from hwloop.calibration.drift.study_file import load_compensations
 from hwloop.chip.info import Capability
 from hwloop.durations import parse_durations
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from hwloop.files import hdf5
-from hwloop.files.runs import read_state
+from hwloop.files.runs import read_run
 from hwloop.jobs.drift import hold_file
 from hwloop.jobs.tasks import Task, evaluate_file, program_to_file
 from hwloop.sim_backend.chip import SimulatedChip
@@ -57,7 +57,7 @@ def older(run_file: Path, tmp_path: Path) -> Path:
     path.write_bytes(run_file.read_bytes())
     with h5py.File(path, "a") as file:
         with hwloop.connect(str(file.attrs["backend"])) as chip:
-            chip.import_state(read_state(file))
+            chip.import_state(read_run(run_file).chip_state())
             chip.wait(float(file.attrs["age"]))
             for name, array in chip.export_state().items():
                 file.require_group("chip_state").pop(name, None)
@@ -86,7 +86,7 @@ def test_the_order_of_errors_and_costs(held) -> None:
     entries = held[0]["compensations"]
     for number in range(3):
         error = {name: entry["mvm_error"][number] for name, entry in entries.items()}
-        # Judged on the same outputs: what is left is the noise of fitting 24 columns to 256 probes.
+        # CompensationOutcome on the same outputs: what is left is the noise of fitting 24 columns to 256 probes.
         assert error["global"] <= error["none"] * 1.005
         assert error["column"] <= error["global"] * 1.01
         assert error["predictive"] <= error["global"] * 1.10
@@ -113,10 +113,10 @@ def test_a_refresh_leaves_the_chip_of_later_times_as_it_was(run_file: Path, held
 
 def test_the_python_way_gives_the_same_numbers(run_file: Path, held) -> None:
     with hwloop.connect(FOUR_CORES) as chip:
-        watch = Holding(run_file, chip)
+        watch = DriftStudy(read_run(run_file), chip)
         for number, age in enumerate(TIMES[:2]):
             watch.wait_until(age)
-            judged = watch.judge([make_strategy("none"), GlobalFactor()])
+            judged = watch.evaluate([make_compensation("none"), GlobalFactor()])
             for name, one in judged.items():
                 assert one.mvm_error == held[0]["compensations"][name]["mvm_error"][number]
 
@@ -140,9 +140,9 @@ def test_a_drift_model_of_ones_own_foretells_better(tmp_path: Path, make_task, o
             mean=lambda g, scale=scale, statistic=published.mean: scale * statistic(g),
             spread=lambda g, scale=scale, statistic=published.spread: scale * statistic(g),
         )
-        watch = Holding(tmp_path / "run.h5", chip, drift=fitted)
+        watch = DriftStudy(read_run(tmp_path / "run.h5"), chip, drift=fitted)
         watch.wait_until(86400.0)
-        judged = watch.judge([make_strategy("global"), make_strategy("predictive")])
+        judged = watch.evaluate([make_compensation("global"), make_compensation("predictive")])
         errors[name] = judged["predictive"].mvm_error / judged["global"].mvm_error
     # The published one leaves half of the lost gain, some 15 %; the right one is as good as probing, to 3 sigma of 1 %.
     assert errors["fitted"] < 1.03 < errors["published"]
@@ -326,7 +326,7 @@ def test_without_mvms_nothing_can_be_held(run_file: Path, open_chip: OpenChip) -
     chip = open_chip(FOUR_CORES)
     chip._info = dataclasses.replace(chip.info, capabilities=chip.info.capabilities - {Capability.MVM})
     with pytest.raises(MissingCapabilityError, match="holding weights"):
-        Holding(run_file, chip)
+        DriftStudy(read_run(run_file), chip)
 
 
 # ---- a chip that cannot be put back ------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_a_real_chip_is_refreshed_last(bench: hwloop.Backend, tmp_path: Path) ->
     assert refresh["measured_at_s"][1] > none["measured_at_s"][1]
     assert any("cannot be put back" in note for note in result["notes"])
     # What is on file brings the chip's outputs to X W from now on.
-    watch = Holding(tmp_path / "run.h5", bench)
+    watch = DriftStudy(read_run(tmp_path / "run.h5"), bench)
     (made,) = load_compensations(tmp_path / "d.h5", "refresh")
     error = watch._measure({"refresh": [made]})["refresh"].mvm_error
     assert error == pytest.approx(refresh["mvm_error"][1], rel=0.05)
@@ -373,7 +373,7 @@ def test_a_clock_that_began_anew_is_helped_by_the_calendar(
     with h5py.File(tmp_path / "run.h5", "a") as file:
         file.attrs["programmed_at"] = 1e9
         file.attrs["programmed_utc"] = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
-    watch = Holding(tmp_path / "run.h5", bench)
+    watch = DriftStudy(read_run(tmp_path / "run.h5"), bench)
     assert watch.age == pytest.approx(7200.0, abs=60.0)
     assert "by the calendar, programming ended 2h ago" in watch.notes[0]
 
@@ -381,26 +381,26 @@ def test_a_clock_that_began_anew_is_helped_by_the_calendar(
 def test_a_clock_that_disagrees_with_the_calendar_is_noted(bench: hwloop.Backend, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "run.h5", "a") as file:
         file.attrs["programmed_utc"] = (datetime.now(UTC) - timedelta(days=2)).isoformat()
-    (note,) = Holding(tmp_path / "run.h5", bench).notes
+    (note,) = DriftStudy(read_run(tmp_path / "run.h5"), bench).notes
     assert "ended 3.33min ago, the calendar 2d" in note
 
 
 def test_another_temperature_is_noted(bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_temperature", lambda: 320.0)
-    watch = Holding(tmp_path / "run.h5", bench)
+    watch = DriftStudy(read_run(tmp_path / "run.h5"), bench)
     assert any("is at 320 K and was programmed and calibrated at 300 K" in note for note in watch.notes)
     with pytest.warns(CompensationWarning, match="'predictive' is foretold for 300 K and the chip is at 320 K"):
-        watch.judge([make_strategy("predictive"), make_strategy("global")])
+        watch.evaluate([make_compensation("predictive"), make_compensation("global")])
 
 
 def test_a_temperature_that_changes_on_the_way_is_noted_once(
     bench: hwloop.Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = Holding(tmp_path / "run.h5", bench)
+    watch = DriftStudy(read_run(tmp_path / "run.h5"), bench)
     assert not any(" K " in note for note in watch.notes)
     monkeypatch.setattr(bench, "_temperature", lambda: 290.0)
     for _ in range(2):
-        watch.judge([make_strategy("none")])
+        watch.evaluate([make_compensation("none")])
     assert sum("the chip is at 290 K" in note for note in watch.notes) == 1
 
 
@@ -415,6 +415,6 @@ def test_a_real_clock_is_waited_for_in_steps(
         wait(seconds)
 
     monkeypatch.setattr(bench, "_wait", really_wait)
-    watch = Holding(tmp_path / "run.h5", bench)
+    watch = DriftStudy(read_run(tmp_path / "run.h5"), bench)
     watch.wait_until(watch.age + 0.22, lambda: asked.append(watch.age))
     assert len(asked) == 5

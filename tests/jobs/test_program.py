@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.evaluation import Outputs, finite, judge, overall_error
+from hwloop.calibration.evaluation import Outputs, evaluate_tile, finite, overall_error
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming.base import AGES
-from hwloop.calibration.programming.gdp import Gdp, GdpSettings
+from hwloop.calibration.programming.gdp import GDP, GDPSettings
 from hwloop.calibration.programming.registry import make_method
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
@@ -20,7 +20,7 @@ from hwloop.mapping.tile import Tile
 from tests.conftest import OpenChip, gaussian
 from tests.jobs.conftest import CHIP, FOUR_CORES, CtrlC
 
-SIX_STEPS = Gdp(GdpSettings(max_steps=6))
+SIX_STEPS = GDP(GDPSettings(max_steps=6))
 
 
 # ---- programming -------------------------------------------------------------------------------------------------
@@ -164,7 +164,9 @@ def test_more_noise_is_more_error(open_chip: OpenChip) -> None:
 
 def test_every_seed_and_every_tile_is_judged_by_inputs_of_its_own(open_chip: OpenChip) -> None:
     item = hwloop.program(open_chip(CHIP), hwloop.matrices({"w": gaussian(12, 16)}), "exact").tiles[0]
-    references = [judge(item.region, item.tile, seed, number)[1].reference for seed, number in ((0, 0), (1, 0), (0, 1))]
+    references = [
+        evaluate_tile(item.region, item.tile, seed, number)[1].reference for seed, number in ((0, 0), (1, 0), (0, 1))
+    ]
     assert np.array_equal(references[0], item.outputs.reference)
     assert not any(np.array_equal(references[0], other) for other in references[1:])
 
@@ -198,7 +200,7 @@ def test_no_measurement_is_no_error() -> None:
 
 
 def test_methods_take_settings_as_text() -> None:
-    assert make_method("gdp", {"max_steps": "7"}).settings == GdpSettings(max_steps=7)
+    assert make_method("gdp", {"max_steps": "7"}).settings == GDPSettings(max_steps=7)
     with pytest.raises(BadInputError, match="unknown method 'magic'; known: gdp, iterative, exact, sgd"):
         make_method("magic")
     with pytest.raises(BadInputError, match="method gdp: unknown setting 'tolerance'; known: max_vectors"):

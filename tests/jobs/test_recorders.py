@@ -17,7 +17,7 @@ import hwloop
 from hwloop.calibration.programming.registry import make_method
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.files.runs import read_state, read_tiles
+from hwloop.files.runs import read_run
 from hwloop.jobs.program import Progress, Run, program
 from hwloop.jobs.recorders import LIBRARIES, Job, RunRecorder
 from hwloop.jobs.tasks import program_to_file
@@ -132,14 +132,14 @@ def test_tiles_and_state_are_read_back(tmp_path: Path, open_chip: OpenChip) -> N
     chip = open_chip(FOUR_CORES)
     run = program(chip, hwloop.matrices({"w": WEIGHTS}), "exact")
     job = Job(FOUR_CORES, "w.npy", "", "exact", {}, MappingSettings(), 0)
-    with hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         RunRecorder(writer.file, job, run, chip).finish({})
         writer.commit()
-    with hdf5.open_file(tmp_path / "run.h5", hdf5.RUN_FORMAT) as file:
-        for read, item in zip(read_tiles(file), run.tiles, strict=True):
-            assert dataclasses.replace(read, target=0, scale=0) == dataclasses.replace(item.tile, target=0, scale=0)
-            assert np.array_equal(read.weights, item.tile.weights)
-        state, exported = read_state(file), chip.export_state()
+    found = read_run(tmp_path / "run.h5")
+    for read, item in zip((record.tile for record in found.tiles), run.tiles, strict=True):
+        assert dataclasses.replace(read, target=0, scale=0) == dataclasses.replace(item.tile, target=0, scale=0)
+        assert np.array_equal(read.weights, item.tile.weights)
+    state, exported = found.chip_state(), chip.export_state()
     assert state.keys() == exported.keys()
     assert all(np.array_equal(state[name], exported[name]) for name in state)
 
@@ -148,16 +148,16 @@ def test_an_unfinished_run_says_so(tmp_path: Path, open_chip: OpenChip) -> None:
     chip = open_chip(CHIP)
 
     def begin(run: Run) -> None:
-        with hdf5.StoreWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+        with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
             RunRecorder(writer.file, Job(CHIP, "w.npy", "", "gdp", {}, MappingSettings(), 0), run, chip)
             writer.commit()
 
     program(chip, hwloop.matrices({"w": gaussian(12, 16)}), "exact", on_start=begin)
-    with hdf5.open_file(tmp_path / "run.h5", hdf5.RUN_FORMAT) as file:
-        assert file.attrs["status"] == "running"
-        assert len(read_tiles(file)) == 1
-        with pytest.raises(BadInputError, match=r"no chip state, because the run did not finish \(status 'running'\)"):
-            read_state(file)
+    found = read_run(tmp_path / "run.h5")
+    assert found.status == "running"
+    assert len(found.tiles) == 1
+    with pytest.raises(BadInputError, match=r"no chip state, because the run did not finish \(status 'running'\)"):
+        found.chip_state()
 
 
 def test_a_stopped_run_states_no_error(make_task, tmp_path: Path) -> None:

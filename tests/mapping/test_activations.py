@@ -12,7 +12,7 @@ from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
 from hwloop.errors import BadInputError
 from hwloop.mapping.activations import load_activations
-from hwloop.mapping.faults import lean_on_neighbours, spare_bad_devices
+from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.partition import map_weights
 
 CHIP = "sim:pcm-90nm?seed=1&rows=64&columns=32&stuck_rate=0.1"
@@ -75,8 +75,8 @@ def test_neighbours_make_up_for_cells_out_of_reach(known) -> None:
     """For fresh inputs of the same kind the error falls to a third at most; the weights that count stay the same."""
     with hwloop.connect(CHIP) as chip:
         tile = map_weights(LAYER, chip.info)[0]
-        devices = known.knowledge(tile.place, chip.info).devices
-        leaning = lean_on_neighbours(tile, devices, chip.info, smooth_inputs(2000, 2))
+        devices = known.of_cells(tile.place, chip.info).devices
+        leaning = compensate_with_neighbours(tile, devices, chip.info, smooth_inputs(2000, 2))
         fresh = smooth_inputs(2000, 3)
         before = out_of_reach_error(tile, devices, chip.info, fresh)
         after = out_of_reach_error(leaning, devices, chip.info, fresh)
@@ -89,9 +89,9 @@ def test_independent_inputs_leave_nothing_to_lean_on(known) -> None:
     """What remains is chance: correlations of 4 000 samples, 1.6 % each, and no more than a few cells out of reach."""
     with hwloop.connect(CHIP) as chip:
         tile = map_weights(LAYER, chip.info)[0]
-        devices = known.knowledge(tile.place, chip.info).devices
+        devices = known.of_cells(tile.place, chip.info).devices
         inputs = np.random.default_rng(4).uniform(-1, 1, (4000, 64))
-        lean = lean_on_neighbours(tile, devices, chip.info, inputs).lean
+        lean = compensate_with_neighbours(tile, devices, chip.info, inputs).lean
     assert np.abs(lean).max() < 0.1 * chip.info.g_max
 
 
@@ -99,9 +99,9 @@ def test_without_bad_devices_nothing_leans() -> None:
     with hwloop.connect("sim:pcm-90nm?seed=1&rows=64&columns=32") as chip:
         healthy = calibrate(chip, Plan(("devices",)), seed=1)
         tile = map_weights(LAYER, chip.info)[0]
-        devices = healthy.knowledge(tile.place, chip.info).devices
-        assert spare_bad_devices(tile, devices, chip.info) is tile
-        assert not lean_on_neighbours(tile, devices, chip.info, smooth_inputs(200, 5)).lean.any()
+        devices = healthy.of_cells(tile.place, chip.info).devices
+        assert avoid_bad_devices(tile, devices, chip.info) is tile
+        assert not compensate_with_neighbours(tile, devices, chip.info, smooth_inputs(200, 5)).lean.any()
 
 
 def test_the_error_with_sample_inputs(known) -> None:

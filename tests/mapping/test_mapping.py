@@ -14,7 +14,7 @@ import hwloop
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import ChipInfo, PulseLimits
 from hwloop.errors import BadInputError
-from hwloop.mapping.faults import spare_bad_devices
+from hwloop.mapping.faults import avoid_bad_devices
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.partition import RANGE_SIGMAS, MappingSettings, map_weights, pack
 from hwloop.mapping.split import split_devices
@@ -230,7 +230,7 @@ def test_sparing_loses_less_and_never_the_place_of_an_output(seed, held):
     weights = np.random.default_rng(seed).standard_normal((16, 12))
     (tile,) = map_weights([Matrix("w", weights)], CHIP)
     devices = devices_with_stuck(0.08, seed, held)
-    spared = spare_bad_devices(tile, devices, CHIP)
+    spared = avoid_bad_devices(tile, devices, CHIP)
     assert out_of_reach(spared, devices) <= out_of_reach(tile, devices) + 1e-9
     np.testing.assert_allclose(spared.in_output_order(spared.weights), weights)
     assert sorted(spared.order) == list(range(12))
@@ -249,7 +249,7 @@ def test_sparing_is_the_best_of_all_orders():
         )
         for order in itertools.permutations(range(5))
     )
-    assert out_of_reach(spare_bad_devices(tile, devices, CHIP), devices) == pytest.approx(best)
+    assert out_of_reach(avoid_bad_devices(tile, devices, CHIP), devices) == pytest.approx(best)
 
 
 def test_bad_devices_are_not_aimed_at_and_others_make_up_for_them():
@@ -268,7 +268,7 @@ def test_bad_devices_are_not_aimed_at_and_others_make_up_for_them():
 def test_good_devices_leave_a_tile_as_it_is():
     (tile,) = map_weights([Matrix("w", np.random.default_rng(0).standard_normal((16, 12)))], CHIP)
     good = devices_with_stuck(0.0, 0)
-    assert spare_bad_devices(tile, good, CHIP) is tile
+    assert avoid_bad_devices(tile, good, CHIP) is tile
     np.testing.assert_array_equal(tile.device_targets(CHIP, good), tile.device_targets(CHIP))
     one = dataclasses.replace(good, usable=good.usable & (np.arange(12) != 7))
-    assert len(set(spare_bad_devices(tile, one, CHIP).order)) == 12
+    assert len(set(avoid_bad_devices(tile, one, CHIP).order)) == 12

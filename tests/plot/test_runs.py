@@ -149,7 +149,7 @@ def test_passings_of_the_limit_are_in_sight(drawn, tmp_path: Path) -> None:
     """One from 2 days to 9, one from 3 days on, one never: two bars, the open one with an arrow at the edge."""
     day = 86400.0
     crossings = {"none": (2 * day, 4 * day, 9 * day), "column": (3 * day, 30 * day, np.inf), "refresh": (np.inf,) * 3}
-    with hdf5.StoreWriter(tmp_path / "d.h5", hdf5.DRIFT_FORMAT) as writer:
+    with hdf5.WholeFileWriter(tmp_path / "d.h5", hdf5.DRIFT_FORMAT) as writer:
         hdf5.put_attributes(
             writer.file,
             {

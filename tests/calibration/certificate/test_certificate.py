@@ -195,8 +195,8 @@ def test_now_is_the_default(known: Calibration, open_chip: OpenChip) -> None:
 
 def test_a_rectangle_of_cells_gets_its_own_rows_and_columns(known: Calibration, open_chip: OpenChip) -> None:
     info = open_chip(CHIP).info
-    whole = known.knowledge(Place(0, 0, 0, 32, 32), info)
-    part = known.knowledge(Place(0, 5, 8, 10, 4), info)
+    whole = known.of_cells(Place(0, 0, 0, 32, 32), info)
+    part = known.of_cells(Place(0, 5, 8, 10, 4), info)
     assert np.array_equal(part.converters.offset, whole.converters.offset[8:12])
     assert np.array_equal(part.converters.row_bend, whole.converters.row_bend[:, 5:15])
     assert np.array_equal(part.devices.shift, whole.devices.shift[:, :, 5:15, 8:12])
@@ -205,7 +205,7 @@ def test_a_rectangle_of_cells_gets_its_own_rows_and_columns(known: Calibration, 
 
 def test_held_conductances_have_no_gain_of_a_column(known: Calibration, open_chip: OpenChip) -> None:
     info = open_chip(CHIP).info
-    devices, core = known.knowledge(Place(0, 0, 0, 32, 32), info).devices, known.cores[0]
+    devices, core = known.of_cells(Place(0, 0, 0, 32, 32), info).devices, known.cores[0]
     bad = ~core.devices.usable & (core.devices.low > 5)
     expected = (core.devices.low / core.gains.gain)[bad]
     assert len(expected) > 10
@@ -213,13 +213,13 @@ def test_held_conductances_have_no_gain_of_a_column(known: Calibration, open_chi
 
 
 def test_a_core_that_was_not_calibrated_is_unknown(known: Calibration, open_chip: OpenChip) -> None:
-    knowledge = known.knowledge(Place(3, 0, 0, 8, 8), open_chip(CHIP).info)
+    knowledge = known.of_cells(Place(3, 0, 0, 8, 8), open_chip(CHIP).info)
     assert knowledge.converters is None
     assert knowledge.devices is None
 
 
 def test_faults_alone_come_with_the_nominal_model(open_chip: OpenChip) -> None:
     found = calibrated(CHIP, "devices")
-    devices = found.calibration.knowledge(Place(0, 0, 0, 32, 32), found.chip.info).devices
+    devices = found.calibration.of_cells(Place(0, 0, 0, 32, 32), found.chip.info).devices
     assert devices.model == found.chip.info.device_model
     assert np.array_equal(devices.usable, found.core.devices.usable)

@@ -14,7 +14,7 @@ from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.renewal import check, renew
 from hwloop.calibration.certificate.session import calibrate, whole_core
-from hwloop.calibration.certificate.use import accept
+from hwloop.calibration.certificate.use import use_calibration
 from hwloop.calibration.routines.converters import ConverterSettings, GainResult, column_gains
 from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
 from hwloop.chip.info import Capability, TrimLimits
@@ -114,7 +114,7 @@ def test_reads_and_outputs_agree_under_trims(calibrated):
     chip, calibration = calibrated
     core = calibration.cores[0]
     every = Place(0, 0, 0, 64, 64)
-    region = Region(chip, every, knowledge=calibration.knowledge(every, chip.info))
+    region = Region(chip, every, calibration=calibration.of_cells(every, chip.info))
     chip.place(0, np.arange(chip.info.devices_per_core), np.full(chip.info.devices_per_core, 6.0), 1.0)
     chip.wait(1.0)
     values = region.read(np.arange(region.size), 16).reshape(region.shape)
@@ -247,7 +247,7 @@ def test_using_a_calibration_writes_its_trims(calibrated):
     _, calibration = calibrated
     mine = calibration.cores[0].trims
     uses = {
-        "accept": lambda chip: accept(calibration, chip),
+        "accept": lambda chip: use_calibration(calibration, chip),
         "check": lambda chip: check(calibration, chip),
         "program": lambda chip: hwloop.program(
             chip, hwloop.matrices({"w": np.eye(8)}), "exact", calibration=calibration
@@ -287,7 +287,7 @@ def test_a_calibration_with_trims_is_refused_where_there_are_none(calibrated):
         contextlib.closing(WithoutTrims()) as chip,
         pytest.raises(BadInputError, match="made with converter trims, which sim:hermes-core does not have here"),
     ):
-        accept(calibrated[1], chip)
+        use_calibration(calibrated[1], chip)
 
 
 def test_trims_help_where_offsets_and_gains_cost_range():

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.column_fit import ColumnCorrection
 from hwloop.calibration.drift.base import (
     Compensation,
     CompensationWarning,
-    Held,
+    ProgrammedTile,
     Pulsed,
     Strategy,
     chain,
@@ -34,6 +33,7 @@ from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError, MissingCapabilityError
 from hwloop.files import hdf5
 from hwloop.jobs.program import Run, program
+from hwloop.mapping.columns import ColumnCorrection
 from tests.conftest import OpenChip, gaussian
 
 IDEAL = "sim:pcm-ideal?rows=32&columns=16&adc_bits=20"
@@ -46,7 +46,9 @@ def programmed(chip: hwloop.Backend, method: str = "gdp", seed: int = 0) -> Run:
     return program(chip, hwloop.matrices({"w": gaussian(columns, rows, seed)}), method, seed=seed)
 
 
-def held_of(run: Run, *, probes: int = 256, seed: int = 1, correction: ColumnCorrection | None = None) -> Held:
+def held_of(
+    run: Run, *, probes: int = 256, seed: int = 1, correction: ColumnCorrection | None = None
+) -> ProgrammedTile:
     """The one tile of a run, as `hwloop drift` holds it."""
     (item,) = run.tiles
     region, info = item.region, item.region.backend.info
@@ -56,16 +58,16 @@ def held_of(run: Run, *, probes: int = 256, seed: int = 1, correction: ColumnCor
     forecast = Forecast(devices, born, run.age, item.tile.scale, info.device_model, run.mvm_error)
     pulsed = Pulsed(age, region.last_amplitude.reshape(region.shape).copy(), item.reached)
     known = correction or item.correction
-    return Held(region, item.tile, known, run.programmed_at, run.age, (seed, 0, 4), forecast, pulsed, probes)
+    return ProgrammedTile(region, item.tile, known, run.programmed_at, run.age, (seed, 0, 4), forecast, pulsed, probes)
 
 
-def error_of(held: Held, made: Compensation, seed: int = 99) -> float:
+def error_of(held: ProgrammedTile, made: Compensation, seed: int = 99) -> float:
     top = held.region.backend.info.input_max
     x = uniform_inputs(np.random.default_rng(seed), 1024, held.tile.place.rows, top)
     return relative_error(made.apply(held.outputs(x)), (x / top) @ held.tile.weights)
 
 
-def error_at(held: Held, age: float) -> float:
+def error_at(held: ProgrammedTile, age: float) -> float:
     """MVM error at an age, with the columns compensated then."""
     held.region.backend.wait(age - held.age)
     return error_of(held, ColumnAffine().make(held, uncompensated(held)), seed=int(age))
@@ -437,7 +439,7 @@ def test_another_temperature_warns_and_other_columns_are_refused(open_chip: Open
 def test_a_compensation_is_read_back_as_it_was(open_chip: OpenChip, tmp_path: Path) -> None:
     held = held_of(programmed(open_chip(NOISY), "exact"))
     made = ColumnAffine().make(held, uncompensated(held))
-    with hdf5.StoreWriter(tmp_path / "c.h5", hdf5.DRIFT_FORMAT) as writer:
+    with hdf5.WholeFileWriter(tmp_path / "c.h5", hdf5.DRIFT_FORMAT) as writer:
         made.save(writer.file.create_group("one"))
         writer.file.create_group("none")
         writer.commit()

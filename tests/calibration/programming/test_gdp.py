@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import hwloop
-from hwloop.calibration.programming.gdp import Gdp, GdpSettings
+from hwloop.calibration.programming.gdp import GDP, GDPSettings
 from hwloop.errors import BadInputError
 from hwloop.jobs.program import Run, advance, program, start
 from tests.conftest import OpenChip, gaussian
 
 
-def programmed(open_chip: OpenChip, uri: str, weights: np.ndarray, method: str | Gdp = "gdp", seed: int = 0) -> Run:
+def programmed(open_chip: OpenChip, uri: str, weights: np.ndarray, method: str | GDP = "gdp", seed: int = 0) -> Run:
     return program(open_chip(uri), hwloop.matrices({"w": weights}), method, seed=seed)
 
 
@@ -100,7 +100,7 @@ def test_stuck_devices_are_named_and_left_alone_after_a_few_pulses(open_chip: Op
     run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "gdp")
     core = run.tiles[0].as_json()
     assert core["stuck_cells"] > 0
-    assert core["max_pulses_on_a_device"] <= GdpSettings().max_pulses_per_device
+    assert core["max_pulses_on_a_device"] <= GDPSettings().max_pulses_per_device
     # Cells whose stuck device carries weight come out wrong by that weight at most: far better than one in fifty lost.
     assert run.mvm_error < 0.2
 
@@ -123,7 +123,7 @@ def test_works_without_noise_and_reaches_the_target_itself(open_chip: OpenChip) 
 
 def test_spends_no_more_than_its_budgets(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=64&columns=64")
-    method = Gdp(GdpSettings(max_vectors=640, max_pulses_per_device=2))
+    method = GDP(GDPSettings(max_vectors=640, max_pulses_per_device=2))
     run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), method)
     core = run.tiles[0].as_json()
     assert core["mvms"] <= 640
@@ -132,7 +132,7 @@ def test_spends_no_more_than_its_budgets(open_chip: OpenChip) -> None:
 
 def test_can_be_stopped_after_any_step(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=32&columns=32")
-    run = start(chip, hwloop.matrices({"w": gaussian(32, 32)}), Gdp())
+    run = start(chip, hwloop.matrices({"w": gaussian(32, 32)}), GDP())
     seen = list(itertools.islice(advance(run, seed=0), 3))
     assert [progress.step.index for progress in seen] == [0, 1, 2]
     assert seen[0].step.pulses == run.tiles[0].region.size
@@ -144,4 +144,4 @@ def test_can_be_stopped_after_any_step(open_chip: OpenChip) -> None:
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(BadInputError, match=name):
-        GdpSettings(**{name: value})
+        GDPSettings(**{name: value})

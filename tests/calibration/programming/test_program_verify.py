@@ -1,4 +1,4 @@
-"""Iterative program-and-verify: the published residual by itself, confirmed acceptance, cells left alone."""
+"""ProgramVerify program-and-verify: the published residual by itself, confirmed acceptance, cells left alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.programming.program_verify import Iterative, IterativeSettings
+from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
 from hwloop.jobs.program import program
@@ -25,7 +25,9 @@ def test_leaves_the_published_residual_on_the_million_device_array(open_chip: Op
     weights = np.random.default_rng(seed).uniform(-1, 1, (256, 256))
     tile = map_weights(hwloop.matrices({"w": weights}), chip.info)[0]
     region = Region(chip, tile.place, tile.full_scale)
-    for step in Iterative(IterativeSettings(averages=500)).steps(region, tile, 25.0, np.random.default_rng(seed)):
+    for step in ProgramVerify(ProgramVerifySettings(averages=500)).steps(
+        region, tile, 25.0, np.random.default_rng(seed)
+    ):
         chip.wait(step.settle)
     chip.wait(25.0)
 
@@ -51,8 +53,8 @@ def test_reads_more_and_ends_worse_than_the_floor_by_read_noise(open_chip: OpenC
 
 def test_a_cell_that_will_not_converge_is_recorded_and_not_hit_harder(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?seed=2&stuck_rate=0.05&rows=32&columns=32")
-    settings = IterativeSettings(max_pulses_per_device=6)
-    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), Iterative(settings))
+    settings = ProgramVerifySettings(max_pulses_per_device=6)
+    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(settings))
     core = run.tiles[0].as_json()
     assert core["max_pulses_on_a_device"] <= 6
     assert core["unconverged_cells"] > 0
@@ -62,12 +64,14 @@ def test_a_cell_that_will_not_converge_is_recorded_and_not_hit_harder(open_chip:
 def test_a_tolerance_below_the_read_noise_is_refused_with_the_noise(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=32&columns=32")
     with pytest.raises(BadInputError, match=r"tolerance=0.01 uS is below the read noise of 0\.\d+ uS"):
-        program(chip, hwloop.matrices({"w": gaussian(32, 32)}), Iterative(IterativeSettings(tolerance=0.01)))
+        program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(ProgramVerifySettings(tolerance=0.01)))
     assert chip.counts.pulses == 0
 
 
 def test_negative_reads_never_cause_an_amplitude_beyond_the_limits(open_chip: OpenChip) -> None:
     # Converter noise of 20 LSB makes many reads of empty devices negative.
     chip = open_chip("sim:hermes-core?rows=32&columns=32&adc_noise=20")
-    program(chip, hwloop.matrices({"w": gaussian(32, 32)}), Iterative(IterativeSettings(averages=1, tolerance=3.0)))
+    program(
+        chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(ProgramVerifySettings(averages=1, tolerance=3.0))
+    )
     assert chip.counts.pulses > 0  # the contract refuses any amplitude out of bounds, so coming here is the proof

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hwloop
-from hwloop.calibration.programming.sgd import Sgd, SgdSettings
+from hwloop.calibration.programming.sgd import SGD, SGDSettings
 from hwloop.jobs.program import program
 from tests.conftest import OpenChip, gaussian
 
@@ -17,5 +17,5 @@ def test_improves_on_the_open_loop_without_a_device_read(open_chip: OpenChip) ->
 
 def test_stays_in_its_budget_of_vectors(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=32&columns=32")
-    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), Sgd(SgdSettings(max_vectors=2000, batch=256)))
+    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), SGD(SGDSettings(max_vectors=2000, batch=256)))
     assert run.tiles[0].as_json()["mvms"] <= 2000

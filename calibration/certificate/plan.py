@@ -36,8 +36,6 @@ _REQUIRES: dict[str, tuple[str, ...]] = {
     "programming-curve": ("devices",),
     "floor": ("devices", "programming-curve", "ranges"),
 }
-DEFAULT_AGE = 20.0
-"""Seconds after programming for which the floor of a chip of unknown drift is stated."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration, CoreCalibration, Identity
-from hwloop.calibration.certificate.plan import _REQUIRES, DEFAULT_AGE, Plan
+from hwloop.calibration.certificate.plan import _REQUIRES, Plan
 from hwloop.calibration.programming.base import known_devices
 from hwloop.calibration.routines.base import Tick
 from hwloop.calibration.routines.converters import (
@@ -231,7 +231,7 @@ class _Core:
         region = Region(
             backend, tile.place, tile.full_scale if adjustable else None, self.result.of_cells(tile.place, info)
         )
-        age = self._plan.age or (info.device_model.drift.t0 if info.device_model else DEFAULT_AGE)
+        age = self._plan.age or info.reference_age
         floor = FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)
         return replace(self.result, floor=floor)
 

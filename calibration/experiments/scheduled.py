@@ -67,10 +67,6 @@ class PlacedSettings(Settings):
         self._require("age", 0, 1e9)
 
 
-DEFAULT_AGE = 20.0
-"""Seconds at which targets hold where no drift model says better."""
-
-
 class Placed(Routine):
     """Base of the experiments that begin by bringing devices to levels."""
 
@@ -86,8 +82,7 @@ class Placed(Routine):
         targets = settings.levels.targets(bench.info)
         self.level = spread_levels(len(self.chosen), settings.levels.count, rng)
         self.target: FloatArray = targets[self.level]
-        model = bench.info.device_model
-        self.age = settings.age or (model.drift.t0 if model else DEFAULT_AGE)
+        self.age = settings.age or bench.info.reference_age
         self._check_budget(settings.max_pulses_per_device)
         placing = PlacingSettings(
             settings.averages,

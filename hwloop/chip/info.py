@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 
+AGE_OF_UNKNOWN_DRIFT = 20.0
+"""Seconds after programming at which the targets of a chip of unknown drift hold: early, and past the first fast fall."""
 TRIM_ROUNDING = 1e-6
 """Share of a step by which a trim may miss the end of its register: arithmetic, not intent."""
 
@@ -131,6 +133,11 @@ class ChipInfo:
     def devices_per_core(self) -> int:
         """2 x K x rows x columns."""
         return math.prod(self.device_shape)
+
+    @property
+    def reference_age(self) -> float:
+        """Age in seconds at which targets hold unless told otherwise: that of the drift model, where there is one."""
+        return self.device_model.drift.t0 if self.device_model is not None else AGE_OF_UNKNOWN_DRIFT
 
     @property
     def input_max(self) -> int:

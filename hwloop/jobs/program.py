@@ -37,9 +37,6 @@ from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.tile import Tile
 from hwloop.typing import FloatArray
 
-DEFAULT_AGE = 20.0
-"""Seconds after programming at which a chip of unknown drift is measured."""
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -132,12 +129,11 @@ Observer = Callable[[Progress], None]
 
 
 def target_age(backend: Backend, age: float | None) -> float:
-    """Age in seconds at which targets hold: as given, else the reference age of the chip's drift model."""
-    if age is not None:
-        check_age(age)
-        return age
-    model = backend.info.device_model
-    return model.drift.t0 if model else DEFAULT_AGE
+    """Return the age in seconds at which targets hold: as given, else the chip's reference age."""
+    if age is None:
+        return backend.info.reference_age
+    check_age(age)
+    return age
 
 
 def start(

@@ -10,7 +10,7 @@ from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 
 AGE_OF_UNKNOWN_DRIFT = 20.0
-"""Seconds after programming at which the targets of a chip of unknown drift hold: early, and past the first fast fall."""
+"""Seconds after programming at which targets on a chip of unknown drift hold: early, and past the first fast fall."""
 TRIM_ROUNDING = 1e-6
 """Share of a step by which a trim may miss the end of its register: arithmetic, not intent."""
 

@@ -1,11 +1,13 @@
-# `make demo` and `make test` need Python 3.11 or newer and nothing else. The environment is made once, in .venv.
+# `make demo` and `make test` need Python 3.11 or newer and nothing else. The environment is made once, in .venv, of
+# exactly the versions in constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # badcrossbar's plotting needs system libraries that its solver, which the tests use, does not.
 ORACLE := badcrossbar pathvalidate sigfig
 
-.PHONY: demo test check clean
+.PHONY: demo test check kernels figures lock clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -21,14 +23,29 @@ check: .venv/installed-test
 	$(BIN)/mypy hwloop
 	$(BIN)/lint-imports
 
+# The numerical tests under each kind of CPU kernels that this machine has: no result may hang on the last bits.
+kernels: .venv/installed-test
+	.ci/kernels $(BIN)/python
+
+# Figures and tables that README.md and docs/ show, written by what they describe.
+figures: .venv/installed
+	$(BIN)/python benchmarks/figures.py
+
+# constraints.txt anew, from the ranges in pyproject.toml and the pins in .ci/requirements.in.
+lock: .venv/installed
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml .ci/requirements.in --all-extras --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" --output-file constraints.txt \
+		$(shell sed -n 's/^# leave out: /--no-emit-package /p' .ci/requirements.in)
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(PIP) -e .
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps $(ORACLE)
+	$(PIP) -e ".[test]"
+	$(PIP) --no-deps $(ORACLE)
 	touch $@
 
 clean:

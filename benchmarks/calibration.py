@@ -20,9 +20,10 @@ from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.renewal import renew
 from hwloop.calibration.certificate.session import calibrate
+from hwloop.calibration.certificate.use import region_of
 from hwloop.calibration.evaluation import measure_outputs
-from hwloop.calibration.routines.devices import Fault
 from hwloop.calibration.routines.floor import reference_matrix
+from hwloop.calibration.routines.results import Fault
 from hwloop.chip.backend import Backend
 from hwloop.mapping.columns import ColumnCorrection
 
@@ -80,7 +81,9 @@ def converters(seeds: range) -> None:
             with open_chip(f"sim:{preset}?seed={seed}&{BAD_CONVERTERS}") as chip:
                 known = calibrate(chip, seed=seed).cores[0]
                 c, g, p, truth = known.converters, known.gains, known.programming_curve, inside(chip)
-                assert None not in (c, g, p, known.devices)
+                assert c is not None
+                assert g is not None
+                assert known.devices is not None
                 true = truth.converters
                 gain = true.gain.numpy() / true.gain.numpy().mean()
                 good = (known.devices.fault == Fault.GOOD).reshape(known.devices.fault.shape)
@@ -89,7 +92,7 @@ def converters(seeds: range) -> None:
                 errors = {
                     "offset": (c.offset - true.offset.numpy(), c.offset_sigma),
                     "gain": (g.gain - gain, g.gain_sigma),
-                    "cubic": (c.cubic - true.bend.numpy(), c.cubic_sigma),
+                    "cubic": (c.third_order - true.nonlinearity.numpy(), c.third_order_sigma),
                     "shift": shift_errors(chip, p, good),
                     "height": height_errors(chip, p, good),
                 }
@@ -100,7 +103,7 @@ def converters(seeds: range) -> None:
                 worst["gain"].append(float(np.std(errors["gain"][0])))
                 worst["gain_product"].append(float(np.std(product)))
                 worst["adc"].append(float(np.abs(errors["cubic"][0]).max()))
-                worst["dac"].append(float(np.abs(c.row_cubic - 2.0).max()))
+                worst["dac"].append(float(np.abs(c.row_third_order - 2.0).max()))
     verdict("column offset, worst of all columns and seeds, LSB", max(worst["offset"]), 0.1, 3)
     verdict("column gain with its SET devices as reference, standard deviation", max(worst["gain_product"]), 0.003, 4)
     print(f"  column gain itself (devices differ from column to column): {max(worst['gain']):.4f} standard deviation")
@@ -112,18 +115,18 @@ def converters(seeds: range) -> None:
 
 def shared_bends(first: int) -> None:
     """Intervals of bends that all converters of a chip have in common: one value for each chip, so many small chips."""
-    hits: dict[str, list[bool]] = {"square": [], "row_square": [], "row_cubic": []}
+    hits: dict[str, list[bool]] = {"second_order": [], "row_second_order": [], "row_third_order": []}
     for preset in ("hermes-core", "pcm-90nm"):
         for seed in range(first, first + SMALL_CHIPS):
             with open_chip(f"sim:{preset}?rows=64&columns=64&seed={seed}&{BAD_CONVERTERS}") as chip:
                 found = calibrate(chip, Plan(("dac",)), seed=seed).cores[0].converters
                 assert found is not None
                 for name, values in hits.items():
-                    true = 2.0 if name == "row_cubic" else 0.0
+                    true = 2.0 if name == "row_third_order" else 0.0
                     error = np.mean(getattr(found, name)) - true
                     values.append(bool(abs(error) < WITHIN * np.median(getattr(found, f"{name}_sigma"))))
     for name, values in hits.items():
-        print(f"  95 % intervals of {name:<10} hold the truth on {sum(values)} of {len(values)} chips of 64 x 64")
+        print(f"  95 % intervals of {name:<16} hold the truth on {sum(values)} of {len(values)} chips of 64 x 64")
 
 
 def shift_errors(chip: Any, found: Any, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +187,8 @@ def floor(seeds: range) -> None:
                 assert stated is not None
                 exact = exactly(uri, known)
                 worst = max(worst, abs(stated.error / exact - 1))
-            print(f"  {uri}: stated {stated.error:.4g} +- {stated.error_sigma:.2g}, exact placement {exact:.4g}")
+                said = f"stated {stated.error:.4g} +- {stated.error_sigma:.2g}, exact placement {exact:.4g}"
+            print(f"  {uri}: {said}")
     verdict("floor against exact placement, worst relative error", worst, 0.05, 3)
 
 
@@ -237,8 +241,9 @@ def uncorrected(uri: str, seed: int) -> float:
         weights = hwloop.matrices({"reference": reference_matrix(chip.info.columns, chip.info.rows, seed)})
         run = hwloop.program(chip, weights, "gdp", seed=seed)
         item = run.tiles[0]
-        nominal = ColumnCorrection(item.tile.scale * item.region.step, np.zeros(chip.info.columns))
-        outputs = measure_outputs(item.region, item.tile.weights, nominal, np.random.default_rng(seed), 1024)
+        region = region_of(chip, item.tile)
+        nominal = ColumnCorrection(item.tile.scale * region.step, np.zeros(chip.info.columns))
+        outputs = measure_outputs(region, item.tile.weights, nominal, np.random.default_rng(seed), 1024)
         return outputs.mvm_error
 
 
@@ -268,9 +273,9 @@ def error_by_pulses(uri: str, seed: int, known: Calibration | None) -> tuple[lis
         weights = hwloop.matrices({"reference": reference_matrix(chip.info.columns, chip.info.rows, seed)})
         run = hwloop.program(chip, weights, "gdp", seed=seed, calibration=known)
         steps = run.tiles[0].steps
-        pulses = np.cumsum([step.pulses for step in steps]) / chip.info.devices_per_core
-        # What a step's error was measured before its pulses.
-        seen = [(float(pulses[k - 1]), steps[k].mvm_error) for k in range(1, len(steps))]
+        pulses = np.cumsum(steps.pulses) / chip.info.devices_per_core
+        # The error of a step was measured before its pulses.
+        seen = list(zip(pulses[:-1].tolist(), steps.mvm_error[1:].tolist(), strict=True))
         return seen, run.mvm_error
 
 

@@ -22,23 +22,22 @@ from machine import machine, verdict
 from programming import clipped_gaussian
 
 import hwloop
+from hwloop.calibration.certificate.use import region_of
 from hwloop.calibration.evaluation import evaluate_tile
-from hwloop.calibration.experiments.cells import Levels
-from hwloop.calibration.experiments.programming_curve import CurveSettings
-from hwloop.calibration.experiments.read_noise import ReadNoiseSettings
-from hwloop.calibration.experiments.scheduled import ScheduledSettings, log_ages
+from hwloop.calibration.experiments.base import DeviceExperiment
+from hwloop.calibration.experiments.drift import DriftExperiment
+from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
+from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
-from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
+from hwloop.calibration.fitting.known import KnownDevice, KnownDrift
+from hwloop.calibration.fitting.programming_curve import Logistic
 from hwloop.calibration.fitting.programming_noise import Polynomial2
 from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting, programmed
-from hwloop.calibration.programming.registry import make_method
 from hwloop.devices.statistics import Polynomial
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Experiment, Measurement
-from hwloop.jobs.fit import fit_to_file
-from hwloop.jobs.measure import MeasurementJob, measure_to_file
-from hwloop.jobs.program import advance, start
+from hwloop.jobs.measure import MeasurementTask, measure_to_file
 from hwloop.mapping.matrix import Matrix
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.presets import PRESETS
@@ -138,7 +137,7 @@ def bad_cells() -> None:
     reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
     dirty = replace(clean, reads=replace(clean.reads, conductance=reads.ravel()))
     before, after = (SplineDrift().fit(one)[0].record for one in (clean, dirty))
-    named = np.array([*after.cells.stuck_addresses, *after.cells.wild_addresses]) - FIRST_ADDRESS
+    named = np.array([*after.cells.stuck_addresses, *after.cells.outlier_addresses]) - FIRST_ADDRESS
     hits = np.isin(named, chosen).sum()
     moved = [
         abs(b.value - a.value) / (a.high - a.low)  # type: ignore[operator]
@@ -153,9 +152,9 @@ def bad_cells() -> None:
 def real() -> None:
     """Relaxation of 16 000 real cells, predicted ten times further than fitted."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from hwloop.calibration.fitting.base import kolmogorov
+    from hwloop.calibration.fitting.checks import with_reads
+    from hwloop.calibration.fitting.panels import ks_distance
     from hwloop.calibration.fitting.relaxation import Relaxation
-    from hwloop.calibration.fitting.selection import with_reads
     from hwloop.importers.files import ImportOptions, import_file
     from hwloop.importers.text import TextOptions
     from tests.calibration.fitting.shared_data import shared_file
@@ -183,7 +182,7 @@ def real() -> None:
         theirs[name] = density[np.isfinite(density)].mean()
         print(f"  {name}: {theirs[name]:.4f}")
     held_out = family.later(table, late)
-    distance = kolmogorov(family.quantiles(family.subset(held_out, held_out.there[:, 0]), theta))
+    distance = ks_distance(family.quantiles(family.subset(held_out, held_out.there[:, 0]), theta))
     verdict("best baseline less the fit, log-likelihood per cell", max(theirs.values()) - ours, 0.0)
     verdict("Kolmogorov distance of the predicted quantiles", distance, 0.05)
 
@@ -232,11 +231,9 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "meas.h5"
-        measure_to_file(MeasurementJob(uri, Experiment.PROGRAMMING_CURVE, CurveSettings(cells=CURVE_CELLS), seed), path)
+        measured_at(uri, ProgrammingCurveExperiment(cells=CURVE_CELLS), path, seed)
         if measured:
-            ages = log_ages(1, 86400, 4)
-            drift = ScheduledSettings(cells=4000, levels=Levels(16), ages=ages)
-            measure_to_file(MeasurementJob(uri, Experiment.DRIFT, drift, seed), path)
+            measured_at(uri, DriftExperiment(cells=4000), path, seed)
         by_kind = {one.experiment: one for one in read_measurements(path)}
     sweeps = by_kind[Experiment.PROGRAMMING_CURVE]
     with hwloop.connect(uri) as opened:
@@ -248,14 +245,20 @@ def recovered_curve(preset: str, seed: int, *, measured: bool) -> tuple[np.ndarr
         assert known is not None
     else:
         model = chip.device.drift
-        duration = CurveSettings(cells=1).averages * chip.device.read_noise.t_read
+        duration = ProgrammingCurveExperiment().averages * chip.device.read_noise.t_read
         # 1/f noise of the covariance ln((t1 + t2) / |t2 - t1|), averaged over a read.
         known = KnownDrift.of_model(model, noise_growth=1 / (np.log(2 * model.t0 / duration) + 1.5))
-    rows = {row.name: row for row in Logistic(known).fit(sweeps)[0].record.parameters}
+    rows = {row.name: row for row in Logistic().fit(sweeps, KnownDevice(known))[0].record.parameters}
     found = np.log([rows[name].value for name in CURVE_NAMES])
     sigma = np.array([np.log(rows[n].high / rows[n].low) / 3.92 for n in CURVE_NAMES])  # type: ignore[operator]
     error = found - np.log([values[name] for name in CURVE_NAMES])
     return error / sigma, np.expm1(error)
+
+
+def measured_at(uri: str, experiment: DeviceExperiment, path: Path, seed: int = 0) -> None:
+    """Measure on a freshly opened chip, and add to a file."""
+    with hwloop.connect(uri) as chip:
+        measure_to_file(MeasurementTask(experiment, seed), chip, path)
 
 
 TWIN_AGES = (1.0, 20.0, 3600.0, 86400.0, 2.6e6, 3.15e7)
@@ -280,20 +283,17 @@ def twin() -> None:
 def twin_of(uri: str, seed: int) -> float:
     """Largest relative difference between the MVM errors of a chip and of its twin, over methods and ages."""
     weights = hwloop.matrices({"gaussian": clipped_gaussian(256, 256, seed)})
-    placed = {"averages": 64, "settle": 0.1}
-    drift = ScheduledSettings(cells=20_000, levels=Levels(16), ages=log_ages(1, 86400, 4), **placed)
-    noise = ReadNoiseSettings(cells=256, levels=Levels(8), **{**placed, "averages": 16})
-    jobs = [
-        (Experiment.DRIFT, drift),
-        (Experiment.PROGRAMMING_CURVE, CurveSettings(cells=1500)),
-        (Experiment.READ_NOISE, noise),
-    ]
+    experiments = (
+        DriftExperiment(cells=20_000, averages=64),
+        ProgrammingCurveExperiment(cells=1500),
+        ReadNoiseExperiment(cells=256),
+    )
     with tempfile.TemporaryDirectory() as folder:
         measured, model = Path(folder) / "meas.h5", Path(folder) / "model.json"
-        for experiment, settings in jobs:
-            measure_to_file(MeasurementJob(uri, experiment, settings), measured)
+        for experiment in experiments:
+            measured_at(uri, experiment, measured)
         begin = time.perf_counter()
-        fit_to_file(measured, model)
+        hwloop.fit(measured, out=model)
         print(f"  {uri}, matrix {seed}; fit of three experiments {time.perf_counter() - begin:.1f} s")
         worst = 0.0
         for method in ("exact", "iterative", "gdp"):
@@ -309,13 +309,13 @@ def twin_of(uri: str, seed: int) -> float:
 def mvm_errors(uri: str, weights: Sequence[Matrix], method: str) -> np.ndarray:
     """MVM error of the first tile at TWIN_AGES after programming."""
     with hwloop.connect(uri) as chip:
-        run = start(chip, weights, make_method(method))
-        for _ in advance(run, 0):
-            pass
-        born, found = chip.now(), []
+        run = hwloop.program(chip, weights, method)
+        chip.import_state(run.record.chip_state())  # as it was at the end of programming, before its error was measured
+        born, tile, found = run.record.end(), run.tiles[0].tile, list[float]()
+        region = region_of(chip, tile)
         for age in TWIN_AGES:
             chip.wait(max(0.0, born + age - chip.now()))
-            found.append(evaluate_tile(run.tiles[0].region, run.tiles[0].tile, 7, 0)[1].mvm_error)
+            found.append(evaluate_tile(region, tile, 7, 0)[1].mvm_error)
     return np.array(found)
 
 

@@ -48,7 +48,7 @@ def write_text(path: Path, rows: int, spoilt: float) -> None:
 def one_import(path: str) -> None:
     """In a process of its own: seconds, rows and peak memory in bytes, on stdout."""
     began = time.perf_counter()
-    report = import_file(path, f"{path}.h5", ImportOptions(TextOptions(COLUMNS)), force=True)
+    report = import_file(path, f"{path}.h5", ImportOptions(TextOptions(COLUMNS)), "w")
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(time.perf_counter() - began, report.rows, peak)
 

@@ -15,7 +15,7 @@ import numpy as np
 from machine import machine, verdict
 
 import hwloop
-from hwloop.calibration.programming.registry import make_method
+from hwloop.calibration.programming.registry import method_from
 
 METHODS = ("exact", "gdp", "iterative", "sgd")
 
@@ -44,18 +44,19 @@ def main() -> None:
             with hwloop.connect(f"{arguments.backend}?seed={seed}") as chip:
                 chip.mvm(0, np.zeros((1, chip.info.rows), np.int32))  # makes the specimen, which is not programming
                 begin = time.perf_counter()
-                run = hwloop.program(chip, weights, make_method(name), seed=seed)
+                run = hwloop.program(chip, weights, method_from(name), seed=seed)
                 wall = time.perf_counter() - begin
-            core = run.tiles[0].as_json()
+            tile = run.tiles[0]
+            assert tile.pulses is not None
             floor = rows["exact"][-1]["error"] if name != "exact" else run.mvm_error
             row = {
                 "error": run.mvm_error,
                 "ratio": run.mvm_error / floor,
                 "excess": max(run.mvm_error**2 - floor**2, 0.0) ** 0.5,
-                "pulses": core["pulses_per_device"],
-                "reads": core["device_reads"] / core["devices"],
-                "mvms": core["mvms"],
-                "chip": core["chip_seconds"],
+                "pulses": tile.pulses_per_device,
+                "reads": float(tile.steps.device_reads[-1]) / tile.pulses.size,
+                "mvms": float(tile.steps.mvms[-1]),
+                "chip": float(tile.steps.chip_time[-1]),
                 "wall": wall,
             }
             rows[name].append(row)

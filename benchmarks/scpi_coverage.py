@@ -48,7 +48,7 @@ def mutate(data: bytes, longest: int, seed: int) -> bytes:
     rng = random.Random(seed)
     tokens = _TOKEN.findall(data)
     if not tokens or rng.random() < 0.5:
-        return atheris.Mutate(data, longest)
+        return bytes(atheris.Mutate(data, longest))
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(tokens) + 1)
         old = tokens[at : at + rng.choice((0, 1, 1))]
@@ -62,7 +62,8 @@ def mutate(data: bytes, longest: int, seed: int) -> bytes:
 
 def keep_smallest(corpus: Path, out: Path) -> None:
     """One line for each input that reaches a step from line to line which no shorter one reaches."""
-    target, seen, kept = FuzzTarget(), set(), []
+    target, kept = FuzzTarget(), list[bytes]()
+    seen: set[tuple[str, int, int]] = set()
     for data in sorted((path.read_bytes() for path in corpus.iterdir()), key=lambda data: (len(data), data)):
         steps = _steps(target, data)
         if steps - seen:

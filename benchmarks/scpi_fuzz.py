@@ -16,9 +16,8 @@ import time
 from machine import machine
 
 import hwloop
-from hwloop.scpi import codes
 from hwloop.scpi.blocks import sealed_block
-from hwloop.scpi.codes import ScpiError, read_entry
+from hwloop.scpi.codes import Code, ScpiError, read_entry
 from hwloop.scpi.dialect import DIALECT
 from hwloop.scpi.lexer import MessageFramer
 from hwloop.sim_backend.server.instrument import Instrument, Sizes
@@ -102,8 +101,8 @@ def main() -> None:
                     instrument.connected()
                 for _ in range(len(instrument.status.errors)):
                     code = read_entry(instrument.process(b"SYST:ERR?").decode("ascii"))[0]
-                    assert code in codes.TEXTS
-                    assert code != codes.SYSTEM_ERROR
+                    assert code in set(Code)
+                    assert code != Code.SYSTEM_ERROR
                     tally[code] = tally.get(code, 0) + 1
                 longest = max(longest, time.monotonic() - start)
                 assert longest < 1.0
@@ -111,8 +110,9 @@ def main() -> None:
             settled = peak_memory()
         assert not settled or peak_memory() < settled + GROWTH, "memory grows"
     print(f"{options.inputs} inputs in {time.monotonic() - begin:.0f} s, the slowest {1e3 * longest:.1f} ms")
+    texts = {int(code): code.text for code in Code}
     for code, count in sorted(tally.items(), reverse=True):
-        print(f"{count:9d}  {code} {codes.TEXTS[code]}")
+        print(f"{count:9d}  {code} {texts[code]}")
 
 
 if __name__ == "__main__":

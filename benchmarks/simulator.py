@@ -12,7 +12,8 @@ import torch
 from machine import machine, median_seconds, verdict
 
 import hwloop
-from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
+from hwloop.calibration.programming.program_verify import ProgramVerify
+from hwloop.calibration.steps import run
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.region import Region
 from hwloop.mapping.partition import map_weights
@@ -69,10 +70,7 @@ def programming_residual(seed: int = 1) -> None:
         weights = np.random.default_rng(seed).uniform(-1, 1, (256, 256))
         tile = map_weights(hwloop.matrices({"w": weights}), chip.info)[0]
         region = Region(chip, tile.place, tile.full_scale)
-        for step in ProgramVerify(ProgramVerifySettings(averages=500)).steps(
-            region, tile, 25.0, np.random.default_rng(seed)
-        ):
-            chip.wait(step.settle)
+        run(ProgramVerify(averages=500).steps(region, tile, 25.0, np.random.default_rng(seed)), chip)
         chip.wait(25.0)
         target = tile.device_targets(chip.info).reshape(-1)
         loaded = np.flatnonzero(target > 0)

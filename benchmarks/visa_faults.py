@@ -19,6 +19,8 @@ from pathlib import Path
 
 from machine import machine
 
+import hwloop
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the trial is one of the tests' tools
 from tests.drivers.link_trial import LinkTrial, Outcome
 from tests.drivers.store_trial import StoreTrial
@@ -26,7 +28,7 @@ from tests.drivers.store_trial import StoreTrial
 CHIP = "sim:hermes-core?seed=3&rows=16&columns=16"
 
 
-JOBS = {"gdp": {"max_steps": "6"}, "iterative": {"max_steps": "4", "averages": "4"}}
+JOBS = (hwloop.GDP(max_steps=6), hwloop.ProgramVerify(max_steps=4, averages=4))
 
 
 def main() -> None:
@@ -44,9 +46,9 @@ def main() -> None:
         trial = LinkTrial(CHIP, options.timeout)
         _series("runs of the driver alone", (trial.random(seed, options.faults) for seed in seeds))
     if options.only != "driver":
-        trials = [StoreTrial(CHIP, name, settings, options.timeout) for name, settings in JOBS.items()]
+        trials = [StoreTrial(CHIP, method, options.timeout) for method in JOBS]
         chosen = (trials[seed % len(trials)].random(seed, options.faults) for seed in seeds)
-        _series(f"jobs into a run file ({', '.join(JOBS)} in turns)", chosen)
+        _series(f"jobs into a run file ({', '.join(method.name for method in JOBS)} in turns)", chosen)
     print("no wrong data was accepted, and nothing reached the chip that the run without faults does not do")
 
 

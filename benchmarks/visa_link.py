@@ -20,6 +20,7 @@ from machine import machine, median_seconds, verdict
 
 import hwloop
 from hwloop.calibration.programming.gdp import GDP
+from hwloop.calibration.steps import run
 from hwloop.chip.backend import Backend
 from hwloop.chip.region import Region
 from hwloop.mapping.matrix import Matrix
@@ -100,8 +101,7 @@ def gdp_seconds(chip: Backend) -> float:
     (tile,) = map_weights([Matrix("w", weights)], chip.info)
     region = Region(chip, tile.place, tile.full_scale)
     begin = time.perf_counter()
-    for step in GDP().steps(region, tile, 20.0, np.random.default_rng(1)):
-        chip.wait(step.settle)
+    run(GDP().steps(region, tile, 20.0, np.random.default_rng(1)), chip)
     return time.perf_counter() - begin
 
 

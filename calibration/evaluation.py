@@ -1,62 +1,142 @@
-"""The figure of merit: the relative error of the matrix-vector product.
+"""Evaluate a programmed tile: the relative error of its matrix-vector product with inputs that nothing has seen.
 
-A chip without MVMs is judged by its device reads: the same figure for the conductances that they show, which knows
+A chip without MVMs is evaluated by its device reads: the same figure for the conductances that they show, which knows
 nothing of converters, wires and other columns.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.calibration.column_fit import calibrate_columns, fit_columns
-from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
+from hwloop.calibration.probes import HadamardProbe, hadamard_blocks, hadamard_inputs, uniform_inputs
 from hwloop.calibration.randomness import Purpose, generator
+from hwloop.calibration.settings import Settings
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.tile import Tile
-from hwloop.typing import FloatArray
+from hwloop.typing import AnyArray, FloatArray
+
+
+@dataclass(frozen=True)
+class Evaluation(Settings):
+    """How much is measured to evaluate a tile."""
+
+    vectors: int = 1024
+    """Fresh uniform random inputs from which the MVM error is computed."""
+    calibration_vectors: int = 512
+    """Uniform random inputs to which column gains and offsets are fitted before."""
+    map_vectors: int = 512
+    """Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
+    read_averages: int = 16
+    """Reads of each device that are averaged to evaluate a chip without MVMs."""
+
+    def __post_init__(self) -> None:
+        self._require("vectors", 1, 1e9)
+        self._require("calibration_vectors", 3, 1e9)
+        self._require("map_vectors", 1, 1e9)
+        self._require("read_averages", 1, 100_000)
+
+
+STANDARD = Evaluation()
+"""The evaluation that all commands report."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Outputs of a tile, measured or computed from device reads, beside the ideal ones for the same inputs.
+
+    Both (vectors, columns), in weight units.
+    """
+
+    measured: FloatArray
+    reference: FloatArray
+
+    @property
+    def mvm_error(self) -> float:
+        """||Y - Y_ref||_F / ||Y_ref||_F; NaN for a tile whose weights are all zero."""
+        return relative_error(self.measured, self.reference)
+
+
+def relative_error(measured: FloatArray, reference: FloatArray) -> float:
+    """Compute ||measured - reference||_F / ||reference||_F; NaN where the reference is zero."""
+    norm = float(np.linalg.norm(reference))
+    return float(np.linalg.norm(measured - reference)) / norm if norm else float("nan")
+
+
+def evaluate_tile(
+    region: Region, tile: Tile, seed: int, number: int, settings: Evaluation = STANDARD
+) -> tuple[ColumnCorrection | None, Outputs]:
+    """Calibrate the columns with fresh probes, and measure outputs for inputs that neither they nor programming saw.
+
+    Parameters
+    ----------
+    region, tile
+        The cells and what they stand for.
+    seed, number
+        Seed of the job and number of the tile in it: together they choose the inputs.
+    settings
+        How much is measured.
+
+    Returns
+    -------
+    tuple
+        The column correction, None on a chip without MVMs, and the outputs; without MVMs these are computed from
+        fresh device reads.
+    """
+    info, rng = region.backend.info, generator(seed, number, Purpose.EVALUATE)
+    if Capability.MVM not in info.capabilities:
+        cells = read_cells(region, settings.read_averages)
+        return None, computed_outputs(cells, tile.weights, tile.scale, rng, settings.vectors, info.input_max)
+    fitted = generator(seed, number, Purpose.CALIBRATE)
+    correction = calibrate_columns(region, tile.weights, fitted, settings.calibration_vectors)
+    return correction, measure_outputs(region, tile.weights, correction, rng, settings.vectors)
 
 
 def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray) -> Outputs | None:
-    """Outputs for the second half of sample inputs (vectors, rows), in the scales that suit the first half.
+    """Measure outputs for the second half of sample inputs, in the scales that suit the first half.
 
-    Column gains and offsets are fitted to the first half. None for inputs that are all zero.
+    Column gains and offsets are fitted to the first half.
+
+    Parameters
+    ----------
+    region, tile
+        The cells and what they stand for.
+    activations
+        (vectors, rows) sample inputs in the network's own units.
+
+    Returns
+    -------
+    Outputs or None
+        None where inputs or weights are all zero.
     """
     info = region.backend.info
-    fitted, fresh = np.array_split(activations, 2)
-    if not fitted.any() or not tile.target.any():
+    first, second = np.array_split(activations, 2)
+    if not first.any() or not tile.target.any():
         return None
-    scales = choose_ranges(tile.target, info, fitted)
+    scales = choose_ranges(tile.target, info, first)
     adjustable = Capability.ADC_RANGE in info.capabilities
     scaled = Region(region.backend, tile.place, scales.full_scale if adjustable else None, region.calibration)
 
-    def send(values: FloatArray) -> NDArray[np.generic]:
+    def send(values: FloatArray) -> AnyArray:
         whole = np.rint(values / scales.input_scale * info.input_max)
         return scaled.mvm(np.clip(whole, -info.input_max, info.input_max).astype(np.int32))
 
-    columns = fit_columns(send(fitted), fitted @ tile.weights, scaled.span)
-    return Outputs(columns.apply(send(fresh)), fresh @ tile.weights)
-
-
-CALIBRATION_VECTORS = 512
-EVALUATION_VECTORS = 1024
-READ_AVERAGES = 16
-"""Reads of each device that judge a chip without MVMs."""
-MAP_VECTORS = 512
-"""Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
+    columns = fit_columns(send(first), first @ tile.weights, scaled.span)
+    return Outputs(measured=columns.apply(send(second)), reference=second @ tile.weights)
 
 
 def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
-    """MVM error over several tiles.
+    """Combine the outputs of several tiles into one MVM error.
 
     The outputs of tiles that share columns of a tensor add up digitally. Each tensor's error is relative to its own
-    outputs; tensors count by their number of outputs, so that no tensor drowns in another's scale.
+    outputs; tensors count by their number of outputs, so that no tensor drowns in another's scale. NaN without tiles.
     """
     tensors: dict[str, dict[int, Outputs]] = {}
     for tile, outputs in parts:
@@ -77,82 +157,40 @@ def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
     return float(np.sqrt(total / weight)) if weight else float("nan")
 
 
-def evaluate_tile(region: Region, tile: Tile, seed: int, number: int) -> tuple[ColumnCorrection | None, Outputs]:
-    """Column correction from fresh probes, and outputs for fresh inputs that neither it nor programming has seen.
-
-    A chip without MVMs has no columns to correct: its outputs are computed from fresh device reads.
-    """
-    info = region.backend.info
-    if Capability.MVM not in info.capabilities:
-        cells, rng = read_cells(region, READ_AVERAGES), generator(seed, number, Purpose.EVALUATE)
-        return None, computed_outputs(cells, tile.weights, tile.scale, rng, EVALUATION_VECTORS, info.input_max)
-    correction = calibrate_columns(
-        region, tile.weights, generator(seed, number, Purpose.CALIBRATE), CALIBRATION_VECTORS
-    )
-    return correction, measure_outputs(
-        region, tile.weights, correction, generator(seed, number, Purpose.EVALUATE), EVALUATION_VECTORS
-    )
-
-
 def conductance_map(
-    region: Region, tile: Tile, correction: ColumnCorrection | None, rng: np.random.Generator
+    region: Region,
+    tile: Tile,
+    correction: ColumnCorrection | None,
+    rng: np.random.Generator,
+    settings: Evaluation = STANDARD,
 ) -> FloatArray | None:
-    """Signed cell conductances (rows, columns) in uS by a Hadamard measurement, seen through the column correction.
+    """Measure signed cell conductances (rows, columns) in uS by a Hadamard probe, seen through the column correction.
 
-    From device reads on a chip without MVMs.
+    They come from device reads on a chip without MVMs; None on one with MVMs whose columns were not calibrated.
     """
-    info = region.backend.info
+    info, rows = region.backend.info, tile.place.rows
     if Capability.MVM not in info.capabilities:
-        return read_cells(region, READ_AVERAGES)
+        return read_cells(region, settings.read_averages)
     if correction is None:
         return None
-    blocks = -(-MAP_VECTORS // hadamard_block(tile.place.rows))
-    x = hadamard_inputs(rng, blocks, tile.place.rows, round(info.input_max / np.sqrt(3.0)))
-    drive = x / info.input_max
+    # Inputs with the power of the uniform ones to which the correction was fitted.
+    amplitude = round(info.input_max / math.sqrt(3.0))
+    inputs = hadamard_inputs(rng, hadamard_blocks(rows, settings.map_vectors), rows, amplitude)
     # The correction has removed the offsets. Taking the mean off would bring cross-talk: the inputs' own is not zero.
-    outputs = correction.apply(region.mvm(x))
-    cells: FloatArray = drive.T @ outputs / float((drive[:, 0] ** 2).sum()) / tile.scale
-    return cells
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None for one that JSON has no number for."""
-    return float(value) if value is not None and np.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Outputs of a tile, measured or computed from device reads, and ideal ones for the same inputs.
-
-    (vectors, columns) each, in weight units.
-    """
-
-    measured: FloatArray
-    reference: FloatArray
-
-    @property
-    def mvm_error(self) -> float:
-        """||Y - Y_ref||_F / ||Y_ref||_F; NaN for a tile whose weights are all zero."""
-        return relative_error(self.measured, self.reference)
-
-
-def relative_error(measured: FloatArray, reference: FloatArray) -> float:
-    """||Y - Y_ref||_F / ||Y_ref||_F; NaN where the reference is zero."""
-    norm = float(np.linalg.norm(reference))
-    return float(np.linalg.norm(measured - reference)) / norm if norm else float("nan")
+    return HadamardProbe(inputs, info.input_max).cells(correction.apply(region.mvm(inputs))) / tile.scale
 
 
 def measure_outputs(
     region: Region, weights: FloatArray, correction: ColumnCorrection, rng: np.random.Generator, vectors: int
 ) -> Outputs:
-    """Outputs of `vectors` fresh uniform random inputs, corrected per column, beside X @ weights in float64."""
+    """Measure `vectors` fresh uniform random inputs, corrected per column, beside X @ weights in float64."""
     top = region.backend.info.input_max
     x = uniform_inputs(rng, vectors, region.place.rows, top)
-    return Outputs(correction.apply(region.mvm(x)), (x / top) @ weights)
+    return Outputs(measured=correction.apply(region.mvm(x)), reference=(x / top) @ weights)
 
 
 def read_cells(region: Region, averages: int) -> FloatArray:
-    """Signed conductances (rows, columns) in uS of the region's cells as single-device reads show them."""
+    """Read the signed conductances (rows, columns) in uS of a region's cells device by device."""
     devices = region.read(np.arange(region.size), averages).reshape(region.shape)
     positive, negative = devices.sum(1)
     cells: FloatArray = positive - negative
@@ -162,9 +200,20 @@ def read_cells(region: Region, averages: int) -> FloatArray:
 def computed_outputs(
     cells: FloatArray, weights: FloatArray, scale: FloatArray, rng: np.random.Generator, vectors: int, input_max: int
 ) -> Outputs:
-    """Outputs that `cells` (rows, columns), in uS, would give for fresh uniform random inputs, beside X @ weights.
+    """Compute the outputs that cells would give for fresh uniform random inputs, beside X @ weights.
 
-    scale: (columns,) weight per uS.
+    Parameters
+    ----------
+    cells
+        (rows, columns) signed conductances, uS.
+    weights
+        (rows, columns) what the cells stand for.
+    scale
+        (columns,) weight per uS.
+    rng, vectors
+        Source and number of the inputs.
+    input_max
+        Largest input of the chip, an integer.
     """
     x = uniform_inputs(rng, vectors, cells.shape[0], input_max) / input_max
-    return Outputs(x @ (cells * scale), x @ weights)
+    return Outputs(measured=x @ (cells * scale), reference=x @ weights)

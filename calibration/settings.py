@@ -1,11 +1,11 @@
-"""Settings of algorithms: frozen dataclasses, validated when they are made."""
+"""The base of everything that has settings: frozen dataclasses that check themselves when they are made."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -14,16 +14,28 @@ from hwloop.errors import BadInputError
 
 @dataclass(frozen=True)
 class Settings:
-    """Base of every method's settings: a frozen dataclass, validated when it is made."""
+    """Base of algorithms and of their parts: a frozen dataclass whose fields are numbers with defaults.
+
+    A field whose default is a whole number takes whole numbers only. Subclasses check ranges in `__post_init__` with
+    `self._require(name, low, high)`.
+    """
 
     @classmethod
     def parse(cls, pairs: Mapping[str, str]) -> Self:
-        """Settings from texts by name, as `--set KEY=VALUE` gives them.
+        """Make one from texts by name, as `--set KEY=VALUE` gives them.
 
-        Raises BadInputError for an unknown name (listing the known ones) or a value of the wrong kind.
+        Parameters
+        ----------
+        pairs
+            Texts of numbers by the names of fields; fields that are not named keep their defaults.
+
+        Raises
+        ------
+        BadInputError
+            For an unknown name, with the known ones, and for a value of the wrong kind or outside its range.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
-        values: dict[str, Any] = {}
+        values: dict[str, float] = {}
         for name, text in pairs.items():
             if name not in known:
                 raise BadInputError(
@@ -38,6 +50,7 @@ class Settings:
         return cls(**values)
 
     def _require(self, name: str, low: float, high: float) -> None:
+        """Raise BadInputError unless the field `name` is a number of its kind in [low, high]; NaN is in no range."""
         value = getattr(self, name)
         whole = isinstance(getattr(type(self), name), int)  # of the default
         if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)):

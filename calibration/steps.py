@@ -53,6 +53,10 @@ def unwatched(number: int, step: Step) -> None:
     """Watch nothing."""
 
 
+def unwatched_alone(step: Step) -> None:
+    """Watch nothing of the only piece of work."""
+
+
 def never() -> None:
     """Stop nothing."""
 
@@ -109,8 +113,28 @@ def run_together(
         if not going_on:
             going_on, arrived = sorted(arrived), []
         active = going_on
-        rest(backend, resting, check)
+        if resting > 0.0:
+            rest(backend, resting, check)
     return [results[number] for number in range(len(works))]
+
+
+def exhaust(work: Work[S, R], watch: Callable[[S], None] = unwatched_alone) -> R:
+    """Run one piece of work that needs no chip to its end and return its result.
+
+    Parameters
+    ----------
+    work
+        What to run; none of its steps rests.
+    watch
+        Called with each step. An exception that it raises, such as KeyboardInterrupt, stops the work where it is.
+    """
+    while True:
+        try:
+            step = next(work)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        watch(step)
 
 
 SLICE = 0.2

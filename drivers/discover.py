@@ -70,5 +70,5 @@ def _ask(name: str, visa_library: str, timeout: float) -> Found:
 
 
 def _problem(error: HwloopError, name: str) -> str:
-    """The error without the name that stands beside it."""
+    """Return the error without the name that stands beside it."""
     return str(error).removeprefix(name).lstrip()

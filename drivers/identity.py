@@ -40,7 +40,7 @@ def identify(link: VisaLink, name: str, timeout: float) -> Identity:
 
 
 def read_identity(reply: str, name: str) -> Identity:
-    """The fields of a reply to *IDN?. Raises LinkError when it is none."""
+    """Read the fields of a reply to *IDN?. Raises LinkError when it is none."""
     fields = [field.strip() for field in reply.split(",")]
     if len(fields) != 4:
         raise LinkError(f"{name} answers *IDN? with {reply[:80]!r}: not an instrument of IEEE 488.2")

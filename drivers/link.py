@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Self
 
 import pyvisa
@@ -29,21 +30,31 @@ if sys.platform == "linux":
 else:
     ioctl = None
 
-PIECE = 2**16
-"""Bytes handed to the VISA library at a time."""
-SOCKET_PIECE = 4096
-"""Bytes that pyvisa-py sends to a socket at a time, which it does at once when the socket is writable; given more, it
-waits between the pieces without limit."""
-LONGEST_LINE = 1024
-"""Bytes of a text reply before the session, where only *IDN? is asked."""
-DRAINED_PIECES = 1024
+
+@dataclass(frozen=True)
+class LinkSizes:
+    """How many bytes go over a link at a time."""
+
+    piece: int = 2**16
+    """Bytes handed to the VISA library at a time."""
+    socket_piece: int = 4096
+    """Bytes that pyvisa-py sends to a socket at a time, which it does at once when the socket is writable; given more,
+    it waits between the pieces without limit."""
+    line: int = 1024
+    """Bytes of the longest text reply before the session, where only *IDN? is asked."""
+    drained: int = 1024
+    """Pieces that are thrown away, at most, when a socket is cleared."""
+
+
+SIZES = LinkSizes()
+"""The sizes of every link."""
 
 Opener = Callable[[float], MessageBasedResource]
 """Opens the resource within a number of seconds."""
 
 
 def opener(resource: str, visa_library: str) -> Opener:
-    """What opens a VISA resource by name. Raises BadInputError for a name or library that cannot be used."""
+    """Return what opens a VISA resource by name. Raises BadInputError for a name or library that cannot be used."""
     try:
         pyvisa.rname.ResourceName.from_string(resource)
     except ValueError as error:
@@ -98,7 +109,7 @@ class VisaLink:
         return link
 
     def clear(self) -> None:
-        """Device clear, where the link has one: the instrument and the library forget what was not yet read."""
+        """Send a device clear, where the link has one: the instrument and the library forget what was not yet read."""
         self._buffer.clear()
         try:
             if self._socket is not None:
@@ -125,18 +136,18 @@ class VisaLink:
             raise LinkError(f"sending failed: {_reason(error)}") from error
 
     def read_line(self, deadline: float) -> bytes:
-        """A text reply without its newline."""
+        """Read a text reply and return it without its newline."""
         while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > LONGEST_LINE:
-                raise LinkError(f"no newline in the first {LONGEST_LINE} bytes of a reply")
-            self._buffer += self._receive(PIECE, deadline, line=True)
+            if len(self._buffer) > SIZES.line:
+                raise LinkError(f"no newline in the first {SIZES.line} bytes of a reply")
+            self._buffer += self._receive(SIZES.piece, deadline, line=True)
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         self._note("<", line)
         return line.removesuffix(b"\r")
 
     def read_block(self, longest: int, deadline: float) -> bytes:
-        """Data of a definite-length block that is a whole reply. Raises LinkError for anything else."""
+        """Read the data of a definite-length block that is a whole reply. Raises LinkError for anything else."""
         head = self._exactly(2, deadline)
         if head[:1] != b"#" or not b"1" <= head[1:] <= b"9":
             raise LinkError(f"expected a block, got {bytes(head)!r}")
@@ -168,7 +179,7 @@ class VisaLink:
             if self._socket is not None:
                 size = self._socket.wait_writable(deadline)
             else:
-                size = PIECE
+                size = SIZES.piece
                 self._resource.timeout = _milliseconds(deadline)
             piece, data = bytes(data[:size]), data[size:]
             sent = self._resource.write_raw(piece)
@@ -184,12 +195,12 @@ class VisaLink:
         return data
 
     def _receive(self, wanted: int, deadline: float, *, line: bool) -> bytes:
-        """Between one and `wanted` bytes; up to a newline at most if `line`."""
+        """Read between one and `wanted` bytes; up to a newline at most if `line`."""
         try:
             if self._socket is not None:
                 wanted = self._socket.wait_readable(wanted, deadline)
             else:
-                wanted = min(wanted, PIECE)
+                wanted = min(wanted, SIZES.piece)
                 self._resource.timeout = _milliseconds(deadline)
                 self._resource.set_visa_attribute(constants.ResourceAttribute.termchar_enabled, line)
             data = self._resource.read_bytes(wanted, chunk_size=wanted, break_on_termchar=line)
@@ -214,11 +225,11 @@ class _SocketGuard:
     def __init__(self, interface: socket.socket, session: Any) -> None:
         self._interface = interface
         self._session = session
-        self._piece = 4096
+        self._piece = SIZES.socket_piece
 
     @classmethod
     def of(cls, resource: MessageBasedResource) -> _SocketGuard | None:
-        """The guard of a resource, or None where the library is another one and keeps its own timeouts."""
+        """Return the guard of a resource, or None where the library is another one and keeps its own timeouts."""
         sessions = getattr(resource.visalib, "sessions", None)
         session = sessions.get(resource.session) if isinstance(sessions, dict) else None
         interface = getattr(session, "interface", None)
@@ -232,16 +243,16 @@ class _SocketGuard:
         self._interface.getpeername()
         self._interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(self._session, "max_recv_size"):
-            self._session.max_recv_size = self._piece = PIECE
+            self._session.max_recv_size = self._piece = SIZES.piece
 
     def drain(self) -> None:
-        """Throw away what has come in, at most DRAINED_PIECES pieces of it."""
+        """Throw away what has come in, at most `SIZES.drained` pieces of it."""
         pending = getattr(self._session, "_pending_buffer", None)
         if isinstance(pending, bytearray):
             pending.clear()
-        for _ in range(DRAINED_PIECES):
+        for _ in range(SIZES.drained):
             readable, _, _ = select.select([self._interface], [], [], 0.0)
-            if not readable or not self._interface.recv(PIECE):
+            if not readable or not self._interface.recv(SIZES.piece):
                 return
 
     @contextlib.contextmanager
@@ -258,22 +269,22 @@ class _SocketGuard:
             self._interface.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
     def wait_writable(self, deadline: float) -> int:
-        """How many bytes can be sent without waiting, once any can.
+        """Return how many bytes can be sent without waiting, once any can.
 
-        The system calls a socket writable until two thirds of its buffer are taken, so PIECE more is safe while little
-        is queued; elsewhere only what the library sends at a time.
+        The system calls a socket writable until two thirds of its buffer are taken, so a piece more is safe while
+        little is queued; elsewhere only what the library sends at a time.
         """
         _, writable, _ = select.select([], [self._interface], [], _left(deadline))
         if not writable:
             raise LinkError("the instrument takes no more data (timeout)")
         if ioctl is None:
-            return SOCKET_PIECE
+            return SIZES.socket_piece
         (queued,) = struct.unpack("i", ioctl(self._interface, TIOCOUTQ, bytes(4)))
         room = self._interface.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        return PIECE if 4 * (queued + PIECE) <= room else SOCKET_PIECE
+        return SIZES.piece if 4 * (queued + SIZES.piece) <= room else SIZES.socket_piece
 
     def wait_readable(self, wanted: int, deadline: float) -> int:
-        """How many of the wanted bytes can be read at once, at least one."""
+        """Return how many of the wanted bytes can be read at once, at least one."""
         readable, _, _ = select.select([self._interface], [], [], _left(deadline))
         if not readable:
             raise LinkError("no reply in time")

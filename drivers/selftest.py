@@ -16,13 +16,24 @@ from hwloop.drivers.visa_chip import VisaChip
 from hwloop.errors import HwloopError
 from hwloop.typing import FloatArray
 
-ECHO_BYTES = (0, 1, 255, 4096, 65_537, 1_000_000)
-"""Sizes of the random blocks that are sent and must come back."""
-PATTERN_VECTORS = 32
-"""Vectors of each known pattern."""
-RELATIVE, CODES = 0.25, 3.0
-"""Columns may differ between two measurements by this part of their signal (read noise and drift, which a link does
-not make) and this many codes, rms over the columns."""
+
+@dataclass(frozen=True)
+class SelfTestSettings:
+    """What is sent, and how much may be wrong with what comes back."""
+
+    echo_bytes: tuple[int, ...] = (0, 1, 255, 4096, 65_537, 1_000_000)
+    """Sizes of the random blocks that are sent and must come back."""
+    vectors: int = 32
+    """Vectors of each known pattern."""
+    relative: float = 0.25
+    """Part of their signal, rms, by which columns may differ between two measurements: read noise and drift, which a
+    link does not make."""
+    codes: float = 3.0
+    """Output codes, rms over the columns, by which they may differ besides."""
+
+
+SETTINGS = SelfTestSettings()
+"""The settings of every self-test."""
 
 
 @dataclass(frozen=True)
@@ -95,25 +106,25 @@ def _limits(chip: Backend) -> str:
 
 def _echo(chip: VisaChip, rng: np.random.Generator) -> str:
     total = 0
-    for size in ECHO_BYTES:
+    for size in SETTINGS.echo_bytes:
         sent = rng.integers(0, 256, size, np.uint8).tobytes()
         if chip.echo(sent) != sent:
             raise _Failed(f"a block of {size} bytes came back changed")
         total += size
-    return f"{total} random bytes in {len(ECHO_BYTES)} blocks came back unchanged"
+    return f"{total} random bytes in {len(SETTINGS.echo_bytes)} blocks came back unchanged"
 
 
 def _pattern(chip: Backend, core: int) -> str:
     info = chip.info
     ramp = np.rint(np.linspace(-1, 1, info.rows) * info.input_max).astype(np.int32)
     zero, first, second, negated = (
-        chip.mvm(core, np.tile(sign * ramp, (PATTERN_VECTORS, 1))).astype(np.float64) for sign in (0, 1, 1, -1)
+        chip.mvm(core, np.tile(sign * ramp, (SETTINGS.vectors, 1))).astype(np.float64) for sign in (0, 1, 1, -1)
     )
     offset = zero.mean(0)
     if np.any(np.abs(offset) >= info.code_max):
         raise _Failed("a column saturates with no input at all")
     signal = first.mean(0) - offset
-    tolerance = RELATIVE * _rms(signal) + CODES
+    tolerance = SETTINGS.relative * _rms(signal) + SETTINGS.codes
     repeat = _rms(first.mean(0) - second.mean(0))
     flipped = _rms(signal + negated.mean(0) - offset)
     for name, difference in (("repeat", repeat), ("change sign with the input", flipped)):

@@ -9,24 +9,35 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hwloop.drivers.link import VisaLink
 from hwloop.errors import BadInputError, InstrumentError, LimitError, LinkError, MissingCapabilityError
-from hwloop.scpi import codes, dialect
+from hwloop.scpi import dialect
 from hwloop.scpi.blocks import unseal
-from hwloop.scpi.calls import UNREADABLE, Answer, Call
-from hwloop.scpi.codes import ScpiError, read_entry
-from hwloop.scpi.status import QUEUE_LENGTH
+from hwloop.scpi.calls import Answer, Call
+from hwloop.scpi.codes import Code, ScpiError, read_entry
+from hwloop.scpi.limits import LIMITS
 
-ATTEMPTS = 3
-"""Connections over which one call may go, the first included."""
-STALE_ANSWERS = 8
-"""Answers to earlier calls, repeated by the link, that are passed over while one waits for the present one."""
-ANSWER_OVERHEAD = 4096
-"""Bytes that an answer may be longer than the instrument's buffer."""
-SMALLEST_BUFFER = 2**20
-"""Bytes of an answer to expect before the instrument has told its buffer's size."""
-SHOWN_BYTES = 60
+
+@dataclass(frozen=True)
+class SessionLimits:
+    """How much a session tries and expects."""
+
+    attempts: int = 3
+    """Connections over which one call may go, the first included."""
+    stale_answers: int = 8
+    """Answers to earlier calls, repeated by the link, that are passed over while one waits for the present one."""
+    answer_overhead: int = 4096
+    """Bytes that an answer may be longer than the instrument's buffer."""
+    first_buffer: int = 2**20
+    """Bytes of an answer to expect before the instrument has told its buffer's size."""
+    shown: int = 60
+    """Bytes of a call that an error message shows."""
+
+
+SESSION_LIMITS = SessionLimits()
+"""The limits of every session."""
 
 
 class _Disowned(LinkError):
@@ -43,12 +54,12 @@ class Session:
         """
         self._connect = connect
         self._timeout = timeout
-        self._attempts = ATTEMPTS if reconnect else 1
+        self._attempts = SESSION_LIMITS.attempts if reconnect else 1
         self._key = secrets.token_hex(8).encode()
         self._number = 0
         self._link: VisaLink | None = None
         self._bytes_before = 0
-        self.buffer = SMALLEST_BUFFER
+        self.buffer = SESSION_LIMITS.first_buffer
         self.clock = 0.0
         """The chip's clock after the last call, seconds."""
         self._ready_link()
@@ -59,10 +70,25 @@ class Session:
         return self._bytes_before + (self._link.bytes_moved if self._link else 0)
 
     def call(self, commands: Sequence[bytes], allowance: float = 0.0) -> bytes:
-        """Carry out commands as one message; its response. `allowance`: seconds it may take beyond the timeout.
+        """Carry out commands as one message and return its response.
 
-        Takes at most ATTEMPTS x (2 timeout + allowance) seconds. Raises LimitError when the instrument found a value
-        out of range, InstrumentError for any other entry of its error queue, LinkError when the link failed.
+        It takes at most `SessionLimits.attempts` x (2 timeout + allowance) seconds.
+
+        Parameters
+        ----------
+        commands
+            Commands without terminators, the last of which may be a query.
+        allowance
+            Seconds it may take beyond the timeout.
+
+        Raises
+        ------
+        LimitError
+            When the instrument found a value out of range.
+        InstrumentError
+            For any other entry of its error queue.
+        LinkError
+            When the link failed.
         """
         self._number += 1
         answer = self._reliably(Call(self._number, b";".join(commands)), allowance)
@@ -86,7 +112,7 @@ class Session:
             self._drop()
 
     def _reliably(self, call: Call, allowance: float) -> Answer:
-        """The answer to a call, over as many connections as it takes and may take."""
+        """Return the answer to a call, over as many connections as it takes and may take."""
         failure: LinkError | None = None
         for _ in range(self._attempts):
             try:
@@ -103,7 +129,7 @@ class Session:
         ) from failure
 
     def _ready_link(self) -> VisaLink:
-        """The link, connected anew and back in the session if need be."""
+        """Return the link, connected anew and back in the session if need be."""
         if self._link is None:
             link = self._connect()
             try:
@@ -119,10 +145,10 @@ class Session:
         return self._link
 
     def _enter(self, link: VisaLink) -> int:
-        """Open the session or come back to it; the number of the last call that was carried out."""
+        """Open the session or come back to it, and return the number of the last call that was carried out."""
         deadline = time.monotonic() + self._timeout
         link.write(dialect.LINK_OPEN_Q.write(self._key), deadline)
-        key, _, last = _content(link, ANSWER_OVERHEAD, deadline).partition(b" ")
+        key, _, last = _content(link, SESSION_LIMITS.answer_overhead, deadline).partition(b" ")
         if key != self._key or not last.isdigit():
             raise LinkError("the instrument answered with another session's key")
         return int(last)
@@ -130,14 +156,14 @@ class Session:
     def _exchange(self, link: VisaLink, call: Call, allowance: float) -> Answer:
         deadline = time.monotonic() + self._timeout + allowance
         link.write(dialect.LINK_CALL_Q.write(call.encode()), deadline)
-        for _ in range(STALE_ANSWERS):
+        for _ in range(SESSION_LIMITS.stale_answers):
             try:
-                answer = Answer.decode(_content(link, self.buffer + ANSWER_OVERHEAD, deadline))
+                answer = Answer.decode(_content(link, self.buffer + SESSION_LIMITS.answer_overhead, deadline))
             except ValueError as error:
                 raise LinkError(f"an answer that is none: {error}") from error
             if answer.number == call.number:
                 return answer
-            if answer.number == UNREADABLE:
+            if answer.number == Answer.UNREADABLE:
                 raise LinkError("a call was damaged on its way")
         raise LinkError("only answers to other calls came")
 
@@ -148,33 +174,33 @@ class Session:
             self._link = None
 
     def _refusal(self, commands: Sequence[bytes], count: int) -> Exception:
-        """Empty the error queue; the first of its last `count` entries, which are these commands', as an exception.
+        """Empty the error queue and return the first entry of these commands as an exception.
 
-        Entries before them are of messages that the link had damaged.
+        They caused its last `count` entries; entries before them are of messages that the link had damaged.
         """
         entries: list[tuple[int, str]] = []
-        for _ in range(QUEUE_LENGTH + 1):
+        for _ in range(LIMITS.error_queue + 1):
             self._number += 1
             answer = self._reliably(Call(self._number, dialect.ERROR_Q.write()), 0.0)
             try:
                 code, text = read_entry(answer.response.decode("ascii"))
             except ValueError as error:
                 raise LinkError(f"the error queue cannot be read: {error}") from error
-            if code == codes.NO_ERROR:
+            if code == Code.NO_ERROR:
                 break
             entries.append((code, text))
-        own = entries[-count:] or [(codes.SYSTEM_ERROR, "an error was counted but is not in the queue")]
+        own = entries[-count:] or [(Code.SYSTEM_ERROR, "an error was counted but is not in the queue")]
         code, text = own[0]
         return _typed(code, text, _shown(commands))
 
 
 def _typed(code: int, text: str, command: str) -> Exception:
     _, _, detail = text.partition(";")
-    if code == codes.OUT_OF_RANGE:
+    if code == Code.OUT_OF_RANGE:
         return LimitError(f"the instrument refused '{command}': {detail or text}")
-    if code == codes.ILLEGAL_PARAMETER:
+    if code == Code.ILLEGAL_PARAMETER:
         return BadInputError(f"the instrument refused '{command}': {detail or text}")
-    if code == codes.HARDWARE_MISSING:
+    if code == Code.HARDWARE_MISSING:
         return MissingCapabilityError(detail or text)
     return InstrumentError(code, text, command)
 
@@ -187,6 +213,6 @@ def _content(link: VisaLink, longest: int, deadline: float) -> bytes:
 
 
 def _shown(commands: Sequence[bytes]) -> str:
-    """Commands for a message, their blocks cut short."""
+    """Show commands in a message, their blocks cut short."""
     texts = [command.split(b"#", 1)[0] + (b"#..." if b"#" in command else b"") for command in commands]
-    return b";".join(texts)[-SHOWN_BYTES:].decode("ascii", "replace")
+    return b";".join(texts)[-SESSION_LIMITS.shown :].decode("ascii", "replace")

@@ -12,16 +12,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from numpy.typing import NDArray
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
-from hwloop.chip.registry import Scheme
+from hwloop.chip.registry import Scheme, refuse_unknown_options
 from hwloop.drivers.identity import Identity, check_chip, identify, read_identity
 from hwloop.drivers.link import VisaLink, opener
 from hwloop.drivers.session import Session
@@ -31,36 +32,48 @@ from hwloop.scpi.blocks import read_definite, unseal
 from hwloop.scpi.codes import ScpiError
 from hwloop.scpi.description import Description
 from hwloop.scpi.wire_log import WireLog
-from hwloop.typing import CodeArray, FloatArray, IndexArray
+from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
-DEFAULT_LIBRARY = "@py"
-DEFAULT_TIMEOUT = 5.0
-LONGEST_TIMEOUT = 3600.0
-MESSAGE_OVERHEAD = 512
-"""Bytes of a message around the data of one block."""
-SECONDS_PER_BYTE = 2e-6
-"""Time allowed beyond the timeout for each byte moved or device read: slower is a failure."""
-STATE_SECONDS = 30.0
-"""Time allowed for collecting or restoring the state of a whole simulated chip."""
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """What a link gets unless it is told otherwise, and the time that operations may take."""
+
+    library: str = "@py"
+    """VISA library: pyvisa-py, which needs no vendor's."""
+    timeout: float = 5.0
+    """Seconds for each exchange."""
+    longest_timeout: float = 3600.0
+    """Seconds that may be asked for at most."""
+    overhead: int = 512
+    """Bytes of a message around the data of one block."""
+    seconds_per_byte: float = 2e-6
+    """Time allowed beyond the timeout for each byte moved or device read: slower is a failure."""
+    seconds_per_state: float = 30.0
+    """Time allowed for collecting or restoring the state of a whole simulated chip."""
+    clock_margin: float = 0.01
+    """Part by which a real clock on the other side may be slow while the chip waits."""
+
+
+LINK = LinkSettings()
+"""The settings of every link."""
 
 _OPTIONS = ("visa_library", "timeout", "log")
 
 
 def open_visa(target: str, query: Mapping[str, str]) -> VisaChip:
-    """Backend for `visa:RESOURCE?visa_library=@py&timeout=5&log=FILE`.
+    """Open `visa:RESOURCE?visa_library=@py&timeout=5&log=FILE`.
 
     Raises BadInputError for a resource name or an option that cannot be used, LinkError when the chip does not answer.
     """
-    unknown = sorted(set(query) - set(_OPTIONS))
-    if unknown:
-        raise BadInputError(f"unknown option '{unknown[0]}' of visa:; known options: {', '.join(_OPTIONS)}")
-    text = query.get("timeout", str(DEFAULT_TIMEOUT))
+    refuse_unknown_options("visa", query, _OPTIONS)
+    text = query.get("timeout", str(LINK.timeout))
     try:
         timeout = float(text)
     except ValueError:
         raise BadInputError(f"option timeout={text}: expected seconds") from None
     log = Path(query["log"]) if "log" in query else None
-    return VisaChip.open(target, visa_library=query.get("visa_library", DEFAULT_LIBRARY), timeout=timeout, log=log)
+    return VisaChip.open(target, visa_library=query.get("visa_library", LINK.library), timeout=timeout, log=log)
 
 
 SCHEME = Scheme(
@@ -78,7 +91,7 @@ class VisaChip(Backend):
         self._session = session
         self._virtual_clock = described.virtual_clock
         self._name = name
-        self._chunk = min(described.buffer, described.memory) - MESSAGE_OVERHEAD
+        self._chunk = min(described.buffer, described.memory) - LINK.overhead
         self._ranges: dict[int, float] = {}
         self._finally: Callable[[], None] = lambda: None
 
@@ -87,8 +100,8 @@ class VisaChip(Backend):
         cls,
         resource: str | MessageBasedResource,
         *,
-        visa_library: str = DEFAULT_LIBRARY,
-        timeout: float = DEFAULT_TIMEOUT,
+        visa_library: str = LINK.library,
+        timeout: float = LINK.timeout,
         log: Path | None = None,
     ) -> Self:
         """Connect to a chip.
@@ -102,60 +115,41 @@ class VisaChip(Backend):
         Raises BadInputError for arguments that cannot be used, LinkError when no chip answers there, it is busy, or
         it speaks another version of the dialect.
         """
-        if not (math.isfinite(timeout) and 0 < timeout <= LONGEST_TIMEOUT):
-            raise BadInputError(f"timeout must be between 0 and {LONGEST_TIMEOUT:g} seconds, not {timeout}")
-        name = resource if isinstance(resource, str) else str(resource.resource_name)
-        make = opener(resource, visa_library) if isinstance(resource, str) else None
-        wire = WireLog(log) if log is not None else None
-        met = False
-
-        def connect() -> VisaLink:
-            nonlocal met
-            if make is not None:
-                link = VisaLink.open(make, name, timeout, wire)
-            else:
-                assert not isinstance(resource, str)
-                link = VisaLink(resource, owned=False, log=wire)
-            try:
-                link.clear()
-                if not met:
-                    check_chip(identify(link, name, timeout), name)
-                    met = True
-            except LinkError:
-                link.close()
-                raise
-            return link
-
+        if not (math.isfinite(timeout) and 0 < timeout <= LINK.longest_timeout):
+            raise BadInputError(f"timeout must be between 0 and {LINK.longest_timeout:g} seconds, not {timeout}")
+        connect = _Connector(resource, visa_library, timeout)
+        wire = connect.log = WireLog(log) if log is not None else None
         try:
-            try:
-                session = Session(connect, timeout, reconnect=make is not None)
-            except LinkError as error:
-                raise error if name in str(error) else LinkError(f"{name} opens no session: {error}") from error
-            try:
-                # Asked again inside the session, where replies carry a checksum.
-                identity = read_identity(session.call([dialect.IDN_Q.write()]).decode("ascii", "replace"), name)
-                chip = cls(session, identity, described := _describe(session, name), name)
-            except Exception:
-                session.close([dialect.IDLE.write()])
-                raise
+            chip = cls._in_session(_session(connect, timeout), connect.name)
         except Exception:
             if wire is not None:
                 wire.close()
             raise
-        session.buffer = described.buffer
         if wire is not None:
             chip._finally = wire.close
         return chip
 
-    def snapshot(self) -> dict[str, str | int | float | bool]:
-        """The instrument's own snapshot, and where it was found."""
-        self._check_open()
+    @classmethod
+    def _in_session(cls, session: Session, name: str) -> Self:
+        """Make the driver of the chip that answers in a session; the session is closed where there is none."""
+        try:
+            # Asked again inside the session, where replies carry a checksum.
+            identity = read_identity(session.call([dialect.IDN_Q.write()]).decode("ascii", "replace"), name)
+            described = _describe(session, name)
+            chip = cls(session, identity, described, name)
+        except Exception:
+            session.close([dialect.IDLE.write()])
+            raise
+        session.buffer = described.buffer
+        return chip
+
+    def _snapshot(self) -> Settings:
+        """Return the instrument's own snapshot, and where it was found."""
         settings = _json(self._fetch_block(dialect.SNAPSHOT_Q.write()), dict)
         return {**settings, "link.resource": self._name, "link.firmware": self.identity.firmware}
 
-    def parameters(self) -> list[Parameter]:
-        """What the instrument tells of its chip."""
-        self._check_open()
+    def _parameters(self) -> list[Parameter]:
+        """Return what the instrument tells of its chip."""
         rows = _json(self._fetch_block(dialect.PARAMETERS_Q.write()), list)
         return [Parameter(**row) for row in rows]
 
@@ -164,14 +158,14 @@ class VisaChip(Backend):
         self._check_open()
         if len(data) > self._chunk:
             raise BadInputError(f"the instrument takes {self._chunk} bytes at a time, not {len(data)}")
-        return self._fetch_block(dialect.LINK_ECHO_Q.write(data), 2 * len(data) * SECONDS_PER_BYTE)
+        return self._fetch_block(dialect.LINK_ECHO_Q.write(data), 2 * len(data) * LINK.seconds_per_byte)
 
-    def export_state(self) -> dict[str, NDArray[Any]]:
-        """The simulated chip's state with the instrument's own pulse counts, which include other clients' pulses."""
+    def export_state(self) -> dict[str, AnyArray]:
+        """Return the simulated chip's state and the instrument's pulse counts, which include those of other clients."""
         self.require(Capability.STATE, "saving the chip's state")
         return self._export_state()
 
-    def import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def import_state(self, state: State) -> None:
         """Put back a state, and with it the pulse counts of the instrument and of this driver."""
         super().import_state(state)
         self._send_state(state)
@@ -193,7 +187,7 @@ class VisaChip(Backend):
         if not count:
             return arrays.unpack_reals(b"", 0)
         command = dialect.READ_DEVICES.write(core, count, averages)
-        work = count * averages * SECONDS_PER_BYTE
+        work = count * averages * LINK.seconds_per_byte
         data = self._operate(command, arrays.pack_indices(devices), count * arrays.REAL.itemsize, work)
         return arrays.unpack_reals(data, count)
 
@@ -203,7 +197,7 @@ class VisaChip(Backend):
         return self._session.clock
 
     def _wait(self, seconds: float) -> None:
-        self._done([dialect.WAIT.write(seconds)], 0.0 if self._virtual_clock else 1.01 * seconds)
+        self._done([dialect.WAIT.write(seconds)], 0.0 if self._virtual_clock else (1 + LINK.clock_margin) * seconds)
 
     def _temperature(self) -> float:
         return self._number(dialect.TEMPERATURE_Q.write())
@@ -230,12 +224,12 @@ class VisaChip(Backend):
             command = dialect.PLACE.write(core, len(devices), age)
             self._operate(command, arrays.pack_placement(devices, conductance))
 
-    def _export_state(self) -> dict[str, NDArray[Any]]:
-        size = int(self._number(dialect.STATE_SAVE.write() + b";" + dialect.SIZE_Q.write(), STATE_SECONDS))
+    def _export_state(self) -> dict[str, AnyArray]:
+        size = int(self._number(dialect.STATE_SAVE.write() + b";" + dialect.SIZE_Q.write(), LINK.seconds_per_state))
         return arrays.unpack_state(self._download(size))
 
-    def _import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Nothing: `import_state` sends it whole, pulse counts included."""
+    def _import_state(self, state: State) -> None:
+        """Do nothing: `import_state` sends it whole, pulse counts included."""
 
     def _close(self) -> None:
         try:
@@ -256,10 +250,12 @@ class VisaChip(Backend):
         head = [dialect.CLEAR.write()]
         last = max(0, (len(upload) - 1) // self._chunk) * self._chunk
         for at in range(0, last, self._chunk):
-            self._done([*head, dialect.APPEND.write(upload[at : at + self._chunk])], self._chunk * SECONDS_PER_BYTE)
+            self._done(
+                [*head, dialect.APPEND.write(upload[at : at + self._chunk])], self._chunk * LINK.seconds_per_byte
+            )
             head = []
         commands = [*head, dialect.APPEND.write(upload[last:]), command]
-        allowance = work + (len(upload) + download) * SECONDS_PER_BYTE
+        allowance = work + (len(upload) + download) * LINK.seconds_per_byte
         if 0 < download <= self._chunk:
             return _block(self._session.call([*commands, dialect.DATA_Q.write(0, download)], allowance))
         self._done(commands, allowance)
@@ -269,7 +265,7 @@ class VisaChip(Backend):
         parts = []
         for at in range(0, size, self._chunk):
             length = min(self._chunk, size - at)
-            parts.append(self._fetch_block(dialect.DATA_Q.write(at, length), length * SECONDS_PER_BYTE))
+            parts.append(self._fetch_block(dialect.DATA_Q.write(at, length), length * LINK.seconds_per_byte))
         return b"".join(parts)
 
     def _done(self, commands: list[bytes], allowance: float = 0.0) -> None:
@@ -288,9 +284,52 @@ class VisaChip(Backend):
     def _fetch_block(self, query: bytes, allowance: float = 0.0) -> bytes:
         return _block(self._session.call([query], allowance))
 
-    def _send_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def _send_state(self, state: State) -> None:
         self._ranges.clear()
-        self._operate(dialect.STATE_LOAD.write(), arrays.pack_state(state), work=STATE_SECONDS)
+        self._operate(dialect.STATE_LOAD.write(), arrays.pack_state(state), work=LINK.seconds_per_state)
+
+
+class _Connector:
+    """Makes the links of a session: the first one, on which it checks who is there, and those after a failure."""
+
+    def __init__(self, resource: str | MessageBasedResource, visa_library: str, timeout: float) -> None:
+        """Raise BadInputError for a resource name or a library that cannot be used; nothing is opened yet."""
+        self._resource = resource
+        self._timeout = timeout
+        self._recognised = False
+        self._open = opener(resource, visa_library) if isinstance(resource, str) else None
+        self.name = resource if isinstance(resource, str) else str(resource.resource_name)
+        self.log: WireLog | None = None
+
+    @property
+    def again(self) -> bool:
+        """Whether it can connect more than once: an open resource that was handed over is not opened anew."""
+        return self._open is not None
+
+    def __call__(self) -> VisaLink:
+        """Connect. Raises LinkError when nobody answers, or somebody else."""
+        if self._open is not None:
+            link = VisaLink.open(self._open, self.name, self._timeout, self.log)
+        else:
+            assert not isinstance(self._resource, str)
+            link = VisaLink(self._resource, owned=False, log=self.log)
+        try:
+            link.clear()
+            if not self._recognised:
+                check_chip(identify(link, self.name, self._timeout), self.name)
+                self._recognised = True
+        except LinkError:
+            link.close()
+            raise
+        return link
+
+
+def _session(connect: _Connector, timeout: float) -> Session:
+    """Open a session. Raises LinkError that names the resource."""
+    try:
+        return Session(connect, timeout, reconnect=connect.again)
+    except LinkError as error:
+        raise error if connect.name in str(error) else LinkError(f"{connect.name} opens no session: {error}") from error
 
 
 def _describe(session: Session, name: str) -> Description:

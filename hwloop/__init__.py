@@ -1,66 +1,34 @@
-"""hwloop: program, calibrate and measure analog in-memory computing chips built from phase-change memory.
+"""hwloop programs, calibrates and measures analog in-memory computing chips built from phase-change memory.
 
-import hwloop
+A first session, on a simulated chip::
 
-weights = hwloop.load_weights("data/digits_mlp.safetensors")
-with hwloop.connect("sim:hermes-core?seed=1") as chip:
-    run = hwloop.program(chip, weights, "gdp")
-    print(run.mvm_error)
+    import hwloop
+
+    chip = hwloop.connect("sim:hermes-core?seed=1")
+    run = hwloop.program(chip, "weights.npy", hwloop.GDP(max_steps=30))
+    print(run.mvm_error, run.matmul(x))
+
+What there is
+-------------
+connect, load
+    Open a chip by its URI; read any file that hwloop writes.
+calibrate, program, compare, evaluate, drift
+    Find out what a chip is, put weights on it, see how well they sit, and for how long.
+measure, import_measurement, fit, export
+    Measure devices, bring measurements made elsewhere, fit noise and drift models, hand them to other tools.
+GDP, ProgramVerify, SGD, Exact
+    Programming methods with their settings.
+Backend, ChipInfo, Capability, Pulses, PulseKind, PulseLimits, DeviceModel and the errors
+    For authors of backends; see docs/backends.md.
+
+Every command of ``hwloop --help`` is one call of these. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
 
-if TYPE_CHECKING:
-    from hwloop.chip.backend import Backend
-    from hwloop.chip.info import Capability, ChipInfo
-    from hwloop.chip.pulses import PulseKind, Pulses
-    from hwloop.chip.registry import connect
-    from hwloop.errors import HwloopError
-    from hwloop.files.weights import load_weights
-    from hwloop.jobs.program import Run, program
-    from hwloop.mapping.matrix import Matrix, matrices
-    from hwloop.mapping.partition import MappingSettings
+import lazy_loader
 
-# Resolved on first use, so that `import hwloop` and `hwloop --help` do not wait for torch.
-_HOMES = {
-    "connect": "hwloop.chip.registry",
-    "Backend": "hwloop.chip.backend",
-    "Capability": "hwloop.chip.backend",
-    "ChipInfo": "hwloop.chip.backend",
-    "PulseKind": "hwloop.chip.backend",
-    "Pulses": "hwloop.chip.backend",
-    "Run": "hwloop.jobs.program",
-    "program": "hwloop.jobs.program",
-    "HwloopError": "hwloop.errors",
-    "MappingSettings": "hwloop.mapping.partition",
-    "Matrix": "hwloop.files.weights",
-    "load_weights": "hwloop.files.weights",
-    "matrices": "hwloop.files.weights",
-}
-
-__all__ = [
-    "Backend",
-    "Capability",
-    "ChipInfo",
-    "HwloopError",
-    "MappingSettings",
-    "Matrix",
-    "PulseKind",
-    "Pulses",
-    "Run",
-    "connect",
-    "load_weights",
-    "matrices",
-    "program",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hwloop' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__version__ = version("hwloop")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

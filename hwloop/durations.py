@@ -33,7 +33,7 @@ def parse_durations(text: str) -> tuple[float, ...]:
 
 
 def format_duration(seconds: float) -> str:
-    """A short text for a length of time, three digits in the largest unit of which it has at least one: '1.5h'."""
+    """Write a length of time short: three digits in the largest unit of which it has at least one, '1.5h'."""
     if not math.isfinite(seconds):
         return "for ever" if seconds > 0 else "-"
     # Rounding may carry over: 59.9996 s is a minute.

@@ -14,10 +14,20 @@ T = TypeVar("T")
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """Say which known names there are and, where one is close to `name`, that it may be meant."""
-    close = difflib.get_close_matches(name, known, n=1)
-    meant = f"did you mean '{close[0]}'? " if close else ""
+    """Say which known names there are and, where one is close to `name`, that it may be meant.
+
+    Of several that are equally close, the one of the same letters is meant: two of them were typed in the wrong order.
+    """
+    close = difflib.get_close_matches(name, known, n=max(len(known), 1))
+    letters = sorted(name)
+    best = max(close, key=lambda one: (_closeness(name, one), sorted(one) == letters), default=None)
+    meant = f"did you mean '{best}'? " if best is not None else ""
     return f"{meant}known: {', '.join(known) or 'none'}"
+
+
+def _closeness(name: str, known: str) -> float:
+    """Compare as `difflib.get_close_matches` does."""
+    return difflib.SequenceMatcher(None, known, name).ratio()
 
 
 class Registry(Generic[T]):

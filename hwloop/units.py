@@ -6,6 +6,7 @@ converted when it is read, and a unit that is not in the table is an error, neve
 
 from __future__ import annotations
 
+import math
 from dataclasses import field
 from typing import Any
 
@@ -38,6 +39,19 @@ def conversion(unit: str, base: str) -> tuple[float, float]:
     return known[spelled]
 
 
-def value(unit: str, meaning: str) -> Any:
-    """Describe a field of a result by its unit and a sentence on what it is; both go into the file it is saved to."""
-    return field(metadata={"unit": unit, "meaning": meaning})
+def value(unit: str, meaning: str, stored: str = "") -> Any:
+    """Describe a field of a result by its unit and a sentence on what it is; both go into the file it is saved to.
+
+    Parameters
+    ----------
+    unit, meaning
+        The unit, '1' for a bare number, and what the value is.
+    stored
+        Name of the value in files and in JSON, where that is not the field's own.
+    """
+    return field(metadata={"unit": unit, "meaning": meaning, "stored": stored})
+
+
+def finite(value: float | None) -> float | None:
+    """Return the value, or None for one that JSON has no number for."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, ChipInfo, Parameter
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import Scheme
@@ -19,22 +19,21 @@ from hwloop.devices.model import FIELD_UNITS, DeviceModel
 from hwloop.devices.statistics import Polynomial
 from hwloop.devices.wires import attenuation
 from hwloop.errors import BadInputError, HwloopError
+from hwloop.registry import suggest
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
-from hwloop.sim_backend.devices import DeviceArray, relaxation_rate
+from hwloop.sim_backend.devices.pcm import DeviceArray, relaxation_rate
 from hwloop.sim_backend.options import SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.twin import is_model, twin_parameters
-from hwloop.typing import CodeArray, FloatArray, IndexArray
+from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
 READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""
-READS_AT_ONCE = 2**22
-"""Samples of device reads held in memory at one time."""
 
 
 def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
-    """Backend for `sim:TARGET?query`, a preset or a model file.
+    """Open `sim:TARGET?query`, a preset or a model file.
 
     Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
     """
@@ -44,8 +43,7 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
         chip = PRESETS[target]()
     else:
         raise BadInputError(
-            f"unknown simulated chip 'sim:{target}'; known presets: {', '.join(sorted(PRESETS))}; "
-            "a twin is sim:MODEL.json"
+            f"unknown simulated chip 'sim:{target}'; {suggest(target, sorted(PRESETS))}; a twin is sim:MODEL.json"
         )
     parameters, options = apply_options(chip, query)
     return SimulatedChip(parameters, options)
@@ -75,6 +73,9 @@ class SimulatedChip(Backend):
     which cores are used does not change what any of them does.
     """
 
+    reads_at_once: ClassVar[int] = 2**22
+    """Samples of device reads that are in memory at one time."""
+
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
         self._chip = parameters
@@ -85,9 +86,8 @@ class SimulatedChip(Backend):
         self._relaxation = relaxation_rate(parameters)
         super().__init__(_describe(parameters, self._options))
 
-    def snapshot(self) -> dict[str, str | int | float | bool]:
-        """All parameters by dotted name, the seed, the clock, and the converter ranges and trims in use (their rms)."""
-        self._check_open()
+    def _snapshot(self) -> Settings:
+        """Return all parameters by dotted name, seed, clock, and converter ranges and trims in use (their rms)."""
         cores = sorted(self._cores.items())
         ranges = {f"core{index}.adc_range": core.adc_range for index, core in cores}
         trims = {
@@ -95,17 +95,17 @@ class SimulatedChip(Backend):
             for index, core in cores
             for name, values in zip(("offset", "gain"), core.converters.trims, strict=True)
         }
-        own: dict[str, str | int | float | bool] = {
+        own: Settings = {
             "seed": self._options.seed,
             "torch_device": self._options.device,
             "now": self._clock,
         }
-        parameters = {row.name: row.value for row in self.parameters()}
+        parameters = {row.name: row.value for row in self._parameters()}
         return {**parameters, **own, **ranges, **trims}
 
-    def parameters(self) -> list[Parameter]:
-        """Every number of the chip with its unit and source."""
-        return list(_parameters(self._chip))
+    def _parameters(self) -> list[Parameter]:
+        """Return every number of the chip with its unit and source."""
+        return list(_rows(self._chip))
 
     # ---- the contract's hooks --------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class SimulatedChip(Backend):
         seconds = p.device.read_noise.t_read
         full_scale = self._read_range()
         values = []
-        for part in torch.split(self._tensor(devices), max(1, READS_AT_ONCE // averages)):
+        for part in torch.split(self._tensor(devices), max(1, self.reads_at_once // averages)):
             samples = unit.devices.sample_reads(part, averages, self._clock, self._relaxed(), seconds)
             values.append(unit.converters.read_device(samples, part % p.columns, full_scale, averages, unit.dynamics))
             # One row at a time, all columns in parallel.
@@ -191,8 +191,8 @@ class SimulatedChip(Backend):
     def _close(self) -> None:
         self._cores.clear()
 
-    def _export_state(self) -> dict[str, NDArray[Any]]:
-        state: dict[str, NDArray[Any]] = {"clock": np.array(self._clock)}
+    def _export_state(self) -> dict[str, AnyArray]:
+        state: dict[str, AnyArray] = {"clock": np.array(self._clock)}
         for index, core in self._cores.items():
             own = core.devices.export() | {
                 "generator": core.dynamics.get_state(),
@@ -204,7 +204,7 @@ class SimulatedChip(Backend):
             state |= {f"core{index}/{name}": tensor.cpu().numpy().copy() for name, tensor in own.items()}
         return state
 
-    def _import_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def _import_state(self, state: State) -> None:
         """Take the state as a whole or not at all: until every part of it has been read, the chip stays as it was."""
         parts: dict[str, dict[str, torch.Tensor]] = {}
         try:
@@ -231,11 +231,11 @@ class SimulatedChip(Backend):
         self._clock, self._cores = float(clock), cores
 
     def _named(self, parts: Mapping[str, Any]) -> list[tuple[int, str]]:
-        """The cores that have a part in a saved state, with its name."""
+        """List the cores that have a part in a saved state, with its name."""
         return [(index, f"core{index}") for index in range(self.info.cores) if f"core{index}" in parts]
 
     def _restored(self, index: int, own: dict[str, torch.Tensor]) -> _Core:
-        """A core in a saved state; one of a version without trims has none.
+        """Make a core in a saved state; one of a version without trims has none.
 
         Raises KeyError, ValueError, TypeError, RuntimeError or HwloopError for what is not a core's state.
         """
@@ -269,7 +269,7 @@ class SimulatedChip(Backend):
         return torch.Generator(self._options.device).manual_seed(int(seed >> np.uint64(1)))
 
     def _relaxed(self) -> float:
-        """Time of structural relaxation: the clock, at the pace of the temperature."""
+        """Return the time of structural relaxation: the clock, at the pace of the temperature."""
         return self._clock * self._relaxation
 
     def _read_range(self) -> float:
@@ -284,12 +284,12 @@ class SimulatedChip(Backend):
         factor = attenuation(conductance.double(), p.wire_resistance, p.series_resistance)
         return factor.to(conductance.dtype).view(2, -1)
 
-    def _tensor(self, array: NDArray[Any], dtype: torch.dtype | None = None) -> torch.Tensor:
+    def _tensor(self, array: AnyArray, dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self._options.device)
 
 
 def _per_polarity(devices: torch.Tensor, attenuated: torch.Tensor | None) -> torch.Tensor:
-    """Sums (2, rows * columns) over the devices (2, K, rows * columns) of each polarity, as wires let them through."""
+    """Sum (2, rows * columns) over the devices (2, K, rows * columns) of each polarity, as wires let them through."""
     polarities = devices.sum(1)
     return polarities if attenuated is None else polarities * attenuated
 
@@ -315,7 +315,7 @@ def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
 
 
 def _announced(p: ChipParameters) -> DeviceModel:
-    """The nominal device, and, where drift or read noise are switched off, that there is none."""
+    """Return the nominal device, and, where drift or read noise are switched off, that there is none."""
     device, none = p.device, Polynomial((0.0,))
     if p.drift == 0:
         device = replace(device, drift=replace(device.drift, mean=none, spread=none))
@@ -324,8 +324,8 @@ def _announced(p: ChipParameters) -> DeviceModel:
     return device
 
 
-def _parameters(chip: ChipParameters) -> Iterator[Parameter]:
-    """All numbers of a chip, those of nested dataclasses by dotted names."""
+def _rows(chip: ChipParameters) -> Iterator[Parameter]:
+    """List all numbers of a chip, those of nested dataclasses by dotted names."""
     pending: list[tuple[str, Any]] = [("", chip)]
     while pending:
         prefix, part = pending.pop(0)

@@ -14,8 +14,8 @@ _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
 """Largest magnitude of u^3 - u on [-1, 1]; dividing by it makes the non-linearity parameters peak values."""
 
 
-def cubic(u: torch.Tensor) -> torch.Tensor:
-    """Third-order deviation with peak 1 and no error at zero and at both ends of the scale."""
+def third_order(u: torch.Tensor) -> torch.Tensor:
+    """Return the third-order deviation with peak 1 and no error at zero and at both ends of the scale."""
     return (u * u).sub_(1.0).mul_(u).mul_(1.0 / _CUBIC_PEAK)
 
 
@@ -25,12 +25,12 @@ class InputConverters:
     def __init__(self, parameters: ChipParameters) -> None:
         """Take resolution and non-linearity from the chip's parameters."""
         self._top = float(2 ** (parameters.dac_bits - 1) - 1)
-        self._bend = parameters.dac_nonlinearity / self._top
+        self._nonlinearity = parameters.dac_nonlinearity / self._top
 
     def drive(self, x: torch.Tensor) -> torch.Tensor:
-        """Row drives (batch, rows), 1 = full scale, for integer inputs of the same shape."""
+        """Return row drives (batch, rows), 1 = full scale, for integer inputs of the same shape."""
         u = x.to(torch.float32).mul_(1.0 / self._top)
-        return u.add_(cubic(u), alpha=self._bend) if self._bend else u
+        return u.add_(third_order(u), alpha=self._nonlinearity) if self._nonlinearity else u
 
 
 class ColumnConverters:
@@ -47,9 +47,9 @@ class ColumnConverters:
         self._own_offset = parameters.adc_offset_spread * draws[1]
         self.gain, self.offset = self._own_gain, self._own_offset
         self.trims: tuple[FloatArray, FloatArray] = np.zeros(n), np.zeros(n)
-        # The bend belongs to the circuit, so all columns share its sign; a fifth of it varies.
-        self.bend = parameters.adc_nonlinearity * (1.0 + 0.2 * draws[2])
-        self._has_bend = parameters.adc_nonlinearity > 0
+        # The nonlinearity belongs to the circuit, so all columns share its sign; a fifth of it varies.
+        self.nonlinearity = parameters.adc_nonlinearity * (1.0 + 0.2 * draws[2])
+        self._is_nonlinear = parameters.adc_nonlinearity > 0
         self._noise = parameters.adc_noise
         self.top = float(2 ** (parameters.adc_bits - 1) - 1)
 
@@ -65,20 +65,20 @@ class ColumnConverters:
         self.gain = self._own_gain * (1.0 + torch.tensor(gain).to(self._own_gain))
 
     def noise_variance(self, full_scale: float) -> torch.Tensor:
-        """Variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""
+        """Return the variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""
         return (self._noise * full_scale / (self.top * self.gain)) ** 2
 
     def convert(self, sums: torch.Tensor, full_scale: float) -> torch.Tensor:
-        """Integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`."""
+        """Return integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`."""
         codes = sums.mul_(self.gain * (self.top / full_scale)).add_(self.offset)
-        if self._has_bend:
-            codes.addcmul_(cubic((codes * (1.0 / self.top)).clamp_(-1.0, 1.0)), self.bend)
+        if self._is_nonlinear:
+            codes.addcmul_(third_order((codes * (1.0 / self.top)).clamp_(-1.0, 1.0)), self.nonlinearity)
         return codes.round_().clamp_(-self.top, self.top)
 
     def read_device(
         self, conductance: torch.Tensor, columns: torch.Tensor, full_scale: float, averages: int, noise: torch.Generator
     ) -> torch.Tensor:
-        """Mean of `averages` conversions of single devices (n, averages) in uS, on the columns (n,).
+        """Return the mean of `averages` conversions of single devices (n, averages) in uS, on the columns (n,).
 
         The converter subtracts a reading with the row off (correlated double sampling), so its offset cancels; gain,
         noise and the step of the converter remain.

@@ -18,31 +18,45 @@ and its state has had the time since then to grow, not the time since the ladder
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
 LN10 = math.log(10.0)
+"""Natural logarithm of a decade: the variance of one state, in units of Q^2."""
 EULER_GAMMA = 0.5772156649015329
+"""The Euler-Mascheroni constant."""
 FROZEN = math.exp(EULER_GAMMA - 1.5)
 """Cut-off of the correlation time over the batch duration that preserves the variance of the mean.
 
 The mean over T of a process of correlation time tau keeps f(u) = 2 (u - 1 + exp(-u)) / u^2 of its variance,
 with u = T / tau, and the integral of [f(u) - 1(u < 1)] du / u is 3/2 - gamma.
 """
-NEGLIGIBLE = 0.03
-"""A state is not advanced until this much of its correlation time has passed; the wait is then made up.
 
-What it leaves out at any moment is under 2 * 0.03 of one decade's variance, 0.4 % of the noise of a device seconds old.
-"""
-FIRST_TAU_IN_READS = 40.0
-SLOWEST_TAU = 1e9
-"""Seconds; slower states stay at zero within any use of a chip."""
+
+@dataclass(frozen=True)
+class LadderSettings:
+    """Which relaxation processes the ladder has, and when they are brought up to date."""
+
+    first_tau_in_reads: float = 40.0
+    """Shortest correlation time, in reads; what is faster counts as white."""
+    slowest_tau: float = 1e9
+    """Seconds; slower states stay at zero within any use of a chip."""
+    negligible: float = 0.03
+    """A state is not advanced until this much of its correlation time has passed; the wait is then made up.
+
+    What it leaves out at any moment is under 2 * 0.03 of one decade's variance, 0.4 % of the noise of a device seconds
+    old."""
+
+
+LADDER = LadderSettings()
+"""The ladder of every simulated chip."""
 
 
 def ladder_times(t_read: float) -> list[float]:
-    """Correlation times in seconds, a decade apart, the first one 40 reads long."""
-    first = FIRST_TAU_IN_READS * t_read
-    return [first * 10.0**k for k in range(math.ceil(math.log10(SLOWEST_TAU / first)))]
+    """Return correlation times in seconds, a decade apart, the first one 40 reads long."""
+    first = LADDER.first_tau_in_reads * t_read
+    return [first * 10.0**k for k in range(math.ceil(math.log10(LADDER.slowest_tau / first)))]
 
 
 class FlickerLadder:
@@ -65,7 +79,7 @@ class FlickerLadder:
         return tau > FROZEN * duration
 
     def fast_variance(self, duration: float) -> float:
-        """Variance, in units of Q^2, that is independent between the vectors of a batch lasting `duration` seconds."""
+        """Return the variance (Q^2) that is independent between the vectors of a batch of `duration` seconds."""
         return self._white + LN10 * sum(not self._is_frozen(tau, duration) for tau in self.taus)
 
     def advance(self, now: float, duration: float) -> None:
@@ -73,7 +87,7 @@ class FlickerLadder:
         since_pulse: torch.Tensor | None = None
         for k, tau in enumerate(self.taus):
             elapsed = (now - self._updated[k]) / tau
-            if elapsed < NEGLIGIBLE or not self._is_frozen(tau, duration):
+            if elapsed < LADDER.negligible or not self._is_frozen(tau, duration):
                 continue
             keep = math.exp(-elapsed)
             fresh = torch.empty(self._shape, device=self._generator.device).normal_(generator=self._generator)
@@ -88,7 +102,7 @@ class FlickerLadder:
             self._updated[k] = now
 
     def slow(self, duration: float) -> torch.Tensor | None:
-        """Sum of the frozen states of a batch of `duration` seconds, in units of Q; None while all are zero."""
+        """Return the sum (Q) of the frozen states of a batch of `duration` seconds; None while all are zero."""
         frozen = [
             state
             for state, tau in zip(self._states, self.taus, strict=True)
@@ -110,7 +124,7 @@ class FlickerLadder:
         self._last_pulse = now
 
     def export(self) -> dict[str, torch.Tensor]:
-        """States and their times, by name."""
+        """Return states and their times, by name."""
         made = {f"flicker/{k}": state for k, state in enumerate(self._states) if state is not None}
         return made | {"flicker_updated": torch.tensor(self._updated, dtype=torch.float64)}
 

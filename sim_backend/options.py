@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
+from hwloop.chip.registry import refuse_unknown_options
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.parameters import ChipParameters
 
@@ -51,13 +52,11 @@ OPTION_NAMES = sorted([*_OVERRIDES, "seed", "device"])
 
 
 def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[ChipParameters, SimOptions]:
-    """The preset with a URI's options applied.
+    """Apply a URI's options to a preset.
 
     Raises BadInputError for an unknown option (listing the known ones) and for a value out of range.
     """
-    unknown = sorted(set(query) - set(OPTION_NAMES))
-    if unknown:
-        raise BadInputError(f"unknown simulator option '{unknown[0]}'; known options: {', '.join(OPTION_NAMES)}")
+    refuse_unknown_options("sim", query, OPTION_NAMES)
     changes = {name: _parse(name, text) for name, text in query.items() if name in _OVERRIDES}
     made = {name: value for name, value in sorted(changes.items()) if name != "temperature"}
     options = SimOptions(

@@ -87,7 +87,7 @@ class ChipParameters:
         return (2, self.devices_per_polarity, self.rows, self.columns)
 
     def source(self, name: str) -> str:
-        """Where a number, given by its dotted name, comes from: its own source, else that of what it belongs to."""
+        """Say where a number, given by its dotted name, comes from: its own source, else that of what it belongs to."""
         while name not in self.sources and "." in name:
             name = name.rpartition(".")[0]
         return self.sources.get(name, ASSUMED)

@@ -20,8 +20,8 @@ HERMES_MODEL = "HermesNoiseModel of aihwkit 1.2.0, single device, t0 = 200 s"
 NANDAKUMAR = "form and conductance slope: Nandakumar et al., J. Appl. Phys. 124, 152135 (2018); levels assumed"
 
 
-def _pcm_90nm() -> ChipParameters:
-    device = DeviceModel(
+def _pcm_90nm_device() -> DeviceModel:
+    return DeviceModel(
         curve=ProgrammingCurve(
             g_min=0.05,
             g_max=27.5,
@@ -37,13 +37,16 @@ def _pcm_90nm() -> ChipParameters:
         drift=PUBLISHED_DRIFT,
         read_noise=PUBLISHED_READ_NOISE,
     )
+
+
+def _pcm_90nm() -> ChipParameters:
     return ChipParameters(
         name="pcm-90nm",
         cores=1,
         rows=256,
         columns=256,
         devices_per_polarity=1,
-        device=device,
+        device=_pcm_90nm_device(),
         set_model=SetModel(
             decay=-0.084,
             level=0.88,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.errors import BadInputError
-from hwloop.files.models import CURVE_FIELDS, Model, drift_model, load_model, programming_curve, read_noise_model
+from hwloop.files.fitted_devices import CURVE_FIELDS, drift_model, programming_curve, read_noise_model
+from hwloop.files.model_file import load_model
+from hwloop.files.models import Model
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 
@@ -28,12 +30,12 @@ GEOMETRY = {
 
 
 def is_model(target: str) -> bool:
-    """Whether a `sim:` target is a model file rather than a preset."""
+    """Tell whether a `sim:` target is a model file rather than a preset."""
     return target not in PRESETS and (target.endswith(".json") or Path(target).is_file())
 
 
 def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters, dict[str, str]]:
-    """Parameters of the twin of a model file, and the query less its option 'base'.
+    """Return parameters of the twin of a model file, and the query less its option 'base'.
 
     Raises BadInputError for a bad model file, one without anything for a simulated chip, and an unknown base.
     """
@@ -80,7 +82,7 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
 
 
 def _as_announced(curve: ProgrammingCurve, model: Model) -> tuple[ProgrammingCurve, float]:
-    """The fitted curve as one of nominal currents and the error of the specimen's.
+    """Split the fitted curve into one of nominal currents and the error of the specimen's.
 
     A chip does not know its own error, and methods that start from the nominal curve shall have to find it on the twin
     as well.
@@ -97,7 +99,7 @@ def _unmeasured(chip: ChipParameters, name: str, preset: str) -> str:
 
 
 def _base(model: Model, asked: str | None, path: str) -> str:
-    """The preset of what was not measured: as asked for, else that of the simulated chip that was measured."""
+    """Choose the preset of what was not measured: as asked for, else that of the simulated chip that was measured."""
     known = ", ".join(sorted(PRESETS))
     if asked is not None:
         if asked not in PRESETS:

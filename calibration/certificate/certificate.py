@@ -7,6 +7,7 @@ One HDF5 file per calibration (docs/calibration.md describes the layout). It bel
 from __future__ import annotations
 
 import dataclasses
+import html
 import importlib.metadata
 import json
 import math
@@ -14,104 +15,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import h5py
-import numpy as np
 
-from hwloop.calibration.routines.converters import ConverterResult, GainResult
-from hwloop.calibration.routines.devices import DeviceResult
-from hwloop.calibration.routines.floor import FloorResult
-from hwloop.calibration.routines.programming_curve import CurveResult
-from hwloop.calibration.routines.trims import TrimResult
-from hwloop.calibration.routines.wires import WireResult
+from hwloop.calibration.certificate.identity import Identity
+from hwloop.calibration.certificate.layout import KINDS, check_datasets, read_cores, write_core
+from hwloop.calibration.certificate.validity import VALIDITY
+from hwloop.calibration.routines.core import CoreCalibration
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    from hwloop.calibration.certificate.check import Finding
 from hwloop.chip.backend import Backend
-from hwloop.chip.cell_calibration import CellCalibration, Converters, Devices
+from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.mapping.ranges import RangeResult
-from hwloop.typing import FloatArray
+from hwloop.typing import Json
 
 FORMAT = "hwloop-calibration"
-HOLDS: dict[str, tuple[float, str]] = {
-    "devices": (90.0, "devices fail by wear, not by time (assumed)"),
-    "converters": (7.0, "references and amplifiers age and follow the supply (assumed)"),
-    "gains": (7.0, "as the converters"),
-    "programming_curve": (30.0, "pulse drivers age; devices change with the number of their pulses (assumed)"),
-    "trims": (3650.0, "written anew whenever the calibration is used"),
-    "wires": (3650.0, "wires do not change"),
-    "ranges": (3650.0, "follow from weights and inputs"),
-    "floor": (7.0, "as the converters"),
-}
-"""Days for which each part should hold, and why."""
+V = TypeVar("V")
 TEMPERATURE_WINDOW = 10.0
 """K: conductances and converters measured this far from the present temperature are no longer the same."""
-
-MAY_BE_UNKNOWN = ("sigma", "adc_noise")
-"""Ends of the names of values that may be NaN or infinite, where they are not known."""
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class CoreCalibration:
-    """What is known of one core; None for what was not measured."""
-
-    devices: DeviceResult | None = None
-    converters: ConverterResult | None = None
-    gains: GainResult | None = None
-    trims: TrimResult | None = None
-    wires: WireResult | None = None
-    programming_curve: CurveResult | None = None
-    ranges: RangeResult | None = None
-    floor: FloorResult | None = None
-
-    def parts(self) -> dict[str, Any]:
-        """What was measured, by name."""
-        return {f.name: part for f in fields(self) if (part := getattr(self, f.name)) is not None}
-
-    @property
-    def adc_noise(self) -> float:
-        """Noise of the ADCs before rounding, LSB; 0 where it is not known."""
-        noise = self.converters.adc_noise if self.converters is not None else 0.0
-        return noise if math.isfinite(noise) else 0.0
-
-    def of_cells(self, place: Place, info: ChipInfo) -> CellCalibration:
-        """What this tells about a rectangle of the core's cells."""
-        return CellCalibration(_converters(self, place, info), _devices(self, place, info))
-
-
-_KINDS: dict[str, type] = {
-    "devices": DeviceResult,
-    "converters": ConverterResult,
-    "gains": GainResult,
-    "trims": TrimResult,
-    "wires": WireResult,
-    "programming_curve": CurveResult,
-    "ranges": RangeResult,
-    "floor": FloorResult,
-}
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a chip must have in common with the calibrated one."""
-
-    name: str
-    serial: str
-    cores: int
-    rows: int
-    columns: int
-    devices_per_polarity: int
-    input_bits: int
-    output_bits: int
-
-    @classmethod
-    def of(cls, info: ChipInfo) -> Identity:
-        """The identity of a chip."""
-        return cls(**{f.name: getattr(info, f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -134,19 +61,39 @@ class Calibration:
     """Pulses, reads, MVMs and seconds that it took on the chip."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Parts that were asked for and not measured, and why."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """Parts and settings that were asked for, by name."""
     hwloop_version: str = field(default_factory=lambda: importlib.metadata.version("hwloop"))
+
+    def __repr__(self) -> str:
+        parts = ", ".join(name.replace("_", " ") for name in self.measured()) or "nothing"
+        cores = f"{len(self.cores)} core" + "s" * (len(self.cores) != 1)
+        return f"<Calibration of {self.chip.name} {self.chip.serial}, {self.created:%Y-%m-%d}: {parts} of {cores}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{name.replace('_', ' ')}</td><td>{self.dates[name]:%Y-%m-%d %H:%M}</td>"
+            f"<td>{self.valid_until(name):%Y-%m-%d}</td></tr>"
+            for name in self.measured()
+        )
+        title = html.escape(f"{self.chip.name} {self.chip.serial}, {len(self.cores)} of {self.chip.cores} core(s)")
+        head = "<tr><th>part</th><th>measured (UTC)</th><th>valid until</th></tr>"
+        return f"<table><caption>{title}</caption>{head}{rows}</table>"
 
     # ---- use -------------------------------------------------------------------------------------------------
 
+    def valid_until(self, name: str) -> datetime:
+        """Return when a part that was measured ceases to be valid, UTC."""
+        return self.dates[name] + VALIDITY[name].span
+
     def out_of_date(self, moment: datetime | None = None) -> list[str]:
-        """What should no longer hold, one sentence for each part; `moment` is now, unless given."""
+        """Tell what is no longer valid, one sentence for each part; `moment` is now, unless given."""
         now = moment or datetime.now(UTC)
         stale = [
-            f"the part '{name}' is of {self.dates[name]:%Y-%m-%d} and should hold for {HOLDS[name][0]:g} days: "
-            f"{HOLDS[name][1]}; calibrate again"
+            f"the part '{name}' is of {self.dates[name]:%Y-%m-%d} and should hold for {VALIDITY[name].days:g} days: "
+            f"{VALIDITY[name].reason}; calibrate again"
             for name in self.measured()
-            if now - self.dates[name] > timedelta(days=HOLDS[name][0])
+            if now > self.valid_until(name)
         ]
         if now < self.created - timedelta(minutes=5):
             stale.append(f"the calibration is of {self.created:%Y-%m-%d %H:%M} UTC, in the future: check the clocks")
@@ -168,7 +115,7 @@ class Calibration:
         return self.out_of_date(moment) + self.away_from(backend)
 
     def away_from(self, backend: Backend) -> list[str]:
-        """A sentence where the chip's temperature is known to be too far from that of this calibration."""
+        """Return a sentence where the chip's temperature is known to be too far from that of this calibration."""
         if Capability.TEMPERATURE not in backend.info.capabilities or not math.isfinite(self.temperature):
             return []
         here = backend.temperature()
@@ -195,13 +142,48 @@ class Calibration:
             backend.set_trims(index, core.trims.offset, core.trims.gain)
 
     def of_cells(self, place: Place, info: ChipInfo) -> CellCalibration:
-        """What this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""
+        """Return what this calibration tells about a rectangle of cells; nothing of a core that was not calibrated."""
         core = self.cores.get(place.core)
         return CellCalibration() if core is None else core.of_cells(place, info)
 
     def measured(self) -> list[str]:
-        """Names of the parts that at least one core has."""
-        return [name for name in _KINDS if any(name in core.parts() for core in self.cores.values())]
+        """List the parts that at least one core has."""
+        return [name for name in KINDS if any(name in core.parts() for core in self.cores.values())]
+
+    def check(self, chip: Backend, *, seed: int = 1) -> list[Finding]:
+        """Compare the calibration with a small probe of its chip; see `hwloop.calibration.certificate.check`."""
+        from hwloop.calibration.certificate.check import check
+
+        return check(self, chip, seed=seed)
+
+    def renew(self, chip: Backend, *, seed: int = 0) -> Calibration:
+        """Measure the converters anew on what the chip holds; see `hwloop.calibration.certificate.renewal`."""
+        from hwloop.calibration.certificate.renewal import renew
+
+        return renew(self, chip, seed=seed)
+
+    def to_json(self) -> dict[str, Json]:
+        """Say what the calibration says, without the arrays."""
+        return {
+            "chip": vars(self.chip),
+            "created": self.created.isoformat(),
+            "temperature_kelvin": finite(self.temperature),
+            "parts": {
+                name: {
+                    "measured": self.dates[name].isoformat(),
+                    "holds_days": VALIDITY[name].days,
+                    "holds_until": self.valid_until(name).isoformat(),
+                    "because": VALIDITY[name].reason,
+                }
+                for name in self.measured()
+            },
+            "skipped": dict(self.skipped),
+            "out_of_date": self.out_of_date(),
+            "cost": dict(self.cost),
+            "cores": [{"core": index} | core.to_json() for index, core in sorted(self.cores.items())],
+            "seed": self.seed,
+            "hwloop_version": self.hwloop_version,
+        }
 
     # ---- files -----------------------------------------------------------------------------------------------
 
@@ -225,11 +207,7 @@ class Calibration:
             hdf5.put(file, "temperature", self.temperature, "K", "chip temperature; NaN where it cannot be measured")
             hdf5.put(file, "clock", self.clock, "s", "the chip's clock when the calibration began")
             for index, core in sorted(self.cores.items()):
-                for name, part in core.parts().items():
-                    group = file.create_group(f"cores/{index:04d}/{name}")
-                    days, reason = HOLDS[name]
-                    hdf5.put_attributes(group, {"holds_for_days": days, "holds_because": reason})
-                    _write(group, part)
+                write_core(file, index, core)
             file.attrs[hdf5.FINGERPRINT] = hdf5.fingerprint(file)
             writer.commit()
 
@@ -237,37 +215,12 @@ class Calibration:
     def load(cls, path: str | Path) -> Calibration:
         """Read a file.
 
-        Raises BadInputError when it is missing, truncated, foreign, of a newer format, incomplete, holds values that
-        cannot be right, or was changed since it was written.
+        Raises BadInputError when it is missing, truncated, foreign, of a newer format, incomplete, too large for the
+        chip that it names, holds values that cannot be right, or was changed since it was written.
         """
         with hdf5.open_file(path, FORMAT) as file:
             try:
-                attributes = {f.name: file["chip"].attrs[f.name] for f in fields(Identity)}
-                chip = Identity(
-                    **{name: str(v) if isinstance(v, str) else int(v) for name, v in attributes.items()}  # type: ignore[arg-type]
-                )
-                cores = {
-                    int(index): CoreCalibration(
-                        **{name: _read(group[name], _KINDS[name], chip) for name in group if name in _KINDS}
-                    )
-                    for index, group in file.get("cores", {}).items()
-                }
-                calibration = cls(
-                    chip=chip,
-                    created=datetime.fromisoformat(str(file.attrs["created"])),
-                    temperature=float(hdf5.get(file, "temperature", "K")),
-                    cores=cores,
-                    dates={
-                        name: datetime.fromisoformat(text)
-                        for name, text in json.loads(file.attrs["dates_json"]).items()
-                    },
-                    seed=int(file.attrs["seed"]),
-                    clock=float(hdf5.get(file, "clock", "s")),
-                    cost=json.loads(file.attrs["cost_json"]),
-                    skipped=json.loads(file.attrs["skipped_json"]),
-                    settings=json.loads(file.attrs["settings_json"]),
-                    hwloop_version=str(file.attrs["hwloop_version"]),
-                )
+                calibration = cls._of_file(file)
                 calibration._check()
                 if hdf5.fingerprint(file) != file.attrs[hdf5.FINGERPRINT]:
                     raise BadInputError(
@@ -276,88 +229,50 @@ class Calibration:
                     )
             except BadInputError:
                 raise
-            except (KeyError, ValueError, OSError) as error:
+            except (KeyError, ValueError, OSError, TypeError, AttributeError, RuntimeError) as error:
                 raise BadInputError(f"{path} is not a whole calibration file ({error}); calibrate again") from None
             return calibration
+
+    @classmethod
+    def _of_file(cls, file: h5py.File) -> Calibration:
+        attributes = file["chip"].attrs
+        sizes = ("cores", "rows", "columns", "devices_per_polarity", "input_bits", "output_bits")
+        chip = Identity(
+            str(attributes["name"]), str(attributes["serial"]), **{name: int(attributes[name]) for name in sizes}
+        )
+        check_datasets(file, chip)
+        return cls(
+            chip=chip,
+            created=datetime.fromisoformat(str(file.attrs["created"])),
+            temperature=float(hdf5.get(file, "temperature", "K")),
+            cores=read_cores(file),
+            dates={name: datetime.fromisoformat(text) for name, text in _named(file, "dates_json", str).items()},
+            seed=int(file.attrs["seed"]),
+            clock=float(hdf5.get(file, "clock", "s")),
+            cost=_named(file, "cost_json", float),
+            skipped=_named(file, "skipped_json", str),
+            settings=dict(json.loads(file.attrs["settings_json"])),
+            hwloop_version=str(file.attrs["hwloop_version"]),
+        )
 
     def _check(self) -> None:
         """Raise ValueError when the parts do not make a whole."""
         absent = [name for name in self.measured() if name not in self.dates]
         if absent:
             raise ValueError(f"no date of {', '.join(absent)}")
-        if any(moment.tzinfo is None for moment in (self.created, *self.dates.values())):
+        moments = (self.created, *self.dates.values())
+        if any(moment.tzinfo is None for moment in moments):
             raise ValueError("a date without a time zone")
+        if any(moment.year > 9000 for moment in moments):
+            raise ValueError("a date beyond the calendar")
         beyond = [index for index in self.cores if not 0 <= index < self.chip.cores]
         if beyond:
             raise ValueError(f"core {beyond[0]} of a chip that has {self.chip.cores} core(s)")
 
 
-def _write(group: h5py.Group, result: Any) -> None:
-    for item in fields(result):
-        values = np.asarray(getattr(result, item.name))
-        if values.dtype == np.float64 and values.ndim >= 2:
-            values = values.astype(np.float32)  # per device: seven digits are more than any measurement has
-        packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.ndim >= 2 else {}
-        dataset = group.create_dataset(item.name, data=values, **packing)
-        dataset.attrs["units"] = item.metadata["unit"]
-        dataset.attrs["description"] = item.metadata["meaning"]
-
-
-def _read(group: h5py.Group, kind: type[Result], chip: Identity) -> Result:
-    cells = (chip.rows, chip.columns)
-    shapes = {(), (chip.rows,), (chip.columns,), cells, (2, chip.devices_per_polarity, *cells)}
-    values: dict[str, Any] = {}
-    for item in fields(kind):  # type: ignore[arg-type]
-        array = hdf5.get(group, item.name, item.metadata["unit"])
-        if array.shape not in shapes:
-            raise BadInputError(
-                f"{group.file.filename}: {group.name}/{item.name} has the shape {array.shape}, which is none of a core "
-                f"of {chip.rows} x {chip.columns} cells"
-            )
-        if array.dtype == np.float32:
-            array = array.astype(np.float64)
-        if not (item.name.endswith(MAY_BE_UNKNOWN) or np.all(np.isfinite(array))):
-            raise BadInputError(f"{group.file.filename}: {group.name}/{item.name} has values that are not finite")
-        values[item.name] = array if array.ndim else array.item()
-    return kind(**values)
-
-
-def _converters(core: CoreCalibration, place: Place, info: ChipInfo) -> Converters | None:
-    if core.converters is None:
-        return None
-    columns = slice(place.column, place.column + place.columns)
-    whole = core.converters.converters(info, _gain(core, info))
-    return dataclasses.replace(
-        whole,
-        offset=whole.offset[columns],
-        gain=whole.gain[columns],
-        column_bend=whole.column_bend[:, columns],
-        row_bend=whole.row_bend[:, place.row : place.row + place.rows],
-    )
-
-
-def _gain(core: CoreCalibration, info: ChipInfo) -> FloatArray:
-    return core.gains.gain if core.gains else np.ones(info.columns)
-
-
-def _devices(core: CoreCalibration, place: Place, info: ChipInfo) -> Devices | None:
-    """Of a core whose curve was not measured, the faults with the nominal model."""
-    found, curve, nominal = core.devices, core.programming_curve, info.device_model
-    if found is None or (curve is None and nominal is None):
-        return None
-    gain = _gain(core, info)
-    if curve is not None:
-        whole = curve.devices(info, found, gain)
-    else:
-        assert nominal is not None
-        whole = dataclasses.replace(
-            Devices.nominal(nominal, found.fault.shape), usable=found.usable, held=found.held(gain)
-        )
-    cells = (
-        slice(None),
-        slice(None),
-        slice(place.row, place.row + place.rows),
-        slice(place.column, place.column + place.columns),
-    )
-    names = ("height", "height_sigma", "shift", "shift_sigma", "usable", "held")
-    return dataclasses.replace(whole, **{name: getattr(whole, name)[cells] for name in names})
+def _named(file: h5py.File, attribute: str, kind: type[V]) -> dict[str, V]:
+    """Read an attribute that holds a JSON object of values of one kind. Raises ValueError for other JSON."""
+    found = json.loads(file.attrs[attribute])
+    if not isinstance(found, dict) or not all(isinstance(one, kind) for one in found.values()):
+        raise ValueError(f"{attribute} is no JSON object of {kind.__name__}")
+    return found

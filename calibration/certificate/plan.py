@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from hwloop.calibration.programming.base import check_age
 from hwloop.calibration.routines.base import Budget, Routine
-from hwloop.calibration.routines.converters import (
-    ConverterCalibration,
-    ConverterSettings,
-)
-from hwloop.calibration.routines.devices import DeviceCalibration, DeviceSettings
-from hwloop.calibration.routines.floor import FloorCalibration, FloorSettings, reference_matrix
-from hwloop.calibration.routines.programming_curve import CurveCalibration, CurveSettings
-from hwloop.calibration.routines.trims import TrimCalibration
-from hwloop.chip.backend import Backend
+from hwloop.calibration.routines.converters import ConverterCalibration
+from hwloop.calibration.routines.devices import DeviceCalibration
+from hwloop.calibration.routines.floor import FloorCalibration, reference_matrix
+from hwloop.calibration.routines.programming_curve import CurveCalibration
+from hwloop.calibration.routines.ranges import RangeCalibration
+from hwloop.calibration.routines.trims import TrimCalibration, TrimsInUse
+from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
-from hwloop.errors import (
-    BadInputError,
-)
+from hwloop.errors import BadInputError, MissingCapabilityError
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.partition import map_weights
 from hwloop.mapping.ranges import checked_inputs
 from hwloop.mapping.tile import Tile
-from hwloop.typing import FloatArray
+from hwloop.typing import FloatArray, Json
 
-PARTS = ("devices", "adc", "dac", "wires", "programming-curve", "ranges", "floor")
+ROUTINES: tuple[type[Routine], ...] = (
+    DeviceCalibration,
+    ConverterCalibration,
+    WireCalibration,
+    CurveCalibration,
+    RangeCalibration,
+    FloorCalibration,
+)
+"""The routines whose parts can be asked for, in the order in which they run."""
+PARTS = tuple(part for routine in ROUTINES for part in routine.parts)
 """What can be calibrated, in the order in which it is done."""
-_REQUIRES: dict[str, tuple[str, ...]] = {
-    "adc": ("devices",),
-    "dac": ("devices", "adc"),
-    "wires": ("devices", "adc"),
-    "programming-curve": ("devices",),
-    "floor": ("devices", "programming-curve", "ranges"),
-}
+
+
+def _required(part: str) -> set[str]:
+    """Return the parts that must be known before this one."""
+    (routine,) = (routine for routine in ROUTINES if part in routine.parts)
+    return {*routine.requires, *routine.parts[: routine.parts.index(part)]} & set(PARTS)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to calibrate, and with which settings.
-
-    parts     names out of PARTS; what they require is added
-    devices, converters, curve, floor: settings of the routines
-    weights   a matrix for which ranges and floor are stated; None: a standard normal one, clipped at 3 sigma
-    inputs    (vectors, inputs) sample activations of that matrix, for the ranges; None: uniform
-    age       seconds after programming for which the floor is stated; None: the drift model's reference age
-    """
+    """What to calibrate, and with which settings."""
 
     parts: Sequence[str] = PARTS
-    devices: DeviceSettings = field(default_factory=DeviceSettings)
-    converters: ConverterSettings = field(default_factory=ConverterSettings)
-    curve: CurveSettings = field(default_factory=CurveSettings)
-    floor: FloorSettings = field(default_factory=FloorSettings)
+    """Names out of PARTS; what they require is added."""
+    devices: DeviceCalibration = DeviceCalibration()
+    trims: TrimCalibration = TrimCalibration()
+    converters: ConverterCalibration = ConverterCalibration()
+    wires: WireCalibration = WireCalibration()
+    curve: CurveCalibration = CurveCalibration()
+    floor: FloorCalibration = FloorCalibration()
     weights: Matrix | None = None
+    """A matrix for which ranges and floor are stated; None: a standard normal one, clipped at 3 sigma."""
     inputs: FloatArray | None = None
+    """(vectors, inputs) sample activations of that matrix, for the ranges; None: uniform."""
     age: float | None = None
+    """Seconds after programming for which the floor is stated; None: the drift model's reference age."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.parts if name not in PARTS]
@@ -66,23 +70,47 @@ class Plan:
             check_age(self.age)
 
     def wanted(self) -> list[str]:
-        """The parts and all that they require, in order."""
+        """List the parts and all that they require, in order."""
         needed = set(self.parts)
-        while grown := {part for name in needed for part in _REQUIRES.get(name, ())} - needed:
+        while grown := {required for name in needed for required in _required(name)} - needed:
             needed |= grown
         return [name for name in PARTS if name in needed]
-
-    def trims(self, backend: Backend) -> bool:
-        """Whether the converters are trimmed before they are measured."""
-        return bool(self.converters.trims) and Capability.TRIMS in backend.info.capabilities
 
     @property
     def everything(self) -> bool:
         """Whether all parts are asked for, as far as they can be done; else what cannot be done is an error."""
         return set(self.parts) == set(PARTS)
 
+    def routines(self, info: ChipInfo) -> list[Routine]:
+        """List the routines that the wanted parts take, in order, as far as the chip can run them."""
+        wanted = self.wanted()
+        trims = self.trims if self.converters.trims else TrimsInUse()
+        converters = self.converters if "dac" in wanted else replace(self.converters, dac_vectors=0)
+        chosen: list[Routine] = []
+        for routine in (self.devices, converters, self.wires, self.curve, RangeCalibration(), self.floor):
+            if set(routine.parts) & set(wanted):
+                chosen += [trims, routine] if routine is converters else [routine]
+        return [routine for routine in chosen if routine.needs <= info.capabilities]
+
+    def unable(self, info: ChipInfo) -> dict[str, str]:
+        """Return the wanted parts that a chip cannot do, and why.
+
+        Raises MissingCapabilityError when they were asked for by name.
+        """
+        unable: dict[str, str] = {}
+        for routine in ROUTINES:
+            missing = " and ".join(c.value for c in Capability if c in routine.needs - info.capabilities)
+            for name in (part for part in routine.parts if missing and part in self.wanted()):
+                if not self.everything:
+                    raise MissingCapabilityError(
+                        f"{info.name}: calibrating {name} needs {missing}, which this chip lacks; hwloop calibrate all "
+                        "finds out what it can without"
+                    )
+                unable[name] = f"needs {missing}, which {info.name} lacks"
+        return unable
+
     def tile(self, info: ChipInfo) -> Tile:
-        """The weights on core 0. Raises BadInputError when they do not fit, or the inputs do not fit them."""
+        """Map the weights to core 0. Raises BadInputError when they do not fit, or the inputs do not fit them."""
         matrix = self.weights or Matrix("reference", reference_matrix(info.rows, info.columns))
         tile = map_weights([matrix], replace(info, cores=1))[0]
         if self.inputs is not None:
@@ -90,18 +118,12 @@ class Plan:
         return tile
 
     def budget(self, region: Region) -> Budget:
-        """The most that calibrating one core costs. Raises BadInputError for settings that do not suit the core."""
-        routines: dict[str, Routine] = {
-            "devices": DeviceCalibration(self.devices),
-            "adc": ConverterCalibration(self.converters),
-            "programming-curve": CurveCalibration(self.curve),
-            "floor": FloorCalibration(self.floor),
-        }
-        parts = [routines[name].budget(region) for name in self.wanted() if name in routines]
-        if "adc" in self.wanted() and self.trims(region.backend):
-            parts.append(TrimCalibration().budget(region))
-        return Budget(
-            sum(part.pulses_per_device for part in parts),
-            sum(part.reads_per_device for part in parts),
-            sum(part.mvms for part in parts),
-        )
+        """Return the most that calibrating a core costs. Raises BadInputError for settings that do not suit it."""
+        parts = (routine.budget(region) for routine in self.routines(region.backend.info))
+        return sum(parts, Budget())
+
+    def settings(self) -> dict[str, Json]:
+        """Return the wanted parts and the settings of all routines, by name, as files record them."""
+        routines = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        told: dict[str, Json] = {"parts": self.wanted()}
+        return told | {name: dict(vars(one)) for name, one in routines.items() if isinstance(one, Routine)}

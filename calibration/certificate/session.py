@@ -3,64 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
-from hwloop.calibration.certificate.certificate import Calibration, CoreCalibration, Identity
-from hwloop.calibration.certificate.plan import _REQUIRES, Plan
-from hwloop.calibration.programming.base import known_devices
-from hwloop.calibration.routines.base import Tick
-from hwloop.calibration.routines.converters import (
-    ConverterCalibration,
-    column_gains,
-)
-from hwloop.calibration.routines.devices import DeviceCalibration, DeviceResult
-from hwloop.calibration.routines.floor import FloorCalibration
-from hwloop.calibration.routines.programming_curve import CurveCalibration
-from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
-from hwloop.calibration.routines.wires import WireCalibration, WireSettings
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.identity import Identity
+from hwloop.calibration.certificate.plan import Plan
+from hwloop.calibration.routines.base import CoreTask, whole_core
+from hwloop.calibration.routines.core import CoreCalibration
+from hwloop.calibration.steps import Step, Work, run
 from hwloop.chip.backend import Backend
-from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability
-from hwloop.chip.region import Place, Region
-from hwloop.errors import (
-    BadInputError,
-    ChipError,
-    ClosedError,
-    InstrumentError,
-    LinkError,
-    MissingCapabilityError,
-)
-from hwloop.mapping.ranges import choose_ranges
-from hwloop.mapping.tile import Tile
+from hwloop.errors import BadInputError, ChipError, ClosedError, InstrumentError, LinkError
 
-_NEEDS: dict[str, tuple[Capability, ...]] = {
-    "adc": (Capability.MVM,),
-    "dac": (Capability.MVM,),
-    "wires": (Capability.MVM, Capability.DEVICE_READ),
-    "floor": (Capability.MVM,),
-}
+R = TypeVar("R")
 UNFINISHED = {"unfinished": "the calibration has not come to its end; what was done until then is here"}
+STEPS_OF_ROUTINE = 12
+"""Steps that each routine counts as, whatever its own number of stages, for progress alone."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What an observer is told: the core, and what comes next on it."""
+class CalibrationStep(Step):
+    """A stage that comes next, or a part that is done."""
 
-    core: int
-    cores: int
-    stage: str
-    done: int
-    stages: int
+    core: int = 0
+    """Number of the core on the chip."""
+    so_far: Calibration | None = None
+    """After a part: all that is known by now, saying that it is not finished. None before a stage."""
 
 
-Observer = Callable[[Progress], None]
+Observer = Callable[[CalibrationStep], None]
+"""Called before every stage; it may raise KeyboardInterrupt, and the chip is in a defined state."""
 Keep = Callable[[Calibration], None]
 """Called with what is known so far, to put it in a safe place."""
 
@@ -74,225 +53,162 @@ def calibrate(
     observer: Observer | None = None,
     keep: Keep | None = None,
 ) -> Calibration:
-    """Calibrate cores of an open chip, all of them unless told otherwise.
+    """Calibrate cores of an open chip, whatever they hold: it is lost.
 
-    All that the cores hold is lost. `keep` gets the calibration so far after every part, `skipped` saying that it is
-    not finished. A part that the chip cannot do is skipped and named in `skipped`, and so is a core
-    that fails; asked for alone, it raises MissingCapabilityError or ChipError instead, and LinkError always: what was
-    done until then is what `keep` got last. KeyboardInterrupt from the
-    observer ends the calibration with what is done, `skipped` naming the rest. Before anything is sent, raises
-    BadInputError for cores that do not exist, and for settings, weights or inputs that do not suit the chip.
+    A part that the chip cannot do is skipped and named in `skipped`, and so is a core that fails.
+
+    Parameters
+    ----------
+    backend
+        The chip.
+    plan
+        What to calibrate; everything, unless told otherwise.
+    cores
+        Numbers of the cores; all, unless told otherwise.
+    seed
+        Of all probe inputs.
+    observer
+        Called before every stage. KeyboardInterrupt from it ends the calibration with what is done, `skipped` naming
+        the rest.
+    keep
+        Called with the calibration so far after every part, `skipped` saying that it is not finished.
+
+    Raises
+    ------
+    BadInputError
+        Before anything is sent: for cores that do not exist, and for settings, weights or inputs that do not suit the
+        chip.
+    MissingCapabilityError, ChipError
+        For a part that cannot be done, or fails, and was asked for alone; ChipError too for a core that fails alone.
+    LinkError
+        Always: what was done until then is what `keep` got last.
     """
-    plan = plan or Plan()
-    chosen = list(range(backend.info.cores)) if cores is None else list(dict.fromkeys(cores))
-    if not chosen:
-        raise BadInputError("calibrate: no core is chosen; name one, or leave the choice out for all")
-    skipped = _unable(backend, plan)
-    tile = plan.tile(backend.info)
-    for core in chosen:
-        if not 0 <= core < backend.info.cores:
-            raise BadInputError(f"core {core} does not exist; {backend.info.name} has {backend.info.cores} core(s)")
-    plan.budget(whole_core(backend, chosen[0]))
-    created, clock, before, temperature = datetime.now(UTC), backend.now(), backend.counts, _temperature(backend)
-    done: dict[int, CoreCalibration] = {}
-    failed: ChipError | None = None
+    session = Session(backend, plan or Plan(), cores, seed)
 
-    def known(cores: Mapping[int, CoreCalibration], without: Mapping[str, str]) -> Calibration:
-        finished = {name for core in cores.values() for name in core.parts()}
-        return Calibration(
-            chip=Identity.of(backend.info),
-            created=created,
-            temperature=temperature,
-            cores=cores,
-            dates=dict.fromkeys(sorted(finished), created),
-            seed=seed,
-            clock=clock,
-            cost=plain_counts(backend.counts - before),
-            skipped=without,
-            settings={"parts": list(plan.wanted())} | _as_plain(plan),
-        )
+    def watch(_: int, step: CalibrationStep) -> None:
+        if step.so_far is None and observer is not None:
+            observer(step)
+        if step.so_far is not None and keep is not None:
+            keep(step.so_far)
 
-    for number, core in enumerate(chosen):
-        on_core = replace(tile, place=replace(tile.place, core=core))
-        work = _Core(backend, core, plan, on_core, set(skipped), np.random.default_rng([seed, core]))
-        try:
-            for so_far in work.run(ticker(observer, number, len(chosen), core, plan)):
-                if keep is not None:
-                    keep(known(done | {core: so_far}, skipped | work.failed | UNFINISHED))
-        except (LinkError, ClosedError):
-            raise
-        except ChipError as error:
-            if len(chosen) == 1:
-                raise
-            failed, skipped[f"core {core}"] = error, str(error)
-            continue
-        except KeyboardInterrupt:
-            skipped["interrupted"] = f"stopped on core {core}; cores after it were not begun"
-            done[core] = work.result
-            break
-        finally:
-            skipped |= {f"core {core}: {name}": reason for name, reason in work.failed.items()}
-        done[core] = work.result
-    if failed is not None and not done:
-        raise failed
-    return known(done, skipped)
+    try:
+        return run(session.steps(), backend, watch)
+    except KeyboardInterrupt:
+        return session.interrupted()
 
 
-# ---- one core ------------------------------------------------------------------------------------------------
+class Session:
+    """A calibration on its way."""
 
+    def __init__(self, backend: Backend, plan: Plan, cores: Sequence[int] | None, seed: int) -> None:
+        """Check that all can be done, before anything is sent; see `calibrate` for what it raises."""
+        info = backend.info
+        self._backend, self._plan, self._seed = backend, plan, seed
+        self._cores = list(range(info.cores)) if cores is None else list(dict.fromkeys(cores))
+        if not self._cores:
+            raise BadInputError("calibrate: no core is chosen; name one, or leave the choice out for all")
+        self._skipped = plan.unable(info)
+        self._tile = plan.tile(info)
+        for core in self._cores:
+            if not 0 <= core < info.cores:
+                raise BadInputError(f"core {core} does not exist; {info.name} has {info.cores} core(s)")
+        plan.budget(whole_core(backend, self._cores[0]))
+        self._routines = plan.routines(info)
+        self._created, self._clock, self._before = datetime.now(UTC), backend.now(), backend.counts
+        self._temperature = backend.temperature() if Capability.TEMPERATURE in info.capabilities else math.nan
+        self._known: dict[int, CoreCalibration] = {}
+        self._at = self._cores[0]
 
-class _Core:
-    """Calibration of one core on its way; `result` has what is done so far, `failed` what went wrong."""
-
-    def __init__(
-        self, backend: Backend, core: int, plan: Plan, tile: Tile, unable: set[str], rng: np.random.Generator
-    ) -> None:
-        self.result = CoreCalibration()
-        self.failed: dict[str, str] = {}
-        self._plan, self._tile, self._rng = plan, tile, rng
-        self._wanted = [name for name in plan.wanted() if name not in unable]
-        self._region = whole_core(backend, core)
-
-    def run(self, tick: Tick) -> Iterator[CoreCalibration]:
-        """All parts, each on what the one before has left; yields what is known after each.
-
-        A part that fails is left out, with those that need it, and named in `failed`; unless everything was asked
-        for, it raises ChipError. So do the devices, and a link that fails.
-        """
-        if "devices" in self._wanted:
-            found = DeviceCalibration(self._plan.devices).run(self._region, self._rng, tick)
-            self.result = replace(self.result, devices=found)
-            yield self.result
-        parts: dict[str, Callable[[Tick], CoreCalibration]] = {
-            "adc": self._converters,
-            "wires": self._wires,
-            "programming-curve": self._curve,
-            "ranges": self._ranges,
-            "floor": self._floor,
-        }
-        for name, part in parts.items():
-            if name not in self._wanted or self.failed.keys() & set(_REQUIRES.get(name, ())):
-                continue
+    def steps(self) -> Work[CalibrationStep, Calibration]:
+        """Calibrate core by core: yield a step before every stage and one after every part."""
+        failed: ChipError | None = None
+        for number, core in enumerate(self._cores):
             try:
-                self.result = part(tick)
-                yield self.result
+                yield from self._core(number, core)
+            except (LinkError, ClosedError):
+                raise
+            except ChipError as error:
+                if len(self._cores) == 1:
+                    raise
+                failed, self._skipped[f"core {core}"] = error, str(error)
+                del self._known[core]
+        if failed is not None and not self._known:
+            raise failed
+        return self._calibration(self._skipped)
+
+    def interrupted(self) -> Calibration:
+        """Return what is done, of a session that was stopped."""
+        why = f"stopped on core {self._at}; cores after it were not begun"
+        return self._calibration(self._skipped | {"interrupted": why})
+
+    def _core(self, number: int, core: int) -> Work[CalibrationStep, None]:
+        """Run all routines on a core, each on what the one before has left.
+
+        A routine that fails is left out, with those that need it, and named in `skipped`; unless everything was asked
+        for, or nothing is known of the core yet, it raises ChipError. So does a link that fails.
+        """
+        self._at, self._known[core] = core, CoreCalibration()
+        region, rng = whole_core(self._backend, core), np.random.default_rng([self._seed, core])
+        tile = replace(self._tile, place=replace(self._tile.place, core=core))
+        age = self._plan.age or self._backend.info.reference_age
+        missing = set[str]()
+        for place, routine in enumerate(self._routines):
+            if missing.intersection(routine.requires):
+                missing.update(routine.parts)
+                continue
+            task = CoreTask(region, self._known[core], tile, self._plan.inputs, age, rng)
+            done = STEPS_OF_ROUTINE * (number * len(self._routines) + place)
+            counted = partial(_counted, core, done, self._total)
+            try:
+                self._known[core] = yield from retold(routine.steps(task), counted)
             except (LinkError, InstrumentError, ClosedError):
                 raise
             except ChipError as error:
-                if not self._plan.everything:
+                if not self._plan.everything or not self._known[core].parts():
                     raise
-                self.failed[name] = str(error).removeprefix(f"core {self._region.place.core}: ")
+                missing.update(routine.parts)
+                self._skipped[f"core {core}: {routine.parts[0]}"] = str(error).removeprefix(f"core {core}: ")
+                continue
+            so_far = self._calibration(self._skipped | UNFINISHED)
+            yield CalibrationStep(done + STEPS_OF_ROUTINE, self._total, core=core, so_far=so_far)
 
-    def _trim(self, tick: Tick) -> DeviceResult:
-        """Write the trims, or note those in use; returns the devices as their columns would show them now."""
-        backend, core, found = self._region.backend, self._region.place.core, self.result.devices
-        assert found is not None
-        if Capability.TRIMS in backend.info.capabilities:
-            before = trims = TrimResult.in_use(backend, core)
-            if self._plan.trims(backend):
-                trims = TrimCalibration().run(self._region, column_gains(found), tick)
-            found = seen_through(found, before, trims)
-            self.result = replace(self.result, devices=found, trims=trims)
-        return found
+    @property
+    def _total(self) -> int:
+        return STEPS_OF_ROUTINE * len(self._routines) * len(self._cores)
 
-    def _converters(self, tick: Tick) -> CoreCalibration:
-        found = self._trim(tick)
-        settings = self._plan.converters
-        if "dac" not in self._wanted:
-            settings = replace(settings, dac_vectors=0)
-        converters = ConverterCalibration(settings).run(self._region, self._rng, tick)
-        return replace(self.result, converters=converters, gains=column_gains(found))
-
-    def _wires(self, tick: Tick) -> CoreCalibration:
-        found, converters = self.result.devices, self.result.converters
-        assert found is not None
-        assert converters is not None
-        wires = WireCalibration(WireSettings()).run(self._region, found, converters, tick)
-        return replace(self.result, wires=wires)
-
-    def _curve(self, tick: Tick) -> CoreCalibration:
-        assert self.result.devices is not None
-        routine = CurveCalibration(self._plan.curve)
-        curve = routine.run(self._corrected(), self.result.devices, self._rng, tick)
-        return replace(self.result, programming_curve=curve)
-
-    def _ranges(self, tick: Tick) -> CoreCalibration:
-        tick("ranges")
-        info = self._region.backend.info
-        return replace(
-            self.result, ranges=choose_ranges(self._tile.target, info, self._plan.inputs, self.result.adc_noise)
+    def _calibration(self, skipped: Mapping[str, str]) -> Calibration:
+        """Return what is known by now."""
+        finished = {name for core in self._known.values() for name in core.parts()}
+        return Calibration(
+            chip=Identity.of(self._backend.info),
+            created=self._created,
+            temperature=self._temperature,
+            cores=dict(self._known),
+            dates=dict.fromkeys(sorted(finished), self._created),
+            seed=self._seed,
+            clock=self._clock,
+            cost=plain_counts(self._backend.counts - self._before),
+            skipped=dict(skipped),
+            settings=self._plan.settings(),
         )
 
-    def _floor(self, tick: Tick) -> CoreCalibration:
-        backend, info = self._region.backend, self._region.backend.info
-        assert self.result.ranges is not None
-        tile = replace(self._tile, full_scale=self.result.ranges.full_scale)
-        adjustable = Capability.ADC_RANGE in info.capabilities
-        region = Region(
-            backend, tile.place, tile.full_scale if adjustable else None, self.result.of_cells(tile.place, info)
-        )
-        age = self._plan.age or info.reference_age
-        floor = FloorCalibration(self._plan.floor).run(region, tile, known_devices(region), age, self._rng, tick)
-        return replace(self.result, floor=floor)
 
-    def _corrected(self) -> Region:
-        """The whole core, its converters corrected where they are known."""
-        backend, place = self._region.backend, self._region.place
-        return Region(backend, place, calibration=self.result.of_cells(place, backend.info))
+def _counted(core: int, done: int, total: int, step: Step) -> CalibrationStep:
+    """Count the step of a routine within a session of `total` steps, of which `done` were behind when it began."""
+    return CalibrationStep(done + STEPS_OF_ROUTINE * step.done // step.total, total, step.stage, step.rest, core=core)
 
 
-def whole_core(backend: Backend, core: int) -> Region:
-    """All cells of a core, with nothing known of them."""
-    return Region(backend, Place(core, 0, 0, backend.info.rows, backend.info.columns), calibration=CellCalibration())
-
-
-def _unable(backend: Backend, plan: Plan) -> dict[str, str]:
-    """Parts that the chip cannot do, and why. Raises MissingCapabilityError when they were asked for by name."""
-    unable: dict[str, str] = {}
-    for name in plan.wanted():
-        missing = [c for c in _NEEDS.get(name, ()) if c not in backend.info.capabilities]
-        if missing and not plan.everything:
-            raise MissingCapabilityError(
-                f"{backend.info.name}: calibrating {name} needs {' and '.join(c.value for c in missing)}, which this "
-                "chip lacks; hwloop calibrate all finds out what it can without"
-            )
-        if missing:
-            unable[name] = f"needs {' and '.join(c.value for c in missing)}, which {backend.info.name} lacks"
-    return unable
-
-
-def _temperature(backend: Backend) -> float:
-    return backend.temperature() if Capability.TEMPERATURE in backend.info.capabilities else math.nan
+def retold(work: Work[Step, R], tell: Callable[[Step], CalibrationStep]) -> Work[CalibrationStep, R]:
+    """Run a piece of work as part of another, each of its steps told as a step of that."""
+    while True:
+        try:
+            step = next(work)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+        yield tell(step)
 
 
 def plain_counts(spent: Counts) -> Mapping[str, float]:
-    """What was spent, by name."""
+    """Return what was spent, by name."""
     return {name: float(number) for name, number in vars(spent).items()}
-
-
-def _as_plain(plan: Plan) -> dict[str, Any]:
-    groups: dict[str, Settings] = {
-        "devices": plan.devices,
-        "converters": plan.converters,
-        "curve": plan.curve,
-        "floor": plan.floor,
-    }
-    return {name: dict(vars(settings)) for name, settings in groups.items()}
-
-
-def ticker(observer: Observer | None, number: int, cores: int, core: int, plan: Plan) -> Tick:
-    """Tells an observer of the stages of a core, the one with this number of so many."""
-    stages = STAGES_PER_PART * len(plan.wanted())
-    done = 0
-
-    def tick(stage: str) -> None:
-        nonlocal done
-        if observer is not None:
-            observer(Progress(core, cores, stage, number * stages + min(done, stages - 1), cores * stages))
-        done += 1
-
-    return tick
-
-
-STAGES_PER_PART = 3
-"""Stages of a part on average; for progress alone."""

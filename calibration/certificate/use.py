@@ -26,7 +26,7 @@ def use_calibration(calibration: Calibration, backend: Backend) -> None:
 
 
 def region_of(backend: Backend, tile: Tile, calibration: Calibration | None = None) -> Region:
-    """The cells of a tile on a backend, with the tile's converter range where the chip can set one."""
+    """Return the cells of a tile on a backend, with the tile's converter range where the chip can set one."""
     adjustable = Capability.ADC_RANGE in backend.info.capabilities
     known = calibration.of_cells(tile.place, backend.info) if calibration is not None else None
     return Region(backend, tile.place, tile.full_scale if adjustable else None, known)
@@ -55,17 +55,17 @@ def calibration_of_run(run: RunRecord, given: str | None) -> tuple[str, Calibrat
     """
     if given:
         return given, Calibration.load(given)
-    if not run.calibration:
+    if not run.provenance.calibration:
         return None
-    beside = Path(run.name).parent / Path(run.calibration).name
+    beside = Path(run.name).parent / Path(run.provenance.calibration).name
     if beside.is_file():
         calibration = Calibration.load(beside)  # before its bytes are hashed, so that only a calibration ever is
-        if fingerprint(beside) == run.calibration_sha256:
+        if fingerprint(beside) == run.provenance.calibration_sha256:
             return str(beside), calibration
         what = f"the file of that name beside {run.name} is another one"
     else:
         what = f"it does not lie beside {run.name}"
     raise BadInputError(
-        f"{run.name} was programmed with the calibration {run.calibration!r}, through which its outputs are read; "
-        f"{what}: pass it with --calibration"
+        f"{run.name} was programmed with the calibration {run.provenance.calibration!r}, through which its outputs are "
+        f"read; {what}: pass it with --calibration"
     )

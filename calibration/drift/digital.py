@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hwloop.calibration.column_fit import fit_columns
-from hwloop.calibration.drift.base import Compensation, ProgrammedTile, Strategy
-from hwloop.mapping.columns import ColumnCorrection
+from hwloop.calibration.drift.compensation import Compensation
+from hwloop.calibration.drift.programmed_tile import ProgrammedTile
+from hwloop.calibration.drift.strategy import NOTHING, Digital, Probing, validity
 from hwloop.typing import FloatArray
 
 
-class Uncompensated(Strategy):
+@dataclass(frozen=True)
+class Uncompensated(Digital):
     """Nothing is done: the column calibration of programming stays."""
 
-    name = "none"
-    probed = False
+    name = NOTHING
 
-    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
-        """`sofar`, unchanged."""
-        return sofar
+    def make(self, tile: ProgrammedTile, so_far: Compensation) -> Compensation:
+        """Leave `so_far` unchanged and say how long it is valid."""
+        until, because = validity(tile, so_far.gain, self.growth)
+        return replace(so_far, valid_until=until, because=because)
 
 
-class GlobalFactor(Strategy):
+@dataclass(frozen=True)
+class GlobalFactor(Probing):
     """One factor per tile, from a fixed set of probe inputs: then over now.
 
     After the global drift compensation of Joshi et al., Nature Communications 11, 2473 (2020). The factor is the one
@@ -32,59 +36,78 @@ class GlobalFactor(Strategy):
 
     name = "global"
 
-    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
+    def make(self, tile: ProgrammedTile, so_far: Compensation) -> Compensation:
         """Measure the probes and fit one factor."""
-        now, then = held.probe()
-        return self._made(held, sofar, _factor(sofar.apply(now), then), 0.0)
+        now, then = tile.probe(self.probes)
+        return self.extend(so_far, tile, common_factor(so_far.apply(now), then), vectors=self.probes)
 
 
-class ColumnAffine(Strategy):
+@dataclass(frozen=True)
+class ColumnAffine(Probing):
     """Gain and offset of every column, from probe inputs, no further from the tile's common factor than is known.
 
-    A column's own fit is robust (`fit_columns`) and noisy: its deviation from the common factor is shrunk by
-    tau^2 / (tau^2 + sigma^2), with sigma the uncertainty of the fit and tau the spread of the columns that remains
+    A column's own fit is robust (`fit_columns`) and noisy: its deviation from the common factor is shrunk towards zero
+    by tau^2 / (tau^2 + sigma^2), with sigma the uncertainty of the fit and tau the spread of the columns that remains
     when the uncertainty is taken off (empirical Bayes; Efron and Morris, JASA 70, 311, 1975). With few probes this is
     the global factor, with many the column's own fit, and it is not worse than either.
     """
 
     name = "column"
 
-    def make(self, held: ProgrammedTile, sofar: Compensation) -> Compensation:
+    def make(self, tile: ProgrammedTile, so_far: Compensation) -> Compensation:
         """Measure the probes and fit every column."""
-        now, then = held.probe()
-        common = _factor(sofar.apply(now), then)
-        before = common * sofar.apply(now)
-        fitted = _fit_outputs(before, then)
+        now, then = tile.probe(self.probes)
+        common = common_factor(so_far.apply(now), then)
+        before = common * so_far.apply(now)
+        fitted = fit_columns(before, then, (-math.inf, math.inf))  # outputs are no codes: nothing saturates
         noise = np.square(then - before * fitted.gain - fitted.offset).sum(0) / max(len(now) - 2, 1)
         power = np.square(before).sum(0)
         loaded = power > 0
-        gain_noise = np.where(loaded, noise / np.where(loaded, power, 1.0), 0.0)
-        gain = 1.0 + _shrunk(np.where(loaded, fitted.gain - 1.0, 0.0), gain_noise)
+        gain_variance = np.where(loaded, noise / np.where(loaded, power, 1.0), 0.0)
+        gain = 1.0 + shrunk(np.where(loaded, fitted.gain - 1.0, 0.0), gain_variance)
         # At the mean input the fit's offset is independent of its gain.
         middle = before.mean(0)
         shift = fitted.offset + (fitted.gain - 1.0) * middle
-        offset = _shrunk(shift, noise / len(now)) - (gain - 1.0) * middle
-        return self._made(held, sofar, common * gain, offset)
+        offset = shrunk(shift, noise / len(now)) - (gain - 1.0) * middle
+        return self.extend(so_far, tile, common * gain, offset, self.probes)
 
 
-def _factor(now: FloatArray, then: FloatArray) -> float:
-    """The factor of least squares that brings `now` closest to `then`; 1 for outputs that are all zero."""
+def common_factor(now: FloatArray, then: FloatArray) -> float:
+    """Fit the factor of least squares that brings outputs closest to what they were.
+
+    Parameters
+    ----------
+    now, then
+        (vectors, columns) outputs in weight units.
+
+    Returns
+    -------
+    float
+        1 for outputs that are all zero.
+    """
     power = float((now**2).sum())
     return float((now * then).sum()) / power if power > 0 else 1.0
 
 
-def _fit_outputs(outputs: FloatArray, reference: FloatArray) -> ColumnCorrection:
-    """Robust affine fit per column of `reference` on `outputs` that are no codes: nothing saturates."""
-    return fit_columns(outputs, reference, (-math.inf, math.inf))
-
-
-def _shrunk(deviation: FloatArray, variance: FloatArray) -> FloatArray:
-    """Deviations (n,) of mean zero, measured with these variances, pulled to zero as far as they are noise.
+def shrunk(deviation: FloatArray, variance: FloatArray) -> FloatArray:
+    """Shrink deviations of mean zero towards zero as far as they are noise.
 
     Their spread counts as far as it exceeds the noise by more than the standard error of such a difference. A variance
     that is itself estimated from few probes is not taken to be smaller than the mean of all.
+
+    Parameters
+    ----------
+    deviation
+        (n,) as measured.
+    variance
+        (n,) of the measurement, in the square of its unit.
+
+    Returns
+    -------
+    FloatArray
+        (n,) in the unit of `deviation`.
     """
     variance = np.maximum(variance, variance.mean())
-    doubt = math.sqrt(2.0 / max(deviation.size, 1)) * float(variance.mean())
-    spread = max(float((deviation**2 - variance).mean()) - doubt, 0.0)
+    uncertainty = math.sqrt(2.0 / max(deviation.size, 1)) * float(variance.mean())
+    spread = max(float((deviation**2 - variance).mean()) - uncertainty, 0.0)
     return np.asarray(deviation * spread / np.maximum(spread + variance, 1e-300))

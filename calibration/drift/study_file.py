@@ -1,4 +1,4 @@
-"""Drift files: what a chip that is held has reached at every age, with each compensation.
+"""Drift files: what a chip that ages has reached at every age, with each compensation.
 
 docs/drift.md describes the layout.
 """
@@ -6,14 +6,14 @@ docs/drift.md describes the layout.
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from hwloop.calibration.drift.base import Compensation
-from hwloop.calibration.drift.study import CompensationOutcome, DriftStudy
+from hwloop.calibration.drift.compensation import Compensation
+from hwloop.calibration.drift.monitor import Crossing
+from hwloop.calibration.drift.outcome import CompensationOutcome
+from hwloop.calibration.drift.study import DriftStudy
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 
@@ -26,10 +26,27 @@ class DriftRecorder:
         writer: hdf5.WholeFileWriter,
         path: str | Path,
         uri: str,
-        holding: DriftStudy,
+        study: DriftStudy,
         limit: float,
         names: Sequence[str],
     ) -> None:
+        """Write what is known beforehand.
+
+        Parameters
+        ----------
+        writer
+            The file, open and empty.
+        path
+            Run file that is studied.
+        uri
+            Its chip.
+        study
+            The study.
+        limit
+            Relative MVM error whose passing is predicted.
+        names
+            Compensations that are evaluated.
+        """
         self._writer, self._file = writer, writer.file
         hdf5.put_attributes(
             self._file,
@@ -39,18 +56,28 @@ class DriftRecorder:
                 "backend": uri,
                 "limit": limit,
                 "compensations": ",".join(names),
-                "mvm_error_in_run": holding.mvm_error_then,
+                "mvm_error_in_run": study.mvm_error_in_run,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "hwloop_version": importlib.metadata.version("hwloop"),
             },
         )
-        hdf5.put(self._file, "calibrated", holding.calibrated, "s", "age at which programming calibrated the columns")
-        for number, tile in enumerate(holding.tiles):
+        hdf5.put(self._file, "calibrated", study.target_age, "s", "age at which programming calibrated the columns")
+        for number, tile in enumerate(study.tiles):
             group = self._file.create_group(f"tiles/{number:04d}")
-            hdf5.put_attributes(group, {"tensor": tile.tensor, "core": tile.place.core})
+            hdf5.put_attributes(group, {"tensor": tile.tile.tensor, "core": tile.tile.place.core})
 
     def add(self, number: int, age: float, results: Mapping[str, CompensationOutcome]) -> None:
-        """Add all that was made and measured at one age."""
+        """Add all that was made and measured at one age.
+
+        Parameters
+        ----------
+        number
+            Index of the age among those asked for.
+        age
+            Seconds after the end of programming.
+        results
+            Outcomes by the names of the compensations.
+        """
         hdf5.append(self._file, "times", age, "s", "ages asked for, from the end of programming")
         for name, one in results.items():
             group = self._file.require_group(f"compensations/{name}")
@@ -58,8 +85,8 @@ class DriftRecorder:
                 ("mvm_error", one.mvm_error, "1", "relative MVM error over all tensors, fresh inputs"),
                 ("measured_at", one.age, "s", "age at which it was measured, from the end of programming"),
                 ("pulses", one.pulses, "1", "pulses spent on the cells"),
-                ("mvms", one.mvms, "1", "input vectors spent, those that judge not counted"),
-                ("holds_until", one.holds_until, "s", "age until which it should hold, from the end of programming"),
+                ("mvms", one.mvms, "1", "input vectors spent, those of the evaluation not counted"),
+                ("holds_until", one.valid_until, "s", "age until which it should hold, from the end of programming"),
             ):
                 hdf5.append(group, what, float(value), units, meaning)
             for tile, made in enumerate(one.made):
@@ -68,29 +95,62 @@ class DriftRecorder:
                 part.attrs["mvm_error"] = one.tile_errors[tile]
         self._writer.commit_if_due()
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the outcome; nothing is left on disk of a job that was stopped before its first age."""
-        for name, entry in result["compensations"].items():
-            if entry["passes_limit"] is not None and f"compensations/{name}" in self._file:
-                values = [math.inf if v is None else v for v in entry["passes_limit"].values()]
+    def finish(self, status: str, notes: Sequence[str], crossings: Mapping[str, Crossing | None]) -> None:
+        """Write the end; nothing is left on disk of a job that was stopped before its first age.
+
+        Parameters
+        ----------
+        status
+            'complete' or 'interrupted'.
+        notes
+            What is worth knowing, a sentence each.
+        crossings
+            When the limit will be passed, by the names of the compensations; None where too little is known.
+        """
+        for name, crossing in crossings.items():
+            if crossing is not None and f"compensations/{name}" in self._file:
+                ages = [crossing.earliest, crossing.age, crossing.latest]
                 meaning = "age at which the limit is passed: start of the 95 % interval, median, end"
-                hdf5.put(self._file[f"compensations/{name}"], "passes_limit", values, "s", meaning)
-        self._file.attrs["status"] = result["status"]
-        self._file.attrs["notes"] = "\n".join(result["notes"])
+                hdf5.put(self._file[f"compensations/{name}"], "passes_limit", ages, "s", meaning)
+        self._file.attrs["status"] = status
+        self._file.attrs["notes"] = "\n".join(notes)
         if "times" in self._file:
             self._writer.commit()
 
     def fail(self, error: Exception) -> None:
-        """Say why it ended, if there is anything to keep."""
+        """Say why it ended, if there is anything to keep.
+
+        Parameters
+        ----------
+        error
+            What ended it.
+        """
         if "times" in self._file:
             self._file.attrs["status"], self._file.attrs["error"] = "failed", str(error)
             self._writer.commit()
 
 
 def load_compensations(path: str | Path, name: str, time: int = -1) -> list[Compensation]:
-    """The compensations of all tiles that a drift file holds: of a name, and of the time with this index.
+    """Load the compensations of all tiles from a drift file.
 
-    Raises BadInputError when there is none.
+    Parameters
+    ----------
+    path
+        Drift file.
+    name
+        Name of the compensation.
+    time
+        Index of the age among those at which it was made; the last one by default.
+
+    Returns
+    -------
+    list
+        One of each tile.
+
+    Raises
+    ------
+    BadInputError
+        When there is none.
     """
     with hdf5.open_file(path, hdf5.DRIFT_FORMAT) as file:
         group = file.get(f"compensations/{name}")

@@ -1,6 +1,6 @@
-"""Experiments on devices: routines over the contract that append what they read to a measurement file as they go.
+"""Experiments on devices: what is measured, as settings, and the steps that append reads to a measurement file.
 
-One routine per experiment: `scheduled` (drift, programming), `read_noise`, `programming_curve`. What they share:
-`clock` stamps every pulse and read, `cells` chooses devices and targets, `target_programming` brings them there, `base`
-is their interface.
+One file per experiment: `drift`, `programming`, `programming_curve`, `read_noise`. What they share: `base` is their
+interface, `bench` the chip that they measure, `clock` stamps every pulse and read, `cells` chooses devices and target
+conductances, `target_programming` brings devices there, `scheduled_reads` reads them at planned ages.
 """

@@ -1,177 +1,175 @@
-"""The interface of all measurement routines, and the bench that they work on."""
+"""The interface of all experiments: frozen settings, what they become on a bench, and the work that they are there."""
 
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.experiments.cells import Chosen
-from hwloop.calibration.experiments.clock import Clock, TimedRegion
-from hwloop.chip.backend import Backend
+from hwloop.calibration.experiments.bench import CHIP_PREFIX, Bench
+from hwloop.calibration.settings import Settings
+from hwloop.calibration.steps import Step, Work
 from hwloop.chip.info import Capability
-from hwloop.chip.region import Place, Region
 from hwloop.errors import BadInputError, LimitError
-from hwloop.files.measurements import Cells, Experiment, Mark, Reads
-from hwloop.typing import FloatArray
-
-STATE_PREFIX = "chip/"
-"""Names of a simulated chip's own state among the kept arrays."""
+from hwloop.files.measurements import Attributes, Cells, Experiment, MarkArray, Reads
+from hwloop.typing import AnyArray, FloatArray, Json, State
 
 
 class Sink(Protocol):
-    """Where a routine's reads go: an experiment of a measurement file."""
+    """Where reads go: an experiment of a measurement file."""
 
     def append(self, reads: Reads) -> None:
-        """Add reads."""
+        """Add reads behind those that are there."""
 
-    def update_cells(self, **columns: NDArray[np.generic]) -> None:
+    def update_cells(self, *, verify: FloatArray | None = None, mark: MarkArray | None = None) -> None:
         """Replace columns of the cells."""
 
 
 @dataclass(frozen=True)
 class Spending:
-    """What a measurement will cost at most."""
+    """What an experiment will cost at most."""
 
     pulses: int
+    """Pulses on all devices together."""
     pulses_per_device: int
+    """Pulses on one device."""
     device_reads: int
+    """Reads of single devices, each of an average counted."""
     chip_seconds: float
     """Rests and waits; the pulses and reads themselves take what the chip takes for them."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """The measurement after one step: the chip is in a defined state, and the step's reads are with the sink.
+class DeviceExperiment(Settings, abc.ABC):
+    """Base of all experiments: settings that `begin` puts into practice on a bench."""
 
-    done, total  steps
-    until        moment on the measurement's clock before which the next step must not begin
-    """
+    kind: ClassVar[Experiment]
+    """What measurement files call it."""
 
-    done: int
-    total: int
-    until: float = 0.0
+    cells: int = 10_000
+    """Number of devices."""
+    cores: tuple[int, ...] = ()
+    """Cores to spread the devices over; none: as few as hold them."""
+    averages: int = 16
+    """Reads that are averaged for each value on file and for each verification."""
+    age_resolution: float = 0.002
+    """Pulses and reads are sent in batches so short that each moment is known to this share of the age at hand."""
 
+    def __post_init__(self) -> None:
+        """Raise BadInputError for settings that no chip could follow."""
+        self._require("averages", 1, 100_000)
+        self._require("age_resolution", 1e-6, 1)
 
-class Bench:
-    """A chip with the clock of one measurement."""
+    @abc.abstractmethod
+    def begin(self, bench: Bench, seed: int) -> RunningExperiment:
+        """Choose devices with `seed` and check all that can be checked; nothing is sent yet.
 
-    def __init__(
-        self, backend: Backend, temperature: float | None = None, calibration: Calibration | None = None
-    ) -> None:
-        """Nothing is sent yet.
-
-        temperature  K, what a thermometer shows, for a chip that cannot measure it
-        calibration  of this chip: reads are corrected for the gain of their column, bad devices are left alone
-
-        Raises BadInputError for a temperature that is none.
+        Raises
+        ------
+        BadInputError
+            For cells, levels or pulses that the chip does not have.
+        LimitError
+            For more pulses than a device may receive.
+        MissingCapabilityError
+            For a chip that cannot read single devices.
         """
-        if temperature is not None and not 0 < temperature < math.inf:
-            raise BadInputError(f"temperature={temperature:g}: expected a positive number of kelvin, such as 300")
-        self.backend, self.info, self.clock = backend, backend.info, Clock(backend)
-        self._temperature, self._calibration = temperature, calibration
-        self._regions: dict[int, TimedRegion] = {}
 
-    def region(self, core: int) -> TimedRegion:
-        """All of a core."""
-        if core not in self._regions:
-            place = Place(core, 0, 0, self.info.rows, self.info.columns)
-            known = self._calibration.of_cells(place, self.info) if self._calibration is not None else None
-            self._regions[core] = TimedRegion(Region(self.backend, place, calibration=known), self.clock)
-        return self._regions[core]
-
-    def temperature(self) -> float:
-        """Kelvin now; NaN where nobody knows."""
-        if self._temperature is None and Capability.TEMPERATURE in self.info.capabilities:
-            return self.backend.temperature()
-        return float("nan") if self._temperature is None else self._temperature
-
-    def read(self, chosen: Chosen, averages: int, within: float) -> tuple[FloatArray, FloatArray]:
-        """Conductances (n,) in uS of the chosen devices and when (n,) they were read."""
-        parts = [self.region(core).read(chosen.device[here], averages, within) for core, here in chosen.cores()]
-        return np.concatenate([values for values, _ in parts]), np.concatenate([times for _, times in parts])
-
-    def spare_pulses(self, chosen: Chosen) -> NDArray[np.int64]:
-        """Pulses that each chosen device may still receive, (n,)."""
-        spent = [self.backend.pulse_counts(core).reshape(-1)[chosen.device[here]] for core, here in chosen.cores()]
-        return np.asarray(self.info.limits.pulses_per_device - np.concatenate(spent), np.int64)
-
-    def known_faults(self, chosen: Chosen) -> NDArray[np.uint8]:
-        """What a calibration says of the chosen devices: GOOD, STUCK_SET or STUCK_RESET, (n,)."""
-        mark = np.full(len(chosen), Mark.GOOD, np.uint8)
-        for core, here in chosen.cores():
-            known = self.region(core).region.calibration.devices
-            if known is not None:
-                device = chosen.device[here]
-                high = known.held.reshape(-1)[device] > 0.5 * self.info.g_max
-                fault = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)
-                mark[here] = np.where(known.usable.reshape(-1)[device], Mark.GOOD, fault)
-        return mark
-
-    def export(self) -> dict[str, NDArray[Any]]:
-        """Clock, pace, and the state of a simulated chip."""
-        state = self.clock.export() | {f"pace/{core}": region.pace.copy() for core, region in self._regions.items()}
-        if Capability.STATE in self.info.capabilities:
-            state |= {STATE_PREFIX + name: array for name, array in self.backend.export_state().items()}
-        return state
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Put back what `export` gave."""
-        if Capability.STATE in self.info.capabilities:
-            own = {name.removeprefix(STATE_PREFIX): a for name, a in state.items() if name.startswith(STATE_PREFIX)}
-            self.backend.import_state(own)
-        self.clock.restore(state)
-        for name, array in state.items():
-            if name.startswith("pace/"):
-                self.region(int(name.removeprefix("pace/"))).pace = np.array(array)
+    def stored(self) -> dict[str, Json]:
+        """Return the settings by the names that measurement files have for them."""
+        return dataclasses.asdict(self)
 
 
-class Routine(abc.ABC):
-    """One experiment on one bench.
+class RunningExperiment(abc.ABC):
+    """An experiment on its bench: devices chosen and everything checked; `work` measures."""
 
-    Making it checks everything that can be checked and sends nothing. `steps` measures; stop at any yield, keep
-    `export`, and a routine made alike goes on there after `restore`.
-    """
+    _may_be_nan: ClassVar[frozenset[str]] = frozenset()
+    """Arrays of the state in which NaN has a meaning."""
 
-    experiment: ClassVar[Experiment]
-
-    def __init__(self, bench: Bench) -> None:
-        """Raises MissingCapabilityError for a chip that cannot read single devices."""
-        bench.backend.require(Capability.DEVICE_READ, f"measuring {self.experiment.value}")
+    def __init__(self, bench: Bench, kind: Experiment) -> None:
+        """Raise MissingCapabilityError for a chip that cannot read single devices."""
+        bench.backend.require(Capability.DEVICE_READ, f"measuring {kind.value}")
         self.bench = bench
         self.done = 0
         """Steps done."""
+        self._until = 0.0
+        """Clock of the measurement before which the next step must not begin, seconds."""
+
+    @property
+    @abc.abstractmethod
+    def total(self) -> int:
+        """Steps in all, as far as is known now."""
 
     @abc.abstractmethod
     def cells(self) -> Cells:
-        """The cells as they are known before the first step."""
+        """Return the cells as they are known before the first step."""
 
     @abc.abstractmethod
     def spending(self) -> Spending:
-        """What it will cost at most."""
+        """Say what it will cost at most."""
 
     @abc.abstractmethod
-    def steps(self, sink: Sink) -> Iterator[Step]:
-        """Measure, from step `done` on."""
+    def attributes(self) -> Attributes:
+        """Return attributes for the file: what the columns alone do not tell."""
 
     @abc.abstractmethod
-    def describe(self) -> dict[str, str | int | float | bool]:
-        """Attributes for the file: what the columns alone do not tell."""
+    def _steps(self, sink: Sink) -> Iterator[str]:
+        """Measure from step `done` on; yield after each step, with a word on what comes next."""
 
-    def export(self) -> dict[str, NDArray[Any]]:
-        """Where the measurement stands, as named arrays."""
-        return self.bench.export() | {"done": np.array(self.done)}
+    def work(self, sink: Sink, state: State | None = None) -> Work[Step, None]:
+        """Measure, from the beginning or from where a state was kept; reads of each step are with `sink` at its yield.
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `export` gave."""
-        self.bench.restore(state)
-        self.done = int(state["done"])
+        Parameters
+        ----------
+        sink
+            Takes the reads.
+        state
+            What `Step.state` gave; the experiment must have been begun alike, with the same seed. The first step then
+            only waits for the moment at which the measurement was to go on.
+
+        Raises
+        ------
+        BadInputError
+            For a state that is damaged or of another experiment.
+        ChipError
+            For readings that are no numbers, and for a computer whose UTC has gone backwards.
+        """
+        if state is not None:
+            self._resume(state)
+            yield self._step("go on")
+        for stage in self._steps(sink):
+            yield self._step(stage)
+
+    def _step(self, stage: str) -> Step:
+        rest = max(self._until - self.bench.clock.now(), 0.0)
+        return Step(self.done, self.total, stage, rest=rest, state=self.state)
+
+    def state(self) -> dict[str, AnyArray]:
+        """Return what is needed to go on from the present step, as named arrays."""
+        return self.bench.state() | self._own_state() | {"done": np.array(self.done), "until": np.array(self._until)}
+
+    def _resume(self, state: State) -> None:
+        for name, array in state.items():
+            checked = array.dtype.kind == "f" and not name.startswith(CHIP_PREFIX)  # a chip checks its own
+            if checked and name not in self._may_be_nan and not np.all(np.isfinite(array)):
+                raise BadInputError(f"the kept state is damaged ('{name}' is not finite); begin the experiment anew")
+        try:
+            self.done, self._until = int(state["done"]), float(state["until"])
+            self.bench.restore(state)
+            self._restore(state)
+        except KeyError as error:
+            raise BadInputError(f"the kept state lacks {error}; begin the experiment anew") from None
+
+    @abc.abstractmethod
+    def _own_state(self) -> dict[str, AnyArray]:
+        """Return what this experiment keeps besides its bench."""
+
+    @abc.abstractmethod
+    def _restore(self, state: State) -> None:
+        """Put back what `_own_state` gave."""
 
     def _check_budget(self, pulses_per_device: int) -> None:
         limit = self.bench.info.limits.pulses_per_device

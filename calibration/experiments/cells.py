@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +14,30 @@ from hwloop.errors import BadInputError
 from hwloop.files.measurements import Cells
 from hwloop.typing import FloatArray, IndexArray
 
-LOWEST = 0.025
-"""The lowest level, over g_max, unless told otherwise: the half width of program-and-verify's window."""
-
 
 @dataclass(frozen=True)
 class Levels:
-    """Evenly spaced target conductances.
+    """Evenly spaced target conductances."""
 
-    count      number of levels
-    low, high  uS, the outermost ones; 0 chooses 2.5 % of g_max and g_max
-    """
+    lowest_share: ClassVar[float] = 0.025
+    """The lowest level over g_max where none is given: the half width of the window of program-and-verify."""
 
     count: int
+    """Number of levels."""
     low: float = 0.0
+    """Lowest level, uS; 0 chooses 2.5 % of g_max."""
     high: float = 0.0
+    """Highest level, uS; 0 chooses g_max."""
 
     def targets(self, info: ChipInfo) -> FloatArray:
-        """Target of each level, uS. Raises BadInputError for levels that the chip's range does not have."""
-        low, high = self.low or LOWEST * info.g_max, self.high or info.g_max
+        """Return the target of each level, (count,) in uS.
+
+        Raises
+        ------
+        BadInputError
+            For levels that the chip's range does not have.
+        """
+        low, high = self.low or self.lowest_share * info.g_max, self.high or info.g_max
         if self.count < 1:
             raise BadInputError(f"levels={self.count}: expected at least 1")
         if not 0 <= low < high <= info.g_max:
@@ -44,9 +50,10 @@ class Levels:
 
 @dataclass(frozen=True)
 class ListedLevels:
-    """Target conductances one by one, uS; one that is named twice gets twice as many devices."""
+    """Target conductances one by one; one that is named twice gets twice as many devices."""
 
     values: tuple[float, ...]
+    """The levels, uS."""
 
     @property
     def count(self) -> int:
@@ -54,7 +61,13 @@ class ListedLevels:
         return len(self.values)
 
     def targets(self, info: ChipInfo) -> FloatArray:
-        """Target of each level, uS. Raises BadInputError for levels that the chip's range does not have."""
+        """Return the target of each level, (count,) in uS.
+
+        Raises
+        ------
+        BadInputError
+            For levels that the chip's range does not have.
+        """
         if beyond := [value for value in self.values if not 0 <= value <= info.g_max]:
             raise BadInputError(
                 f"level {beyond[0]:g} uS: expected 0 to {info.g_max:g} uS, the most that this chip programs"
@@ -73,24 +86,24 @@ class Chosen:
         return int(self.device.size)
 
     def cores(self) -> Iterator[tuple[int, slice]]:
-        """Each core with the slice of the devices that are on it."""
+        """Yield each core with the slice of the devices that are on it."""
         found, starts = np.unique(self.core, return_index=True)
         stops = [*starts[1:].tolist(), len(self)]
         for core, start, stop in zip(found.tolist(), starts.tolist(), stops, strict=True):
             yield core, slice(start, stop)
 
     def as_cells(self, target: FloatArray | None = None, level: NDArray[np.integer] | None = None) -> Cells:
-        """The cells of a measurement file, named by flat device index."""
-        more: dict[str, NDArray[np.generic]] = {"core": self.core}
-        if target is not None and level is not None:
-            more |= {"target": target, "level": level.astype(np.int32)}
-        return Cells.at(self.device, **more)
+        """Return the cells of a measurement file, named by flat device index; `target` (n,) is in uS."""
+        return Cells.at(self.device, core=self.core, target=target, level=level)
 
 
 def choose_cells(info: ChipInfo, count: int, cores: tuple[int, ...], rng: np.random.Generator) -> Chosen:
-    """`count` devices at random, spread evenly over `cores`; no cores given: as few as hold them, from core 0.
+    """Choose `count` devices at random, spread evenly over `cores`; no cores given: as few as hold them, from core 0.
 
-    Raises BadInputError for cores that do not exist, and for more cells than there are devices.
+    Raises
+    ------
+    BadInputError
+        For cores that do not exist, and for more cells than there are devices.
     """
     if count < 1:
         raise BadInputError(f"cells={count}: expected at least 1")
@@ -114,5 +127,5 @@ def choose_cells(info: ChipInfo, count: int, cores: tuple[int, ...], rng: np.ran
 
 
 def spread_levels(count: int, levels: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """A level for each of `count` cells, (count,): every level equally often, in random places."""
+    """Return a level for each of `count` cells, (count,): every level equally often, in random places."""
     return rng.permutation(np.arange(count, dtype=np.int32) % levels).astype(np.int32)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwloop.calibration.steps import rest
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
 from hwloop.errors import ChipError
-from hwloop.typing import FloatArray, IndexArray
+from hwloop.typing import AnyArray, FloatArray, IndexArray, State
 
-AGE_RESOLUTION = 0.002
-"""Reads and pulses are sent in batches so short that the moment of each is known to this share of the age at hand."""
 FIRST_BATCH = 1
-"""Devices in the first batch, which shows how fast the chip is."""
+"""Number of devices in the first batch, which shows how fast the chip is."""
 GROWTH = 16
 """A batch has at most this many times the devices of the one before."""
-SLICE = 0.2
-"""Seconds of a rest at once on a chip whose waits take real time, so that Ctrl-C is answered."""
 
 
 class Clock:
@@ -35,20 +29,26 @@ class Clock:
     """
 
     def __init__(self, backend: Backend) -> None:
-        """Begin now."""
+        """Start the clock now."""
         self._backend = backend
         self._shift = -backend.now()
 
     def now(self) -> float:
-        """Seconds since the measurement began."""
+        """Return the seconds since the measurement began."""
         return self._backend.now() + self._shift
 
-    def export(self) -> dict[str, NDArray[Any]]:
-        """What `restore` needs."""
+    def state(self) -> dict[str, AnyArray]:
+        """Return what `restore` needs."""
         return {"clock/now": np.array(self.now()), "clock/utc": np.array(time.time())}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on. A simulated chip must have its state back already. Raises ChipError when UTC has gone backwards."""
+    def restore(self, state: State) -> None:
+        """Go on from what `state` gave; a simulated chip must have its own state back already.
+
+        Raises
+        ------
+        ChipError
+            When the computer's UTC has gone backwards.
+        """
         passed = 0.0
         if Capability.STATE not in self._backend.info.capabilities:
             passed = time.time() - float(state["clock/utc"])
@@ -59,22 +59,18 @@ class Clock:
                 )
         self._shift = float(state["clock/now"]) + passed - self._backend.now()
 
-    def rest_until(self, moment: float, check: Callable[[], None]) -> None:
-        """Let time pass until `moment`; `check` is called in between and may raise to stop."""
-        piece = SLICE
-        while (left := moment - self.now()) > 1e-12 * abs(moment):
-            check()
-            began = time.monotonic()
-            self._backend.wait(min(left, piece))
-            if time.monotonic() - began < 0.5 * min(left, piece):
-                piece = math.inf  # virtual time: nobody waits
+    def rest_until(self, moment: float) -> None:
+        """Let time pass until `moment`, unless that has passed already."""
+        left = moment - self.now()
+        if left > 1e-12 * abs(moment):  # less is the rounding of clocks
+            rest(self._backend, left)
 
 
 class TimedRegion:
     """A region whose pulses and reads come with their times."""
 
     def __init__(self, region: Region, clock: Clock) -> None:
-        """`clock` is the measurement's."""
+        """Stamp what is done to a region with the `clock` of the measurement."""
         self.region, self._clock = region, clock
         self.pace = np.zeros(2)
         """Seconds per device of the last batch of pulses and of reads; 0: not known yet."""
@@ -82,7 +78,24 @@ class TimedRegion:
     def pulse(
         self, kind: PulseKind, devices: IndexArray, amplitude: FloatArray, width: float, within: float
     ) -> FloatArray:
-        """Pulse devices (n,); returns when (n,), each known to `within` seconds where the chip is fast enough."""
+        """Pulse devices and say when.
+
+        Parameters
+        ----------
+        kind
+            SET or RESET.
+        devices, amplitude
+            Flat device indices (n,) and their amplitudes (n,) in uA.
+        width
+            Width of the pulses, ns.
+        within
+            Seconds to which each moment shall be known; a chip that is too slow for it gets one device at a time.
+
+        Returns
+        -------
+        array
+            When each device was pulsed, (n,), seconds on the measurement's clock.
+        """
 
         def send(part: slice) -> None:
             self.region.pulse(kind, devices[part], amplitude[part], width)
@@ -90,7 +103,7 @@ class TimedRegion:
         return self._stamped(0, len(devices), within, send)
 
     def read(self, devices: IndexArray, averages: int, within: float) -> tuple[FloatArray, FloatArray]:
-        """Conductances (n,) in uS of devices (n,), and when (n,), as `pulse`."""
+        """Read devices (n,): conductances (n,) in uS, and when (n,), each known to `within` seconds as in `pulse`."""
         values = np.empty(len(devices))
 
         def take(part: slice) -> None:

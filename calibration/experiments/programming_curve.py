@@ -10,100 +10,111 @@ in common then, so that what the two reads share is what the pulse has left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwloop.calibration.experiments.base import Bench, Routine, Sink, Spending, Step
+from hwloop.calibration.experiments.base import DeviceExperiment, RunningExperiment, Sink, Spending
+from hwloop.calibration.experiments.bench import Bench
 from hwloop.calibration.experiments.cells import choose_cells
-from hwloop.calibration.experiments.clock import AGE_RESOLUTION
 from hwloop.calibration.programming.base import RESET_MARGIN
-from hwloop.calibration.settings import Settings
 from hwloop.chip.pulses import PulseKind
 from hwloop.errors import BadInputError
-from hwloop.files.measurements import Cells, Experiment, Mark, Reads
-from hwloop.typing import FloatArray
-
-ABOVE_MELT = 1.01
-"""First amplitude over that of melting: a weaker pulse leaves the SET state as it is, which is not on the curve."""
-SET_AMPLITUDE = 0.6
-"""Amplitude of the SET pulse over that of melting: enough to crystallise, not enough to melt."""
-SILENT_SHARE = 0.25
-"""A device is stuck when its conductance at the two ends of the sweeps differs by less than this share of g_max, on
-average: in a single sweep read noise alone may do that."""
+from hwloop.files.measurements import Attributes, Cells, Experiment, Mark, MarkArray, Reads
+from hwloop.typing import AnyArray, FloatArray, IndexArray, State
 
 
 @dataclass(frozen=True)
-class CurveSettings(Settings):
-    """Settings of a programming-curve measurement. Where 0 chooses, it takes the chip's nominal programming curve."""
+class ProgrammingCurveExperiment(DeviceExperiment):
+    """Sweeps of RESET pulses of rising amplitude; where 0 chooses, it takes the chip's nominal programming curve."""
 
-    cells: int
+    kind: ClassVar[Experiment] = Experiment.PROGRAMMING_CURVE
+
+    cells: int = 1000
     """Number of devices."""
-    cores: tuple[int, ...] = ()
-    """Cores to spread the devices over; none: as few as hold them."""
     points: int = 24
     """Amplitudes per sweep."""
     repeats: int = 4
     """Sweeps."""
     low: float = 0.0
-    """Smallest amplitude, uA; 0 chooses 1 % above the melting current."""
+    """Smallest amplitude, uA; 0 chooses `low_over_melt` times the melting current."""
     high: float = 0.0
     """Largest amplitude, uA; 0 chooses the one that RESETs a device fully."""
     width: float = 0.0
-    """Width of the RESET pulses, ns; 0 chooses the width at which the nominal curve holds."""
+    """Width of the RESET pulses, ns; 0 chooses the width that the nominal curve is for."""
     set_amplitude: float = 0.0
-    """Amplitude of the SET pulse, uA; 0 chooses 60 % of the melting current."""
+    """Amplitude of the SET pulse, uA; 0 chooses `set_over_melt` times the melting current."""
     set_width: float = 0.0
     """Width of the SET pulse, ns; 0 chooses the longest pulse of the chip."""
-    averages: int = 16
-    """Reads that are averaged for each value on file."""
     settle: float = 1.0
     """Rest between pulse and read, seconds."""
     early: float = 0.1
     """Rest between pulse and a first read, seconds: it tells the noise of pulses from that of reads. 0: none."""
+    low_over_melt: float = 1.01
+    """First amplitude over that of melting: a weaker pulse leaves the SET state as it is, which is not on the curve."""
+    set_over_melt: float = 0.6
+    """Amplitude of the SET pulse over that of melting: enough to crystallise, not enough to melt."""
+    stuck_share: float = 0.25
+    """A device is stuck when its conductance at the two ends of the sweeps differs by less than this share of g_max, on
+    average: in a single sweep read noise alone may do that."""
 
     def __post_init__(self) -> None:
+        """Raise BadInputError for settings that no chip could follow."""
+        super().__post_init__()
         self._require("points", 2, 10_000)
         self._require("repeats", 1, 10_000)
-        self._require("averages", 1, 100_000)
         self._require("settle", 0, 1e6)
         self._require("early", 0, 1e6)
+        self._require("low_over_melt", 0, 100)
+        self._require("set_over_melt", 0, 100)
+        self._require("stuck_share", 0, 1)
         if self.early and not self.early <= self.settle / 2:
             raise BadInputError(
                 f"early={self.early:g} s: expected at most half of settle={self.settle:g} s, or 0 for a single read"
             )
 
+    @property
+    def read_ages(self) -> tuple[float, ...]:
+        """Seconds after a pulse at which it is read."""
+        return (self.early, self.settle) if self.early else (self.settle,)
 
-class Curve(Routine):
+    @property
+    def pulses_per_device(self) -> int:
+        """Pulses that each device receives: a SET and its RESETs in every sweep."""
+        return self.repeats * (self.points + 1)
+
+    def begin(self, bench: Bench, seed: int) -> _Sweeps:
+        """Choose devices with `seed`; see `DeviceExperiment.begin`."""
+        return _Sweeps(bench, self, seed)
+
+
+class _Sweeps(RunningExperiment):
     """Sweeps of RESET pulses of rising amplitude."""
 
-    experiment: ClassVar[Experiment] = Experiment.PROGRAMMING_CURVE
+    _may_be_nan = frozenset({"ends"})
 
-    def __init__(self, bench: Bench, settings: CurveSettings, seed: int) -> None:
-        """Choose devices with `seed`; nothing is sent yet."""
-        super().__init__(bench)
-        self.settings = settings
-        rng = np.random.default_rng(seed)
-        self.chosen = choose_cells(bench.info, settings.cells, settings.cores, rng)
+    def __init__(self, bench: Bench, plan: ProgrammingCurveExperiment, seed: int) -> None:
+        super().__init__(bench, plan.kind)
+        self._plan = plan
+        self.chosen = choose_cells(bench.info, plan.cells, plan.cores, np.random.default_rng(seed))
         self.amplitudes, self.width = self._amplitudes()
         self._set_amplitude, self._set_width = self._set_pulse()
-        self._check_budget(self._pulses_per_device)
+        self._check_budget(plan.pulses_per_device)
         self._faults = bench.known_faults(self.chosen)
-        enough = bench.spare_pulses(self.chosen) >= self._pulses_per_device
+        enough = bench.spare_pulses(self.chosen) >= plan.pulses_per_device
         self._usable = enough & (self._faults == Mark.GOOD)
         self._born = np.zeros(len(self.chosen))
         self._pulsed = 0.0
-        """Clock when all devices had received the present pulse; ages on the plan count from here."""
+        """Clock when all devices had received the present pulse, seconds; ages on the plan count from here."""
         self._ends = np.full((2, len(self.chosen)), np.nan)
         """Conductance (uS) at the first and the last amplitude of the present sweep."""
         self._fall = np.zeros(len(self.chosen))
         """From the first amplitude to the last, summed over the sweeps, uS."""
 
     def _amplitudes(self) -> tuple[FloatArray, float]:
-        s, model, limits = self.settings, self.bench.info.device_model, self.bench.info.limits
+        s, model, limits = self._plan, self.bench.info.device_model, self.bench.info.limits
         if model is None and not (s.low and s.high and s.width and s.set_amplitude):
             raise BadInputError(
                 f"{self.bench.info.name}: no programming curve is known to choose a range from; "
@@ -112,7 +123,7 @@ class Curve(Routine):
         low, high, width = s.low, s.high, s.width
         if model is not None:
             curve = model.curve
-            low = low or ABOVE_MELT * curve.melt
+            low = low or s.low_over_melt * curve.melt
             high = high or min(curve.midpoint + RESET_MARGIN * curve.steepness, limits.amplitude_max)
             width = width or curve.width
         if not 0 < low < high <= limits.amplitude_max:
@@ -123,8 +134,8 @@ class Curve(Routine):
         return np.linspace(low, high, s.points), width
 
     def _set_pulse(self) -> tuple[float, float]:
-        s, model, limits = self.settings, self.bench.info.device_model, self.bench.info.limits
-        amplitude = s.set_amplitude or (SET_AMPLITUDE * model.curve.melt if model else 0.0)
+        s, model, limits = self._plan, self.bench.info.device_model, self.bench.info.limits
+        amplitude = s.set_amplitude or (s.set_over_melt * model.curve.melt if model else 0.0)
         width = s.set_width or limits.width_max
         if not 0 < amplitude <= limits.amplitude_max:
             raise BadInputError(f"set_amplitude={amplitude:g} uA is outside 0 to {limits.amplitude_max:g} uA")
@@ -137,60 +148,55 @@ class Curve(Routine):
             raise BadInputError(f"width {width:g} ns is outside {limits.width_min:g} to {limits.width_max:g} ns")
 
     @property
-    def _pulses_per_device(self) -> int:
-        return self.settings.repeats * (self.settings.points + 1)
+    def total(self) -> int:
+        """Steps in all: for each amplitude of each sweep its pulse, and its reads."""
+        return (1 + len(self._plan.read_ages)) * self._plan.points * self._plan.repeats
 
     def cells(self) -> Cells:
-        """The devices; there are no targets."""
+        """Return the devices; there are no targets."""
         return self.chosen.as_cells()
 
     def spending(self) -> Spending:
-        """What it will cost."""
-        s, count = self.settings, len(self.chosen)
-        pulses = s.repeats * s.points
+        """Say what it will cost."""
+        plan, count = self._plan, len(self.chosen)
+        pulses = plan.repeats * plan.points
         return Spending(
-            pulses=count * self._pulses_per_device,
-            pulses_per_device=self._pulses_per_device,
-            device_reads=count * pulses * len(self._ages) * s.averages,
-            chip_seconds=pulses * s.settle,
+            pulses=count * plan.pulses_per_device,
+            pulses_per_device=plan.pulses_per_device,
+            device_reads=count * pulses * len(plan.read_ages) * plan.averages,
+            chip_seconds=pulses * plan.settle,
         )
 
-    def describe(self) -> dict[str, str | int | float | bool]:
-        """What was sent before each sweep."""
+    def attributes(self) -> Attributes:
+        """Return what was sent before each sweep, and the plan of the sweeps."""
         return {
             "set_amplitude": self._set_amplitude,
             "set_width": self._set_width,
-            "repeats": self.settings.repeats,
-            "points": self.settings.points,
-            "averages": self.settings.averages,
+            "repeats": self._plan.repeats,
+            "points": self._plan.points,
+            "averages": self._plan.averages,
         }
 
-    @property
-    def _ages(self) -> tuple[float, ...]:
-        """Seconds after a pulse at which it is read."""
-        return (self.settings.early, self.settings.settle) if self.settings.early else (self.settings.settle,)
-
-    def steps(self, sink: Sink) -> Iterator[Step]:
-        """Steps of an amplitude: the pulse (the first one after a SET), and after each rest a read."""
-        ages = self._ages
-        total = (1 + len(ages)) * self.settings.points * self.settings.repeats
+    def _steps(self, sink: Sink) -> Iterator[str]:
+        """Take the steps of an amplitude: the pulse (the first one after a SET), and after each rest a read."""
+        ages = self._plan.read_ages
         usable = np.flatnonzero(self._usable)
-        while self.done < total:
+        while self.done < self.total:
             point, reading = divmod(self.done, 1 + len(ages))
-            point %= self.settings.points
+            point %= self._plan.points
             if reading:
                 self._read(sink, usable, point, ages[reading - 1])
             else:
                 self._pulse(usable, point)
                 self._pulsed = self.bench.clock.now()
             self.done += 1
-            if self.done == total:
+            if self.done == self.total:
                 sink.update_cells(mark=self._marks())
-            rest = ages[reading] if reading < len(ages) else 0.0
-            yield Step(self.done, total, self._pulsed + rest)
+            self._until = self._pulsed + (ages[reading] if reading < len(ages) else 0.0)
+            yield "read" if reading < len(ages) else "pulse"
 
-    def _pulse(self, usable: NDArray[np.intp], point: int) -> None:
-        within = AGE_RESOLUTION * max(self._ages[0], 1e-6)
+    def _pulse(self, usable: IndexArray, point: int) -> None:
+        within = self._plan.age_resolution * max(self._plan.read_ages[0], 1e-6)
         for core, here in self.chosen.cores():
             region = self.bench.region(core)
             mine = usable[(usable >= here.start) & (usable < here.stop)]
@@ -202,12 +208,12 @@ class Curve(Routine):
             amplitude = np.full(devices.size, self.amplitudes[point])
             self._born[mine] = region.pulse(PulseKind.RESET, devices, amplitude, self.width, within)
 
-    def _read(self, sink: Sink, usable: NDArray[np.intp], point: int, age: float) -> None:
-        within = AGE_RESOLUTION * max(age, 1e-6)
-        values, times = self.bench.read(self.chosen, self.settings.averages, within)
+    def _read(self, sink: Sink, usable: IndexArray, point: int, age: float) -> None:
+        within = self._plan.age_resolution * max(age, 1e-6)
+        values, times = self.bench.read(self.chosen, self._plan.averages, within)
         if point in (0, len(self.amplitudes) - 1):
             self._ends[int(point > 0)] = values
-        if point == len(self.amplitudes) - 1 and age == self._ages[-1]:
+        if point == len(self.amplitudes) - 1 and age == self._plan.read_ages[-1]:
             self._fall += self._ends[0] - self._ends[1]
         sink.append(
             Reads(
@@ -221,19 +227,18 @@ class Curve(Routine):
             )
         )
 
-    def _marks(self) -> NDArray[np.uint8]:
-        """A device that the sweeps have not moved is stuck, SET or RESET by what it conducts."""
+    def _marks(self) -> MarkArray:
+        """Mark as stuck what the sweeps have not moved, SET or RESET by what it conducts; return marks (n,)."""
         mark = np.full(len(self.chosen), Mark.GOOD, np.uint8)
         high = self._ends[1] > 0.5 * self.bench.info.g_max
-        silent = self._fall < SILENT_SHARE * self.bench.info.g_max * self.settings.repeats
-        mark[silent] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[silent]
+        unmoved = self._fall < self._plan.stuck_share * self.bench.info.g_max * self._plan.repeats
+        mark[unmoved] = np.where(high, Mark.STUCK_SET, Mark.STUCK_RESET)[unmoved]
         mark[~self._usable] = Mark.SPENT
         mark[self._faults != Mark.GOOD] = self._faults[self._faults != Mark.GOOD]
         return mark
 
-    def export(self) -> dict[str, NDArray[Any]]:
-        """Where the measurement stands."""
-        return super().export() | {
+    def _own_state(self) -> dict[str, AnyArray]:
+        return {
             "born": self._born,
             "pulsed": np.array(self._pulsed),
             "ends": self._ends,
@@ -241,9 +246,7 @@ class Curve(Routine):
             "usable": self._usable,
         }
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `export` gave."""
-        super().restore(state)
+    def _restore(self, state: State) -> None:
         self._pulsed = float(state["pulsed"])
         self._born, self._ends = np.array(state["born"]), np.array(state["ends"])
         self._fall, self._usable = np.array(state["fall"]), state["usable"].astype(bool)

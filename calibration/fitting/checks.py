@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
-from hwloop.files.measurements import Measurement
-from hwloop.typing import FloatArray
+from hwloop.files.measurements import Cells, Measurement, Reads
+from hwloop.typing import BoolArray, FloatArray, IndexArray
+
+Columns = TypeVar("Columns", Cells, Reads)
 
 SAME_TEMPERATURE = 5.0
 """K: reads further apart than this are not one experiment."""
@@ -21,23 +22,23 @@ SAME_TEMPERATURE = 5.0
 class Rows:
     """Reads as a rectangle, one row per cell in the order of its reads; `there` is false where a cell has fewer."""
 
-    there: NDArray[np.bool_]
+    there: BoolArray
     time: FloatArray
     conductance: FloatArray
     amplitude: FloatArray | None
 
     @property
-    def counts(self) -> NDArray[np.int64]:
+    def counts(self) -> IndexArray:
         """(cells,) reads of each cell."""
-        counts: NDArray[np.int64] = self.there.sum(1).astype(np.int64)
+        counts: IndexArray = self.there.sum(1).astype(np.int64)
         return counts
 
     def log_time(self, t0: float) -> FloatArray:
-        """(cells, reads) ln(t / t0), zero where there is no read."""
+        """Return ln(t / t0) (cells, reads), zero where there is no read."""
         return np.asarray(np.log(np.where(self.there, self.time, t0) / t0))
 
-    def take(self, some: NDArray[Any]) -> Rows:
-        """Those of some cells."""
+    def take(self, some: IndexArray | BoolArray) -> Rows:
+        """Return those of some cells."""
         return Rows(
             self.there[some],
             self.time[some],
@@ -87,7 +88,7 @@ def check_order(measurement: Measurement) -> None:
 
 
 def rows_of(measurement: Measurement) -> Rows:
-    """The reads of every cell in a row of their own."""
+    """Put the reads of every cell into a row of their own."""
     reads, cells = measurement.reads, len(measurement.cells)
     counts = np.bincount(reads.cell, minlength=cells)
     width = int(counts.max(initial=0))
@@ -110,7 +111,7 @@ def rows_of(measurement: Measurement) -> Rows:
 
 
 def reference_age(measurement: Measurement, ages: FloatArray) -> float:
-    """Age in seconds at which conductances are stated: the measurement's own, else 20 s or the nearest measured."""
+    """Return the age (seconds) at which conductances are stated: the measurement's own, else 20 s or the nearest."""
     for name in ("t0", "target_age"):
         own = measurement.attributes.get(name)
         if isinstance(own, int | float) and own > 0:
@@ -120,7 +121,7 @@ def reference_age(measurement: Measurement, ages: FloatArray) -> float:
 
 
 def conductance_scale(measurement: Measurement, conductance: FloatArray) -> float:
-    """Conductance (uS) that counts as g = 1: the chip's g_max where it is known, else the largest seen, rounded up."""
+    """Return the conductance (uS) that counts as g = 1: the chip's g_max, else the largest seen, rounded up."""
     own = measurement.attributes.get("g_max")
     if isinstance(own, int | float) and own > 0:
         return float(own)
@@ -131,18 +132,18 @@ def conductance_scale(measurement: Measurement, conductance: FloatArray) -> floa
     return math.ceil(top / step) * step
 
 
-def with_reads(measurement: Measurement, chosen: NDArray[np.bool_]) -> Measurement:
-    """The measurement with some of its reads."""
+def with_reads(measurement: Measurement, chosen: BoolArray) -> Measurement:
+    """Return the measurement with some of its reads."""
     return replace(measurement, reads=take_rows(measurement.reads, chosen))
 
 
-def take_rows(table: Any, chosen: NDArray[np.bool_]) -> Any:
-    """A table of cells or reads with some of its rows."""
+def take_rows(table: Columns, chosen: BoolArray) -> Columns:
+    """Return a table of cells or reads with some of its rows."""
     columns = {name: getattr(table, name) for name in table.__dataclass_fields__}
     return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})
 
 
-def _named(measurement: Measurement, bad: NDArray[np.bool_]) -> str:
+def _named(measurement: Measurement, bad: BoolArray) -> str:
     at = int(np.argmax(bad))
     address = measurement.cells.address[measurement.reads.cell[at]]
     return f"read {at} (cell {address}, {int(bad.sum())} such read(s))"

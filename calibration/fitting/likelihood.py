@@ -6,26 +6,46 @@ always a cell: reads of one cell are not independent, cells are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import optimize, stats
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from hwloop.typing import FloatArray
+from hwloop.errors import BadInputError
+from hwloop.typing import BoolArray, FloatArray
 
 LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 """theta (p,) -> log-likelihood of every unit (n,)."""
 
+INSOLUBLE = (np.linalg.LinAlgError, LinAlgError)
+"""Exceptions of equations without a solution."""
 Z95 = float(stats.norm.ppf(0.975))
+"""Half the width of a 95 % interval, in standard deviations."""
 HARDLY_SEEN = 1e-4
-"""Eigenvalue of the correlation of scores below which a direction is as good as unseen."""
+"""Eigenvalue of the correlation of scores (1 for scores that have nothing in common) below which a direction is as good
+as unseen."""
 CLOSE = 0.01
-"""Slope of the log-likelihood along whitened directions at which a search is done, in standard deviations."""
+"""Slope of the log-likelihood along whitened directions at which a search is done, per standard deviation."""
+ABSURD = 1e8
+"""Standard deviations from the start, and slope per standard deviation, beyond which no search ends at a maximum."""
+MOST_RETREATS = 30
+"""Times that a search goes on in smaller steps, after one that led to where there is no likelihood."""
 MANY_UNITS = 30
-"""With fewer independent units the scatter of their scores says little, and the curvature alone is used."""
+"""Independent units; with fewer the scatter of their scores says little, and the curvature alone is used."""
+
+
+class NoMaximumError(BadInputError):
+    """A likelihood without a maximum: the data do not tell the parameters of this model."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the likelihood has no maximum ({why}): nearly all cells are stuck or read exactly alike, or they are too "
+            "few for this family; leave such cells out, measure more, or name a family with fewer parameters"
+        )
 
 
 @dataclass(frozen=True)
@@ -45,12 +65,12 @@ class Optimum:
 
 
 def tensor(values: FloatArray) -> torch.Tensor:
-    """A float64 tensor that shares no memory with the array."""
+    """Return a float64 tensor that shares no memory with the array."""
     return torch.tensor(np.asarray(values, np.float64))
 
 
-def scores(likelihood: LogLikelihood, theta: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
-    """Derivatives (n, free parameters) of every unit's log-likelihood."""
+def scores(likelihood: LogLikelihood, theta: FloatArray, free: BoolArray) -> FloatArray:
+    """Return the derivatives (n, free parameters) of every unit's log-likelihood."""
     point = tensor(theta).requires_grad_()
     each = likelihood(point)
     # The gradient of a weighted sum is linear in the weights: its derivative against them is what each unit adds.
@@ -65,55 +85,161 @@ def maximise(
     likelihood: LogLikelihood,
     start: FloatArray,
     *,
-    free: NDArray[np.bool_] | None = None,
+    free: BoolArray | None = None,
     reach: float = np.inf,
     max_steps: int = 1000,
     directions: FloatArray | None = None,
 ) -> Optimum:
-    """The maximum from `start`; parameters that are not `free` are held, none moves by more than `reach`.
+    """Find the maximum of the summed log-likelihood, from `start`.
 
-    directions  of the search, columns over the free parameters, each of a length that matters (`whitening`); without
-                them, every parameter by itself. Not together with `reach`.
+    Parameters
+    ----------
+    likelihood
+        Log-likelihood of every unit, differentiable by torch.
+    start
+        (p,) parameters to begin from.
+    free
+        (p,) parameters that may move; None: all.
+    reach
+        Most that any parameter may move.
+    max_steps
+        Steps of the search (L-BFGS-B) at most.
+    directions
+        (free parameters, k) columns along which the search goes, each of a length that matters (`whitening`); without
+        them, every parameter by itself. Not together with `reach`.
 
-    The covariance is not computed: see `covariance`.
+    Returns
+    -------
+    Optimum
+        Without a covariance, which `covariance` computes.
+
+    Raises
+    ------
+    NoMaximumError
+        When the likelihood is no number at the start, or has no maximum that the search could reach: it runs away to
+        parameters, or to slopes, that are absurd.
     """
     held = np.array(start, np.float64)
     moving = np.ones(held.size, bool) if free is None else free
     if directions is None:
-        own = scores(likelihood, held, moving)
-        information = (own**2).sum(0)
-        scale = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
+        scale = _scale_of(likelihood, held, moving)
         directions, tolerance = np.diag(scale), 1e-3
     else:
         scale, tolerance = np.ones(int(moving.sum())), CLOSE
-    back = directions.T
+    search = _Search(likelihood, held, moving, directions)
+    end, converged = search.run(reach / scale, tolerance, max_steps)
+    value = -search(end)[0]  # of an abnormal end, what the search returns is that of another place
+    return Optimum(search.parameters(end), np.zeros((held.size, held.size)), value, converged)
 
-    def objective(z: FloatArray) -> tuple[float, FloatArray]:
-        theta = tensor(held)
-        theta[torch.as_tensor(moving)] += tensor(z @ back)
+
+def _scale_of(likelihood: LogLikelihood, start: FloatArray, moving: BoolArray) -> FloatArray:
+    """Return the step (free parameters,) of each parameter that matters to the likelihood, by the scores at the start.
+
+    Raises NoMaximumError where there are none.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        information = (scores(likelihood, start, moving) ** 2).sum(0)
+    if not np.isfinite(information).all():
+        raise NoMaximumError("where the search begins, it or its slope is no finite number")
+    scale: FloatArray = 1.0 / np.sqrt(np.maximum(information, 1e-12 * max(float(information.max(initial=0.0)), 1e-300)))
+    return scale
+
+
+@dataclass
+class _Search:
+    """What the search minimises: minus the log-likelihood, and its slope, at steps z along the directions."""
+
+    likelihood: LogLikelihood
+    start: FloatArray
+    moving: BoolArray
+    directions: FloatArray
+    nowhere: FloatArray | None = None
+    """z without a likelihood that was tried since the last better one."""
+    best: tuple[float, FloatArray, FloatArray] | None = None
+    """Smallest value so far, where, and the slope there."""
+
+    def run(self, reach: FloatArray, tolerance: float, max_steps: int) -> tuple[FloatArray, bool]:
+        """Search from zero; return where it ends, and whether it has converged there.
+
+        scipy takes an infinite value for the end of the search, at whatever slope. From there it goes on in a box that
+        keeps it from where it has been.
+
+        Parameters
+        ----------
+        reach
+            Most that any z may move.
+        tolerance
+            Slope at which the search is done.
+        max_steps
+            Steps at most.
+        """
+        z, room = np.zeros(reach.size), reach
+        for _ in range(MOST_RETREATS):
+            found = optimize.minimize(
+                self, z, jac=True, method="L-BFGS-B",
+                bounds=optimize.Bounds(np.maximum(-reach, z - room), np.minimum(reach, z + room))
+                if np.isfinite(room).all() else None,
+                options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": tolerance},
+            )  # fmt: skip
+            end: FloatArray = found.x
+            self._require_number()
+            walled = bool((np.abs(end - z) > 0.99 * room)[room < reach].any())
+            if found.status == 1 or (self.nowhere is None and not walled):
+                return end, bool(found.status == 0)
+            if self.nowhere is not None:
+                # A step has led to where there is no likelihood: on from the last place that has one, half as far.
+                room = np.minimum(room, 0.5 * float(np.abs(self.nowhere - end).max()))
+                if room.max() < tolerance:
+                    break
+            z, self.nowhere = end, None
+        raise NoMaximumError("it rises up to where it, or its slope, is no finite number")
+
+    def parameters(self, z: FloatArray) -> FloatArray:
+        """Return the parameters (p,) at z."""
+        theta = self.start.copy()
+        theta[self.moving] += z @ self.directions.T
+        return theta
+
+    def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
+        """Return minus the log-likelihood at z and its slope; infinity and none where either is no finite number."""
+        if not np.isfinite(z).all():  # what the search makes of an infinite value
+            return math.inf, np.zeros_like(z)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, slope = self._at(z)
+        if not (math.isfinite(value) and np.isfinite(slope).all()):
+            self.nowhere = z.copy()
+            return math.inf, np.zeros_like(z)
+        if self.best is None or value < self.best[0]:
+            self.best, self.nowhere = (value, z.copy(), slope), None
+        return value, slope
+
+    def _at(self, z: FloatArray) -> tuple[float, FloatArray]:
+        theta = tensor(self.start)
+        theta[torch.as_tensor(self.moving)] += tensor(z @ self.directions.T)
         theta.requires_grad_()
-        value = likelihood(theta).sum()
-        (gradient,) = torch.autograd.grad(value, theta)
-        if not torch.isfinite(value):
-            return np.inf, np.zeros_like(z)
-        return -float(value.detach()), -back @ gradient.numpy()[moving]
+        try:
+            value = self.likelihood(theta).sum()
+            (gradient,) = torch.autograd.grad(value, theta)
+        except LinAlgError:  # a matrix of the likelihood is not definite there
+            return math.nan, z
+        return -float(value.detach()), -self.directions.T @ gradient.numpy()[self.moving]
 
-    found = optimize.minimize(
-        objective, np.zeros(int(moving.sum())), jac=True, method="L-BFGS-B",
-        bounds=optimize.Bounds(-reach / scale, reach / scale) if np.isfinite(reach) else None,
-        options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": tolerance},
-    )  # fmt: skip
-    best = held.copy()
-    best[moving] += found.x @ back
-    converged = bool(found.status == 0)
-    return Optimum(best, np.zeros((held.size, held.size)), -float(found.fun), converged)
+    def _require_number(self) -> None:
+        """Raise NoMaximumError where the best place so far is none to go on from."""
+        if self.best is None:
+            raise NoMaximumError("where the search begins, it or its slope is no finite number")
+        _, z, slope = self.best
+        if not np.abs(z).max(initial=0.0) <= ABSURD:
+            raise NoMaximumError("it rises without end as parameters grow")
+        if not np.abs(slope).max(initial=0.0) <= ABSURD:
+            raise NoMaximumError("it rises without end as parameters come near some value")
 
 
 def covariance(
     likelihood: LogLikelihood,
     theta: FloatArray,
     *,
-    free: NDArray[np.bool_] | None = None,
+    free: BoolArray | None = None,
     kinks: bool = False,
     own: FloatArray | None = None,
 ) -> FloatArray:
@@ -162,7 +288,7 @@ def whitening(own: FloatArray) -> FloatArray:
     return directions
 
 
-def _exact_curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_]) -> FloatArray:
+def _exact_curvature(likelihood: LogLikelihood, theta: FloatArray, moving: BoolArray) -> FloatArray:
     """Minus the second derivative of the summed log-likelihood."""
     point = tensor(theta).requires_grad_()
     (gradient,) = torch.autograd.grad(likelihood(point).sum(), point, create_graph=True)
@@ -173,9 +299,7 @@ def _exact_curvature(likelihood: LogLikelihood, theta: FloatArray, moving: NDArr
     return symmetric
 
 
-def _curvature(
-    likelihood: LogLikelihood, theta: FloatArray, moving: NDArray[np.bool_], directions: FloatArray
-) -> FloatArray:
+def _curvature(likelihood: LogLikelihood, theta: FloatArray, moving: BoolArray, directions: FloatArray) -> FloatArray:
     """Minus the second derivative of the summed log-likelihood in the given directions (columns).
 
     From gradients a standard deviation to either side: a clipped function has kinks, across which it must be smooth.

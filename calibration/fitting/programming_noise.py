@@ -8,45 +8,54 @@ deviation are polynomials of g = target / g_scale, as published for real arrays 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.base import (
-    STUCK,
-    WILD,
-    Coefficient,
-    Family,
-    Panel,
-    Screening,
-    Series,
-    binned,
-    quantile_panel,
-)
+from hwloop.calibration.fitting.base import Description, Family
 from hwloop.calibration.fitting.checks import check_reads, conductance_scale, reference_age, rows_of
-from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
+from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
+from hwloop.calibration.fitting.layout import Block, Coefficient, Layout, Vector, apply
+from hwloop.calibration.fitting.likelihood import LogLikelihood, tensor
+from hwloop.calibration.fitting.panels import Panel, Series, binned, quantile_panel
+from hwloop.calibration.fitting.screening import OUTLIER, STUCK, Screening
+from hwloop.calibration.settings import Settings
 from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
 from hwloop.files.models import Form
-from hwloop.typing import FloatArray
+from hwloop.typing import BoolArray, FloatArray, IndexArray
 
-FAR_SIGMA = 7.0
-"""Robust standard deviations from where its neighbours in target are at which a cell is left out."""
-RAIL = 0.1
-"""A cell left out is stuck when it is this close to either end of the range, over g_scale; else it is wild."""
-PILE = 0.002
-"""Share of cells with exactly zero, or exactly the largest value, from which on that is a limit of the instrument."""
-SMALLEST = 1e-4
-"""Standard deviation over g_scale."""
-LARGEST_TAIL = 6.0
-"""ln of degrees of freedom less two, beyond which Student's t is normal."""
-TAIL_START = math.log(8.0)
-"""Degrees of freedom of the tails, less two, in logarithm: where the fit starts."""
+
+@dataclass(frozen=True)
+class ProgrammingSettings(Settings):
+    """What the fit of programming noise takes for granted."""
+
+    outlier_sigma: float = 7.0
+    """Robust standard deviations from where its neighbours in target are at which a cell is left out."""
+    rail: float = 0.1
+    """Distance from either end of the range, over g_scale, up to which a cell left out is stuck, not an outlier."""
+    pile: float = 0.002
+    """Share of cells with exactly zero, or exactly the largest value, from which on that is a limit of the
+    instrument."""
+    smallest_sigma: float = 1e-4
+    """Least standard deviation of a device, over g_scale."""
+    largest_tail: float = 6.0
+    """ln of degrees of freedom less two, beyond which Student's t is normal."""
+    tail_start: float = math.log(8.0)
+    """ln of degrees of freedom less two where the fit starts."""
+
+    def __post_init__(self) -> None:
+        """Raise BadInputError for settings out of range."""
+        self._require("outlier_sigma", 3.0, 100.0)
+        self._require("rail", 0.0, 0.5)
+        self._require("pile", 0.0, 1.0)
+        self._require("smallest_sigma", 1e-9, 1.0)
+        self._require("largest_tail", 1.0, 20.0)
+        self._require("tail_start", -5.0, self.largest_tail)
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,33 @@ class ProgrammingTable:
     """Median age of the relaxed reads, seconds."""
     target: FloatArray
     conductance: FloatArray
-    at_zero: NDArray[np.bool_]
-    at_top: NDArray[np.bool_]
+    at_zero: BoolArray
+    at_top: BoolArray
 
 
-def programming_table(measurement: Measurement) -> tuple[ProgrammingTable, Screening]:
-    """The read of each cell nearest to the reference age. Raises BadInputError when there is nothing to fit."""
+def programming_table(
+    measurement: Measurement, settings: ProgrammingSettings | None = None
+) -> tuple[ProgrammingTable, Screening]:
+    """Take the read of each cell that is nearest to the reference age.
+
+    Parameters
+    ----------
+    measurement
+        Relaxed reads of programmed cells.
+    settings
+        Thresholds of the screening; None: the usual ones.
+
+    Returns
+    -------
+    tuple
+        The cells that are used, and why others are not.
+
+    Raises
+    ------
+    BadInputError
+        When there is nothing to fit.
+    """
+    settings = settings or ProgrammingSettings()
     check_reads(measurement)
     rows = rows_of(measurement)
     screening = Screening.of(measurement)
@@ -79,18 +109,11 @@ def programming_table(measurement: Measurement) -> tuple[ProgrammingTable, Scree
     nearest = away.argmin(1)
     conductance, age = rows.conductance[every, nearest], rows.time[every, nearest]
     target = measurement.cells.target
-    kept = screening.kept
-    g_scale = conductance_scale(measurement, target[kept])
-    bins, _ = binned(target[kept], max(1, min(50, int(kept.sum()) // 100)))
-    error = conductance[kept] - target[kept]
-    far = np.zeros(len(every), bool)
-    far[kept] = _far(error, bins)
-    edge = (conductance < RAIL * g_scale) | (conductance > (1 - RAIL) * np.quantile(conductance[kept], 0.999))
-    screening.drop(far & edge, STUCK)
-    screening.drop(far, WILD)
+    g_scale = conductance_scale(measurement, target[screening.kept])
+    _screen(conductance, target, g_scale, screening, settings)
     kept = screening.kept
     if not kept.any():
-        raise BadInputError("programming: every cell is stuck or wild; nothing is left to fit")
+        raise BadInputError("programming: every cell is stuck or an outlier; nothing is left to fit")
     seen = conductance[kept]
     at_zero, at_top = seen <= 0, seen >= seen.max()
     return ProgrammingTable(
@@ -98,51 +121,68 @@ def programming_table(measurement: Measurement) -> tuple[ProgrammingTable, Scree
         age=float(np.median(age[kept])),
         target=target[kept],
         conductance=seen,
-        at_zero=at_zero & bool(np.mean(seen == 0) > PILE),
-        at_top=at_top & bool(at_top.mean() > PILE),
+        at_zero=at_zero & bool(np.mean(seen == 0) > settings.pile),
+        at_top=at_top & bool(at_top.mean() > settings.pile),
     ), screening
 
 
-def _far(error: FloatArray, bins: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _screen(
+    conductance: FloatArray, target: FloatArray, g_scale: float, screening: Screening, settings: ProgrammingSettings
+) -> None:
+    """Leave out cells (cells,) that are far from their neighbours in target."""
+    kept = screening.kept
+    bins, _ = binned(target[kept], max(1, min(50, int(kept.sum()) // 100)))
+    far = np.zeros(kept.size, bool)
+    far[kept] = _far(conductance[kept] - target[kept], bins, settings.outlier_sigma)
+    rail = settings.rail
+    edge = (conductance < rail * g_scale) | (conductance > (1 - rail) * np.quantile(conductance[kept], 0.999))
+    screening.drop(far & edge, STUCK)
+    screening.drop(far, OUTLIER)
+
+
+def _far(error: FloatArray, bins: IndexArray, sigma: float) -> BoolArray:
+    """Find errors (cells,) that are so many robust standard deviations from the median of their bin."""
     far = np.zeros(error.size, bool)
     for k in range(int(bins.max()) + 1):  # fifty bins at most
         own = error[bins == k]
         low, middle, high = np.quantile(own, [0.25, 0.5, 0.75])
-        far[bins == k] = np.abs(own - middle) > FAR_SIGMA * max((high - low) / 1.349, 1e-9)
+        far[bins == k] = np.abs(own - middle) > sigma * max((high - low) / 1.349, 1e-9)
     return far
 
 
+@dataclass(frozen=True)
 class ProgrammingFamily(Family[ProgrammingTable]):
     """Bias and standard deviation as polynomials; subclasses say of which degree and with which tails."""
 
     experiment = Experiment.PROGRAMMING
-    degree: int
+    degree: ClassVar[int]
     """Of the standard deviation; the bias has one less."""
-    tails: bool = False
+    tails: ClassVar[bool] = False
     """Student's t rather than normal."""
+    settings: ProgrammingSettings = ProgrammingSettings()
 
-    def prepare(self, measurement: Measurement) -> tuple[ProgrammingTable, Screening]:
-        """See `programming_table`."""
-        return programming_table(measurement)
+    def prepare(
+        self, measurement: Measurement, known: KnownDevice = NOTHING_KNOWN
+    ) -> tuple[ProgrammingTable, Screening]:
+        """Take each cell's relaxed read: see `programming_table`."""
+        return programming_table(measurement, self.settings)
 
-    def size(self, table: ProgrammingTable) -> int:
-        """Number of cells."""
-        return int(table.target.size)
-
-    def coefficients(self, table: ProgrammingTable) -> list[Coefficient]:
-        """Constants first."""
+    def layout(self, table: ProgrammingTable) -> Layout:
+        """Lay out bias and standard deviation, constants first, and the tails."""
         what = "a relaxed device's conductance less its target"
-        rows = [Coefficient(f"bias.c{k}", "uS", f"mean of {what}: factor of g^{k}") for k in range(self.degree)]
-        rows += [
+        bias = [Coefficient(f"bias.c{k}", "uS", f"mean of {what}: factor of g^{k}") for k in range(self.degree)]
+        sigma = [
             Coefficient(f"sigma.c{k}", "uS", f"standard deviation of {what}: factor of g^{k}")
             for k in range(self.degree + 1)
         ]
+        blocks = [Block("bias", tuple(bias)), Block("sigma", tuple(sigma))]
         if self.tails:
-            rows.append(Coefficient("tail", "1", "degrees of freedom of Student's t, less two", log=True))
-        return rows
+            meaning, start = "degrees of freedom of Student's t, less two", self.settings.tail_start
+            blocks.append(Block("tail", (Coefficient("tail", "1", meaning, log=True, start=start),)))
+        return Layout(tuple(blocks))
 
-    def estimate(self, table: ProgrammingTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
-        """Maximum likelihood from the least-squares start."""
+    def start(self, table: ProgrammingTable) -> FloatArray:
+        """Begin at the least-squares polynomials of the errors and of their size."""
         g = table.target / table.g_scale
         error = table.conductance - table.target
         bias = np.polyfit(g, error, self.degree - 1)[::-1]
@@ -150,31 +190,29 @@ class ProgrammingFamily(Family[ProgrammingTable]):
         sigma = np.polyfit(g, size, self.degree)[::-1]
         lowest = np.polyval(sigma[::-1], np.linspace(g.min(), g.max(), 50)).min()
         sigma[0] += max(0.0, 0.2 * size.mean() - lowest)  # positive everywhere at the start
-        start = np.concatenate([bias, sigma, [TAIL_START] if self.tails else []])
-        likelihood = self._likelihood(table)
-        found = maximise(likelihood, start)
-        if intervals:
-            found = replace(found, covariance=covariance(likelihood, found.theta))
-        return found, {}
+        tail = {"tail": self.settings.tail_start} if self.tails else {}
+        return self.layout(table).vector({"bias": bias, "sigma": sigma, **tail})
 
-    def _moments(self, theta: Any, g: Any) -> tuple[Any, Any]:
-        n = self.degree
-        mean = Polynomial(tuple(theta[k] for k in range(n)))(g)
-        sigma = Polynomial(tuple(theta[n + k] for k in range(n + 1)))(g)
-        return mean, sigma
+    @staticmethod
+    def _moments(layout: Layout, theta: Vector, g: Vector) -> tuple[Vector, Vector]:
+        """Return bias and standard deviation (cells,) in uS at g (cells,)."""
+        bias, sigma = (apply(Polynomial(tuple(layout.part(theta, name))), g) for name in ("bias", "sigma"))
+        return bias, sigma
 
-    def _likelihood(self, table: ProgrammingTable) -> LogLikelihood:
-        g = tensor(table.target / table.g_scale)
+    def likelihood(self, table: ProgrammingTable) -> LogLikelihood:
+        """Return the log density of each cell's error; of a cell at a limit, the probability of being beyond it."""
+        g, layout = tensor(table.target / table.g_scale), self.layout(table)
         error = tensor(table.conductance - table.target)
         zero, top = torch.as_tensor(table.at_zero), torch.as_tensor(table.at_top)
         censored = bool(table.at_zero.any() or table.at_top.any())
+        smallest, largest_tail = self.settings.smallest_sigma * table.g_scale, self.settings.largest_tail
 
-        def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            mean, sigma = self._moments(theta, g)
-            sigma = sigma.clamp(min=SMALLEST * table.g_scale)
+        def each(theta: torch.Tensor) -> torch.Tensor:
+            mean, sigma = self._moments(layout, theta, g)
+            sigma = sigma.clamp(min=smallest)
             z = (error - mean) / sigma
             if self.tails:
-                freedom = 2 + torch.exp(theta[-1].clamp(max=LARGEST_TAIL))
+                freedom = 2 + torch.exp(layout.one(theta, "tail").clamp(max=largest_tail))
                 z = z * torch.sqrt(freedom / (freedom - 2))  # sigma stays the standard deviation
                 inside = (
                     torch.lgamma((freedom + 1) / 2) - torch.lgamma(freedom / 2)
@@ -188,41 +226,36 @@ class ProgrammingFamily(Family[ProgrammingTable]):
             beyond = torch.where(zero, torch.special.log_ndtr(z), torch.special.log_ndtr(-z))
             return torch.where(zero | top, beyond, inside)
 
-        return likelihood
-
-    def log_likelihood(self, table: ProgrammingTable, theta: FloatArray) -> FloatArray:
-        """Of every cell."""
-        with torch.no_grad():
-            return self._likelihood(table)(tensor(theta)).numpy()
+        return each
 
     def quantiles(self, table: ProgrammingTable, theta: FloatArray) -> FloatArray:
-        """Of the cells that are not censored."""
-        mean, sigma = self._moments(theta, table.target / table.g_scale)
-        z = (table.conductance - table.target - mean) / np.maximum(sigma, SMALLEST * table.g_scale)
+        """Return the quantiles of the cells that are not censored."""
+        mean, sigma = self._moments(self.layout(table), theta, table.target / table.g_scale)
+        z = (table.conductance - table.target - mean) / np.maximum(sigma, self.settings.smallest_sigma * table.g_scale)
         z = z[~(table.at_zero | table.at_top)]
         if self.tails:
-            freedom = 2 + math.exp(min(theta[-1], LARGEST_TAIL))
-            return stats.t.cdf(z * math.sqrt(freedom / (freedom - 2)), freedom)  # type: ignore[no-any-return]
-        return stats.norm.cdf(z)  # type: ignore[no-any-return]
+            freedom = 2 + math.exp(min(float(theta[-1]), self.settings.largest_tail))
+            return np.asarray(stats.t.cdf(z * math.sqrt(freedom / (freedom - 2)), freedom))
+        return np.asarray(stats.norm.cdf(z))
 
-    def describe(self, table: ProgrammingTable) -> dict[str, Any]:
-        """Polynomials of target / g_scale; the age is that of the relaxed reads."""
-        return {
-            "forms": {"bias": Form("polynomial"), "sigma": Form("polynomial")},
-            "settings": {"g_scale": table.g_scale, "age": table.age},
-            "conductance_range": (float(table.target.min()), float(table.target.max())),
-            "time_range": (table.age, table.age),
-        }
+    def describe(self, table: ProgrammingTable) -> Description:
+        """Return the polynomials of target / g_scale; the age is that of the relaxed reads."""
+        return Description(
+            forms={"bias": Form("polynomial"), "sigma": Form("polynomial")},
+            settings={"g_scale": table.g_scale, "age": table.age},
+            conductance_range=(float(table.target.min()), float(table.target.max())),
+            time_range=(table.age, table.age),
+        )
 
     def panels(self, table: ProgrammingTable, theta: FloatArray) -> list[Panel]:
-        """Bias and standard deviation against target, and the calibration."""
+        """Draw bias and standard deviation against target, and the predicted quantiles."""
         bins, x = binned(table.target, max(1, min(40, table.target.size // 30)))
         size = np.bincount(bins, minlength=x.size)
         error = table.conductance - table.target
         mean = np.bincount(bins, error, x.size) / size
         sigma = np.sqrt(np.bincount(bins, (error - mean[bins]) ** 2, x.size) / np.maximum(size - 1, 1))
         fine = np.linspace(table.target.min(), table.target.max(), 200)
-        fit_mean, fit_sigma = self._moments(theta, fine / table.g_scale)
+        fit_mean, fit_sigma = self._moments(self.layout(table), theta, fine / table.g_scale)
         half = 2 * sigma / np.sqrt(size)
         label, age = "target, uS", f"{table.age:.3g} s after programming"
         return [
@@ -244,19 +277,19 @@ class ProgrammingFamily(Family[ProgrammingTable]):
 class Polynomial2(ProgrammingFamily):
     """The published form of the million-device array."""
 
-    name, degree = "polynomial-2", 2
+    name, degree, preference = "polynomial-2", 2, 0
     summary = "normal, standard deviation a parabola in g (Joshi et al. 2020)"
 
 
 class Polynomial3(ProgrammingFamily):
     """The published form of the 14-nm chip."""
 
-    name, degree = "polynomial-3", 3
+    name, degree, preference = "polynomial-3", 3, 1
     summary = "normal, standard deviation a cubic in g (Vasilopoulos et al. 2023)"
 
 
 class HeavyTails(ProgrammingFamily):
     """For arrays in which some devices are far worse than most."""
 
-    name, degree, tails = "student-3", 3, True
+    name, degree, tails, preference = "student-3", 3, True, 2
     summary = "Student's t, standard deviation a cubic in g"

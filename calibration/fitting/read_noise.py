@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import stats
 
-from hwloop.calibration.fitting.base import SHARED, STUCK, Coefficient, Family, Panel, Screening, Series, quantile_panel
+from hwloop.calibration.fitting.base import SHARED, Description, Family
 from hwloop.calibration.fitting.checks import check_order, check_reads, conductance_scale, rows_of
-from hwloop.calibration.fitting.drift import build
+from hwloop.calibration.fitting.forms import build
+from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
+from hwloop.calibration.fitting.layout import Block, Coefficient, Layout, Vector, apply, exp
 from hwloop.calibration.fitting.likelihood import (
     LogLikelihood,
     Optimum,
@@ -30,23 +31,46 @@ from hwloop.calibration.fitting.likelihood import (
     maximise,
     tensor,
 )
+from hwloop.calibration.fitting.panels import Panel, Series, quantile_panel
+from hwloop.calibration.fitting.screening import STUCK, Screening
+from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
 from hwloop.files.models import Form, coefficient_meanings, coefficient_names
-from hwloop.typing import FloatArray
+from hwloop.typing import FloatArray, IndexArray
 
-FEWEST_SAMPLES = 64
-IRREGULAR = 0.1
-"""Samples further from an even grid than this share of their interval make a series useless for a spectrum."""
-SKIPPED = 3
-"""Lowest frequencies, which taking the drift off has touched."""
-PER_DECADE = 12
-"""Frequency bins per decade."""
-CELLS_PER_KNOT = 3
-BUMPS_START, BUMPS_LEAST = 0.1, 0.02
-"""Scatter from bin to bin where the fit starts, and below which it is not seen."""
 AT_ONCE = 2**23
-"""Samples transformed together."""
+"""Samples transformed together: what fits into memory."""
+
+
+@dataclass(frozen=True)
+class ReadNoiseSettings(Settings):
+    """What the fit of read noise takes for granted."""
+
+    fewest_samples: int = 64
+    """Samples of a cell below which its spectrum says too little."""
+    irregular: float = 0.1
+    """Distance of samples from an even grid, over the interval between them, that makes a series useless."""
+    skipped: int = 3
+    """Lowest frequencies left out, which taking the drift off has touched."""
+    per_decade: int = 12
+    """Frequency bins per decade."""
+    cells_per_knot: int = 3
+    """Cells for every conductance at which Q and the white noise are fitted."""
+    bumps_start: float = 0.1
+    """Relative scatter of the spectrum from bin to bin where the fit starts."""
+    bumps_least: float = 0.02
+    """That below which it is not seen."""
+
+    def __post_init__(self) -> None:
+        """Raise BadInputError for settings out of range."""
+        self._require("fewest_samples", 16, 10**9)
+        self._require("irregular", 0.0, 1.0)
+        self._require("skipped", 0, 100)
+        self._require("per_decade", 1, 1000)
+        self._require("cells_per_knot", 1, 10**6)
+        self._require("bumps_start", 1e-6, 10.0)
+        self._require("bumps_least", 1e-6, self.bumps_start)
 
 
 @dataclass(frozen=True)
@@ -59,7 +83,7 @@ class SpectrumTable:
     samples: int
     knots: tuple[float, ...]
     """ln g."""
-    cells: NDArray[np.int64]
+    cells: IndexArray
     conductance: FloatArray
     frequency: FloatArray = field(metadata=SHARED)
     """(bins,) Hz."""
@@ -68,21 +92,30 @@ class SpectrumTable:
     spectrum: FloatArray
 
 
-def spectrum_table(measurement: Measurement) -> tuple[SpectrumTable, Screening]:
-    """Periodograms of all cells. Raises BadInputError when there is nothing to fit."""
+def spectrum_table(
+    measurement: Measurement, settings: ReadNoiseSettings | None = None
+) -> tuple[SpectrumTable, Screening]:
+    """Compute the periodograms of all cells.
+
+    Raises BadInputError when there is nothing to fit. Without `settings` they are the usual ones.
+    """
+    settings = settings or ReadNoiseSettings()
+    fewest = settings.fewest_samples
     check_reads(measurement)
     check_order(measurement)
     rows = rows_of(measurement)
     screening = Screening.of(measurement)
-    screening.drop(rows.counts < FEWEST_SAMPLES, f"fewer than {FEWEST_SAMPLES} samples")
+    screening.drop(rows.counts < fewest, f"fewer than {fewest} samples")
     if not screening.kept.any():
-        raise BadInputError(f"read-noise: no cell has the {FEWEST_SAMPLES} samples that a spectrum needs")
+        raise BadInputError(f"read-noise: no cell has the {fewest} samples that a spectrum needs")
     samples = int(np.quantile(rows.counts[screening.kept], 0.1))
     screening.drop(rows.counts < samples, "a shorter series than the others")
     time, value = rows.time[:, :samples], rows.conductance[:, :samples]
     interval = (time[:, -1] - time[:, 0]) / (samples - 1)
     usual = float(np.median(interval[screening.kept]))
-    uneven = np.abs(time - time[:, :1] - np.arange(samples) * usual).max(1) > IRREGULAR * usual * math.sqrt(samples)
+    uneven = np.abs(time - time[:, :1] - np.arange(samples) * usual).max(1) > settings.irregular * usual * math.sqrt(
+        samples
+    )
     screening.drop(uneven | ~(interval > 0), "samples at uneven times")
     mean = value.mean(1)
     screening.drop(~(mean > 0), "no conductance")
@@ -91,10 +124,10 @@ def spectrum_table(measurement: Measurement) -> tuple[SpectrumTable, Screening]:
         names = ", ".join(sorted(set(screening.reason.tolist())))
         raise BadInputError(f"read-noise: no cell can be used ({names})")
     kept = np.flatnonzero(screening.kept)
-    frequency, ordinates, spectrum = _periodograms(value, mean, kept, usual)
+    frequency, ordinates, spectrum = _periodograms(value[kept], mean[kept], usual, settings)
     g_scale = conductance_scale(measurement, mean[kept])
     log_g = np.log(mean[kept] / g_scale)
-    count = int(np.clip(kept.size // CELLS_PER_KNOT, 1, 6))
+    count = int(np.clip(kept.size // settings.cells_per_knot, 1, 6))
     knots = np.unique(np.quantile(log_g, np.linspace(0, 1, max(count, min(kept.size, 3)))).round(6))
     return SpectrumTable(
         g_scale=g_scale,
@@ -110,12 +143,15 @@ def spectrum_table(measurement: Measurement) -> tuple[SpectrumTable, Screening]:
 
 
 def _periodograms(
-    value: FloatArray, mean: FloatArray, kept: NDArray[np.int64], interval: float
+    value: FloatArray, mean: FloatArray, interval: float, settings: ReadNoiseSettings
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Frequencies, ordinates per bin, and binned one-sided periodograms relative to the mean squared."""
+    """Return frequencies (bins,), ordinates per bin, and one-sided periodograms (cells, bins) over the mean squared.
+
+    Of samples `value` (cells, samples) with the mean (cells,), at an interval in seconds.
+    """
     samples = value.shape[1]
-    frequency = np.fft.rfftfreq(samples, interval)[1 + SKIPPED : (samples + 1) // 2]
-    bins = np.floor(PER_DECADE * np.log10(frequency / frequency[0])).astype(np.int64)
+    frequency = np.fft.rfftfreq(samples, interval)[1 + settings.skipped : (samples + 1) // 2]
+    bins = np.floor(settings.per_decade * np.log10(frequency / frequency[0])).astype(np.int64)
     _, bins = np.unique(bins, return_inverse=True)
     ordinates = np.bincount(bins).astype(float)
     place = np.exp(np.bincount(bins, np.log(frequency)) / ordinates)
@@ -123,55 +159,52 @@ def _periodograms(
     line = np.arange(samples) - (samples - 1) / 2
     parts = []
     step = max(1, AT_ONCE // samples)
-    for begin in range(0, kept.size, step):
-        some = kept[begin : begin + step]
+    for begin in range(0, len(value), step):
+        some = slice(begin, begin + step)
         x = value[some] / mean[some, None] - 1.0
         x -= (x @ line / (line @ line))[:, None] * line
-        power = np.abs(np.fft.rfft(x)[:, 1 + SKIPPED : (samples + 1) // 2]) ** 2 * (2 * interval / samples)
+        power = np.abs(np.fft.rfft(x)[:, 1 + settings.skipped : (samples + 1) // 2]) ** 2 * (2 * interval / samples)
         parts.append(np.add.reduceat(power, starts, axis=1) / ordinates)
     return place, ordinates, np.concatenate(parts)
 
 
+@dataclass(frozen=True)
 class ReadNoiseFamily(Family[SpectrumTable]):
     """1/f and white noise; subclasses say what Q looks like as a function of conductance."""
 
     experiment = Experiment.READ_NOISE
-    kind: str
+    kind: ClassVar[str]
+    """Form of Q."""
+    settings: ReadNoiseSettings = ReadNoiseSettings()
 
-    def prepare(self, measurement: Measurement) -> tuple[SpectrumTable, Screening]:
-        """See `spectrum_table`."""
-        return spectrum_table(measurement)
+    def prepare(self, measurement: Measurement, known: KnownDevice = NOTHING_KNOWN) -> tuple[SpectrumTable, Screening]:
+        """Compute spectra: see `spectrum_table`."""
+        return spectrum_table(measurement, self.settings)
 
-    def size(self, table: SpectrumTable) -> int:
-        """Number of cells."""
-        return int(table.conductance.size)
-
-    def coefficients(self, table: SpectrumTable) -> list[Coefficient]:
-        """Exponent, Q, and the white noise of one sample."""
-        rows = [Coefficient("alpha", "1", "exponent of the 1/f noise")]
-        rows += [
-            Coefficient(f"q.{name}", "1", meaning, log=self._log(name))
-            for name, meaning in coefficient_meanings(
-                self._form(table), "square root of the relative 1/f density at 1 Hz", table.g_scale
-            ).items()
-        ]
-        places = np.exp(table.knots) * table.g_scale
-        rows.append(
-            Coefficient("bumps", "1", "relative scatter of the spectrum around its model, bin to bin", log=True)
-        )
-        return rows + [
+    def layout(self, table: SpectrumTable) -> Layout:
+        """Lay out the exponent, Q, the scatter of the spectrum, and the white noise of one sample."""
+        quantity = "square root of the relative 1/f density at 1 Hz"
+        meanings = coefficient_meanings(self._form(table), quantity, table.g_scale)
+        scatter = "relative scatter of the spectrum around its model, bin to bin"
+        white = [
             Coefficient(f"white.v{k}", "1", f"white noise of a sample over the conductance, at {g:.3g} uS", log=True)
-            for k, g in enumerate(places)
+            for k, g in enumerate(np.exp(table.knots) * table.g_scale)
         ]
-
-    def _log(self, name: str) -> bool:
-        return name != "exponent"
+        q = [Coefficient(f"q.{one}", "1", text, log=one != "exponent") for one, text in meanings.items()]
+        return Layout(
+            (
+                Block("alpha", (Coefficient("alpha", "1", "exponent of the 1/f noise", start=1.0),)),
+                Block("q", tuple(q)),
+                Block("bumps", (Coefficient("bumps", "1", scatter, True, math.log(self.settings.bumps_start)),)),
+                Block("white", tuple(white)),
+            )
+        )
 
     def _form(self, table: SpectrumTable) -> Form:
         return Form(self.kind, table.knots if self.kind == "knots" else ())
 
     def require_support(self, table: SpectrumTable) -> None:
-        """Every cell brings a spectrum, so that a single one supports a fit; a power law needs a range of them."""
+        """Raise BadInputError where a power law has too few cells; else a single spectrum supports a fit."""
         if self.kind == "power-law" and len(table.knots) < 3:
             raise BadInputError(
                 f"read-noise: {table.conductance.size} cells cannot support the dependence on conductance of "
@@ -179,36 +212,39 @@ class ReadNoiseFamily(Family[SpectrumTable]):
             )
 
     def estimate(self, table: SpectrumTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
-        """Whittle's likelihood at its maximum."""
-        likelihood = self._likelihood(table)
-        start = self._start(table)
+        """Maximise Whittle's likelihood, and hold what no cell tells."""
+        likelihood, layout = self.likelihood(table), self.layout(table)
+        start = self.start(table)
         free = np.ones(start.size, bool)
         found = maximise(likelihood, start, free=free)
         held: dict[str, str] = {}
         if self.kind == "power-law" and not self._capped(table, found.theta):
             held["q.cap"] = "no measured conductance reaches this bound: held at the edge of the data"
-            free[3] = False
+            free[layout.index("q.cap")] = False
             theta = found.theta.copy()
+            level, slope, _ = layout.part(theta, "q")
             low = table.conductance.min() / table.g_scale
-            theta[3] = max(theta[1] + theta[2] * math.log(low), theta[1])
+            theta[layout.index("q.cap")] = max(level + slope * math.log(low), level)
             found = maximise(likelihood, theta, free=free)
-        bumps = 1 + len(coefficient_names(self._form(table)))
-        if math.exp(found.theta[bumps]) < BUMPS_LEAST:
-            held["bumps"] = f"below {BUMPS_LEAST:g}: not seen"
+        bumps, least = layout.index("bumps"), self.settings.bumps_least
+        if math.exp(found.theta[bumps]) < least:
+            held["bumps"] = f"below {least:g}: not seen"
             free[bumps] = False
             theta = found.theta.copy()
-            theta[bumps] = math.log(BUMPS_LEAST)
+            theta[bumps] = math.log(least)
             found = maximise(likelihood, theta, free=free)
         if intervals:
             found = replace(found, covariance=covariance(likelihood, found.theta, free=free, kinks=True))
         return found, held
 
     def _capped(self, table: SpectrumTable, theta: FloatArray) -> bool:
-        straight = theta[1] + theta[2] * np.log(table.conductance / table.g_scale)
-        return int((straight > theta[3]).sum()) >= CELLS_PER_KNOT
+        """Say whether enough cells lie where Q is at its cap."""
+        level, slope, cap = self.layout(table).part(theta, "q")
+        straight = level + slope * np.log(table.conductance / table.g_scale)
+        return int((straight > cap).sum()) >= self.settings.cells_per_knot
 
-    def _start(self, table: SpectrumTable) -> FloatArray:
-        """Slope of the mean spectrum's lower half, and its upper end as white."""
+    def start(self, table: SpectrumTable) -> FloatArray:
+        """Begin at the level of each cell's spectrum at its lower end, and its upper end as white."""
         third = max(2, table.frequency.size // 3)
         log_g = np.log(table.conductance / table.g_scale)
         low, high = table.frequency[:third], table.spectrum[:, -third:].min(1)
@@ -217,98 +253,101 @@ class ReadNoiseFamily(Family[SpectrumTable]):
         white = np.interp(
             table.knots, *_sorted(log_g, 0.5 * np.log(np.maximum(high, 1e-20) / (2 * table.interval)) - 0.3)
         )
-        if self.kind == "knots":
-            return np.concatenate([[1.0], log_q, [math.log(BUMPS_START)], white])
-        slope, level = np.polyfit(log_g, 0.5 * np.log(q2), 1)
-        cap = float(np.log(np.sqrt(q2)).max())
-        return np.concatenate([[1.0, level, slope, cap, math.log(BUMPS_START)], white])
+        if self.kind == "power-law":
+            slope, level = np.polyfit(log_g, 0.5 * np.log(q2), 1)
+            log_q = np.array([level, slope, float(np.log(np.sqrt(q2)).max())])
+        bumps = math.log(self.settings.bumps_start)
+        return self.layout(table).vector({"alpha": 1.0, "q": log_q, "bumps": bumps, "white": white})
 
-    def _q(self, theta: Any, table: SpectrumTable, g: Any) -> Any:
+    def _q(self, table: SpectrumTable, theta: Vector, g: Vector) -> Vector:
+        """Return Q (cells,) at g (cells,)."""
+        return self._q_of(self.layout(table).part(theta, "q"), table, g)
+
+    def _q_of(self, own: Vector, table: SpectrumTable, g: Vector) -> Vector:
         form = self._form(table)
-        n = len(coefficient_names(form))
-        exp = torch.exp if isinstance(theta, torch.Tensor) else np.exp
         if self.kind == "knots":
-            return build(form, exp(theta[1 : 1 + n]))(g)
-        values = {"scale": exp(theta[1]), "exponent": theta[2], "cap": exp(theta[3])}
-        return build(form, [values[name] for name in coefficient_names(form)])(g)
+            return apply(build(form, exp(own)), g)
+        scale, exponent, cap = exp(own[0]), own[1], exp(own[2])
+        values = {"scale": scale, "exponent": exponent, "cap": cap}
+        return apply(build(form, [values[name] for name in coefficient_names(form)]), g)
 
-    def _spectrum(self, theta: Any, table: SpectrumTable, frequency: Any, g: Any) -> Any:
-        """Model (cells, bins) of the relative density, 1/Hz."""
-        exp = torch.exp if isinstance(theta, torch.Tensor) else np.exp
-        n = len(coefficient_names(self._form(table)))
-        log_white = build(Form("knots", table.knots), theta[2 + n :])(g)
+    def _spectrum(self, layout: Layout, table: SpectrumTable, theta: Vector, frequency: Vector, g: Vector) -> Vector:
+        """Return the model (cells, bins) of the relative density, 1/Hz."""
+        log_white = apply(build(Form("knots", table.knots), layout.part(theta, "white")), g)
         white = 2 * table.interval * exp(2 * log_white)
-        return self._q(theta, table, g)[:, None] ** 2 * frequency ** -theta[0] + white[:, None]
+        q = self._q_of(layout.part(theta, "q"), table, g)
+        model: Vector = q[:, None] ** 2 * frequency ** -layout.one(theta, "alpha") + white[:, None]
+        return model
 
-    def _likelihood(self, table: SpectrumTable) -> LogLikelihood:
+    def _own_spectrum(self, table: SpectrumTable, theta: FloatArray) -> FloatArray:
+        """Return the model (cells, bins) of every cell's spectrum."""
+        return self._spectrum(self.layout(table), table, theta, table.frequency, table.conductance / table.g_scale)
+
+    def likelihood(self, table: SpectrumTable) -> LogLikelihood:
+        """Return the log density of every cell's binned periodogram: gamma distributed around the model."""
         frequency, ordinates = tensor(table.frequency), tensor(table.ordinates)
         spectrum, g = tensor(table.spectrum), tensor(table.conductance / table.g_scale)
-        at = 1 + len(coefficient_names(self._form(table)))
+        layout = self.layout(table)
 
-        def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            model = self._spectrum(theta, table, frequency, g)
-            shape = _shape(ordinates, torch.exp(theta[at]))
-            # Gamma distributed around the model with this shape.
+        def each(theta: torch.Tensor) -> torch.Tensor:
+            model = self._spectrum(layout, table, theta, frequency, g)
+            shape = _shape(ordinates, torch.exp(layout.one(theta, "bumps")))
             constant = (shape * torch.log(shape) - torch.lgamma(shape)).sum()
             inside = (shape - 1) * torch.log(spectrum) - shape * (torch.log(model) + spectrum / model)
-            each: torch.Tensor = inside.sum(1) + constant
-            return each
+            total: torch.Tensor = inside.sum(1) + constant
+            return total
 
-        return likelihood
-
-    def log_likelihood(self, table: SpectrumTable, theta: FloatArray) -> FloatArray:
-        """Of every cell's spectrum."""
-        with torch.no_grad():
-            return self._likelihood(table)(tensor(theta)).numpy()
+        return each
 
     def quantiles(self, table: SpectrumTable, theta: FloatArray) -> FloatArray:
-        """Of all binned ordinates: gamma distributed around the model."""
-        model = self._spectrum(theta, table, table.frequency, table.conductance / table.g_scale)
-        bumps = np.exp(theta[1 + len(coefficient_names(self._form(table)))])
+        """Return the quantiles of all binned ordinates: gamma distributed around the model."""
+        model = self._own_spectrum(table, theta)
+        bumps = np.exp(self.layout(table).one(theta, "bumps"))
         shape = np.broadcast_to(_shape(table.ordinates, bumps), model.shape)
-        return stats.gamma.cdf(table.spectrum / model * shape, shape).ravel()  # type: ignore[no-any-return]
+        return np.asarray(stats.gamma.cdf(table.spectrum / model * shape, shape).ravel())
 
-    def describe(self, table: SpectrumTable) -> dict[str, Any]:
-        """Forms of Q and of the white noise."""
-        return {
-            "forms": {"q": self._form(table), "white": Form("knots", table.knots)},
-            "settings": {"g_scale": table.g_scale, "interval": table.interval, "samples": float(table.samples)},
-            "conductance_range": (float(table.conductance.min()), float(table.conductance.max())),
-            "time_range": (table.interval, table.interval * table.samples),
-        }
+    def describe(self, table: SpectrumTable) -> Description:
+        """Return the forms of Q and of the white noise, and how the series were sampled."""
+        return Description(
+            forms={"q": self._form(table), "white": Form("knots", table.knots)},
+            settings={"g_scale": table.g_scale, "interval": table.interval, "samples": float(table.samples)},
+            conductance_range=(float(table.conductance.min()), float(table.conductance.max())),
+            time_range=(table.interval, table.interval * table.samples),
+        )
 
     def panels(self, table: SpectrumTable, theta: FloatArray) -> list[Panel]:
-        """Spectra of groups of cells, Q against conductance, calibration."""
+        """Draw spectra of groups of cells, Q against conductance, and the predicted quantiles."""
+        layout = self.layout(table)
         order = np.argsort(table.conductance)
         groups = np.array_split(order, min(4, order.size))
         series = []
         for group in groups:
             label = f"{table.conductance[group].mean():.3g} uS"
             series.append(Series(f"measured, {label}", table.frequency, table.spectrum[group].mean(0)))
-            model = self._spectrum(theta, table, table.frequency, table.conductance[group] / table.g_scale).mean(0)
+            g = table.conductance[group] / table.g_scale
+            model = self._spectrum(layout, table, theta, table.frequency, g).mean(0)
             series.append(Series(f"fit, {label}", table.frequency, model, line=True))
         fine = np.geomspace(table.conductance.min() * 0.99, table.conductance.max() * 1.01, 100)
         seen = self._own_q(table, theta)
         return [
             Panel("Spectrum of the read noise", "frequency, Hz", "relative density, 1/Hz", tuple(series), True, True),
             Panel(
-                f"1/f level, exponent {theta[0]:.3f}", "conductance, uS", "Q",
+                f"1/f level, exponent {layout.one(theta, 'alpha'):.3f}", "conductance, uS", "Q",
                 (
                     Series("measured", table.conductance, seen),
-                    Series("fit", fine, self._q(theta, table, fine / table.g_scale), line=True),
+                    Series("fit", fine, self._q(table, theta, fine / table.g_scale), line=True),
                 ), True, True,
             ),
             quantile_panel(self.quantiles(table, theta)),
         ]  # fmt: skip
 
     def _own_q(self, table: SpectrumTable, theta: FloatArray) -> FloatArray:
-        """Q of each cell: the model's, scaled by how much more or less the low end of its spectrum has."""
-        g = table.conductance / table.g_scale
-        model = self._spectrum(theta, table, table.frequency, g)
-        flicker = self._q(theta, table, g)[:, None] ** 2 * table.frequency ** -theta[0]
+        """Return Q of each cell: the model's, scaled by how much more or less the low end of its spectrum has."""
+        model, q = self._own_spectrum(table, theta), self._q(table, theta, table.conductance / table.g_scale)
+        flicker = q[:, None] ** 2 * table.frequency ** -self.layout(table).one(theta, "alpha")
         weight = table.ordinates * (flicker / model) ** 2
         excess = (weight * (table.spectrum - model) / flicker).sum(1) / weight.sum(1)
-        own: FloatArray = self._q(theta, table, g) * np.sqrt(np.maximum(1.0 + excess, 1e-6))
+        own: FloatArray = q * np.sqrt(np.maximum(1.0 + excess, 1e-6))
         return own
 
 
@@ -316,6 +355,7 @@ class KnotsReadNoise(ReadNoiseFamily):
     """Q through knots in ln g."""
 
     name = kind = "knots"
+    preference = 1
     summary = "1/f^alpha and white noise, Q through knots in ln g: no form assumed"
 
 
@@ -323,12 +363,14 @@ class PowerLawReadNoise(ReadNoiseFamily):
     """Q = min(scale g^exponent, cap)."""
 
     name = kind = "power-law"
+    preference = 0
     summary = "1/f^alpha and white noise, Q a power of g up to a cap (Joshi et al. 2020)"
 
 
-def _shape(ordinates: Any, bumps: Any) -> Any:
-    """Shape of the gamma distribution of a bin's mean: as many ordinates as would scatter so much."""
-    return ordinates / (1.0 + ordinates * bumps**2)
+def _shape(ordinates: Vector, bumps: Vector) -> Vector:
+    """Return the shape (bins,) of the gamma distribution of a bin's mean: ordinates that would scatter so much."""
+    shape: Vector = ordinates / (1.0 + ordinates * bumps**2)
+    return shape
 
 
 def _sorted(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -3,91 +3,176 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from hwloop.calibration.fitting.base import Family, Fitted, Panel, with_choice
+from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
 from hwloop.calibration.fitting.checks import check_order, check_reads, take_rows, with_reads
-from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
-from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic
-from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, Polynomial3
-from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise
-from hwloop.calibration.fitting.relaxation import Relaxation
+from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
+from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
+from hwloop.calibration.fitting.panels import Panel
+from hwloop.calibration.settings import Settings
+from hwloop.calibration.steps import Step, Work, exhaust, unwatched_alone
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
-from hwloop.typing import FloatArray
+from hwloop.registry import Registry
+from hwloop.typing import FloatArray, Json
 
 AUTO = "auto"
-MOST_CELLS = 3000
-"""Cells that a choice is made on; of more, this many at random."""
-TIE = 2.0
-"""Standard errors of the difference within which families are taken to foretell later reads alike."""
-HELD_OUT = 0.3
-"""Share of the cells that judge families fitted to the others."""
-OUTLIER = 1e-6
-"""Every prediction grants this share to anything within the range, so that one wild cell does not decide."""
-POOR, USELESS = 0.1, 0.4
-"""Kolmogorov distance of the predicted quantiles from which on a fit is warned of, beyond what chance makes of a few
-cells, and refused."""
-CHANCE = 1.63
-"""Over the root of their number, the distance that one sample in a hundred of a true model exceeds."""
+FAMILIES: Registry[AnyFamily] = Registry("hwloop.families", "family", Family)  # type: ignore[type-abstract]
 
 
-def families(experiment: Experiment, drift: KnownDrift | None = None) -> list[Family[Any]]:
-    """The families of an experiment, those of drift by how little they assume.
+@dataclass(frozen=True)
+class Selection(Settings):
+    """How a family is chosen, and when a fit is refused."""
 
-    `drift` is what is known of it when a programming curve is fitted.
-    """
-    every: list[Family[Any]] = [
-        SplineDrift(), LogClipDrift(), Relaxation(), Polynomial2(), Polynomial3(), HeavyTails(),
-        PowerLawReadNoise(), KnotsReadNoise(), Logistic(drift),
-    ]  # fmt: skip
-    return [family for family in every if family.experiment is experiment]
+    most_cells: int = 3000
+    """Cells that a choice is made on; of more, this many at random."""
+    tie: float = 2.0
+    """Standard errors of the difference within which families are taken to predict later reads alike."""
+    held_out: float = 0.3
+    """Share of the cells on which families are evaluated that were fitted to the others."""
+    outlier_share: float = 1e-6
+    """Share that every prediction grants to anything within the range, so that one outlier does not decide."""
+    poor: float = 0.1
+    """KS distance of the predicted quantiles, beyond what chance makes of a few cells, from which on a fit is warned
+    of."""
+    useless: float = 0.4
+    """KS distance from which on it is refused."""
+    chance: float = 1.63
+    """Over the root of their number, the distance that one sample in a hundred of a true model exceeds."""
+
+    def __post_init__(self) -> None:
+        """Raise BadInputError for settings out of range."""
+        self._require("most_cells", 10, 10**9)
+        self._require("tie", 0.0, 100.0)
+        self._require("held_out", 0.01, 0.9)
+        self._require("outlier_share", 0.0, 0.1)
+        self._require("poor", 0.0, 1.0)
+        self._require("useless", self.poor, 1.0)
+        self._require("chance", 0.0, 10.0)
+
+
+USUAL = Selection()
+
+
+def families(experiment: Experiment) -> list[AnyFamily]:
+    """Return all installed families of an experiment, those that assume least first."""
+    every = [kind() for kind in map(FAMILIES.find, FAMILIES.names()) if kind.experiment is experiment]
+    return sorted(every, key=lambda family: (family.preference, family.name))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A fit, its diagrams, and the families that could not be tried with the reason."""
+    """A fit, its diagrams, and what speaks for its family."""
 
-    fitted: Fitted[Any]
-    panels: list[Panel]
+    fitted: AnyFitted
+    panels: list[Panel] = field(repr=False)
     refused: dict[str, str]
+    """Family that could not be tried -> why."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fit for people and scripts; addresses of cells stay in the model file."""
+        fit = self.fitted.record
+        cells: dict[str, Json] = {
+            "measured": fit.cells.measured,
+            "used": fit.cells.used,
+            "left_out": fit.cells.left_out,
+        }
+        return {
+            "experiment": fit.experiment,
+            "family": fit.family,
+            "parameters": [asdict(parameter) for parameter in fit.parameters],
+            "cells": cells | {"stuck": fit.cells.stuck, "wild": fit.cells.outliers},
+            "settings": fit.settings,
+            "log_likelihood_per_cell": fit.log_likelihood_per_cell,
+            "calibration_distance": fit.ks_distance,
+            "held_out_log_likelihood": fit.choice,
+            "refused_families": self.refused,
+            "warnings": list(fit.warnings),
+        }
 
 
-def fit_measurement(measurement: Measurement, family: str = AUTO, drift: KnownDrift | None = None) -> Outcome:
+def fit_measurement(
+    measurement: Measurement,
+    family: str = AUTO,
+    known: KnownDevice = NOTHING_KNOWN,
+    watch: Callable[[Step], None] = unwatched_alone,
+) -> Outcome:
+    """Fit one measurement to its end: see `fitting`, whose steps `watch` is called with."""
+    return exhaust(fitting(measurement, family, known), watch)
+
+
+def fitting(
+    measurement: Measurement,
+    family: str = AUTO,
+    known: KnownDevice = NOTHING_KNOWN,
+    settings: Selection = USUAL,
+) -> Work[Step, Outcome]:
     """Fit one measurement with a family by name, or with that which predicts held-out data best (`_chosen`).
 
-    Raises BadInputError for an unknown family, and for a measurement that supports no fit.
+    Parameters
+    ----------
+    measurement
+        Reads of one experiment.
+    family
+        Name of a family of that experiment, or "auto".
+    known
+        What another experiment has told of the devices.
+    settings
+        How the family is chosen.
+
+    Yields
+    ------
+    Step
+        Before each family that is tried, and before the fit of the chosen one to all cells.
+
+    Returns
+    -------
+    Outcome
+        The fit and its diagrams.
+
+    Raises
+    ------
+    BadInputError
+        For an unknown family, and for a measurement that supports no fit.
     """
-    candidates = families(measurement.experiment, drift)
+    candidates = families(measurement.experiment)
     choice: dict[str, float] = {}
     refused: dict[str, str] = {}
-    if family == AUTO and len(candidates) == 1:
-        chosen = candidates[0]
-    elif family == AUTO:
+    if family == AUTO and len(candidates) > 1:
         check_reads(measurement)
-        scores, refused = held_out_scores(measurement, candidates)
-        chosen = _chosen(candidates, scores)
+        scores, refused = yield from scoring(measurement, candidates, known, settings)
+        chosen = _chosen(candidates, scores, settings.tie)
         choice = {name: float(each.mean()) for name, each in scores.items()}
     else:
-        named = [one for one in candidates if one.name == family]
-        if not named:
-            known = ", ".join(one.name for one in candidates)
-            raise BadInputError(f"{measurement.experiment.value} has no family '{family}'; known: {AUTO}, {known}")
-        chosen = named[0]
+        chosen = _named(candidates, measurement.experiment, family)
+    steps = len(choice) + len(refused)
+    yield Step(steps, steps + 1, f"fitting {chosen.name}")
     with _soluble(chosen):
-        fitted, table = chosen.fit(measurement)
-    return Outcome(with_choice(_judged(fitted), choice), chosen.panels(table, fitted.optimum.theta), refused)
+        fitted, table = chosen.fit(measurement, known)
+    fitted = _evaluated(replace(fitted, record=replace(fitted.record, choice=choice)), settings)
+    return Outcome(fitted, chosen.panels(table, fitted.optimum.theta), refused)
 
 
-def _chosen(candidates: Sequence[Family[Any]], scores: Mapping[str, FloatArray]) -> Family[Any]:
-    """The family of the best mean score; of drift families that tie with it, the one that assumes least.
+def _named(candidates: Sequence[AnyFamily], experiment: Experiment, family: str) -> AnyFamily:
+    """Return the family of this name, or the only one. Raises BadInputError where there is none."""
+    if family == AUTO and candidates:
+        return candidates[0]
+    for one in candidates:
+        if one.name == family:
+            return one
+    known = ", ".join(one.name for one in candidates)
+    raise BadInputError(f"{experiment.value} has no family '{family}'; known: {AUTO}, {known}")
 
-    A later read is a blunt judge: forms that are far apart in their parameters foretell it nearly alike. What is
+
+def _chosen(candidates: Sequence[AnyFamily], scores: Mapping[str, FloatArray], tie: float) -> AnyFamily:
+    """Return the family of the best mean score; of drift families that tie with it, the one that assumes least.
+
+    A later read is a blunt instrument: forms that are far apart in their parameters predict it nearly alike. What is
     derived from a form that is not the devices' own is off by more than its intervals say.
     """
     tried = [one for one in candidates if one.name in scores]
@@ -95,50 +180,77 @@ def _chosen(candidates: Sequence[Family[Any]], scores: Mapping[str, FloatArray])
     if not best.extrapolates:
         return best
 
-    def ties(one: Family[Any]) -> bool:
+    def ties(one: AnyFamily) -> bool:
         behind = scores[best.name] - scores[one.name]
-        return bool(behind.mean() <= TIE * behind.std() / math.sqrt(behind.size))
+        return bool(behind.mean() <= tie * behind.std() / math.sqrt(behind.size))
 
     return next(one for one in tried if ties(one))
 
 
-def _judged(fitted: Fitted[Any]) -> Fitted[Any]:
-    """The fit, with a warning where it describes the data poorly. Raises BadInputError where it does not at all."""
-    record, distance = fitted.record, fitted.record.calibration_distance
+def _evaluated(fitted: AnyFitted, settings: Selection) -> AnyFitted:
+    """Return the fit, with a warning where it describes the data poorly; raise BadInputError where not at all."""
+    record, distance = fitted.record, fitted.record.ks_distance
     far = f"predicted quantiles are {distance:.2f} from uniform, and true models come within 0.04"
-    if not distance < USELESS:  # nor NaN
+    if not distance < settings.useless:  # nor NaN
         stuck = f"{record.cells.stuck} of {record.cells.measured} were found"
         raise BadInputError(
             f"{record.experiment}: '{record.family}' does not describe these reads ({far}); look for wrong times or "
             f"units and stuck cells ({stuck}), or name another family"
         )
-    if distance < POOR + CHANCE / math.sqrt(record.cells.used):
+    if distance < settings.poor + settings.chance / math.sqrt(record.cells.used):
         return fitted
     note = f"the model describes these reads poorly: {far}; see the figures (--figures)"
     return replace(fitted, record=replace(record, warnings=(*record.warnings, note)))
 
 
 def held_out_scores(
-    measurement: Measurement, candidates: Sequence[Family[Any]]
+    measurement: Measurement,
+    candidates: Sequence[AnyFamily],
+    known: KnownDevice = NOTHING_KNOWN,
+    settings: Selection = USUAL,
 ) -> tuple[dict[str, FloatArray], dict[str, str]]:
-    """Log-likelihood (cells,) of data that a family was not fitted to; and why others could not be tried.
+    """Evaluate families to the end: see `scoring`."""
+    return exhaust(scoring(measurement, candidates, known, settings))
 
-    The cells are those that every family can judge. Families that extrapolate are judged by the last read of every
-    cell, the others by cells of their own. Raises BadInputError, with the reason, when none can be fitted.
+
+def scoring(
+    measurement: Measurement, candidates: Sequence[AnyFamily], known: KnownDevice, settings: Selection
+) -> Work[Step, tuple[dict[str, FloatArray], dict[str, str]]]:
+    """Evaluate families on data that they were not fitted to, one after the other.
+
+    Families that extrapolate are evaluated on the last read of every cell, the others on cells of their own.
+
+    Yields
+    ------
+    Step
+        Before each family.
+
+    Returns
+    -------
+    tuple
+        Family -> log-likelihood (cells,), of the cells on which every family can be evaluated; and family -> why it
+        could not be tried.
+
+    Raises
+    ------
+    BadInputError
+        With the reason, when none can be fitted.
     """
     refused: dict[str, str] = {}
     scores: dict[str, FloatArray] = {}
-    part = _fewer_cells(measurement)
-    for family in candidates:
+    part = _fewer_cells(measurement, settings.most_cells)
+    for number, family in enumerate(candidates):
+        yield Step(number, len(candidates) + 1, f"trying {family.name}")
+        score = _later_reads if family.extrapolates else _other_cells
         try:
             with _soluble(family):
-                scores[family.name] = _later_reads(family, part) if family.extrapolates else _other_cells(family, part)
+                scores[family.name] = score(family, part, known, settings)
         except BadInputError as error:
             refused[family.name] = str(error)
     if not scores:
         # Not the choice but the fit itself says what is wrong with the data.
         with _soluble(candidates[0]):
-            candidates[0].fit(measurement)
+            candidates[0].fit(measurement, known)
         raise BadInputError(f"{measurement.experiment.value}: no family fits ({'; '.join(refused.values())})")
     everywhere = np.all([np.isfinite(each) for each in scores.values()], axis=0)
     if not everywhere.any():
@@ -149,47 +261,49 @@ def held_out_scores(
 
 
 @contextmanager
-def _soluble(family: Family[Any]) -> Iterator[None]:
+def _soluble(family: AnyFamily) -> Iterator[None]:
     """Turn equations without a solution into what that says of the data: a BadInputError."""
     try:
         yield
-    except np.linalg.LinAlgError:
+    except INSOLUBLE:
         raise BadInputError(
             f"{family.experiment.value}: the cells do not differ enough to fit '{family.name}'; nearly all are stuck, "
             "or read exactly alike"
         ) from None
+    except NoMaximumError as error:
+        raise BadInputError(f"{family.experiment.value}: '{family.name}' cannot be fitted: {error}") from None
 
 
-def _other_cells(family: Family[Any], measurement: Measurement) -> FloatArray:
-    """Log-likelihood of the cells held out, given the others."""
-    table, _ = family.prepare(measurement)
+def _other_cells(family: AnyFamily, measurement: Measurement, known: KnownDevice, settings: Selection) -> FloatArray:
+    """Return the log-likelihood (cells,) of the cells held out, given the others."""
+    table, _ = family.prepare(measurement, known)
     size = family.size(table)
-    held_out = np.random.default_rng(0).random(size) < HELD_OUT
+    held_out = np.random.default_rng(0).random(size) < settings.held_out
     if size < 10:
-        held_out[:] = False  # too few to spare any: judged by themselves
+        held_out[:] = False  # too few to spare any: evaluated on themselves
     training = family.subset(table, ~held_out)
     family.require_support(training)
     optimum, _ = family.estimate(training, intervals=False)
-    judged = family.subset(table, held_out) if held_out.any() else table
-    return family.log_likelihood(judged, optimum.theta)
+    evaluated = family.subset(table, held_out) if held_out.any() else table
+    return family.log_likelihood(evaluated, optimum.theta)
 
 
-def _later_reads(family: Family[Any], measurement: Measurement) -> FloatArray:
-    """Log density of the last read of every cell, given the earlier ones."""
+def _later_reads(family: AnyFamily, measurement: Measurement, known: KnownDevice, settings: Selection) -> FloatArray:
+    """Return the log density (cells,) of the last read of every cell, given the earlier ones."""
     check_order(measurement)
     earlier, later = split_last(measurement)
-    table, _ = family.prepare(earlier)
+    table, _ = family.prepare(earlier, known)
     family.require_support(table)
     optimum, _ = family.estimate(table, intervals=False)
     density = family.predict(table, optimum.theta, earlier, later)
     scale = float(np.quantile(np.abs(measurement.reads.conductance), 0.999))
-    known = np.isfinite(density)
-    density[known] = np.logaddexp(density[known], np.log(OUTLIER / scale))
+    known_density = np.isfinite(density)
+    density[known_density] = np.logaddexp(density[known_density], np.log(settings.outlier_share / scale))
     return density
 
 
 def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
-    """The reads without, and only, the last one of every cell."""
+    """Part the reads into those without, and only, the last one of every cell."""
     reads = measurement.reads
     last = np.full(len(measurement.cells), -1)
     last[reads.cell] = np.arange(len(reads))  # later assignments win
@@ -198,12 +312,13 @@ def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
     return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
 
 
-def _fewer_cells(measurement: Measurement) -> Measurement:
+def _fewer_cells(measurement: Measurement, most: int) -> Measurement:
+    """Return the measurement of so many of its cells at most, chosen at random."""
     count = len(measurement.cells)
-    if count <= MOST_CELLS:
+    if count <= most:
         return measurement
     chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(0).choice(count, MOST_CELLS, replace=False)] = True
+    chosen[np.random.default_rng(0).choice(count, most, replace=False)] = True
     number = np.cumsum(chosen) - 1
     reads = take_rows(measurement.reads, chosen[measurement.reads.cell])
     return replace(

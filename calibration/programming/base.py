@@ -1,15 +1,15 @@
-"""What all programming methods share: their interface, their steps, and the age at which a target counts."""
+"""What all programming methods share: their interface, their steps, and where programming starts from."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from hwloop.calibration.settings import Settings
+from hwloop.calibration.steps import Step, Work
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
@@ -17,53 +17,63 @@ from hwloop.mapping.tile import Tile
 from hwloop.typing import BoolArray, FloatArray
 
 
-@dataclass(frozen=True)
-class Step:
-    """State of a tile after one round of a method.
+@dataclass(frozen=True, kw_only=True)
+class ProgrammingStep(Step):
+    """State of a tile after one round of a method; `done` counts from 0, the open-loop pass.
 
-    index        counts from 0, the open-loop pass
-    mvm_error    the method's own estimate of the relative MVM error before this step's pulses
-    pulses       pulses sent in this step
-    settle       seconds of chip time the devices shall rest before the method goes on
-    unconverged  (rows, columns) cells that the method would still change but could not, or gave up
-    stuck        (rows, columns) cells with a device that did not answer to pulses
+    Parameters
+    ----------
+    mvm_error
+        The method's own estimate of the relative MVM error before this step's pulses; NaN where it has none.
+    pulses
+        Pulses sent in this step.
+    unconverged
+        (rows, columns) cells that the method would still change but cannot, or gave up.
+    stuck
+        (rows, columns) cells with a device that does not answer to pulses.
     """
 
-    index: int
     mvm_error: float
     pulses: int
-    settle: float
     unconverged: BoolArray
     stuck: BoolArray
 
 
-class Method(abc.ABC):
-    """A way to bring the cells of a tile to their targets."""
+@dataclass(frozen=True)
+class Method(Settings, abc.ABC):
+    """A way to bring the cells of a tile to their targets; its fields are its settings."""
 
     name: ClassVar[str]
-    settings: Settings
-
-    @abc.abstractmethod
-    def rounds(self, region: Region) -> int:
-        """Largest index of the steps to expect; the last step may come earlier."""
+    """Name on the command line, in run files and of the entry point in the group ``hwloop.methods``."""
 
     @abc.abstractmethod
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Raise the error that `steps` would, before anything is sent to the chip."""
 
     @abc.abstractmethod
-    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
-        """Program the tile, yielding after every round; the caller lets `Step.settle` seconds pass before the next.
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[ProgrammingStep, None]:
+        """Program a tile, yielding after every round.
 
-        The chip is in a defined state at every yield, so that a caller may stop there for good. `age` is the age in
-        seconds, counted from the end of programming, at which the targets shall hold.
+        The chip is in a defined state at every yield, so that a caller may stop there for good; one that goes on lets
+        `ProgrammingStep.rest` seconds of chip time pass before.
+
+        Parameters
+        ----------
+        region
+            The cells.
+        tile
+            Their targets.
+        age
+            Seconds after the end of programming at which the targets shall hold.
+        rng
+            Source of all random numbers that the method uses.
         """
 
 
 AGES = (1e-3, 1e10)
 """Shortest and longest age in seconds that targets may have."""
 RESET_MARGIN = 8.0
-"""A device meant to be empty is RESET this many steepnesses beyond the curve's midpoint."""
+"""Steepnesses of the curve beyond its midpoint at which a device meant to be empty is RESET."""
 
 
 def check_age(age: float) -> None:
@@ -73,9 +83,12 @@ def check_age(age: float) -> None:
 
 
 def known_devices(region: Region) -> Devices:
-    """What a calibration tells about the devices of a region, else the chip's nominal model.
+    """Return what a calibration tells about the devices of a region, else the chip's nominal model.
 
-    Raises BadInputError when nothing is known of them.
+    Raises
+    ------
+    BadInputError
+        When nothing is known of them.
     """
     if region.calibration.devices is not None:
         return region.calibration.devices
@@ -89,7 +102,20 @@ def known_devices(region: Region) -> Devices:
 
 
 def open_loop_amplitudes(devices: Devices, target: FloatArray) -> FloatArray:
-    """RESET amplitudes (uA) of a first pulse for target conductances (2, K, rows, columns) in uS."""
+    """Compute the RESET amplitudes of a first pulse.
+
+    Parameters
+    ----------
+    devices
+        What is known of the devices.
+    target
+        (2, K, rows, columns) conductances in uS at the reference age; a device whose target is zero is emptied.
+
+    Returns
+    -------
+    ndarray
+        (2, K, rows, columns) uA.
+    """
     curve = devices.model.curve
     empty = curve.midpoint + RESET_MARGIN * curve.steepness
     on_curve = curve.amplitude(curve.g_min + (target - curve.g_min) / devices.height)

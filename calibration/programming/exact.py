@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hwloop.calibration.programming.base import Method, Step
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.programming.base import Method, ProgrammingStep
+from hwloop.calibration.steps import Work
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.mapping.tile import Tile
 
 
 @dataclass(frozen=True)
-class ExactSettings(Settings):
-    """Exact placement has nothing to set."""
-
-
 class Exact(Method):
     """Puts every device on target; needs a chip with exact placement, which only a simulated one has."""
 
-    name = "exact"
-    settings: ExactSettings
-
-    def __init__(self, settings: ExactSettings | None = None) -> None:
-        """Settings are empty; the argument is there so that all methods are made alike."""
-        self.settings = settings or ExactSettings()
-
-    def rounds(self, region: Region) -> int:
-        """No step beyond the first."""
-        return 0
+    name: ClassVar[str] = "exact"
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip on which nothing can be placed."""
         region.backend.require(Capability.EXACT_PLACEMENT, "the method 'exact'")
 
-    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
-        """One step."""
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[ProgrammingStep, None]:
+        """Place all devices in one step."""
         region.place_exactly(tile.device_targets(region.backend.info), age)
         nothing = np.zeros(tile.target.shape, bool)
-        yield Step(0, float("nan"), 0, 0.0, nothing, nothing)
+        yield ProgrammingStep(0, 0, mvm_error=float("nan"), pulses=0, unconverged=nothing, stuck=nothing)

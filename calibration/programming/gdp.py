@@ -1,9 +1,8 @@
 """Gradient-descent programming (GDP): weights placed by the error of the matrix-vector product, with no device read.
 
 After Buechel et al., IEDM 2022 (arXiv 2305.16647) and IEEE JETCAS 13 (2023): inputs X through the core give Y, and
-the gradient X^T (Y - X W) / N says which cells are too high or too low. This is the form of it that wastes least:
-
-The work is in `hwloop.calibration.programming.conductance_filter`:
+the gradient X^T (Y - X W) / N says which cells are too high or too low. This is the form of it that wastes least; the
+work is done in `hwloop.calibration.programming.conductance_filter`:
 
 * X is a Hadamard design, so the gradient measures every cell with no cross-talk from the others.
 * The gradient is not used raw: a scalar Kalman filter per cell keeps the estimated conductances and their variance.
@@ -17,79 +16,89 @@ The published form, plain SGD with random inputs, is `hwloop.calibration.program
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hwloop.calibration.probes import hadamard_block
-from hwloop.calibration.programming.base import Method, Step, known_devices
-from hwloop.calibration.programming.conductance_filter import ConductanceFilter
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.probes import hadamard_block, hadamard_blocks
+from hwloop.calibration.programming.base import Method, ProgrammingStep, known_devices
+from hwloop.calibration.programming.conductance_filter import ConductanceFilter, FilterSettings
+from hwloop.calibration.steps import Work
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.mapping.tile import Tile
 
-MIN_VECTORS = 64
-"""Vectors of one measurement at least; short columns repeat their Hadamard design."""
-
 
 @dataclass(frozen=True)
-class GDPSettings(Settings):
-    """Settings of GDP; the defaults are meant for every matrix."""
+class GDP(Method):
+    """Gradient-descent programming with a conductance filter; the defaults are meant for every matrix."""
+
+    name: ClassVar[str] = "gdp"
 
     max_vectors: int = 20_000
     """Budget of input vectors."""
     max_steps: int = 45
     """Rounds of measurement and correction after the open-loop pass."""
-    max_pulses_per_device: int = 8
+    max_pulses_per_device: int = FilterSettings.max_pulses_per_device
     """Pulses one device may receive, the first included; a device that needs more is left alone."""
     settle: float = 0.02
     """Rest before each measurement, in units of the target age."""
-    min_gain: float = 1.5
+    min_gain: float = FilterSettings.min_gain
     """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
+    min_vectors: int = 64
+    """Vectors of one measurement at least; short columns repeat their Hadamard design."""
+    drive: float = FilterSettings.drive
+    """Amplitude of the Hadamard inputs over the largest input."""
+    mean_gain: float = FilterSettings.mean_gain
+    """Mean of the column gains that corrections aim at, over the one that the first measurement shows."""
+    outlier: float = FilterSettings.outlier
+    """A deviation beyond this many expected standard deviations resets a cell's variance."""
+    unresponsive_pulses: int = FilterSettings.unresponsive_pulses
+    """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
 
     def __post_init__(self) -> None:
         self._require("max_vectors", 64, 1e9)
         self._require("max_steps", 1, 10_000)
-        self._require("max_pulses_per_device", 1, 1_000_000)
         self._require("settle", 0, 100)
-        self._require("min_gain", 0, 100)
-
-
-class GDP(Method):
-    """Gradient-descent programming; see the module's text."""
-
-    name = "gdp"
-    settings: GDPSettings
-
-    def __init__(self, settings: GDPSettings | None = None) -> None:
-        """Defaults suit every matrix."""
-        self.settings = settings or GDPSettings()
-
-    def rounds(self, region: Region) -> int:
-        """Steps that the budget of vectors allows."""
-        per_step = self._blocks(region) * hadamard_block(region.place.rows)
-        return min(self.settings.max_steps, self.settings.max_vectors // per_step)
-
-    def _blocks(self, region: Region) -> int:
-        return -(-MIN_VECTORS // hadamard_block(region.place.rows))
+        self._require("min_vectors", 1, 1e6)
+        self._filter_settings()
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without MVMs, or of whose devices nothing is known."""
         region.backend.require(Capability.MVM, "gradient-descent programming")
         known_devices(region)
 
-    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
-        """Open-loop pass, then as many rounds of measurement and correction as the budgets allow."""
-        s = self.settings
-        info = region.backend.info
-        gain = s.min_gain / 100 * info.g_max
-        belief = ConductanceFilter(region, tile, known_devices(region), age, s.max_pulses_per_device, gain)
-        rounds = self.rounds(region)
-        pulses = belief.program_open_loop()
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[ProgrammingStep, None]:
+        """Send the open-loop pass, then measure and correct as often as the budgets allow."""
+        cells = ConductanceFilter(region, tile, known_devices(region), age, self._filter_settings())
+        blocks = hadamard_blocks(region.place.rows, self.min_vectors)
+        rounds = min(self.max_steps, self.max_vectors // (blocks * hadamard_block(region.place.rows)))
+
+        def report(index: int, pulses: int, rest: float) -> ProgrammingStep:
+            return ProgrammingStep(
+                index,
+                rounds,
+                rest=rest,
+                mvm_error=cells.mvm_error,
+                pulses=pulses,
+                unconverged=cells.unconverged,
+                stuck=cells.stuck,
+            )
+
+        pulses = cells.program_open_loop()
         for index in range(rounds):
-            yield Step(index, belief.mvm_error, pulses, s.settle * age, belief.unconverged, belief.stuck)
-            belief.measure(rng, self._blocks(region))
-            pulses = belief.correct(remaining=(rounds - 1 - index) * s.settle * age)
-        yield Step(rounds, belief.mvm_error, pulses, 0.0, belief.unconverged, belief.stuck)
+            yield report(index, pulses, self.settle * age)
+            cells.measure(rng, blocks)
+            pulses = cells.correct(remaining=(rounds - 1 - index) * self.settle * age)
+        yield report(rounds, pulses, 0.0)
+
+    def _filter_settings(self) -> FilterSettings:
+        return FilterSettings(
+            max_pulses_per_device=self.max_pulses_per_device,
+            min_gain=self.min_gain,
+            drive=self.drive,
+            mean_gain=self.mean_gain,
+            outlier=self.outlier,
+            unresponsive_pulses=self.unresponsive_pulses,
+        )

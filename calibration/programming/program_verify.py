@@ -1,4 +1,4 @@
-"""ProgramVerify program-and-verify: read each device, compare, step its RESET amplitude along the programming curve.
+"""Program-and-verify: read each device, compare, step its RESET amplitude along the programming curve.
 
 All devices are treated at once. A device is accepted when its read and a second, confirming read average to within
 the tolerance of its target; a device that will not converge is recorded and left alone, not hit harder. With several
@@ -10,16 +10,17 @@ After Papandreou et al., ISCAS 2011 (programming on the right flank), with the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from hwloop.calibration.column_fit import calibrate_columns
 from hwloop.calibration.evaluation import computed_outputs, measure_outputs
-from hwloop.calibration.programming.base import Method, Step, known_devices
+from hwloop.calibration.programming.base import Method, ProgrammingStep, known_devices
+from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
 from hwloop.calibration.programming.verified_devices import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.steps import Work
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
@@ -28,13 +29,12 @@ from hwloop.errors import BadInputError
 from hwloop.mapping.tile import Tile
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
-MONITOR_VECTORS = 128
-"""Random inputs that show the MVM error after each step."""
-
 
 @dataclass(frozen=True)
-class ProgramVerifySettings(Settings):
-    """Settings of iterative program-and-verify."""
+class ProgramVerify(Method):
+    """Program-and-verify; needs single-device reads. The defaults suit every matrix."""
+
+    name: ClassVar[str] = "iterative"
 
     averages: int = 16
     """Reads that are averaged for each verification."""
@@ -48,6 +48,10 @@ class ProgramVerifySettings(Settings):
     """Rounds of verification for each device of a polarity."""
     settle: float = 0.05
     """Rest between pulse and verification, in units of the target age."""
+    unresponsive_pulses: int = UNRESPONSIVE_PULSES
+    """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
+    monitor_vectors: int = 128
+    """Random inputs that show the MVM error after each step, and as many to calibrate the columns for it."""
 
     def __post_init__(self) -> None:
         self._require("averages", 1, 100_000)
@@ -56,86 +60,87 @@ class ProgramVerifySettings(Settings):
         self._require("max_pulses_per_device", 1, 1_000_000)
         self._require("max_steps", 1, 10_000)
         self._require("settle", 0, 100)
-
-
-class ProgramVerify(Method):
-    """ProgramVerify program-and-verify; see the module's text. Needs single-device reads."""
-
-    name = "iterative"
-    settings: ProgramVerifySettings
-
-    def __init__(self, settings: ProgramVerifySettings | None = None) -> None:
-        """Defaults suit every matrix."""
-        self.settings = settings or ProgramVerifySettings()
-
-    def rounds(self, region: Region) -> int:
-        """Verification rounds for all devices of a polarity."""
-        return self.settings.max_steps * region.backend.info.devices_per_polarity
+        self._require("unresponsive_pulses", 1, 100)
+        self._require("monitor_vectors", 3, 1e6)
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without device reads, and a tolerance below the read noise."""
         region.backend.require(Capability.DEVICE_READ, "program-and-verify")
         self._tolerance(known_devices(region).model, tile, region.backend.info.g_max, age)
 
-    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Iterator[Step]:
-        """Open-loop pass, then verify and correct, one device of each polarity after the other."""
-        s, info = self.settings, region.backend.info
-        known = known_devices(region)
+    def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[ProgrammingStep, None]:
+        """Send the open-loop pass, then verify and correct, one device of each polarity after the other."""
+        info, known = region.backend.info, known_devices(region)
         tolerance = self._tolerance(known.model, tile, info.g_max, age)
-        end = region.backend.now() + self.rounds(region) * s.settle * age
-        devices = _TileDevices(region, known, tile, end + age)
-        pulses = devices.program_open_loop()
-        index = 0
+        rounds = self.max_steps * info.devices_per_polarity
+        end = region.backend.now() + rounds * self.settle * age
+        devices = _TileDevices(region, known, tile, end + age, self)
+
+        def report(index: int, pulses: int, rest: float) -> ProgrammingStep:
+            error = devices.monitor(rng, self.monitor_vectors)
+            gave_up, stuck = devices.outcome()
+            return ProgrammingStep(
+                index, rounds, rest=rest, mvm_error=error, pulses=pulses, unconverged=gave_up, stuck=stuck
+            )
+
+        pulses, index = devices.program_open_loop(), 0
         for k in range(info.devices_per_polarity):
             reserve = tolerance if k < info.devices_per_polarity - 1 else 0.0
             active = devices.aim(k, reserve)
-            for _ in range(s.max_steps):
-                yield Step(index, devices.monitor(rng), pulses, s.settle * age, *devices.outcome())
+            for _ in range(self.max_steps):
+                yield report(index, pulses, self.settle * age)
                 index += 1
-                active = devices.verify(active, s.averages, tolerance)
-                pulses = devices.correct(active, s.gain, s.max_pulses_per_device)
+                active = devices.verify(active, self.averages, tolerance)
+                pulses = devices.correct(active, self.gain, self.max_pulses_per_device)
                 if not pulses:
                     break
             devices.give_up(active)
-        yield Step(index, devices.monitor(rng), pulses, 0.0, *devices.outcome())
+        yield report(index, pulses, 0.0)
 
     def _tolerance(self, model: DeviceModel, tile: Tile, g_max: float, age: float) -> float:
-        """The acceptance window in uS. Raises BadInputError for one that read noise alone would miss."""
-        s = self.settings
+        """Return the acceptance window in uS, or raise BadInputError for one that read noise alone would miss."""
         typical = np.minimum(np.abs(tile.target), g_max)
-        noise = float(np.median(verify_noise(model, typical, s.averages, max(s.settle * age, 1e-6))))
-        if not self.settings.tolerance:
+        noise = float(np.median(verify_noise(model, typical, self.averages, max(self.settle * age, 1e-6))))
+        if not self.tolerance:
             return max(DEFAULT_TOLERANCE * g_max, noise)
-        if self.settings.tolerance < noise:
+        if self.tolerance < noise:
             raise BadInputError(
-                f"setting tolerance={self.settings.tolerance:g} uS is below the read noise of {noise:.2g} uS that "
-                f"{self.settings.averages} averages leave: cells would be accepted by luck; use at least {noise:.2g}"
+                f"setting tolerance={self.tolerance:g} uS is below the read noise of {noise:.2g} uS that "
+                f"{self.averages} averages leave: cells would be accepted by luck; use at least {noise:.2g}"
             )
-        return self.settings.tolerance
+        return self.tolerance
 
 
 class _TileDevices(VerifiedDevices):
     """The devices of a tile, whose targets follow from the cells'."""
 
-    def __init__(self, region: Region, known: Devices, tile: Tile, moment: float) -> None:
-        """`moment` is when, on the chip's clock, the targets shall hold."""
-        super().__init__(region, known)
+    def __init__(self, region: Region, known: Devices, tile: Tile, moment: float, settings: ProgramVerify) -> None:
+        """Begin with nothing sent; the targets shall hold at `moment` on the chip's clock, seconds."""
+        super().__init__(region, known, settings.unresponsive_pulses)
         self._tile, self._moment = tile, moment
 
     def program_open_loop(self) -> int:
-        """One pulse per usable device to the amplitude its curve has at its target; returns the number of pulses."""
+        """Send one pulse per usable device, to the amplitude its curve has at its target; return their number."""
         self.target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
         return self.pulse_open_loop(np.flatnonzero(self.usable))
 
     def aim(self, k: int, reserve: float) -> IndexArray:
         """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.
 
-        Returns the devices.
+        Parameters
+        ----------
+        k
+            Number of the device in its polarity.
+        reserve
+            uS to stay below the target, which the next device will fill up.
 
-        reserve: uS to stay below, which the next device will fill up.
+        Returns
+        -------
+        ndarray
+            (n,) the usable ones of these devices.
         """
         shape, capacity = self._region.shape, self._known.capacity(self._region.backend.info)
-        stays = self._known.held.sum(1)
+        stays = self._known.stuck_at.sum(1)
         signed = self._tile.target - (stays[0] - stays[1])
         wanted = np.maximum(np.stack([signed, -signed]), 0.0)
         wanted -= np.where(self._known.usable, self.value.reshape(shape), 0.0)[:, :k].sum(1)
@@ -147,35 +152,35 @@ class _TileDevices(VerifiedDevices):
         return devices[self.usable[devices]]
 
     def outcome(self) -> tuple[BoolArray, BoolArray]:
-        """Cells (rows, columns) with a device given up, and cells with a device that does not answer."""
+        """Tell which cells (rows, columns) have a device given up, and which one that does not answer."""
         shape = self._region.shape
         gave_up: BoolArray = np.any(self.gave_up.reshape(shape), axis=(0, 1))
-        stuck: BoolArray = np.any(self.stuck().reshape(shape), axis=(0, 1))
+        stuck: BoolArray = np.any(self.unresponsive().reshape(shape), axis=(0, 1))
         return gave_up, stuck
 
-    def monitor(self, rng: np.random.Generator) -> float:
-        """Relative MVM error as random inputs show it now, against what the chip would show now if it were on target.
+    def monitor(self, rng: np.random.Generator, vectors: int) -> float:
+        """Measure the relative MVM error now, against what the chip would show now if it were on target.
 
         Devices of different ages are still on their way down; the difference is known from the drift model. A chip
         without MVMs shows its verified reads instead, once every device has been read.
         """
         if Capability.MVM not in self._region.backend.info.capabilities:
-            return self._monitor_reads(rng)
+            return self._monitor_reads(rng, vectors)
         shape, sign = self._region.shape, np.array([1.0, -1.0])[:, None, None, None]
         now, target = self._region.backend.now(), self.target
         later = self._aging.factor(target, self._moment - self.born)
         extra = target * (self._aging.factor(target, now - self.born) / later - 1.0)
         weights = self._tile.weights + (sign * extra.reshape(shape)).sum((0, 1)) * self._tile.scale
-        correction = calibrate_columns(self._region, weights, rng, MONITOR_VECTORS)
-        return measure_outputs(self._region, weights, correction, rng, MONITOR_VECTORS).mvm_error
+        correction = calibrate_columns(self._region, weights, rng, vectors)
+        return measure_outputs(self._region, weights, correction, rng, vectors).mvm_error
 
-    def _monitor_reads(self, rng: np.random.Generator) -> float:
+    def _monitor_reads(self, rng: np.random.Generator, vectors: int) -> float:
         if not np.all(self.seen):
             return float("nan")
         positive, negative = self.value.reshape(self._region.shape).sum(1)
         top = self._region.backend.info.input_max
         tile = self._tile
-        return computed_outputs(positive - negative, tile.weights, tile.scale, rng, MONITOR_VECTORS, top).mvm_error
+        return computed_outputs(positive - negative, tile.weights, tile.scale, rng, vectors, top).mvm_error
 
     def _age_at_target(self, devices: IndexArray) -> FloatArray:
         age: FloatArray = self._moment - self.born[devices]

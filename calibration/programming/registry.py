@@ -1,29 +1,34 @@
-"""Programming methods by name."""
+"""Programming methods by name, the built-in ones and those of other packages."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hwloop.calibration.programming.base import Method
-from hwloop.calibration.programming.exact import Exact, ExactSettings
-from hwloop.calibration.programming.gdp import GDP, GDPSettings
-from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
-from hwloop.calibration.programming.sgd import SGD, SGDSettings
-from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
+from hwloop.registry import Registry
 
-METHODS: dict[str, tuple[type[Method], type[Settings]]] = {
-    "gdp": (GDP, GDPSettings),
-    "iterative": (ProgramVerify, ProgramVerifySettings),
-    "exact": (Exact, ExactSettings),
-    "sgd": (SGD, SGDSettings),
-}
+# mypy asks for a concrete class where a type is expected as a value; the registry only checks against it.
+METHODS: Registry[Method] = Registry("hwloop.methods", "method", Method)  # type: ignore[type-abstract]
 
 
-def make_method(name: str, pairs: dict[str, str] | None = None) -> Method:
-    """A method by name, with settings as texts. Raises BadInputError for an unknown name or setting."""
-    if name not in METHODS:
-        raise BadInputError(f"unknown method '{name}'; known: {', '.join(METHODS)}")
-    method, settings = METHODS[name]
+def method_from(name: str, texts: Mapping[str, str] | None = None) -> Method:
+    """Make a method from its name and the texts of its settings.
+
+    Parameters
+    ----------
+    name
+        Name of the entry point in the group ``hwloop.methods``.
+    texts
+        Texts of numbers by the names of settings; those that are not named keep their defaults.
+
+    Raises
+    ------
+    BadInputError
+        For an unknown name, with the known ones, and for a setting that the method refuses.
+    """
+    method = METHODS.find(name)
     try:
-        return method(settings.parse(pairs or {}))  # type: ignore[call-arg]
+        return method.parse(texts or {})
     except BadInputError as error:
         raise BadInputError(f"method {name}: {error}") from None

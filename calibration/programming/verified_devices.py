@@ -10,26 +10,38 @@ import abc
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.calibration.programming.base import open_loop_amplitudes
+from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES, unresponsive_streak
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
 from hwloop.devices.drift import Aging
 from hwloop.devices.model import DeviceModel
-from hwloop.typing import FloatArray, IndexArray
+from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 DEFAULT_TOLERANCE = 0.025
-"""Half width of the acceptance window over g_max."""
-SILENT_PULSES = 3
-"""A device counts as stuck after this many pulses in a row that should have moved it and did not."""
+"""Half width of the acceptance window over g_max, unless read noise is larger."""
 
 
 def verify_noise(model: DeviceModel, conductance: FloatArray, averages: int, since_pulse: float) -> FloatArray:
-    """Standard deviation (uS) of the mean of `averages` reads, `since_pulse` seconds after the pulse.
+    """Compute the standard deviation of averaged reads; averaging removes only what is faster than the reads.
 
-    Averaging removes only what is faster than the reads.
+    Parameters
+    ----------
+    model
+        The devices.
+    conductance
+        (n,) uS.
+    averages
+        Reads that are averaged.
+    since_pulse
+        Seconds between the pulse and the reads.
+
+    Returns
+    -------
+    ndarray
+        (n,) uS.
     """
     t_read = model.read_noise.t_read
     reads = averages * t_read
@@ -41,27 +53,46 @@ def verify_noise(model: DeviceModel, conductance: FloatArray, averages: int, sin
 class VerifiedDevices(abc.ABC):
     """The devices of a region: targets, last verified values and what was done to them, flat arrays of region.size.
 
-    target   uS that a device shall have when its target holds, see `_age_at_target`
-    value    uS it is expected to have then, by its last verification
-    born     when it was pulsed last, on the chip's clock
-    spent    pulses it received here
-    silent   pulses in a row that should have moved it and did not
-    gave_up  left alone, off target
-    seen     verified at least once
-    usable   answers to pulses, as far as is known
+    Attributes
+    ----------
+    target
+        uS that a device shall have when its target holds, see `_age_at_target`.
+    value
+        uS it is expected to have then, by its last verification.
+    born
+        When it was pulsed last, on the chip's clock.
+    spent
+        Pulses it received here.
+    streak
+        Pulses in a row that should have moved it and did not.
+    gave_up
+        Left alone, off target.
+    seen
+        Verified at least once.
+    usable
+        Answers to pulses, as far as is known.
     """
 
-    def __init__(self, region: Region, known: Devices) -> None:
-        """Nothing is sent yet; all targets are zero. Devices known to be unusable count as seen where they stay."""
+    def __init__(self, region: Region, known: Devices, unresponsive_pulses: int = UNRESPONSIVE_PULSES) -> None:
+        """Begin with targets of zero, and nothing sent; devices known to be unusable count as seen where they stay.
+
+        Parameters
+        ----------
+        region, known
+            The devices, and what is known of them.
+        unresponsive_pulses
+            Pulses in a row without an answer after which a device is left alone.
+        """
         self._region, self._known, self._model = region, known, known.model
+        self._unresponsive_pulses = unresponsive_pulses
         self._aging = Aging(known.model.drift)
         self.usable = known.usable.reshape(-1)
         size = region.size
         self.target = np.zeros(size)
-        self.value = known.held.reshape(-1).copy()
+        self.value = known.stuck_at.reshape(-1).copy()
         self.born = np.full(size, region.backend.now())
         self.spent = np.zeros(size, np.int32)
-        self.silent = np.zeros(size, np.int8)
+        self.streak = np.zeros(size, np.int8)
         self.gave_up = np.zeros(size, bool)
         self.seen = ~self.usable
         self._amplitude = np.zeros(size)
@@ -69,26 +100,44 @@ class VerifiedDevices(abc.ABC):
         self._aimed_from = np.zeros(size)
 
     def pulse_open_loop(self, devices: IndexArray) -> int:
-        """One pulse per device to the amplitude its curve has at its target; returns the number of pulses."""
+        """Send one pulse per device (n,), to the amplitude its curve has at its target; return the number of pulses."""
         self._pulse(devices, self._open_loop(devices))
         return len(devices)
 
     def verify(self, active: IndexArray, averages: int, tolerance: float) -> IndexArray:
-        """Read devices, twice those that seem on target; returns the ones that are not."""
+        """Read devices (n,), those that seem on target a second time, and return the ones that are not on target.
+
+        Parameters
+        ----------
+        active
+            The devices.
+        averages
+            Reads that are averaged each time.
+        tolerance
+            Half width of the acceptance window, uS.
+        """
         value = self._read(active, averages)
         near = np.abs(value - self.target[active]) <= tolerance
         value[near] = (value[near] + self._read(active[near], averages)) / 2
-        moved = np.abs(value - self.value[active])
-        meant = np.abs(self.target[active] - self._aimed_from[active])
-        silent = (meant > 4 * tolerance) & (moved < 0.25 * meant)
-        self.silent[active] = np.where(silent, self.silent[active] + 1, 0)
+        moved, meant = value - self.value[active], self.target[active] - self._aimed_from[active]
+        self.streak[active] = unresponsive_streak(self.streak[active], moved, meant, tolerance)
         self.value[active] = value
         self.seen[active] = True
         return active[np.abs(value - self.target[active]) > tolerance]
 
     def correct(self, devices: IndexArray, gain: float, max_pulses: int) -> int:
-        """Step the amplitude of devices that are off target; returns the number of pulses."""
-        devices = devices[(self.spent[devices] < max_pulses) & (self.silent[devices] < SILENT_PULSES)]
+        """Step the amplitude of devices that are off target, and pulse them; return the number of pulses.
+
+        Parameters
+        ----------
+        devices
+            (n,) devices; those that had their pulses, or do not answer to them, are left alone.
+        gain
+            Fraction of the error, expressed on the programming curve, to correct.
+        max_pulses
+            Pulses one device may receive.
+        """
+        devices = devices[(self.spent[devices] < max_pulses) & ~self.unresponsive()[devices]]
         curve, target = self._model.curve, self.target[devices]
         step = gain * (curve.amplitude(target) - curve.amplitude(self.value[devices]))
         stepped = np.where(
@@ -98,26 +147,26 @@ class VerifiedDevices(abc.ABC):
         return len(devices)
 
     def pulse_again(self, devices: IndexArray) -> int:
-        """The last pulse of each device once more; returns the number of pulses."""
+        """Send the last pulse of each device (n,) once more; return the number of pulses."""
         self._pulse(devices, self._amplitude[devices])
         return len(devices)
 
     def give_up(self, devices: IndexArray) -> None:
-        """Record devices that are still off target; they are left alone from here on."""
+        """Record devices (n,) that are still off target; they are left alone from here on."""
         self.gave_up[devices] = True
 
-    def stuck(self) -> NDArray[np.bool_]:
-        """Devices that do not answer to pulses, (region.size,)."""
-        return self.silent >= SILENT_PULSES
+    def unresponsive(self) -> BoolArray:
+        """Tell which devices do not answer to pulses, (region.size,)."""
+        return self.streak >= self._unresponsive_pulses
 
     def surprise(self) -> FloatArray:
-        """Last verified value less what the device's curve expects of the last pulse, (region.size,) in uS."""
+        """Compute the last verified value less what the device's curve expects of its last pulse, (region.size,) uS."""
         curve, height, shift = self._model.curve, self._known.height.reshape(-1), self._known.shift.reshape(-1)
         expected = curve.g_min + height * (curve.conductance(self._amplitude - shift) - curve.g_min)
         return self.value - expected
 
     def _open_loop(self, devices: IndexArray) -> FloatArray:
-        """Amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""
+        """Return the amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""
         amplitude = open_loop_amplitudes(self._known, self.target.reshape(self._region.shape))
         return amplitude.reshape(-1)[devices]
 
@@ -130,21 +179,21 @@ class VerifiedDevices(abc.ABC):
         self.spent[devices] += 1
 
     def _read(self, devices: IndexArray, averages: int) -> FloatArray:
-        """Conductances (n,) in uS as they are expected to be when the targets shall hold."""
+        """Read conductances (n,) in uS and return what they are expected to be when the targets shall hold."""
         value, now = self._look(devices, averages)
         value, age = np.maximum(value, 0.0), now - self.born[devices]
         return value * self._aging.factor(value, self._age_at_target(devices)) / self._aging.factor(value, age)
 
     @abc.abstractmethod
     def _age_at_target(self, devices: IndexArray) -> FloatArray | float:
-        """Age in seconds that devices have when their targets shall hold, if they are not pulsed again."""
+        """Return the age in seconds that devices (n,) have when their targets hold, if they are not pulsed again."""
 
     def _fire(self, devices: IndexArray, amplitude: FloatArray, width: float) -> FloatArray | float:
-        """RESET devices; returns when, on the chip's clock, for each or for all of them."""
+        """RESET devices and return when, on the chip's clock, for each or for all of them."""
         self._region.pulse(PulseKind.RESET, devices, amplitude, width)
         return self._region.backend.now()
 
     def _look(self, devices: IndexArray, averages: int) -> tuple[FloatArray, FloatArray | float]:
-        """Conductances (n,) in uS as read, and when, on the chip's clock, for each or for all of them."""
+        """Read conductances (n,) in uS, and say when, on the chip's clock, for each or for all of them."""
         now = self._region.backend.now()
         return self._region.read(devices, averages), now

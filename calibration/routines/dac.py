@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.calibration.routines.adc import NEAR_END, AdcFit
+from hwloop.calibration.routines.adc import AdcFit
 from hwloop.calibration.routines.pooling import pool
-from hwloop.chip.cell_calibration import cubic, square
+from hwloop.chip.cell_calibration import second_order, third_order
 from hwloop.chip.info import ChipInfo
 from hwloop.typing import FloatArray
 
@@ -22,51 +22,55 @@ WORST_CONDITION = 1e10
 class DacFit:
     """Fit of all DACs, (rows,) in LSB."""
 
-    square: FloatArray
-    square_sigma: FloatArray
-    cubic: FloatArray
-    cubic_sigma: FloatArray
-    mean_square_sigma: float = np.inf
-    """Standard uncertainty of the mean of `square`."""
+    second_order: FloatArray
+    second_order_sigma: FloatArray
+    third_order: FloatArray
+    third_order_sigma: FloatArray
+    mean_second_order_sigma: float = np.inf
+    """Standard uncertainty of the mean of `second_order`."""
 
-    def with_mean_square(self, mean: float, sigma: float) -> DacFit:
-        """With the mean of the second-order deviation as another measurement gave it, and the rows about it as here."""
-        own = np.sqrt(np.maximum(self.square_sigma**2 - self.square_sigma.min() ** 2, 0.0)) if self.measured else 0.0
+    def with_mean_second_order(self, mean: float, sigma: float) -> DacFit:
+        """Take the mean of the second-order deviation from another measurement, and the rows about it from this one."""
+        own = (
+            np.sqrt(np.maximum(self.second_order_sigma**2 - self.second_order_sigma.min() ** 2, 0.0))
+            if self.measured
+            else 0.0
+        )
         return replace(
             self,
-            square=self.square + mean - self.square.mean(),
-            square_sigma=np.hypot(own, sigma) + np.zeros_like(self.square),
-            mean_square_sigma=sigma,
+            second_order=self.second_order + mean - self.second_order.mean(),
+            second_order_sigma=np.hypot(own, sigma) + np.zeros_like(self.second_order),
+            mean_second_order_sigma=sigma,
         )
 
     @property
     def measured(self) -> bool:
         """Whether the rows were looked at one by one."""
-        return bool(np.isfinite(self.cubic_sigma).all())
+        return bool(np.isfinite(self.third_order_sigma).all())
 
 
 def mean_second_order(adc: AdcFit, idle: NDArray[np.integer], info: ChipInfo) -> tuple[float, float]:
-    """Mean second-order deviation of the DACs (LSB) and its standard uncertainty.
+    """Return the mean second-order deviation of the DACs (LSB) and its standard uncertainty.
 
     It lifts each column's offset, as fitted at full-scale inputs, above its idle output, in proportion to the column's
     summed cells. The mean rounding error of an idle output is, under noise, nearly a sine of its fraction of an LSB,
     which the offset tells but for what all columns have in common. Where fractions differ, a sine and a cosine are
-    fitted along; where they are alike, nothing can be, and rounding errors that add up are counted as doubt.
+    fitted along; where they are alike, nothing can be, and rounding errors that add up count as variance.
     """
-    loud = ~adc.silent
-    if not loud.any():
+    responsive = ~adc.unresponsive
+    if not responsive.any():
         return 0.0, float("inf")
-    reach = adc.cells[:, loud].sum(0) / info.input_max
-    lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[loud]
-    phase = 2.0 * np.pi * adc.offset[loud]
-    plain = _LeastSquares.of(reach[:, None], lift, adc.offset_in_common[:, loud])
-    noise2 = max(float(idle[:, loud].var(0).mean()) - 1.0 / 12.0, 0.0)
+    reach = adc.cells[:, responsive].sum(0) / info.input_max
+    lift = (adc.offset - adc.straight(idle.mean(0, keepdims=True), info.code_max)[0])[responsive]
+    phase = 2.0 * np.pi * adc.offset[responsive]
+    plain = _LeastSquares.of(reach[:, None], lift, adc.offset_in_common[:, responsive])
+    noise2 = max(float(idle[:, responsive].var(0).mean()) - 1.0 / 12.0, 0.0)
     rounding2 = math.exp(-4.0 * math.pi**2 * noise2) / (2.0 * math.pi**2)
     power = float((reach**2).sum())
     alike = float(np.abs(reach @ np.exp(1j * phase)) ** 2) / power
     plain = replace(plain, variance=plain.variance + max(alike - 1.0, 0.0) * rounding2 / power)
     design = np.column_stack([reach, np.cos(phase), np.sin(phase)])
-    best = min(plain, _LeastSquares.of(design, lift, adc.offset_in_common[:, loud]), key=lambda fit: fit.variance)
+    best = min(plain, _LeastSquares.of(design, lift, adc.offset_in_common[:, responsive]), key=lambda fit: fit.variance)
     return best.value, math.sqrt(best.variance)
 
 
@@ -79,7 +83,7 @@ class _LeastSquares:
 
     @classmethod
     def of(cls, design: FloatArray, values: FloatArray, in_common: FloatArray) -> _LeastSquares:
-        """Fit of values (n,) on a design (n, k), whose errors are independent but for those in common (m, n)."""
+        """Fit values (n,) on a design (n, k), whose errors are independent but for those in common (m, n)."""
         normal = design.T @ design
         freedom = len(values) - design.shape[1]
         if freedom < 1 or np.linalg.cond(normal) > WORST_CONDITION:
@@ -91,27 +95,40 @@ class _LeastSquares:
 
 
 def ideal_dacs(rows: int) -> DacFit:
-    """What is assumed of DACs that were not measured."""
+    """Return what is assumed of DACs that were not measured."""
     unknown = np.full(rows, np.inf)
     return DacFit(np.zeros(rows), unknown, np.zeros(rows), unknown)
 
 
-def fit_dacs(x: NDArray[np.integer], codes: NDArray[np.integer], adc: AdcFit, info: ChipInfo) -> DacFit:
-    """Least squares of what is not linear in uniform inputs x (batch, rows) on the bend of every row.
+def fit_dacs(
+    x: NDArray[np.integer], codes: NDArray[np.integer], adc: AdcFit, info: ChipInfo, near_end: float
+) -> DacFit:
+    """Fit what is not linear in uniform inputs by the nonlinearity of every row.
 
     The unknowns of row i enter column j times cell (i, j), which is known. With the linear part and an offset
     projected out, the normal matrix is the product, element by element, of the inputs' and the cells' Gram matrices.
+
+    Parameters
+    ----------
+    x, codes
+        Inputs (batch, rows) and output codes (batch, columns).
+    adc
+        The fit of the ADCs.
+    info
+        The chip.
+    near_end
+        Columns with outputs beyond this share of the range are left out.
     """
     batch, rows = x.shape
-    usable = np.abs(codes) < NEAR_END * info.code_max
+    usable = np.abs(codes) < near_end * info.code_max
     outputs = np.where(usable, adc.straight(codes.astype(np.float64), info.code_max), np.nan)
-    columns = ~adc.silent & usable.all(0)
+    columns = ~adc.unresponsive & usable.all(0)
     u = x / info.input_max
     design = np.column_stack([u, np.ones(batch)])
     if not columns.any() or batch < 2 * (rows + 1):
         return ideal_dacs(rows)
     basis, _ = np.linalg.qr(design)
-    features = np.concatenate([square(u), cubic(u)], axis=1) / info.input_max
+    features = np.concatenate([second_order(u), third_order(u)], axis=1) / info.input_max
     features -= basis @ (basis.T @ features)
     target = outputs[:, columns]
     target = target - basis @ (basis.T @ target)
@@ -128,11 +145,16 @@ def fit_dacs(x: NDArray[np.integer], codes: NDArray[np.integer], adc: AdcFit, in
 
 
 def _variance_across(residual: FloatArray, own: int, shared: int) -> float:
-    """Variance of residuals (batch, columns) of which so many behave as one another's copies, times that number.
+    """Return the variance of residuals, times the number of columns that behave as copies of one another.
 
     Columns without noise whose cells are alike round alike: they are so many copies of one column, not so many columns.
 
-    own, shared  parameters that were fitted to each column, and to all of them together
+    Parameters
+    ----------
+    residual
+        (batch, columns), LSB.
+    own, shared
+        Parameters that were fitted to each column, and to all of them together.
     """
     batch, columns = residual.shape
     covariance: FloatArray = residual.T @ residual / batch

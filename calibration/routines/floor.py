@@ -1,11 +1,11 @@
 """The error that perfect programming would leave: what noise and converters alone make of a weight matrix.
 
 On a simulated chip the method `exact` measures it; on a real one nothing can be placed exactly. But noise, rounding
-and bend do not depend on whether a weight is where it should be. So the matrix is programmed roughly, one pulse per
-device, and the outputs to one set of inputs are measured at several moments:
+and nonlinearity do not depend on whether a weight is where it should be. So the matrix is programmed roughly, one pulse
+per device, and the outputs to one set of inputs are measured at several moments:
 
 * what a best-fitting linear map leaves of a single shot and of the mean of all shots tells fast noise, which averaging
-  lowers, from rounding and bend, which it does not;
+  lowers, from rounding and nonlinearity, which it does not;
 * how the outputs wander between the moments tells the 1/f noise, whose variance grows with the logarithm of the lag,
   so that seconds tell what minutes will do.
 """
@@ -13,27 +13,27 @@ device, and the outputs to one set of inputs are measured at several moments:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.calibration.probes import uniform_inputs
-from hwloop.calibration.programming.base import open_loop_amplitudes
-from hwloop.calibration.routines.base import Budget, Routine, Tick, quiet
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.programming.base import known_devices, open_loop_amplitudes
+from hwloop.calibration.routines.base import Budget, CoreTask, Routine
+from hwloop.calibration.routines.core import CoreCalibration
+from hwloop.calibration.routines.results import FloorResult
+from hwloop.calibration.steps import Step, Work
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
 from hwloop.mapping.tile import Tile
-from hwloop.typing import FloatArray
-from hwloop.units import value
+from hwloop.typing import CodeArray, FloatArray
 
 LAGS = (0.0, 1e-3, 1e-2, 3e-2, 1e-1)
 """Moments of the repeated shots, in units of the devices' age: short against it, so that drift does not count."""
-LONGEST_SETTLE = 300.0
 FROZEN = 1.5
 """The mean over a batch of duration T of 1/f noise of unit variance per e-fold of time wanders, in a lag t much longer
 than T, by a variance of ln(t / T) + 1.5: the integral over correlation times of what each keeps and forgets. Since
@@ -41,108 +41,145 @@ programming, at an age A, its own variance is ln(2 A / T) + 1.5."""
 
 
 @dataclass(frozen=True)
-class FloorSettings(Settings):
-    """Settings of the floor's measurement."""
+class _Shots:
+    """Outputs to the same inputs at several moments."""
+
+    outputs: FloatArray
+    """(shots, vectors, columns) uS."""
+    moments: FloatArray
+    """(shots,) seconds."""
+    duration: float
+    """Seconds of one shot."""
+
+
+@dataclass(frozen=True)
+class FloorCalibration(Routine):
+    """Measures the floor of a weight matrix; see the module's text."""
+
+    name: ClassVar[str] = "floor"
+    parts: ClassVar[tuple[str, ...]] = ("floor",)
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.MVM})
+    requires: ClassVar[tuple[str, ...]] = ("devices", "programming-curve", "ranges")
 
     settle: float = 0.0
-    """Seconds of rest after programming, and the age at which noise is measured; 0: the floor's age, up to 300 s."""
+    """Seconds of rest after programming, and the age at which noise is measured; 0: the floor's age, up to
+    `longest_settle`."""
+    longest_settle: float = 300.0
+    """Seconds of rest after programming, at most, where `settle` is 0."""
     vectors: int = 0
     """Random inputs of one shot, at least two for each row; 0: 2048, or four for each row where that is more."""
 
     def __post_init__(self) -> None:
         self._require("settle", 0, 1e4)
+        self._require("longest_settle", 1e-3, 1e6)
         self._require("vectors", 0, 1e6)
 
     def vectors_for(self, rows: int) -> int:
-        """Random inputs of one shot for so many rows. Raises BadInputError for a setting that is too small."""
+        """Return the random inputs of one shot for so many rows. Raises BadInputError for a setting too small."""
         if self.vectors and self.vectors < 2 * (rows + 1):
             raise BadInputError(f"setting vectors={self.vectors}: {rows} rows need at least {2 * (rows + 1)}")
         return self.vectors or max(2048, 4 * (rows + 1))
 
-
-@dataclass(frozen=True)
-class FloorResult:
-    """The expected floor of a weight matrix and its parts, relative to the ideal outputs like an MVM error."""
-
-    error: float = value("1", "MVM error that perfect programming would leave at the age")
-    error_sigma: float = value("1", "standard uncertainty of error")
-    age: float = value("s", "age of the devices for which the floor is stated")
-    fast_noise: float = value("1", "part of noise that differs from one input vector to the next")
-    slow_noise: float = value("1", "part of 1/f noise slower than a batch of inputs, grown to the age")
-    static: float = value("1", "part that averaging does not lower: bend, and rounding that no noise dithers")
-    rounding: float = value("1", "part of the converters' rounding, contained in fast_noise or static")
-    full_scale: float = value("uS", "converter range")
-
-
-class FloorCalibration(Routine):
-    """Measures the floor of a weight matrix; see the module's text."""
-
-    name = "floor"
-    needs = frozenset({Capability.MVM})
-
-    def __init__(self, settings: FloorSettings | None = None) -> None:
-        """Defaults suit a 256 x 256 core."""
-        self.settings = settings or FloorSettings()
-
     def budget(self, region: Region) -> Budget:
-        """One pulse per device."""
-        return Budget(pulses_per_device=1, mvms=len(LAGS) * self.settings.vectors_for(region.place.rows))
+        """Count one pulse per device, and the shots."""
+        return Budget(pulses_per_device=1, mvms=len(LAGS) * self.vectors_for(region.place.rows))
 
-    def run(
-        self, region: Region, tile: Tile, devices: Devices, age: float, rng: np.random.Generator, tick: Tick = quiet
-    ) -> FloorResult:
-        """Program roughly and measure. `region` is the tile's, with its range, and may correct its converters.
+    def steps(self, task: CoreTask) -> Work[Step, CoreCalibration]:
+        """Program the task's weights roughly, with all that is known of the core, and measure."""
+        backend, known = task.region.backend, task.known
+        assert known.ranges is not None  # required
+        tile = replace(task.tile, full_scale=known.ranges.full_scale)
+        adjustable = Capability.ADC_RANGE in backend.info.capabilities
+        corrected = known.of_cells(tile.place, backend.info)
+        region = Region(backend, tile.place, tile.full_scale if adjustable else None, corrected)
+        floor = yield from self.measure(region, tile, task.age, task.rng)
+        return replace(known, floor=floor)
 
-        age: seconds after programming for which the floor is stated.
+    def measure(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[Step, FloorResult]:
+        """Program roughly and measure.
+
+        Parameters
+        ----------
+        region
+            The tile's, with its range; it may correct its converters and know its devices.
+        tile
+            The weights.
+        age
+            Seconds after programming for which the floor is stated.
+        rng
+            The source of the inputs.
         """
-        s, info = self.settings, region.backend.info
-        vectors = s.vectors_for(tile.place.rows)
-        tick("rough programming")
-        target = tile.device_targets(info, devices)
-        amplitude = np.clip(
-            open_loop_amplitudes(devices, target), devices.model.curve.melt, info.limits.amplitude_max
-        ).reshape(-1)
-        usable = np.flatnonzero(devices.usable.reshape(-1))
-        region.pulse(PulseKind.RESET, usable, amplitude[usable], devices.model.curve.width)
-        settle = s.settle or min(age, LONGEST_SETTLE)
-        region.backend.wait(settle)
-        tick("repeated shots")
+        info = region.backend.info
+        vectors = self.vectors_for(tile.place.rows)
+        yield (at := Step(0, 2, "rough programming"))
+        _program_roughly(region, tile, known_devices(region))
+        settle = self.settle or min(age, self.longest_settle)
+        yield replace(at, rest=settle)
+        yield Step(1, 2, "repeated shots")
         x = uniform_inputs(rng, vectors, tile.place.rows, info.input_max)
-        shots, moments, duration = self._shoot(region, x, settle)
-        one, one_sigma, mean, signal2 = _residuals(x / info.input_max, shots)
-        fast2 = max(one - mean, 0.0) * len(shots) / (len(shots) - 1)
-        static2 = max(one - fast2, 0.0)
-        start2, q, q_sigma = _wander(shots, moments, duration)
-        growth = max(math.log(2 * age / duration) + FROZEN, 0.0)
-        total2 = (static2 + start2 + q * growth) / signal2
-        sigma2 = math.hypot(one_sigma, q_sigma * growth) / signal2
-        # Column gains are fitted to the noisy outputs, which shrinks them towards what is left of the signal.
-        error = math.sqrt(total2 / (1.0 + total2))
-        return FloorResult(
-            error=error,
-            error_sigma=sigma2 / (2 * error),
-            age=age,
-            fast_noise=math.sqrt(fast2 / signal2),
-            static=math.sqrt(static2 / signal2),
-            rounding=region.step / math.sqrt(12 * signal2),
-            slow_noise=math.sqrt(max(start2 + q * growth - fast2, 0.0) / signal2),
-            full_scale=region.step * info.code_max,
-        )
+        shots = _shoot(region, x, settle)
+        return _floor(x / info.input_max, shots, age, region.step, region.step * info.code_max)
 
-    def _shoot(self, region: Region, x: NDArray[np.int32], settle: float) -> tuple[FloatArray, FloatArray, float]:
-        """Outputs (shots, vectors, columns) in uS of the same inputs at moments (shots,), and the seconds of a shot."""
-        backend = region.backend
-        begin = backend.now()
-        shots, moments = [], []
-        for lag in LAGS:
-            backend.wait(max(begin + lag * settle - backend.now(), 0.0))
-            moments.append(backend.now())
-            shots.append(region.mvm(x) * region.step)
-        return np.stack(shots), np.array(moments), max(backend.now() - moments[-1], 1e-9)
+
+def _program_roughly(region: Region, tile: Tile, devices: Devices) -> None:
+    """Send one RESET pulse to every usable device, along its own curve."""
+    info, curve = region.backend.info, devices.model.curve
+    target = tile.device_targets(info, devices)
+    amplitude = np.clip(open_loop_amplitudes(devices, target), curve.melt, info.limits.amplitude_max).reshape(-1)
+    usable = np.flatnonzero(devices.usable.reshape(-1))
+    region.pulse(PulseKind.RESET, usable, amplitude[usable], curve.width)
+
+
+def _shoot(region: Region, x: CodeArray, settle: float) -> _Shots:
+    """Measure the outputs to the same inputs (vectors, rows) at moments that fit devices `settle` seconds old."""
+    backend = region.backend
+    begin = backend.now()
+    shots, moments = [], []
+    for lag in LAGS:
+        backend.wait(max(begin + lag * settle - backend.now(), 0.0))
+        moments.append(backend.now())
+        shots.append(region.mvm(x) * region.step)
+    return _Shots(np.stack(shots), np.array(moments), max(backend.now() - moments[-1], 1e-9))
+
+
+def _floor(drive: FloatArray, shots: _Shots, age: float, step: float, full_scale: float) -> FloorResult:
+    """Tell the parts of the floor apart.
+
+    Parameters
+    ----------
+    drive
+        (vectors, rows) inputs over full scale.
+    shots
+        The outputs to them.
+    age
+        Seconds after programming for which the floor is stated.
+    step, full_scale
+        uS of one output code, and of the largest.
+    """
+    number = len(shots.outputs)
+    one, one_sigma, mean, signal2 = _residuals(drive, shots.outputs)
+    fast2 = max(one - mean, 0.0) * number / (number - 1)
+    static2 = max(one - fast2, 0.0)
+    start2, q, q_sigma = _wander(shots)
+    growth = max(math.log(2 * age / shots.duration) + FROZEN, 0.0)
+    total2 = (static2 + start2 + q * growth) / signal2
+    sigma2 = math.hypot(one_sigma, q_sigma * growth) / signal2
+    # Column gains are fitted to the noisy outputs, which shrinks them towards what is left of the signal.
+    error = math.sqrt(total2 / (1.0 + total2))
+    return FloorResult(
+        error=error,
+        error_sigma=sigma2 / (2 * error),
+        age=age,
+        fast_noise=math.sqrt(fast2 / signal2),
+        static=math.sqrt(static2 / signal2),
+        rounding=step / math.sqrt(12 * signal2),
+        slow_noise=math.sqrt(max(start2 + q * growth - fast2, 0.0) / signal2),
+        full_scale=full_scale,
+    )
 
 
 def _residuals(drive: FloatArray, shots: FloatArray) -> tuple[float, float, float, float]:
-    """Variance (uS^2) that linear maps leave of single shots, its uncertainty, that of their mean, and that of the map.
+    """Return the variance (uS^2) that linear maps leave of shots, its uncertainty, that of their mean, and of the map.
 
     The uncertainty comes from how the inputs differ: a few outputs beyond the converters' range can make up most of it.
     """
@@ -151,7 +188,7 @@ def _residuals(drive: FloatArray, shots: FloatArray) -> tuple[float, float, floa
     freedom: float = len(drive) / (len(drive) - design.shape[1])
 
     def left(outputs: FloatArray) -> FloatArray:
-        """Of each input vector, mean over columns."""
+        """Return what is left of each input vector, mean over columns."""
         squares: FloatArray = np.square(outputs - basis @ (basis.T @ outputs)).mean(1) * freedom
         return squares
 
@@ -162,22 +199,23 @@ def _residuals(drive: FloatArray, shots: FloatArray) -> tuple[float, float, floa
     return float(each.mean()), sigma, of_mean, float(np.var(mean, axis=0).mean()) - of_mean
 
 
-def _wander(shots: FloatArray, moments: FloatArray, duration: float) -> tuple[float, float, float]:
-    """Noise of a shot and its growth per e-fold of time (uS^2 each), and the standard uncertainty of the latter.
+def _wander(shots: _Shots) -> tuple[float, float, float]:
+    """Return the noise of a shot and its growth per e-fold of time (uS^2 each), and the latter's uncertainty.
 
     Half the mean square difference of shots a lag t apart is start + q (ln(t / T) + 1.5).
     """
+    outputs, moments = shots.outputs, shots.moments
     first, second = np.triu_indices(len(moments), 1)
-    half = np.mean((shots[second] - shots[first]) ** 2, axis=(1, 2)) / 2
-    grown = np.log(np.maximum((moments[second] - moments[first]) / duration, 1.0)) + FROZEN
+    half = np.mean((outputs[second] - outputs[first]) ** 2, axis=(1, 2)) / 2
+    grown = np.log(np.maximum((moments[second] - moments[first]) / shots.duration, 1.0)) + FROZEN
     slope, start = (float(c) for c in np.polyfit(grown, half, 1))
     # Every difference is a sum over all cells of a column, each of which wanders by itself.
-    relative = math.sqrt(2.0 / shots[0].size)
+    relative = math.sqrt(2.0 / outputs[0].size)
     return max(start, 0.0), max(slope, 0.0), 2.0 * relative * float(half.max()) / (float(np.ptp(grown)) or 1.0)
 
 
 def reference_matrix(rows: int, columns: int, seed: int = 0) -> FloatArray:
-    """Standard normal weights (rows, columns), redrawn beyond 3 sigma: what a floor is stated for by default."""
+    """Draw standard normal weights (rows, columns), again beyond 3 sigma: what a floor is stated for by default."""
     rng = np.random.default_rng(seed)
     weights = rng.standard_normal((rows, columns))
     while (far := np.abs(weights) > 3).any():

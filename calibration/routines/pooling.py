@@ -1,4 +1,4 @@
-"""Estimates of many converters drawn together: empirical Bayes over rows and columns."""
+"""Estimates of many converters, shrunk towards each other: empirical Bayes over rows and columns."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ import numpy as np
 from hwloop.typing import FloatArray
 
 COMMON = 0.3
-"""LSB: the bend that converters of a chip have in common is as likely within as beyond this (assumed)."""
+"""LSB: the nonlinearity that converters of a chip have in common is as likely within as beyond this (assumed)."""
 POINTS = np.linspace(-8.0, 8.0, 801)
-"""Standard deviations at which a density is evaluated."""
+"""Distances from the seen value, in standard deviations, at which a density is evaluated."""
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Estimates drawn towards their common mean as far as they are no better known than they differ."""
+    """Estimates shrunk towards their common mean as far as they are no better known than they differ."""
 
     estimate: FloatArray
     sigma: FloatArray
     mean: float
     mean_sigma: float
-    """Standard deviation of the mean, in common to all estimates as far as they are drawn to it."""
+    """Standard deviation of the mean, in common to all estimates as far as they are shrunk towards it."""
     spread: float
     """Standard deviation of the true values about their mean."""
 
 
 def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Pooled:
-    """Empirical-Bayes estimates (n,) of deviations from ideal, LSB, which come from one normal population.
+    """Shrink deviations from ideal that come from one normal population towards its mean: empirical Bayes.
 
-    estimate, sigma  (n,) estimates and their standard deviations
-    mean_sigma       of the mean of all, where errors in common make it larger than independent ones would
     The population's variance is that of the estimates less their own (method of moments; Efron and Morris, J. Am. Stat.
-    Assoc. 68, 117, 1973), where a few wild values do not count as scatter. Its mean is one value, from which no prior
-    can be learnt: a Cauchy one of half width COMMON leaves what is known better than that as it is, with the interval
-    that it has, and draws to zero what is not, because a correction that may as well be wrong does harm.
+    Assoc. 68, 117, 1973), where a few outliers do not count as scatter. Its mean is one value, from which no prior can
+    be learnt: a Cauchy one of half width COMMON leaves what is known better than that as it is, with the interval that
+    it has, and shrinks what is not towards zero, because a correction that may as well be wrong does harm.
+
+    Parameters
+    ----------
+    estimate, sigma
+        (n,) estimates and their standard deviations, LSB.
+    mean_sigma
+        Standard deviation of the mean of all, LSB, where errors in common make it larger than independent ones would.
     """
     # A robust variance of n values is uncertain by sqrt(2 / 0.37 n); what does not stand out of that is no spread.
     by_chance = 3.0 * np.sqrt(2.0 / (0.37 * estimate.size))
@@ -58,7 +63,7 @@ def pool(estimate: FloatArray, sigma: FloatArray, mean_sigma: float = 0.0) -> Po
 
 
 def _common(seen: float, sigma: float) -> tuple[float, float]:
-    """Posterior mean and standard deviation of a value seen with this standard deviation, LSB."""
+    """Return the posterior mean and standard deviation of a value seen with this standard deviation, LSB."""
     values = seen + POINTS * sigma
     density = np.exp(-(POINTS**2) / 2.0) / (1.0 + (values / COMMON) ** 2)
     density /= density.sum()

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, ChipInfo, Parameter
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.registry import Scheme
@@ -97,9 +98,8 @@ class BenchChip(Backend):
             made.pop_all()
         return chip
 
-    def snapshot(self) -> dict[str, str | int | float | bool]:
-        """The bench file's settings and the instruments that answered."""
-        self._check_open()
+    def _snapshot(self) -> Settings:
+        """Return the bench file's settings and the instruments that answered."""
         bench, found = self._bench, {wire.name.split()[0]: wire.identity for wire in self._wires}
         identities = {
             f"{role}.identity": f"{i.maker},{i.model},{i.serial},{i.firmware}" for role, i in sorted(found.items())
@@ -109,8 +109,8 @@ class BenchChip(Backend):
         limited = ",".join(map(str, sorted(self._limited)))
         return {"name": bench.name, **settings, **identities, "devices_at_compliance": limited}
 
-    def parameters(self) -> list[Parameter]:
-        """What the bench adds to `info`."""
+    def _parameters(self) -> list[Parameter]:
+        """Return what the bench adds to `info`."""
         source, pulser = self._bench.source, self._bench.pulser
         rows = (
             ("source.read_voltage", source.read_voltage, "V"),
@@ -165,7 +165,7 @@ class BenchChip(Backend):
         return values
 
     def _note_limited(self, device: int, amps: float) -> None:
-        """A device that the compliance holds back conducts at least what it reads: full scale, as of any converter.
+        """Note a device that the compliance holds back: it conducts at least what it reads, the full scale.
 
         Raises ChipError when the current is not at the compliance: then the source holds back for another reason,
         an oscillation or a wrong range, and the reading is none.
@@ -220,7 +220,7 @@ class BenchChip(Backend):
             raise
 
     def _make_safe(self) -> list[str]:
-        """Source to 0 V and off, generator off, relays open, each whatever became of the others; what failed."""
+        """Switch source and generator off and open all relays, whatever fails; return what failed."""
         problems = []
         steps: tuple[Callable[[], None], ...] = (self._source.idle, self._pulser.idle, self._matrix.idle)
         for step in steps:
@@ -231,14 +231,14 @@ class BenchChip(Backend):
         return problems
 
     def _path(self, device: int, high: str, low: str) -> list[str]:
-        """Crosspoints that put a device, by flat index, between two matrix rows: its row line at `high`."""
+        """Return the crosspoints that put a device, by flat index, between two matrix rows: its row line at `high`."""
         polarity, k, row, column = np.unravel_index(device, self.info.device_shape)
         ends = (self._bench.array.row_pins[int(row)], high), (str(self._lines[polarity, k, column]), low)
         return [f"{pin[0]}{matrix_row}{pin[1:]}" for pin, matrix_row in ends]
 
 
 def open_bench(target: str, query: Mapping[str, str]) -> BenchChip:
-    """Backend for `bench:FILE`. Raises BadInputError for a file that cannot be used, or any option."""
+    """Open `bench:FILE`. Raises BadInputError for a file that cannot be used, or any option."""
     if query:
         raise BadInputError(f"unknown option '{min(query)}' of bench:; everything is set in the file")
     if not target:
@@ -250,7 +250,7 @@ SCHEME = Scheme(open_bench, "a crossbar behind a source meter, a pulse generator
 
 
 def _volts(bench: BenchFile, amplitude: float) -> float:
-    """Open-circuit volts of a pulse of `amplitude` uA through the load."""
+    """Return the open-circuit volts of a pulse of `amplitude` uA through the load."""
     return 1e-6 * amplitude * bench.pulser.load
 
 

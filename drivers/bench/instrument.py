@@ -10,7 +10,7 @@ from hwloop.errors import BadInputError, LinkError
 
 
 def text(value: float) -> str:
-    """A number as instruments read it, nine digits."""
+    """Write a number as instruments read it, nine digits."""
     return f"{value:.9g}"
 
 

@@ -26,7 +26,7 @@ class Keithley2450(CommandSourceMeter):
             raise LinkError(f"{self._wire.name} is set to the command set {language}; choose SCPI on its front panel")
 
     def setup(self, compliance: float, nplc: float) -> list[str]:
-        """Voltage source on a fixed 20 V range."""
+        """Set up a voltage source on a fixed 20 V range."""
         return [
             "*RST",
             ":SOUR:FUNC VOLT",
@@ -39,21 +39,21 @@ class Keithley2450(CommandSourceMeter):
         ]
 
     def limit(self, amps: float) -> list[str]:
-        """The measuring range follows the compliance."""
+        """Set the compliance, which the measuring range follows."""
         return [f":SENS:CURR:RANG {text(amps)}", f":SOUR:VOLT:ILIM {text(amps)}"]
 
     def level(self, volts: float) -> str:
-        """Source level, V."""
+        """Set the source level, V."""
         return f":SOUR:VOLT {text(volts)}"
 
     def output(self, on: bool) -> str:
-        """Output relay."""
+        """Switch the output relay."""
         return f":OUTP {'ON' if on else 'OFF'}"
 
     def current(self) -> str:
-        """One reading, A."""
+        """Take one reading, A."""
         return ":MEAS:CURR?"
 
     def tripped(self) -> str:
-        """Whether the current limit is in control."""
+        """Ask whether the current limit is in control."""
         return ":SOUR:VOLT:ILIM:TRIP?"

@@ -23,7 +23,7 @@ class Keithley2600(CommandSourceMeter):
         return f"smu{self._channel}"
 
     def setup(self, compliance: float, nplc: float) -> list[str]:
-        """Voltage source on a fixed 20 V range; the other channel is left alone."""
+        """Set up a voltage source on a fixed 20 V range; the other channel is left alone."""
         smu = self._smu
         return [
             f"{smu}.reset()",
@@ -37,21 +37,21 @@ class Keithley2600(CommandSourceMeter):
         ]
 
     def limit(self, amps: float) -> list[str]:
-        """The measuring range follows the compliance."""
+        """Set the compliance, which the measuring range follows."""
         return [f"{self._smu}.source.limiti = {text(amps)}", f"{self._smu}.measure.rangei = {text(amps)}"]
 
     def level(self, volts: float) -> str:
-        """Source level, V."""
+        """Set the source level, V."""
         return f"{self._smu}.source.levelv = {text(volts)}"
 
     def output(self, on: bool) -> str:
-        """Output relay."""
+        """Switch the output relay."""
         return f"{self._smu}.source.output = {self._smu}.OUTPUT_{'ON' if on else 'OFF'}"
 
     def current(self) -> str:
-        """One reading, A."""
+        """Take one reading, A."""
         return f"print({self._smu}.measure.i())"
 
     def tripped(self) -> str:
-        """Whether the current limit is in control."""
+        """Ask whether the current limit is in control."""
         return f"print({self._smu}.source.compliance)"

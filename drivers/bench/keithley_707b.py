@@ -18,7 +18,7 @@ CLOSED = 'print(channel.getclose("allslots"))'
 
 
 def closed_crosspoints(reply: str) -> frozenset[str]:
-    """The answer to CLOSED: crosspoints separated by semicolons, or nil."""
+    """Read the answer to CLOSED: crosspoints separated by semicolons, or nil."""
     reply = reply.strip()
     return frozenset() if reply == "nil" else frozenset(name.strip() for name in reply.split(";"))
 

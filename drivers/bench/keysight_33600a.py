@@ -21,7 +21,7 @@ class Keysight33600A(CommandPulseGenerator):
     )
 
     def setup(self, volts_max: float, width_max: float, edge: float) -> list[str]:
-        """The period is twice the longest pulse, so that no width conflicts with it; bursts ignore the rest of it."""
+        """Set a period of twice the longest pulse, so that no width conflicts with it; bursts ignore the rest of it."""
         c = self._channel
         return [
             "*RST",
@@ -45,14 +45,14 @@ class Keysight33600A(CommandPulseGenerator):
         ]
 
     def pulse(self, volts: float, width: float) -> list[str]:
-        """Levels in volts into an open circuit, width in seconds."""
+        """Set levels in volts into an open circuit, width in seconds."""
         c = self._channel
         return [f":SOUR{c}:FUNC:PULS:WIDT {text(1e-9 * width)}", f":SOUR{c}:VOLT:HIGH {text(volts)}"]
 
     def fire(self) -> str:
-        """Bus trigger."""
+        """Trigger by the bus."""
         return "*TRG"
 
     def output(self, on: bool) -> str:
-        """Output relay."""
+        """Switch the output relay."""
         return f":OUTP{self._channel} {'ON' if on else 'OFF'}"

@@ -24,7 +24,7 @@ class Keysight81160A(CommandPulseGenerator):
     )
 
     def setup(self, volts_max: float, width_max: float, edge: float) -> list[str]:
-        """Levels are stated into an open circuit."""
+        """State levels into an open circuit."""
         c = self._channel
         return [
             "*RST",
@@ -46,14 +46,14 @@ class Keysight81160A(CommandPulseGenerator):
         ]
 
     def pulse(self, volts: float, width: float) -> list[str]:
-        """Levels in volts into an open circuit, width in seconds."""
+        """Set levels in volts into an open circuit, width in seconds."""
         c = self._channel
         return [f":FUNC{c}:PULS:WIDT {text(1e-9 * width)}", f":VOLT{c}:HIGH {text(volts)}"]
 
     def fire(self) -> str:
-        """Manual trigger of this channel."""
+        """Trigger this channel by hand."""
         return f":TRIG{self._channel}"
 
     def output(self, on: bool) -> str:
-        """Output relay."""
+        """Switch the output relay."""
         return f":OUTP{self._channel} {'ON' if on else 'OFF'}"

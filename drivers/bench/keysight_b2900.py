@@ -19,7 +19,7 @@ class KeysightB2900(CommandSourceMeter):
     RATING = SourceRating(volts=20.0, amps=1.5, amps_min=1e-8)
 
     def setup(self, compliance: float, nplc: float) -> list[str]:
-        """Voltage source on a fixed 20 V range; measuring does not switch the output on by itself."""
+        """Set up a voltage source on a fixed 20 V range; measuring does not switch the output on by itself."""
         c = self._channel
         return [
             "*RST",
@@ -35,7 +35,7 @@ class KeysightB2900(CommandSourceMeter):
         ]
 
     def limit(self, amps: float) -> list[str]:
-        """The measuring range follows the compliance."""
+        """Set the compliance, which the measuring range follows."""
         c = self._channel
         return [
             f":SENS{c}:CURR:RANG:AUTO OFF",
@@ -44,17 +44,17 @@ class KeysightB2900(CommandSourceMeter):
         ]
 
     def level(self, volts: float) -> str:
-        """Source level, V."""
+        """Set the source level, V."""
         return f":SOUR{self._channel}:VOLT {text(volts)}"
 
     def output(self, on: bool) -> str:
-        """Output relay."""
+        """Switch the output relay."""
         return f":OUTP{self._channel} {'ON' if on else 'OFF'}"
 
     def current(self) -> str:
-        """One spot measurement, A."""
+        """Take one spot measurement, A."""
         return f":MEAS:CURR? (@{self._channel})"
 
     def tripped(self) -> str:
-        """Whether the current limit is in control."""
+        """Ask whether the current limit is in control."""
         return f":SENS{self._channel}:CURR:PROT:TRIP?"

@@ -37,7 +37,7 @@ class CommandPulseGenerator(Instrument, abc.ABC):
         self._wire.do(self.output(True))
 
     def shape(self, volts: float, width: float) -> None:
-        """Height (V into an open circuit) and width (ns) of the next pulse. Raises LimitError, with nothing sent."""
+        """Set height (V into an open circuit) and width (ns) of the next pulse. Raises LimitError, nothing sent."""
         self._check(volts, width)
         self._wire.do(*self.pulse(volts, width))
 
@@ -50,7 +50,7 @@ class CommandPulseGenerator(Instrument, abc.ABC):
         self._wire.do(self.output(False))
 
     def idle(self) -> None:
-        """Output off."""
+        """Switch the output off."""
         self._wire.recover(self.output(False))
 
     def _check(self, volts: float, width: float) -> None:
@@ -68,16 +68,16 @@ class CommandPulseGenerator(Instrument, abc.ABC):
 
     @abc.abstractmethod
     def setup(self, volts_max: float, width_max: float, edge: float) -> list[str]:
-        """Commands from any state to: one pulse from 0 V per trigger command, open-circuit volts, output off."""
+        """Return commands from any state to: one pulse from 0 V per trigger command, open-circuit volts, output off."""
 
     @abc.abstractmethod
     def pulse(self, volts: float, width: float) -> list[str]:
-        """Commands that set the height (V) and the width (ns)."""
+        """Return the commands that set the height (V) and the width (ns)."""
 
     @abc.abstractmethod
     def fire(self) -> str:
-        """Command that triggers one pulse."""
+        """Return the command that triggers one pulse."""
 
     @abc.abstractmethod
     def output(self, on: bool) -> str:
-        """Command that switches the output."""
+        """Return the command that switches the output."""

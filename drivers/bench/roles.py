@@ -55,16 +55,16 @@ class SourceMeter(Protocol):
         """Go to a voltage in steps no larger than the bench file allows."""
 
     def measure(self) -> float:
-        """Current, A; at compliance, the compliance."""
+        """Measure the current, A; at compliance, the compliance."""
 
     def limiting(self) -> bool:
-        """Whether the compliance holds the current back at this moment."""
+        """Tell whether the compliance holds the current back at this moment."""
 
     def off(self) -> None:
         """Ramp down to 0 V and disconnect the output."""
 
     def idle(self) -> None:
-        """0 V and output off, whatever happened before."""
+        """Go to 0 V and output off, whatever happened before."""
 
 
 class PulseGenerator(Protocol):
@@ -74,7 +74,7 @@ class PulseGenerator(Protocol):
         """Connect the output, which rests at 0 V."""
 
     def shape(self, volts: float, width: float) -> None:
-        """Height (V into an open circuit) and width (ns) of the next pulse."""
+        """Set the height (V into an open circuit) and width (ns) of the next pulse."""
 
     def trigger(self) -> None:
         """Make one pulse; returns when it is over."""
@@ -83,7 +83,7 @@ class PulseGenerator(Protocol):
         """Disconnect the output."""
 
     def idle(self) -> None:
-        """Output off, whatever happened before."""
+        """Switch the output off, whatever happened before."""
 
 
 class SwitchMatrix(Protocol):

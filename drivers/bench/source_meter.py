@@ -18,7 +18,7 @@ TRIPPED = {"0": False, "1": True, "+0": False, "+1": True, "false": False, "true
 
 
 def ramp(start: float, end: float, step: float) -> list[float]:
-    """Levels after `start` up to and with `end`, none further than `step` from the one before; all in volts."""
+    """Return levels (V) after `start` up to and with `end`, none further than `step` from the one before."""
     count = max(1, math.ceil(abs(end - start) / step - 1e-9))
     return [start + (end - start) * k / count for k in range(1, count)] + [end]
 
@@ -60,14 +60,14 @@ class CommandSourceMeter(Instrument, abc.ABC):
         self._level = volts
 
     def measure(self) -> float:
-        """Current, A. Raises ChipError for an overflow."""
+        """Measure the current, A. Raises ChipError for an overflow."""
         amps = self._wire.number(self.current())
         if not abs(amps) < OVERFLOW:
             raise ChipError(f"{self._wire.name}: the current reading is out of range ({amps:g})")
         return amps
 
     def limiting(self) -> bool:
-        """Whether the source is in compliance. Raises ChipError for an answer that says neither."""
+        """Tell whether the source is in compliance. Raises ChipError for an answer that says neither."""
         answer = self._wire.ask(self.tripped()).strip()
         if answer not in TRIPPED:
             raise ChipError(f"{self._wire.name} answered '{self.tripped()}' with {answer[:40]!r}")
@@ -79,7 +79,7 @@ class CommandSourceMeter(Instrument, abc.ABC):
         self._wire.do(self.output(False))
 
     def idle(self) -> None:
-        """0 V at once, output off: where the level stands is not known after a failure."""
+        """Go to 0 V at once, output off: where the level stands is not known after a failure."""
         self._wire.recover(self.level(0.0), self.output(False))
         self._level = 0.0
 
@@ -95,24 +95,24 @@ class CommandSourceMeter(Instrument, abc.ABC):
 
     @abc.abstractmethod
     def setup(self, compliance: float, nplc: float) -> list[str]:
-        """Commands from any state to: voltage source at 0 V, output off, range fixed to hold `compliance` (A)."""
+        """Return commands from any state to: voltage source at 0 V, output off, range that holds `compliance` (A)."""
 
     @abc.abstractmethod
     def limit(self, amps: float) -> list[str]:
-        """Commands that set the compliance and the current range that holds it."""
+        """Return the commands that set the compliance and the current range that holds it."""
 
     @abc.abstractmethod
     def level(self, volts: float) -> str:
-        """Command that sets the voltage."""
+        """Return the command that sets the voltage."""
 
     @abc.abstractmethod
     def output(self, on: bool) -> str:
-        """Command that switches the output."""
+        """Return the command that switches the output."""
 
     @abc.abstractmethod
     def current(self) -> str:
-        """Query that measures the current once."""
+        """Return the query that measures the current once."""
 
     @abc.abstractmethod
     def tripped(self) -> str:
-        """Query whether the source is in compliance: 1 or true, 0 or false."""
+        """Return the query whether the source is in compliance: 1 or true, 0 or false."""

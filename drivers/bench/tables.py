@@ -25,7 +25,7 @@ STATISTICS: dict[str, type] = {
 
 
 def build(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a table whose keys are its fields. Raises BadInputError that begins with `where`."""
+    """Make a dataclass of a table whose keys are its fields. Raises BadInputError that begins with `where`."""
     if not isinstance(table, Mapping):
         raise BadInputError(f"{where} must be a table")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]

@@ -11,9 +11,6 @@ from hwloop.drivers.identity import Identity, identify
 from hwloop.drivers.link import VisaLink
 from hwloop.errors import ChipError, InstrumentError, LinkError
 
-QUEUE_LENGTH = 64
-"""Entries read from an error queue at most; what is left then is cleared with the next *CLS."""
-
 _SCPI_ENTRY = re.compile(r'([+-]?\d+)\s*,\s*"(.*)"')
 
 Entry = tuple[int, str]
@@ -27,10 +24,12 @@ class ErrorQueue:
     query: str
     parse: Callable[[str], Entry]
     clear: str
+    longest: int = 64
+    """Entries that are read at most; what is left then is cleared with the next `clear`."""
 
 
 def parse_scpi(reply: str) -> Entry:
-    """`-222,"Data out of range"`. Raises ValueError for anything else."""
+    """Read `-222,"Data out of range"`. Raises ValueError for anything else."""
     entry = _SCPI_ENTRY.fullmatch(reply.strip())
     if not entry:
         raise ValueError(reply)
@@ -38,7 +37,7 @@ def parse_scpi(reply: str) -> Entry:
 
 
 def parse_tsp(reply: str) -> Entry:
-    """Code, text, severity and node, separated by tabs: `-2.85000e+02<TAB>TSP Syntax error<TAB>...`."""
+    """Read code, text, severity and node, separated by tabs: `-2.85000e+02<TAB>TSP Syntax error<TAB>...`."""
     code, text, *_ = reply.strip().split("\t")
     return int(float(code)), text.strip('"')
 
@@ -51,7 +50,7 @@ class Wire:
     """Text commands over a link to one instrument."""
 
     def __init__(self, link: VisaLink, name: str, timeout: float, errors: ErrorQueue) -> None:
-        """`name` for messages, `timeout` in seconds for each exchange. The link is the wire's to close."""
+        """Take over a link, and close it in the end: `name` for messages, `timeout` (s) for each exchange."""
         self.name = name
         self._link = link
         self._timeout = timeout
@@ -81,7 +80,7 @@ class Wire:
         self._check("; ".join(commands))
 
     def do_each(self, commands: Iterable[str]) -> None:
-        """As `do`, one command after the other, so that an error names the one that caused it."""
+        """Do the same as `do`, one command after the other, so that an error names the one that caused it."""
         for command in commands:
             self.do(command)
 
@@ -93,7 +92,7 @@ class Wire:
         return answer
 
     def number(self, query: str) -> float:
-        """The answer to a query as a number. Raises ChipError when it is none."""
+        """Ask for a number. Raises ChipError when the answer is none."""
         answer = self.ask(query)
         try:
             return float(answer)
@@ -111,7 +110,7 @@ class Wire:
             raise ChipError(f"{self.name} answered *OPC? with {answer[:40]!r}")
 
     def recover(self, *commands: str) -> None:
-        """After anything went wrong: forget what is on its way, clear the error queue, then `do` the commands."""
+        """Recover from anything: forget what is on its way, clear the error queue, then `do` the commands."""
         self._link.clear()
         self.forget_errors()
         self.do(*commands)
@@ -135,7 +134,7 @@ class Wire:
     def _check(self, commands: str) -> None:
         """Empty the error queue; raise its first entry."""
         first: Entry | None = None
-        for _ in range(QUEUE_LENGTH):
+        for _ in range(self._errors.longest):
             self._send(self._errors.query)
             reply = self._receive()
             try:

@@ -8,41 +8,54 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.chip.info import ChipInfo
 from hwloop.devices.model import DeviceModel
-from hwloop.typing import FloatArray
+from hwloop.typing import AnyArray, FloatArray
 
 INVERSIONS = 4
-"""Fixed-point steps that invert a transfer curve; each shrinks the error by the relative bend, a few per cent."""
+"""Fixed-point steps that invert a transfer curve; each shrinks the error by a few per cent, the nonlinearity."""
 CUBIC_PEAK: float = 2.0 / math.sqrt(27.0)
 """Largest magnitude of u^3 - u on [-1, 1]."""
 
-WEAK_HEIGHT = 0.8
-"""A device below this height is weak: device-to-device spread alone, some 5 %, does not reach that far down."""
-REACH_WEAK = 0.9
-"""Share of its fully SET conductance up to which a weak device is used: above, its curve is flat."""
-REACH, OVERDRIVE = 0.95, 1.05
-"""A device that makes up for another is used up to this share of its SET conductance and this multiple of g_max."""
+
+@dataclass(frozen=True)
+class CapacityRule:
+    """How far devices are driven that are weak, or make up for one that cannot be used."""
+
+    weak_below: float = 0.8
+    """A device below this height is weak: device-to-device spread alone, some 5 %, does not reach that far down."""
+    weak_reach: float = 0.9
+    """Share of its fully SET conductance up to which a weak device is used: above, its curve is flat."""
+    reach: float = 0.95
+    """Share of its SET conductance up to which a device is used that makes up for another."""
+    overdrive: float = 1.05
+    """Multiple of g_max up to which it is used."""
 
 
-def square(u: FloatArray) -> FloatArray:
-    """Second-order deviation of a converter: its coefficient is the deviation at both ends of the scale."""
+CAPACITY = CapacityRule()
+"""The rule for every chip."""
+
+
+def second_order(u: FloatArray) -> FloatArray:
+    """Return the second-order deviation of a converter at u: its coefficient is that at both ends of the scale."""
     return np.square(u)
 
 
-def cubic(u: FloatArray) -> FloatArray:
-    """Third-order deviation of a converter with peak 1, zero at zero and at both ends of the scale."""
+def third_order(u: FloatArray) -> FloatArray:
+    """Return the third-order deviation of a converter at u, with peak 1, zero at zero and at both ends of the scale."""
     return (u * u - 1.0) * u / CUBIC_PEAK
 
 
-def bend(u: FloatArray, coefficients: FloatArray) -> FloatArray:
-    """Deviation in LSB at u = (value / full scale): coefficients[0] * square(u) + coefficients[1] * cubic(u)."""
-    deviation: FloatArray = coefficients[0] * square(u) + coefficients[1] * cubic(u)
+def nonlinearity(u: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Return the deviation in LSB at u = (value / full scale).
+
+    It is coefficients[0] * second_order(u) + coefficients[1] * third_order(u).
+    """
+    deviation: FloatArray = coefficients[0] * second_order(u) + coefficients[1] * third_order(u)
     return deviation
 
 
@@ -51,8 +64,8 @@ class Converters:
     """Transfer curves of the converters around a rectangle of cells, and their digital inverse.
 
     An ADC makes of a column sum that is worth L codes on an ideal converter
-        code = L' + bend(L' / code_max, column_bend),  L' = gain * L + offset,
-    and a DAC drives its row, for the integer x, with (x + bend(x / input_max, row_bend)) / input_max.
+        code = L' + nonlinearity(L' / code_max, column_nonlinearity),  L' = gain * L + offset,
+    and a DAC drives its row, for the integer x, with (x + nonlinearity(x / input_max, row_nonlinearity)) / input_max.
     """
 
     input_max: int
@@ -61,31 +74,31 @@ class Converters:
     """(columns,) code at zero input, LSB."""
     gain: FloatArray
     """(columns,) relative to the reference that the calibration names."""
-    column_bend: FloatArray
+    column_nonlinearity: FloatArray
     """(2, columns) second- and third-order deviation of the ADCs, LSB."""
-    row_bend: FloatArray
+    row_nonlinearity: FloatArray
     """(2, rows) second- and third-order deviation of the DACs, LSB."""
 
     def inputs_to_send(self, x: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Integers (batch, rows) that drive the rows closest to what ideal DACs would make of x (batch, rows).
+        """Return integers (batch, rows) that drive the rows closest to what ideal DACs would make of x (batch, rows).
 
         Where a DAC cannot reach far enough, its last code is the closest.
         """
-        if not self.row_bend.any():
+        if not self.row_nonlinearity.any():
             return x.astype(np.int32, copy=False)
         wanted = x.astype(np.float64)
         sent = wanted
         for _ in range(INVERSIONS):
-            sent = wanted - bend(sent / self.input_max, self.row_bend[:, None])
+            sent = wanted - nonlinearity(sent / self.input_max, self.row_nonlinearity[:, None])
         return np.clip(np.rint(sent), -self.input_max, self.input_max).astype(np.int32)
 
-    def ideal_codes(self, codes: NDArray[Any]) -> FloatArray:
-        """What ideal converters of unlimited resolution would have answered, for codes (batch, columns)."""
+    def ideal_codes(self, codes: AnyArray) -> FloatArray:
+        """Return what ideal converters of unlimited resolution would have answered, for codes (batch, columns)."""
         values = codes.astype(np.float64)
-        if self.column_bend.any():
+        if self.column_nonlinearity.any():
             straight = values
             for _ in range(INVERSIONS):
-                straight = values - bend(straight / self.code_max, self.column_bend[:, None])
+                straight = values - nonlinearity(straight / self.code_max, self.column_nonlinearity[:, None])
             values = straight
         return (values - self.offset) / self.gain
 
@@ -113,12 +126,12 @@ class Devices:
     shift_sigma: FloatArray
     usable: NDArray[np.bool_]
     """False: the device does not answer to pulses, or not as it should, and is to be left alone."""
-    held: FloatArray
+    stuck_at: FloatArray
     """Conductance in uS at which an unusable device stays; zero for usable ones."""
 
     @classmethod
     def nominal(cls, model: DeviceModel, shape: tuple[int, ...]) -> Devices:
-        """Devices of which nothing but the model is known."""
+        """Make devices of which nothing but the model is known."""
         curve = model.curve
         return cls(
             model,
@@ -127,17 +140,18 @@ class Devices:
             shift=np.zeros(shape),
             shift_sigma=np.full(shape, curve.midpoint_spread),
             usable=np.ones(shape, bool),
-            held=np.zeros(shape),
+            stuck_at=np.zeros(shape),
         )
 
     def capacity(self, info: ChipInfo) -> FloatArray:
-        """Largest conductance (uS) to aim at on each device: g_max, less where a weak device does not reach it."""
+        """Return the largest conductance (uS) to aim at on each device: g_max, less where a weak one ends below."""
         curve = self.model.curve
         reach = curve.g_min + self.height * (curve.g_max - curve.g_min)
-        capacity = np.where(self.height < WEAK_HEIGHT, np.minimum(REACH_WEAK * reach, info.g_max), info.g_max)
+        weak = self.height < CAPACITY.weak_below
+        capacity = np.where(weak, np.minimum(CAPACITY.weak_reach * reach, info.g_max), info.g_max)
         # Beside a bad device, the others are driven as far as their curves go: noisier, but better than out of reach.
         beside_bad = ~self.usable.all((0, 1))
-        driven = np.clip(REACH * reach, capacity, OVERDRIVE * capacity)
+        driven = np.clip(CAPACITY.reach * reach, capacity, CAPACITY.overdrive * capacity)
         return np.where(self.usable, np.where(beside_bad, driven, capacity), 0.0)
 
 

@@ -25,7 +25,7 @@ class Counts:
         return Counts(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
 
     def copy(self) -> Counts:
-        """The counts as they are now."""
+        """Return the counts as they are now."""
         return self - Counts()
 
 
@@ -37,5 +37,5 @@ class PulseLedger:
     cores: dict[int, NDArray[np.int32]] = field(default_factory=dict)
 
     def of(self, core: int) -> NDArray[np.int32]:
-        """Pulses that each device of a core has received, (devices_per_core,); the caller may add to them."""
+        """Return the pulses of each device of a core, (devices_per_core,); the caller may add to them."""
         return self.cores.setdefault(core, np.zeros(self.size, np.int32))

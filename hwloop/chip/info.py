@@ -10,7 +10,7 @@ from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 
 AGE_OF_UNKNOWN_DRIFT = 20.0
-"""Seconds after programming at which targets on a chip of unknown drift hold: early, and past the first fast fall."""
+"""Seconds after programming at which targets hold on a chip of unknown drift: early, and past the first fast fall."""
 TRIM_ROUNDING = 1e-6
 """Share of a step by which a trim may miss the end of its register: arithmetic, not intent."""
 
@@ -67,7 +67,7 @@ class TrimLimits:
     """Registers in front of each column's ADC: how fine they are, and how far they reach to both sides of zero.
 
     A converter of gain a and offset c (LSB) that would make a S + c of the ideal code S makes a (1 + g) S + c + o of
-    it, with o and g in its registers; what bends, rounds and saturates comes after them. Raises BadInputError for a
+    it, with o and g in its registers; nonlinearity, rounding and saturation come after them. Raises BadInputError for a
     reach that is not a whole number of steps.
     """
 
@@ -123,6 +123,15 @@ class ChipInfo:
     """Nominal behaviour of the devices, where it is known; algorithms start from it."""
     trims: TrimLimits | None = None
     """Trim registers of the column converters, where the chip has them (Capability.TRIMS)."""
+
+    def __repr__(self) -> str:
+        return f"ChipInfo({self.summary})"
+
+    @property
+    def summary(self) -> str:
+        """Which chip this is: `sim:hermes-core, serial 7, 1 core of 256 x 256 cells, 4 devices each`."""
+        cores = f"{self.cores} core{'s' if self.cores > 1 else ''} of {self.rows} x {self.columns} cells"
+        return f"{self.name}, serial {self.serial}, {cores}, {2 * self.devices_per_polarity} devices each"
 
     @property
     def device_shape(self) -> tuple[int, int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.counts import Counts
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError
-from hwloop.typing import FloatArray, IndexArray
+from hwloop.typing import AnyArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Region:
         full_scale: float | None = None,
         calibration: CellCalibration | None = None,
     ) -> None:
-        """Nothing is sent to the chip yet.
+        """Take over the cells of a place; nothing is sent to the chip yet.
 
         full_scale   converter range (uS) to use for this region; None leaves the chip's own
         calibration  what a calibration tells about these cells; its converters are corrected for from then on
@@ -90,15 +90,15 @@ class Region:
         return -top, top
 
     def read(self, devices: IndexArray, averages: int) -> FloatArray:
-        """Conductances (n,) in uS of local devices (n,), corrected for the gain of their column where it is known."""
+        """Read conductances (n,) in uS of local devices (n,), less the gain of their columns where it is known."""
         with _Metered(self):
             values = self.backend.read(self.place.core, self._devices[devices], averages)
         if self.calibration.converters is not None:
             values = values / self.calibration.converters.gain[devices % self.place.columns]
         return values
 
-    def mvm(self, x: NDArray[np.integer]) -> NDArray[Any]:
-        """Output codes (batch, columns) of integer inputs (batch, rows).
+    def mvm(self, x: NDArray[np.integer]) -> AnyArray:
+        """Return output codes (batch, columns) of integer inputs (batch, rows).
 
         Integers as the chip gives them; where its converters are known, what ideal ones would have given, not rounded.
         Raises BadInputError for inputs of another shape or kind.
@@ -123,7 +123,7 @@ class Region:
             self.backend.place(self.place.core, self._devices, conductance.reshape(-1), age)
 
     def pulses_spent(self) -> NDArray[np.int32]:
-        """Pulses each device has received through the backend since this region was made, array of `shape`."""
+        """Return the pulses each device has received since this region was made, array of `shape`."""
         return (self._device_pulses() - self._pulses_at_start).reshape(self.shape)
 
     def _device_pulses(self) -> NDArray[np.int32]:
@@ -139,7 +139,9 @@ class _Metered:
     def __enter__(self) -> None:
         self._before = self._region.backend.counts
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         spent = self._region.backend.counts - self._before
         for name, value in vars(spent).items():
             setattr(self._region.cost, name, getattr(self._region.cost, name) + value)

@@ -6,7 +6,7 @@ object a `Scheme`. A third party's chip is thus a package of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError
+from hwloop.registry import suggest
 
 GROUP = "hwloop.backends"
 SIMULATED = "sim"
@@ -25,25 +26,48 @@ Opener = Callable[[str, Mapping[str, str]], Backend]
 
 @dataclass(frozen=True)
 class Scheme:
-    """One kind of chip.
+    """One kind of chip: how the URIs that begin with its name are opened.
 
-    open     makes the backend; raises BadInputError for an unknown target or option
-    summary  one line for `hwloop backends`
-    targets  the targets that have names, if any
+    An entry point in the group `hwloop.backends` names an object of this class, and the entry point's own name is
+    what URIs begin with. With `mychip = "my_package.chip:SCHEME"`, `connect("mychip:/dev/ttyUSB0?rate=9600")` calls
+    `SCHEME.open("/dev/ttyUSB0", {"rate": "9600"})`. docs/backends.md has a whole example.
     """
 
     open: Opener
+    """Makes an open backend of the URI's target, which may be empty, and its options, all of them text as they stand
+    in the URI. It raises BadInputError for a target or an option that it does not know (`refuse_unknown_options`) or
+    cannot use, and LinkError where no chip answers; then it leaves nothing open."""
     summary: str
+    """One line for `hwloop backends`."""
     targets: tuple[str, ...] = ()
+    """The targets that have names, if any, in the order in which they are listed."""
 
 
 def schemes() -> dict[str, EntryPoint]:
-    """Installed backends by URI scheme."""
+    """Find the installed backends, by URI scheme; nothing of theirs is imported."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
+def refuse_unknown_options(scheme: str, query: Mapping[str, str], known: Sequence[str]) -> None:
+    """Check the options of a URI against those that a scheme knows.
+
+    Raises
+    ------
+    BadInputError
+        For the first unknown one, with the known ones and, where one is close to it, that this may be meant.
+    """
+    if unknown := sorted(set(query) - set(known)):
+        raise BadInputError(f"unknown option '{unknown[0]}' of {scheme}:; {suggest(unknown[0], known)}")
+
+
 def split_uri(uri: str) -> tuple[str, str, dict[str, str]]:
-    """Scheme, target and query of a backend URI. Raises BadInputError when it is not one."""
+    """Split a backend URI into scheme, target and options.
+
+    Raises
+    ------
+    BadInputError
+        When it is not one.
+    """
     scheme, colon, rest = uri.partition(":")
     if not colon or not scheme:
         raise BadInputError(f"'{uri}' is not a backend URI; expected SCHEME:TARGET, for example sim:hermes-core?seed=1")
@@ -61,17 +85,39 @@ def split_uri(uri: str) -> tuple[str, str, dict[str, str]]:
 def connect(uri: str) -> Backend:
     """Open the chip that a URI names; close it with `close()` or use it with `with`.
 
-    Raises BadInputError for an unknown scheme, target or option.
+    Raises
+    ------
+    BadInputError
+        For an unknown scheme, target or option.
     """
     scheme, target, query = split_uri(uri)
-    return _scheme(scheme).open(target, query)
+    return _opened(_scheme(scheme), target, query, uri)
+
+
+def same_chip(one: str, other: str) -> bool:
+    """Tell whether two URIs name the same chip with the same options, in whatever order."""
+    try:
+        return split_uri(one) == split_uri(other)
+    except BadInputError:
+        return False
+
+
+def _opened(scheme: Scheme, target: str, query: Mapping[str, str], uri: str) -> Backend:
+    backend = scheme.open(target, query)
+    backend.uri = uri
+    return backend
 
 
 def connect_recorded(uri: str, path: str | Path) -> Backend:
     """Open the chip that the file `path` names, if it is a simulated preset.
 
     Any other URI can load a library, connect to a host, or read or write a file. A file that came from elsewhere must
-    not make hwloop do that, so it takes a user who names the chip. Raises BadInputError where one must.
+    not make hwloop do that, so it takes a user who names the chip.
+
+    Raises
+    ------
+    BadInputError
+        For any other URI.
     """
     try:
         scheme, target, query = split_uri(uri)
@@ -83,13 +129,21 @@ def connect_recorded(uri: str, path: str | Path) -> Backend:
             f"{path} names the chip {uri!r}; from a file alone only simulated presets are opened: "
             "if you trust it, name the chip with --backend"
         )
-    return _scheme(scheme).open(target, query)
+    return _opened(_scheme(scheme), target, query, uri)
 
 
 def _scheme(name: str) -> Scheme:
-    """The installed scheme of this name. Raises BadInputError where there is none."""
+    """Load the installed scheme of this name.
+
+    Raises BadInputError where there is none, and for an entry point that names something else.
+    """
     known = schemes()
     if name not in known:
-        raise BadInputError(f"no backend for '{name}:'; installed: {', '.join(sorted(known)) or 'none'}")
-    scheme: Scheme = known[name].load()
+        raise BadInputError(f"no backend for '{name}:'; {suggest(name, sorted(known))}")
+    scheme = known[name].load()
+    if not isinstance(scheme, Scheme):
+        raise BadInputError(
+            f"the backend for '{name}:' is broken: its entry point in {GROUP} names a {type(scheme).__name__}, "
+            "not a Scheme; mend or remove the package that installed it"
+        )
     return scheme

@@ -1,44 +1,97 @@
-"""The `hwloop` command: one module per command, errors and exit codes in one place."""
+"""The `hwloop` command: one module per command, errors and exit codes in one place.
+
+`hwloop --help` loads no command, and so neither torch nor scipy.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import keyword
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
-# Command -> module and one-line help, so that `hwloop --help` loads no command.
+from hwloop.errors import BadInputError
+from hwloop.registry import suggest
+
 COMMANDS = {
-    "program": "program",
-    "compare": "compare",
-    "evaluate": "evaluate",
-    "drift": "drift",
-    "measure": "measure",
-    "import": "import_",
-    "calibrate": "calibrate",
-    "info": "info",
-    "backends": "info",
-    "fit": "fit",
-    "export": "export",
-    "serve": "serve",
-    "discover": "discover",
+    "program": ("program", "Put weights on a chip and measure the MVM error."),
+    "compare": ("compare", "Program the same chip with several methods, side by side."),
+    "evaluate": ("evaluate", "Measure what the chip of a run holds now."),
+    "drift": ("drift", "Let the chip of a run age, with each compensation."),
+    "calibrate": ("calibrate", "Find out what a chip is, and keep it in a file."),
+    "measure": ("measure", "Measure the devices of a chip."),
+    "import": ("import_", "Bring measurements made elsewhere."),
+    "fit": ("fit", "Fit noise and drift models to measurements."),
+    "export": ("export", "Write a fitted model for another simulator."),
+    "info": ("info", "Show a chip: geometry, limits, parameters with sources."),
+    "backends": ("info", "List the kinds of chip that can be connected to."),
+    "discover": ("discover", "Look for instruments."),
+    "serve": ("serve", "Serve a simulated chip as an instrument."),
 }
+"""Module and line of help of each command."""
 
 
-class _Commands(click.Group):
+class Commands(click.Group):
+    """All commands, each loaded when it is used."""
+
     def list_commands(self, context: click.Context) -> list[str]:
+        """List the names."""
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Load a command; None where there is none of this name."""
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"hwloop.cli.{COMMANDS[name]}")
-        command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
-        return command
+        module = importlib.import_module(f"hwloop.cli.{COMMANDS[name][0]}")
+        found: click.Command = getattr(module, "import_" if name == "import" else name)
+        return found
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a command line, with a suggestion where it is misspelt."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(f"there is no command '{args[0]}'; {suggest(args[0], list(COMMANDS))}", context)
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse the words before the command."""
+        context.meta[WORDS] = list(args)
+        with _one_line(context):
+            return super().parse_args(context, args)
+
+    def invoke(self, context: click.Context) -> None:
+        """Run a command line."""
+        with _one_line(context):
+            super().invoke(context)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+WORDS = "hwloop.words"
+"""Key under which a context keeps the command line."""
+
+
+@contextmanager
+def _one_line(context: click.Context) -> Iterator[None]:
+    """End wrong use as one line, or one JSON object, like every other error."""
+    try:
+        yield
+    except click.ClickException as error:
+        from hwloop.cli.common import fail
+
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "hwloop"
+        hint = f" ({where} --help tells more)" if isinstance(error, click.UsageError) else ""
+        text = error.format_message().rstrip(".")
+        fail(f"{text}{hint}", "usage", BadInputError.exit_code, as_json="--json" in context.meta[WORDS])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("hwloop"), prog_name="hwloop")
 def main() -> None:
     """Program, calibrate and measure analog in-memory computing chips, real or simulated.

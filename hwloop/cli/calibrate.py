@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.plan import PARTS
-from hwloop.calibration.certificate.session import Observer, Progress
-from hwloop.cli.common import GOAL_MISSED, Command, json_option, pairs, print_json, progress_bar, stoppable
-from hwloop.jobs.calibrate import calibrate_to_file, check_file, make_plan, renew_to_file, summary
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    command,
+    file_option,
+    force_option,
+    given,
+    json_option,
+    leave,
+    pairs,
+    print_json,
+    seed_option,
+    watched,
+)
+from hwloop.errors import BadInputError
+
+if TYPE_CHECKING:
+    from hwloop.calibration.certificate.plan import Plan
 
 _HELP = {
     "all": (
         "All of the parts below.",
-        "Everything: what works, what the converters do, how devices answer to pulses, the floor to hope for.",
+        "Everything: what works, what the converters do, how devices answer to pulses, the noise floor.",
     ),
     "devices": (
         "Stuck, weak and noisy devices.",
         "Stuck, weak and noisy devices, dead rows and columns: two or three pulses for every device.",
     ),
-    "adc": ("The columns' ADCs.", "Offset, gain, non-linearity and noise of every column's ADC."),
-    "dac": ("The rows' DACs.", "Non-linearity of every row's DAC, and its symmetry; the ADCs come first."),
+    "adc": ("The columns' ADCs.", "Offset, gain, nonlinearity and noise of every column's ADC."),
+    "dac": ("The rows' DACs.", "Nonlinearity of every row's DAC, and its symmetry; the ADCs come first."),
     "wires": ("Wire and series resistance.", "Wire and series resistance."),
     "programming-curve": (
         "Conductance against pulse amplitude.",
@@ -34,9 +46,14 @@ _HELP = {
         "Input scale and converter range.",
         "Input scale and converter range for weights and inputs (--weights, --inputs).",
     ),
-    "floor": ("The smallest MVM error to hope for.", "The MVM error that perfect programming would leave."),
+    "floor": ("The smallest MVM error that can be reached.", "The MVM error that perfect programming would leave."),
 }
 """Of each command, a few words for the list of all, and a sentence."""
+
+
+def backend_option(what: str) -> click.Option:
+    """Make the option --backend."""
+    return click.Option(["--backend"], required=True, help=what)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,88 +74,137 @@ def calibrate() -> None:
     """  # noqa: D301  click needs the backspace
 
 
-def _part_command(name: str) -> click.Command:
-    """The command that calibrates one part, or all."""
+@dataclass(frozen=True)
+class PartOptions:
+    """Options of the commands that calibrate one part, or all."""
 
-    @click.option("--backend", required=True, help="Chip to calibrate, such as sim:hermes-core?seed=4.")
-    @click.option("--out", required=True, type=click.Path(), help="Calibration file to write (HDF5).")
-    @click.option("--core", "cores", multiple=True, type=click.IntRange(0), help="Only this core; repeatable.")
-    @click.option("--weights", type=click.Path(), help="State ranges and floor for this matrix.")
-    @click.option("--tensor", help="Name of the matrix in WEIGHTS.")
-    @click.option("--inputs", type=click.Path(), help="Sample activations of the matrix, for the ranges: .npy or .npz.")
-    @click.option("--age", type=float, help="Age in seconds for which the floor is stated [default: the chip's t0].")
-    @click.option("--set", "settings", multiple=True, metavar="ROUTINE.KEY=VALUE", help="A setting; repeatable.")
-    @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all probe inputs.")
-    @click.option("--force", is_flag=True, help="Replace an existing output file.")
-    @json_option
-    @click.pass_context
-    def command(
-        context: click.Context,
-        backend: str,
-        out: str,
-        cores: tuple[int, ...],
-        weights: str | None,
-        tensor: str | None,
-        inputs: str | None,
-        age: float | None,
-        settings: tuple[str, ...],
-        seed: int,
-        force: bool,
-        as_json: bool,
-    ) -> None:
-        parts = PARTS if name == "all" else (name,)
-        plan = make_plan(parts, pairs(settings), weights=weights, tensor=tensor, inputs=inputs, age=age)
-        with _observed() as observer:
-            result = calibrate_to_file(
-                plan, backend, out, cores=cores or None, seed=seed, force=force, observer=observer
+    backend: str = given(backend_option("Chip to calibrate, such as sim:hermes-core?seed=4."))
+    out: str = given(file_option("--out", "Calibration file to write (HDF5).", required=True))
+    cores: tuple[int, ...] = given(
+        click.Option(["--core", "cores"], multiple=True, type=click.IntRange(0), help="Only this core; repeatable.")
+    )
+    weights: str | None = given(file_option("--weights", "State ranges and floor for this matrix."))
+    tensor: str | None = given(click.Option(["--tensor"], help="Name of the matrix in WEIGHTS."))
+    inputs: str | None = given(
+        file_option("--inputs", "Sample activations of the matrix, for the ranges: .npy or .npz.")
+    )
+    age: str | None = given(
+        click.Option(["--age"], help="Age for which the floor is stated: 20s, 1h [default: the chip's t0].")
+    )
+    settings: tuple[str, ...] = given(
+        click.Option(["--set", "settings"], multiple=True, metavar="ROUTINE.KEY=VALUE", help="A setting; repeatable.")
+    )
+    seed: int = given(seed_option(0, "all probe inputs"))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+def _plan(options: PartOptions, parts: Sequence[str]) -> Plan:
+    """Make the plan of the options. Raises BadInputError for what does not go together."""
+    from hwloop.jobs.calibrate import plan_from
+    from hwloop.jobs.inputs import seconds, weights_from
+    from hwloop.mapping.activations import activations_from
+
+    plan = plan_from(parts, pairs(options.settings))
+    if options.weights is None and options.tensor is not None:
+        raise BadInputError(f"--tensor {options.tensor}: give the file that holds it with --weights")
+    if options.weights is None and options.inputs is not None:
+        raise BadInputError(
+            f"--inputs {options.inputs}: sample inputs need the weights they belong to; name them with --weights"
+        )
+    if options.age is not None:
+        plan = replace(plan, age=seconds(options.age))
+    if options.weights is None:
+        return plan
+    matrices = weights_from(options.weights, options.tensor).matrices
+    if len(matrices) > 1:
+        names = ", ".join(matrix.name for matrix in matrices)
+        raise BadInputError(f"{options.weights} has the matrices {names}; choose one with --tensor")
+    activations = activations_from(options.inputs, matrices)
+    inputs = activations[matrices[0].name] if activations is not None else None
+    return replace(plan, weights=matrices[0], inputs=inputs)
+
+
+def _part_command(name: str) -> click.Command:
+    """Make the command that calibrates one part, or all."""
+
+    def part(options: PartOptions) -> None:
+        import hwloop
+        from hwloop.calibration.certificate.plan import PARTS
+        from hwloop.jobs.calibrate import CalibrationFile, calibrate_into
+
+        plan = _plan(options, PARTS if name == "all" else (name,))
+        with watched("calibrating") as report, hwloop.connect(options.backend) as chip:
+            file = CalibrationFile(options.out, force=options.force)
+            calibration = calibrate_into(
+                file, chip, plan, cores=options.cores or None, seed=options.seed, report=report
             )
-        if as_json:
+        saved = options.out if calibration.measured() else None
+        result = {**calibration.to_json(), "backend": options.backend, "calibration": saved}
+        if options.as_json:
             print_json(result)
         else:
             _show(result)
-            _say_file(result)
-        if "interrupted" in result["skipped"]:
-            context.exit(GOAL_MISSED)
+            _say_file(saved)
+        if "interrupted" in calibration.skipped:
+            leave(GOAL_MISSED)
 
-    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
     short, text = _HELP[name]
-    return click.command(name, cls=Command, help=f"{text}\n\n{example}", short_help=short)(command)
+    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
+    part.__doc__ = f"{text}\n\n{example}"
+    return command(PartOptions, name, short)(part)
 
 
-for _name in ("all", *PARTS):
+for _name in _HELP:
     calibrate.add_command(_part_command(_name))
 
 
-@calibrate.command(cls=Command, short_help="Renew the converters' part, by MVMs alone.")
-@click.argument("calibration", type=click.Path())
-@click.option("--backend", required=True, help="The chip that was calibrated.")
-@click.option("--out", required=True, type=click.Path(), help="Calibration file to write (HDF5).")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all probe inputs.")
-@click.option("--force", is_flag=True, help="Replace an existing output file.")
-@json_option
-def daily(calibration: str, backend: str, out: str, seed: int, force: bool, as_json: bool) -> None:
+@dataclass(frozen=True)
+class DailyOptions:
+    """Options of `hwloop calibrate daily`."""
+
+    calibration: str = given(click.Argument(["calibration"], type=click.Path()))
+    backend: str = given(backend_option("The chip that was calibrated."))
+    out: str = given(file_option("--out", "Calibration file to write (HDF5).", required=True))
+    seed: int = given(seed_option(0, "all probe inputs"))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+@command(DailyOptions, "daily", "Renew the converters' part, by MVMs alone.")
+def daily(options: DailyOptions) -> None:
     """Renew the converters' part of CALIBRATION by MVMs alone, on what the chip holds.
 
     \b
     Example:
       hwloop calibrate daily chip.cal.h5 --backend "visa:TCPIP::127.0.0.1::5025::SOCKET" --out today.cal.h5
     """  # noqa: D301  click needs the backspace
-    with _observed() as observer:
-        result = renew_to_file(calibration, backend, out, seed=seed, force=force, observer=observer)
-    if as_json:
+    import hwloop
+    from hwloop.jobs.calibrate import renew_to_file
+
+    base = hwloop.Calibration.load(options.calibration)
+    with watched("calibrating") as report, hwloop.connect(options.backend) as chip:
+        fresh = renew_to_file(base, chip, options.out, seed=options.seed, force=options.force, report=report)
+    result = {**fresh.to_json(), "backend": options.backend, "calibration": options.out}
+    if options.as_json:
         print_json(result)
     else:
         _show(result)
-        _say_file(result)
+        _say_file(options.out)
 
 
-@calibrate.command(cls=Command, short_help="Has the chip moved since?")
-@click.argument("calibration", type=click.Path())
-@click.option("--backend", required=True, help="The chip that was calibrated.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the probe inputs.")
-@json_option
-@click.pass_context
-def check(context: click.Context, calibration: str, backend: str, seed: int, as_json: bool) -> None:
+@dataclass(frozen=True)
+class CheckOptions:
+    """Options of `hwloop calibrate check`."""
+
+    calibration: str = given(click.Argument(["calibration"], type=click.Path()))
+    backend: str = given(backend_option("The chip that was calibrated."))
+    seed: int = given(seed_option(1, "the probe inputs"))
+    as_json: bool = given(json_option())
+
+
+@command(CheckOptions, "check", "Has the chip moved since?")
+def check(options: CheckOptions) -> None:
     """Compare CALIBRATION with a small probe of its chip and say what has moved beyond its uncertainty.
 
     Exit code 1 when something has.
@@ -147,38 +213,47 @@ def check(context: click.Context, calibration: str, backend: str, seed: int, as_
     Example:
       hwloop calibrate check chip.cal.h5 --backend "sim:hermes-core?seed=4"
     """  # noqa: D301  click needs the backspace
-    result = check_file(calibration, backend, seed)
-    if as_json:
-        print_json(result)
+    import hwloop
+    from hwloop.jobs.calibrate import check_file
+
+    with hwloop.connect(options.backend) as chip:
+        report = check_file(options.calibration, chip, options.seed)
+    if options.as_json:
+        print_json(report.to_json())
     else:
-        for text in result["warnings"]:
+        for text in report.warnings:
             click.echo(f"warning: {text}", err=True)
         click.echo("core  what                             compared   moved   worst (sigma)")
-        for found in result["findings"]:
-            core = "-" if found["core"] is None else found["core"]
-            numbers = f"{found['compared']:>7} {found['moved']:>7}   {found['worst_sigmas']:>8.1f}"
-            click.echo(f"{core:>4}  {found['what']:<32} {numbers}")
-        click.echo(
-            f"\nThe calibration of {result['created'][:16]} UTC "
-            + ("holds." if result["holds"] else "no longer holds; calibrate again.")
-        )
-    if not result["holds"]:
-        context.exit(GOAL_MISSED)
+        for found in report.findings:
+            core = "-" if found.core is None else found.core
+            click.echo(f"{core:>4}  {found.what:<32} {found.compared:>7} {found.moved:>7}   {found.worst:>8.1f}")
+        verdict = "holds." if report.holds else "no longer holds; calibrate again."
+        click.echo(f"\nThe calibration of {report.created[:16]} UTC {verdict}")
+    if not report.holds:
+        leave(GOAL_MISSED)
 
 
-@calibrate.command(cls=Command, short_help="Tell what is in calibration files.")
-@click.argument("calibrations", type=click.Path(), nargs=-1, required=True)
-@json_option
-def show(calibrations: tuple[str, ...], as_json: bool) -> None:
+@dataclass(frozen=True)
+class ShowOptions:
+    """Options of `hwloop calibrate show`."""
+
+    calibrations: tuple[str, ...] = given(click.Argument(["calibrations"], type=click.Path(), nargs=-1, required=True))
+    as_json: bool = given(json_option())
+
+
+@command(ShowOptions, "show", "Tell what is in calibration files.")
+def show(options: ShowOptions) -> None:
     """Say what a calibration tells; of several files, also how the chip has aged between them.
 
     \b
     Example:
       hwloop calibrate show chip.cal.h5
     """  # noqa: D301  click needs the backspace
-    loaded = sorted((Calibration.load(path) for path in calibrations), key=lambda c: c.created)
-    told = [summary(calibration) for calibration in loaded]
-    if as_json:
+    import hwloop
+
+    loaded = sorted((hwloop.Calibration.load(path) for path in options.calibrations), key=lambda one: one.created)
+    told = [calibration.to_json() for calibration in loaded]
+    if options.as_json:
         print_json({"calibrations": told})
         return
     _show(told[-1])
@@ -186,15 +261,8 @@ def show(calibrations: tuple[str, ...], as_json: bool) -> None:
         _show_history(told)
 
 
-@contextmanager
-def _observed() -> Iterator[Observer]:
-    with progress_bar("calibrating") as draw, stoppable() as stop:
-
-        def observe(progress: Progress) -> None:
-            draw(progress.done, progress.stages)
-            stop()
-
-        yield observe
+for _each in (daily, check, show):
+    calibrate.add_command(_each)
 
 
 def _show(told: dict[str, Any]) -> None:
@@ -219,8 +287,7 @@ def _show(told: dict[str, Any]) -> None:
         click.echo(f"out of date: {text}")
 
 
-def _say_file(result: dict[str, Any]) -> None:
-    file = result["calibration"]
+def _say_file(file: str | None) -> None:
     if file is None:
         click.echo("\nStopped before the first part was done; no file was written.")
     else:
@@ -228,7 +295,7 @@ def _say_file(result: dict[str, Any]) -> None:
 
 
 def _lines(core: dict[str, Any]) -> Iterator[str]:
-    """What is known of a core, a label of 19 characters before each line."""
+    """Tell what is known of a core, a label of 19 characters before each line."""
     if "devices" in core:
         d = core["devices"]
         bad = ", ".join(f"{d[name]} {name.replace('_', ' ')}" for name in d if name not in ("good", "typical_high_uS"))
@@ -242,10 +309,10 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
     if "converters" in core:
         c = core["converters"]
         yield f"ADC offset         {_spread(c['offset_lsb'])} LSB"
-        yield f"ADC non-linearity  second order {_spread(c['square_lsb'])}, third {_spread(c['cubic_lsb'])} LSB"
+        yield f"ADC nonlinearity   second order {_spread(c['square_lsb'])}, third {_spread(c['cubic_lsb'])} LSB"
         if c["row_cubic_lsb"]["rms"] is not None:
             second, third = _spread(c["row_square_lsb"]), _spread(c["row_cubic_lsb"])
-            yield f"DAC non-linearity  second order {second}, third {third} LSB"
+            yield f"DAC nonlinearity   second order {second}, third {third} LSB"
         yield f"ADC noise          {_value(c['adc_noise_lsb'])} LSB before rounding"
         yield f"                   outputs scatter by {_value(c['noise_lsb'])} LSB about their curves"
         if c["silent_columns"]:

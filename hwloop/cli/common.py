@@ -1,82 +1,162 @@
-"""What all commands share: errors as one line, --json, --debug, progress, and a Ctrl-C that stops between steps."""
+"""What all commands share: options as one object, errors as one line, --json, --debug, progress, and a safe Ctrl-C."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
+from hwloop.errors import BadInputError, CalibrationWarning, ChipError, HwloopError, LimitError, MissingCapabilityError
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from hwloop.jobs.progress import Report
+    from hwloop.typing import Json
+
+O = TypeVar("O")  # noqa: E741  the options of a command
+F = TypeVar("F")
 
 NO_MVM = "This chip has no MVM: its error is computed from device reads, without converters and wires."
 GOAL_MISSED = 1
 """Exit code: the command ran, but its goal was not reached or it was stopped."""
+KINDS: dict[type[HwloopError], str] = {
+    MissingCapabilityError: "missing-capability",
+    LimitError: "limit",
+    BadInputError: "bad-input",
+    ChipError: "chip",
+}
+"""What `kind` says of an error in JSON."""
+
+
+# ---- options -------------------------------------------------------------------------------------------------
+
+
+def given(parameter: click.Parameter) -> Any:
+    """Declare a field of a command's options by the click option or argument that fills it."""
+    return dataclasses.field(metadata={"parameter": parameter})
+
+
+def command(options: type[O], name: str, short_help: str | None = None) -> Callable[[Callable[[O], None]], Command]:
+    """Make a command of a function that takes its options as one object.
+
+    Parameters
+    ----------
+    options
+        Dataclass whose fields are made with `given`.
+    name
+        What the user types.
+    short_help
+        One line for the list of commands; None for the beginning of the function's docstring.
+    """
+
+    def make(function: Callable[[O], None]) -> Command:
+        fields = dataclasses.fields(options)  # type: ignore[arg-type]
+        parameters: list[click.Parameter] = [field.metadata["parameter"] for field in fields]
+        assert all(field.name == parameter.name for field, parameter in zip(fields, parameters, strict=True)), name
+
+        def call(**values: F) -> None:
+            function(options(**values))
+
+        debug = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+        return Command(name, callback=call, params=[*parameters, debug], help=function.__doc__, short_help=short_help)
+
+    return make
 
 
 class Command(click.Command):
-    """A command whose expected errors end as one line on stderr and the exit code of their class."""
+    """A command whose expected errors end as one line, or one JSON object, with the exit code of their class."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
-        )
-
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, context: click.Context) -> None:
         """Run the command."""
         warnings.showwarning = _show_warning
+        as_json = bool(context.params.get("as_json"))
         try:
-            return super().invoke(context)
+            super().invoke(context)
         except HwloopError as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(f"error: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", err=True)
-            context.exit(error.exit_code)
+            text = "; ".join([str(error), *getattr(error, "__notes__", [])])
+            fail(text, kind_of(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
-            context.exit(GOAL_MISSED)
+            fail("stopped", "stopped", GOAL_MISSED, as_json=as_json, plain="stopped")
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception as error:
             if "--debug" in sys.argv:
                 raise
-            click.echo(
-                f"error: unexpected {type(error).__name__} ({error}); this is a fault of hwloop or of a driver: "
-                "run again with --debug and report what it shows",
-                err=True,
+            text = (
+                f"unexpected {type(error).__name__} ({error}); this is a fault of hwloop or of a driver: "
+                "run again with --debug and report what it shows"
             )
-            context.exit(HwloopError.exit_code)
+            fail(text, "fault", HwloopError.exit_code, as_json=as_json)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Hwloop's own warnings as one line on stderr; those of libraries are for developers."""
+def fail(text: str, kind: str, code: int, *, as_json: bool, plain: str | None = None) -> NoReturn:
+    """End the program with an error: one line on stderr, or one object on stdout when JSON was asked for."""
+    if as_json:
+        print_json({"error": text, "kind": kind})
+    else:
+        click.echo(plain if plain is not None else f"error: {text}", err=True)
+    sys.exit(code)
+
+
+def kind_of(error: HwloopError) -> str:
+    """Return the word that stands for the class of an error in JSON."""
+    return next((kind for of, kind in KINDS.items() if isinstance(error, of)), "chip")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
     if issubclass(category, CalibrationWarning):
         click.echo(f"warning: {message}", err=True)
 
 
-def json_option(function: Function) -> Function:
-    """Add --json, passed as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")(
-        function
-    )
+def leave(code: int) -> NoReturn:
+    """End the command with an exit code."""
+    click.get_current_context().exit(code)
 
 
-def print_json(result: Any) -> None:
+def json_option() -> click.Option:
+    """Make the option --json, which fills the field `as_json`."""
+    return click.Option(["--json", "as_json"], is_flag=True, help="One JSON object on stdout, nothing else there.")
+
+
+def force_option() -> click.Option:
+    """Make the option --force, which fills the field `force`."""
+    return click.Option(["--force"], is_flag=True, help="Replace an existing output file.")
+
+
+def seed_option(default: int, what: str) -> click.Option:
+    """Make the option --seed, which fills the field `seed`."""
+    return click.Option(["--seed"], type=click.IntRange(0), default=default, show_default=True, help=f"Seed of {what}.")
+
+
+def file_option(name: str, text: str, *, required: bool = False) -> click.Option:
+    """Make an option that names a file."""
+    return click.Option([name], type=click.Path(), required=required, help=text)
+
+
+def print_json(result: Json) -> None:
     """Print the one JSON object of a command."""
     click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
 def pairs(texts: tuple[str, ...]) -> dict[str, str]:
-    """KEY=VALUE texts as a dictionary. Raises BadInputError for one that is none, or a key given twice."""
+    """Split KEY=VALUE texts. Raises BadInputError for a text without an equals sign, or a key given twice."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -88,9 +168,28 @@ def pairs(texts: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+# ---- progress ------------------------------------------------------------------------------------------------
+
+
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function (done, total) that draws a bar with an ETA on a terminal's stderr, and nothing elsewhere."""
+def watched(label: str) -> Iterator[Report]:
+    """Give a function (done, total) that draws a bar on a terminal's stderr and stops between steps on Ctrl-C.
+
+    The first Ctrl-C lets the present step finish, so that the chip is left in a defined state; a second one stops at
+    once.
+    """
+    with progress_bar(label) as show, stoppable() as check:
+
+        def report(done: int, total: int) -> None:
+            show(done, total)
+            check()
+
+        yield report
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Report]:
+    """Give a function (done, total) that draws a bar with an ETA on a terminal's stderr, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -99,7 +198,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
         def show(done: int, total: int) -> None:
             nonlocal drawn
-            now = 1000 * done // max(total, 1)
+            now = max(drawn, 1000 * done // max(total, 1))
             bar.update(now - drawn)
             drawn = now
 
@@ -109,11 +208,7 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
-    """A function to call between steps: it raises KeyboardInterrupt once Ctrl-C was pressed.
-
-    The first Ctrl-C lets the present step finish, so that the chip is left in a defined state; a second one stops at
-    once.
-    """
+    """Give a function to call between steps: it raises KeyboardInterrupt once Ctrl-C was pressed."""
     asked = False
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -132,3 +227,14 @@ def stoppable() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def number(value: float | None, width: int = 0, digits: int = 4) -> str:
+    """Write a number, or a dash where there is none, right-justified."""
+    return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
+
+
+def section(told: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    """Return an object within a JSON object; an empty one where it is absent."""
+    found = told.get(name)
+    return found if isinstance(found, Mapping) else {}

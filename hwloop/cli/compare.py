@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli.common import GOAL_MISSED, NO_MVM, Command, json_option, pairs, print_json
-from hwloop.cli.options import METHOD_NAMES, make_task, observed, task_options
-from hwloop.errors import BadInputError
-from hwloop.jobs.tasks import compare_to_file
-
-
-@click.command(cls=Command)
-@task_options
-@click.option("--methods", default="iterative,gdp,exact", show_default=True, help=f"Any of {METHOD_NAMES}.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="METHOD.KEY=VALUE", help="A setting of one method; repeatable."
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    NO_MVM,
+    command,
+    file_option,
+    given,
+    json_option,
+    leave,
+    number,
+    pairs,
+    print_json,
+    watched,
 )
-@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Runs of each method in a row.")
-@click.option("--out", required=True, type=click.Path(), help="Comparison file to write (HDF5).")
-@json_option
-@click.pass_context
-def compare(
-    context: click.Context,
-    /,
-    methods: str,
-    settings: tuple[str, ...],
-    repeats: int,
-    out: str,
-    as_json: bool,
-    plot: str | None,
-    goal: float | None,
-    force: bool,
-    **task_values: Any,
-) -> None:
+from hwloop.cli.options import METHOD_NAMES, TaskOptions
+from hwloop.errors import BadInputError
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    from hwloop.jobs.compare import Comparison
+
+
+@dataclass(frozen=True)
+class CompareOptions(TaskOptions):
+    """Options of `hwloop compare`."""
+
+    methods: str = given(
+        click.Option(["--methods"], default="iterative,gdp,exact", show_default=True, help=f"Any of {METHOD_NAMES}.")
+    )
+    settings: tuple[str, ...] = given(
+        click.Option(
+            ["--set", "settings"],
+            multiple=True,
+            metavar="METHOD.KEY=VALUE",
+            help="A setting of one method; repeatable.",
+        )
+    )
+    repeats: int = given(
+        click.Option(
+            ["--repeats"], type=click.IntRange(1), default=1, show_default=True, help="Runs of each method in a row."
+        )
+    )
+    out: str = given(file_option("--out", "Comparison file to write (HDF5).", required=True))
+    as_json: bool = given(json_option())
+
+
+@command(CompareOptions, "compare")
+def compare(options: CompareOptions) -> None:
     """Program the same chip with several methods and show them side by side.
 
     `exact` places every conductance on target and so shows the noise floor of a simulated chip.
@@ -45,26 +64,47 @@ def compare(
       hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" \\
           --methods iterative,gdp,exact --out cmp.h5 --plot cmp.png
     """  # noqa: D301  click needs the backspace
-    names = [name.strip() for name in methods.split(",")]
-    task = make_task(**task_values)
-    by_method = _settings_by_method(pairs(settings), names)
-    if plot:
-        from hwloop.plot.runs import check_plot_path
+    import hwloop
+    from hwloop.calibration.programming.registry import method_from
+    from hwloop.jobs.inputs import weights_from
 
-        check_plot_path(plot, out, force=force)
-    with observed("comparing", jobs=len(names) * repeats) as observer:
-        result = compare_to_file(task, names, out, settings=by_method, repeats=repeats, force=force, observer=observer)
-    if plot:
-        from hwloop.plot.runs import plot_runs
+    names = [name.strip() for name in options.methods.split(",")]
+    by_method = _settings_by_method(pairs(options.settings), names)
+    methods = [method_from(name, by_method.get(name, {})) for name in names]
+    weights = weights_from(options.weights, options.tensor, options.layout)
+    mapping = hwloop.MappingSettings(options.scale, options.split)
+    if options.plot:
+        from hwloop.plot.style import check_figure_path
 
-        plot_runs(out, plot, floor=result["noise_floor"])
-    if as_json:
-        print_json(result)
+        check_figure_path(options.plot, options.out, force=options.force)
+    with watched("comparing") as report:
+        comparison = hwloop.compare(
+            options.backend,
+            weights,
+            methods,
+            calibration=options.calibration,
+            inputs=options.inputs,
+            mapping=mapping,
+            age=options.age,
+            seed=options.seed,
+            repeats=options.repeats,
+            out=options.out,
+            force=options.force,
+            progress=report,
+        )
+    if options.plot:
+        from hwloop.plot.runs import draw_runs
+
+        records = [[run.record for run in runs] for runs in comparison.runs.values()]
+        draw_runs(records, options.plot, finite(comparison.noise_floor))
+    if options.as_json:
+        print_json(comparison.to_json())
     else:
-        _show(result)
-    errors = [method["mvm_error"] for method in result["methods"].values()]
-    if result["status"] != "complete" or (goal is not None and any(error > goal for error in errors)):
-        context.exit(GOAL_MISSED)
+        _show(comparison)
+    errors = [comparison.mvm_error(method) for method in comparison.runs]
+    missed = options.goal is not None and any(error > options.goal for error in errors)
+    if missed or comparison.status != "complete":
+        leave(GOAL_MISSED)
 
 
 def _settings_by_method(values: dict[str, str], names: list[str]) -> dict[str, dict[str, str]]:
@@ -77,34 +117,33 @@ def _settings_by_method(values: dict[str, str], names: list[str]) -> dict[str, d
     return chosen
 
 
-def _show(result: dict[str, Any]) -> None:
-    click.echo(f"{Path(result['weights']).name} on {result['backend']}\n")
+def _show(comparison: Comparison) -> None:
+    click.echo(f"{Path(comparison.weights).name} on {comparison.backend}\n")
     click.echo("method      MVM error   over the   excess over   pulses per   reads per   MVM vectors   chip time")
     click.echo("                        floor      the floor     device       device      per core      s")
-    for name, method in result["methods"].items():
-        cores = method["cores"]
-        devices = sum(core["devices"] for core in cores)
-        per_device = sum(core["pulses_per_device"] * core["devices"] for core in cores) / devices
-        reads = sum(core["device_reads"] for core in cores) / devices
-        vectors = sum(core["mvms"] for core in cores) / len({core["core"] for core in cores})
+    floor = comparison.noise_floor
+    for name, (first, *_) in comparison.runs.items():
+        error, tiles = comparison.mvm_error(name), first.tiles
+        last = [(tile.steps.device_reads[-1], tile.steps.mvms[-1], tile.steps.chip_time[-1]) for tile in tiles]
+        devices = sum(tile.pulses.size for tile in tiles if tile.pulses is not None)
+        pulses = sum(tile.pulses.sum() for tile in tiles if tile.pulses is not None)
+        reads, vectors, seconds = (sum(column) for column in zip(*last, strict=True))
+        seconds = max(row[2] for row in last)
+        cores = len({tile.tile.place.core for tile in tiles})
         click.echo(
-            f"{name:<11} {_number(method['mvm_error'], 9)}  {_number(method['over_floor'], 6, 3)} x"
-            f"   {_number(method['excess_over_floor'], 8)}      {per_device:>6.2f}       {reads:>6.1f}"
-            f"     {vectors:>9.0f}     {max(core['chip_seconds'] for core in cores):>7.1f}"
+            f"{name:<11} {number(finite(error), 9)}  {number(finite(error / floor), 6, 3)} x"
+            f"   {number(finite(max(error**2 - floor**2, 0.0) ** 0.5), 8)}      {pulses / devices:>6.2f}"
+            f"       {reads / devices:>6.1f}     {vectors / cores:>9.0f}     {seconds:>7.1f}"
         )
     click.echo()
-    first = next(iter(result["methods"].values()))
-    computed = any(core["mvm_error_from"] == "device-reads" for core in first["cores"])
+    record = next(iter(comparison.runs.values()))[0].record
+    computed = record.mvm_error_from == "device-reads"
     if computed:
         click.echo(NO_MVM)
     click.echo(
-        f"MVM errors are measured {first['seconds_after_programming']:g} s after programming, with fresh inputs"
+        f"MVM errors are measured {record.age:g} s after programming, with fresh inputs"
         f"{'' if computed else ', after periphery calibration'}."
     )
-    if result["status"] != "complete":
+    if comparison.status != "complete":
         click.echo("Stopped before the end; the table has what was finished.")
-    click.echo(f"Comparison file {result['run']}.")
-
-
-def _number(value: float | None, width: int, digits: int = 4) -> str:
-    return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
+    click.echo(f"Comparison file {comparison.name}.")

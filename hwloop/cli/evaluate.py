@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import click
 
-from hwloop.cli.common import NO_MVM, Command, json_option, print_json
-from hwloop.jobs.tasks import evaluate_file
+from hwloop.cli.common import NO_MVM, command, file_option, given, json_option, number, print_json, seed_option
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    from hwloop.jobs.evaluate import Evaluation
 
 
-@click.command(cls=Command)
-@click.argument("run", type=click.Path())
-@click.option("--backend", help="Chip to measure [default: the simulated one the run was made on].")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of probes and inputs.")
-@click.option(
-    "--calibration", type=click.Path(), help="Calibration file [default: the one used to program, beside the run]."
-)
-@json_option
-def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, as_json: bool) -> None:
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of `hwloop evaluate`."""
+
+    run: str = given(click.Argument(["run"], type=click.Path()))
+    backend: str | None = given(
+        click.Option(["--backend"], help="Chip to measure [default: the simulated one the run was made on].")
+    )
+    seed: int = given(seed_option(1, "probes and inputs"))
+    calibration: str | None = given(
+        file_option("--calibration", "Calibration file [default: the one used to program, beside the run].")
+    )
+    as_json: bool = given(json_option())
+
+
+@command(EvaluateOptions, "evaluate")
+def evaluate(options: EvaluateOptions) -> None:
     """Measure the MVM error of what the chip of RUN holds now.
 
     A simulated chip is brought back to the state in which the run left it; a real chip is measured as it is.
@@ -25,20 +40,25 @@ def evaluate(run: str, backend: str | None, seed: int, calibration: str | None, 
     Example:
       hwloop evaluate run.h5
     """  # noqa: D301  click needs the backspace
-    result = evaluate_file(run, backend, seed, calibration)
-    if as_json:
-        print_json(result)
-        return
-    for core in result["cores"]:
-        click.echo(f"core {core['core']:>3}  {core['tensor']:<24} MVM error {_number(core['mvm_error'])}")
-    if result["calibration"]:
-        click.echo(f"Outputs are read through the calibration {result['calibration']}.")
-    if result["mvm_error_from"] == "device-reads":
+    import hwloop
+    from hwloop.jobs.evaluate import load_run
+
+    run = load_run(options.run)
+    with hwloop.connect(options.backend) if options.backend else contextlib.nullcontext() as chip:
+        found = hwloop.evaluate(run, chip, seed=options.seed, calibration=options.calibration)
+    if options.as_json:
+        print_json(found.to_json())
+    else:
+        _show(found)
+
+
+def _show(found: Evaluation) -> None:
+    for tile in found.tiles:
+        click.echo(f"core {tile.core:>3}  {tile.tensor:<24} MVM error {number(finite(tile.mvm_error))}")
+    if found.calibration:
+        click.echo(f"Outputs are read through the calibration {found.calibration}.")
+    if found.mvm_error_from == "device-reads":
         click.echo(NO_MVM)
-    before = result["mvm_error_in_run"]
+    before = finite(found.mvm_error_in_run)
     then = "the run was stopped before it was measured" if before is None else f"{before:.4f} when it was programmed"
-    click.echo(f"\nMVM error {_number(result['mvm_error'])} now; {then}.")
-
-
-def _number(error: float | None) -> str:
-    return "-" if error is None else f"{error:.4f}"
+    click.echo(f"\nMVM error {number(finite(found.mvm_error))} now; {then}.")

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
-from hwloop.cli.common import Command, json_option, print_json
-from hwloop.exporters.models import TARGETS, export_model
+from hwloop.cli.common import command, file_option, force_option, given, json_option, print_json
 
 
-@click.command(cls=Command)
-@click.argument("model", type=click.Path())
-@click.option("--to", "simulator", required=True, help=f"Simulator to write for: {' or '.join(TARGETS)}.")
-@click.option("--out", required=True, type=click.Path(), help="Python file to write.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-@json_option
-def export(model: str, simulator: str, out: str, force: bool, as_json: bool) -> None:
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `hwloop export`."""
+
+    model: str = given(click.Argument(["model"], type=click.Path()))
+    simulator: str = given(
+        click.Option(["--to", "simulator"], required=True, help="Simulator to write for: aihwkit or crosssim.")
+    )
+    out: str = given(file_option("--out", "Python file to write.", required=True))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+@command(ExportOptions, "export")
+def export(options: ExportOptions) -> None:
     """Write a fitted model as code for another simulator: a noise model for aihwkit, a device for CrossSim.
 
     \b
     Example:
       hwloop export model.json --to aihwkit --out noise_model.py
     """  # noqa: D301  click needs the backspace
-    result = export_model(model, simulator, out, force=force)
-    if as_json:
-        print_json(result)
+    import hwloop
+
+    result = hwloop.export(options.model, options.simulator, options.out, force=options.force)
+    if options.as_json:
+        print_json(result.to_json())
     else:
-        click.echo(f"{out}: {', '.join(result['fits'])} for {simulator}. Its first lines say how to use it.")
+        fits = ", ".join(result.fits)
+        click.echo(f"{options.out}: {fits} for {options.simulator}. Its first lines say how to use it.")

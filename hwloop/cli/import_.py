@@ -2,60 +2,84 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import click
 
-from hwloop.cli.common import GOAL_MISSED, Command, json_option, print_json, progress_bar, stoppable
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    command,
+    given,
+    json_option,
+    leave,
+    print_json,
+    watched,
+)
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment
 from hwloop.importers.collect import BACKWARDS, ImportReport
 from hwloop.importers.columns import KNOWN
-from hwloop.importers.files import ImportOptions, import_file
+from hwloop.importers.files import ImportOptions
 from hwloop.importers.text import TextOptions
 
 SPLITS = [name for name in KNOWN if name not in ("cell", "time", "conductance", "resistance", "current", "repeat")]
 
 
-@click.command("import", cls=Command)
-@click.argument("file", type=click.Path())
-@click.option("--out", required=True, type=click.Path(), help="Measurement file to write (HDF5).")
-@click.option("--columns", help="Column map, such as cell,time[s],resistance[ohm],,level [default: the header line].")
-@click.option("--experiment", help=f"One of {', '.join(e.value for e in Experiment)} [default: by the columns].")
-@click.option("--sample-rate", type=float, help="Samples per second of rows that are time series.")
-@click.option("--code-step", type=float, help="uS per converter code, for columns in [code].")
-@click.option("--split-by", help="Take cells measured at another value of this column as other cells.")
-@click.option("--keep-non-positive", is_flag=True, help="Keep conductances of zero and below.")
-@click.option("--delimiter", help="Between columns [default: tab, semicolon, comma or blanks, by the first line].")
-@click.option("--comment", default="#", show_default=True, help="Beginning of lines to pass over.")
-@click.option("--skip", type=click.IntRange(0), default=0, help="Lines to pass over at the beginning.")
-@click.option("--start-age", default="0s", help="arc2control: age at the first read of a retention table.")
-@click.option("--interval", help="arc2control: time from row to row of a biasing history.")
-@click.option("--append", is_flag=True, help="Add to the measurement file if it exists.")
-@click.option("--force", is_flag=True, help="Replace the measurement file if it exists.")
-@json_option
-@click.pass_context
-def import_(
-    context: click.Context,
-    /,
-    file: str,
-    out: str,
-    columns: str | None,
-    experiment: str | None,
-    sample_rate: float | None,
-    code_step: float | None,
-    split_by: str | None,
-    keep_non_positive: bool,
-    delimiter: str | None,
-    comment: str,
-    skip: int,
-    start_age: str,
-    interval: str | None,
-    append: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class ImportCommandOptions:
+    """Options of `hwloop import`."""
+
+    file: str = given(click.Argument(["file"], type=click.Path()))
+    out: str = given(
+        click.Option(["--out"], required=True, type=click.Path(), help="Measurement file to write (HDF5).")
+    )
+    columns: str | None = given(
+        click.Option(
+            ["--columns"], help="Column map, such as cell,time[s],resistance[ohm],,level [default: the header line]."
+        )
+    )
+    experiment: str | None = given(
+        click.Option(
+            ["--experiment"], help=f"One of {', '.join(e.value for e in Experiment)} [default: by the columns]."
+        )
+    )
+    sample_rate: float | None = given(
+        click.Option(["--sample-rate"], type=float, help="Samples per second of rows that are time series.")
+    )
+    code_step: float | None = given(
+        click.Option(["--code-step"], type=float, help="uS per converter code, for columns in [code].")
+    )
+    split_by: str | None = given(
+        click.Option(["--split-by"], help="Take cells measured at another value of this column as other cells.")
+    )
+    keep_non_positive: bool = given(
+        click.Option(["--keep-non-positive"], is_flag=True, help="Keep conductances of zero and below.")
+    )
+    delimiter: str | None = given(
+        click.Option(
+            ["--delimiter"], help="Between columns [default: tab, semicolon, comma or blanks, by the first line]."
+        )
+    )
+    comment: str = given(
+        click.Option(["--comment"], default="#", show_default=True, help="Beginning of lines to pass over.")
+    )
+    skip: int = given(
+        click.Option(["--skip"], type=click.IntRange(0), default=0, help="Lines to pass over at the beginning.")
+    )
+    start_age: str = given(
+        click.Option(["--start-age"], default="0s", help="arc2control: age at the first read of a retention table.")
+    )
+    interval: str | None = given(
+        click.Option(["--interval"], help="arc2control: time from row to row of a biasing history.")
+    )
+    append: bool = given(click.Option(["--append"], is_flag=True, help="Add to the measurement file if it exists."))
+    force: bool = given(click.Option(["--force"], is_flag=True, help="Replace the measurement file if it exists."))
+    as_json: bool = given(json_option())
+
+
+@command(ImportCommandOptions, "import")
+def import_(options: ImportCommandOptions) -> None:
     """Bring measurements made elsewhere into a measurement file.
 
     FILE is delimited text (CSV, TSV, also gzipped), described by --columns, or an HDF5 file of arc2control. A column
@@ -70,36 +94,57 @@ def import_(
     Example:
       hwloop import lab.csv --columns "cell,time[s],resistance[ohm],,level" --out lab.h5
     """  # noqa: D301  click needs the backspace
-    text = TextOptions(columns, code_step, sample_rate, _character(delimiter), comment, skip)
-    if not comment:
-        raise BadInputError("--comment must not be empty; use a character that begins no line")
-    if sample_rate is not None and not sample_rate > 0:
-        raise BadInputError(f"--sample-rate {sample_rate:g}: expected a positive number of samples per second")
-    if code_step is not None and not code_step > 0:
-        raise BadInputError(f"--code-step {code_step:g}: expected a positive number of uS")
-    if split_by is not None and split_by not in SPLITS:
-        raise BadInputError(f"--split-by {split_by}: expected one of {', '.join(SPLITS)}")
-    between = parse_duration(interval) if interval else None
-    if between == 0:
-        raise BadInputError(f"--interval {interval}: rows must be some time apart")
-    options = ImportOptions(
-        text, _experiment(experiment), split_by, keep_non_positive, parse_duration(start_age), between
-    )
-    size = Path(file).stat().st_size if Path(file).is_file() else 1
-    with progress_bar("import") as draw, stoppable() as check:
+    from hwloop.jobs.import_measurement import import_to
 
-        def follow(position: int) -> None:
-            draw(position, size)
-            check()
-
-        report = import_file(file, out, options, append=append, force=force, follow=follow)
-    if as_json:
-        print_json({"file": file, "out": out} | report.as_json())
+    with watched("import") as report:
+        found = import_to(
+            options.file,
+            options.out,
+            _parsed(options),
+            append=options.append,
+            force=options.force,
+            progress=report,
+        )
+    if options.as_json:
+        print_json({"file": options.file, "out": options.out} | found.to_json())
     else:
-        _show(report, out)
-    if report.reads < report.rows / 2:
+        _show(found, options.out)
+    if found.reads < found.rows / 2:
         click.echo("warning: most rows were left out; is that what the file and --columns should give?", err=True)
-        context.exit(GOAL_MISSED)
+        leave(GOAL_MISSED)
+
+
+def _parsed(options: ImportCommandOptions) -> ImportOptions:
+    """Turn the words of the command line into settings. Raises BadInputError for those that cannot be right."""
+    if not options.comment:
+        raise BadInputError("--comment must not be empty; use a character that begins no line")
+    for name, value, unit in (
+        ("--sample-rate", options.sample_rate, "samples per second"),
+        ("--code-step", options.code_step, "uS"),
+    ):
+        if value is not None and not value > 0:
+            raise BadInputError(f"{name} {value:g}: expected a positive number of {unit}")
+    if options.split_by is not None and options.split_by not in SPLITS:
+        raise BadInputError(f"--split-by {options.split_by}: expected one of {', '.join(SPLITS)}")
+    between = parse_duration(options.interval) if options.interval else None
+    if between == 0:
+        raise BadInputError(f"--interval {options.interval}: rows must be some time apart")
+    text = TextOptions(
+        options.columns,
+        options.code_step,
+        options.sample_rate,
+        _character(options.delimiter),
+        options.comment,
+        options.skip,
+    )
+    return ImportOptions(
+        text,
+        _experiment(options.experiment),
+        options.split_by,
+        options.keep_non_positive,
+        parse_duration(options.start_age),
+        between,
+    )
 
 
 def _age(seconds: float) -> str:

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli.common import GOAL_MISSED, NO_MVM, Command, json_option, pairs, print_json
-from hwloop.cli.options import METHOD_NAMES, make_task, observed, task_options
-from hwloop.jobs.tasks import noise_floor, program_to_file
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    NO_MVM,
+    command,
+    file_option,
+    given,
+    json_option,
+    leave,
+    number,
+    pairs,
+    print_json,
+    watched,
+)
+from hwloop.cli.options import METHOD_NAMES, TaskOptions
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    from hwloop.jobs.run import Run
 
 
-@click.command(cls=Command)
-@task_options
-@click.option("--method", default="gdp", show_default=True, help=f"One of {METHOD_NAMES}.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable.")
-@click.option("--out", required=True, type=click.Path(), help="Run file to write (HDF5).")
-@json_option
-@click.pass_context
-def program(
-    context: click.Context,
-    /,
-    method: str,
-    settings: tuple[str, ...],
-    out: str,
-    as_json: bool,
-    plot: str | None,
-    goal: float | None,
-    force: bool,
-    **task_values: Any,
-) -> None:
+@dataclass(frozen=True)
+class ProgramOptions(TaskOptions):
+    """Options of `hwloop program`."""
+
+    method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
+    settings: tuple[str, ...] = given(
+        click.Option(
+            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
+        )
+    )
+    out: str = given(file_option("--out", "Run file to write (HDF5).", required=True))
+    as_json: bool = given(json_option())
+
+
+@command(ProgramOptions, "program")
+def program(options: ProgramOptions) -> None:
     """Program the weight matrices in WEIGHTS onto a chip and measure the MVM error.
 
     WEIGHTS is a .npy, .npz, .safetensors or .pt file. All its matrices are programmed, cut into tiles that fit the
@@ -40,53 +53,75 @@ def program(
     Example:
       hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
     """  # noqa: D301  click needs the backspace
-    task = make_task(**task_values)
-    if plot:
-        from hwloop.plot.runs import check_plot_path
+    import hwloop
+    from hwloop.calibration.programming.registry import method_from
+    from hwloop.jobs.compare import floor_of
+    from hwloop.jobs.inputs import weights_from
 
-        check_plot_path(plot, out, force=force)
-    with observed(f"{method:>9}") as observer:
-        result = program_to_file(task, method, out, settings=pairs(settings), force=force, observer=observer)
-    if plot:
-        from hwloop.plot.runs import plot_runs
+    method = method_from(options.method, pairs(options.settings))
+    weights = weights_from(options.weights, options.tensor, options.layout)
+    mapping = hwloop.MappingSettings(options.scale, options.split)
+    if options.plot:
+        from hwloop.plot.style import check_figure_path
 
-        plot_runs(out, plot, floor=result["mvm_error"] if method == "exact" else noise_floor(task))
-    if as_json:
-        print_json(result)
+        check_figure_path(options.plot, options.out, force=options.force)
+    with watched(f"{method.name:>9}") as report, hwloop.connect(options.backend) as chip:
+        run = hwloop.program(
+            chip,
+            weights,
+            method,
+            calibration=options.calibration,
+            inputs=options.inputs,
+            mapping=mapping,
+            age=options.age,
+            seed=options.seed,
+            out=options.out,
+            force=options.force,
+            progress=report,
+        )
+    if options.plot:
+        from hwloop.plot.runs import draw_runs
+
+        draw_runs([[run.record]], options.plot, floor_of(run, weights, options.backend))
+    if options.as_json:
+        print_json(run.to_json())
     else:
-        _show(result)
-    if result["mvm_error"] is None or (goal is not None and result["mvm_error"] > goal):
-        context.exit(GOAL_MISSED)
+        _show(run)
+    missed = options.goal is not None and run.mvm_error > options.goal
+    if missed or finite(run.mvm_error) is None:
+        leave(GOAL_MISSED)
 
 
-def _show(result: dict[str, Any]) -> None:
-    click.echo(f"{result['method']} on {result['backend']}, weights {Path(result['weights']).name}\n")
+def _show(run: Run) -> None:
+    record = run.record
+    click.echo(f"{run.method} on {record.backend}, weights {Path(record.provenance.weights).name}\n")
     click.echo("core  tensor                 cells   MVM error        pulses per   device   MVM      cells")
     click.echo("                                     open loop  now   device       reads    vectors  given up")
-    for core in result["cores"]:
+    for tile in run.tiles:
+        core, place = tile.to_json(), tile.tile.place
         click.echo(
-            f"{core['core']:>4}  {core['tensor'][:20]:<20} {core['rows']:>4} x{core['columns']:>4}"
-            f"   {_number(core['mvm_error_before'])}  {_number(core['mvm_error'])}  {core['pulses_per_device']:>6.2f}"
+            f"{place.core:>4}  {tile.tile.tensor[:20]:<20} {place.rows:>4} x{place.columns:>4}"
+            f"   {_error(tile.mvm_error_before)}  {_error(tile.mvm_error)}  {tile.pulses_per_device:>6.2f}"
             f"   {core['device_reads']:>9}  {core['mvms']:>7}  {core['unconverged_cells']:>6}"
         )
     click.echo()
-    if result["status"] != "complete":
-        click.echo(f"Stopped before the end; what was done is in {result['run']}.")
+    if run.status != "complete":
+        click.echo(f"Stopped before the end; what was done is in {record.name}.")
         return
-    if any(core["mvm_error_from"] == "device-reads" for core in result["cores"]):
+    if record.mvm_error_from == "device-reads":
         click.echo(NO_MVM)
-    for core in result["cores"]:
-        if core["mvm_error_inputs"] is not None:
-            click.echo(f"With its sample inputs, {core['tensor']} has the MVM error {core['mvm_error_inputs']:.4f}.")
-    if result["calibration"]:
-        used = result["calibration"]
-        parts = ", ".join(part.replace("_", " ") for part in used["parts"])
-        click.echo(f"Calibrated with {used['file']} of {used['created'][:16]} UTC: {parts}.")
+    for tile in run.tiles:
+        if finite(tile.mvm_error_inputs) is not None:
+            click.echo(f"With its sample inputs, {tile.tile.tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
+    if record.provenance.calibration:
+        parts = ", ".join(part.replace("_", " ") for part in record.calibration_parts)
+        created = record.calibration_created[:16]
+        click.echo(f"Calibrated with {record.provenance.calibration} of {created} UTC: {parts}.")
     click.echo(
-        f"MVM error {_number(result['mvm_error']).strip()}, measured {result['seconds_after_programming']:g} s after "
-        f"programming with fresh inputs.\nRun file {result['run']}; hwloop evaluate {result['run']} measures it again."
+        f"MVM error {number(finite(run.mvm_error))}, measured {run.age:g} s after "
+        f"programming with fresh inputs.\nRun file {record.name}; hwloop evaluate {record.name} measures it again."
     )
 
 
-def _number(error: float | None) -> str:
-    return "   -   " if error is None else f"{error:7.4f}"
+def _error(value: float) -> str:
+    return "   -   " if finite(value) is None else f"{value:7.4f}"

@@ -6,31 +6,57 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.chip.registry import connect
-from hwloop.cli.common import Command, json_option, print_json
+from hwloop.cli.common import command, given, json_option, print_json
 from hwloop.errors import LinkError
-from hwloop.scpi.wire_log import WireLog
-from hwloop.sim_backend.server.instrument import Instrument
-from hwloop.sim_backend.server.server import InstrumentServer, serve_streams
+
+if TYPE_CHECKING:
+    from hwloop.sim_backend.server.server import InstrumentServer
 
 LOOPBACK = "127.0.0.1"
 
 
-@click.command(cls=Command)
-@click.option("--chip", "uri", required=True, help="The chip to serve, as sim:hermes-core?seed=1.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=5025, show_default=True, help="TCP port; 0 takes a free one."
-)
-@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on. There is no password.")
-@click.option("--stdio", is_flag=True, help="Serve standard input and output instead of a socket.")
-@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Add a log of the wire to this file.")
-@json_option
-def serve(uri: str, port: int, host: str, stdio: bool, log: Path | None, as_json: bool) -> None:
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of `hwloop serve`."""
+
+    uri: str = given(
+        click.Option(["--chip", "uri"], required=True, help="The chip to serve, as sim:hermes-core?seed=1.")
+    )
+    port: int = given(
+        click.Option(
+            ["--port"],
+            type=click.IntRange(0, 65535),
+            default=5025,
+            show_default=True,
+            help="TCP port; 0 takes a free one.",
+        )
+    )
+    host: str = given(
+        click.Option(
+            ["--host"], default=LOOPBACK, show_default=True, help="Address to listen on. There is no password."
+        )
+    )
+    stdio: bool = given(
+        click.Option(["--stdio"], is_flag=True, help="Serve standard input and output instead of a socket.")
+    )
+    log: Path | None = given(
+        click.Option(
+            ["--log"], type=click.Path(path_type=Path, dir_okay=False), help="Add a log of the wire to this file."
+        )
+    )
+    as_json: bool = given(json_option())
+
+
+@command(ServeOptions, "serve")
+def serve(options: ServeOptions) -> None:
     """Serve a simulated chip as an instrument that speaks the hwloop SCPI dialect (docs/scpi.md).
 
     It takes one client at a time and stops on Ctrl-C or SIGTERM. Any VISA shell can talk to it.
@@ -39,34 +65,39 @@ def serve(uri: str, port: int, host: str, stdio: bool, log: Path | None, as_json
     Example:
       hwloop serve --chip "sim:hermes-core?seed=1" --port 5025
     """  # noqa: D301  click needs the backspace
-    import torch  # not needed for --help
+    import torch
+
+    from hwloop.chip.registry import connect
+    from hwloop.scpi.wire_log import WireLog
+    from hwloop.sim_backend.server.instrument import Instrument
+    from hwloop.sim_backend.server.server import InstrumentServer, serve_streams
 
     # The client computes on this machine too, as a rule. Threads of both that wait for each other's cores, spinning,
     # make programming many times slower than either half of the cores alone.
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
-    with connect(uri) as chip, WireLog(log) if log else contextlib.nullcontext() as wire:
+    with connect(options.uri) as chip, WireLog(options.log) if options.log else contextlib.nullcontext() as wire:
         instrument = Instrument(chip)
-        if stdio:
+        if options.stdio:
             serve_streams(instrument, sys.stdin.fileno(), sys.stdout.fileno(), wire)
             return
-        asyncio.run(_serve(InstrumentServer(instrument, log=wire), uri, host, port, as_json))
+        asyncio.run(_serve(InstrumentServer(instrument, log=wire), options))
 
 
-async def _serve(server: InstrumentServer, uri: str, host: str, port: int, as_json: bool) -> None:
-    stop = asyncio.Event()
+async def _serve(server: InstrumentServer, options: ServeOptions) -> None:
+    stop, host = asyncio.Event(), options.host
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        port = await server.start(host, port)
+        port = await server.start(host, options.port)
     except OSError as error:
-        raise LinkError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; try another --port or --host"
-        ) from error
+        # asyncio words the reasons of the system anew, at length; those of a name that is no address are its own.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise LinkError(f"cannot listen on {host}:{options.port}: {reason}; try another --port or --host") from error
     resource = f"TCPIP::{host}::{port}::SOCKET"
-    if as_json:
-        print_json({"chip": uri, "host": host, "port": port, "uri": f"visa:{resource}"})
+    if options.as_json:
+        print_json({"chip": options.uri, "host": host, "port": port, "uri": f"visa:{resource}"})
     else:
-        click.echo(f"serving {uri} as visa:{resource}; Ctrl-C stops")
+        click.echo(f"serving {options.uri} as visa:{resource}; Ctrl-C stops")
     sys.stdout.flush()
     await stop.wait()
     await server.stop()

@@ -16,7 +16,7 @@ Array = TypeVar("Array", NDArray[np.floating[Any]], "torch.Tensor")
 
 
 def namespace(x: Any) -> Any:
-    """The module, numpy or torch, whose functions take x."""
+    """Return the module, numpy or torch, whose functions take x."""
     # Whoever passes a tensor has imported torch; who does not need not wait for it.
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(x, torch.Tensor) else np

@@ -24,7 +24,7 @@ class DriftModel:
     spread: Statistic
 
     def factor(self, conductance: Array, age: Array | float) -> Array:
-        """Expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
+        """Return the expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
         xp = namespace(conductance)
         log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
         value: Array = xp.exp(-self.mean(conductance / self.g_scale) * log_age)
@@ -49,19 +49,19 @@ class Aging:
     drift: DriftModel | None
 
     def factor(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
-        """G(age) / G(reference age) of devices that have `conductance` (uS) at the reference age; 1 without a model."""
+        """Return G(age) / G(t0) of devices that have `conductance` (uS) at the reference age t0; 1 without a model."""
         if self.drift is None:
             return np.ones_like(conductance)
         return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
 
     def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
-        """Conductance (uS) at an age in seconds of devices that have `conductance` at the reference age."""
+        """Return the conductance (uS) at an age in seconds of devices that have `conductance` at the reference age."""
         if self.drift is None:
             return conductance
         return conductance * self.factor(np.maximum(conductance, 0.0), age)
 
     def at_reference(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
-        """Conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
+        """Return the conductance (uS) at the reference age of devices seen with `conductance` at an age in seconds.
 
         The inverse of `at_age` by fixed point: the factor changes slowly with G.
         """
@@ -73,7 +73,7 @@ class Aging:
         return found
 
     def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
-        """Relative standard deviation of G(other) that remains when G(age) is known: spread(nu) * |ln(other/age)|."""
+        """Return the relative standard deviation of G(other) when G(age) is known: spread(nu) * |ln(other/age)|."""
         if self.drift is None:
             return np.zeros_like(conductance)
         decades = np.abs(np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6)))

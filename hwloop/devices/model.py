@@ -38,7 +38,14 @@ class DeviceModel:
     drift: DriftModel
     read_noise: ReadNoiseModel
 
+    def __repr__(self) -> str:
+        curve = self.curve
+        return (
+            f"DeviceModel({curve.g_min:g} to {curve.g_max:g} uS, midpoint {curve.midpoint:g} uA, "
+            f"drift from {self.drift.t0:g} s on, reads of {self.read_noise.t_read:g} s)"
+        )
+
 
 def assumed_model(curve: ProgrammingCurve, g_max: float) -> DeviceModel:
-    """For unknown devices: a measured curve with the published drift and read noise, scaled to g_max (uS)."""
+    """Return a model of unknown devices: a measured curve, published drift and read noise scaled to g_max (uS)."""
     return DeviceModel(curve, replace(PUBLISHED_DRIFT, g_scale=g_max), replace(PUBLISHED_READ_NOISE, g_scale=g_max))

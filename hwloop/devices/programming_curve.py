@@ -36,14 +36,14 @@ class ProgrammingCurve:
     """Pulse-to-pulse standard deviation of the conductance that remains where the curve is flat, uS."""
 
     def conductance(self, amplitude: Array) -> Array:
-        """Nominal conductance (uS) after a RESET pulse of this amplitude (uA)."""
+        """Return the nominal conductance (uS) after a RESET pulse of this amplitude (uA)."""
         xp = namespace(amplitude)
         z = xp.clip((amplitude - self.midpoint) / self.steepness, -60.0, 60.0)
         value: Array = self.g_min + (self.g_max - self.g_min) / (1.0 + xp.exp(z))
         return value
 
     def amplitude(self, conductance: Array) -> Array:
-        """Amplitude (uA) whose nominal result is this conductance (uS), the inverse of `conductance`.
+        """Return the amplitude (uA) whose nominal result is this conductance (uS), the inverse of `conductance`.
 
         Conductances within 0.5 % of either end of the curve are taken as that end: beyond, the curve is flat and
         its inverse says nothing.
@@ -54,12 +54,12 @@ class ProgrammingCurve:
         return value
 
     def slope(self, conductance: Array) -> Array:
-        """|dG/dI| in uS/uA where the curve passes this conductance (uS)."""
+        """Return |dG/dI| in uS/uA where the curve passes this conductance (uS)."""
         xp = namespace(conductance)
         h = xp.clip((conductance - self.g_min) / (self.g_max - self.g_min), 0.005, 0.995)
         value: Array = (self.g_max - self.g_min) * h * (1.0 - h) / self.steepness
         return value
 
     def pulse_sigma(self, conductance: Array) -> Array:
-        """Pulse-to-pulse standard deviation (uS) of a RESET pulse aimed at this conductance (uS)."""
+        """Return the pulse-to-pulse standard deviation (uS) of a RESET pulse aimed at this conductance (uS)."""
         return ((self.slope(conductance) * self.jitter) ** 2 + self.noise**2) ** 0.5

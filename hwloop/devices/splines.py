@@ -25,39 +25,39 @@ class Spline:
         return "smoothly " + str(Knots(self.at, self.values))
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
         xp = namespace(g)
         z = xp.log(xp.clip(g, G_FLOOR, None))
-        value = self.values[0] + 0.0 * z
+        value: Array = self.values[0] + 0.0 * z
         for start, width, (linear, square, cube) in self.pieces():
             share = xp.clip((z - start) / width, 0.0, 1.0)
             value = value + share * (linear + share * (square + share * cube))
-        return value  # type: ignore[no-any-return]
+        return value
 
     def pieces(self) -> list[tuple[float, float, tuple[float, float, float]]]:
-        """Of every interval its start and width in ln g, and what is added along the share u: a u + b u^2 + c u^3."""
-        bends = [sum(w * v for w, v in zip(row, self.values, strict=True)) for row in spline_bends(self.at)]
+        """Return start and width in ln g of every interval, and (a, b, c): the share u adds a u + b u^2 + c u^3."""
+        curvatures = [sum(w * v for w, v in zip(row, self.values, strict=True)) for row in spline_curvatures(self.at)]
         found = []
         for k, width in enumerate(b - a for a, b in itertools.pairwise(self.at)):
-            rise, left, right = self.values[k + 1] - self.values[k], bends[k], bends[k + 1]
+            rise, left, right = self.values[k + 1] - self.values[k], curvatures[k], curvatures[k + 1]
             own = (rise - width**2 * (2 * left + right) / 6, width**2 * left / 2, width**2 * (right - left) / 6)
             found.append((self.at[k], width, own))
         return found
 
 
 @functools.lru_cache(maxsize=64)
-def spline_bends(at: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
-    """Second derivatives of a `Spline` at its knots: rows of weights of the values there."""
-    bends = np.zeros((len(at), len(at)))
+def spline_curvatures(at: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    """Return the second derivatives of a `Spline` at its knots, as rows of weights of the values there."""
+    curvatures = np.zeros((len(at), len(at)))
     if len(at) > 2:
         slopes, relation, _ = spline_relations(at)
-        bends[1:-1] = np.linalg.solve(relation, slopes)
-        bends[0], bends[-1] = bends[1], bends[-2]
-    return tuple(tuple(row) for row in bends.tolist())
+        curvatures[1:-1] = np.linalg.solve(relation, slopes)
+        curvatures[0], curvatures[-1] = curvatures[1], curvatures[-2]
+    return tuple(tuple(row) for row in curvatures.tolist())
 
 
 def spline_relations(at: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What ties a spline's values (n > 2) to its second derivatives (n - 2) at the inner knots, and how rough it is.
+    """Return what ties a spline's values (n > 2) to its second derivatives at the inner knots, and how rough it is.
 
     D (n - 2, n), R and M (n - 2, n - 2): with the second derivatives c of the spline through values v, D v = R c are
     the changes of slope of the straight lines through them, and c' M c is the integral of the squared second

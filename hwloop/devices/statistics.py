@@ -20,7 +20,7 @@ class Statistic(Protocol):
     """A quantity that depends on the normalised conductance g."""
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LogClip:
         return f"clip({self.slope:g} ln g {self.offset:+g}, {self.low:g}, {self.high:g})"
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
         xp = namespace(g)
         value: Array = xp.clip(self.slope * xp.log(xp.clip(g, G_FLOOR, None)) + self.offset, self.low, self.high)
         return value
@@ -54,7 +54,7 @@ class PowerLaw:
         return f"min({self.scale:g} g^{self.exponent:g}, {self.cap:g})"
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
         xp = namespace(g)
         value: Array = xp.clip(self.scale * xp.clip(g, G_FLOOR, None) ** self.exponent, None, self.cap)
         return value
@@ -70,7 +70,7 @@ class Polynomial:
         return " ".join(f"{c:+g} g^{k}" if k else f"{c:g}" for k, c in enumerate(self.coefficients))
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape), by Horner's rule."""
+        """Return the value at g (any shape), by Horner's rule."""
         value = 0.0 * g
         for coefficient in reversed(self.coefficients):
             value = value * g + coefficient
@@ -91,14 +91,14 @@ class Knots:
         )
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
         xp = namespace(g)
         z = xp.log(xp.clip(g, G_FLOOR, None))
-        value = self.values[0] + 0.0 * z
+        value: Array = self.values[0] + 0.0 * z
         for k in range(len(self.at) - 1):
             share = xp.clip((z - self.at[k]) / (self.at[k + 1] - self.at[k]), 0.0, 1.0)
             value = value + (self.values[k + 1] - self.values[k]) * share
-        return value  # type: ignore[no-any-return]
+        return value
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Piecewise:
         return f"{self.below} for g < {self.threshold:g}, else {self.above}"
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
         value: Array = namespace(g).where(g < self.threshold, self.below(g), self.above(g))
         return value
 
@@ -129,6 +129,6 @@ class UpTo:
         return f"{self.of}, held from g = {self.limit:g}"
 
     def __call__(self, g: Array) -> Array:
-        """Value at g (any shape)."""
+        """Return the value at g (any shape)."""
         value: Array = self.of(namespace(g).clip(g, None, self.limit))
         return value

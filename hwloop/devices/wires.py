@@ -16,7 +16,7 @@ from hwloop.devices.arrays import Array, namespace
 
 
 def ladder_voltages(loads: Array, resistance: float, series: float = 0.0) -> Array:
-    """Voltages (m, n) along m resistor ladders driven with 1 V before node 0, each node loaded by loads (m, n).
+    """Return voltages (m, n) along m resistor ladders driven with 1 V before node 0, each node loaded by loads (m, n).
 
     loads in siemens, resistance of each segment in ohm, `series` ohm more before the first one. The admittance seen
     from a node to the far end obeys Y_k = g_k + Y_{k+1} / (1 + r Y_{k+1}); each segment then divides the voltage by
@@ -33,7 +33,7 @@ def ladder_voltages(loads: Array, resistance: float, series: float = 0.0) -> Arr
 
 
 def attenuation(conductance: Array, resistance: float, series: float = 0.0) -> Array:
-    """Factor (2, rows, columns) by which wires lower each cell's contribution to its column.
+    """Return the factor (2, rows, columns) by which wires lower each cell's contribution to its column.
 
     conductance: (2, rows, columns) in uS, positive and negative polarity, double precision. Both polarities of a cell
     hang on the same row wire; each has a column wire of its own. resistance: ohm per cell; series: ohm of each driver

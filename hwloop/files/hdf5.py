@@ -1,4 +1,4 @@
-"""Run files: HDF5, self-describing, and whole at every moment.
+"""What all HDF5 files share: self-describing datasets, and files that are whole at every moment.
 
 The file is built in memory and each commit writes it to a temporary neighbour that then replaces it in one step of
 the file system. A reader, `h5dump` included, thus always finds a complete file, and a killed process costs what came
@@ -11,10 +11,13 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import h5py
 import numpy as np
@@ -26,10 +29,41 @@ RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 FORMAT_VERSION = 1
+"""Version of the layouts that are written; readers take any up to it."""
 FINGERPRINT = "sha256"
 """Attribute with the `fingerprint` of a file that must not be changed by hand."""
-COMMIT_SHARE = 0.05
-"""Share of the time that `commit_if_due` may take."""
+
+
+def utc_now() -> str:
+    """Return the present in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat()
+
+
+@dataclass
+class CommitTimer:
+    """Says when a file that grows is due to be committed, so that commits take a small share of the time."""
+
+    share: float = 0.05
+    """Share of the time that commits may take."""
+    longest: float = 10.0
+    """Seconds from one commit to the next at most, however long they take: what a killed process may lose."""
+    _due: float = 0.0
+    """Monotonic clock of the computer at which the next commit is due, seconds; the first one is due at once."""
+
+    def due(self) -> bool:
+        """Tell whether it is time to commit."""
+        return time.monotonic() >= self._due
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Time a commit, of which there is one in the body."""
+        began = time.monotonic()
+        yield
+        self.spent(time.monotonic() - began)
+
+    def spent(self, seconds: float) -> None:
+        """Note that a commit has just ended that took so long."""
+        self._due = time.monotonic() + min(seconds / self.share, self.longest)
 
 
 class WholeFileWriter:
@@ -39,23 +73,21 @@ class WholeFileWriter:
         """Check that `path` can be written. Raises BadInputError when it exists (without force) or cannot be."""
         self.path = check_writable(path, force=force)
         self.committed = False
-        self._due = 0.0
+        self._timer = CommitTimer()
         self.file = h5py.File(str(self.path), "w", driver="core", backing_store=False)
         self.file.attrs["format"] = kind
         self.file.attrs["format_version"] = FORMAT_VERSION
 
     def commit(self) -> None:
         """Replace what is on disk by the file as it is now."""
-        began = time.monotonic()
-        self.file.flush()
-        replace_file(self.path, self.file.id.get_file_image())
+        with self._timer.committing():
+            self.file.flush()
+            replace_file(self.path, self.file.id.get_file_image())
         self.committed = True
-        now = time.monotonic()
-        self._due = now + (now - began) / COMMIT_SHARE
 
     def commit_if_due(self) -> None:
         """Commit, unless the last commit is so young that large files would spend their time on the disk."""
-        if time.monotonic() >= self._due:
+        if self._timer.due():
             self.commit()
 
     def close(self) -> None:
@@ -72,7 +104,7 @@ class WholeFileWriter:
 
 
 def check_writable(path: str | Path, *, force: bool) -> Path:
-    """The path, once it is known that a file can be written there. Raises BadInputError otherwise."""
+    """Return the path once it is known that a file can be written there. Raises BadInputError otherwise."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -151,14 +183,28 @@ def append(group: h5py.Group, name: str, value: float, units: str, meaning: str)
     dataset[-1] = value
 
 
-def put_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:
+Attribute: TypeAlias = str | int | float | bool | None
+"""A plain value of an attribute."""
+
+
+def put_attributes(group: h5py.Group, values: Mapping[str, Attribute]) -> None:
     """Write plain values as attributes; None becomes an empty text."""
     for name, value in values.items():
         group.attrs[name] = "" if value is None else value
 
 
+def get_attributes(group: h5py.Group) -> dict[str, Attribute]:
+    """Read all attributes of a group as plain values; what is an array or anything else is left out."""
+    plain: dict[str, Attribute] = {}
+    for name, value in group.attrs.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, str | int | float | bool):
+            plain[name] = value
+    return plain
+
+
 def fingerprint(file: h5py.File) -> str:
-    """SHA-256 of all names, attributes and values in a file, as hexadecimal digits; its own attribute is left out."""
+    """Return the SHA-256 of all names, attributes and values in a file but its own attribute, as hexadecimal text."""
     digest = hashlib.sha256()
 
     def add(name: str, item: h5py.Group | h5py.Dataset) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import h5py
@@ -11,12 +10,11 @@ from numpy.typing import DTypeLike
 from hwloop.files.measurements import Mark
 
 MEASUREMENT_FORMAT = "hwloop-measurement"
+"""The `format` attribute of measurement files."""
 CHUNK = 16_384
 """Entries of a column that are stored, compressed and read together."""
 
-Attributes = Mapping[str, str | int | float | bool]
-
-MARK_TYPE = h5py.enum_dtype({mark.name: mark.value for mark in Mark}, basetype="u1")
+MARK_TYPE = h5py.enum_dtype({mark.stored: mark.value for mark in Mark}, basetype="u1")
 """Marks carry their names in the file."""
 
 
@@ -25,9 +23,13 @@ class Column:
     """A column of a table: its type and unit in files that hwloop writes, and a sentence on what it is."""
 
     dtype: DTypeLike
+    """Type of its entries."""
     units: str
+    """Unit of its entries; '1' for a bare number."""
     meaning: str
+    """What it is, for people who open the file."""
     optional: bool = False
+    """Whether some experiments do without it."""
 
 
 CELL_COLUMNS = {

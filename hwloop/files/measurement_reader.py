@@ -5,30 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
+from hwloop.files.experiment_writer import plain_attributes
 from hwloop.files.hdf5 import open_file
 from hwloop.files.measurement_layout import CELL_COLUMNS, MEASUREMENT_FORMAT, READ_COLUMNS, Column
-from hwloop.files.measurements import Cells, Experiment, Mark, Measurement, Reads
+from hwloop.files.measurements import Cells, Experiment, Mark, MarkArray, Measurement, Reads
+from hwloop.typing import AnyArray
 from hwloop.units import conversion
-
-READ_AT_ONCE = 1_048_576
-"""Reads per chunk of `StoredExperiment.chunks`, unless told otherwise."""
-
-
-# ---- reading -------------------------------------------------------------------------------------------------------
 
 
 def read_measurements(path: str | Path, experiment: Experiment | None = None) -> list[Measurement]:
-    """All measurements of a file, or those of one kind, in memory and in the order in which they were begun.
+    """Read all measurements of a file, or those of one kind, in the order in which they were begun.
 
-    Raises BadInputError when the file is missing, foreign, truncated, of a newer version, or lacks a column or unit,
-    and when it has no measurement of the kind asked for.
+    Raises
+    ------
+    BadInputError
+        When the file is missing, foreign, truncated, of a newer version, or lacks a column or unit, and when it has no
+        measurement of the kind asked for.
     """
     with open_measurements(path) as stored:
         chosen = [one for one in stored if experiment in (None, one.experiment)]
@@ -41,7 +38,7 @@ def read_measurements(path: str | Path, experiment: Experiment | None = None) ->
 
 @contextmanager
 def open_measurements(path: str | Path) -> Iterator[list[StoredExperiment]]:
-    """The experiments of a file, to be looked at without reading them whole. Raises BadInputError as above."""
+    """Open the experiments of a file without reading them whole; raises BadInputError as `read_measurements` does."""
     if Path(path).is_file() and not h5py.is_hdf5(path):
         raise BadInputError(
             f"{path} is not a readable HDF5 file; measurements in other formats are brought in with 'hwloop import'"
@@ -56,18 +53,22 @@ class StoredExperiment:
     """One experiment of an open file."""
 
     def __init__(self, group: h5py.Group) -> None:
-        """Check the group. Raises BadInputError for an unknown experiment, and columns that are missing or uneven."""
+        """Check the group.
+
+        Raises
+        ------
+        BadInputError
+            For an unknown experiment, and columns that are missing or not equally long.
+        """
         self.name = group.name.removeprefix("/")
-        self.attributes: dict[str, str | int | float | bool] = {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in group.attrs.items()
-        }
-        kind = self.attributes.pop("experiment", None)
+        attributes = plain_attributes(group)
+        kind = attributes.pop("experiment", None)
         known = [experiment.value for experiment in Experiment]
         if kind not in known:
             raise BadInputError(
                 f"{group.file.filename}: /{self.name} is of the unknown experiment {kind!r}; known: {', '.join(known)}"
             )
-        self.experiment = Experiment(kind)
+        self.experiment, self.attributes = Experiment(kind), attributes
         self._cells = _Table(group, "cells", CELL_COLUMNS)
         self._reads = _Table(group, "reads", READ_COLUMNS)
         self._where = f"{group.file.filename}: /{self.name}"
@@ -83,22 +84,22 @@ class StoredExperiment:
         return self._reads.size
 
     def cells(self) -> Cells:
-        """All cells."""
+        """Read all cells."""
         columns = self._cells.read(0, self._cells.size)
         columns["mark"] = _known_marks(self._cells.column("mark"), columns["mark"], self._where)
         return Cells(**columns)
 
     def reads(self, start: int = 0, stop: int | None = None) -> Reads:
-        """Reads `start` to `stop`, all of them unless told otherwise."""
+        """Return the reads from `start` to before `stop`, all of them unless told otherwise."""
         return Reads(**self._reads.read(start, self._reads.size if stop is None else stop))
 
-    def chunks(self, size: int = READ_AT_ONCE) -> Iterator[Reads]:
-        """All reads in their order, at most `size` at a time, for files larger than memory."""
+    def chunks(self, size: int = 2**20) -> Iterator[Reads]:
+        """Yield all reads in their order, at most `size` at a time, for files larger than memory."""
         for start in range(0, self._reads.size, size):
             yield self.reads(start, min(start + size, self._reads.size))
 
     def measurement(self) -> Measurement:
-        """The whole of it in memory."""
+        """Read the whole of it into memory."""
         return Measurement(self.experiment, self.cells(), self.reads(), self.attributes)
 
 
@@ -135,7 +136,7 @@ class _Table:
     def column(self, label: str) -> h5py.Dataset:
         return self._columns[label][0]
 
-    def read(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    def read(self, start: int, stop: int) -> dict[str, AnyArray]:
         with _readable(self._path):
             return {
                 label: _converted(dataset[start:stop], column, scale)
@@ -143,29 +144,30 @@ class _Table:
             }
 
 
-def _converted(values: NDArray[Any], column: Column, scale: tuple[float, float]) -> NDArray[Any]:
+def _converted(values: AnyArray, column: Column, scale: tuple[float, float]) -> AnyArray:
     values = values.astype(np.dtype(column.dtype), copy=False)
     return values if scale == (1.0, 0.0) else values * scale[0] + scale[1]
 
 
-def _known_marks(dataset: h5py.Dataset, values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Marks as this version numbers them, by the names in the file."""
-    names = h5py.check_enum_dtype(dataset.dtype) or {mark.name: mark.value for mark in Mark}
+def _known_marks(dataset: h5py.Dataset, values: AnyArray, where: str) -> MarkArray:
+    """Translate marks by their names in the file into those of this version."""
+    names = h5py.check_enum_dtype(dataset.dtype) or {mark.stored: mark.value for mark in Mark}
     table = np.full(256, 255, np.uint8)
+    known = {mark.stored: mark for mark in Mark}
     for name, number in names.items():
-        if name in Mark.__members__:
-            table[number] = Mark[name]
-    marks: NDArray[np.uint8] = table[values]
+        if name in known:
+            table[number] = known[name]
+    marks: MarkArray = table[values]
     if np.any(marks == 255):
         unknown = int(values[np.argmax(marks == 255)])
         name = {number: name for name, number in names.items()}.get(unknown, str(unknown))
-        raise BadInputError(f"{where}/cells/mark has the unknown mark '{name}'; known: {', '.join(Mark.__members__)}")
+        raise BadInputError(f"{where}/cells/mark has the unknown mark '{name}'; known: {', '.join(known)}")
     return marks
 
 
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
-    """What HDF5 finds broken inside a file that it could open becomes a BadInputError."""
+    """Turn what HDF5 finds broken inside a file that it could open into a BadInputError."""
     try:
         yield
     except BadInputError:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hwloop.errors import BadInputError
+from hwloop.typing import AnyArray, FloatArray, IndexArray
+
+MarkArray = NDArray[np.uint8]
+"""Marks of cells."""
+Attributes = Mapping[str, str | int | float | bool]
+"""Attributes of an experiment in a measurement file."""
 
 
 class Experiment(enum.Enum):
@@ -38,86 +45,113 @@ class Mark(enum.IntEnum):
     STUCK_RESET = 2
     UNCONVERGED = 3
     """Program-and-verify gave up on it."""
-    WILD = 4
+    OUTLIER = 4
     """Its reads contradict every model of a device."""
     SPENT = 5
     """Its pulse budget ran out."""
 
+    @property
+    def stored(self) -> str:
+        """Its name in files and in the JSON of commands."""
+        return "WILD" if self is Mark.OUTLIER else self.name
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Cells:
     """The measured cells, one entry each; shapes are all (cells,)."""
 
-    address: NDArray[np.int64]
+    address: IndexArray
     """Name of the cell: the flat device index on a chip, or the number used where the data comes from."""
     core: NDArray[np.int32]
-    target: NDArray[np.float64]
+    target: FloatArray
     """Conductance that programming aimed at, uS; NaN where there was no target."""
-    verify: NDArray[np.float64]
+    verify: FloatArray
     """Accepted verify read, uS, biased by its own selection; NaN where there was none."""
     level: NDArray[np.int32]
     """Index of the programmed level; -1 where there are no levels."""
-    mark: NDArray[np.uint8]
+    mark: MarkArray
     """One of `Mark`."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError unless all columns have the same length."""
-        _same_length(self, "cells")
+        _check_lengths(self.columns(), "cells")
 
     def __len__(self) -> int:
         return int(self.address.size)
 
+    def __repr__(self) -> str:
+        return f"<Cells: {len(self):,}, of which {np.count_nonzero(self.mark == Mark.GOOD):,} good>"
+
+    def columns(self) -> dict[str, AnyArray]:
+        """Return all columns by their names."""
+        return dict(vars(self))
+
     @classmethod
-    def at(cls, address: NDArray[np.integer], **columns: NDArray[np.generic]) -> Cells:
-        """Cells by address; columns that are not given say that there is nothing to tell."""
-        n = address.size
-        known: dict[str, NDArray[np.generic]] = {
-            "core": np.zeros(n, np.int32),
-            "target": np.full(n, np.nan),
-            "verify": np.full(n, np.nan),
-            "level": np.full(n, -1, np.int32),
-            "mark": np.zeros(n, np.uint8),
-        }
-        return cls(address=np.asarray(address, np.int64), **(known | columns))  # type: ignore[arg-type]
+    def at(
+        cls,
+        address: NDArray[np.integer],
+        core: NDArray[np.integer] | None = None,
+        target: FloatArray | None = None,
+        verify: FloatArray | None = None,
+        level: NDArray[np.integer] | None = None,
+        mark: MarkArray | None = None,
+    ) -> Cells:
+        """Make cells by their addresses; a column that is not given says that there is nothing to tell."""
+        count = address.size
+        return cls(
+            address=np.asarray(address, np.int64),
+            core=np.zeros(count, np.int32) if core is None else core.astype(np.int32),
+            target=np.full(count, np.nan) if target is None else target,
+            verify=np.full(count, np.nan) if verify is None else verify,
+            level=np.full(count, -1, np.int32) if level is None else level.astype(np.int32),
+            mark=np.full(count, Mark.GOOD, np.uint8) if mark is None else mark,
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reads:
     """Every read, in the order in which it was taken; shapes are all (reads,)."""
 
     cell: NDArray[np.int32]
     """Index into the cells."""
-    time: NDArray[np.float64]
+    time: FloatArray
     """True age: seconds between the cell's last pulse and this read."""
-    conductance: NDArray[np.float64]
+    conductance: FloatArray
     """uS; may be slightly negative, because converters have noise."""
-    temperature: NDArray[np.float64]
+    temperature: FloatArray
     """K; NaN where it was not measured."""
-    amplitude: NDArray[np.float64] | None = None
+    amplitude: FloatArray | None = None
     """Programming curves alone: peak current of the pulse before this read, uA."""
-    width: NDArray[np.float64] | None = None
+    width: FloatArray | None = None
     """Programming curves alone: duration of that pulse, ns."""
-    voltage: NDArray[np.float64] | None = None
+    voltage: FloatArray | None = None
     """Programming curves of chips driven by voltage: peak voltage of that pulse, V; NaN before the first pulse."""
-    nominal: NDArray[np.float64] | None = None
+    nominal: FloatArray | None = None
     """The age that was aimed at, s, where that is known: what a plan called these reads, never used as a time."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError unless all columns have the same length."""
-        _same_length(self, "reads")
+        _check_lengths(self.columns(), "reads")
 
     def __len__(self) -> int:
         return int(self.cell.size)
 
+    def __repr__(self) -> str:
+        return f"<Reads: {len(self):,} with {', '.join(self.columns())}>"
 
-@dataclass(frozen=True)
+    def columns(self) -> dict[str, AnyArray]:
+        """Return the columns that are there by their names."""
+        return {name: values for name, values in vars(self).items() if values is not None}
+
+
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """One experiment: what was measured, on which cells, with what came out."""
 
     experiment: Experiment
     cells: Cells
     reads: Reads
-    attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
     """Where it comes from: chip, backend, UTC, settings; for people and for the fingerprint of a fit."""
 
     def __post_init__(self) -> None:
@@ -129,8 +163,62 @@ class Measurement:
                 f"but there are {len(self.cells)} cells"
             )
 
+    @classmethod
+    def of(
+        cls,
+        experiment: str | Experiment,
+        time: ArrayLike,
+        conductance: ArrayLike,
+        target: ArrayLike | None = None,
+        temperature: float = np.nan,
+        attributes: Attributes = MappingProxyType({}),
+    ) -> Measurement:
+        """Make a measurement of arrays of one's own: every cell read at the same ages.
 
-def _same_length(table: Cells | Reads, name: str) -> None:
-    sizes = {f.name: getattr(table, f.name).shape for f in fields(table) if getattr(table, f.name) is not None}
+        Parameters
+        ----------
+        experiment
+            'drift', 'programming' or 'read-noise'.
+        time
+            (times,) seconds between the last pulse of the cells and each read.
+        conductance
+            (times, cells) uS; NaN where a cell was not read.
+        target
+            (cells,) uS that programming aimed at; None where there was no target.
+        temperature
+            K at all reads; NaN for one that is not known.
+        attributes
+            Where it comes from, such as ``g_max``.
+
+        Raises
+        ------
+        BadInputError
+            For arrays of other shapes, a kind that is unknown, and programming curves, whose reads have pulses.
+        """
+        kinds = {kind.value: kind for kind in Experiment if kind is not Experiment.PROGRAMMING_CURVE}
+        kind = experiment.value if isinstance(experiment, Experiment) else experiment
+        if kind not in kinds:
+            raise BadInputError(f"experiment '{kind}': arrays of ages and conductances are {', '.join(kinds)}")
+        ages, values = np.asarray(time, np.float64), np.asarray(conductance, np.float64)
+        aims = None if target is None else np.asarray(target, np.float64)
+        if ages.ndim != 1 or values.shape[:1] != ages.shape or values.ndim != 2:
+            raise BadInputError(f"time {ages.shape} and conductance {values.shape} must be (times,) and (times, cells)")
+        if aims is not None and aims.shape != values.shape[1:]:
+            raise BadInputError(f"target {aims.shape} must have a value for each of {values.shape[1]} cells")
+        row, cell = np.nonzero(~np.isnan(values))
+        reads = Reads(
+            cell=cell.astype(np.int32),
+            time=ages[row],
+            conductance=values[row, cell],
+            temperature=np.full(row.size, temperature),
+        )
+        return cls(kinds[kind], Cells.at(np.arange(values.shape[1]), target=aims), reads, attributes)
+
+    def __repr__(self) -> str:
+        return f"<Measurement of {self.experiment.value}: {len(self.cells):,} cells, {len(self.reads):,} reads>"
+
+
+def _check_lengths(columns: Mapping[str, AnyArray], name: str) -> None:
+    sizes = {label: column.shape for label, column in columns.items()}
     if len(set(sizes.values())) > 1 or any(len(shape) != 1 for shape in sizes.values()):
         raise BadInputError(f"{name}: columns must be one-dimensional and equally long, not {sizes}")

@@ -7,27 +7,43 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
 from hwloop.mapping.matrix import LAYOUTS, Matrix, matrices
+from hwloop.registry import suggest
+from hwloop.typing import AnyArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_weights(path: str | Path, tensor: str | None = None, layout: str = "outputs-first") -> list[Matrix]:
-    """All weight matrices of a file, or the one called `tensor`.
+    """Load all weight matrices of a file, or the one called `tensor`.
 
     A two-dimensional tensor is (outputs, inputs), as torch stores it; `layout="inputs-first"` turns that round.
     Tensors of three or more dimensions are convolution kernels (outputs, inputs x kernel). One-dimensional tensors
     of a file with several (biases, normalisation) stay digital and are passed over.
 
-    Raises BadInputError, naming the file and the tensor, for anything that cannot be programmed.
+    Parameters
+    ----------
+    path
+        File of the kind that its name ends in: .npy, .npz, .safetensors or .pt.
+    tensor
+        Name of the one to load; all of them where there is none.
+    layout
+        Order of the dimensions, one of `LAYOUTS`.
+
+    Raises
+    ------
+    BadInputError
+        Naming the file and the tensor, for anything that cannot be programmed.
     """
     path = Path(path)
     if layout not in LAYOUTS:
-        raise BadInputError(f"unknown layout '{layout}'; known: {', '.join(LAYOUTS)}")
+        raise BadInputError(f"unknown layout '{layout}'; {suggest(layout, list(LAYOUTS))}")
     if not path.exists():
         raise BadInputError(f"{path}: no such file")
     if path.is_dir():
@@ -52,12 +68,12 @@ def _readable(path: Path, what: str) -> Iterator[None]:
         raise BadInputError(f"{path} is not a readable {what} file ({hint}); save it again as plain arrays") from None
 
 
-def _npy(path: Path) -> dict[str, NDArray[Any]]:
+def _npy(path: Path) -> dict[str, AnyArray]:
     with _readable(path, ".npy"), path.open("rb") as stream:
         return {path.stem: np.load(stream, allow_pickle=False)}
 
 
-def _npz(path: Path) -> dict[str, NDArray[Any]]:
+def _npz(path: Path) -> dict[str, AnyArray]:
     # numpy leaves a file that it opened itself, and then cannot read, open.
     with _readable(path, ".npz"), path.open("rb") as stream:
         archive = np.load(stream, allow_pickle=False)
@@ -67,7 +83,7 @@ def _npz(path: Path) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
 
 
-def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
+def _safetensors(path: Path) -> dict[str, AnyArray]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -78,7 +94,7 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError(str(error)) from None
 
 
-def _torch(path: Path) -> dict[str, NDArray[Any]]:
+def _torch(path: Path) -> dict[str, AnyArray]:
     import torch
 
     with _readable(path, ".pt"):
@@ -95,7 +111,7 @@ def _torch(path: Path) -> dict[str, NDArray[Any]]:
     return _from_torch({str(k): v for k, v in loaded.items() if isinstance(v, torch.Tensor)}, path)
 
 
-def _from_torch(tensors: Mapping[str, Any], path: Path) -> dict[str, NDArray[Any]]:
+def _from_torch(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, AnyArray]:
     # numpy has no bfloat16 or float8: widen every floating tensor.
     arrays = {}
     for name, tensor in tensors.items():

@@ -15,9 +15,11 @@ read. A crosspoint's address is word * bits + bit.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -25,47 +27,65 @@ from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
 from hwloop.importers.collect import Collector, Rows
-from hwloop.typing import FloatArray
+from hwloop.typing import FloatArray, IndexArray
 
-NEWEST = (0, 2)
-READ, PULSE = 0b01, 0b10
+VERSIONS = ("0.0", "0.1", "0.2")
+"""Versions of the layout that are known."""
 RETENTION = {"read_voltage", "current", "tstamp_s", "tstamp_us"}
+"""Columns of a retention table."""
 TIMESERIES = {"current", "voltage", "pulse_width", "read_voltage", "op_type"}
-ROWS_AT_ONCE = 1_048_576
+"""Columns of a biasing history."""
+
+
+class Operation(enum.IntFlag):
+    """Bits of the column op_type."""
+
+    READ = 1
+    PULSE = 2
 
 
 class Arc2File:
     """An open file of arc2control."""
 
+    rows_at_once: ClassVar[int] = 2**20
+    """Rows of a biasing history that are read at a time."""
+
     def __init__(self, file: h5py.File, path: Path) -> None:
-        """Check the layout. Raises BadInputError when it is another one, or newer than what is known."""
+        """Check the layout.
+
+        Raises
+        ------
+        BadInputError
+            When it is another layout, or a newer one than those that are known.
+        """
         self._path = path
         attributes = file.attrs
-        version = [attributes[f"H5DS_VERSION_{part}"] for part in ("MAJOR", "MINOR")]
-        if not (0, 0) <= tuple(_number(part) for part in version) <= NEWEST:
-            raise BadInputError(f"{path} has H5DS version {version[0]}.{version[1]}; known are those up to 0.2")
-        if _number(attributes.get("bits")) < 1 or not isinstance(file.get("crosspoints"), h5py.Group):
+        version = f"{attributes['H5DS_VERSION_MAJOR']}.{attributes['H5DS_VERSION_MINOR']}"
+        if version not in VERSIONS:
+            raise BadInputError(f"{path} has H5DS version {version}; known are those up to {VERSIONS[-1]}")
+        bits = attributes.get("bits")
+        if not isinstance(bits, int | np.integer) or bits < 1 or not isinstance(file.get("crosspoints"), h5py.Group):
             raise BadInputError(f"{path} is not a whole file of arc2control: no size, or no group 'crosspoints'")
-        self._bits = int(attributes["bits"])
+        self._bits = int(bits)
         self._crosspoints = file["crosspoints"]
 
     @staticmethod
     def recognises(file: h5py.File) -> bool:
-        """Whether a file claims to be one."""
+        """Tell whether a file claims to be one."""
         return "H5DS_VERSION_MAJOR" in file.attrs and "H5DS_VERSION_MINOR" in file.attrs
 
     @property
     def crosspoints(self) -> int:
-        """How many there are."""
+        """Number of crosspoints."""
         return len(self._crosspoints)
 
     def has_retention(self) -> bool:
-        """Whether there are tables with times."""
+        """Tell whether there are tables with times."""
         return any(True for _ in self._retention())
 
     def has_pulses(self) -> bool:
-        """Whether a timeseries has a pulse in it."""
-        return any(np.any(table["op_type"] & PULSE) for _, _, table in self._timeseries())
+        """Tell whether a timeseries has a pulse in it."""
+        return any(np.any(table["op_type"] & Operation.PULSE) for _, _, table in self._timeseries())
 
     def take_retention(self, collector: Collector, start: float) -> None:
         """Hand over all retention tables; the first read of each is `start` seconds old."""
@@ -91,7 +111,7 @@ class Arc2File:
         for address, first, table in self._timeseries():
             at, height, width = _last_pulses(table, state.get(address))
             state[address] = np.array([at[-1] - table.size, height[-1], width[-1]], np.float64)
-            read = (table["op_type"] & READ) > 0
+            read = (table["op_type"] & Operation.READ) > 0
             rows = self._conductances(address, table["current"][read], table["read_voltage"][read])
             since = (np.arange(table.size) - at)[read]
             rows["time"] = interval * since.astype(np.float64)
@@ -111,7 +131,7 @@ class Arc2File:
             yield from ((address, dataset) for dataset in found)
 
     def _timeseries(self) -> Iterator[tuple[int, int, NDArray[np.void]]]:
-        """Address, number of the first row, and rows, at most ROWS_AT_ONCE at a time."""
+        """Yield address, number of the first row, and rows, piece by piece."""
         for address, group in self._groups():
             dataset = group.get("timeseries")
             if dataset is None:
@@ -122,8 +142,8 @@ class Arc2File:
             rows = int(dataset.attrs.get("NROWS", -1))
             if not 0 <= rows <= dataset.shape[0]:
                 raise BadInputError(f"{self._path}: {dataset.name} does not say how many rows are in use (NROWS)")
-            for start in range(0, rows, ROWS_AT_ONCE):
-                yield address, start, dataset[start : min(start + ROWS_AT_ONCE, rows)]
+            for start in range(0, rows, self.rows_at_once):
+                yield address, start, dataset[start : min(start + self.rows_at_once, rows)]
 
     def _groups(self) -> Iterator[tuple[int, h5py.Group]]:
         for name, group in self._crosspoints.items():
@@ -133,24 +153,17 @@ class Arc2File:
             yield int(match[1]) * self._bits + int(match[2]), group
 
 
-def _number(value: object) -> int:
-    """An attribute as a whole number; -1 when it is none."""
-    return int(value) if isinstance(value, int | np.integer) else -1
-
-
 def _has(item: h5py.Group | h5py.Dataset, names: set[str]) -> bool:
     return isinstance(item, h5py.Dataset) and names <= set(item.dtype.names or ())
 
 
-def _last_pulses(
-    table: NDArray[np.void], before: FloatArray | None
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-    """For each row the row of the last pulse, its height (V) and width (ns); `before` is that of the rows before.
+def _last_pulses(table: NDArray[np.void], before: FloatArray | None) -> tuple[IndexArray, FloatArray, FloatArray]:
+    """Find for each row the row of the last pulse, its height (V) and width (ns); `before` is that of the rows before.
 
     Rows before any pulse count from the first row, with NaN for the pulse.
     """
     start = np.array([0.0, np.nan, np.nan]) if before is None else before
-    number = np.where(table["op_type"] & PULSE, np.arange(table.size), -1)
+    number = np.where(table["op_type"] & Operation.PULSE, np.arange(table.size), -1)
     last = np.maximum.accumulate(number)
     at = np.where(last >= 0, last, int(start[0]))
     height = np.where(last >= 0, table["voltage"][last], start[1])

@@ -5,28 +5,27 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
-from hwloop.files.measurement_layout import Attributes
-from hwloop.files.measurement_writer import ExperimentWriter, MeasurementWriter
-from hwloop.files.measurements import Cells, Experiment, Reads
-from hwloop.typing import FloatArray
+from hwloop.files.experiment_writer import ExperimentWriter
+from hwloop.files.measurement_writer import MeasurementWriter
+from hwloop.files.measurements import Attributes, Cells, Experiment, Reads
+from hwloop.typing import BoolArray, FloatArray, IndexArray, Json
 
 ADDRESS_BITS = 40
-"""Cells that are told apart by more than their number must have numbers below 2^40."""
+"""Bits of a cell's number: cells that are told apart by more than their number must have numbers below 2^40."""
 CORES = 2048
-"""Cores have numbers below this."""
+"""Number of cores that can be told apart; their numbers lie below it."""
 EPISODES = 4096
-"""Different values at most of the quantity that a file is split by."""
+"""Number of different values at most of the quantity that a file is split by."""
 
 OPTIONAL = {"amplitude": "amplitude", "width": "width", "voltage": "pulse_voltage", "nominal": "nominal_time"}
 """Columns of reads that not every experiment has, and what importers call them."""
 
 BACKWARDS = "time runs backwards within a cell"
+"""A reason to leave a row out, which cells that were measured anew have."""
 
 Rows = dict[str, FloatArray]
 """Columns of rows in hwloop's units, each (rows,)."""
@@ -37,16 +36,21 @@ class Dropped:
     """Rows that were left out for one reason, and the first line (or row) where it happened."""
 
     count: int
+    """Number of rows."""
     first_line: int
+    """Line (or row) where it happened first, counted from 1."""
 
 
-@dataclass
+@dataclass(repr=False)
 class ImportReport:
     """What came of an import."""
 
     rows: int = 0
+    """Rows that were looked at."""
     reads: int = 0
+    """Reads that were imported."""
     cells: int = 0
+    """Cells that they are of."""
     conductance: tuple[float, float] = (math.inf, -math.inf)
     """Smallest and largest, uS: a wrong unit shows here."""
     time: tuple[float, float] = (math.inf, -math.inf)
@@ -54,7 +58,7 @@ class ImportReport:
     dropped: dict[str, Dropped] = field(default_factory=dict)
     """By reason, in the words that the user reads."""
 
-    def drop(self, reason: str, lines: NDArray[np.int64]) -> None:
+    def drop(self, reason: str, lines: IndexArray) -> None:
         """Count lines (n,) that were left out."""
         if not lines.size:
             return
@@ -69,8 +73,8 @@ class ImportReport:
         low, high = self.conductance
         self.conductance = min(low, float(conductance.min())), max(high, float(conductance.max()))
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+    def to_json(self) -> dict[str, Json]:
+        """Return what `hwloop import --json` prints and the measurement file keeps."""
         return {
             "rows": self.rows,
             "reads": self.reads,
@@ -79,6 +83,9 @@ class ImportReport:
             "time_range": list(self.time),
             "dropped": {reason: vars(found) for reason, found in self.dropped.items()},
         }
+
+    def __repr__(self) -> str:
+        return f"<ImportReport: {self.reads:,} reads of {self.cells:,} cells from {self.rows:,} rows>"
 
 
 class Collector:
@@ -93,7 +100,19 @@ class Collector:
         split_by: str | None = None,
         keep_non_positive: bool = False,
     ) -> None:
-        """`split_by`: a quantity; a cell with another value of it counts as another cell, with times of its own."""
+        """Begin an experiment in the file of `writer`.
+
+        Parameters
+        ----------
+        writer
+            The open measurement file.
+        experiment, attributes
+            What was measured, and what is known of it.
+        split_by
+            Name of a quantity; a cell with another value of it counts as another cell, with times of its own.
+        keep_non_positive
+            Keep conductances of zero and below.
+        """
         self.report = ImportReport()
         # Every pulse of a programming curve begins a new age.
         self._ordered = experiment is not Experiment.PROGRAMMING_CURVE
@@ -105,8 +124,14 @@ class Collector:
         self._latest = np.empty(0)  # by cell: latest time, and the last read at it
         self._last = np.empty((0, 3))
 
-    def take(self, rows: Rows, lines: NDArray[np.int64]) -> None:
-        """Append rows; `lines` (rows,) is where they stand in the source."""
+    def take(self, rows: Rows, lines: IndexArray) -> None:
+        """Append rows; `lines` (rows,) says where they stand in the source.
+
+        Raises
+        ------
+        BadInputError
+            For cell or core numbers that are too large to be told apart, and when there is nothing to split by.
+        """
         self.report.rows += lines.size
         keep = self._sound(rows, lines)
         rows, lines = {name: values[keep] for name, values in rows.items()}, lines[keep]
@@ -122,13 +147,19 @@ class Collector:
         self.sink.append(Reads(cell.astype(np.int32), rows["time"], rows["conductance"], temperature, **optional))
         self.report.take(rows["time"], rows["conductance"])
 
-    def pass_over(self, reason: str, lines: NDArray[np.int64]) -> None:
+    def pass_over(self, reason: str, lines: IndexArray) -> None:
         """Count lines (n,) that were no rows of numbers."""
         self.report.rows += lines.size
         self.report.drop(reason, lines)
 
     def finish(self, path: Path) -> ImportReport:
-        """The report on the file `path`. Raises BadInputError when nothing was left to import."""
+        """Return the report on the file `path`.
+
+        Raises
+        ------
+        BadInputError
+            When nothing was left to import.
+        """
         self.report.cells = self.sink.cell_count
         if not self.report.rows:
             raise BadInputError(f"{path} has no rows of data")
@@ -140,8 +171,8 @@ class Collector:
             raise BadInputError(f"{path}: nothing could be imported from {self.report.rows} rows: {why}")
         return self.report
 
-    def _sound(self, rows: Rows, lines: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Rows whose cell, time and conductance can be used."""
+    def _sound(self, rows: Rows, lines: IndexArray) -> BoolArray:
+        """Find the rows (rows,) whose cell, time and conductance can be used; count the others."""
         time, conductance = rows["time"], rows["conductance"]
         absent = np.zeros(lines.size)
         level = rows.get("level", absent)
@@ -161,8 +192,8 @@ class Collector:
             good &= ~bad
         return good
 
-    def _numbered(self, rows: Rows) -> NDArray[np.int64]:
-        """Index of each row's cell (rows,); cells that are new are written."""
+    def _numbered(self, rows: Rows) -> IndexArray:
+        """Return the index of each row's cell, (rows,); cells that are new are written."""
         keys = self._key(rows)
         unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         at = np.searchsorted(self._keys, unique)
@@ -179,8 +210,8 @@ class Collector:
             self._index = np.insert(self._index, at[new][order], index[new][order])
         return index[inverse]
 
-    def _key(self, rows: Rows) -> NDArray[np.int64]:
-        """One number per cell, core and episode."""
+    def _key(self, rows: Rows) -> IndexArray:
+        """Return one number per cell, core and episode, for each row, (rows,)."""
         count = rows["time"].size
         cell = rows.get("cell", np.zeros(count)).astype(np.int64)
         if "core" not in rows and self._split_by is None:
@@ -192,7 +223,7 @@ class Collector:
             raise BadInputError("core numbers must not be negative")
         return ((self._episode(rows, count) * CORES + core) << ADDRESS_BITS) | cell
 
-    def _episode(self, rows: Rows, count: int) -> NDArray[np.int64]:
+    def _episode(self, rows: Rows, count: int) -> IndexArray:
         if self._split_by is None:
             return np.zeros(count, np.int64)
         if self._split_by not in rows:
@@ -204,20 +235,23 @@ class Collector:
             raise BadInputError(f"'{self._split_by}' has more than {EPISODES} values; it is nothing to split by")
         return np.array([self._episodes[value] for value in values.tolist()], np.int64)[inverse]
 
-    def _add_cells(self, rows: Rows, at: NDArray[np.intp]) -> None:
+    def _add_cells(self, rows: Rows, at: IndexArray) -> None:
         """Write the cells whose first rows are `at`."""
-        given: dict[str, NDArray[np.generic]] = {name: rows[name][at] for name in ("target", "verify") if name in rows}
-        for name, missing in (("core", 0), ("level", -1)):
-            if name in rows:
-                values = rows[name][at]
-                given[name] = np.where(np.isfinite(values), values, missing).astype(np.int32)
         address = rows["cell"][at] if "cell" in rows else np.zeros(at.size)
-        self.sink.append_cells(Cells.at(address.astype(np.int64), **given))
+        self.sink.append_cells(
+            Cells.at(
+                address.astype(np.int64),
+                core=_numbers(rows, "core", at, missing=0),
+                target=rows["target"][at] if "target" in rows else None,
+                verify=rows["verify"][at] if "verify" in rows else None,
+                level=_numbers(rows, "level", at, missing=-1),
+            )
+        )
         self._latest = np.append(self._latest, np.full(at.size, -np.inf))
         self._last = np.append(self._last, np.full((at.size, 3), np.nan), axis=0)
 
-    def _forward(self, cell: NDArray[np.int64], rows: Rows, lines: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Rows whose time is not before an earlier one of the same cell, and that do not repeat the row before."""
+    def _forward(self, cell: IndexArray, rows: Rows, lines: IndexArray) -> BoolArray:
+        """Find the rows that are not before an earlier one of their cell in time, and do not repeat the one before."""
         time = rows["time"]
         present = np.unique(cell)
         everyone, moments = np.append(present, cell), np.append(self._latest[present], time)
@@ -244,11 +278,19 @@ class Collector:
         self._last[cell[rows_order][ends]] = what[rows_order][ends]
         same = np.all(what == before, axis=1) & ~backwards
         self.report.drop("repeats the row before of the same cell", lines[same])
-        forward: NDArray[np.bool_] = ~(backwards | same)
+        forward: BoolArray = ~(backwards | same)
         return forward
 
 
-def _whole(values: FloatArray, bound: float) -> NDArray[np.bool_]:
-    """Which values are whole numbers of a magnitude below the bound."""
-    whole: NDArray[np.bool_] = (np.abs(values) < bound) & (values == np.rint(values))
+def _numbers(rows: Rows, name: str, at: IndexArray, missing: int) -> IndexArray | None:
+    """Return a column of whole numbers at some rows, None where there is no such column."""
+    if name not in rows:
+        return None
+    values = rows[name][at]
+    return np.where(np.isfinite(values), values, missing).astype(np.int64)
+
+
+def _whole(values: FloatArray, bound: float) -> BoolArray:
+    """Tell which values are whole numbers of a magnitude below the bound."""
+    whole: BoolArray = (np.abs(values) < bound) & (values == np.rint(values))
     return whole

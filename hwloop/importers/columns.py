@@ -41,34 +41,45 @@ class Source:
     """One column of the text: value * factor + offset is in hwloop's unit."""
 
     name: str
+    """Quantity, one of `KNOWN`."""
     index: int
+    """Number of the column, counted from 0."""
     factor: float = 1.0
+    """Units of hwloop per unit of the file."""
     offset: float = 0.0
+    """In hwloop's unit."""
 
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Where the known quantities stand.
-
-    sources  the columns that are used
-    width    number of columns of a row; with `samples`, the number of the first sample's column + 1
-    samples  all columns from the last one on are samples of a time series, one row each
-    """
+    """Where the known quantities stand."""
 
     sources: tuple[Source, ...]
+    """The columns that are used."""
     width: int
+    """Number of columns of a row; with `samples`, the number of the first sample's column + 1."""
     samples: bool = False
+    """Whether all columns from the last one on are samples of a time series, one row each."""
 
     def has(self, name: str) -> bool:
-        """Whether a quantity is there."""
+        """Tell whether a quantity is there."""
         return any(source.name == name for source in self.sources)
 
 
 def parse_columns(text: str, code_step: float | None = None) -> ColumnMap:
-    """The map that a text describes; an empty name is a column to ignore.
+    """Read the map that a text describes; an empty name is a column to ignore.
 
-    code_step: uS per converter code, for the unit 'code'.
-    Raises BadInputError for an unknown name or unit, a missing unit, a name given twice, or no conductance.
+    Parameters
+    ----------
+    text
+        Names with their units, with commas between.
+    code_step
+        uS per converter code, for the unit 'code'.
+
+    Raises
+    ------
+    BadInputError
+        For an unknown name or unit, a missing unit, a name given twice, or no conductance.
     """
     parts = text.split(",")
     sources: list[Source] = []

@@ -11,25 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment
 from hwloop.importers.collect import Collector, Rows
 from hwloop.importers.columns import ColumnMap, Source, parse_columns
-from hwloop.typing import FloatArray
+from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 CHUNK_CHARACTERS = 4_000_000
-"""Text in memory at one time; one line more where lines are longer."""
+"""Characters of text in memory at one time; one line more where lines are longer."""
 SLOWLY = 64
-"""Lines among which a bad one is sought one by one; also the first ones, by which a layout is judged."""
-DISAGREEMENT = 0.1
-"""Conductance times resistance may differ from one by this much, by rounding."""
+"""Number of lines among which a bad one is sought one by one; also the first ones, by which a layout is recognised."""
 Begin = Callable[[Experiment], Collector]
+"""Makes the collector, once the columns have shown what kind of experiment it is."""
 Follow = Callable[[int], None]
-SHOWN = 120
-"""Characters of a line that an error message shows."""
+"""Told the position in the file, bytes."""
 GZIP_MAGIC = b"\x1f\x8b"
+"""First bytes of a gzipped file."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class TextOptions:
     """Lines that begin with this are passed over."""
     skip: int = 0
     """Lines to pass over at the beginning."""
+    disagreement: float = 0.1
+    """Conductance times resistance may differ from one by this much, by rounding."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,19 @@ class _Layout:
 def import_text(path: Path, options: TextOptions, begin: Begin, follow: Follow) -> Collector:
     """Read a text and hand its rows to a collector, chunk by chunk.
 
-    begin   makes the collector, once the columns have shown what kind of experiment it is
-    follow  is told the position in the file, bytes
+    Parameters
+    ----------
+    path, options
+        The file, and how it is laid out.
+    begin
+        Makes the collector, once the columns have shown what kind of experiment it is.
+    follow
+        Told the position in the file, bytes.
 
-    Raises BadInputError for a column map that does not match, a file that is no text, and one that is cut off.
+    Raises
+    ------
+    BadInputError
+        For a column map that does not match, a file that is no text, and one that is cut off.
     """
     layout: _Layout | None = None
     collector: Collector | None = None
@@ -74,7 +83,7 @@ def import_text(path: Path, options: TextOptions, begin: Begin, follow: Follow) 
     for numbers, lines in _chunks(path, options, follow):
         if layout is None or collector is None:
             layout = _look(path, lines[0], numbers[0], options)
-            _compare(path, layout, lines[:SLOWLY])
+            _compare(path, layout, lines[:SLOWLY], options.disagreement)
             collector = begin(_kind(layout.columns))
         if layout.header and numbers[0] == layout.header:
             numbers, lines = numbers[1:], lines[1:]
@@ -101,8 +110,8 @@ def _kind(columns: ColumnMap) -> Experiment:
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 
-def _chunks(path: Path, options: TextOptions, follow: Follow) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
-    """Lines that are neither blank nor comments, with their numbers counted from 1."""
+def _chunks(path: Path, options: TextOptions, follow: Follow) -> Iterator[tuple[IndexArray, list[str]]]:
+    """Yield lines that are neither blank nor comments, with their numbers counted from 1."""
     with path.open("rb") as raw, _whole(path):
         packed = raw.read(2) == GZIP_MAGIC
         raw.seek(0)
@@ -134,7 +143,7 @@ def _split(line: str, delimiter: str | None) -> list[str]:
 
 
 def _delimiter(line: str, options: TextOptions) -> str | None:
-    """The mark that gives as many columns as the map names, else the first of tab, semicolon, comma that is there."""
+    """Find the mark that gives as many columns as the map names, else the first of tab, semicolon, comma."""
     marks = [mark for mark in "\t;," if mark in line]
     named = (options.columns or "").count(",") + 1
     fitting = [mark for mark in marks if line.count(mark) + 1 == named]
@@ -142,11 +151,11 @@ def _delimiter(line: str, options: TextOptions) -> str | None:
 
 
 def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
-    """Delimiter, column map and header, from the first line. Raises BadInputError when they do not fit."""
+    """Find delimiter, column map and header in the first line; raise BadInputError when they do not fit."""
     if "\0" in line:
         raise BadInputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8")
     delimiter = _delimiter(line, options)
-    fields, shown = _split(line, delimiter), line.strip()[:SHOWN]
+    fields, shown = _split(line, delimiter), _shown(line)
     if options.columns is None:
         try:
             columns, header = parse_columns(",".join(fields), options.code_step), True
@@ -171,7 +180,12 @@ def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
     return _Layout(columns, delimiter, int(number) if header else 0)
 
 
-def _compare(path: Path, layout: _Layout, lines: list[str]) -> None:
+def _shown(line: str) -> str:
+    """Return as much of a line as an error message shows."""
+    return line.strip()[:120]
+
+
+def _compare(path: Path, layout: _Layout, lines: list[str], disagreement: float) -> None:
     """Raise BadInputError where conductance and resistance, given both, contradict each other in most lines.
 
     That is how a wrong unit or a wrong column shows. The conductance is what is imported.
@@ -182,7 +196,7 @@ def _compare(path: Path, layout: _Layout, lines: list[str]) -> None:
     lines = [line for line in lines if len(_split(line, layout.delimiter)) == layout.columns.width]
     values, numeric = _parse(lines, [source.index for source in both], layout.delimiter)
     values = values[numeric & np.all(np.isfinite(values) & (values != 0), axis=1)] * [source.factor for source in both]
-    wrong = np.abs(1e-6 * values.prod(1) - 1) > DISAGREEMENT
+    wrong = np.abs(1e-6 * values.prod(1) - 1) > disagreement
     if 2 * np.count_nonzero(wrong) > len(wrong):
         shown = dict(zip((source.name for source in both), values[np.argmax(wrong)], strict=True))
         raise BadInputError(
@@ -202,8 +216,8 @@ def _is_number(text: str) -> bool:
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _take_rows(layout: _Layout, collector: Collector, lines: list[str], numbers: NDArray[np.int64]) -> None:
-    """One read per line."""
+def _take_rows(layout: _Layout, collector: Collector, lines: list[str], numbers: IndexArray) -> None:
+    """Take one read per line."""
     columns, delimiter = layout.columns, layout.delimiter
     if delimiter is None:
         count = np.array([len(line.split()) for line in lines])
@@ -221,7 +235,7 @@ def _take_rows(layout: _Layout, collector: Collector, lines: list[str], numbers:
 
 
 def _take_series(layout: _Layout, options: TextOptions, collector: Collector, line: str, number: int, row: int) -> None:
-    """One time series per line."""
+    """Take one time series per line."""
     columns, fields = layout.columns, _split(line, layout.delimiter)
     if len(fields) < columns.width:
         collector.pass_over("wrong number of columns", np.array([number]))
@@ -239,7 +253,7 @@ def _take_series(layout: _Layout, options: TextOptions, collector: Collector, li
 
 
 def _used(columns: ColumnMap) -> list[Source]:
-    """The columns to read: of conductance, resistance and current one is enough."""
+    """Choose the columns to read: of conductance, resistance and current one is enough."""
     names = {source.name for source in columns.sources}
     spare: set[str] = set()
     if "conductance" in names:
@@ -250,7 +264,7 @@ def _used(columns: ColumnMap) -> list[Source]:
 
 
 def _quantities(used: list[Source], values: FloatArray) -> Rows:
-    """Columns in hwloop's units, conductance (uS) among them, of values (rows, columns)."""
+    """Convert values (rows, columns) into columns in hwloop's units, conductance (uS) among them."""
     rows = {source.name: values[:, k] * source.factor + source.offset for k, source in enumerate(used)}
     with np.errstate(divide="ignore", invalid="ignore"):
         if "resistance" in rows:
@@ -260,8 +274,8 @@ def _quantities(used: list[Source], values: FloatArray) -> Rows:
     return rows
 
 
-def _parse(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Values (lines, indices) and which lines (lines,) are numbers throughout; an empty field is NaN."""
+def _parse(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, BoolArray]:
+    """Return values (lines, indices) and which lines (lines,) are numbers throughout; an empty field is NaN."""
     if not lines:
         return np.empty((0, len(indices))), np.empty(0, bool)
     try:
@@ -271,8 +285,8 @@ def _parse(lines: list[str], indices: list[int], delimiter: str | None) -> tuple
     return table, np.ones(len(lines), bool)
 
 
-def _parse_unsound(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """As `_parse`, for lines of which at least one is not all numbers."""
+def _parse_unsound(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, BoolArray]:
+    """Parse lines of which at least one is not all numbers."""
     if len(lines) > SLOWLY:  # halves that are sound are read fast
         half = len(lines) // 2
         parts = [_parse(part, indices, delimiter) for part in (lines[:half], lines[half:])]

@@ -1,23 +1,31 @@
-"""Measurement file in, model file out: every experiment fitted, with what was left out and why."""
+"""Fits noise and drift models to measurements: every experiment, with what was left out and why."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hwloop.calibration.fitting.drift import SplineDrift
-from hwloop.calibration.fitting.programming_curve import KnownDrift
+from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice, KnownDrift
+from hwloop.calibration.fitting.panels import Panel
 from hwloop.calibration.fitting.selection import AUTO, Outcome, families, fit_measurement
+from hwloop.calibration.steps import Step
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.hashing import fingerprint
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Experiment, Measurement
-from hwloop.files.models import Fit, Model, save_model
+from hwloop.files.model_file import save_model
+from hwloop.files.models import Fit, Model
+from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.typing import Json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ORDER = (Experiment.DRIFT, Experiment.PROGRAMMING, Experiment.READ_NOISE, Experiment.PROGRAMMING_CURVE)
 """Drift first: it brings the reads of a programming curve to the age at which the curve is stated."""
@@ -25,52 +33,156 @@ IDENTITY = ("chip", "serial", "backend", "g_max", "read_voltage", "devices_per_p
 GEOMETRY = ("cores", "rows", "columns", "devices_per_polarity", "dac_bits", "adc_bits", "read_voltage")
 """What a chip says of itself that a twin takes over."""
 NOMINAL = "device.curve.midpoint"
-"""What it believes of its own programming curve, uA: methods start from it, on the chip and on its twin."""
-
-Observer = Callable[[int, int], None]
-"""Called (done, total) before every experiment; may raise KeyboardInterrupt."""
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """A model, the diagrams of each fit, and what could not be done."""
-
-    model: Model
-    outcomes: dict[str, Outcome]
-    warnings: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-    """Experiments that an interruption has left out."""
+"""What it states of its own programming curve, uA: methods start from it, on the chip and on its twin."""
+PARTS = 1000
+"""Parts of the progress of one experiment."""
 
 
-def fit_file(
-    path: str | Path,
-    family: str = AUTO,
-    observer: Observer = lambda done, total: None,
-    keep: Callable[[Model], None] = lambda model: None,
-) -> Fitting:
-    """Fit every experiment of a measurement file with a family by name, or the one that predicts best.
+@dataclass(frozen=True, repr=False)
+class FittedModel(Model):
+    """A model fresh from its fit: with figures, and with what was said on the way.
 
-    A named family fits the experiments that have it; the others are chosen. `keep` is given the model after every fit.
-    A KeyboardInterrupt after the first fit ends with what there is. Raises BadInputError when no experiment of the file
-    supports a fit, and for a family that no experiment of the file has.
+    Parameters
+    ----------
+    outcomes
+        Fit, diagrams and refused families of each experiment.
+    notes
+        What is worth knowing, a sentence each.
+    missing
+        Experiments that an interruption has left out.
     """
-    by_kind, warnings = _latest(read_measurements(path))
+
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """'complete' or 'interrupted'."""
+        return "interrupted" if self.missing else "complete"
+
+    def plot(self, ax: Axes | None = None, experiment: str | None = None) -> Axes:
+        """Draw the first diagram of a fit on `ax` or new axes, and return them; None takes the first experiment."""
+        from hwloop.plot.fits import draw_panel
+
+        return draw_panel(self.panels(experiment)[0], ax)
+
+    def panels(self, experiment: str | None = None) -> list[Panel]:
+        """Give the diagrams of an experiment. Raises BadInputError for one that was not fitted."""
+        name = experiment or next(iter(self.outcomes))
+        if name not in self.outcomes:
+            raise BadInputError(f"no experiment '{name}' was fitted; there are {', '.join(self.outcomes)}")
+        return self.outcomes[name].panels
+
+    def title(self, experiment: str) -> str:
+        """Say what a figure is of, for whoever finds it later."""
+        fit = self.fits[experiment]
+        chip = " ".join(str(self.chip[key]) for key in ("chip", "serial") if key in self.chip) or ", ".join(self.data)
+        counted = ((fit.cells.stuck, "stuck"), (fit.cells.outliers, "outliers"))
+        gone = "".join(f", {count} {what}" for count, what in counted if count)
+        return f"{experiment} of {chip}: {fit.family}, {fit.cells.used} of {fit.cells.measured} cells used{gone}"
+
+    def report(self) -> dict[str, Json]:
+        """Summarise for people and scripts; addresses of cells stay in the model file."""
+        return {
+            "fits": {name: _summary(one, self.fits[name]) for name, one in self.outcomes.items()},
+            "refused_families": {name: one.refused for name, one in self.outcomes.items() if one.refused},
+            "status": self.status,
+            "missing": list(self.missing),
+            "warnings": list(self.notes),
+            "hwloop_version": self.hwloop_version,
+        }
+
+
+def _summary(outcome: Outcome, fit: Fit) -> dict[str, Json]:
+    told = {name: value for name, value in outcome.to_json().items() if name not in ("experiment", "refused_families")}
+    return told | {"warnings": list(fit.warnings)}
+
+
+def fit(
+    measurement: Measurement | Sequence[Measurement] | str | Path,
+    family: str = AUTO,
+    *,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = False,
+) -> FittedModel:
+    """Fit noise and drift models to measurements.
+
+    Parameters
+    ----------
+    measurement
+        One measurement, several of one chip, or a measurement file. Of several of one kind the last is fitted.
+    family
+        Name of a family, for the experiments that have it; 'auto' takes the one that predicts held-out data best.
+    out, force
+        Model file, written after every fit, and whether it may replace one.
+    progress
+        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt, which keeps the fits done.
+
+    Returns
+    -------
+    FittedModel
+        With `params_`, `intervals_`, `save`, `plot`; ``sim:`` and the model's file name open its simulated twin.
+
+    Raises
+    ------
+    BadInputError
+        When nothing supports a fit, and for a family that no experiment has.
+    """
+    measurements, data = _given(measurement)
+    if out is not None:
+        hdf5.check_writable(out, force=force)
+        if isinstance(measurement, str | Path) and Path(out).resolve() == Path(measurement).resolve():
+            raise BadInputError(f"{out} holds the measurements; give another name for the model")
+    with reporting(progress, "fitting") as report:
+        keep = _saver(out) if out is not None else _nothing
+        model = _fit_all(measurements, data, family, report, keep)
+        keep(model)
+    return model
+
+
+def _given(measurement: Measurement | Sequence[Measurement] | str | Path) -> tuple[list[Measurement], dict[str, str]]:
+    if isinstance(measurement, str | Path):
+        found = read_measurements(measurement)
+        return found, {Path(measurement).name: fingerprint(measurement)}
+    return ([measurement] if isinstance(measurement, Measurement) else list(measurement)), {}
+
+
+def _saver(out: str | Path) -> Callable[[Model], None]:
+    return lambda model: save_model(model, out, force=True)
+
+
+def _nothing(model: Model) -> None:
+    """Keep nothing."""
+
+
+def _fit_all(
+    measurements: Sequence[Measurement],
+    data: Mapping[str, str],
+    family: str,
+    report: Report,
+    keep: Callable[[Model], None],
+) -> FittedModel:
+    by_kind, notes = _latest(measurements)
     if family != AUTO and not any(_has(kind, family) for kind in by_kind):
         known = sorted({one.name for kind in by_kind for one in families(kind)})
+        where = ", ".join(data) or "these measurements"
         raise BadInputError(
-            f"no experiment in {path} has the family '{family}'; known there: {AUTO}, {', '.join(known)}"
+            f"no experiment in {where} has the family '{family}'; known there: {AUTO}, {', '.join(known)}"
         )
     outcomes: dict[str, Outcome] = {}
     fits: dict[str, Fit] = {}
     failures: list[str] = []
-    drift: KnownDrift | None = None
-    identity, data = _identity(by_kind.values()), {Path(path).name: _fingerprint(path)}
+    beforehand, identity = NOTHING_KNOWN, _identity(by_kind.values())
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    kinds, missing = [kind for kind in ORDER if kind in by_kind], []
+    kinds = [kind for kind in ORDER if kind in by_kind]
+    missing: list[str] = []
     for done, kind in enumerate(kinds):
+        chosen, shown = family if _has(kind, family) else AUTO, _part(report, done, len(kinds))
         try:
-            observer(done, len(kinds))
-            outcome = fit_measurement(by_kind[kind], family if _has(kind, family) else AUTO, drift)
+            shown(0, 1)
+            outcome = fit_measurement(by_kind[kind], chosen, beforehand, _of_steps(shown))
         except BadInputError as error:
             failures.append(str(error))
             continue
@@ -82,19 +194,35 @@ def fit_file(
         outcomes[kind.value] = outcome
         record = outcome.fitted.record
         if kind is Experiment.PROGRAMMING_CURVE:
-            record = _curve_notes(record, fits["drift"] if drift else None)
+            record = _curve_notes(record, fits["drift"] if beforehand.drift else None)
         fits[kind.value] = record
         if kind is Experiment.DRIFT:
-            drift = KnownDrift.of_fit(outcome.fitted)
-        keep(Model(_noting(fits, [one.value for one in kinds[done + 1 :]]), identity, data, created))
+            beforehand = KnownDevice(KnownDrift.of_fit(outcome.fitted))
+        keep(Model(_noting(fits, [one.value for one in kinds[done + 1 :]]), identity, dict(data), created))
     if not fits:
-        raise BadInputError(f"{path}: {'; '.join(failures)}")
-    model = Model(_noting(fits, missing), identity, data, created)
-    return Fitting(model, outcomes, (*warnings, *(f"not fitted: {failure}" for failure in failures)), tuple(missing))
+        raise BadInputError("; ".join(failures) if not data else f"{', '.join(data)}: {'; '.join(failures)}")
+    return FittedModel(
+        _noting(fits, missing),
+        identity,
+        dict(data),
+        created,
+        outcomes=outcomes,
+        notes=(*notes, *(f"not fitted: {failure}" for failure in failures)),
+        missing=tuple(missing),
+    )
+
+
+def _of_steps(report: Report) -> Callable[[Step], None]:
+    return lambda step: report(step.done, step.total)
+
+
+def _part(report: Report, done: int, of: int) -> Report:
+    """Report the progress of one experiment as part of all."""
+    return lambda step, steps: report(PARTS * done + PARTS * step // max(steps, 1), PARTS * of)
 
 
 def _noting(fits: Mapping[str, Fit], missing: Sequence[str]) -> dict[str, Fit]:
-    """The fits, with what is still missing as a warning of the last one."""
+    """Note what is still missing as a warning of the last fit."""
     found = dict(fits)
     if missing:
         last = list(found)[-1]
@@ -103,83 +231,12 @@ def _noting(fits: Mapping[str, Fit], missing: Sequence[str]) -> dict[str, Fit]:
     return found
 
 
-def fit_to_file(
-    path: str | Path,
-    out: str | Path,
-    family: str = AUTO,
-    *,
-    figures: str | Path | None = None,
-    force: bool = False,
-    observer: Observer = lambda done, total: None,
-) -> dict[str, Any]:
-    """Fit a measurement file into a model file, and draw the fits; the JSON object of `hwloop fit`.
-
-    The model file is written after every fit: an interruption keeps those that are done, and the file names the others.
-    """
-    hdf5.check_writable(out, force=force)
-    if Path(out).resolve() == Path(path).resolve():
-        raise BadInputError(f"{out} holds the measurements; give another name for the model")
-    if figures is not None:  # before the fits, which take their time
-        from hwloop.plot.fits import draw_fits, figure_paths
-
-        figure_paths([kind.value for kind in Experiment], figures, force=force)
-    fitting = fit_file(path, family, observer, keep=lambda model: save_model(model, out, force=True))
-    save_model(fitting.model, out, force=True)
-    drawn: list[str] = []
-    if figures is not None:
-        panels = {name: outcome.panels for name, outcome in fitting.outcomes.items()}
-        titles = {name: _title(fitting.model, name) for name in panels}
-        drawn = draw_fits(panels, titles, figures, force=force)
-    return {
-        "measurements": str(path),
-        "model": str(out),
-        "fits": {name: _summary(fit) for name, fit in fitting.model.fits.items()},
-        "refused_families": {name: one.refused for name, one in fitting.outcomes.items() if one.refused},
-        "status": "interrupted" if fitting.missing else "complete",
-        "missing": list(fitting.missing),
-        "warnings": list(fitting.warnings),
-        "figures": drawn,
-        "hwloop_version": fitting.model.hwloop_version,
-    }
-
-
-def _title(model: Model, name: str) -> str:
-    """What a figure is of, for whoever finds it later."""
-    fit = model.fits[name]
-    chip = " ".join(str(model.chip[key]) for key in ("chip", "serial") if key in model.chip) or ", ".join(model.data)
-    gone = "".join(
-        f", {count} {what}" for count, what in ((fit.cells.stuck, "stuck"), (fit.cells.wild, "wild")) if count
-    )
-    return f"{name} of {chip}: {fit.family}, {fit.cells.used} of {fit.cells.measured} cells used{gone}"
-
-
-def _summary(fit: Fit) -> dict[str, Any]:
-    """One fit for people and scripts; addresses stay in the model file."""
-    cells = fit.cells
-    return {
-        "family": fit.family,
-        "parameters": [asdict(p) for p in fit.parameters],
-        "cells": {
-            "measured": cells.measured,
-            "used": cells.used,
-            "stuck": cells.stuck,
-            "wild": cells.wild,
-            "left_out": cells.left_out,
-        },
-        "settings": fit.settings,
-        "log_likelihood_per_cell": fit.log_likelihood_per_cell,
-        "calibration_distance": fit.calibration_distance,
-        "held_out_log_likelihood": fit.choice,
-        "warnings": list(fit.warnings),
-    }
-
-
 def _has(kind: Experiment, family: str) -> bool:
     return any(one.name == family for one in families(kind))
 
 
-def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measurement], list[str]]:
-    """The last measurement of each kind, and a warning for earlier ones."""
+def _latest(measurements: Iterable[Measurement]) -> tuple[dict[Experiment, Measurement], list[str]]:
+    """Find the last measurement of each kind, and a warning for earlier ones."""
     by_kind: dict[Experiment, Measurement] = {}
     warnings = []
     for one in measurements:
@@ -190,7 +247,7 @@ def _latest(measurements: list[Measurement]) -> tuple[dict[Experiment, Measureme
 
 
 def _curve_notes(fit: Fit, drift: Fit | None) -> Fit:
-    """A programming curve's fit with what the one of the drift, if any, means for it."""
+    """Note at a programming curve's fit what the one of the drift, if any, means for it."""
     if drift is None:
         note = f"no drift was fitted: the curve holds {fit.settings['age']:.3g} s after the pulse, when it was read"
     elif drift.family != SplineDrift.name:
@@ -200,8 +257,8 @@ def _curve_notes(fit: Fit, drift: Fit | None) -> Fit:
     return replace(fit, warnings=(*fit.warnings, note))
 
 
-def _identity(measurements: Any) -> dict[str, str | int | float | bool]:
-    """What the measurements say of the chip; the first to say it is believed."""
+def _identity(measurements: Iterable[Measurement]) -> dict[str, str | int | float | bool]:
+    """Collect what the measurements say of the chip; where they differ, the first counts."""
     found: dict[str, str | int | float | bool] = {}
     for one in measurements:
         for name in IDENTITY:
@@ -217,11 +274,3 @@ def _identity(measurements: Any) -> dict[str, str | int | float | bool]:
         if isinstance(snapshot.get(NOMINAL), int | float):
             found.setdefault("nominal_midpoint", snapshot[NOMINAL])
     return found
-
-
-def _fingerprint(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as stream:
-        while chunk := stream.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,15 +1,16 @@
-"""Program weight matrices onto a chip with one method and measure what came of it."""
+"""Programs weight matrices onto a chip with one method, and measures what came of it."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.use import region_of, use_calibration
@@ -18,154 +19,337 @@ from hwloop.calibration.evaluation import (
     conductance_map,
     evaluate_tile,
     evaluate_with_inputs,
-    finite,
     overall_error,
 )
-from hwloop.calibration.programming.base import Method, Step, check_age
-from hwloop.calibration.programming.registry import make_method
+from hwloop.calibration.programming.base import Method, ProgrammingStep, check_age
+from hwloop.calibration.programming.registry import method_from
 from hwloop.calibration.randomness import Purpose, generator
+from hwloop.calibration.steps import run_together
 from hwloop.chip.backend import Backend
-from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
-from hwloop.mapping.activations import of_tile
+from hwloop.errors import BadInputError
+from hwloop.files import hdf5
+from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, Provenance, RunRecord, StepSeries, TileRecord
+from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
+from hwloop.jobs.progress import Progress, Report, reporting, silent
+from hwloop.jobs.recorders import Recorder
+from hwloop.jobs.run import Run
+from hwloop.mapping.activations import activations_from, of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
-from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.partition import MappingSettings, map_weights
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.tile import Tile
-from hwloop.typing import FloatArray
+from hwloop.typing import BoolArray, FloatArray, State
+
+
+def program(
+    chip: Backend,
+    weights: WeightsLike,
+    method: str | Method = "gdp",
+    *,
+    calibration: Calibration | UsedCalibration | str | Path | None = None,
+    inputs: Mapping[str, FloatArray] | FloatArray | str | Path | None = None,
+    mapping: MappingSettings | None = None,
+    age: str | float | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = False,
+) -> Run:
+    """Program weights onto a chip and measure the error of its matrix-vector product.
+
+    Parameters
+    ----------
+    chip
+        An open chip, from `hwloop.connect`.
+    weights
+        A file, an array (outputs, inputs), arrays by name, a torch module, or what `hwloop.load_weights` gives.
+    method
+        Name of a method with default settings, or a method such as ``GDP(max_steps=30)``.
+    calibration
+        Of this very chip, an object or its file: its converters are corrected for, its bad devices left alone.
+    inputs
+        Sample activations (vectors, inputs) by tensor, or their file: what bad devices leave is corrected for them.
+    mapping, seed
+        How weights become conductances; seed of all random numbers.
+    age
+        Seconds, or '1h', after programming at which targets hold and the error is measured; None: the chip's own.
+    out, force
+        Run file that grows as the job goes, and whether it may replace one; None leaves saving to `Run.save`.
+    progress
+        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
+
+    Returns
+    -------
+    Run
+        With `mvm_error`, `tiles`, `matmul`, `save`, `plot`. Ctrl-C stops between steps: the run then comes back with
+        the status 'interrupted' and no error measured.
+
+    Raises
+    ------
+    BadInputError, MissingCapabilityError
+        For what cannot be used, before anything is sent to the chip.
+    ChipError
+        When the chip or its link fails; with `out`, all that was done until then is on file.
+    """
+    given, chosen = weights_from(weights), method_from(method) if isinstance(method, str) else method
+    until, used = None if age is None else seconds(age), calibration_from(calibration)
+    activations = activations_from(inputs, given.matrices)
+    task = Task(given, chosen, mapping or MappingSettings(), until, seed, used, activations)
+    with reporting(progress, f"{task.method.name:>9}") as report:
+        if out is None:
+            return carry_out(task, chip, report=report)
+        with hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as file:
+            spare_inputs(task.weights, out)
+            return carry_out(task, chip, Recorder(file, file.file), report, str(out))
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What an observer is told after each step of a tile."""
+class Task:
+    """What to program and how, as objects: nothing below this knows a file name or a command-line word.
 
-    tile: int
-    tiles: int
-    step: Step
-    rounds: int
-    cost: Counts
+    Parameters
+    ----------
+    weights, method, mapping, age, seed, calibration
+        As in `program`.
+    activations
+        (vectors, inputs) sample inputs by tensor, or None.
+    """
+
+    weights: Weights
+    method: Method
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    age: float | None = None
+    seed: int = 0
+    calibration: UsedCalibration | None = None
+    activations: Mapping[str, FloatArray] | None = None
+
+    def target_age(self, chip: Backend) -> float:
+        """Return the age in seconds at which targets hold: as given, else the chip's reference age."""
+        if self.age is None:
+            return chip.info.reference_age
+        check_age(self.age)
+        return self.age
+
+    def provenance(self, chip: Backend) -> Provenance:
+        """Describe the task for whoever finds the run later."""
+        used = self.calibration
+        return Provenance(
+            backend=chip.uri,
+            weights=self.weights.name,
+            weights_sha256=self.weights.sha256,
+            method=self.method.name,
+            settings=dataclasses.asdict(self.method),
+            mapping=self.mapping,
+            seed=self.seed,
+            calibration=used.name if used else "",
+            calibration_sha256=used.sha256 if used else "",
+        )
+
+
+def carry_out(
+    task: Task, chip: Backend, recorder: Recorder | None = None, report: Report = silent, name: str = ""
+) -> Run:
+    """Program and measure, keeping everything with the recorder on the way; see `program`."""
+    work = Programming(task, chip, recorder, name)
+    try:
+        work.run(report)
+    except Exception as error:
+        if recorder is not None:
+            recorder.fail(work.record("failed"), chip.counts - work.before, error)
+        raise
+    used = task.calibration
+    return Run(work.record(), chip, work.regions, used.calibration if used is not None else None)
+
+
+def spare_inputs(weights: Weights, out: str | Path) -> None:
+    """Refuse to write the result over the weights. Raises BadInputError."""
+    if Path(out).exists() and Path(weights.name).exists() and Path(out).samefile(weights.name):
+        raise BadInputError(f"{out} holds the weights to program; give another name for the output")
 
 
 @dataclass
-class TileRun:
-    """One tile on its way: the region it lives on, what its method reported, and the outcome."""
+class TileWork:
+    """One tile while it is programmed: the region it lies on, what its method reported, and the outcome."""
 
     tile: Tile
     region: Region
-    rounds: int
-    steps: list[Step] = field(default_factory=list)
-    costs: list[Counts] = field(default_factory=list)
-    moments: list[float] = field(default_factory=list)
-    chip_seconds: float = 0.0
-    pulses: NDArray[np.int32] | None = None
-    """Pulses that programming sent to each device, (2, K, rows, columns)."""
+    activations: FloatArray | None
+    steps: list[dict[str, float]] = field(default_factory=list)
+    unconverged: BoolArray | None = None
+    stuck: BoolArray | None = None
     correction: ColumnCorrection | None = None
     outputs: Outputs | None = None
-    activations: FloatArray | None = None
-    """(vectors, rows) sample inputs of the network, if they are known."""
-    error_by_activations: float | None = None
-    """MVM error for the second half of them."""
+    error_with_inputs: float = math.nan
     reached: FloatArray | None = None
-    """(rows, columns) signed conductances in uS as the chip's own MVMs show them, column gains removed.
 
-    Without MVMs: as single-device reads show them.
-    """
+    def note(self, step: ProgrammingStep, moment: float) -> dict[str, float]:
+        """Keep what a step reported; `moment` is the chip time since programming began, seconds."""
+        cost = self.region.cost
+        self.unconverged, self.stuck = step.unconverged, step.stuck
+        self.steps.append(
+            {
+                "mvm_error": step.mvm_error,
+                "pulses": step.pulses,
+                "unconverged_cells": int(step.unconverged.sum()),
+                "mvms": cost.mvms,
+                "device_reads": cost.device_reads,
+                "chip_time": moment,
+            }
+        )
+        return self.steps[-1]
+
+    def record(self, programmed_at: float | None) -> TileRecord:
+        """Give the tile as it is now; `programmed_at` is the end of programming on the chip's clock, seconds."""
+        region, known = self.region, programmed_at is not None
+        series = {name: np.array([step[name] for step in self.steps]) for name in STEP_NAMES}
+        return TileRecord(
+            tile=self.tile,
+            steps=StepSeries(**series),
+            pulses=region.pulses_spent(),
+            unconverged=self.unconverged,
+            stuck=self.stuck,
+            correction=self.correction,
+            pulse_age=(programmed_at - region.last_pulse).reshape(region.shape) if known else None,
+            amplitude=region.last_amplitude.reshape(region.shape) if known else None,
+            reached=self.reached,
+            mvm_error=self.outputs.mvm_error if self.outputs else math.nan,
+            mvm_error_inputs=self.error_with_inputs,
+        )
+
+
+STEP_NAMES = tuple(item.name for item in dataclasses.fields(StepSeries))
+
+
+class Programming:
+    """One run while it goes on, on one chip."""
+
+    def __init__(self, task: Task, chip: Backend, recorder: Recorder | None = None, name: str = "") -> None:
+        """Place matrices on the chip's cores, and refuse what the method cannot do there, before a device is touched.
+
+        With a calibration, its converter trims are written, columns go where bad devices hurt them least, and converter
+        ranges follow from the converters' own noise; with sample activations besides, cells near one out of reach make
+        up for it.
+
+        Raises
+        ------
+        BadInputError
+            For the calibration of another chip, and for weights that do not fit.
+        """
+        self._task, self._chip, self._recorder, self._name = task, chip, recorder, name
+        self.before = chip.counts
+        self._age = task.target_age(chip)
+        calibration = task.calibration.calibration if task.calibration else None
+        tiles = map_weights(task.weights.matrices, chip.info, task.mapping)
+        if calibration is not None:
+            use_calibration(calibration, chip)
+            tiles = [_fitted(tile, calibration, chip.info, of_tile(task.activations, tile)) for tile in tiles]
+        self.tiles = [
+            TileWork(tile, region_of(chip, tile, calibration), of_tile(task.activations, tile)) for tile in tiles
+        ]
+        for item in self.tiles:
+            task.method.check(item.region, item.tile, self._age)
+        self._status = "running"
+        self._programmed_at: float | None = None
+        self._utc: datetime | None = None
+        self._temperature: float | None = None
+        self._state: State | None = None
+        self._moment, self._wall = AS_PROGRAMMED, 0.0
 
     @property
-    def mvm_error_before(self) -> float | None:
-        """MVM error that the open-loop pass left, by the method's own first measurement."""
-        return next((step.mvm_error for step in self.steps if np.isfinite(step.mvm_error)), None)
+    def regions(self) -> list[Region]:
+        """Cells of each tile, as regions of the chip."""
+        return [item.region for item in self.tiles]
 
-    def as_json(self) -> dict[str, Any]:
-        """One entry of `cores` in docs/commands.md."""
-        place, last = self.tile.place, self.steps[-1] if self.steps else None
-        programming = self.costs[-1] if self.costs else Counts()
-        error = self.outputs.mvm_error if self.outputs else None
-        return {
-            "core": place.core,
-            "tensor": self.tile.tensor,
-            "row": place.row,
-            "column": place.column,
-            "rows": place.rows,
-            "columns": place.columns,
-            "devices": self.region.size,
-            "mvm_error": finite(error),
-            "mvm_error_inputs": finite(self.error_by_activations),
-            "mvm_error_from": "mvm" if Capability.MVM in self.region.backend.info.capabilities else "device-reads",
-            "mvm_error_before": finite(self.mvm_error_before if self.mvm_error_before is not None else error),
-            "unconverged_cells": int(last.unconverged.sum()) if last else 0,
-            "stuck_cells": int(last.stuck.sum()) if last else 0,
-            "pulses_per_device": float(self.pulses.mean()) if self.pulses is not None else 0.0,
-            "max_pulses_on_a_device": int(self.pulses.max()) if self.pulses is not None else 0,
-            "device_reads": programming.device_reads,
-            "mvms": programming.mvms,
-            "chip_seconds": self.chip_seconds,
-        }
+    def run(self, report: Report) -> None:
+        """Program all tiles in lockstep, let the chip reach the target age, and measure."""
+        began = time.perf_counter()
+        if self._recorder is not None:
+            self._recorder.begin(self.record(), self._chip.snapshot())
+        try:
+            self._program(report)
+            self._note_end()
+            self._measure()
+            self._status = "complete"
+        except KeyboardInterrupt:
+            self._status = "interrupted"
+            if self._state is None:
+                self._state, self._moment = self._exported_state(), AS_STOPPED
+        self._wall = time.perf_counter() - began
+        if self._recorder is not None:
+            self._recorder.finish(self.record(), self._chip.counts - self.before, self._chip.snapshot())
 
+    def record(self, status: str | None = None) -> RunRecord:
+        """Give the run as it is now."""
+        used, status = self._task.calibration, status or self._status
+        outputs = [(item.tile, item.outputs) for item in self.tiles if item.outputs is not None]
+        measured = len(outputs) == len(self.tiles) and status != "interrupted"
+        return RunRecord(
+            name=self._name,
+            provenance=self._task.provenance(self._chip),
+            status=status,
+            age=self._age,
+            tiles=tuple(item.record(self._programmed_at) for item in self.tiles),
+            mvm_error=overall_error(outputs) if measured else math.nan,
+            programmed_at=self._programmed_at,
+            programmed_utc=self._utc,
+            temperature=self._temperature,
+            state=self._state,
+            state_moment=self._moment,
+            wall_seconds=self._wall,
+            calibration_created=used.calibration.created.isoformat() if used else "",
+            calibration_parts=tuple(used.calibration.measured()) if used else (),
+        )
 
-@dataclass
-class Run:
-    """Outcome of programming: `mvm_error` over all tensors, and every tile."""
+    def _program(self, report: Report) -> None:
+        chip, task, began = self._chip, self._task, self._chip.now()
+        works = [
+            task.method.steps(item.region, item.tile, self._age, generator(task.seed, number, Purpose.PROGRAM))
+            for number, item in enumerate(self.tiles)
+        ]
+        shown, tiles = (0, 1), len(self.tiles)
 
-    method: Method
-    age: float
-    """Seconds between the end of programming and the measurement of the error."""
-    tiles: list[TileRun]
-    wall_seconds: float = 0.0
-    interrupted: bool = False
-    programmed_at: float | None = None
-    """End of programming on the chip's clock, seconds: where the age of what was programmed counts from."""
+        def watch(number: int, step: ProgrammingStep) -> None:
+            nonlocal shown
+            values = self.tiles[number].note(step, chip.now() - began)
+            if self._recorder is not None:
+                self._recorder.step(number, values)
+            shown = step.done * tiles + number + 1, tiles * (step.total + 1)
+            report(*shown)
 
-    @property
-    def mvm_error(self) -> float:
-        """Relative MVM error after periphery calibration, row-wise tiles of a tensor added up; NaN if not measured."""
-        return overall_error([(run.tile, run.outputs) for run in self.tiles if run.outputs is not None])
+        run_together(works, chip, watch, lambda: report(*shown))
 
+    def _note_end(self) -> None:
+        self._programmed_at, self._utc = self._chip.now(), datetime.now(UTC)
+        if Capability.TEMPERATURE in self._chip.info.capabilities:
+            self._temperature = self._chip.temperature()
+        self._state = self._exported_state()
+        if self._recorder is not None:
+            self._recorder.programmed(self.record())
 
-Observer = Callable[[Progress], None]
+    def _exported_state(self) -> State | None:
+        wanted = self._recorder is None or self._recorder.keeps_state
+        can = Capability.STATE in self._chip.info.capabilities
+        return self._chip.export_state() if wanted and can else None
 
-
-def target_age(backend: Backend, age: float | None) -> float:
-    """Return the age in seconds at which targets hold: as given, else the chip's reference age."""
-    if age is None:
-        return backend.info.reference_age
-    check_age(age)
-    return age
-
-
-def start(
-    backend: Backend,
-    matrices: Sequence[Matrix],
-    method: Method,
-    *,
-    mapping: MappingSettings | None = None,
-    age: float | None = None,
-    calibration: Calibration | None = None,
-    activations: Mapping[str, FloatArray] | None = None,
-) -> Run:
-    """Place matrices on the chip's cores, and refuse what the method cannot do there, without touching a device yet.
-
-    With a calibration, its converter trims are written, columns go where bad devices hurt them least, and converter
-    ranges follow from the converters' own noise; with sample activations by tensor besides, cells near one out of reach
-    make up for it. Raises BadInputError for the calibration of another chip.
-    """
-    until = target_age(backend, age)
-    tiles = map_weights(matrices, backend.info, mapping)
-    if calibration is not None:
-        use_calibration(calibration, backend)
-        tiles = [_fitted(tile, calibration, backend.info, of_tile(activations, tile)) for tile in tiles]
-    runs = [TileRun(tile, region := region_of(backend, tile, calibration), method.rounds(region)) for tile in tiles]
-    for item in runs:
-        item.activations = of_tile(activations, item.tile)
-        method.check(item.region, item.tile, until)
-    return Run(method, until, runs)
+    def _measure(self) -> None:
+        """Let the chip reach the target age, then calibrate the columns and measure the error of every tile."""
+        seed = self._task.seed
+        self._chip.wait(self._age)
+        for number, item in enumerate(self.tiles):
+            item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
+            if item.activations is not None and item.correction is not None:
+                outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
+                item.error_with_inputs = outputs.mvm_error if outputs else math.nan
+        for number, item in enumerate(self.tiles):
+            rng = generator(seed, number, Purpose.MAP)
+            item.reached = conductance_map(item.region, item.tile, item.correction, rng)
 
 
 def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:
-    """The tile with its columns where bad devices hurt least, and the range that suits them."""
+    """Assign outputs to columns where bad devices cost least, and choose the converter range that suits them."""
     known, core = calibration.of_cells(tile.place, info), calibration.cores.get(tile.place.core)
     if known.devices is not None:
         tile = avoid_bad_devices(tile, known.devices, info)
@@ -175,95 +359,3 @@ def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: F
         full_scale = choose_ranges(tile.target, info, adc_noise=core.adc_noise).full_scale
         tile = dataclasses.replace(tile, full_scale=full_scale)
     return tile
-
-
-def advance(run: Run, seed: int) -> Iterator[Progress]:
-    """Program all tiles of a run, step by step, in lockstep, so that cores rest at the same time.
-
-    Stop at any yield and the chip is in a defined state. `run.tiles` has all that was reported so far.
-    """
-    backend = run.tiles[0].region.backend
-    begin = backend.now()
-    methods = [
-        run.method.steps(item.region, item.tile, run.age, generator(seed, number, Purpose.PROGRAM))
-        for number, item in enumerate(run.tiles)
-    ]
-    active = list(range(len(methods)))
-    while active:
-        rest = 0.0
-        for number in list(active):
-            item = run.tiles[number]
-            step = next(methods[number], None)
-            if step is None:
-                active.remove(number)
-                continue
-            item.steps.append(step)
-            item.costs.append(item.region.cost.copy())
-            item.moments.append(backend.now() - begin)
-            item.chip_seconds = backend.now() - begin
-            rest = max(rest, step.settle)
-            yield Progress(number, len(run.tiles), step, item.rounds, item.region.cost.copy())
-        backend.wait(rest)
-
-
-def measure(run: Run, seed: int) -> None:
-    """Let the chip reach the target age, then calibrate the columns and measure the MVM error of every tile."""
-    run.tiles[0].region.backend.wait(run.age)
-    for number, item in enumerate(run.tiles):
-        item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
-        if item.activations is not None and item.correction is not None:
-            outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
-            item.error_by_activations = outputs.mvm_error if outputs else None
-    for number, item in enumerate(run.tiles):
-        item.reached = conductance_map(item.region, item.tile, item.correction, generator(seed, number, Purpose.MAP))
-
-
-def program(
-    backend: Backend,
-    matrices: Sequence[Matrix],
-    method: Method | str = "gdp",
-    *,
-    mapping: MappingSettings | None = None,
-    age: float | None = None,
-    seed: int = 0,
-    observer: Observer | None = None,
-    on_start: Callable[[Run], None] | None = None,
-    calibration: Calibration | None = None,
-    activations: Mapping[str, FloatArray] | None = None,
-    on_programmed: Callable[[Run], None] | None = None,
-) -> Run:
-    """Program weight matrices and measure the result.
-
-    backend        an open chip
-    matrices       from `load_weights` or `matrices`
-    method         a method, or the name of one with default settings
-    age            seconds after programming at which the targets hold and the error is measured
-    observer       called after every step of every tile
-    on_start       called with the mapped run before anything is sent to the chip
-    calibration    of this very chip: its converters are corrected for, its bad devices left alone
-    activations    (vectors, inputs) samples by tensor: what is left of bad devices is corrected for them, and the error
-                   is measured with them too
-    on_programmed  called when the last pulse was sent, before the chip rests until the targets hold
-
-    A KeyboardInterrupt (Ctrl-C, or one that the observer raises) stops programming: the run comes back with
-    `interrupted` set and no error measured.
-    """
-    chosen = make_method(method) if isinstance(method, str) else method
-    began = time.perf_counter()
-    run = start(backend, matrices, chosen, mapping=mapping, age=age, calibration=calibration, activations=activations)
-    if on_start is not None:
-        on_start(run)
-    try:
-        for progress in advance(run, seed):
-            if observer is not None:
-                observer(progress)
-        run.programmed_at = backend.now()
-        if on_programmed is not None:
-            on_programmed(run)
-        measure(run, seed)
-    except KeyboardInterrupt:
-        run.interrupted = True
-    for item in run.tiles:
-        item.pulses = item.region.pulses_spent()
-    run.wall_seconds = time.perf_counter() - began
-    return run

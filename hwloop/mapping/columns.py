@@ -9,10 +9,12 @@ from hwloop.typing import AnyArray, FloatArray
 
 @dataclass(frozen=True)
 class ColumnCorrection:
-    """output = gain * code + offset, per column: gain (columns,) in weight units per code, offset in weight units."""
+    """A gain and an offset for every column: output = gain * code + offset."""
 
     gain: FloatArray
+    """(columns,) weight units per code."""
     offset: FloatArray
+    """(columns,) weight units."""
 
     def apply(self, codes: AnyArray) -> FloatArray:
         """Correct codes (batch, columns) to outputs in the units of X W with inputs in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""Mapping around bad devices: columns are dealt out anew, and other cells make up for what is out of reach."""
+"""Mapping around bad devices: outputs are assigned to columns anew, and other cells make up for what is missed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,28 @@ RIDGE = 1e-3
 
 
 def avoid_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
-    """The tile with its columns dealt out so that bad devices put the least of the weights out of reach.
+    """Assign the outputs of a tile to its columns so that bad devices put the least of the weights out of reach.
 
     A bad device costs a weight nothing as long as the others of its cell reach the target. Which output a column
     computes is free, so the assignment of least summed squared loss is taken (Kuhn 1955, by scipy).
+
+    Parameters
+    ----------
+    tile
+        The tile with its columns in their own order.
+    devices
+        What is known of the devices under it.
+    info
+        The chip.
+
+    Returns
+    -------
+    Tile
+        The same weights with `order`; the tile itself where all devices are good.
     """
     if devices.usable.all():
         return tile
-    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    capacity, stays = devices.capacity(info).sum(1), devices.stuck_at.sum(1)
     high = stays[0] - stays[1] + capacity[0]
     low = stays[0] - stays[1] - capacity[1]
     bad = np.any(~devices.usable, axis=(0, 1))
@@ -43,13 +57,29 @@ def avoid_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
 
 
 def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
-    """The tile with targets changed so that cells near one out of reach make up for it, as far as inputs go together.
+    """Change the targets of a tile so that the other cells of a column make up for those out of reach.
 
-    inputs: (vectors, rows) sample activations. With their second moments C, the outputs' mean squared error is e^T C e
-    for errors e of a column's cells. Where bad devices fix e on some cells F, it is least for e = P[:, F] P[F, F]^-1
-    e[F] with P = C^-1. Inputs that have nothing to do with each other leave nothing to lean on, and change nothing.
+    With the second moments C of the inputs, the mean squared error of the outputs is e^T C e for errors e of a column's
+    cells. Where bad devices fix e on some cells F, it is least for e = P[:, F] P[F, F]^-1 e[F] with P = C^-1. Where
+    inputs are uncorrelated no other cell can help, and nothing is changed.
+
+    Parameters
+    ----------
+    tile
+        The tile, its columns in their final order.
+    devices
+        What is known of the devices under it.
+    info
+        The chip.
+    inputs
+        (vectors, rows) sample activations.
+
+    Returns
+    -------
+    Tile
+        With other targets, and with `lean`, by how much they differ, (rows, columns) in uS.
     """
-    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    capacity, stays = devices.capacity(info).sum(1), devices.stuck_at.sum(1)
     high, low = stays[0] - stays[1] + capacity[0], stays[0] - stays[1] - capacity[1]
     reached = np.clip(tile.target, low, high)
     missed = reached - tile.target

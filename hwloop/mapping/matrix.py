@@ -17,20 +17,35 @@ SMALLEST = 1e-100
 
 @dataclass(frozen=True)
 class Matrix:
-    """One weight matrix as a crossbar sees it.
-
-    name    tensor name in its file
-    values  (inputs, outputs) float64: inputs drive rows, outputs are columns
-    """
+    """One weight matrix as a crossbar sees it: inputs drive rows, outputs are columns."""
 
     name: str
+    """Name of the tensor in its file."""
     values: NDArray[np.float64]
+    """(inputs, outputs) weights."""
 
 
 def matrices(
     tensors: Mapping[str, ArrayLike], source: str = "weights", tensor: str | None = None, layout: str = "outputs-first"
 ) -> list[Matrix]:
-    """Weight matrices from arrays by name, with the rules of `load_weights`; `source` is named in errors."""
+    """Make weight matrices of arrays by name, with the rules of `load_weights`.
+
+    Parameters
+    ----------
+    tensors
+        (outputs, inputs) arrays; more dimensions are those of a convolution kernel, one dimension is passed over.
+    source
+        What errors call them.
+    tensor
+        Name of the only one to take; None for all.
+    layout
+        Order of the dimensions, one of `LAYOUTS`.
+
+    Raises
+    ------
+    BadInputError
+        For anything that cannot be programmed, with the name of its tensor.
+    """
     if not tensors:
         raise BadInputError(f"{source}: holds no tensors")
     if tensor is not None:

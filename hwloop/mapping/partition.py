@@ -1,7 +1,8 @@
 """From weight matrices to conductance targets on the cells of a chip.
 
-A matrix larger than a core is cut into tiles; several small tiles share a core. Row-wise neighbours of a tile add up
-digitally. The rule for one cell: weight = scale of its column * (positive minus negative conductance).
+A matrix larger than a core is cut into tiles; several small tiles share a core. The outputs of tiles that share
+columns of a matrix are added digitally. The rule for one cell: weight = scale of its column * (positive minus negative
+conductance).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class MappingSettings:
     scale: str = "column"
     """'column': every column uses the full conductance range; 'core': one scale for the whole tile."""
     split: str = "fill"
-    """Two devices per polarity: 'fill' loads the first before the second, 'even' shares equally."""
+    """How several devices of a polarity share: 'fill' loads the first before the second, 'even' shares equally."""
 
     def __post_init__(self) -> None:
         for name, known in (("scale", SCALES), ("split", SPLITS)):
@@ -41,7 +42,7 @@ class MappingSettings:
 
 
 def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSettings | None = None) -> list[Tile]:
-    """Tiles for all matrices. Raises BadInputError when they need more cores than the chip has."""
+    """Make the tiles of all matrices. Raises BadInputError when they need more cores than the chip has."""
     settings = settings or MappingSettings()
     pieces = [piece for matrix in matrices for piece in _cut(matrix, info)]
     places = pack([piece.values.shape for piece in pieces], info)
@@ -49,7 +50,7 @@ def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSet
 
 
 def pack(sizes: Iterable[tuple[int, ...]], info: ChipInfo) -> list[Place]:
-    """Places for rectangles of cells (rows, columns), none larger than a core: shelves, tallest first.
+    """Find places for rectangles of cells (rows, columns), none larger than a core: shelves, tallest first.
 
     A shelf is a band of rows of one core, filled from the left; the next rectangle goes on the first shelf with room,
     else on a new shelf of the first core with room, else on a new core.

@@ -14,13 +14,15 @@ from scipy.stats import norm
 
 from hwloop.chip.info import ChipInfo
 from hwloop.errors import BadInputError
-from hwloop.typing import FloatArray
+from hwloop.typing import FloatArray, Json
 from hwloop.units import value
 
 SAMPLES = 512
 """Input vectors that are tried on every candidate."""
 INPUT_CANDIDATES = 16
+"""Full scales of the inputs that are tried."""
 RANGE_CANDIDATES = 48
+"""Converter ranges that are tried with each."""
 LARGEST_RANGE = 1.6
 """Largest candidate for the range over the largest of the sample outputs."""
 LARGEST_CLIPPED = 0.25
@@ -29,7 +31,7 @@ LARGEST_CLIPPED = 0.25
 
 @dataclass(frozen=True)
 class RangeResult:
-    """Scales that minimise the error of clipping, rounding and noise, and what is left; errors are relative."""
+    """Scales that minimise the error of clipping, rounding and noise, and the relative error that is left."""
 
     input_scale: float = value("1", "activation that the largest input code stands for")
     full_scale: float = value("uS", "converter range")
@@ -39,15 +41,33 @@ class RangeResult:
     clipped_inputs: float = value("1", "share of inputs beyond the scale")
     clipped_outputs: float = value("1", "share of outputs beyond the range")
 
+    def to_json(self) -> dict[str, Json]:
+        """Give every value by its name."""
+        return {name: number if np.isfinite(number) else None for name, number in vars(self).items()}
+
 
 def choose_ranges(
     target: FloatArray, info: ChipInfo, inputs: FloatArray | None = None, adc_noise: float = 0.0, seed: int = 0
 ) -> RangeResult:
-    """The best scales for conductances `target` (rows, columns) in uS.
+    """Choose the scale of the inputs and the range of the converters that leave the smallest error.
 
-    inputs     (vectors, rows) activations in any unit; None: uniform in [-1, 1], at a fixed scale of 1
-    adc_noise  standard deviation of the converters' noise, LSB
-    Raises BadInputError for inputs of another width, for what is no number, and for outputs that are all zero.
+    Parameters
+    ----------
+    target
+        (rows, columns) signed conductances, uS.
+    info
+        The chip.
+    inputs
+        (vectors, rows) activations in any unit; None: uniform in [-1, 1], at a fixed scale of 1.
+    adc_noise
+        Standard deviation of the converters' noise, LSB.
+    seed
+        Seed of the sample inputs and of the noise.
+
+    Raises
+    ------
+    BadInputError
+        For inputs of another width, for what is no number, and for outputs that are all zero.
     """
     if not np.all(np.isfinite(target)):
         raise BadInputError("ranges: conductances contain NaN or infinity")
@@ -69,8 +89,9 @@ def choose_ranges(
     if power == 0:
         raise BadInputError("ranges: these weights answer zero to all sample inputs; nothing can be chosen")
     noise = adc_noise * rng.standard_normal(ideal.shape)
+    samples = _Samples(activations, target, ideal, power, noise)
     tried = [
-        _result(scale, full_scale, activations, target, ideal, power, noise, info)
+        _result(samples, float(scale), float(full_scale), info)
         for scale in scales
         for full_scale in _range_candidates(ideal / scale, info)
     ]
@@ -88,9 +109,14 @@ def _range_candidates(sums: FloatArray, info: ChipInfo) -> FloatArray:
 
 
 def _unseen_clipping(sums: FloatArray, full_scale: float) -> float:
-    """Mean square (uS^2) that clipping takes of normal sums with these variances, beyond what it takes of these.
+    """Compute the mean square (uS^2) that clipping takes of normal sums, beyond what it takes of these.
 
-    sums: (vectors, columns) of independent inputs about zero
+    Parameters
+    ----------
+    sums
+        (vectors, columns) outputs to independent inputs about zero; the normal sums have their variances, uS.
+    full_scale
+        Range of the converters, uS.
     """
     sigma = np.maximum(sums.std(0), 1e-300)
     a = full_scale / sigma
@@ -99,24 +125,28 @@ def _unseen_clipping(sums: FloatArray, full_scale: float) -> float:
     return max(float(expected.mean() - seen), 0.0)
 
 
-def _result(
-    scale: float,
-    full_scale: float,
-    activations: FloatArray,
-    target: FloatArray,
-    ideal: FloatArray,
-    power: float,
-    noise: FloatArray,
-    info: ChipInfo,
-) -> RangeResult:
-    whole = np.rint(activations / scale * info.input_max)
+@dataclass(frozen=True)
+class _Samples:
+    """What every candidate is tried on: inputs, conductances, ideal outputs, their mean square, converter noise."""
+
+    activations: FloatArray
+    target: FloatArray
+    ideal: FloatArray
+    power: float
+    noise: FloatArray
+
+
+def _result(samples: _Samples, scale: float, full_scale: float, info: ChipInfo) -> RangeResult:
+    """Compute what real converters with these scales would leave of the sample outputs."""
+    ideal, power = samples.ideal, samples.power
+    whole = np.rint(samples.activations / scale * info.input_max)
     drive = np.clip(whole, -info.input_max, info.input_max) / info.input_max
-    sums = drive @ target
-    codes = np.rint(sums / full_scale * info.code_max + noise)
+    sums = drive @ samples.target
+    codes = np.rint(sums / full_scale * info.code_max + samples.noise)
     seen = np.clip(codes, -info.code_max, info.code_max) * full_scale / info.code_max * scale
     return RangeResult(
-        input_scale=float(scale),
-        full_scale=float(full_scale),
+        input_scale=scale,
+        full_scale=full_scale,
         error=float(np.sqrt(np.mean((seen - ideal) ** 2) / power)),
         input_error=float(np.sqrt(np.mean((sums * scale - ideal) ** 2) / power)),
         output_error=float(np.sqrt(np.mean((seen - sums * scale) ** 2) / power)),
@@ -126,7 +156,7 @@ def _result(
 
 
 def checked_inputs(inputs: NDArray[np.floating], rows: int) -> FloatArray:
-    """Sample activations (vectors, rows). Raises BadInputError for another shape, or values that are no numbers."""
+    """Check sample activations (vectors, rows). Raises BadInputError for another shape and for what is no number."""
     activations = np.asarray(inputs, np.float64)
     if activations.ndim != 2 or activations.shape[1] != rows or not len(activations):
         raise BadInputError(f"ranges: sample inputs must have the shape (vectors, {rows}), not {activations.shape}")

@@ -10,10 +10,22 @@ SPLITS = ("fill", "even")
 
 
 def split_devices(target: FloatArray, capacity: FloatArray, split: str = "fill") -> FloatArray:
-    """Device targets (2, K, rows, columns) in uS for signed cell targets (rows, columns) in uS.
+    """Share the signed target of every cell among the devices of its polarity.
 
-    capacity: largest target of each device, (2, K, rows, columns) in uS. 'fill' loads device 0 up to its capacity
-    before device 1 gets the rest; 'even' loads all to the same share of their capacities.
+    Parameters
+    ----------
+    target
+        (rows, columns) signed targets of the cells, uS.
+    capacity
+        (2, K, rows, columns) largest target of each device, uS.
+    split
+        'fill' loads device 0 up to its capacity before device 1 gets the rest; 'even' loads all to the same share of
+        their capacities.
+
+    Returns
+    -------
+    array
+        (2, K, rows, columns) targets of the devices, uS.
     """
     polarities = np.stack([np.maximum(target, 0.0), np.maximum(-target, 0.0)])[:, None]
     if split == "even":

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hwloop.calibration.fitting.base import Panel, Series
+from hwloop.calibration.fitting.panels import Panel, Series
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.plot.runs import FORMATS
+from hwloop.plot.style import BLUE, FORMATS, GREEN, ORANGE, PURPLE, SKY, VERMILION, axes_of, save_figure
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's colours, as in `hwloop.plot.runs`."""
-FIT_COLOUR = "#d55e00"
-ALONE = "#0072b2"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+"""Colours of several series of one kind."""
 
 
 def draw_fits(
     fits: Mapping[str, Sequence[Panel]], titles: Mapping[str, str], folder: str | Path, *, force: bool
 ) -> list[str]:
-    """Draw the panels of each experiment, under its title, to FOLDER/EXPERIMENT.png and .svg; returns the paths.
+    """Draw the panels of each experiment, under its title, to FOLDER/EXPERIMENT.png and .svg; return the paths.
 
     Raises BadInputError as `figure_paths` does.
     """
@@ -32,15 +28,12 @@ def draw_fits(
     for name, panels in fits.items():
         figure = _draw(titles[name], panels)
         for path in paths[name]:
-            content = io.BytesIO()
-            with matplotlib.rc_context({"svg.fonttype": "none"}):
-                figure.savefig(content, format=path.suffix[1:], dpi=110)
-            hdf5.replace_file(path, content.getvalue())
+            save_figure(figure, path)
     return [str(path) for group in paths.values() for path in group]
 
 
 def figure_paths(names: Iterable[str], folder: str | Path, *, force: bool) -> dict[str, list[Path]]:
-    """Where the figures of experiments go, by name, in a folder that is made.
+    """Say where the figures of experiments go, by name, in a folder that is made.
 
     Raises BadInputError when the folder cannot be made or a file exists (without force).
     """
@@ -62,16 +55,18 @@ def _draw(title: str, panels: Sequence[Panel]) -> Figure:
     figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, panel in zip(axes, panels, strict=False):
-        _draw_panel(place, panel)
+        draw_panel(panel, place)
     for place in axes[len(panels) :]:
         place.set_visible(False)
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def draw_panel(panel: Panel, ax: Axes | None = None) -> Axes:
+    """Draw one diagram of a fit, on `ax` or new axes, and return them."""
+    axes = axes_of(ax)
     lines = [series for series in panel.series if series.line]
     points = [series for series in panel.series if not series.line]
-    for kind, alone in ((points, ALONE), (lines, FIT_COLOUR)):
+    for kind, alone in ((points, BLUE), (lines, VERMILION)):
         for index, series in enumerate(kind):
             _draw_series(axes, series, alone if len(kind) == 1 else PALETTE[index % len(PALETTE)])
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
@@ -81,6 +76,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     if not panel.log_y and all((series.y >= 0).all() for series in panel.series):
         axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
+    return axes
 
 
 def _draw_series(axes: Axes, series: Series, colour: str) -> None:

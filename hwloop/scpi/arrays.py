@@ -6,20 +6,16 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.chip.pulses import PulseKind, Pulses
-from hwloop.scpi.codes import ILLEGAL_PARAMETER, SETTINGS_CONFLICT, ScpiError
-from hwloop.typing import CodeArray, FloatArray, IndexArray
+from hwloop.scpi.codes import Code, ScpiError
+from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
 INDEX = np.dtype("<i4")
 REAL = np.dtype("<f8")
-PULSE_BYTES = INDEX.itemsize + 2 * REAL.itemsize
-PLACEMENT_BYTES = INDEX.itemsize + REAL.itemsize
 _STATE_TYPE = re.compile(r"[<|](?:[iu][1248]|f[248]|b1)")
 
 LAYOUTS = {
@@ -35,53 +31,58 @@ LAYOUTS = {
 }
 
 
-def code_type(bits: int) -> np.dtype[Any]:
-    """Type on the wire of signed numbers of that many bits."""
+def code_type(bits: int) -> np.dtype[np.signedinteger]:
+    """Return the type on the wire of signed numbers of that many bits."""
     return np.dtype("<i1" if bits <= 8 else "<i2" if bits <= 16 else "<i4")
 
 
-def pack_codes(codes: NDArray[np.integer[Any]], bits: int) -> bytes:
-    """Layout `inputs` or `outputs` of an integer array."""
+def pack_codes(codes: NDArray[np.integer], bits: int) -> bytes:
+    """Write an integer array in the layout `inputs` or `outputs`."""
     return codes.astype(code_type(bits)).tobytes()
 
 
 def unpack_codes(data: bytes, batch: int, width: int, bits: int) -> CodeArray:
-    """(batch, width) codes. Raises ScpiError -221 for another number of bytes."""
+    """Read (batch, width) codes. Raises ScpiError -221 for another number of bytes."""
     kind = code_type(bits)
     expect(data, batch * width * kind.itemsize)
     return np.frombuffer(data, kind).reshape(batch, width).astype(np.int32)
 
 
 def pack_indices(devices: IndexArray) -> bytes:
-    """Layout `devices`."""
+    """Write the layout `devices`."""
     return devices.astype(INDEX).tobytes()
 
 
 def unpack_indices(data: bytes, count: int) -> IndexArray:
-    """(count,) device indices."""
+    """Read (count,) device indices."""
     expect(data, count * INDEX.itemsize)
     return np.frombuffer(data, INDEX).astype(np.int64)
 
 
 def pack_reals(values: FloatArray) -> bytes:
-    """Layout `conductances`."""
+    """Write the layout `conductances`."""
     return values.astype(REAL).tobytes()
 
 
 def unpack_reals(data: bytes, count: int) -> FloatArray:
-    """(count,) float64."""
+    """Read (count,) float64."""
     expect(data, count * REAL.itemsize)
     return np.frombuffer(data, REAL).astype(np.float64)
 
 
+def pulse_bytes(count: int) -> int:
+    """Return the size of layout `pulses` with `count` of them."""
+    return count * (INDEX.itemsize + 2 * REAL.itemsize)
+
+
 def pack_pulses(pulses: Pulses) -> bytes:
-    """Layout `pulses`."""
+    """Write the layout `pulses`."""
     return pack_indices(pulses.devices) + pack_reals(pulses.amplitude) + pack_reals(pulses.width)
 
 
 def unpack_pulses(data: bytes, kind: PulseKind, count: int) -> Pulses:
-    """A batch of `count` pulses."""
-    expect(data, count * PULSE_BYTES)
+    """Read a batch of `count` pulses."""
+    expect(data, pulse_bytes(count))
     first, second = count * INDEX.itemsize, count * (INDEX.itemsize + REAL.itemsize)
     return Pulses.make(
         kind,
@@ -92,53 +93,53 @@ def unpack_pulses(data: bytes, kind: PulseKind, count: int) -> Pulses:
 
 
 def pack_placement(devices: IndexArray, conductance: FloatArray) -> bytes:
-    """Layout `placement`."""
+    """Write the layout `placement`."""
     return pack_indices(devices) + pack_reals(conductance)
 
 
 def unpack_placement(data: bytes, count: int) -> tuple[IndexArray, FloatArray]:
-    """(count,) device indices and (count,) conductances in uS."""
-    expect(data, count * PLACEMENT_BYTES)
+    """Read (count,) device indices and (count,) conductances in uS."""
+    expect(data, count * (INDEX.itemsize + REAL.itemsize))
     middle = count * INDEX.itemsize
     return unpack_indices(data[:middle], count), unpack_reals(data[middle:], count)
 
 
 def pack_trims(offset: FloatArray, gain: FloatArray) -> bytes:
-    """Layout `trims`."""
+    """Write the layout `trims`."""
     return pack_reals(offset) + pack_reals(gain)
 
 
 def unpack_trims(data: bytes, columns: int) -> tuple[FloatArray, FloatArray]:
-    """(columns,) offsets in LSB and (columns,) gains."""
+    """Read (columns,) offsets in LSB and (columns,) gains."""
     values = unpack_reals(data, 2 * columns)
     return values[:columns], values[columns:]
 
 
-def pack_state(state: Mapping[str, NDArray[Any]]) -> bytes:
-    """Layout `state` of named arrays of numbers."""
+def pack_state(state: State) -> bytes:
+    """Write named arrays of numbers in the layout `state`."""
     arrays = {name: np.asarray(array) for name, array in state.items()}
     portable = {name: array.astype(array.dtype.newbyteorder("<")) for name, array in arrays.items()}
     table = json.dumps([[name, array.dtype.str, array.shape] for name, array in portable.items()]).encode("ascii")
     return b"".join([struct.pack("<I", len(table)), table, *(array.tobytes() for array in portable.values())])
 
 
-def unpack_state(data: bytes) -> dict[str, NDArray[Any]]:
-    """Named arrays. Raises ScpiError -221 or -224 when the bytes are not a state."""
+def unpack_state(data: bytes) -> dict[str, AnyArray]:
+    """Read named arrays. Raises ScpiError -221 or -224 when the bytes are not a state."""
     try:
         (length,) = struct.unpack_from("<I", data)
         table = json.loads(data[4 : 4 + length])
         entries = [(str(name), str(kind), [int(n) for n in shape]) for name, kind, shape in table]
     except (struct.error, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ScpiError(ILLEGAL_PARAMETER, f"not a state: {error}") from error
-    state: dict[str, NDArray[Any]] = {}
+        raise ScpiError(Code.ILLEGAL_PARAMETER, f"not a state: {error}") from error
+    state: dict[str, AnyArray] = {}
     at = 4 + length
     for name, code, shape in entries:
         if not _STATE_TYPE.fullmatch(code) or len(shape) > 4 or not all(0 <= n <= len(data) for n in shape):
-            raise ScpiError(ILLEGAL_PARAMETER, f"state '{name}' has the unusable type {code} or shape {shape}")
+            raise ScpiError(Code.ILLEGAL_PARAMETER, f"state '{name}' has the unusable type {code} or shape {shape}")
         kind = np.dtype(code)
         end = at + math.prod(shape) * kind.itemsize
         if end > len(data):
-            raise ScpiError(SETTINGS_CONFLICT, f"the state ends within '{name}'")
+            raise ScpiError(Code.SETTINGS_CONFLICT, f"the state ends within '{name}'")
         state[name] = np.frombuffer(data[at:end], kind).reshape(shape).astype(kind.newbyteorder("="))
         at = end
     expect(data, at)
@@ -148,4 +149,4 @@ def unpack_state(data: bytes) -> dict[str, NDArray[Any]]:
 def expect(data: bytes, size: int) -> None:
     """Raise ScpiError -221 unless there are exactly `size` bytes."""
     if len(data) != size:
-        raise ScpiError(SETTINGS_CONFLICT, f"the transfer memory holds {len(data)} bytes where {size} are needed")
+        raise ScpiError(Code.SETTINGS_CONFLICT, f"the transfer memory holds {len(data)} bytes where {size} are needed")

@@ -10,28 +10,25 @@ from __future__ import annotations
 import struct
 import zlib
 
-from hwloop.scpi.codes import INVALID_BLOCK, ScpiError
-
-CRC_BYTES = 4
-LONGEST_HEADER = 11
-"""Bytes of the longest definite-length header, `#9` and nine digits."""
+from hwloop.scpi.codes import Code, ScpiError
+from hwloop.scpi.limits import LIMITS
 
 
 def seal(content: bytes) -> bytes:
-    """Content followed by its CRC-32."""
+    """Return content followed by its CRC-32."""
     return content + struct.pack("<I", zlib.crc32(content))
 
 
 def unseal(sealed: bytes) -> bytes:
-    """Content of a sealed block. Raises ScpiError -161 when it is too short or its CRC-32 does not fit."""
-    content, crc = sealed[:-CRC_BYTES], sealed[-CRC_BYTES:]
-    if len(crc) < CRC_BYTES or struct.unpack("<I", crc)[0] != zlib.crc32(content):
-        raise ScpiError(INVALID_BLOCK, f"the CRC-32 of a block of {len(sealed)} bytes does not fit")
+    """Return the content of a sealed block. Raises ScpiError -161 when it is too short or its CRC-32 does not fit."""
+    content, crc = sealed[: -LIMITS.checksum], sealed[-LIMITS.checksum :]
+    if len(crc) < LIMITS.checksum or struct.unpack("<I", crc)[0] != zlib.crc32(content):
+        raise ScpiError(Code.INVALID_BLOCK, f"the CRC-32 of a block of {len(sealed)} bytes does not fit")
     return content
 
 
 def definite(data: bytes) -> bytes:
-    """Definite-length block of the bytes as they are. Raises ValueError from 10^9 bytes on."""
+    """Make a definite-length block of bytes as they are. Raises ValueError from 10^9 bytes on."""
     length = str(len(data))
     if len(length) > 9:
         raise ValueError(f"a definite-length block holds less than 10^9 bytes, not {length}")
@@ -39,17 +36,17 @@ def definite(data: bytes) -> bytes:
 
 
 def sealed_block(content: bytes) -> bytes:
-    """Definite-length block of the content and its CRC-32."""
+    """Make a definite-length block of the content and its CRC-32."""
     return definite(seal(content))
 
 
 def read_definite(response: bytes) -> bytes:
-    """Data of a response that is one definite-length block. Raises ScpiError -161 for anything else."""
+    """Return the data of a response that is one definite-length block. Raises ScpiError -161 for anything else."""
     digits = response[1:2]
     if response[:1] != b"#" or not b"1" <= digits <= b"9":
-        raise ScpiError(INVALID_BLOCK, f"expected a block, got {response[:20]!r}")
+        raise ScpiError(Code.INVALID_BLOCK, f"expected a block, got {response[:20]!r}")
     begin = 2 + int(digits)
     length = response[2:begin]
     if not length.isdigit() or len(response) != begin + int(length):
-        raise ScpiError(INVALID_BLOCK, f"a block of {len(response) - begin} bytes says that it has {length!r}")
+        raise ScpiError(Code.INVALID_BLOCK, f"a block of {len(response) - begin} bytes says that it has {length!r}")
     return response[begin:]

@@ -8,11 +8,9 @@ with LINK:OPEN?, learns whether its last call was carried out, and may send it a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from hwloop.scpi.codes import INVALID_BLOCK, ScpiError
-
-UNREADABLE = 0
-"""Number in the answer to a call that could not be read."""
+from hwloop.scpi.codes import Code, ScpiError
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Call:
     message: bytes
 
     def encode(self) -> bytes:
-        """Content of the block of LINK:CALL?."""
+        """Write the content of the block of LINK:CALL?."""
         return b"%d " % self.number + self.message
 
     @classmethod
@@ -31,7 +29,7 @@ class Call:
         """Read it. Raises ScpiError -161."""
         number, space, message = content.partition(b" ")
         if not space or not number.isdigit() or len(number) > 18:
-            raise ScpiError(INVALID_BLOCK, "a call begins with its number and a space")
+            raise ScpiError(Code.INVALID_BLOCK, "a call begins with its number and a space")
         return cls(int(number), message)
 
 
@@ -39,13 +37,16 @@ class Call:
 class Answer:
     """What the instrument says to a call: errors it queued, the chip's clock afterwards (s), and the response."""
 
+    UNREADABLE: ClassVar[int] = 0
+    """Number in the answer to a call that could not be read."""
+
     number: int
     errors: int
     clock: float
     response: bytes
 
     def encode(self) -> bytes:
-        """Content of the answer's block."""
+        """Write the content of the answer's block."""
         return f"{self.number} {self.errors} {self.clock!r} ".encode() + self.response
 
     @classmethod

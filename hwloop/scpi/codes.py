@@ -2,93 +2,85 @@
 
 from __future__ import annotations
 
-NO_ERROR = 0
-COMMAND_ERROR = -100
-INVALID_CHARACTER = -101
-SYNTAX_ERROR = -102
-INVALID_SEPARATOR = -103
-DATA_TYPE_ERROR = -104
-PARAMETER_NOT_ALLOWED = -108
-MISSING_PARAMETER = -109
-MNEMONIC_TOO_LONG = -112
-UNDEFINED_HEADER = -113
-INVALID_NUMBER = -121
-EXPONENT_TOO_LARGE = -123
-INVALID_SUFFIX = -131
-SUFFIX_NOT_ALLOWED = -138
-INVALID_WORD = -141
-INVALID_STRING = -151
-INVALID_BLOCK = -161
-EXECUTION_ERROR = -200
-COMMAND_PROTECTED = -203
-SETTINGS_CONFLICT = -221
-OUT_OF_RANGE = -222
-TOO_MUCH_DATA = -223
-ILLEGAL_PARAMETER = -224
-OUT_OF_MEMORY = -225
-HARDWARE_ERROR = -240
-HARDWARE_MISSING = -241
-SYSTEM_ERROR = -310
-QUEUE_OVERFLOW = -350
-BUFFER_OVERRUN = -363
-TIME_OUT = -365
+import enum
+from typing import Self
 
-TEXTS = {
-    NO_ERROR: "No error",
-    COMMAND_ERROR: "Command error",
-    INVALID_CHARACTER: "Invalid character",
-    SYNTAX_ERROR: "Syntax error",
-    INVALID_SEPARATOR: "Invalid separator",
-    DATA_TYPE_ERROR: "Data type error",
-    PARAMETER_NOT_ALLOWED: "Parameter not allowed",
-    MISSING_PARAMETER: "Missing parameter",
-    MNEMONIC_TOO_LONG: "Program mnemonic too long",
-    UNDEFINED_HEADER: "Undefined header",
-    INVALID_NUMBER: "Invalid character in number",
-    EXPONENT_TOO_LARGE: "Exponent too large",
-    INVALID_SUFFIX: "Invalid suffix",
-    SUFFIX_NOT_ALLOWED: "Suffix not allowed",
-    INVALID_WORD: "Invalid character data",
-    INVALID_STRING: "Invalid string data",
-    INVALID_BLOCK: "Invalid block data",
-    EXECUTION_ERROR: "Execution error",
-    COMMAND_PROTECTED: "Command protected",
-    SETTINGS_CONFLICT: "Settings conflict",
-    OUT_OF_RANGE: "Data out of range",
-    TOO_MUCH_DATA: "Too much data",
-    ILLEGAL_PARAMETER: "Illegal parameter value",
-    OUT_OF_MEMORY: "Out of memory",
-    HARDWARE_ERROR: "Hardware error",
-    HARDWARE_MISSING: "Hardware missing",
-    SYSTEM_ERROR: "System error",
-    QUEUE_OVERFLOW: "Queue overflow",
-    BUFFER_OVERRUN: "Input buffer overrun",
-    TIME_OUT: "Time out error",
-}
+from hwloop.scpi.limits import LIMITS
 
-LONGEST_TEXT = 255
-"""Characters of an error text, as SCPI-99 limits it."""
+
+class Code(enum.IntEnum):
+    """The error codes of SCPI-99 that an instrument of this dialect reports, with their standard texts."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> Self:
+        """Make a member that is the number and knows its text."""
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.text = text
+        return code
+
+    NO_ERROR = 0, "No error"
+    COMMAND_ERROR = -100, "Command error"
+    INVALID_CHARACTER = -101, "Invalid character"
+    SYNTAX_ERROR = -102, "Syntax error"
+    INVALID_SEPARATOR = -103, "Invalid separator"
+    DATA_TYPE_ERROR = -104, "Data type error"
+    PARAMETER_NOT_ALLOWED = -108, "Parameter not allowed"
+    MISSING_PARAMETER = -109, "Missing parameter"
+    MNEMONIC_TOO_LONG = -112, "Program mnemonic too long"
+    UNDEFINED_HEADER = -113, "Undefined header"
+    INVALID_NUMBER = -121, "Invalid character in number"
+    EXPONENT_TOO_LARGE = -123, "Exponent too large"
+    INVALID_SUFFIX = -131, "Invalid suffix"
+    SUFFIX_NOT_ALLOWED = -138, "Suffix not allowed"
+    INVALID_WORD = -141, "Invalid character data"
+    INVALID_STRING = -151, "Invalid string data"
+    INVALID_BLOCK = -161, "Invalid block data"
+    EXECUTION_ERROR = -200, "Execution error"
+    COMMAND_PROTECTED = -203, "Command protected"
+    SETTINGS_CONFLICT = -221, "Settings conflict"
+    OUT_OF_RANGE = -222, "Data out of range"
+    TOO_MUCH_DATA = -223, "Too much data"
+    ILLEGAL_PARAMETER = -224, "Illegal parameter value"
+    OUT_OF_MEMORY = -225, "Out of memory"
+    HARDWARE_ERROR = -240, "Hardware error"
+    HARDWARE_MISSING = -241, "Hardware missing"
+    SYSTEM_ERROR = -310, "System error"
+    QUEUE_OVERFLOW = -350, "Queue overflow"
+    BUFFER_OVERRUN = -363, "Input buffer overrun"
+    TIME_OUT = -365, "Time out error"
+
+
+BY_NUMBER = {int(code): code for code in Code}
+"""Codes by their numbers."""
 
 
 class ScpiError(Exception):
     """A command that was not carried out: a standard code and what was wrong in particular."""
 
     def __init__(self, code: int, detail: str = "") -> None:
-        """`code` is one of `TEXTS`; `detail` is appended to the standard text."""
-        self.code, self.detail = code, detail
+        """Append `detail` to the standard text of a `Code`."""
+        self.code, self.detail = BY_NUMBER[code], detail
         super().__init__(self.entry)
 
     @property
     def entry(self) -> str:
         """The error as SYSTem:ERRor? reports it: `-222,"Data out of range;amplitude ..."`."""
-        text = TEXTS[self.code] + (f";{self.detail}" if self.detail else "")
-        printable = "".join(c if " " <= c <= "~" else "?" for c in text)[:LONGEST_TEXT]
+        text = self.code.text + (f";{self.detail}" if self.detail else "")
+        printable = "".join(c if " " <= c <= "~" else "?" for c in text)[: LIMITS.error_text]
         quoted = printable.replace('"', '""')
         return f'{self.code},"{quoted}"'
 
 
 def read_entry(text: str) -> tuple[int, str]:
-    """Code and text of a reply to SYSTem:ERRor?. Raises ValueError when it is not one."""
+    """Read the code and the text of a reply to SYSTem:ERRor?, whose code may be one of another instrument.
+
+    Raises
+    ------
+    ValueError
+        When it is not one.
+    """
     code, comma, quoted = text.partition(",")
     if not comma or len(quoted) < 2 or quoted[0] != '"' or quoted[-1] != '"':
         raise ValueError(f"not an error entry: {text[:80]!r}")

@@ -35,7 +35,7 @@ class Description:
 
 
 def encode(description: Description) -> bytes:
-    """ASCII JSON; numbers keep all their digits."""
+    """Write a description as ASCII JSON; numbers keep all their digits."""
     info = description.info
     plain = {f.name: getattr(info, f.name) for f in dataclasses.fields(info) if f.name != "trims"}
     plain["limits"] = dataclasses.asdict(info.limits)
@@ -53,7 +53,7 @@ def encode(description: Description) -> bytes:
 
 
 def decode(data: bytes) -> Description:
-    """The description. Raises ValueError when it cannot be one; capabilities unknown to this version are left out."""
+    """Read a description, leaving out capabilities unknown to this version. Raises ValueError when it is none."""
     try:
         whole = json.loads(data)
         chip = dict(whole["chip"])
@@ -72,7 +72,7 @@ def decode(data: bytes) -> Description:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as objects with their class's name under 'kind'."""
+    """Write dataclasses as objects with their class's name under 'kind'."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"kind": type(value).__name__} | own

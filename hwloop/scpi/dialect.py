@@ -7,193 +7,16 @@ from the same row, and the manual is printed from it.
 from __future__ import annotations
 
 import itertools
-import math
-import re
-from dataclasses import dataclass
 
-from hwloop.chip.backend import MOST_AVERAGES
-from hwloop.scpi import codes
-from hwloop.scpi.blocks import sealed_block, unseal
-from hwloop.scpi.codes import ScpiError
-from hwloop.scpi.lexer import Argument, ArgumentKind, Unit
+from hwloop.chip.checks import REQUESTS
+from hwloop.scpi.codes import Code
+from hwloop.scpi.command import Command, Dialect
+from hwloop.scpi.parameters import Parameter
 
 VERSION = (1, 1)
 """Major and minor version of the dialect; a driver works with every minor version of its own major one.
 
 1.1 added converter trims."""
-
-Value = int | float | str | bytes
-
-LONGEST_INTEGER = 20
-"""Characters of the longest integer that is looked at."""
-
-SUFFIXES = {
-    "uA": {"A": 1e6, "MA": 1e3, "UA": 1.0, "NA": 1e-3},
-    "ns": {"S": 1e9, "MS": 1e6, "US": 1e3, "NS": 1.0},
-    "s": {"S": 1.0, "MS": 1e-3, "US": 1e-6, "NS": 1e-9},
-    "uS": {"SIE": 1e6, "MSIE": 1e3, "USIE": 1.0, "NSIE": 1e-3},
-}
-"""Suffixes a number may carry, by the unit it has without one (siemens are written SIE, as IEEE 488.2 has it)."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a command.
-
-    form  'integer', 'number', 'word', 'string' or 'block'
-    """
-
-    name: str
-    form: str
-    meaning: str
-    unit: str = ""
-    low: float = -math.inf
-    high: float = math.inf
-    words: tuple[str, ...] = ()
-    default: Value | None = None
-    """Value when the parameter is left out; None: it must be given."""
-
-    def bind(self, argument: Argument) -> Value:
-        """The value that was sent: uS, uA, ns or s; words in long form, upper case; content of a sealed block.
-
-        Raises ScpiError for another kind of data or a value out of range; nothing is ever clamped or rounded.
-        """
-        if self.form == "block":
-            self._expect(argument, ArgumentKind.BLOCK)
-            return unseal(argument.data)
-        if self.form == "string":
-            self._expect(argument, ArgumentKind.STRING)
-            return argument.text
-        if self.form == "word":
-            self._expect(argument, ArgumentKind.WORD)
-            return self._word(argument.text)
-        self._expect(argument, ArgumentKind.NUMBER)
-        value = self._integer(argument) if self.form == "integer" else self._number(argument)
-        if not self.low <= value <= self.high:
-            raise ScpiError(codes.OUT_OF_RANGE, f"{self.name} {value:g} is outside {self.low:g} to {self.high:g}")
-        return value
-
-    def write(self, value: Value) -> bytes:
-        """The value as program data, in the parameter's own unit."""
-        if isinstance(value, bytes):
-            return sealed_block(value)
-        if isinstance(value, str):
-            return (
-                ('"' + value.replace('"', '""') + '"').encode("ascii")
-                if self.form == "string"
-                else value.encode("ascii")
-            )
-        return str(int(value)).encode() if self.form == "integer" else repr(float(value)).encode()
-
-    def _expect(self, argument: Argument, kind: ArgumentKind) -> None:
-        if argument.kind is not kind:
-            raise ScpiError(codes.DATA_TYPE_ERROR, f"{self.name} must be a {kind.value}, not a {argument.kind.value}")
-
-    def _word(self, text: str) -> str:
-        for word in self.words:
-            if text in _forms(word):
-                return word.upper()
-        raise ScpiError(codes.INVALID_WORD, f"{self.name} must be one of {', '.join(self.words)}, not {text}")
-
-    def _integer(self, argument: Argument) -> int:
-        if argument.suffix:
-            raise ScpiError(codes.SUFFIX_NOT_ALLOWED, f"{self.name} takes no suffix")
-        if len(argument.text) > LONGEST_INTEGER:
-            raise ScpiError(codes.OUT_OF_RANGE, f"{self.name} has more than {LONGEST_INTEGER} digits")
-        try:
-            return int(argument.text)
-        except ValueError:
-            raise ScpiError(codes.INVALID_NUMBER, f"{self.name} must be a whole number") from None
-
-    def _number(self, argument: Argument) -> float:
-        value = float(argument.text)
-        if argument.suffix:
-            known = SUFFIXES.get(self.unit)
-            if known is None:
-                raise ScpiError(codes.SUFFIX_NOT_ALLOWED, f"{self.name} takes no suffix")
-            if argument.suffix not in known:
-                raise ScpiError(
-                    codes.INVALID_SUFFIX, f"{self.name}: {argument.suffix} is not one of {', '.join(known)}"
-                )
-            value *= known[argument.suffix]
-        if not math.isfinite(value):
-            raise ScpiError(codes.EXPONENT_TOO_LARGE, self.name)
-        return value
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command or query: its header in SCPI notation (short form in capitals, optional nodes in brackets)."""
-
-    header: str
-    meaning: str
-    parameters: tuple[Parameter, ...] = ()
-    reply: str = ""
-    errors: tuple[int, ...] = ()
-    example: str = ""
-    changes: bool = False
-    """Whether it changes the chip, its clock or the transfer memory: inside a session such a command must come in a
-    LINK:CALL?, which is checked and carried out once."""
-
-    @property
-    def query(self) -> bool:
-        """Whether it answers."""
-        return self.header.endswith("?")
-
-    def bind(self, arguments: tuple[Argument, ...]) -> list[Value]:
-        """Values of all parameters. Raises ScpiError for one too many, one missing, or one that cannot be used."""
-        if len(arguments) > len(self.parameters):
-            raise ScpiError(codes.PARAMETER_NOT_ALLOWED, f"{self.header} takes {len(self.parameters)}")
-        values: list[Value] = []
-        for parameter, argument in itertools.zip_longest(self.parameters, arguments):
-            if argument is not None:
-                values.append(parameter.bind(argument))
-            elif parameter.default is not None:
-                values.append(parameter.default)
-            else:
-                raise ScpiError(codes.MISSING_PARAMETER, f"{self.header}: {parameter.name}")
-        return values
-
-    def write(self, *values: Value) -> bytes:
-        """The command as sent from the root of the tree, in short form, without terminator."""
-        short = "".join(c for c in re.sub(r"\[.*?\]", "", self.header) if not c.islower())
-        data = b",".join(p.write(v) for p, v in zip(self.parameters, values, strict=False))
-        head = short if short.startswith("*") else f":{short}"
-        return head.encode() + (b" " + data if data else b"")
-
-
-def _forms(mnemonic: str) -> set[str]:
-    """Long and short form of a mnemonic in SCPI notation, upper case."""
-    return {mnemonic.upper(), "".join(c for c in mnemonic if not c.islower())}
-
-
-def _spellings(header: str) -> set[tuple[str, ...]]:
-    """Every sequence of nodes that names a command."""
-    nodes = re.findall(r"(\[?):?([*A-Za-z]+)\]?", header)
-    choices = [[(form,) for form in _forms(node)] + ([()] if optional else []) for optional, node in nodes]
-    return {tuple(itertools.chain.from_iterable(choice)) for choice in itertools.product(*choices)}
-
-
-class Dialect:
-    """Finds the row of a command as it was sent."""
-
-    def __init__(self, commands: tuple[Command, ...]) -> None:
-        """Index the table. Raises ValueError when two rows share a spelling."""
-        self.commands = commands
-        self._by_nodes: dict[tuple[tuple[str, ...], bool], Command] = {}
-        for command in commands:
-            for nodes in _spellings(command.header):
-                if self._by_nodes.setdefault((nodes, command.query), command) is not command:
-                    raise ValueError(f"{command.header} and another command are both spelled {':'.join(nodes)}")
-
-    def find(self, unit: Unit, path: tuple[str, ...]) -> tuple[Command, tuple[str, ...]]:
-        """The row, and the path that the next command of the message starts from. Raises ScpiError -113."""
-        nodes = unit.nodes if unit.common or unit.absolute else path + unit.nodes
-        command = self._by_nodes.get((nodes, unit.query))
-        if command is None:
-            raise ScpiError(codes.UNDEFINED_HEADER, ":".join(nodes) + ("?" if unit.query else ""))
-        return command, path if unit.common else nodes[:-1]
-
 
 # ---- parameters that several commands share ----------------------------------------------------------------
 
@@ -204,11 +27,13 @@ _DEVICE = Parameter(
 )
 _COLUMN = Parameter("column", "integer", "column of the core, counted from 0", low=0, high=2**31 - 1)
 _KIND = Parameter("kind", "word", "kind of pulse", words=("SET", "RESet"))
-_AVERAGES = Parameter("averages", "integer", "conversions averaged per device", low=1, high=MOST_AVERAGES, default=1)
+_AVERAGES = Parameter(
+    "averages", "integer", "conversions averaged per device", low=1, high=REQUESTS.averages, default=1
+)
 _MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=255)
 _WIDE_MASK = Parameter("mask", "integer", "sum of bit values", low=0, high=65535)
-_CHIP_ERRORS = (codes.OUT_OF_RANGE, codes.ILLEGAL_PARAMETER, codes.HARDWARE_ERROR)
-_MEMORY_ERRORS = (codes.SETTINGS_CONFLICT, *_CHIP_ERRORS)
+_CHIP_ERRORS = (Code.OUT_OF_RANGE, Code.ILLEGAL_PARAMETER, Code.HARDWARE_ERROR)
+_MEMORY_ERRORS = (Code.SETTINGS_CONFLICT, *_CHIP_ERRORS)
 
 # ---- IEEE 488.2 common commands -----------------------------------------------------------------------------
 
@@ -320,7 +145,7 @@ WAIT = Command(
     "CHIP:WAIT",
     "Let time pass on the chip's clock; virtual time passes at once.",
     (Parameter("seconds", "number", "how long", unit="s", low=0, high=1e12),),
-    errors=(codes.OUT_OF_RANGE,),
+    errors=(Code.OUT_OF_RANGE,),
     example="CHIP:WAIT 20",
     changes=True,
 )
@@ -328,7 +153,7 @@ TEMPERATURE_Q = Command(
     "CHIP:TEMPerature?",
     "Chip temperature, kelvin.",
     reply="number",
-    errors=(codes.HARDWARE_MISSING,),
+    errors=(Code.HARDWARE_MISSING,),
     example="CHIP:TEMP?",
 )
 IDLE = Command(
@@ -341,7 +166,7 @@ RANGE = Command(
     "CONVerter:RANGe",
     "Full scale of a core's column converters.",
     (_CORE, Parameter("range", "number", "column sum at the largest output code", unit="uS", low=0)),
-    errors=(codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    errors=(Code.HARDWARE_MISSING, *_CHIP_ERRORS),
     example="CONV:RANG 0,256",
     changes=True,
 )
@@ -355,7 +180,7 @@ TRIM = Command(
         Parameter("offset", "number", "added to the column's output, LSB"),
         Parameter("gain", "number", "the column's output is multiplied by 1 + gain"),
     ),
-    errors=(codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    errors=(Code.HARDWARE_MISSING, *_CHIP_ERRORS),
     example="CONV:TRIM 0,17,-1.25,0.012",
     changes=True,
 )
@@ -364,7 +189,7 @@ TRIM_Q = Command(
     "Those trims: offset (LSB) and gain.",
     (_CORE, _COLUMN),
     "two numbers",
-    (codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    (Code.HARDWARE_MISSING, *_CHIP_ERRORS),
     "CONV:TRIM? 0,17",
 )
 TRIM_LOAD = Command(
@@ -372,7 +197,7 @@ TRIM_LOAD = Command(
     "Take the trims of all columns of a core from the transfer memory (layout `trims`), rounded to the steps of their "
     "registers; empties the memory.",
     (_CORE,),
-    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    errors=(Code.HARDWARE_MISSING, *_MEMORY_ERRORS),
     example="CONV:TRIM:LOAD 0",
     changes=True,
 )
@@ -380,7 +205,7 @@ TRIM_SAVE = Command(
     "CONVerter:TRIM:SAVE",
     "Put the trims of all columns of a core into the transfer memory (layout `trims`).",
     (_CORE,),
-    errors=(codes.HARDWARE_MISSING, codes.OUT_OF_MEMORY, *_CHIP_ERRORS),
+    errors=(Code.HARDWARE_MISSING, Code.OUT_OF_MEMORY, *_CHIP_ERRORS),
     example="CONV:TRIM:SAVE 0",
     changes=True,
 )
@@ -392,7 +217,7 @@ APPEND = Command(
     "DATA:APPend",
     "Add bytes to the end of the transfer memory.",
     (Parameter("bytes", "block", "what to add"),),
-    errors=(codes.INVALID_BLOCK, codes.OUT_OF_MEMORY),
+    errors=(Code.INVALID_BLOCK, Code.OUT_OF_MEMORY),
     example="DATA:APP #14....",
     changes=True,
 )
@@ -405,7 +230,7 @@ DATA_Q = Command(
         Parameter("length", "integer", "number of bytes", low=0, high=2**30),
     ),
     "block",
-    (codes.OUT_OF_RANGE,),
+    (Code.OUT_OF_RANGE,),
     "DATA? 0,262144",
 )
 
@@ -446,7 +271,7 @@ READ_DEVICES = Command(
     "READ:DEVices",
     "Read the devices in the transfer memory (layout `devices`); conductances replace it (layout `conductances`).",
     (_CORE, _COUNT, _AVERAGES),
-    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    errors=(Code.HARDWARE_MISSING, *_MEMORY_ERRORS),
     example="READ:DEV 0,256,8",
     changes=True,
 )
@@ -455,7 +280,7 @@ READ_SINGLE_Q = Command(
     "Conductance of one device, uS.",
     (_CORE, _DEVICE, _AVERAGES),
     "number",
-    (codes.HARDWARE_MISSING, *_CHIP_ERRORS),
+    (Code.HARDWARE_MISSING, *_CHIP_ERRORS),
     "READ? 0,17,8",
     changes=True,
 )
@@ -485,21 +310,21 @@ PLACE = Command(
     "PLACe",
     "Put the devices in the transfer memory exactly on a conductance (layout `placement`); simulated chips only.",
     (_CORE, _COUNT, Parameter("age", "number", "from now until the conductance is reached", unit="s", low=0)),
-    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    errors=(Code.HARDWARE_MISSING, *_MEMORY_ERRORS),
     example="PLAC 0,256,20",
     changes=True,
 )
 STATE_SAVE = Command(
     "MEMory:STATe:SAVE",
     "Put the state of the whole chip into the transfer memory (layout `state`); simulated chips only.",
-    errors=(codes.HARDWARE_MISSING, codes.OUT_OF_MEMORY),
+    errors=(Code.HARDWARE_MISSING, Code.OUT_OF_MEMORY),
     example="MEM:STAT:SAVE",
     changes=True,
 )
 STATE_LOAD = Command(
     "MEMory:STATe:LOAD",
     "Take the state of the whole chip from the transfer memory (layout `state`); simulated chips only.",
-    errors=(codes.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    errors=(Code.HARDWARE_MISSING, *_MEMORY_ERRORS),
     example="MEM:STAT:LOAD",
     changes=True,
 )
@@ -511,7 +336,7 @@ LINK_OPEN_Q = Command(
     "Open a session, or come back to it after a lost connection.",
     (Parameter("key", "block", "16 hexadecimal digits chosen by the client"),),
     "block: the key, a space, and the number of the last call carried out (0 in a new session)",
-    (codes.INVALID_BLOCK,),
+    (Code.INVALID_BLOCK,),
     "LINK:OPEN? #220....................",
 )
 LINK_CALL_Q = Command(
@@ -520,7 +345,7 @@ LINK_CALL_Q = Command(
     (Parameter("call", "block", "the call's number, a space, and a program message"),),
     "block: number of the call, errors it added to the queue, the chip's clock in seconds, and the message's own "
     "response, separated by spaces; number 0 when the call could not be read",
-    (codes.SETTINGS_CONFLICT,),
+    (Code.SETTINGS_CONFLICT,),
     "LINK:CALL? #217....*OPC?....",
 )
 LINK_ECHO_Q = Command(
@@ -528,7 +353,7 @@ LINK_ECHO_Q = Command(
     "Send a block back.",
     (Parameter("bytes", "block", "anything"),),
     "block",
-    (codes.INVALID_BLOCK,),
+    (Code.INVALID_BLOCK,),
     "LINK:ECHO? #15a....",
 )
 LINK_CLOSE = Command("LINK:CLOSe", "End the session.", example="LINK:CLOS")

@@ -6,19 +6,8 @@ import enum
 import re
 from dataclasses import dataclass
 
-from hwloop.scpi.codes import (
-    INVALID_BLOCK,
-    INVALID_CHARACTER,
-    INVALID_NUMBER,
-    INVALID_SEPARATOR,
-    INVALID_STRING,
-    MNEMONIC_TOO_LONG,
-    SYNTAX_ERROR,
-    TOO_MUCH_DATA,
-    ScpiError,
-)
-
-LONGEST_MNEMONIC = 12
+from hwloop.scpi.codes import Code, ScpiError
+from hwloop.scpi.limits import LIMITS
 
 _SPECIAL = re.compile(rb"[\n\"'#]")
 _STRING_END = {ord('"'): re.compile(rb'["\n]'), ord("'"): re.compile(rb"['\n]")}
@@ -77,7 +66,7 @@ class MessageFramer:
     """
 
     def __init__(self, limit: int) -> None:
-        """`limit` is the longest message in bytes, terminator not counted."""
+        """Start empty; `limit` is the longest message in bytes, terminator not counted."""
         self._limit = limit
         self._buffer = bytearray()
         self._at = 0
@@ -92,7 +81,7 @@ class MessageFramer:
         self._buffer += data
 
     def next_message(self) -> bytes | None:
-        """The next complete message without its terminator, or None.
+        """Return the next complete message without its terminator, or None.
 
         Raises ScpiError -223 for a message longer than the limit; the stream cannot be trusted after it.
         """
@@ -109,7 +98,7 @@ class MessageFramer:
         return message
 
     def _too_long(self) -> ScpiError:
-        return ScpiError(TOO_MUCH_DATA, f"a message may have {self._limit} bytes")
+        return ScpiError(Code.TOO_MUCH_DATA, f"a message may have {self._limit} bytes")
 
     def _find_end(self) -> int | None:
         buffer = self._buffer
@@ -126,7 +115,7 @@ class MessageFramer:
         return None
 
     def _block_end(self, at: int) -> int | None:
-        """Position after the definite-length block header and data at `at`; None when more bytes are needed to tell."""
+        """Return the position after the definite-length block at `at`; None when more bytes are needed to tell."""
         head = self._buffer[at + 1 : at + 11]
         if not head:
             return None
@@ -148,7 +137,7 @@ class MessageFramer:
 
 
 def parse(message: bytes) -> list[Unit]:
-    """Commands of one program message, in order. Raises ScpiError -1xx for what cannot be read."""
+    """Read the commands of one program message, in order. Raises ScpiError -1xx for what cannot be read."""
     units: list[Unit] = []
     at = _skip(message, 0)
     while at < len(message):
@@ -156,7 +145,7 @@ def parse(message: bytes) -> list[Unit]:
         units.append(unit)
         if at < len(message):
             if message[at : at + 1] != b";":
-                raise ScpiError(INVALID_SEPARATOR, f"at byte {at}")
+                raise ScpiError(Code.INVALID_SEPARATOR, f"at byte {at}")
             at = _skip(message, at + 1)
     return units
 
@@ -169,18 +158,18 @@ def _skip(message: bytes, at: int) -> int:
 def _unit(message: bytes, at: int) -> tuple[Unit, int]:
     found = _HEADER.match(message, at)
     if not found:
-        code = SYNTAX_ERROR if message[at : at + 1].isascii() else INVALID_CHARACTER
+        code = Code.SYNTAX_ERROR if message[at : at + 1].isascii() else Code.INVALID_CHARACTER
         raise ScpiError(code, f"no command at byte {at}")
     header = found[1].decode()
     nodes = tuple(header.removeprefix(":").upper().split(":"))
-    if any(len(node.removeprefix("*")) > LONGEST_MNEMONIC for node in nodes):
-        raise ScpiError(MNEMONIC_TOO_LONG, header)
+    if any(len(node.removeprefix("*")) > LIMITS.mnemonic for node in nodes):
+        raise ScpiError(Code.MNEMONIC_TOO_LONG, header)
     end = found.end()
     at = _skip(message, end)
     arguments: list[Argument] = []
     if at < len(message) and message[at : at + 1] != b";":
         if at == end:
-            raise ScpiError(INVALID_SEPARATOR, f"after {header}")
+            raise ScpiError(Code.INVALID_SEPARATOR, f"after {header}")
         arguments, at = _arguments(message, at)
     return Unit(nodes, header.startswith(":"), bool(found[2]), tuple(arguments)), at
 
@@ -205,7 +194,7 @@ def _argument(message: bytes, at: int) -> tuple[Argument, int]:
     if first in (b'"', b"'"):
         found = _STRING.match(message, at)
         if not found:
-            raise ScpiError(INVALID_STRING, f"at byte {at}")
+            raise ScpiError(Code.INVALID_STRING, f"at byte {at}")
         quote = first.decode()
         inner = (found[1] if first == b'"' else found[2]).decode("latin-1")
         return Argument(ArgumentKind.STRING, inner.replace(2 * quote, quote)), found.end()
@@ -217,24 +206,24 @@ def _argument(message: bytes, at: int) -> tuple[Argument, int]:
         return Argument(ArgumentKind.NUMBER, text, suffix=suffix[1].decode().upper()), suffix.end()
     if found := _WORD.match(message, at):
         return Argument(ArgumentKind.WORD, found[0].decode().upper()), found.end()
-    raise ScpiError(INVALID_NUMBER if first in (b"+", b"-", b".") else SYNTAX_ERROR, f"at byte {at}")
+    raise ScpiError(Code.INVALID_NUMBER if first in (b"+", b"-", b".") else Code.SYNTAX_ERROR, f"at byte {at}")
 
 
 def _hash(message: bytes, at: int) -> tuple[Argument, int]:
-    """A block, or a number in base 16, 8 or 2."""
+    """Read a block, or a number in base 16, 8 or 2."""
     if found := _NONDECIMAL.match(message, at):
         digits, base = next((d, b) for d, b in zip(found.groups(), (16, 8, 2), strict=True) if d is not None)
-        if len(digits) > 64:
-            raise ScpiError(INVALID_NUMBER, f"more than 64 digits at byte {at}")
+        if len(digits) > LIMITS.nondecimal:
+            raise ScpiError(Code.INVALID_NUMBER, f"more than {LIMITS.nondecimal} digits at byte {at}")
         return Argument(ArgumentKind.NUMBER, str(int(digits, base))), found.end()
     if message[at + 1 : at + 2] == b"0":
         return Argument(ArgumentKind.BLOCK, data=message[at + 2 :]), len(message)
     digit = message[at + 1 : at + 2]
     length = message[at + 2 : at + 2 + int(digit)] if digit.isdigit() else b""
     if not length.isdigit() or len(length) != int(digit):
-        raise ScpiError(INVALID_BLOCK, f"no block length at byte {at}")
+        raise ScpiError(Code.INVALID_BLOCK, f"no block length at byte {at}")
     begin = at + 2 + len(length)
     end = begin + int(length)
     if end > len(message):
-        raise ScpiError(INVALID_BLOCK, f"the block at byte {at} is shorter than its length says")
+        raise ScpiError(Code.INVALID_BLOCK, f"the block at byte {at} is shorter than its length says")
     return Argument(ArgumentKind.BLOCK, data=message[begin:end]), end

@@ -1,12 +1,14 @@
-"""Prints the programming manual from the table: `python -m hwloop.scpi.manual > docs/scpi.md`."""
+"""The programming manual, printed from the table: `python -m hwloop.scpi.manual > docs/scpi.md`."""
 
 from __future__ import annotations
 
 import math
 
 from hwloop.scpi.arrays import LAYOUTS
-from hwloop.scpi.codes import TEXTS
-from hwloop.scpi.dialect import SECTIONS, SUFFIXES, VERSION, Command, Parameter
+from hwloop.scpi.codes import Code
+from hwloop.scpi.command import Command
+from hwloop.scpi.dialect import SECTIONS, VERSION
+from hwloop.scpi.parameters import SUFFIXES, Parameter
 
 _INTRODUCTION = f"""\
 # The hwloop SCPI dialect, version {VERSION[0]}.{VERSION[1]}
@@ -72,14 +74,14 @@ clock moves only by commands), `buffer` and `memory` in bytes. An instrument of 
 ## Trims
 
 Offset and gain registers in front of each column's converter. A converter of gain a and offset c (LSB) that would make
-a S + c of the ideal code S makes a (1 + gain) S + c + offset of it; what bends, rounds and saturates comes after them.
+a S + c of the ideal code S makes a (1 + gain) S + c + offset of it; nonlinearity, rounding and saturation come after.
 Single devices are read through the same converters: the gain acts there too, and offsets of both kinds cancel. A chip
 that has trims says so with the capability `converter-trims`.
 """
 
 
 def manual() -> str:
-    """The whole manual, Markdown."""
+    """Return the whole manual, Markdown."""
     suffixes = "\n".join(f"  {unit}: {', '.join(f'`{name}`' for name in known)}" for unit, known in SUFFIXES.items())
     layouts = "\n".join(f"* `{name}`: {text}" for name, text in LAYOUTS.items())
     parts = [_INTRODUCTION.replace("{suffixes}", suffixes).replace("{layouts}", layouts)]
@@ -87,7 +89,7 @@ def manual() -> str:
         parts.append(f"## {title}\n")
         parts.extend(map(_entry, commands))
     parts.append("## Errors\n")
-    parts.append("| code | text |\n| --- | --- |\n" + "\n".join(f"| {code} | {text} |" for code, text in TEXTS.items()))
+    parts.append("| code | text |\n| --- | --- |\n" + "\n".join(f"| {code} | {code.text} |" for code in Code))
     return "\n".join(parts) + "\n"
 
 
@@ -98,7 +100,7 @@ def _entry(command: Command) -> str:
         lines.append(f"* reply: {command.reply}")
     if command.errors:
         lines.append(
-            "* errors: " + ", ".join(f"{code} {TEXTS[code]}" for code in sorted(set(command.errors), reverse=True))
+            "* errors: " + ", ".join(f"{code} {code.text}" for code in sorted(set(command.errors), reverse=True))
         )
     if command.changes:
         lines.append("* within a session: only in a call")

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from dataclasses import dataclass, field
 
-from hwloop.scpi.codes import NO_ERROR, QUEUE_OVERFLOW, ScpiError
+from hwloop.scpi.codes import Code, ScpiError
+from hwloop.scpi.limits import LIMITS
 
-QUEUE_LENGTH = 32
 
-OPERATION_COMPLETE, QUERY_ERROR, DEVICE_ERROR, EXECUTION_ERROR, COMMAND_ERROR, POWER_ON = (
-    0x01,
-    0x04,
-    0x08,
-    0x10,
-    0x20,
-    0x80,
-)
-"""Bits of the standard event register."""
-ERROR_AVAILABLE, QUESTIONABLE, MESSAGE_AVAILABLE, EVENT_SUMMARY, MASTER_SUMMARY, OPERATION = (
-    0x04,
-    0x08,
-    0x10,
-    0x20,
-    0x40,
-    0x80,
-)
-"""Bits of the status byte."""
+class Event(enum.IntFlag):
+    """Bits of the standard event register (IEEE 488.2, 11.5.1)."""
+
+    OPERATION_COMPLETE = 0x01
+    QUERY_ERROR = 0x04
+    DEVICE_ERROR = 0x08
+    EXECUTION_ERROR = 0x10
+    COMMAND_ERROR = 0x20
+    POWER_ON = 0x80
+
+
+class StatusBit(enum.IntFlag):
+    """Bits of the status byte (IEEE 488.2, 11.2, and SCPI-99, volume 1, 9)."""
+
+    ERROR_AVAILABLE = 0x04
+    QUESTIONABLE = 0x08
+    MESSAGE_AVAILABLE = 0x10
+    EVENT_SUMMARY = 0x20
+    MASTER_SUMMARY = 0x40
+    OPERATION = 0x80
+
+
+EVENT_OF_CODES = {
+    -400: Event.QUERY_ERROR,
+    -300: Event.DEVICE_ERROR,
+    -200: Event.EXECUTION_ERROR,
+    -100: Event.COMMAND_ERROR,
+}
+"""Event that an error sets, by the highest code of its class, the lowest class first."""
 
 
 class ErrorQueue:
     """First in, first out; the last place of a full queue says that errors were lost."""
 
     def __init__(self) -> None:
-        """Empty."""
+        """Start empty."""
         self._entries: deque[ScpiError] = deque()
 
     def __len__(self) -> int:
@@ -41,14 +53,14 @@ class ErrorQueue:
 
     def push(self, error: ScpiError) -> None:
         """Add an error, or mark the overflow."""
-        if len(self._entries) < QUEUE_LENGTH:
+        if len(self._entries) < LIMITS.error_queue:
             self._entries.append(error)
         else:
-            self._entries[-1] = ScpiError(QUEUE_OVERFLOW)
+            self._entries[-1] = ScpiError(Code.QUEUE_OVERFLOW)
 
     def pop(self) -> ScpiError:
-        """Oldest error, removed; code 0 when there is none."""
-        return self._entries.popleft() if self._entries else ScpiError(NO_ERROR)
+        """Remove the oldest error and return it; code 0 when there is none."""
+        return self._entries.popleft() if self._entries else ScpiError(Code.NO_ERROR)
 
     def clear(self) -> None:
         """Forget all errors."""
@@ -64,7 +76,7 @@ class EventRegister:
     enable: int = 0
 
     def take(self) -> int:
-        """Events, cleared by reading them."""
+        """Return the events, cleared by reading them."""
         event, self.event = self.event, 0
         return event
 
@@ -79,7 +91,7 @@ class Status:
     """All registers of one instrument."""
 
     errors: ErrorQueue = field(default_factory=ErrorQueue)
-    standard: EventRegister = field(default_factory=lambda: EventRegister(event=POWER_ON))
+    standard: EventRegister = field(default_factory=lambda: EventRegister(event=Event.POWER_ON))
     operation: EventRegister = field(default_factory=EventRegister)
     questionable: EventRegister = field(default_factory=EventRegister)
     service_enable: int = 0
@@ -90,22 +102,22 @@ class Status:
         """Queue an error and set the event bit of its class."""
         self.recorded += 1
         self.errors.push(error)
-        for floor, bit in ((-400, QUERY_ERROR), (-300, DEVICE_ERROR), (-200, EXECUTION_ERROR), (-100, COMMAND_ERROR)):
-            if error.code <= floor:
+        for highest, bit in EVENT_OF_CODES.items():
+            if error.code <= highest:
                 self.standard.event |= bit
                 return
 
     def byte(self, message_available: bool) -> int:
-        """The status byte, as *STB? answers it."""
-        value = ERROR_AVAILABLE if len(self.errors) else 0
-        value |= QUESTIONABLE if self.questionable.summary else 0
-        value |= MESSAGE_AVAILABLE if message_available else 0
-        value |= EVENT_SUMMARY if self.standard.summary else 0
-        value |= OPERATION if self.operation.summary else 0
-        return value | (MASTER_SUMMARY if value & self.service_enable else 0)
+        """Return the status byte, as *STB? answers it."""
+        value = StatusBit.ERROR_AVAILABLE if len(self.errors) else 0
+        value |= StatusBit.QUESTIONABLE if self.questionable.summary else 0
+        value |= StatusBit.MESSAGE_AVAILABLE if message_available else 0
+        value |= StatusBit.EVENT_SUMMARY if self.standard.summary else 0
+        value |= StatusBit.OPERATION if self.operation.summary else 0
+        return value | (StatusBit.MASTER_SUMMARY if value & self.service_enable else 0)
 
     def clear(self) -> None:
-        """*CLS: empty the queue and all event registers; enables stay."""
+        """Empty the queue as *CLS does , and all event registers; enables stay."""
         self.errors.clear()
         for register in (self.standard, self.operation, self.questionable):
             register.event = 0

@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from hwloop.errors import BadInputError
+from hwloop.scpi.limits import LIMITS
 
 HEADER = "# hwloop wire log: seconds, direction, bytes, beginning of the message\n"
-SHOWN_BYTES = 96
-"""Bytes of a message that the log shows."""
 
 
 class WireLog:
@@ -33,8 +32,8 @@ class WireLog:
 
     def note(self, direction: str, message: bytes) -> None:
         """Write one line; '>' is sent, '<' received, '!' a remark."""
-        shown = message[:SHOWN_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
-        more = "..." if len(message) > SHOWN_BYTES else ""
+        shown = message[: LIMITS.shown].decode("latin-1").encode("unicode_escape").decode("ascii")
+        more = "..." if len(message) > LIMITS.shown else ""
         self._file.write(f"{time.monotonic() - self._start:12.6f} {direction} {len(message):9d} {shown}{more}\n")
 
     def close(self) -> None:
@@ -51,7 +50,7 @@ class WireLog:
 
 
 def _begins_as_log(path: Path) -> bool:
-    """True for a wire log, so that it can be gone on with. Raises BadInputError for a file of another kind."""
+    """Return True for a wire log, so that it can be gone on with. Raises BadInputError for a file of another kind."""
     if path.is_file():
         with path.open("rb") as stream:
             if stream.read(len(HEADER)) == HEADER.encode():

@@ -8,4 +8,6 @@ with contextlib.suppress(ImportError):
     import pytest
 
     # A failing check then shows the values it compared, as in a test of one's own.
-    pytest.register_assert_rewrite("hwloop.testing.conformance")
+    for name in ("chip", "converter", "mvm", "pulse", "read", "simulation"):
+        pytest.register_assert_rewrite(f"hwloop.testing.{name}_tests")
+    pytest.register_assert_rewrite("hwloop.testing.suite")

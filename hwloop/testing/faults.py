@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from types import TracebackType
+from typing import ClassVar, Self
 
 import numpy as np
-
-PIECE = 2**16
-POLL_SECONDS = 0.05
 
 
 class Kind(enum.Enum):
@@ -56,7 +55,7 @@ class Fault:
 
 
 def random_faults(rng: np.random.Generator, count: int, sent: int, received: int, delay: float) -> list[Fault]:
-    """Faults of random kinds at random moments of a run that moves that many bytes in each direction.
+    """Draw faults of random kinds at random moments of a run that moves that many bytes in each direction.
 
     delay: longest DELAY in seconds.
     """
@@ -73,8 +72,13 @@ def random_faults(rng: np.random.Generator, count: int, sent: int, received: int
 class FaultProxy:
     """Listens on a port of 127.0.0.1 and passes connections on to another; use it with `with`."""
 
+    PIECE: ClassVar[int] = 2**16
+    """Bytes passed on at a time."""
+    POLL_SECONDS: ClassVar[float] = 0.05
+    """Seconds after which a waiting thread looks whether the proxy is closed."""
+
     def __init__(self, target: int, faults: Sequence[Fault] = ()) -> None:
-        """`target` is the port of the instrument on 127.0.0.1."""
+        """Listen for `target`, the port of the instrument on 127.0.0.1."""
         self._target = target
         self._pending = {
             direction: sorted((f for f in faults if f.to_instrument is direction), key=lambda f: f.position)
@@ -86,14 +90,16 @@ class FaultProxy:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(POLL_SECONDS)
+        self._listener.settimeout(self.POLL_SECONDS)
         self.port = int(self._listener.getsockname()[1])
 
     def __enter__(self) -> Self:
         self._start(self._accept)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._over.set()
         for thread in self._threads:
             thread.join(5.0)
@@ -103,8 +109,8 @@ class FaultProxy:
         """Pull the cable: nothing passes any more, on this connection or a new one."""
         self._over.set()
 
-    def _start(self, target: object, *arguments: object) -> threading.Thread:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+    def _start(self, target: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=target, daemon=True)
         self._threads.append(thread)
         thread.start()
         return thread
@@ -113,7 +119,7 @@ class FaultProxy:
         while not self._over.is_set():
             with contextlib.suppress(TimeoutError):
                 client, _ = self._listener.accept()
-                self._start(self._connection, client)
+                self._start(functools.partial(self._connection, client))
 
     def _connection(self, client: socket.socket) -> None:
         try:
@@ -126,8 +132,8 @@ class FaultProxy:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             broken = threading.Event()
             pumps = [
-                self._start(self._pump, client, instrument, True, broken),
-                self._start(self._pump, instrument, client, False, broken),
+                self._start(functools.partial(self._pump, client, instrument, True, broken)),
+                self._start(functools.partial(self._pump, instrument, client, False, broken)),
             ]
             for pump in pumps:
                 pump.join()
@@ -137,9 +143,9 @@ class FaultProxy:
         stalled = False
         try:
             while not self._over.is_set() and not broken.is_set():
-                if not select.select([source], [], [], POLL_SECONDS)[0]:
+                if not select.select([source], [], [], self.POLL_SECONDS)[0]:
                     continue
-                data = source.recv(PIECE)
+                data = source.recv(self.PIECE)
                 if not data or self._over.is_set():
                     break
                 stalled = self._pass(data, sink, to_instrument, stalled)

@@ -11,25 +11,28 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
 from hwloop.chip.backend import Backend
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError, HwloopError, LimitError, MissingCapabilityError
-from hwloop.scpi import arrays, codes, dialect
+from hwloop.scpi import arrays, dialect
 from hwloop.scpi.blocks import sealed_block
-from hwloop.scpi.calls import UNREADABLE, Answer, Call
-from hwloop.scpi.codes import ScpiError
+from hwloop.scpi.calls import Answer, Call
+from hwloop.scpi.codes import Code, ScpiError
+from hwloop.scpi.command import Command
 from hwloop.scpi.description import Description, encode
-from hwloop.scpi.dialect import DIALECT, Command
+from hwloop.scpi.dialect import DIALECT
 from hwloop.scpi.lexer import Unit, parse
-from hwloop.scpi.status import OPERATION_COMPLETE, Status
+from hwloop.scpi.status import Event, Status, StatusBit
 from hwloop.typing import FloatArray
 
 MAKER = "hwloop"
 LOG = logging.getLogger(__name__)
+
+Response = bytes | str | float | None
+"""What carries out a command and gives back: response data before they are spelt; None for a command."""
 
 _OUTSIDE_CALLS = frozenset({dialect.LINK_OPEN_Q, dialect.LINK_CALL_Q, dialect.LINK_CLOSE})
 
@@ -72,11 +75,11 @@ class Instrument:
     # ---- what the server calls ------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """A client has connected; it is in no session until it opens one or comes back to its own."""
+        """Take note that a client has connected; it is in no session until it opens one or comes back to its own."""
         self._attached = False
 
     def process(self, message: bytes) -> bytes:
-        """Carry out one program message; its response, without terminator, or nothing.
+        """Carry out one program message and return its response, without terminator, or nothing.
 
         The first error ends the message and goes to the error queue; this method raises nothing.
         """
@@ -101,18 +104,18 @@ class Instrument:
         except ScpiError as error:
             self.status.record(error)
             if error is self._unreadable:
-                responses.append(self._answer(UNREADABLE, 1, b""))
+                responses.append(self._answer(Answer.UNREADABLE, 1, b""))
         return b";".join(responses)
 
     _unreadable: ScpiError | None = None
     _message_available = False
 
-    def _carry_out(self, command: Command, unit: Unit, *, in_call: bool) -> object:
+    def _carry_out(self, command: Command, unit: Unit, *, in_call: bool) -> Response:
         if in_call and command in _OUTSIDE_CALLS:
-            raise ScpiError(codes.COMMAND_PROTECTED, f"{command.header} within a call")
+            raise ScpiError(Code.COMMAND_PROTECTED, f"{command.header} within a call")
         if command.changes and not in_call:
             if self._attached:
-                raise ScpiError(codes.COMMAND_PROTECTED, f"{command.header} must come in a LINK:CALL? in this session")
+                raise ScpiError(Code.COMMAND_PROTECTED, f"{command.header} must come in a LINK:CALL? in this session")
             self._session = None
         try:
             values = command.bind(unit.arguments)
@@ -123,26 +126,26 @@ class Instrument:
         try:
             return self._handlers[command](*values)
         except LimitError as error:
-            raise ScpiError(codes.OUT_OF_RANGE, str(error)) from error
+            raise ScpiError(Code.OUT_OF_RANGE, str(error)) from error
         except BadInputError as error:
-            raise ScpiError(codes.ILLEGAL_PARAMETER, str(error)) from error
+            raise ScpiError(Code.ILLEGAL_PARAMETER, str(error)) from error
         except MissingCapabilityError as error:
-            raise ScpiError(codes.HARDWARE_MISSING, str(error)) from error
+            raise ScpiError(Code.HARDWARE_MISSING, str(error)) from error
         except HwloopError as error:
-            raise ScpiError(codes.HARDWARE_ERROR, str(error)) from error
+            raise ScpiError(Code.HARDWARE_ERROR, str(error)) from error
         except MemoryError as error:
-            raise ScpiError(codes.OUT_OF_MEMORY) from error
+            raise ScpiError(Code.OUT_OF_MEMORY) from error
         except ScpiError:
             raise
         except Exception as error:  # an instrument answers with an error, it does not fall silent
             LOG.exception("%s failed", command.header)
-            raise ScpiError(codes.SYSTEM_ERROR, f"{type(error).__name__}: {error}") from error
+            raise ScpiError(Code.SYSTEM_ERROR, f"{type(error).__name__}: {error}") from error
 
     # ---- sessions and calls ---------------------------------------------------------------------------------
 
     def _open(self, key: bytes) -> bytes:
         if len(key) != 16 or not key.isalnum():
-            raise ScpiError(codes.INVALID_BLOCK, "the key must be 16 hexadecimal digits")
+            raise ScpiError(Code.INVALID_BLOCK, "the key must be 16 hexadecimal digits")
         if self._session is None or self._session.key != key:
             self._session = _Session(key)
             self._memory.clear()
@@ -152,12 +155,12 @@ class Instrument:
     def _call(self, content: bytes) -> bytes:
         session = self._session
         if session is None or not self._attached:
-            raise ScpiError(codes.SETTINGS_CONFLICT, "open a session with LINK:OPEN? first")
+            raise ScpiError(Code.SETTINGS_CONFLICT, "open a session with LINK:OPEN? first")
         call = Call.decode(content)
         if call.number == session.last and session.answer:
             return session.answer
         if call.number != session.last + 1:
-            raise ScpiError(codes.SETTINGS_CONFLICT, f"call {call.number} does not follow call {session.last}")
+            raise ScpiError(Code.SETTINGS_CONFLICT, f"call {call.number} does not follow call {session.last}")
         errors = self.status.recorded
         response = self._execute(call.message, in_call=True)
         session.answer = self._answer(call.number, self.status.recorded - errors, response)
@@ -175,16 +178,16 @@ class Instrument:
 
     def _append(self, data: bytes) -> None:
         if len(self._memory) + len(data) > self.sizes.memory:
-            raise ScpiError(codes.OUT_OF_MEMORY, f"the transfer memory has {self.sizes.memory} bytes")
+            raise ScpiError(Code.OUT_OF_MEMORY, f"the transfer memory has {self.sizes.memory} bytes")
         self._memory += data
 
     def _fetch(self, offset: int, length: int) -> bytes:
         if offset + length > len(self._memory):
-            raise ScpiError(codes.OUT_OF_RANGE, f"the transfer memory holds {len(self._memory)} bytes")
+            raise ScpiError(Code.OUT_OF_RANGE, f"the transfer memory holds {len(self._memory)} bytes")
         return sealed_block(bytes(memoryview(self._memory)[offset : offset + length]))
 
     def _take(self) -> bytes:
-        """What the memory holds; leaves it empty."""
+        """Return what the memory holds and leave it empty."""
         data, self._memory = bytes(self._memory), bytearray()
         return data
 
@@ -226,7 +229,7 @@ class Instrument:
 
     def _check_column(self, column: int) -> None:
         if column >= self.chip.info.columns:
-            raise ScpiError(codes.OUT_OF_RANGE, f"the chip has columns 0 to {self.chip.info.columns - 1}")
+            raise ScpiError(Code.OUT_OF_RANGE, f"the chip has columns 0 to {self.chip.info.columns - 1}")
 
     def _fire(self, core: int, kind: str, count: int) -> None:
         self.chip.pulse(core, arrays.unpack_pulses(self._take(), PulseKind(kind), count))
@@ -245,7 +248,7 @@ class Instrument:
 
     def _mvm_row(self, core: int, row: int, value: int) -> str:
         if row >= self.chip.info.rows:
-            raise ScpiError(codes.OUT_OF_RANGE, f"the chip has rows 0 to {self.chip.info.rows - 1}")
+            raise ScpiError(Code.OUT_OF_RANGE, f"the chip has rows 0 to {self.chip.info.rows - 1}")
         x = np.zeros((1, self.chip.info.rows), np.int64)
         x[0, row] = value
         return ",".join(str(code) for code in self.chip.mvm(core, x)[0])
@@ -255,11 +258,13 @@ class Instrument:
 
     # ---- the table ------------------------------------------------------------------------------------------
 
-    def _table(self) -> dict[Command, Callable[..., object]]:
-        """What carries out each row of the dialect."""
-        d, chip, status = dialect, self.chip, self.status
-        info = chip.info
-        limits = info.limits
+    def _table(self) -> dict[Command, Callable[..., Response]]:
+        """Say what carries out each row of the dialect."""
+        return self._status_rows() | self._chip_rows() | self._transfer_rows()
+
+    def _status_rows(self) -> dict[Command, Callable[..., Response]]:
+        """Say what carries out the commands of IEEE 488.2 and SCPI-99."""
+        d, status = dialect, self.status
         return {
             d.CLS: status.clear,
             d.ESE: lambda mask: setattr(status.standard, "enable", mask),
@@ -269,10 +274,10 @@ class Instrument:
             d.OPC: self._operation_complete,
             d.OPC_Q: lambda: 1,
             d.RST: self._reset,
-            d.SRE: lambda mask: setattr(status, "service_enable", mask & ~0x40),
+            d.SRE: lambda mask: setattr(status, "service_enable", mask & ~int(StatusBit.MASTER_SUMMARY)),
             d.SRE_Q: lambda: status.service_enable,
             d.STB_Q: lambda: status.byte(self._message_available),
-            d.TST_Q: lambda: 0 if np.isfinite(chip.now()) else 1,
+            d.TST_Q: lambda: 0 if np.isfinite(self.chip.now()) else 1,
             d.WAI: lambda: None,
             d.ERROR_Q: lambda: status.errors.pop().entry,
             d.ERROR_COUNT_Q: lambda: len(status.errors),
@@ -287,6 +292,14 @@ class Instrument:
             d.QUESTIONABLE_CONDITION_Q: lambda: status.questionable.condition,
             d.QUESTIONABLE_ENABLE: lambda mask: setattr(status.questionable, "enable", mask),
             d.QUESTIONABLE_ENABLE_Q: lambda: status.questionable.enable,
+        }
+
+    def _chip_rows(self) -> dict[Command, Callable[..., Response]]:
+        """Say what carries out questions about the chip and settings of it."""
+        d, chip = dialect, self.chip
+        info = chip.info
+        limits = info.limits
+        return {
             d.DESCRIBE_Q: self._describe,
             d.GEOMETRY_Q: lambda: f"{info.cores},{info.rows},{info.columns},{info.devices_per_polarity}",
             d.LIMITS_Q: lambda: (
@@ -308,6 +321,12 @@ class Instrument:
             d.TRIM_Q: self._trims_of_column,
             d.TRIM_LOAD: lambda core: self._set_trims(core, *arrays.unpack_trims(self._take(), info.columns)),
             d.TRIM_SAVE: lambda core: self._put(arrays.pack_trims(*chip.trims(core))),
+        }
+
+    def _transfer_rows(self) -> dict[Command, Callable[..., Response]]:
+        """Say what carries out commands on the transfer memory, the devices and the link."""
+        d, chip = dialect, self.chip
+        return {
             d.CLEAR: self._memory_clear,
             d.APPEND: self._append,
             d.SIZE_Q: lambda: len(self._memory),
@@ -340,7 +359,7 @@ class Instrument:
         return ",".join(field.replace(",", " ").replace(";", " ") for field in fields)
 
     def _operation_complete(self) -> None:
-        self.status.standard.event |= OPERATION_COMPLETE
+        self.status.standard.event |= Event.OPERATION_COMPLETE
 
     def _preset_status(self) -> None:
         self.status.operation.enable = self.status.questionable.enable = 0
@@ -349,8 +368,8 @@ class Instrument:
         self._memory.clear()
 
 
-def _render(response: Any) -> bytes:
-    """Response data: integers and strings as they are, numbers with all their digits, blocks untouched."""
+def _render(response: Response) -> bytes:
+    """Write response data: integers and strings as they are, numbers with all their digits, blocks untouched."""
     if isinstance(response, bytes):
         return response
     return (repr(response) if isinstance(response, float) else str(response)).encode("ascii")

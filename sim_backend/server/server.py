@@ -16,17 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hwloop.chip.backend import Backend
-from hwloop.scpi.codes import SETTINGS_CONFLICT, TIME_OUT, ScpiError
+from hwloop.scpi.codes import Code, ScpiError
 from hwloop.scpi.lexer import MessageFramer
 from hwloop.scpi.wire_log import WireLog
 from hwloop.sim_backend.server.instrument import Instrument
 
-READ_BYTES = 2**18
-
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What a client may ask of the server; all times in seconds."""
+    """What a client may ask of the server; times in seconds."""
 
     messages_per_second: float = 20_000.0
     """Beyond this rate the server reads more slowly."""
@@ -36,6 +34,8 @@ class ServerLimits:
     """A client that does not take its response within this time is disconnected."""
     grace_seconds: float = 1.0
     """How long a second client waits for the first to leave before it is refused."""
+    read_bytes: int = 2**18
+    """Bytes taken from the link at a time."""
 
 
 class _Pace:
@@ -56,7 +56,7 @@ class InstrumentServer:
     """Serves one instrument to one client at a time."""
 
     def __init__(self, instrument: Instrument, limits: ServerLimits | None = None, log: WireLog | None = None) -> None:
-        """The instrument's chip stays the caller's to close."""
+        """Serve an instrument, whose chip stays the caller's to close."""
         self._instrument = instrument
         self._limits = limits or ServerLimits()
         self._log = log
@@ -68,8 +68,8 @@ class InstrumentServer:
         self._worker = ThreadPoolExecutor(1, "instrument")
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; the port that was taken (0 chooses a free one). Raises OSError when it cannot."""
-        self._server = await asyncio.start_server(self._client, host, port, limit=4 * READ_BYTES)
+        """Listen, and return the port that was taken (0 chooses a free one). Raises OSError when it cannot."""
+        self._server = await asyncio.start_server(self._client, host, port, limit=4 * self._limits.read_bytes)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -110,13 +110,13 @@ class InstrumentServer:
             self._free.release()
 
     async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = ScpiError(SETTINGS_CONFLICT, f"busy: in use by {self._holder}").entry
+        line = ScpiError(Code.SETTINGS_CONFLICT, f"busy: in use by {self._holder}").entry
         await self._send(writer, line.encode())
         writer.write_eof()
         # What the client still sends must be read, or the refusal would be lost in a reset of the connection.
         deadline = time.monotonic() + self._limits.grace_seconds
         while (left := deadline - time.monotonic()) > 0:
-            if not await asyncio.wait_for(reader.read(READ_BYTES), left):
+            if not await asyncio.wait_for(reader.read(self._limits.read_bytes), left):
                 return
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,11 +137,13 @@ class InstrumentServer:
                 return
 
     async def _receive(self, reader: asyncio.StreamReader, partial: bool) -> bytes:
-        """What the client sends next; nothing when it is gone or does not end what it began."""
+        """Return what the client sends next; nothing when it is gone or does not end what it began."""
         try:
-            return await asyncio.wait_for(reader.read(READ_BYTES), self._limits.message_seconds if partial else None)
+            return await asyncio.wait_for(
+                reader.read(self._limits.read_bytes), self._limits.message_seconds if partial else None
+            )
         except TimeoutError:
-            self._instrument.reject(ScpiError(TIME_OUT, "a message was begun and not ended"))
+            self._instrument.reject(ScpiError(Code.TIME_OUT, "a message was begun and not ended"))
             return b""
 
     async def _send(self, writer: asyncio.StreamWriter, response: bytes) -> None:
@@ -185,7 +187,7 @@ def serve_streams(instrument: Instrument, source: int, sink: int, log: WireLog |
     """Serve over two file descriptors, as standard input and output, until the input ends."""
     framer = MessageFramer(instrument.sizes.buffer)
     instrument.connected()
-    while data := os.read(source, READ_BYTES):
+    while data := os.read(source, ServerLimits().read_bytes):
         framer.feed(data)
         try:
             while (message := framer.next_message()) is not None:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hwloop
-from hwloop.calibration.certificate.certificate import Calibration, CoreCalibration
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.plan import PARTS, Plan
 from hwloop.calibration.certificate.session import calibrate
+from hwloop.calibration.routines.core import CoreCalibration
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
+from hwloop.calibration.probes import HadamardProbe, hadamard_block, hadamard_blocks, hadamard_inputs, uniform_inputs
 
 
 @given(st.integers(1, 600))
@@ -69,3 +69,18 @@ def test_the_same_generator_gives_the_same_inputs(make):
     first, second, other = (make(np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(("rows", "vectors", "blocks"), [(20, 64, 2), (20, 65, 3), (32, 1, 1), (33, 64, 1), (1, 5, 5)])
+def test_as_many_designs_as_the_vectors_need(rows, vectors, blocks):
+    assert hadamard_blocks(rows, vectors) == blocks
+
+
+def test_a_probe_tells_each_cell_from_the_outputs():
+    """Exactly, because the rows' inputs are orthogonal; a row more or less of amplitude does not matter."""
+    rng = np.random.default_rng(4)
+    cells = rng.normal(size=(20, 3))
+    probe = HadamardProbe(hadamard_inputs(rng, 3, 20, 73), 127)
+    assert probe.drive == pytest.approx(probe.inputs / 127)
+    assert probe.power == pytest.approx(96 * (73 / 127) ** 2)
+    assert probe.cells(probe.drive @ cells) == pytest.approx(cells)

@@ -68,7 +68,7 @@ class Recorder(Backend):
     def _close(self):
         self.sent.append(("close",))
 
-    def snapshot(self):
+    def _snapshot(self):
         return {}
 
 
@@ -187,7 +187,7 @@ def test_a_pulse_counts_even_if_the_link_dies_under_it(chip, monkeypatch):
         raise ChipError("the link is gone")
 
     monkeypatch.setattr(chip, "_pulse", dies)
-    with pytest.raises(ChipError):
+    with pytest.raises(ChipError, match="the link is gone"):
         chip.pulse(0, reset([4]))
     assert chip.pulse_counts(0).ravel()[4] == 1
     assert chip.counts.pulses == 1
@@ -405,8 +405,8 @@ def test_close_reaches_the_chip_once(chip):
 
 def test_with_closes_after_an_error_too():
     chip = Recorder()
-    with pytest.raises(KeyError), chip:
-        raise KeyError
+    with pytest.raises(KeyError, match="of the user's own"), chip:
+        raise KeyError("of the user's own")
     assert chip.sent == [("close",)]
 
 

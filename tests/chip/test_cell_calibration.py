@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.chip.cell_calibration import OVERDRIVE, REACH_WEAK, Converters, Devices, bend, cubic, square
+from hwloop.chip.cell_calibration import CAPACITY, Converters, Devices, nonlinearity, second_order, third_order
 from hwloop.chip.info import ChipInfo
 
 TOP = 127
@@ -29,30 +29,30 @@ def converters() -> Converters:
         TOP,
         offset=rng.normal(0, 2, 5),
         gain=1 + 0.05 * rng.standard_normal(5),
-        column_bend=rng.uniform(-2, 2, (2, 5)),
-        row_bend=rng.uniform(-2, 2, (2, 7)),
+        column_nonlinearity=rng.uniform(-2, 2, (2, 5)),
+        row_nonlinearity=rng.uniform(-2, 2, (2, 7)),
     )
 
 
 def test_deviations_have_their_peaks_where_they_say() -> None:
     u = np.linspace(-1, 1, 20_001)
-    assert np.abs(cubic(u)).max() == pytest.approx(1.0, abs=1e-6)
-    assert cubic(np.array([-1.0, 0.0, 1.0])) == pytest.approx([0, 0, 0])
-    assert square(np.array([-1.0, 0.0, 1.0])) == pytest.approx([1, 0, 1])
-    assert np.array_equal(bend(u, np.array([3.0, -2.0])), 3 * square(u) - 2 * cubic(u))
+    assert np.abs(third_order(u)).max() == pytest.approx(1.0, abs=1e-6)
+    assert third_order(np.array([-1.0, 0.0, 1.0])) == pytest.approx([0, 0, 0])
+    assert second_order(np.array([-1.0, 0.0, 1.0])) == pytest.approx([1, 0, 1])
+    assert np.array_equal(nonlinearity(u, np.array([3.0, -2.0])), 3 * second_order(u) - 2 * third_order(u))
 
 
 def test_ideal_codes_invert_the_transfer_curve(converters: Converters) -> None:
     ideal = np.linspace(-110, 110, 45)[:, None] + np.zeros(5)
     bent = converters.gain * ideal + converters.offset
-    codes = bent + bend(bent / TOP, converters.column_bend[:, None])
+    codes = bent + nonlinearity(bent / TOP, converters.column_nonlinearity[:, None])
     np.testing.assert_allclose(converters.ideal_codes(codes), ideal, atol=2e-3)
 
 
 def test_sent_inputs_drive_rows_as_ideal_converters_would(converters: Converters) -> None:
     x = np.arange(-120, 121)[:, None] + np.zeros(7, np.int64)
     sent = converters.inputs_to_send(x)
-    driven = sent + bend(sent / TOP, converters.row_bend[:, None])
+    driven = sent + nonlinearity(sent / TOP, converters.row_nonlinearity[:, None])
     # The closest whole number: half a step, which is up to 6 % larger or smaller where the DAC is steep.
     assert np.abs(driven - x).max() < 0.56
     assert np.abs(sent).max() <= TOP
@@ -87,6 +87,7 @@ def test_capacities_of_bad_and_weak_devices_and_their_neighbours(info: ChipInfo)
     capacity = dataclasses.replace(devices, usable=usable, height=height).capacity(info)
     curve = info.device_model.curve
     assert capacity[0, 0, 0, 0] == 0
-    assert capacity[0, 1, 0, 0] == pytest.approx(min(OVERDRIVE * info.g_max, 0.95 * curve.g_max))
-    assert capacity[1, 1, 0, 1] == pytest.approx(REACH_WEAK * (curve.g_min + 0.5 * (curve.g_max - curve.g_min)))
+    assert capacity[0, 1, 0, 0] == pytest.approx(min(CAPACITY.overdrive * info.g_max, 0.95 * curve.g_max))
+    half_height = curve.g_min + 0.5 * (curve.g_max - curve.g_min)
+    assert capacity[1, 1, 0, 1] == pytest.approx(CAPACITY.weak_reach * half_height)
     assert np.all(capacity[:, :, 0, 2] == info.g_max)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hwloop.chip.cell_calibration import CellCalibration, Converters, second_order, third_order
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Place, Region
 from hwloop.chip.registry import connect
@@ -111,3 +112,68 @@ def test_pulses_are_counted_from_when_the_region_was_made(chip, region):
     assert later.pulses_spent().sum() == 1
     assert later.pulses_spent()[0, 0, 0, 3] == 1
     assert region.pulses_spent().ravel()[:11].tolist() == [1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 0]
+
+
+# ---- with known converters ---------------------------------------------------------------------------------------
+
+
+def known_converters(chip, **changes):
+    """Converters of PLACE that are ideal but for what is changed."""
+    rows, columns = PLACE.rows, PLACE.columns
+    ideal = {
+        "offset": np.zeros(columns),
+        "gain": np.ones(columns),
+        "column_bend": np.zeros((2, columns)),
+        "row_bend": np.zeros((2, rows)),
+    }
+    return Converters(chip.info.input_max, chip.info.code_max, **(ideal | changes))
+
+
+def test_device_reads_are_divided_by_the_gain_of_their_column(chip):
+    gain = np.array([0.8, 0.9, 1.0, 1.1, 1.25])
+    region = Region(chip, PLACE, calibration=CellCalibration(known_converters(chip, gain=gain)))
+    target = np.arange(1.0, 81.0).reshape(region.shape) / 4
+    region.place_exactly(target, age=1.0)
+    seen = region.read(np.arange(80), averages=1).reshape(region.shape)
+    assert seen == pytest.approx(target / gain, rel=1e-4)
+    few = np.array([3, 44, 78])  # columns 3, 4 and 3
+    assert region.read(few, averages=1) == pytest.approx(target.ravel()[few] / gain[[3, 4, 3]], rel=1e-4)
+
+
+def sent_inputs(chip, monkeypatch, region, x):
+    """What a region sends to the chip for inputs, all rows of the core."""
+    sent = []
+    mvm = chip.mvm
+
+    def watched(core, inputs):
+        sent.append(inputs)
+        return mvm(core, inputs)
+
+    monkeypatch.setattr(chip, "mvm", watched)
+    region.mvm(x)
+    (inputs,) = sent
+    return inputs
+
+
+def test_inputs_are_sent_so_that_bent_dacs_drive_what_was_asked_for(chip, monkeypatch):
+    """Each row's DAC has a curve of its own: sent through it, integers come out within half of what was meant."""
+    curves = np.array([[4.0, 0.0, -3.0, 0.0], [0.0, 6.0, 2.0, 0.0]])
+    region = Region(chip, PLACE, calibration=CellCalibration(known_converters(chip, row_nonlinearity=curves)))
+    x = np.arange(-120, 121, 8, dtype=np.int32)[:, None] + np.zeros(4, np.int32)
+    inputs = sent_inputs(chip, monkeypatch, region, x)
+    assert not np.delete(inputs, slice(2, 6), axis=1).any()
+    sent = inputs[:, 2:6]
+    u = sent / chip.info.input_max
+    driven = sent + curves[0] * second_order(u) + curves[1] * third_order(u)
+    assert np.abs(driven - x).max() <= 0.55  # half an integer, and what the slope of the curves makes of it
+    assert np.abs(sent - x).max(0) == pytest.approx([4, 6, 4, 0], abs=1)
+    assert np.array_equal(sent[:, 3], x[:, 3])
+
+
+def test_outputs_are_read_through_the_inverse_of_the_adc_curves(chip):
+    offset, gain = np.linspace(-4, 4, 5), np.array([0.8, 0.9, 1.0, 1.1, 1.25])
+    plain = Region(chip, PLACE)
+    region = Region(chip, PLACE, calibration=CellCalibration(known_converters(chip, offset=offset, gain=gain)))
+    plain.place_exactly(np.random.default_rng(0).uniform(0, 10, plain.shape), age=1.0)
+    x = np.random.default_rng(1).integers(-127, 128, (6, 4), dtype=np.int32)
+    assert region.mvm(x) == pytest.approx((plain.mvm(x) - offset) / gain)

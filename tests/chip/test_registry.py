@@ -47,12 +47,12 @@ def test_what_is_no_uri_is_explained(uri, reason):
 
 
 def test_an_unknown_scheme_lists_the_installed_ones():
-    with pytest.raises(BadInputError, match=r"no backend for 'simm:'; installed: .*sim"):
+    with pytest.raises(BadInputError, match=r"no backend for 'simm:'; did you mean 'sim'\? known: .*sim"):
         connect("simm:hermes-core")
 
 
 def test_an_unknown_target_lists_the_known_ones():
-    with pytest.raises(BadInputError, match=r"known presets: .*hermes-core"):
+    with pytest.raises(BadInputError, match=r"known: .*hermes-core"):
         connect("sim:")
 
 
@@ -80,5 +80,26 @@ def test_a_third_partys_scheme_gets_target_and_options_as_text(monkeypatch):
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()] if group == "hwloop.backends" else [])
     connect("lab:bench 3?volts=0.2")
     assert calls == [("bench 3", {"volts": "0.2"})]
-    with pytest.raises(BadInputError, match="no backend for 'sim:'; installed: lab"):
+    with pytest.raises(BadInputError, match="no backend for 'sim:'; known: lab"):
         connect("sim:pcm-ideal")
+
+
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [("simm:pcm-ideal", "sim"), ("sim:hermes-cor", "hermes-core"), ("sim:pcm-ideal?sead=1", "seed")],
+)
+def test_what_is_nearly_right_is_suggested(uri, meant):
+    with pytest.raises(BadInputError, match=rf"did you mean '{meant}'\? known: .*{meant}"):
+        connect(uri)
+
+
+def test_an_entry_point_that_names_no_scheme_is_its_packages_fault(monkeypatch):
+    class Entry:
+        name = "lab"
+
+        def load(self):
+            return connect
+
+    monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()])
+    with pytest.raises(BadInputError, match=r"the backend for 'lab:' is broken: .* names a function, not a Scheme"):
+        connect("lab:bench")

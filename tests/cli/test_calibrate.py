@@ -73,7 +73,7 @@ def test_json_of_every_part(command: Command, name: str) -> None:
 def test_the_text_names_what_was_found_and_what_it_cost(command: Command) -> None:
     text = run(command, "calibrate", "all", "--backend", CHIP + "&stuck_rate=0.02", "--out", "x.h5").stdout
     for words in (
-        "sim:hermes-core simulated-1", "cost: 2", "good, ", "stuck set", "ADC offset", "ADC gain", "DAC non-linearity",
+        "sim:hermes-core simulated-1", "cost: 2", "good, ", "stuck set", "ADC offset", "ADC gain", "DAC nonlinearity",
         "wires ", "programming curve", "floor  ", "should hold until: devices 20", "pass it on with --calibration x.h5",
     ):  # fmt: skip
         assert words in text, words
@@ -234,9 +234,9 @@ def bad(folder: Path) -> None:
         ("--out there.h5", "there.h5 exists; use --force to replace it"),
         ("--core 1", "core 1 does not exist; sim:hermes-core has 1 core(s)"),
         ("--core -1", "-1 is not in the range x>=0"),
-        ("--set settle=3", "--set settle: expected ROUTINE.KEY=VALUE with one of devices, converters, curve, floor"),
+        ("--set settle=3", "--set settle: expected ROUTINE.KEY=VALUE with one of devices, trims, converters, wires"),
         ("--set adc.settle=3", "--set adc.settle: expected ROUTINE.KEY=VALUE"),
-        ("--set devices.nope=3", "unknown setting 'nope'; known: set_amplitude, set_width, reset_amplitude, settle"),
+        ("--set devices.nope=3", "unknown setting 'nope'; known: reads, map_vectors"),
         ("--set devices.settle=x", "setting settle=x: expected a number"),
         ("--set devices.settle=nan", "setting settle=nan is outside 0 to 10000"),
         ("--set converters.adc_vectors=1", "setting adc_vectors=1 is outside 512 to"),
@@ -247,9 +247,9 @@ def bad(folder: Path) -> None:
         (f"{INPUTS} nan.npy", "has values that are no finite real numbers"),
         (f"{INPUTS} text.npy", "has the shape (1,), expected (64 or more vectors, 16)"),
         (f"{INPUTS} complex.npy", "has values that are no finite real numbers"),
-        (f"{INPUTS} empty.npy", "--inputs empty.npy: no readable .npy or .npz file"),
-        (f"{INPUTS} two.npz", "--inputs two.npz: no tensor 'a' is programmed; there are"),
-        (f"{INPUTS} none.npy", "--inputs none.npy: no readable .npy or .npz file"),
+        (f"{INPUTS} empty.npy", "sample inputs empty.npy: no readable .npy or .npz file"),
+        (f"{INPUTS} two.npz", "sample inputs two.npz: no tensor 'a' is programmed; there are"),
+        (f"{INPUTS} none.npy", "sample inputs none.npy: no readable .npy or .npz file"),
         ("--weights none.npy", "none.npy: no such file"),
         ("--weights two.npz", "two.npz has the matrices a, b; choose one with --tensor"),
         ("--weights two.npz --tensor c", "no tensor 'c'"),
@@ -259,7 +259,7 @@ def bad(folder: Path) -> None:
     ],
 )
 def test_bad_options(command: Command, bad: None, options: str, complaint: str) -> None:
-    refused(command("calibrate", "all", "--backend", CHIP, "--out", "x.h5", "--json", *options.split()), complaint)
+    refused(command("calibrate", "all", "--backend", CHIP, "--out", "x.h5", *options.split()), complaint)
     assert not Path("x.h5").exists()
     assert Path("there.h5").read_text() == "of yesterday"
 

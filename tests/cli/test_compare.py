@@ -8,8 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hwloop.jobs import tasks as jobs
-from hwloop.jobs.program import Progress
+from hwloop.jobs.recorders import Recorder
 from tests.cli.conftest import CHIP, Command
 from tests.cli.test_program import CORE_KEYS, RESULT_KEYS
 
@@ -76,15 +75,15 @@ def test_a_plot_shows_all_methods(command: Command) -> None:
 
 
 def test_ctrl_c_shows_what_was_finished(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    observed, seen = jobs.RunRecorder.step, []
+    step, seen = Recorder.step, []
 
-    def press_ctrl_c(recorder: jobs.RunRecorder, progress: Progress) -> None:
-        observed(recorder, progress)
-        seen.append(progress)
+    def press_ctrl_c(recorder: Recorder, tile: int, values: dict[str, float]) -> None:
+        step(recorder, tile, values)
+        seen.append(tile)
         if len(seen) == 9:  # in the second method
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs.RunRecorder, "step", press_ctrl_c)
+    monkeypatch.setattr(Recorder, "step", press_ctrl_c)
     result = command("compare", "w.npy", *BRIEF, "--methods", "gdp,iterative,exact", "--plot", "cmp.png")
     assert result.exit_code == 1
     rows = table(result.stdout)

@@ -12,13 +12,13 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hwloop.jobs.drift import hold_file
+import hwloop
 from tests.cli.conftest import BRIEF, ONE_THREAD, Command, arguments, run_process
 
 
 @pytest.fixture(autouse=True)
 def programmed(folder: Path, command: Command) -> None:
-    """The run to hold, run.h5."""
+    """The run that is studied, run.h5."""
     assert command("program", "w.npy", *BRIEF, "--out", "run.h5").exit_code == 0
 
 
@@ -56,8 +56,16 @@ def test_json_is_what_python_gives(command: Command) -> None:
     result = command("drift", "run.h5", *words, "--out", "a.h5", "--json")
     assert result.exit_code == 0, result.stderr
     shown = json.loads(result.stdout)
-    python = hold_file("run.h5", [60.0, 86400.0], ["none", "refresh+column"], "b.h5", limit=0.2, seed=3, probes=64)
-    assert shown | {"file": "b.h5"} == python
+    python = hwloop.drift(
+        "run.h5",
+        times=[60.0, 86400.0],
+        compensations=["none", "refresh+column"],
+        out="b.h5",
+        limit=0.2,
+        seed=3,
+        probes=64,
+    )
+    assert shown | {"file": "b.h5"} == python.to_json()
     assert shown["compensations"]["none"]["mvms"] == [0, 0]
     assert (shown["limit"], shown["seed"], shown["probes"]) == (0.2, 3, 64)
 

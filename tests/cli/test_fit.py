@@ -9,7 +9,7 @@ import pytest
 
 from hwloop.calibration.fitting.selection import families
 from hwloop.files.measurements import Experiment
-from hwloop.files.models import load_model
+from hwloop.files.model_file import load_model
 from tests.cli.conftest import Command, programmed_cells
 
 

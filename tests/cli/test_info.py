@@ -6,11 +6,14 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import hwloop
 from hwloop.cli import COMMANDS
+from hwloop.sim_backend.server.server import serving
 from tests.cli.conftest import BRIEF, CHIP, Command, programmed_cells
 
 
@@ -46,9 +49,16 @@ def test_backends_lists_what_can_be_connected_to(command: Command) -> None:
         assert command("info", f"sim:{target}").exit_code == 0
 
 
+@pytest.fixture
+def answering() -> Iterator[dict[str, str]]:
+    """For `discover`: the address of an instrument that answers, in place of the usual one."""
+    with hwloop.connect(CHIP) as chip, serving(chip) as port:
+        yield {"127.0.0.1:5025": f"127.0.0.1:{port}"}
+
+
 # `serve` runs until it is stopped; tests/sim_backend/server/test_server.py starts and stops it.
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])
-def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
+def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[str, str], name: str) -> None:
     command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`
     Path("lab.csv").write_text("1,0,200000,x,3\n")  # for `import`
     programmed_cells("meas.h5")  # for `fit`
@@ -58,7 +68,7 @@ def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> Non
     assert "\n  Example:\n    hwloop " in text
     words = shlex.split(text.split("Example:")[1].split("\n\n")[0].replace("\\\n", " "))
     # The same words with a small matrix and a small chip, so that it is quick.
-    small = {"data/digits_mlp.safetensors": "w.npy", "20000": "200"}
+    small = {"data/digits_mlp.safetensors": "w.npy", "20000": "200"} | answering
     assert words[0] == "hwloop"
     words = [small.get(word, CHIP if word.startswith("sim:") else word) for word in words[1:]]
     extra = ["--force"] if name in ("program", "compare") else []
@@ -66,15 +76,21 @@ def test_help_ends_with_an_example_that_runs(command: Command, name: str) -> Non
     assert result.exit_code == 0, result.stderr
 
 
-def test_help_and_version_do_not_wait_for_torch() -> None:
+@pytest.mark.parametrize("option", ["--help", "-h", "--version"])
+def test_help_and_version_wait_for_nothing_heavy(option: str) -> None:
     script = (
         "import sys\n"
         "from hwloop.cli import main\n"
-        "for option in ('--help', '--version'):\n"
-        "    main([option], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules, 'torch was loaded'\n"
+        "try:\n"
+        f"    main([{option!r}])\n"
+        "finally:\n"
+        "    heavy = {'torch', 'scipy', 'numpy', 'h5py', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "\n  Start here:\n    hwloop program" in done.stdout
-    assert all(name in done.stdout for name in COMMANDS)
+    assert (done.returncode, done.stderr) == (0, "")
+    if option == "--version":
+        assert done.stdout == f"hwloop, version {hwloop.__version__}\n"
+    else:
+        assert "\n  Start here:\n    hwloop program" in done.stdout
+        assert all(name in done.stdout for name in COMMANDS)

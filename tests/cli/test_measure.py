@@ -6,15 +6,24 @@ import json
 import os
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hwloop.files.measurement_reader import open_measurements, read_measurements
-from hwloop.files.measurements import Experiment
-from tests.cli.conftest import ONE_THREAD, Command, arguments
+from hwloop.calibration.experiments.base import DeviceExperiment
+from hwloop.calibration.experiments.cells import ListedLevels
+from hwloop.calibration.experiments.drift import DriftExperiment
+from hwloop.calibration.experiments.programming import ProgrammingExperiment
+from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
+from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
+from hwloop.errors import BadInputError
+from hwloop.files.experiment_writer import ExperimentWriter
+from hwloop.files.measurement_reader import read_measurements
+from hwloop.files.measurements import Experiment, Reads
+from hwloop.jobs.measure import MeasurementTask
+from tests.cli.conftest import ONE_THREAD, Command
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
 DRIFT = ("measure", "drift", "--backend", CHIP, "--cells", 200, "--levels", 4, "--until", "1h", "--out", "m.h5")
@@ -68,77 +77,65 @@ def test_the_same_seed_measures_the_same(command: Command) -> None:
     assert not np.array_equal(first.cells.address, other.cells.address)
 
 
-class Running:
-    """A long read-noise measurement in a process of its own."""
+KILLED = """
+import os, signal, sys
+import hwloop
+from hwloop.calibration.experiments.cells import Levels
+from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
+from hwloop.files.hdf5 import CommitTimer
+from hwloop.jobs.measure import MeasurementTask, measure_to_file
 
-    def __init__(self, path: str, *more: object) -> None:
-        self.path = Path(path)
-        words = [*NOISE, "--samples", 20_000, "--out", path, *more]
-        self.process = subprocess.Popen(
-            arguments(*[str(word) for word in words]),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | ONE_THREAD,
-        )
+def die(done, total):
+    if done == total - 4:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def wait_for_reads(self, count: int) -> int:
-        """Read the file from here, while it is written, until it has so many reads."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.process.communicate()
-            if self.path.exists():
-                with open_measurements(self.path) as [stored]:
-                    if stored.read_count >= count:
-                        return stored.read_count
-            time.sleep(0.02)
-        raise AssertionError(f"no {count} reads within 30 s")
-
-    def end(self, number: signal.Signals) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
+CommitTimer.due = lambda timer: True
+experiment = ReadNoiseExperiment(cells=8, levels=Levels(2), samples=400)
+measure_to_file(MeasurementTask(experiment), hwloop.connect(sys.argv[1]), "m.h5", show=die)
+"""
+"""A process that is killed, not asked, when 3 of 7 blocks of samples are measured and committed."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_or_killed_it_goes_on_and_ends_as_if_nothing_had_happened(
-    command: Command, number: signal.Signals
-) -> None:
-    running = Running("long.h5")
-    seen = running.wait_for_reads(1000)
-    code, out, err = running.end(number)
+def test_ctrl_c_stops_after_a_step_and_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = ExperimentWriter.append
+
+    def press(sink: ExperimentWriter, reads: Reads) -> None:
+        append(sink, reads)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ExperimentWriter, "append", press)
+    done = command(*NOISE, "--samples", 2000, "--out", "long.h5")
+    assert done.exit_code == 1
+    assert "Give --resume to go on" in done.stdout
+    assert "stopping after this step" in done.stderr
     [stopped] = read_measurements("long.h5")
-    assert len(stopped.reads) >= seen
-    assert stopped.attributes["status"] == ("interrupted" if number == signal.SIGINT else "running")
-    if number == signal.SIGINT:
-        assert code == 1
-        assert "Give --resume to go on" in out
-        assert "stopping after this step" in err
-    again = command(*NOISE, "--samples", 20_001, "--out", "long.h5", "--resume")
+    assert len(stopped.reads) == 64 * 8, "the step in which it was pressed is whole, and the last"
+    assert stopped.attributes["status"] == "interrupted"
+    again = command(*NOISE, "--samples", 2001, "--out", "long.h5", "--resume")
     assert again.exit_code == 2
-    assert "was begun with samples=20000, not 20001" in again.stderr
-
-    short = Running("long.h5", "--resume")
-    later = short.wait_for_reads(len(stopped.reads) + 500)
-    assert short.end(signal.SIGINT)[0] == 1
-    assert command(*NOISE, "--samples", 2000, "--out", "whole.h5").exit_code == 0
-    [parts], [whole] = read_measurements("long.h5"), read_measurements("whole.h5")
-    count = min(len(parts.reads), len(whole.reads))
-    assert count >= min(later, len(whole.reads))
-    np.testing.assert_array_equal(parts.reads.conductance[:count], whole.reads.conductance[:count])
-    np.testing.assert_array_equal(parts.reads.time[:count], whole.reads.time[:count])
+    assert "was begun with samples=2000, not 2001" in again.stderr
     assert not list(Path().glob(".*"))
 
 
-def test_what_was_stopped_can_be_finished(command: Command) -> None:
-    running = Running("m.h5")
-    running.wait_for_reads(1)
-    running.end(signal.SIGKILL)
+def test_killed_it_goes_on_as_if_nothing_had_happened(command: Command) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, CHIP], check=False, env=os.environ | ONE_THREAD)
+    assert killed.returncode == -signal.SIGKILL
+    [stopped] = read_measurements("m.h5")
+    assert len(stopped.reads) == 3 * 64 * 8
+    assert stopped.attributes["status"] == "running"
+    words = (*NOISE, "--samples", 400)
+    assert command(*words, "--out", "m.h5", "--resume").exit_code == 0
+    assert command(*words, "--out", "whole.h5").exit_code == 0
+    [parts], [whole] = read_measurements("m.h5"), read_measurements("whole.h5")
+    for name, column in whole.reads.columns().items():
+        np.testing.assert_array_equal(parts.reads.columns()[name], column, err_msg=name)
+    assert not list(Path().glob(".*"))
+
     short = ("measure", "drift", "--backend", CHIP, "--cells", 20, "--until", "10s", "--out", "m.h5")
     assert command(*short).exit_code == 0
     assert command(*short, "--resume").exit_code == 2, "this drift is complete"
     kinds = [(found.experiment.value, found.attributes["status"]) for found in read_measurements("m.h5")]
-    assert kinds == [("read-noise", "running"), ("drift", "complete")]
+    assert kinds == [("read-noise", "complete"), ("drift", "complete")]
 
 
 @pytest.mark.parametrize(
@@ -200,3 +197,57 @@ def test_a_calibration_tells_which_devices_to_leave_alone(command: Command) -> N
     other = command(*words, "--calibration", "chip.cal.h5", "--backend", CHIP)
     assert other.exit_code == 2
     assert "calibrate this chip with hwloop calibrate all" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment"),
+    [
+        ("drift", DriftExperiment()),
+        ("programming", ProgrammingExperiment()),
+        ("read-noise", ReadNoiseExperiment()),
+        ("programming-curve", ProgrammingCurveExperiment()),
+    ],
+)
+def test_defaults_of_the_command_are_those_of_the_experiment(
+    command: Command, monkeypatch: pytest.MonkeyPatch, name: str, experiment: DeviceExperiment
+) -> None:
+    asked: list[MeasurementTask] = []
+
+    def note(job: MeasurementTask, *_: object, **__: object) -> None:
+        asked.append(job)
+        raise BadInputError("far enough")
+
+    monkeypatch.setattr("hwloop.jobs.measure.measure_to_file", note)
+    assert "far enough" in command("measure", name, "--backend", CHIP, "--out", "m.h5").stderr
+    assert asked == [MeasurementTask(experiment)]
+
+
+def test_options_reach_the_experiment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[MeasurementTask] = []
+
+    def note(job: MeasurementTask, *_: object, **__: object) -> None:
+        asked.append(job)
+        raise BadInputError("far enough")
+
+    monkeypatch.setattr("hwloop.jobs.measure.measure_to_file", note)
+    to = ("--backend", CHIP, "--out", "m.h5", "--cores", "1,0", "--averages", 3, "--seed", 4, "--temperature", 290)
+    placed = ("--cells", 5, "--levels", "1,2", "--age", "3s", "--settle", "2s", "--tolerance", 0.2, "--max-pulses", 7)
+    known = {"cells": 5, "levels": ListedLevels((1.0, 2.0)), "target_age": 3.0, "settle": 2.0, "tolerance": 0.2}
+    known |= {"max_pulses_per_device": 7, "cores": (1, 0), "averages": 3}
+    command("measure", "drift", *to, *placed, "--from", "2s", "--until", "1min", "--per-decade", 5)
+    command("measure", "programming", *to, *placed, "--ages", "1s,5s")
+    more = ("--samples", 9, "--interval", "2ms", "--start", "3s", "--sample-averages", 2)
+    command("measure", "read-noise", *to, *placed, *more)
+    pulses = ("--low", 200, "--high", 300, "--width", 90, "--set-amplitude", 99, "--set-width", 1000)
+    sweep = ("--cells", 5, "--points", 6, "--repeats", 8, "--settle", "4s", "--early", "1s", *pulses)
+    command("measure", "programming-curve", *to, *sweep)
+    assert [job.experiment for job in asked] == [
+        DriftExperiment(**known, first=2.0, until=60.0, per_decade=5),
+        ProgrammingExperiment(**known, ages=(1.0, 5.0)),
+        ReadNoiseExperiment(**known, samples=9, interval=2e-3, start=3.0, sample_averages=2),
+        ProgrammingCurveExperiment(
+            cells=5, cores=(1, 0), averages=3, points=6, repeats=8, settle=4.0, early=1.0, low=200.0, high=300.0,
+            width=90.0, set_amplitude=99.0, set_width=1000.0,
+        ),
+    ]  # fmt: skip
+    assert {(job.backend, job.seed, job.temperature) for job in asked} == {(CHIP, 4, 290.0)}

@@ -19,8 +19,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import hwloop
-from hwloop.calibration.programming.registry import make_method
-from hwloop.cli import options
+from hwloop.cli import common
 from tests.cli.conftest import BRIEF, CHIP, ONE_THREAD, Command, Endless, arguments, run_process
 from tests.conftest import OpenChip, gaussian
 
@@ -68,10 +67,10 @@ def test_the_numbers_are_those_of_the_python_api(command: Command, open_chip: Op
     chip, before_measuring = open_chip(CHIP), []
     run = hwloop.program(
         chip,
-        hwloop.load_weights("w.npy"),
-        make_method("gdp", {"max_steps": "6"}),
+        "w.npy",
+        hwloop.GDP(max_steps=6),
         seed=4,
-        observer=lambda progress: before_measuring.append(chip.counts),
+        progress=lambda done, total: before_measuring.append(chip.counts),
     )
     (core,) = result["cores"]
     assert result["mvm_error"] == core["mvm_error"] == run.mvm_error
@@ -119,8 +118,9 @@ def test_mapping_options(command: Command, words: tuple[str, ...], rows: int, co
 
 
 def test_a_later_age_is_measured_later(command: Command) -> None:
-    result = program_json(command, "w.npy", *BRIEF, "--age", "3600", "--out", "run.h5")
-    assert result["seconds_after_programming"] == 3600
+    for age in ("3600", "1h"):
+        result = program_json(command, "w.npy", *BRIEF, "--age", age, "--out", "run.h5")
+        assert result["seconds_after_programming"] == 3600
 
 
 def test_a_goal_decides_the_exit_code(command: Command) -> None:
@@ -147,23 +147,19 @@ def test_force_replaces_a_run(command: Command) -> None:
 
 
 @pytest.mark.parametrize("method", ["gdp", "exact"])
-def test_progress_rises_evenly_over_several_runs(
-    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
+def test_progress_rises_evenly(command: Command, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     shown: list[float] = []
 
     @contextmanager
     def bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: shown.append(done / total)
 
-    monkeypatch.setattr(options, "progress_bar", bar)
-    with options.observed("comparing", jobs=2) as observer:
-        for _ in range(2):
-            chosen = make_method(method, {} if method == "exact" else {"max_steps": "6"})
-            weights = hwloop.matrices({"w": gaussian(40, 40)})
-            hwloop.program(open_chip(CHIP + "&cores=4"), weights, chosen, observer=observer)
-    assert shown == pytest.approx(np.arange(1, len(shown) + 1) / len(shown), abs=1e-3)
-    assert len(shown) == 2 * 4 * (1 if method == "exact" else 7)
+    monkeypatch.setattr(common, "progress_bar", bar)
+    words = () if method == "exact" else ("--set", "max_steps=6")
+    np.save("w.npy", gaussian(40, 40))
+    program_json(command, "w.npy", "--backend", CHIP + "&cores=4", "--method", method, *words, "--out", "run.h5")
+    assert shown == pytest.approx(np.arange(1, len(shown) + 1) / len(shown))
+    assert len(shown) == 4 * (1 if method == "exact" else 7)
 
 
 # ---- as a process ------------------------------------------------------------------------------------------------
@@ -236,7 +232,7 @@ def test_kill_leaves_the_steps_so_far_and_nothing_that_poses_as_whole(endless: E
 # ---- sample inputs -----------------------------------------------------------------------------------------------
 
 
-def test_sample_inputs_judge_too(command: Command) -> None:
+def test_the_error_with_sample_inputs_is_told_too(command: Command) -> None:
     inputs = gaussian(64, np.load("w.npy").shape[1])
     np.save("x.npy", inputs)
     core = program_json(command, "w.npy", *BRIEF, "--inputs", "x.npy", "--out", "i.h5")["cores"][0]

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+import hwloop
+from hwloop.calibration.programming.base import Method
 from hwloop.errors import ChipError
 from hwloop.files import hdf5
-from hwloop.jobs.tasks import Task, program_to_file
 from hwloop.sim_backend.server.instrument import Instrument
 from hwloop.sim_backend.server.server import serving
 from hwloop.testing.faults import Fault, FaultProxy, random_faults
+from hwloop.typing import AnyArray
 from tests.drivers.link_trial import ATTEMPTS, Outcome, Recorded, recorded
 
 OWN = (
@@ -44,13 +45,13 @@ BURST = 8
 class StoreTrial:
     """Runs the same job over and over through whatever faults one asks for."""
 
-    def __init__(self, uri: str, method: str, settings: dict[str, str], timeout: float) -> None:
+    def __init__(self, uri: str, method: Method, timeout: float) -> None:
         """A `sim:` URI of a small chip, and the driver's timeout in seconds. Does the job once without faults."""
-        self._uri, self._method, self._settings, self._timeout = uri, method, settings, timeout
+        self._uri, self._method, self._timeout = uri, method, timeout
         with tempfile.TemporaryDirectory() as folder:
             direct = Path(folder) / "direct.h5"
             self._weights = np.random.default_rng(0).standard_normal((16, 16))
-            program_to_file(self._task(Path(folder), uri), method, direct, settings=settings)
+            self._program(uri, direct)
             self._expected = contents(direct)
             self.last_file = self._expected
             """What the file of the last job held: arrays as (type, shape, bytes), attributes as NAME@ATTRIBUTE."""
@@ -114,18 +115,17 @@ class StoreTrial:
         error = ""
         with tempfile.TemporaryDirectory() as folder:
             out, uri = Path(folder) / "run.h5", f"visa:TCPIP::127.0.0.1::{port}::SOCKET?timeout={self._timeout}"
-            task = self._task(Path(folder), uri)
             try:
-                program_to_file(task, self._method, out, settings=self._settings)
+                self._program(uri, out)
             except ChipError as failure:
                 error = str(failure)
-            left = {path.name for path in Path(folder).iterdir()} - {"w.npy"}
+            left = {path.name for path in Path(folder).iterdir()}
             assert left <= {"run.h5"}, f"{left} was left behind"
             return error, contents(out) if out.exists() else {}
 
-    def _task(self, folder: Path, uri: str) -> Task:
-        np.save(folder / "w.npy", self._weights)
-        return Task(str(folder / "w.npy"), uri)
+    def _program(self, uri: str, out: Path) -> None:
+        with hwloop.connect(uri) as chip:
+            hwloop.program(chip, self._weights, self._method, out=out)
 
     def _check_failed(self, chip: Recorded, error: str, found: dict[str, object]) -> None:
         """All that was done is on file: every step, and at least the pulses that each device received."""
@@ -165,7 +165,7 @@ def contents(path: Path) -> dict[str, object]:
     return {name: value for name, value in found.items() if "weights" not in name}
 
 
-def _array(value: object) -> NDArray[np.generic]:
+def _array(value: object) -> AnyArray:
     assert isinstance(value, tuple)
     kind, shape, data = value
     return np.frombuffer(data, kind).reshape(shape)

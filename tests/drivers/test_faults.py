@@ -45,15 +45,15 @@ def test_one_fault_in_the_middle_of_a_run_changes_nothing(trial, kind, to_instru
 
 
 def test_random_faults_at_random_moments(trial):
-    outcomes = [trial.random(seed, faults=2) for seed in range(30)]
-    assert sum(outcome.struck for outcome in outcomes) > 30
-    assert sum(outcome.finished for outcome in outcomes) > 15
+    outcomes = [trial.random(seed, faults=2) for seed in range(8)]
+    assert sum(outcome.struck for outcome in outcomes) > 8
+    assert sum(outcome.finished for outcome in outcomes) > 4
     assert max(outcome.seconds for outcome in outcomes) < trial.longest_seconds
 
 
 def test_faults_without_end_stop_the_run_with_a_typed_error(trial):
     """Every connection stalls in the first call after the opening: the driver gives up, in bounded time."""
-    first_call = 1024 * arrays.PULSE_BYTES
+    first_call = arrays.pulse_bytes(1024)
     start = trial.opening_bytes[True] + 500
     outcome = trial.run([Fault(Kind.STALL, True, start + n * (first_call + 150)) for n in range(3)])
     assert outcome.struck == 3
@@ -99,7 +99,7 @@ def test_a_server_killed_in_the_middle_of_a_run_is_a_link_error():
 def test_a_client_that_hangs_up_in_the_middle_of_a_message_leaves_the_instrument_usable(serve, open_visa):
     limits = ServerLimits(grace_seconds=1.0)
     port = serve(SMALL, limits)
-    with FaultProxy(port, [Fault(Kind.TRUNCATE, True, 30)]) as proxy, pytest.raises(LinkError):
+    with FaultProxy(port, [Fault(Kind.TRUNCATE, True, 30)]) as proxy, pytest.raises(LinkError, match=r"127\.0\.0\.1"):
         open_visa(proxy.port, timeout=0.5)
     assert open_visa(port).counts.pulses == 0
 
@@ -108,13 +108,13 @@ def test_an_instrument_that_takes_no_data_does_not_hold_the_driver(open_visa, se
     """Megabytes to a peer that reads nothing: the socket's buffers fill up, and the write must end by its deadline."""
     port = serve("sim:pcm-90nm")
     with FaultProxy(port) as proxy:
-        chip = open_visa(proxy.port, timeout=0.3)
+        chip = open_visa(proxy.port, timeout=0.1)
         passes = proxy._pass
-        proxy._pass = lambda *arguments: (time.sleep(1.0), passes(*arguments))[1]
+        proxy._pass = lambda *arguments: (time.sleep(0.3), passes(*arguments))[1]
         count = chip.info.devices_per_core
         pulses = Pulses.make(PulseKind.RESET, np.arange(count), 200.0, 100.0)
         begin = time.monotonic()
-        with pytest.raises(LinkError):
+        with pytest.raises(LinkError, match="the link failed"):
             chip.pulse(0, pulses)
         assert time.monotonic() - begin < 12.0
 

@@ -47,7 +47,10 @@ def test_an_error_leaves_what_was_committed_last(tmp_path: Path) -> None:
         writer.file.attrs["status"] = "complete"
         raise RuntimeError("the chip fell off the bench")
 
-    with pytest.raises(RuntimeError), hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+    with (
+        pytest.raises(RuntimeError, match="fell off"),
+        hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer,
+    ):
         spoil(writer)
     with hdf5.open_file(tmp_path / "run.h5", hdf5.RUN_FORMAT) as file:
         assert file.attrs["status"] == "running"
@@ -75,7 +78,33 @@ def test_commits_that_are_slow_become_rare(tmp_path: Path, monkeypatch: pytest.M
     with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         for _ in range(100):
             writer.commit_if_due()
-    assert 2 <= len(commits) <= 100 * hdf5.COMMIT_SHARE + 1
+    # A commit takes three looks, then ten seconds pass until the next: about one in eleven times.
+    assert 8 <= len(commits) <= 10
+
+
+def test_commits_take_a_share_of_the_time_and_are_never_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(hdf5.time, "monotonic", lambda: now)
+    timer = hdf5.CommitTimer(share=0.1, longest=10.0)
+    assert timer.due(), "the first at once"
+    with timer.committing():
+        now += 0.5
+    for later, due in ((4.9, False), (5.1, True)):
+        now = 100.5 + later
+        assert timer.due() is due, "half a second in five"
+    timer.spent(30.0)
+    began = now
+    for later, due in ((9.9, False), (10.1, True)):
+        now = began + later
+        assert timer.due() is due
+
+
+def test_a_commit_that_fails_is_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5.time, "monotonic", lambda: 7.0)
+    timer = hdf5.CommitTimer()
+    with pytest.raises(OSError, match="full"), timer.committing():
+        raise OSError("full")
+    assert timer.due()
 
 
 def test_a_full_disk_keeps_the_earlier_file_and_leaves_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,3 +225,29 @@ def test_files_that_are_no_runs_are_named(tmp_path: Path, make, complaint: str) 
     make(path)
     with pytest.raises(BadInputError, match=rf"run\.h5.* {complaint}|run\.h5: {complaint}"):
         hdf5.open_file(path, hdf5.RUN_FORMAT)
+
+
+# ---- attributes --------------------------------------------------------------------------------------------------
+
+
+def test_attributes_are_read_back_as_plain_values(tmp_path: Path) -> None:
+    values = {"text": "gdp", "count": 7, "share": 0.25, "flag": True, "none": None, "infinite": float("inf")}
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+        hdf5.put_attributes(writer.file.create_group("settings"), values)
+        writer.commit()
+    with hdf5.open_file(tmp_path / "run.h5", hdf5.RUN_FORMAT) as file:
+        found = hdf5.get_attributes(file["settings"])
+    assert found == values | {"none": ""}
+    assert {name: type(value) for name, value in found.items()} == {
+        "text": str, "count": int, "share": float, "flag": bool, "none": str, "infinite": float,
+    }  # fmt: skip
+
+
+def test_attributes_that_are_no_plain_values_are_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["array"] = [1.0, 2.0]
+        file.attrs["empty"] = h5py.Empty("f8")
+        file.attrs["complex"] = 1j
+        file.attrs["number"] = np.float32(0.5)
+        assert hdf5.get_attributes(file) == {"number": 0.5}
+        assert hdf5.get_attributes(file.create_group("none")) == {}

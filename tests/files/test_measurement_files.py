@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import pytest
 
 from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import open_measurements, read_measurements
-from hwloop.files.measurement_writer import MeasurementWriter
+from hwloop.files.measurement_writer import MeasurementWriter, Mode
 from hwloop.files.measurements import Cells, Experiment, Mark, Reads
 
 
@@ -41,7 +43,7 @@ def some_reads(count: int, seed: int = 0, cells: int = 3, **more: np.ndarray) ->
 
 
 def write_one(path: Path, reads: Reads | None = None, experiment: Experiment = Experiment.DRIFT) -> Path:
-    with MeasurementWriter(path, append=path.exists()) as writer:
+    with MeasurementWriter(path, "a") as writer:
         one = writer.begin(
             experiment, some_cells(), {"backend": "sim:hermes-core", "temperature": 300.0, "averages": 4}
         )
@@ -97,6 +99,59 @@ def test_every_dataset_says_its_units_and_what_it_is(path: Path) -> None:
     assert len(found) == 10
 
 
+def test_tables_show_themselves_in_one_line(path: Path) -> None:
+    [found] = read_measurements(write_one(path))
+    assert repr(found) == "<Measurement of drift: 3 cells, 10 reads>"
+    assert repr(found.cells) == "<Cells: 3, of which 2 good>"
+    assert repr(found.reads) == "<Reads: 10 with cell, time, conductance, temperature>"
+
+
+def test_every_column_comes_back_as_itself(path: Path) -> None:
+    n = 4
+    columns = {name: 10.0 * k + np.arange(n) for k, name in enumerate(("amplitude", "width", "voltage", "nominal"), 1)}
+    cells = Cells.at(
+        np.arange(7, 7 + n), core=np.full(n, 1), target=np.full(n, 2.0), verify=np.full(n, 3.0), level=np.full(n, 4)
+    )
+    reads = some_reads(n, cells=n, **columns)
+    with MeasurementWriter(path) as writer:
+        one = writer.begin(Experiment.PROGRAMMING_CURVE, cells)
+        one.append(reads)
+        one.append(reads)
+        one.update_cells(verify=np.full(n, 5.0))
+        writer.finish()
+    [found] = read_measurements(path)
+    for name, column in reads.columns().items():
+        np.testing.assert_array_equal(found.reads.columns()[name], np.tile(column, 2), err_msg=name)
+    for name, value in {"core": 1, "target": 2.0, "verify": 5.0, "level": 4, "mark": Mark.GOOD}.items():
+        assert np.all(found.cells.columns()[name] == value), name
+    assert found.cells.address.tolist() == [7, 8, 9, 10]
+    with h5py.File(path) as file:
+        units = {name: file["0000_programming-curve/reads"][name].attrs["units"] for name in reads.columns()}
+    assert units == {
+        "cell": "1", "time": "s", "conductance": "uS", "temperature": "K", "amplitude": "uA", "width": "ns",
+        "voltage": "V", "nominal": "s",
+    }  # fmt: skip
+
+
+def test_a_finished_file_is_whole_before_its_writer_is_left(path: Path) -> None:
+    with MeasurementWriter(path) as writer:
+        writer.begin(Experiment.DRIFT, some_cells()).append(some_reads(10))
+        writer.finish()
+        assert not writer.file, "closed, so that nothing is written to what has its name already"
+        assert len(read_measurements(path)[0].reads) == 10
+
+
+def test_an_outlier_keeps_the_name_that_files_have_for_it(path: Path) -> None:
+    with MeasurementWriter(path) as writer:
+        writer.begin(Experiment.DRIFT, Cells.at(np.arange(2), mark=np.array([Mark.OUTLIER, Mark.SPENT], np.uint8)))
+        writer.finish()
+    with h5py.File(path) as file:
+        names = h5py.check_enum_dtype(file["0000_drift/cells/mark"].dtype)
+    assert names["WILD"] == 4
+    assert "OUTLIER" not in names
+    assert read_measurements(path)[0].cells.mark.tolist() == [Mark.OUTLIER, Mark.SPENT]
+
+
 def test_chunks_give_all_reads_in_order_without_reading_them_whole(path: Path) -> None:
     reads = some_reads(1000)
     write_one(path, reads)
@@ -129,8 +184,8 @@ def test_an_interrupted_experiment_goes_on(path: Path) -> None:
         one.keep_state({"clock": np.array(12.5), "core0/g": np.arange(200_000.0)})
         writer.commit()
     with_state = path.stat().st_size
-    with MeasurementWriter(path, append=True) as writer:
-        again = writer.reopen(one.name)
+    with MeasurementWriter(path, "a") as writer:
+        [again] = writer.experiments()
         np.testing.assert_array_equal(again.state()["core0/g"], np.arange(200_000.0))
         assert again.state()["clock"] == 12.5
         again.append(some_reads(5))
@@ -184,15 +239,75 @@ def test_a_second_writer_is_refused(path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         with pytest.raises(BadInputError, match="being written by another process"):
-            MeasurementWriter(path, append=True)
+            MeasurementWriter(path, "a")
         process.kill()
+
+
+@pytest.mark.parametrize("mode", ["a", "w"])
+def test_a_second_writer_harms_nothing_of_the_first(path: Path, mode: Mode) -> None:
+    write_one(path, some_reads(7))
+    with MeasurementWriter(path, "a") as first:
+        one = first.begin(Experiment.PROGRAMMING, some_cells())
+        one.append(some_reads(20))
+        with pytest.raises(BadInputError, match=r"meas\.h5 is being written by another process; wait for it"):
+            MeasurementWriter(path, mode)
+        one.append(some_reads(5))
+        first.finish()
+    assert [len(found.reads) for found in read_measurements(path)] == [7, 25]
+    write_one(path)  # and now it may
+    assert len(read_measurements(path)) == 3
+
+
+def test_a_link_in_place_of_the_working_file_is_not_followed(path: Path) -> None:
+    precious = path.with_name("precious.txt")
+    precious.write_text("mine")
+    path.with_name(f".{path.name}.writing").symlink_to(precious)
+    with pytest.raises(BadInputError, match="cannot be written"):
+        MeasurementWriter(path)
+    assert precious.read_text() == "mine"
+
+
+def test_what_cannot_be_begun_leaves_nothing(path: Path) -> None:
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(BadInputError, match="not a readable HDF5 file"):
+        MeasurementWriter(path, "a")
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_parts_in_other_files_are_refused_when_a_file_is_gone_on_with(path: Path) -> None:
+    write_one(path)
+    with h5py.File(path, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(BadInputError, match="has parts in other files"):
+        MeasurementWriter(path, "a")
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_are_those_that_the_user_gives_new_files(path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        with MeasurementWriter(path) as writer:
+            writer.begin(Experiment.DRIFT, some_cells())
+            writer.commit()
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            writer.finish()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_private_file_stays_private(path: Path) -> None:
+    write_one(path)
+    path.chmod(0o600)
+    write_one(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_an_existing_file_is_replaced_only_by_force(path: Path) -> None:
     write_one(path)
     with pytest.raises(BadInputError, match="exists; use --force"):
         MeasurementWriter(path)
-    with MeasurementWriter(path, force=True) as writer:
+    with MeasurementWriter(path, "w") as writer:
         writer.begin(Experiment.PROGRAMMING, some_cells()).end("complete")
         writer.finish()
     assert [one.experiment for one in read_measurements(path)] == [Experiment.PROGRAMMING]
@@ -245,9 +360,8 @@ def test_a_spoilt_file_is_refused_with_the_place_and_the_reason(path: Path, spoi
     write_one(path)
     with h5py.File(path, "r+") as file:
         spoil(file["0000_drift"])  # type: ignore[operator]
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(BadInputError, match=re.escape(message)) as caught:
         read_measurements(path)
-    assert message in str(caught.value)
     assert str(path) in str(caught.value) or "reads name cells" in message
     assert "\n" not in str(caught.value)
 

@@ -15,6 +15,8 @@ from hwloop.devices.drift import DriftModel
 from hwloop.devices.splines import Spline
 from hwloop.devices.statistics import Knots, LogClip, Polynomial, PowerLaw
 from hwloop.errors import BadInputError
+from hwloop.files.fitted_devices import CURVE_FIELDS, drift_model, programming_curve, read_noise_model
+from hwloop.files.model_file import load_model, save_model
 from hwloop.files.models import (
     CellCount,
     Estimate,
@@ -22,11 +24,8 @@ from hwloop.files.models import (
     Form,
     Model,
     build_statistic,
+    coefficient_meanings,
     coefficient_names,
-    drift_model,
-    load_model,
-    read_noise_model,
-    save_model,
 )
 
 MEAN = {"slope": -0.0155, "offset": 0.0244, "low": 0.049, "high": 0.1}
@@ -49,7 +48,7 @@ def fitted_drift() -> Fit:
         conductance_range=(0.5, 25.0),
         time_range=(1.0, 1e5),
         log_likelihood_per_cell=3.2,
-        calibration_distance=0.01,
+        ks_distance=0.01,
         choice={"log-clip": 1.0, "knots": 0.9},
         warnings=("mean.high: held",),
     )
@@ -101,6 +100,19 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
         (changed(lambda body: body["fits"]["drift"]["parameters"][0].update(value="x")), "not a finite number"),
         (changed(lambda body: body["fits"]["drift"].update(cells=3)), "not the layout of a model file"),
         (changed(lambda body: body.pop("checksum")), "was changed after"),
+        (changed(lambda body: body["fits"]["drift"]["parameters"][0].update(low="x")), "'mean.slope' is not a finite"),
+        (changed(lambda body: body["fits"]["drift"]["parameters"][0].update(value=True)), "is not a finite number"),
+        (changed(lambda body: body["fits"]["drift"]["parameters"][0].pop("unit")), "of 'drift' lacks the key 'unit'"),
+        (changed(lambda body: body["fits"]["drift"].update(warnings="x")), "fit 'drift' has no list where"),
+        (changed(lambda body: body["fits"]["drift"].update(warnings=[1])), "fit 'drift' has no text where"),
+        (changed(lambda body: body["fits"]["drift"].update(time_range=[1])), "'time_range' is no pair of numbers"),
+        (changed(lambda body: body["fits"]["drift"]["cells"].update(used=1.5)), "has no whole number where"),
+        (
+            changed(lambda body: body["fits"]["drift"]["forms"]["mean"].update(at=["x"])),
+            "'mean' is not a finite number",
+        ),
+        (changed(lambda body: body["chip"].update(x=[1])), "'chip' has 'x', which is neither a text nor a number"),
+        (changed(lambda body: body["data"].update(x=1)), "'data' has no text where"),
     ],
 )
 def test_what_hwloop_did_not_write_is_refused(saved: Path, damage: Callable[[str], str], message: str) -> None:
@@ -161,3 +173,57 @@ def test_read_noise_of_another_exponent_keeps_its_variance_over_the_measured_ban
     )
     assert kept == pytest.approx(fitted, rel=1e-6)
     assert noise.q(1e-6) == pytest.approx(0.2 * noise.q(1.0) / 0.01), "the cap moves with the scale"
+
+
+def test_a_model_file_has_the_names_it_always_had(saved: Path) -> None:
+    body = json.loads(saved.read_text())
+    assert set(body) == {"format", "format_version", "fits", "chip", "data", "created", "hwloop_version", "checksum"}
+    fit = body["fits"]["drift"]
+    assert fit["calibration_distance"] == 0.01
+    assert fit["cells"] == {
+        "measured": 10, "used": 7, "stuck": 1, "wild": 1, "left_out": {"no conductance": 1}, "stuck_addresses": [4],
+        "wild_addresses": [5],
+    }  # fmt: skip
+    assert fit["forms"] == {"mean": {"kind": "log-clip", "at": []}, "spread": {"kind": "knots", "at": [-3.0, 0.0]}}
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.json").open("wb") as stream:
+        stream.truncate(65 * 2**20)
+    with pytest.raises(BadInputError, match="larger than 64 MiB"):
+        load_model(tmp_path / "large.json")
+
+
+def test_models_show_themselves_in_one_line(saved: Path) -> None:
+    model = load_model(saved)
+    assert repr(model) == "<Model of sim:pcm-90nm: drift (log-clip)>"
+    assert repr(model.fits["drift"]) == "<Fit of drift: log-clip, 7 cells, KS distance 0.010>"
+
+
+def test_what_a_fit_does_not_have_is_named() -> None:
+    with pytest.raises(BadInputError, match=r"drift fit .log-clip. has no parameter 'nu'"):
+        fitted_drift().value("nu")
+    with pytest.raises(BadInputError, match="has no statistic 'median'"):
+        fitted_drift().statistic("median")
+    with pytest.raises(BadInputError, match="unknown form 'splin' of a statistic; did you mean 'spline'"):
+        build_statistic(Form("splin"), {})
+    with pytest.raises(BadInputError, match="a 'power-law' statistic needs the coefficient 'cap'"):
+        build_statistic(Form("power-law"), {"scale": 1.0, "exponent": 2.0})
+
+
+def test_a_curve_without_knots_has_the_melting_amplitude_it_is_given() -> None:
+    rows = tuple(Estimate(name, 1.0 + k, None, None, "1", "") for k, name in enumerate(CURVE_FIELDS))
+    fit = replace(fitted_drift(), experiment="programming-curve", parameters=rows, settings={"width": 100.0})
+    curve = programming_curve(Model({"programming-curve": fit}, {}, {}, ""), melt=150.0)
+    assert curve is not None
+    assert (curve.melt, curve.width) == (150.0, 100.0)
+    assert [getattr(curve, name) for name in CURVE_FIELDS] == [1.0 + k for k in range(len(CURVE_FIELDS))]
+    assert programming_curve(Model({}, {}, {}, ""), melt=150.0) is None
+    assert drift_model(Model({}, {}, {}, "")) is None
+    assert read_noise_model(Model({}, {}, {}, ""), 1e-6) is None
+
+
+def test_knots_are_named_by_the_conductance_at_which_they_lie() -> None:
+    meanings = coefficient_meanings(Form("knots", (-1.0, 0.0)), "mean", 25.0)
+    assert meanings == {"v0": "mean at 9.2 uS", "v1": "mean at 25 uS"}
+    assert coefficient_meanings(Form("power-law"), "Q", 25.0)["cap"] == "cap of the Q"

@@ -28,9 +28,7 @@ def imported(tmp_path: Path) -> Import:
         elif isinstance(source, bytes):
             path.write_bytes(source)
         of_text = {name: options.pop(name) for name in list(options) if name in TextOptions.__dataclass_fields__}
-        report = import_file(
-            path, tmp_path / "out.h5", ImportOptions(TextOptions(columns, **of_text), **options), force=True
-        )
+        report = import_file(path, tmp_path / "out.h5", ImportOptions(TextOptions(columns, **of_text), **options), "w")
         [measurement] = read_measurements(tmp_path / "out.h5")
         return measurement, report
 

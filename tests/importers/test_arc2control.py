@@ -138,7 +138,7 @@ def test_the_pulse_before_is_known_across_chunks(
     rows = [(1e-6 * k, 1.0 + k, 1e-6, 0.2, int(kind)) for k, kind in enumerate(kinds, start=1)]
     store.timeseries(0, 0, rows)
     whole, _ = imported(store.path, interval=1.0)
-    monkeypatch.setattr("hwloop.importers.arc2control.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("hwloop.importers.arc2control.Arc2File.rows_at_once", 7)
     parts, _ = imported(store.path, interval=1.0)
     for name, column in vars(whole.reads).items():
         np.testing.assert_array_equal(getattr(parts.reads, name), column)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from hwloop.errors import BadInputError
@@ -45,6 +47,30 @@ def test_blanks_around_names_and_units_do_not_matter() -> None:
     ],
 )
 def test_a_map_that_cannot_be_used_is_refused_with_the_column(text: str, message: str) -> None:
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(BadInputError, match=re.escape(message)):
         parse_columns(text)
-    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "offset"),
+    [
+        ("time[ms]", 1e-3, 0),
+        ("time[d]", 86_400, 0),
+        ("conductance[S]", 1e6, 0),
+        ("conductance[mS]", 1e3, 0),
+        ("resistance[Mohm]", 1e6, 0),
+        ("current[A]", 1e6, 0),
+        ("current[nA]", 1e-3, 0),
+        ("voltage[mV]", 1e-3, 0),
+        ("pulse_voltage[mV]", 1e-3, 0),
+        ("width[s]", 1e9, 0),
+        ("width[us]", 1e3, 0),
+        ("amplitude[mA]", 1e3, 0),
+        ("temperature[degC]", 1, 273.15),
+    ],
+)
+def test_units_become_those_of_hwloop(column: str, factor: float, offset: float) -> None:
+    name = column.partition("[")[0]
+    columns = parse_columns(f"{column},conductance[uS]" if name != "conductance" else column)
+    source = columns.sources[0]
+    assert (source.factor, source.offset) == (pytest.approx(factor), pytest.approx(offset))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,7 @@ def test_everything_that_is_left_out_is_counted_by_reason_with_its_first_line(im
         "repeats the row before of the same cell": (1, 14),
     }
     assert report.rows == len(lines) == report.reads + sum(d.count for d in report.dropped.values())
-    assert json.loads(str(found.attributes["import_report"])) == report.as_json()
+    assert json.loads(str(found.attributes["import_report"])) == report.to_json()
 
 
 def test_negative_conductances_are_kept_on_request(imported: Import) -> None:
@@ -207,6 +208,40 @@ def test_programming_curves_have_a_new_age_after_each_pulse(imported: Import) ->
     assert found.reads.amplitude.tolist() == [100, 200, 300]
 
 
+def test_every_quantity_lands_in_its_own_column(imported: Import) -> None:
+    columns = "nominal_time[s],core,width[us],temperature[K],cell,amplitude[uA],pulse_voltage[mV],time[ms],"
+    found, _ = imported("11,2,3,4,5,6,7,8,9,10,11,12\n", columns + "conductance[nS],verify[uS],level,target[uS]")
+    reads, cells = found.reads, found.cells
+    assert found.experiment is Experiment.PROGRAMMING_CURVE
+    assert {name: pytest.approx(values[0]) for name, values in reads.columns().items()} == {
+        "cell": 0, "nominal": 11.0, "width": 3000.0, "temperature": 4.0, "amplitude": 6.0, "voltage": 0.007,
+        "time": 0.008, "conductance": 0.009,
+    }  # fmt: skip
+    assert {name: pytest.approx(values[0]) for name, values in cells.columns().items()} == {
+        "address": 5, "core": 2, "verify": 10.0, "level": 11, "target": 12.0, "mark": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("characters", [1, 17, 100])
+def test_no_cell_is_lost_between_chunks(imported: Import, monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
+    monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", characters)
+    address = np.random.default_rng(3).permutation(300)
+    found, report = imported("".join(f"{cell},0,{cell + 1}\n" for cell in address), MAP)
+    assert (report.rows, report.reads, report.cells) == (300, 300, 300)
+    np.testing.assert_array_equal(found.cells.address, address)
+    np.testing.assert_array_equal(found.reads.conductance, found.cells.address[found.reads.cell] + 1)
+
+
+def test_a_cell_goes_backwards_or_repeats_across_chunks_too(imported: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", 1)
+    found, report = imported("1,10,5\n2,0,7\n1,9,4\n2,0,7\n1,10,6\n1,11,6\n", MAP)
+    assert found.reads.time.tolist() == [10, 0, 10, 11]
+    assert {reason: (d.count, d.first_line) for reason, d in report.dropped.items()} == {
+        "time runs backwards within a cell": (1, 3),
+        "repeats the row before of the same cell": (1, 4),
+    }
+
+
 def test_the_chunks_do_not_show(imported: Import, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     rows = [
@@ -261,8 +296,7 @@ def test_order_and_repetitions_against_a_plain_loop(imported: Import) -> None:
 def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
     imported: Import, tmp_path: Path, text: str | bytes, columns: str | None, message: str
 ) -> None:
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(BadInputError, match=re.escape(message)) as caught:
         imported(text, columns)
-    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["lab.csv"]

@@ -1,62 +1,66 @@
-"""A small chip, small matrices in files, and chips that lack something or break."""
+"""A small chip, a small matrix, and chips that lack something or break."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hwloop
 from hwloop.chip.info import Capability
-from hwloop.jobs import tasks as jobs
-from hwloop.jobs.program import Progress
-from hwloop.jobs.tasks import Task
-from tests.conftest import gaussian
+from hwloop.errors import ChipError
+from hwloop.sim_backend.chip import SimulatedChip
+from tests.conftest import OpenChip, gaussian
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
 FOUR_CORES = CHIP + "&cores=4"
-FEW_STEPS = {"max_steps": "6"}
+FEW_STEPS = hwloop.GDP(max_steps=6)
+WEIGHTS = gaussian(12, 16)
+"""12 outputs and 16 inputs."""
+LINK_DOWN = "the link is down; check the cable"
 
-MakeTask = Callable[..., Task]
-
-
-@pytest.fixture
-def make_task(tmp_path: Path) -> MakeTask:
-    """A task for a file that holds these weights, by default a matrix of 12 outputs and 16 inputs."""
-
-    def make(weights: np.ndarray | None = None, backend: str = CHIP, **rest: object) -> Task:
-        path = tmp_path / "w.npy"
-        np.save(path, gaussian(12, 16) if weights is None else weights)
-        return Task(str(path), backend, **rest)
-
-    return make
+OpenWithout = Callable[..., hwloop.Backend]
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[Capability], None]:
-    """Take a capability from every chip that a job connects to, as on a bench."""
+def open_without(open_chip: OpenChip) -> OpenWithout:
+    """`open_without(CHIP, Capability.STATE)` opens a chip that lacks these capabilities, as one on a bench does."""
 
-    def take(capability: Capability) -> None:
-        def connect(uri: str) -> hwloop.Backend:
-            chip = hwloop.connect(uri)
-            chip._info = dataclasses.replace(chip.info, capabilities=chip.info.capabilities - {capability})
-            return chip
-
-        monkeypatch.setattr(jobs, "connect", connect)
+    def take(uri: str, *capabilities: Capability) -> hwloop.Backend:
+        chip = open_chip(uri)
+        chip._info = dataclasses.replace(chip.info, capabilities=chip.info.capabilities - set(capabilities))
+        return chip
 
     return take
 
 
 class CtrlC:
-    """An observer that presses Ctrl-C once it has seen this many steps."""
+    """A progress report that presses Ctrl-C once it was told of this many steps."""
 
     def __init__(self, steps: int) -> None:
         self._left = steps
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, done: int, total: int) -> None:
         self._left -= 1
         if not self._left:
             raise KeyboardInterrupt
+
+
+def link_down(*_: object) -> None:
+    """Fail as a chip does whose cable was pulled."""
+    raise ChipError(LINK_DOWN)
+
+
+def failing_mvm(monkeypatch: pytest.MonkeyPatch, good_calls: int) -> None:
+    """Make every simulated chip lose its link after this many MVMs."""
+    mvm, calls = SimulatedChip._mvm, []
+
+    def break_down(chip: SimulatedChip, core: int, x: np.ndarray) -> np.ndarray:
+        calls.append(core)
+        if len(calls) > good_calls:
+            link_down()
+        return mvm(chip, core, x)
+
+    monkeypatch.setattr(SimulatedChip, "_mvm", break_down)

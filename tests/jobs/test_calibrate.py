@@ -11,24 +11,21 @@ import pytest
 
 import hwloop
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.plan import PARTS, Plan
-from hwloop.calibration.certificate.session import Progress, calibrate
 from hwloop.errors import BadInputError, CalibrationWarning, LinkError
-from hwloop.jobs.calibrate import calibrate_to_file, make_plan
+from hwloop.jobs.calibrate import plan_from
 from hwloop.jobs.program import Run
-from hwloop.mapping.matrix import Matrix
 from hwloop.sim_backend.server.server import serving
 from tests.conftest import OpenChip, gaussian
 
 SMALL = "sim:hermes-core?rows=64&columns=64"
-WEIGHTS = [Matrix("w", gaussian(64, 64))]
+WEIGHTS = gaussian(64, 64)
 
 
 @functools.cache
 def known(uri: str, *parts: str) -> Calibration:
     """A calibration of another copy of the chip."""
     with hwloop.connect(uri) as chip:
-        return calibrate(chip, Plan(parts))
+        return hwloop.calibrate(chip, parts)
 
 
 def programmed(uri: str, method: str = "gdp", calibration: Calibration | None = None) -> Run:
@@ -43,7 +40,7 @@ def excess(run: Run, floor: float) -> float:
 
 
 def pulses(run: Run) -> float:
-    return run.tiles[0].as_json()["pulses_per_device"]
+    return run.tiles[0].pulses_per_device
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -94,7 +91,7 @@ def test_outputs_are_those_of_the_matrix_when_columns_change_places(open_chip: O
     assert tile.order is not None
     assert not np.array_equal(tile.order, np.arange(64))
     back = tile.in_output_order(tile.weights)
-    np.testing.assert_allclose(back, WEIGHTS[0].values, rtol=1e-6)
+    np.testing.assert_allclose(back, WEIGHTS, rtol=1e-6)
     (outputs,) = (item.outputs for item in run.tiles)
     assert run.mvm_error == pytest.approx(outputs.mvm_error)
 
@@ -115,19 +112,23 @@ def test_another_temperature_warns(open_chip: OpenChip) -> None:
 # ---- plans and files -----------------------------------------------------------------------------------------
 
 
-def test_a_plan_from_texts(tmp_path: Path) -> None:
-    np.save(tmp_path / "w.npy", gaussian(4, 6))
-    np.save(tmp_path / "x.npy", np.ones((64, 6), np.float32))
-    plan = make_plan(
-        ("floor",),
-        {"devices.settle": "3", "converters.adc_vectors": "600"},
-        weights=str(tmp_path / "w.npy"),
-        inputs=str(tmp_path / "x.npy"),
-        age=60.0,
-    )
-    assert (plan.devices.settle, plan.converters.adc_vectors, plan.age) == (3.0, 600, 60.0)
-    assert plan.weights.values.shape == (6, 4)
-    assert plan.inputs.dtype == np.float64
+def test_a_plan_from_texts() -> None:
+    plan = plan_from(("floor",), {"devices.settle": "3", "converters.adc_vectors": "600", "trims.step": "0.5"})
+    assert plan.parts == ("floor",)
+    assert (plan.devices.settle, plan.converters.adc_vectors, plan.trims.step) == (3.0, 600, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("settle", "expected ROUTINE.KEY=VALUE with one of devices, trims"),
+        ("device.settle", "expected ROUTINE.KEY=VALUE"),
+        ("devices.setle", "setle"),
+    ],
+)
+def test_settings_of_no_routine_are_refused(key: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        plan_from(("devices",), {key: "3"})
 
 
 def test_a_chip_that_hangs_up_costs_the_part_it_was_in(tmp_path: Path, open_chip: OpenChip) -> None:
@@ -135,23 +136,30 @@ def test_a_chip_that_hangs_up_costs_the_part_it_was_in(tmp_path: Path, open_chip
     with ExitStack() as server:
         port = server.enter_context(serving(open_chip(f"{SMALL}&seed=1")))
 
-        def hang_up(progress: Progress) -> None:
-            if progress.stage == "repeated shots":
+        def hang_up(done: int, total: int) -> None:
+            if out.exists() and "adc" in Calibration.load(out).measured():
                 server.close()
 
-        with pytest.raises(LinkError) as caught:
-            calibrate_to_file(make_plan(PARTS), f"visa:TCPIP::127.0.0.1::{port}::SOCKET", out, observer=hang_up)
+        with (
+            hwloop.connect(f"visa:TCPIP::127.0.0.1::{port}::SOCKET") as served,
+            pytest.raises(LinkError, match="the instrument hung up") as caught,
+        ):
+            hwloop.calibrate(served, out=out, progress=hang_up)
     assert caught.value.__notes__ == [f"what was done before is in {out}, which says that it is not finished"]
     left = Calibration.load(out)
-    assert left.measured() == ["devices", "converters", "gains", "trims", "wires", "programming_curve", "ranges"]
+    assert left.measured()
+    assert "floor" not in left.measured()
     assert left.skipped.keys() == {"unfinished"}
 
 
-def test_an_interrupted_calibration_is_on_file(tmp_path: Path) -> None:
-    def stop(progress: object) -> None:
-        if progress.stage == "ADC curves":
+def test_an_interrupted_calibration_is_on_file(tmp_path: Path, open_chip: OpenChip) -> None:
+    out = tmp_path / "c.h5"
+
+    def stop(done: int, total: int) -> None:
+        if out.exists():
             raise KeyboardInterrupt
 
-    told = calibrate_to_file(make_plan(("wires",)), f"{SMALL}&seed=1", tmp_path / "c.h5", observer=stop)
-    assert told["skipped"]["interrupted"].startswith("stopped on core 0")
-    assert Calibration.load(tmp_path / "c.h5").measured() == ["devices", "trims"]
+    found = hwloop.calibrate(open_chip(f"{SMALL}&seed=1"), ["wires"], out=out, progress=stop)
+    assert found.skipped["interrupted"].startswith("stopped on core 0")
+    assert Calibration.load(out).measured() == found.measured()
+    assert "wires" not in found.measured()

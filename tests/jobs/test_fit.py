@@ -7,18 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hwloop
 from hwloop.calibration.experiments.cells import Levels
-from hwloop.calibration.experiments.programming_curve import CurveSettings
-from hwloop.calibration.experiments.scheduled import ScheduledSettings, log_ages
-from hwloop.calibration.fitting.synthetic import drifting, programmed
+from hwloop.calibration.experiments.drift import DriftExperiment
+from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
+from hwloop.calibration.fitting.synthetic import ReadErrors, drifting, programmed
 from hwloop.devices.drift import PUBLISHED_DRIFT
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE
 from hwloop.devices.statistics import Polynomial
 from hwloop.files.measurement_writer import MeasurementWriter
-from hwloop.files.measurements import Experiment
 from hwloop.files.models import load_model
-from hwloop.jobs.fit import fit_to_file
-from hwloop.jobs.measure import MeasurementJob, measure_to_file
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ def measured(tmp_path: Path) -> Path:
     ages = np.geomspace(1.0, 1e5, 8)
     two = [
         programmed(Polynomial((0.0, 0.1)), Polynomial((0.3, 1.0)), 25.0, rng.uniform(2.0, 25.0, 300), 20.0, rng),
-        drifting(PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, rng.uniform(2.0, 25.0, 300), ages, rng, 0.3),
+        drifting(PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, rng.uniform(2.0, 25.0, 300), ages, rng, ReadErrors(0.3)),
     ]
     with MeasurementWriter(path) as writer:
         for one in two:
@@ -42,16 +40,16 @@ def test_ctrl_c_keeps_the_fits_that_are_done_and_the_file_names_the_others(measu
     out = tmp_path / "model.json"
 
     def stop(done: int, total: int) -> None:
-        if done == 1:
+        if 2 * done == total:
             raise KeyboardInterrupt
 
-    result = fit_to_file(measured, out, "spline", observer=stop)
-    assert (result["status"], result["missing"]) == ("interrupted", ["programming"])
+    found = hwloop.fit(measured, "spline", out=out, progress=stop)
+    assert (found.status, found.missing) == ("interrupted", ("programming",))
     model = load_model(out)
     assert list(model.fits) == ["drift"]
     assert model.fits["drift"].warnings[-1] == "interrupted: programming of the same file not fitted"
-    again = fit_to_file(measured, out, "spline", force=True)
-    assert (again["status"], again["missing"]) == ("complete", [])
+    again = hwloop.fit(measured, "spline", out=out, force=True)
+    assert (again.status, again.missing) == ("complete", ())
     fits = load_model(out).fits
     assert list(fits) == ["drift", "programming"]
     assert not any("interrupted" in warning for fit in fits.values() for warning in fit.warnings)
@@ -59,20 +57,20 @@ def test_ctrl_c_keeps_the_fits_that_are_done_and_the_file_names_the_others(measu
 
 def test_a_crash_keeps_them_too(measured: Path, tmp_path: Path) -> None:
     def crash(done: int, total: int) -> None:
-        if done == 1:
-            raise MemoryError
+        if 2 * done == total:
+            raise MemoryError("no room")
 
-    with pytest.raises(MemoryError):
-        fit_to_file(measured, tmp_path / "model.json", "spline", observer=crash)
+    with pytest.raises(MemoryError, match="no room"):
+        hwloop.fit(measured, "spline", out=tmp_path / "model.json", progress=crash)
     assert list(load_model(tmp_path / "model.json").fits) == ["drift"]
 
 
 def test_an_interruption_before_the_first_fit_leaves_nothing(measured: Path, tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("before the first")
 
-    with pytest.raises(KeyboardInterrupt):
-        fit_to_file(measured, tmp_path / "model.json", observer=stop)
+    with pytest.raises(KeyboardInterrupt, match="before the first"):
+        hwloop.fit(measured, out=tmp_path / "model.json", progress=stop)
     assert not (tmp_path / "model.json").exists()
 
 
@@ -80,9 +78,12 @@ def test_an_interruption_before_the_first_fit_leaves_nothing(measured: Path, tmp
 def drift_and_curve(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small chip, measured twice."""
     chip, path = "sim:hermes-core?seed=3&rows=32&columns=32", tmp_path_factory.mktemp("measured") / "meas.h5"
-    ages = ScheduledSettings(cells=400, levels=Levels(8), ages=log_ages(1, 3600, 3))
-    measure_to_file(MeasurementJob(chip, Experiment.DRIFT, ages, 1), path)
-    measure_to_file(MeasurementJob(chip, Experiment.PROGRAMMING_CURVE, CurveSettings(cells=80), 1), path)
+    for one in (
+        DriftExperiment(cells=400, levels=Levels(8), until=3600.0, per_decade=3),
+        ProgrammingCurveExperiment(cells=80),
+    ):
+        with hwloop.connect(chip) as opened:
+            hwloop.measure(opened, one, seed=1, out=path)
     return path
 
 
@@ -90,7 +91,7 @@ def drift_and_curve(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_curve_says_which_form_of_drift_it_takes_for_granted(
     drift_and_curve: Path, tmp_path: Path, family: str, said: list[str]
 ) -> None:
-    fit_to_file(drift_and_curve, tmp_path / "model.json", family)
+    hwloop.fit(drift_and_curve, family, out=tmp_path / "model.json")
     fits = load_model(tmp_path / "model.json").fits
     assert fits["drift"].family == family
     warnings = fits["programming-curve"].warnings

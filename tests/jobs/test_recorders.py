@@ -14,32 +14,31 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.programming.registry import make_method
+from hwloop.calibration.programming.registry import method_from
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.files.runs import read_run
-from hwloop.jobs.program import Progress, Run, program
-from hwloop.jobs.recorders import LIBRARIES, Job, RunRecorder
-from hwloop.jobs.tasks import program_to_file
+from hwloop.files.run_writer import LIBRARIES
+from hwloop.files.runs import StepSeries, read_run
+from hwloop.jobs.inputs import weights_from
+from hwloop.jobs.program import Programming, Task
+from hwloop.jobs.recorders import Recorder
 from hwloop.mapping.partition import MappingSettings
 from tests.conftest import OpenChip, gaussian
-from tests.jobs.conftest import CHIP, FOUR_CORES, CtrlC
+from tests.jobs.conftest import CHIP, FOUR_CORES
 
 WEIGHTS = gaussian(12, 40)
 """Needs two tiles of a 32 x 32 core."""
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, list[Progress]]:
-    """A run file, the result that was reported, and every step that was seen."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, hwloop.Run]:
+    """A run file, the result that was reported, and the run itself."""
     folder = tmp_path_factory.mktemp("recorded")
     np.save(folder / "w.npy", WEIGHTS)
-    task = hwloop.jobs.tasks.Task(str(folder / "w.npy"), FOUR_CORES, seed=3)
-    seen: list[Progress] = []
-    result = program_to_file(
-        task, "iterative", folder / "run.h5", settings={"max_steps": "4", "gain": "0.8"}, observer=seen.append
-    )
-    return folder / "run.h5", result, seen
+    method = hwloop.ProgramVerify(max_steps=4, gain=0.8)
+    with hwloop.connect(FOUR_CORES) as chip:
+        run = hwloop.program(chip, folder / "w.npy", method, seed=3, out=folder / "run.h5")
+    return folder / "run.h5", run.to_json(), run
 
 
 def test_attributes_tell_what_was_asked_and_what_came_of_it(recorded) -> None:
@@ -64,9 +63,9 @@ def test_provenance_is_enough_to_do_it_again(recorded) -> None:
         digest = hashlib.sha256(Path(result["weights"]).read_bytes()).hexdigest()
         assert provenance.attrs["weights_sha256"] == digest
         settings = {"max_steps": 4, "gain": 0.8}
-        again = make_method("iterative", {name: str(provenance["settings"].attrs[name]) for name in settings})
-        assert {name: getattr(again.settings, name) for name in settings} == settings
-        assert dict(provenance["settings"].attrs) == dataclasses.asdict(again.settings)
+        again = method_from("iterative", {name: str(provenance["settings"].attrs[name]) for name in settings})
+        assert {name: getattr(again, name) for name in settings} == settings
+        assert dict(provenance["settings"].attrs) == dataclasses.asdict(again)
         assert dict(provenance["mapping"].attrs) == dataclasses.asdict(MappingSettings())
         assert set(provenance["versions"].attrs) == {*LIBRARIES, "python"}
         before, after = (dict(provenance[f"chip_at_{moment}"].attrs) for moment in ("start", "end"))
@@ -101,14 +100,14 @@ def test_targets_times_scale_are_the_weights(recorded) -> None:
 
 
 def test_every_step_of_every_tile_is_there(recorded) -> None:
-    path, result, seen = recorded
+    path, result, run = recorded
     with h5py.File(path) as file:
         for number, core in enumerate(result["cores"]):
             steps = file[f"tiles/{number:04d}/steps"]
-            told = [progress for progress in seen if progress.tile == number]
-            assert steps["mvm_error"][:].tolist() == pytest.approx([p.step.mvm_error for p in told], nan_ok=True)
-            assert steps["pulses"][:].tolist() == [p.step.pulses for p in told]
-            assert steps["device_reads"][:].tolist() == [p.cost.device_reads for p in told]
+            assert len(steps["mvms"]) > 1
+            for field in dataclasses.fields(StepSeries):
+                told = getattr(run.tiles[number].steps, field.name)
+                assert np.array_equal(steps[field.name][:], told, equal_nan=True), field.name
             assert steps["mvms"][-1] == core["mvms"]
             assert steps["chip_time"][-1] == pytest.approx(core["chip_seconds"])
             assert steps["pulses"][:].sum() == pytest.approx(core["pulses_per_device"] * core["devices"])
@@ -129,45 +128,42 @@ def test_the_outcome_of_every_tile_is_there(recorded) -> None:
 
 
 def test_tiles_and_state_are_read_back(tmp_path: Path, open_chip: OpenChip) -> None:
-    chip = open_chip(FOUR_CORES)
-    run = program(chip, hwloop.matrices({"w": WEIGHTS}), "exact")
-    job = Job(FOUR_CORES, "w.npy", "", "exact", {}, MappingSettings(), 0)
-    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
-        RunRecorder(writer.file, job, run, chip).finish({})
-        writer.commit()
+    """The state is that at the end of programming: before the age passed at which the error is measured."""
+    chip, states = open_chip(FOUR_CORES), []
+
+    class Watched(type(chip)):
+        """Exports its state when it begins to wait for the target age."""
+
+        def _wait(self, seconds: float) -> None:
+            if seconds == 200.0:
+                states.append(self.export_state())
+            super()._wait(seconds)
+
+    chip.__class__ = Watched
+    run = hwloop.program(chip, {"w": WEIGHTS}, "exact", out=tmp_path / "run.h5")
     found = read_run(tmp_path / "run.h5")
-    for read, item in zip((record.tile for record in found.tiles), run.tiles, strict=True):
-        assert dataclasses.replace(read, target=0, scale=0) == dataclasses.replace(item.tile, target=0, scale=0)
-        assert np.array_equal(read.weights, item.tile.weights)
-    state, exported = found.chip_state(), chip.export_state()
+    for read, item in zip(found.tiles, run.tiles, strict=True):
+        plain = {"target": 0, "scale": 0}
+        assert dataclasses.replace(read.tile, **plain) == dataclasses.replace(item.tile, **plain)
+        assert np.array_equal(read.tile.weights, item.tile.weights)
+    state, (exported,) = found.chip_state(), states
     assert state.keys() == exported.keys()
     assert all(np.array_equal(state[name], exported[name]) for name in state)
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path, open_chip: OpenChip) -> None:
     chip = open_chip(CHIP)
-
-    def begin(run: Run) -> None:
-        with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
-            RunRecorder(writer.file, Job(CHIP, "w.npy", "", "gdp", {}, MappingSettings(), 0), run, chip)
-            writer.commit()
-
-    program(chip, hwloop.matrices({"w": gaussian(12, 16)}), "exact", on_start=begin)
+    work = Programming(Task(weights_from({"w": gaussian(12, 16)}), hwloop.Exact()), chip)
+    with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
+        Recorder(writer, writer.file).begin(work.record(), chip.snapshot())
+        writer.commit()
     found = read_run(tmp_path / "run.h5")
     assert found.status == "running"
     assert len(found.tiles) == 1
     with pytest.raises(BadInputError, match=r"no chip state, because the run did not finish \(status 'running'\)"):
         found.chip_state()
-
-
-def test_a_stopped_run_states_no_error(make_task, tmp_path: Path) -> None:
-    program_to_file(make_task(), "gdp", tmp_path / "run.h5", observer=CtrlC(3))
-    with h5py.File(tmp_path / "run.h5") as file:
-        assert file.attrs["status"] == "interrupted"
-        assert "mvm_error" not in file.attrs
-        assert len(file["tiles/0000/steps/mvms"]) == 3
-        assert "reached" not in file["tiles/0000"]
-        assert "chip_state" in file
+    with pytest.raises(BadInputError, match=r"does not say when programming ended \(status 'running'\)"):
+        found.end()
 
 
 @pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed")

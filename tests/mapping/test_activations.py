@@ -1,4 +1,4 @@
-"""Real inputs of a layer: read, used where cells are out of reach, and used to judge."""
+"""Real inputs of a layer: read, used where cells are out of reach, and used to evaluate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import hwloop
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
 from hwloop.errors import BadInputError
-from hwloop.mapping.activations import load_activations
+from hwloop.mapping.activations import activations_from
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.partition import map_weights
 
@@ -30,7 +30,10 @@ def test_arrays_by_tensor_and_one_for_one_tensor(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", layer=x)
     for name in ("x.npy", "x.npz"):
-        assert np.array_equal(load_activations(tmp_path / name, LAYER)["layer"], x)
+        assert np.array_equal(activations_from(tmp_path / name, LAYER)["layer"], x)
+    for given in (x, {"layer": x}):
+        assert np.array_equal(activations_from(given, LAYER)["layer"], x)
+    assert activations_from(None, LAYER) is None
 
 
 @pytest.mark.parametrize(
@@ -45,14 +48,16 @@ def test_arrays_by_tensor_and_one_for_one_tensor(tmp_path: Path) -> None:
 def test_what_is_no_sample_of_inputs(tmp_path: Path, arrays: dict, complaint: str) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(BadInputError, match=complaint):
-        load_activations(tmp_path / "x.npz", LAYER)
+        activations_from(tmp_path / "x.npz", LAYER)
+    with pytest.raises(BadInputError, match=complaint):
+        activations_from(arrays, LAYER)
 
 
 def test_one_array_for_two_tensors_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((64, 4)))
     two = hwloop.matrices({"a": np.ones((3, 4)), "b": np.ones((3, 4))})
     with pytest.raises(BadInputError, match=r"one array for several tensors \(a, b\)"):
-        load_activations(tmp_path / "x.npy", two)
+        activations_from(tmp_path / "x.npy", two)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def known():
 
 def out_of_reach_error(tile, devices, info, inputs) -> float:
     """Relative error of outputs for inputs when all cells within reach are on target."""
-    capacity, stays = devices.capacity(info).sum(1), devices.held.sum(1)
+    capacity, stays = devices.capacity(info).sum(1), devices.stuck_at.sum(1)
     high, low = stays[0] - stays[1] + capacity[0], stays[0] - stays[1] - capacity[1]
     reached = np.clip(tile.target, low, high) * tile.scale
     ideal = inputs @ tile.weights
@@ -110,7 +115,7 @@ def test_the_error_with_sample_inputs(known) -> None:
     errors = []
     for calibration in (None, known):
         with hwloop.connect(CHIP) as chip:
-            run = hwloop.program(chip, LAYER, "gdp", seed=1, calibration=calibration, activations=inputs)
-            errors.append(run.tiles[0].error_by_activations)
-            assert run.tiles[0].as_json()["mvm_error_inputs"] == errors[-1]
+            run = hwloop.program(chip, LAYER, "gdp", seed=1, calibration=calibration, inputs=inputs)
+            errors.append(run.tiles[0].mvm_error_inputs)
+            assert run.tiles[0].to_json()["mvm_error_inputs"] == errors[-1]
     assert errors[1] < errors[0] / 2

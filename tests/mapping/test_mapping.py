@@ -214,12 +214,12 @@ def devices_with_stuck(rate, seed, held=0.0):
     with hwloop.connect("sim:hermes-core") as chip:
         known = Devices.nominal(chip.info.device_model, CHIP.device_shape)
     usable = rng.random(CHIP.device_shape) >= rate
-    return dataclasses.replace(known, usable=usable, held=np.where(usable, 0.0, held))
+    return dataclasses.replace(known, usable=usable, stuck_at=np.where(usable, 0.0, held))
 
 
 def out_of_reach(tile, devices):
     """Squared uS, summed, by which cells miss their targets with devices as targeted and bad ones as they stay."""
-    placed = tile.device_targets(CHIP, devices) + devices.held
+    placed = tile.device_targets(CHIP, devices) + devices.stuck_at
     reached = placed[0].sum(0) - placed[1].sum(0)
     return float(np.square(reached - tile.target).sum())
 
@@ -260,7 +260,7 @@ def test_bad_devices_are_not_aimed_at_and_others_make_up_for_them():
     targets = tile.device_targets(CHIP, dataclasses.replace(devices, usable=usable))
     assert not targets[0, 0].any()
     np.testing.assert_allclose(targets[0, 1], np.minimum(tile.target, targets[0, 1].max()))
-    held = dataclasses.replace(devices, usable=usable, held=np.where(usable, 0.0, 3.0))
+    held = dataclasses.replace(devices, usable=usable, stuck_at=np.where(usable, 0.0, 3.0))
     beside = tile.device_targets(CHIP, held)
     np.testing.assert_allclose(beside[0, 1], np.minimum(tile.target - 3.0, beside[0, 1].max()))
 

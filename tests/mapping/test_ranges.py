@@ -10,7 +10,7 @@ import pytest
 import hwloop
 from hwloop.chip.info import ChipInfo
 from hwloop.errors import BadInputError
-from hwloop.mapping.ranges import choose_ranges
+from hwloop.mapping.ranges import SAMPLES, _unseen_clipping, choose_ranges
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,28 @@ def test_fine_converters_leave_room_for_what_the_samples_did_not_show(target: np
     sums = np.random.default_rng(5).uniform(-1, 1, (20_000, 128)) @ target
     # 2^-20 of the range is some 5e-6 of an output: one of 640 000 that is cut off by 3 % would weigh as much.
     assert np.abs(sums).max() < fine.full_scale
+
+
+def test_unseen_clipping_is_what_normal_sums_lose_beyond_what_the_samples_lost() -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.standard_normal((512, 4)) * np.array([1.0, 2.0, 3.0, 4.0])
+    many = sums.std(0) * rng.standard_normal((2_000_000, 4))
+    for full_scale in (4.0, 6.0, 9.0):
+        lost, seen = (np.mean(np.maximum(np.abs(one) - full_scale, 0.0) ** 2) for one in (many, sums))
+        # Of the rarest sums, a 40th of a per cent of 2 million: good to 3 per cent.
+        assert _unseen_clipping(sums, full_scale) == pytest.approx(max(lost - seen, 0.0), rel=0.1, abs=0.02 * lost)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(128, 4), (16, 2)])
+def test_ranges_of_fine_converters_suit_inputs_that_were_not_tried(info: ChipInfo, rows: int, columns: int) -> None:
+    """The range just above the largest of few sums clips the largest of many: that would cost more than rounding."""
+    target = 8.0 * np.random.default_rng(0).standard_normal((rows, columns))
+    fine = replace(info, output_bits=12)
+    chosen = choose_ranges(target, fine).full_scale
+    fresh = np.random.default_rng(7).uniform(-1, 1, (50_000, rows))
+    tried = np.random.default_rng(0).uniform(-1, 1, (SAMPLES, rows)) @ target
+    at_chosen, just_above = (error(target, fresh, 1.0, one, fine) for one in (chosen, np.abs(tried).max()))
+    assert at_chosen < 0.95 * just_above
 
 
 def test_the_range_stays_within_what_the_chip_allows(info: ChipInfo) -> None:

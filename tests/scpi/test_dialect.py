@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwloop.scpi import arrays, codes, dialect
-from hwloop.scpi.codes import ScpiError, read_entry
-from hwloop.scpi.dialect import DIALECT, Command, Dialect, Parameter
+from hwloop.scpi import arrays, dialect
+from hwloop.scpi.codes import Code, ScpiError, read_entry
+from hwloop.scpi.command import Command, Dialect
+from hwloop.scpi.dialect import DIALECT
 from hwloop.scpi.lexer import parse
+from hwloop.scpi.limits import LIMITS
 from hwloop.scpi.manual import manual
-from hwloop.scpi.status import QUEUE_LENGTH, Status
+from hwloop.scpi.parameters import Parameter
+from hwloop.scpi.status import Status
 
 
 def bind(message: bytes) -> tuple[Command, list]:
@@ -66,27 +69,27 @@ def test_two_rows_cannot_share_a_spelling():
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (b"NO:SUCH?", codes.UNDEFINED_HEADER),
-        (b"*IDN", codes.UNDEFINED_HEADER),
-        (b"*IDN? 1", codes.PARAMETER_NOT_ALLOWED),
-        (b"CHIP:WAIT", codes.MISSING_PARAMETER),
-        (b"CHIP:WAIT SOON", codes.DATA_TYPE_ERROR),
-        (b"CHIP:WAIT NAN", codes.DATA_TYPE_ERROR),
-        (b"CHIP:WAIT INF", codes.DATA_TYPE_ERROR),
-        (b"CHIP:WAIT 1E999", codes.EXPONENT_TOO_LARGE),
-        (b"CHIP:WAIT -1", codes.OUT_OF_RANGE),
-        (b"CHIP:WAIT 1 UA", codes.INVALID_SUFFIX),
-        (b"MVM:RUN 0,1.5", codes.INVALID_NUMBER),
-        (b"MVM:RUN 0,1S", codes.SUFFIX_NOT_ALLOWED),
-        (b"MVM:RUN 0,0", codes.OUT_OF_RANGE),
-        (b"MVM:RUN 0," + b"9" * 5000, codes.OUT_OF_RANGE),
-        (b"PULS:FIRE 0,MELT,1", codes.INVALID_WORD),
-        (b"DATA:APP 12", codes.DATA_TYPE_ERROR),
-        (b"DATA:APP #15hello", codes.INVALID_BLOCK),
+        (b"NO:SUCH?", Code.UNDEFINED_HEADER),
+        (b"*IDN", Code.UNDEFINED_HEADER),
+        (b"*IDN? 1", Code.PARAMETER_NOT_ALLOWED),
+        (b"CHIP:WAIT", Code.MISSING_PARAMETER),
+        (b"CHIP:WAIT SOON", Code.DATA_TYPE_ERROR),
+        (b"CHIP:WAIT NAN", Code.DATA_TYPE_ERROR),
+        (b"CHIP:WAIT INF", Code.DATA_TYPE_ERROR),
+        (b"CHIP:WAIT 1E999", Code.EXPONENT_TOO_LARGE),
+        (b"CHIP:WAIT -1", Code.OUT_OF_RANGE),
+        (b"CHIP:WAIT 1 UA", Code.INVALID_SUFFIX),
+        (b"MVM:RUN 0,1.5", Code.INVALID_NUMBER),
+        (b"MVM:RUN 0,1S", Code.SUFFIX_NOT_ALLOWED),
+        (b"MVM:RUN 0,0", Code.OUT_OF_RANGE),
+        (b"MVM:RUN 0," + b"9" * 5000, Code.OUT_OF_RANGE),
+        (b"PULS:FIRE 0,MELT,1", Code.INVALID_WORD),
+        (b"DATA:APP 12", Code.DATA_TYPE_ERROR),
+        (b"DATA:APP #15hello", Code.INVALID_BLOCK),
     ],
 )
 def test_wrong_use_has_a_standard_code(message, code):
-    with pytest.raises(ScpiError) as caught:
+    with pytest.raises(ScpiError, match=f'^{code.value},"{code.text}') as caught:
         bind(message)
     assert caught.value.code == code
 
@@ -104,7 +107,7 @@ def test_suffixes(unit, text, value):
     assert math.isclose(parameter.bind(parsed.arguments[0]), value)
 
 
-@given(st.integers(-999, 0).filter(lambda c: c in codes.TEXTS), st.text(max_size=400))
+@given(st.integers(-999, 0).filter(lambda c: c in set(Code)), st.text(max_size=400))
 def test_an_error_entry_can_be_read_back(code, detail):
     entry = ScpiError(code, detail).entry
     assert entry.isascii()
@@ -114,10 +117,10 @@ def test_an_error_entry_can_be_read_back(code, detail):
 
 def test_the_error_queue_says_that_it_overflowed():
     status = Status()
-    for _ in range(QUEUE_LENGTH + 5):
-        status.record(ScpiError(codes.OUT_OF_RANGE))
-    popped = [status.errors.pop().code for _ in range(QUEUE_LENGTH + 1)]
-    assert popped == [codes.OUT_OF_RANGE] * (QUEUE_LENGTH - 1) + [codes.QUEUE_OVERFLOW, codes.NO_ERROR]
+    for _ in range(LIMITS.error_queue + 5):
+        status.record(ScpiError(Code.OUT_OF_RANGE))
+    popped = [status.errors.pop().code for _ in range(LIMITS.error_queue + 1)]
+    assert popped == [Code.OUT_OF_RANGE] * (LIMITS.error_queue - 1) + [Code.QUEUE_OVERFLOW, Code.NO_ERROR]
 
 
 @pytest.mark.parametrize(("code", "bit"), [(-113, 0x20), (-222, 0x10), (-350, 0x08)])
@@ -130,7 +133,7 @@ def test_an_error_sets_the_event_bit_of_its_class(code, bit):
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_state_are_refused(data):
-    with pytest.raises(ScpiError):
+    with pytest.raises(ScpiError, match=r"^-22[14],"):
         arrays.unpack_state(data)
 
 

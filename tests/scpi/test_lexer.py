@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwloop.scpi import codes
 from hwloop.scpi.blocks import definite, read_definite, seal, sealed_block, unseal
-from hwloop.scpi.codes import ScpiError
+from hwloop.scpi.codes import Code, ScpiError
 from hwloop.scpi.lexer import Argument, ArgumentKind, MessageFramer, parse
-
-
-def error_of(message: bytes) -> int:
-    with pytest.raises(ScpiError) as caught:
-        parse(message)
-    return caught.value.code
 
 
 def test_a_message_of_every_kind_of_data():
@@ -52,22 +45,46 @@ def test_units_keep_their_colons_and_stars():
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (b";A", codes.SYNTAX_ERROR),
-        (b"1A", codes.SYNTAX_ERROR),
-        (b"\xffA", codes.INVALID_CHARACTER),
-        (b"A 1 2", codes.INVALID_SEPARATOR),
-        (b"A,1", codes.INVALID_SEPARATOR),
-        (b"A 1,", codes.SYNTAX_ERROR),
-        (b"A +", codes.INVALID_NUMBER),
-        (b'A "x', codes.INVALID_STRING),
-        (b"A #", codes.INVALID_BLOCK),
-        (b"A #2x1", codes.INVALID_BLOCK),
-        (b"A #15abc", codes.INVALID_BLOCK),
-        (b"ABCDEFGHIJKLM", codes.MNEMONIC_TOO_LONG),
+        (b";A", Code.SYNTAX_ERROR),
+        (b"1A", Code.SYNTAX_ERROR),
+        (b"\xffA", Code.INVALID_CHARACTER),
+        (b"A 1 2", Code.INVALID_SEPARATOR),
+        (b"A,1", Code.INVALID_SEPARATOR),
+        (b"A 1,", Code.SYNTAX_ERROR),
+        (b"A +", Code.INVALID_NUMBER),
+        (b'A "x', Code.INVALID_STRING),
+        (b"A #", Code.INVALID_BLOCK),
+        (b"A #2x1", Code.INVALID_BLOCK),
+        (b"A #15abc", Code.INVALID_BLOCK),
+        (b"ABCDEFGHIJKLM", Code.MNEMONIC_TOO_LONG),
     ],
 )
 def test_what_cannot_be_read_has_a_standard_code(message, code):
-    assert error_of(message) == code
+    with pytest.raises(ScpiError, match=f'^{code.value},"{code.text}') as caught:
+        parse(message)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("#Q17", 15), ("#q20", 16), ("#H1f", 31), ("#hA0", 160), ("#B101", 5), ("#b10", 2), ("#Q777", 511), ("#H10", 16)],
+)
+def test_integers_in_base_16_8_and_2(text, number):
+    (argument,) = parse(f"A {text}".encode())[0].arguments
+    assert (argument.kind, argument.text) == (ArgumentKind.NUMBER, str(number))
+
+
+@pytest.mark.parametrize("text", ["#Q8", "#Q", "#B2", "#HG"])
+def test_digits_that_a_base_has_not(text):
+    codes = (Code.INVALID_BLOCK, Code.INVALID_SEPARATOR, Code.SYNTAX_ERROR)
+    with pytest.raises(ScpiError, match="|".join(code.text for code in codes)) as caught:
+        parse(f"A {text}".encode())
+    assert caught.value.code in codes
+
+
+@given(st.integers(0, 8**60), st.sampled_from(["#Q%o", "#H%X"]))
+def test_numbers_in_another_base_are_what_python_reads(number, form):
+    assert parse(b"A " + (form % number).encode())[0].arguments[0].text == str(number)
 
 
 @given(st.binary(max_size=300))
@@ -114,9 +131,9 @@ def test_a_forgotten_quote_costs_one_message():
 def test_a_message_too_long_is_refused_as_soon_as_that_is_known(stream):
     framer = MessageFramer(100)
     framer.feed(stream)
-    with pytest.raises(ScpiError) as caught:
+    with pytest.raises(ScpiError, match=Code.TOO_MUCH_DATA.text) as caught:
         framer.next_message()
-    assert caught.value.code == codes.TOO_MUCH_DATA
+    assert caught.value.code == Code.TOO_MUCH_DATA
 
 
 @given(st.binary(max_size=200))
@@ -128,11 +145,11 @@ def test_a_sealed_block_gives_back_its_content(content):
 def test_no_changed_byte_passes_the_checksum(content, data):
     sealed = bytearray(seal(content))
     sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(ScpiError):
+    with pytest.raises(ScpiError, match="the CRC-32 of a block"):
         unseal(bytes(sealed))
 
 
 @given(st.binary(min_size=1, max_size=60), st.data())
 def test_no_shortened_block_passes(content, data):
-    with pytest.raises(ScpiError):
+    with pytest.raises(ScpiError, match="the CRC-32 of a block"):
         unseal(seal(content)[: data.draw(st.integers(0, len(content) + 3))])

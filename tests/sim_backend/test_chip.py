@@ -177,7 +177,7 @@ def test_the_state_of_another_chip_is_refused_and_changes_nothing(other):
 def test_the_state_of_a_core_that_does_not_exist_is_refused():
     with connect(f"sim:pcm-90nm?{SMALL}&cores=3") as many, connect(f"sim:pcm-90nm?{SMALL}") as one:
         history(many, 2)
-        with pytest.raises(BadInputError):
+        with pytest.raises(BadInputError, match="the saved"):
             one.import_state(many.export_state())
 
 
@@ -207,7 +207,7 @@ def test_polarities_subtract_and_devices_add():
 
 def test_reads_in_parts_are_the_same_reads(monkeypatch):
     """More samples than fit in memory are read in parts, each at its own time; nothing is lost or doubled."""
-    monkeypatch.setattr("hwloop.sim_backend.chip.READS_AT_ONCE", 64)
+    monkeypatch.setattr("hwloop.sim_backend.chip.SimulatedChip.reads_at_once", 64)
     with connect(f"sim:pcm-ideal?{SMALL}") as chip:
         target = np.linspace(0, 25, chip.info.devices_per_core)
         chip.place(0, np.arange(target.size), target, age=1.0)

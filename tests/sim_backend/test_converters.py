@@ -9,7 +9,7 @@ import torch
 
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
-from hwloop.sim_backend.converters import ColumnConverters, InputConverters, cubic
+from hwloop.sim_backend.converters import ColumnConverters, InputConverters, third_order
 from hwloop.sim_backend.presets import PRESETS
 
 
@@ -49,8 +49,8 @@ def test_input_nonlinearity_is_its_peak_deviation_in_steps():
 
 def test_the_cubic_has_peak_one():
     u = torch.linspace(-1, 1, 100_001, dtype=torch.float64)
-    assert cubic(u).abs().max() == pytest.approx(1.0, abs=1e-6)
-    assert cubic(torch.tensor([-1.0, 0.0, 1.0])).tolist() == [0.0, 0.0, 0.0]
+    assert third_order(u).abs().max() == pytest.approx(1.0, abs=1e-6)
+    assert third_order(torch.tensor([-1.0, 0.0, 1.0])).tolist() == [0.0, 0.0, 0.0]
 
 
 # ---- outputs ----------------------------------------------------------------------------------------------------
@@ -93,16 +93,16 @@ def test_gains_and_offsets_spread_as_stated(seed):
 
 
 def test_output_nonlinearity_bends_by_its_peak_and_leaves_the_ends():
-    """Before rounding the largest deviation is the column's `bend`; codes at zero and full scale stay."""
+    """Before rounding the largest deviation is the column's `nonlinearity`; codes at zero and full scale stay."""
     converters = columns(columns=8, adc_nonlinearity=6.0)
     at = np.array([-1.0, -1 / math.sqrt(3), 0.0, 1 / math.sqrt(3), 1.0])
     codes = convert(converters, np.repeat(at[:, None] * 100.0, 8, axis=1), 100.0)
-    bend = converters.bend.numpy()
+    peak = converters.nonlinearity.numpy()
     expected = np.stack(
-        [-127 + 0 * bend, -127 / math.sqrt(3) + bend, 0 * bend, 127 / math.sqrt(3) - bend, 127 + 0 * bend]
+        [-127 + 0 * peak, -127 / math.sqrt(3) + peak, 0 * peak, 127 / math.sqrt(3) - peak, 127 + 0 * peak]
     )
     assert np.abs(codes - expected).max() <= 0.5 + 1e-3
-    assert bend.mean() == pytest.approx(6.0, rel=0.3)
+    assert peak.mean() == pytest.approx(6.0, rel=0.3)
 
 
 def test_converter_noise_has_its_size_in_steps():
@@ -113,17 +113,19 @@ def test_converter_noise_has_its_size_in_steps():
     assert abs(codes.mean()) < 4 * 5 / math.sqrt(codes.size)
 
 
-def test_trims_act_ahead_of_bend_rounding_and_saturation():
-    """code = round(u + bend cubic(u)) with u = gain (1 + g) S + offset + o; what saturates does so after the trims."""
+def test_trims_act_ahead_of_nonlinearity_rounding_and_saturation():
+    """code = round(u + peak third_order(u)) with u = gain (1 + g) S + offset + o; saturation comes after the trims."""
     converters = columns(columns=64, adc_gain_spread=0.05, adc_offset_spread=3.0, adc_nonlinearity=4.0)
-    gain, offset, bend = (v.numpy().astype(float) for v in (converters.gain, converters.offset, converters.bend))
+    gain, offset, peak = (
+        v.numpy().astype(float) for v in (converters.gain, converters.offset, converters.nonlinearity)
+    )
     rng = np.random.default_rng(0)
     o, g = rng.integers(-32, 33, 64) * 0.25, rng.integers(-30, 31, 64) * 0.004
     converters.trim(o, g)
     sums = rng.uniform(-120, 120, (200, 64))
     u = gain * (1 + g) * sums * 127 / 100 + offset + o
     at = np.clip(u / 127, -1, 1)
-    exact = np.clip(u + bend * (at**3 - at) * 1.5 * math.sqrt(3), -127, 127)
+    exact = np.clip(u + peak * (at**3 - at) * 1.5 * math.sqrt(3), -127, 127)
     assert np.abs(convert(converters, sums, 100.0) - exact).max() <= 0.5 + 1e-3
 
 

@@ -12,7 +12,7 @@ import torch
 
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.sim_backend.chip import SimulatedChip
-from hwloop.sim_backend.devices import relaxation_rate
+from hwloop.sim_backend.devices.pcm import relaxation_rate
 from hwloop.sim_backend.presets import PRESETS
 
 SECOND, HOUR, DAY, YEAR = 1.0, 3600.0, 86400.0, 3.156e7

@@ -69,9 +69,8 @@ def test_the_seed_is_the_serial_number():
 
 
 def test_an_unknown_option_lists_the_known_ones():
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(BadInputError, match="unknown option 'adc_bit'") as caught:
         connect("sim:pcm-90nm?adc_bit=6")
-    assert "'adc_bit'" in str(caught.value)
     for name in OPTION_NAMES:
         assert name in str(caught.value)
 

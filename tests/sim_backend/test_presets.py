@@ -29,7 +29,7 @@ def test_geometry(uri, cores, k, g_max):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(BadInputError) as caught:
+    with pytest.raises(BadInputError, match="unknown simulated chip 'sim:pcm-45nm'") as caught:
         connect("sim:pcm-45nm")
     assert all(name in str(caught.value) for name in PRESETS)
 

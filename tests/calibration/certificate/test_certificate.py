@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hwloop.calibration.certificate.certificate import HOLDS, Calibration
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.validity import VALIDITY
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
@@ -67,7 +68,7 @@ def test_every_dataset_has_units_and_a_sentence(path: Path) -> None:
 
     with h5py.File(path) as file:
         file.visititems(look)
-        assert file["cores/0000/converters"].attrs["holds_for_days"] == HOLDS["converters"][0]
+        assert file["cores/0000/converters"].attrs["holds_for_days"] == VALIDITY["converters"].days
     assert len(seen) > 50
 
 
@@ -174,7 +175,7 @@ def test_the_same_chip_at_another_temperature_warns(known: Calibration, open_chi
     assert warning.startswith("the chip is at 320.0 K, the calibration was made at 300.0 K")
 
 
-@pytest.mark.parametrize(("days", "stale"), [(6, set()), (8, {"converters", "gains", "floor"}), (4000, set(HOLDS))])
+@pytest.mark.parametrize(("days", "stale"), [(6, set()), (8, {"converters", "gains", "floor"}), (4000, set(VALIDITY))])
 def test_what_is_out_of_date_warns(known: Calibration, open_chip: OpenChip, days: float, stale: set[str]) -> None:
     warnings = known.for_chip(open_chip(CHIP), known.created + timedelta(days=days))
     assert {warning.split("'")[1] for warning in warnings} == stale
@@ -198,7 +199,7 @@ def test_a_rectangle_of_cells_gets_its_own_rows_and_columns(known: Calibration, 
     whole = known.of_cells(Place(0, 0, 0, 32, 32), info)
     part = known.of_cells(Place(0, 5, 8, 10, 4), info)
     assert np.array_equal(part.converters.offset, whole.converters.offset[8:12])
-    assert np.array_equal(part.converters.row_bend, whole.converters.row_bend[:, 5:15])
+    assert np.array_equal(part.converters.row_nonlinearity, whole.converters.row_nonlinearity[:, 5:15])
     assert np.array_equal(part.devices.shift, whole.devices.shift[:, :, 5:15, 8:12])
     assert np.array_equal(part.devices.usable, whole.devices.usable[:, :, 5:15, 8:12])
 
@@ -209,7 +210,7 @@ def test_held_conductances_have_no_gain_of_a_column(known: Calibration, open_chi
     bad = ~core.devices.usable & (core.devices.low > 5)
     expected = (core.devices.low / core.gains.gain)[bad]
     assert len(expected) > 10
-    np.testing.assert_allclose(devices.held[bad], expected)
+    np.testing.assert_allclose(devices.stuck_at[bad], expected)
 
 
 def test_a_core_that_was_not_calibrated_is_unknown(known: Calibration, open_chip: OpenChip) -> None:

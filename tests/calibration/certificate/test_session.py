@@ -10,12 +10,15 @@ import pytest
 
 import hwloop
 from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.check import check
 from hwloop.calibration.certificate.plan import PARTS, Plan
-from hwloop.calibration.certificate.renewal import check, renew
-from hwloop.calibration.certificate.session import Progress, calibrate
-from hwloop.calibration.routines.converters import ConverterSettings
-from hwloop.calibration.routines.devices import DeviceSettings
-from hwloop.calibration.routines.floor import FloorSettings
+from hwloop.calibration.certificate.renewal import renew
+from hwloop.calibration.certificate.session import CalibrationStep, Session, calibrate
+from hwloop.calibration.routines.converters import ConverterCalibration
+from hwloop.calibration.routines.devices import DeviceCalibration
+from hwloop.calibration.routines.floor import FloorCalibration
+from hwloop.calibration.routines.programming_curve import CurveCalibration
+from hwloop.calibration.routines.trims import TrimCalibration
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place, Region
 from hwloop.errors import BadInputError, ChipError, LinkError, MissingCapabilityError
@@ -61,8 +64,8 @@ def test_a_part_brings_what_it_requires_and_no_more(part: str, results: set[str]
 
 
 def test_dacs_are_looked_at_only_when_asked_for() -> None:
-    assert np.isinf(calibrated(TINY, "adc").core.converters.row_cubic_sigma).all()
-    assert np.isfinite(calibrated(TINY, "dac").core.converters.row_cubic_sigma).all()
+    assert np.isinf(calibrated(TINY, "adc").core.converters.row_third_order_sigma).all()
+    assert np.isfinite(calibrated(TINY, "dac").core.converters.row_third_order_sigma).all()
 
 
 @pytest.mark.parametrize("without", [(), (Capability.DEVICE_READ,), (Capability.ADC_RANGE,), (Capability.MVM,)])
@@ -100,11 +103,11 @@ def test_cores_of_a_chip(open_chip: OpenChip) -> None:
 
 
 def test_progress_is_told_and_ends_below_its_total(open_chip: OpenChip) -> None:
-    seen: list[Progress] = []
+    seen: list[CalibrationStep] = []
     calibrate(open_chip(TWO_CORES), observer=seen.append)
     done = [progress.done for progress in seen]
     assert done == sorted(done)
-    assert done[-1] < seen[-1].stages
+    assert done[-1] < seen[-1].total
     assert {progress.core for progress in seen} == {0, 1}
 
 
@@ -139,8 +142,8 @@ REFUSED = [
     (lambda: Plan(()), "unknown part"),
     (lambda: Plan(age=-1.0), "age -1 s is outside 0.001 to 1e"),
     (lambda: Plan(age=float("nan")), "age nan s is outside"),
-    (lambda: Plan(devices=DeviceSettings(settle=float("nan"))), "setting settle=nan is outside 0 to 10000"),
-    (lambda: Plan(floor=FloorSettings(vectors=40)), "setting vectors=40: 32 rows need at least 66"),
+    (lambda: Plan(devices=DeviceCalibration(settle=float("nan"))), "setting settle=nan is outside 0 to 10000"),
+    (lambda: Plan(floor=FloorCalibration(vectors=40)), "setting vectors=40: 32 rows need at least 66"),
     (lambda: Plan(inputs=np.ones((4, 31))), r"must have the shape \(vectors, 32\), not \(4, 31\)"),
     (lambda: Plan(inputs=np.full((4, 32), np.nan)), "contain NaN or infinity"),
     (lambda: Plan(weights=Matrix("w", gaussian(40, 40))), "do not fit on sim:hermes-core"),
@@ -195,7 +198,7 @@ def test_a_link_that_fails_on_the_second_core_ends_it_with_the_first_kept(
         pulse(core, pulses)
 
     monkeypatch.setattr(chip, "_pulse", fails)
-    with pytest.raises(LinkError):
+    with pytest.raises(LinkError, match="the link failed"):
         calibrate(chip, keep=kept.append)
     assert set(kept[-1].cores[0].parts()) == set(RESULTS)
 
@@ -213,7 +216,7 @@ def test_a_link_that_fails_is_no_sign_of_an_empty_core(
         return mvm(core, x)
 
     monkeypatch.setattr(chip, "_mvm", fails)
-    with pytest.raises(LinkError):
+    with pytest.raises(LinkError, match="the link failed"):
         use(base, chip)
 
 
@@ -232,7 +235,7 @@ class CtrlC:
     def __init__(self, stage: str, core: int = 0) -> None:
         self._stage, self._core = stage, core
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: CalibrationStep) -> None:
         if (progress.stage, progress.core) == (self._stage, self._core):
             raise KeyboardInterrupt
 
@@ -272,7 +275,7 @@ def test_the_daily_calibration_renews_the_adcs_without_a_pulse(open_chip: OpenCh
     spent = chip.counts - before
     assert (spent.pulses, spent.device_reads) == (0, 0)
     fresh = renewed.cores[0].converters
-    loud = ~fresh.silent
+    loud = ~fresh.unresponsive
     assert np.abs(fresh.offset - converters.offset.numpy())[loud].max() < 0.2
     assert np.abs(base.cores[0].converters.offset - converters.offset.numpy()).min() > 2.5
     assert renewed.dates["converters"] == renewed.created > base.created
@@ -312,7 +315,7 @@ def test_the_daily_calibration_of_a_warm_chip_is_refused(open_chip: OpenChip) ->
 def test_the_calibration_so_far_can_be_kept_after_every_part(open_chip: OpenChip) -> None:
     kept: list[Calibration] = []
     calibration = calibrate(open_chip(TINY), keep=kept.append)
-    assert [len(one.measured()) for one in kept] == [1, 4, 5, 6, 7, 8]
+    assert [len(one.measured()) for one in kept] == [1, 2, 4, 5, 6, 7, 8]
     assert all(one.skipped.keys() == {"unfinished"} for one in kept)
     assert not calibration.skipped
 
@@ -321,14 +324,18 @@ def test_a_check_finds_nothing_where_nothing_has_moved(open_chip: OpenChip) -> N
     for seed in range(4):
         chip = open_chip(f"{SMALL}&adc_nonlinearity=2&adc_offset_spread=2&seed={seed}")
         findings = check(calibrate(chip), chip)
-        assert {finding.what for finding in findings} >= {"offsets, by idle outputs", "offsets", "third-order bends"}
+        assert {finding.what for finding in findings} >= {
+            "offsets, by idle outputs",
+            "offsets",
+            "third-order nonlinearities",
+        }
         # 4 x 4 x 64 comparisons: one beyond four sigma is seen in one of 16 runs.
         assert sum(finding.moved for finding in findings) <= 1
 
 
 @pytest.mark.parametrize(
     ("name", "change", "what"),
-    [("offset", 1.0, "offsets, by idle outputs"), ("bend", 2.0, "third-order bends")],
+    [("offset", 1.0, "offsets, by idle outputs"), ("nonlinearity", 2.0, "third-order nonlinearities")],
 )
 def test_a_check_finds_what_has_moved(open_chip: OpenChip, name: str, change: float, what: str) -> None:
     chip = open_chip(SMALL + "&adc_nonlinearity=2")
@@ -365,10 +372,69 @@ def test_another_chip_is_refused(open_chip: OpenChip) -> None:
 
 def test_fewer_vectors_take_less(open_chip: OpenChip) -> None:
     chip = open_chip(TINY)
-    calibrate(chip, Plan(("dac",), converters=ConverterSettings(adc_vectors=512, dac_vectors=512)))
+    calibrate(chip, Plan(("dac",), converters=ConverterCalibration(adc_vectors=512, dac_vectors=512)))
     assert chip.counts.mvms == 512 + 32 + 512 + 512 + 256  # trims, range, ADCs, DACs, idle
 
 
 def test_results_are_frozen() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(dataclasses.FrozenInstanceError, match="seed"):
         calibrated(SMALL).calibration.seed = 5
+
+
+# ---- the protocol --------------------------------------------------------------------------------------------
+
+
+def test_a_session_can_be_stepped_by_anyone(open_chip: OpenChip) -> None:
+    """Whoever steps it lets the devices rest, and may take what is known after any part."""
+    chip = open_chip(TINY)
+    work, steps = Session(chip, Plan(("programming-curve",)), None, 0).steps(), list[CalibrationStep]()
+    while True:
+        try:
+            step = next(work)
+        except StopIteration as end:
+            result: Calibration = end.value
+            break
+        steps.append(step)
+        chip.wait(step.rest)
+    told = [step.stage for step in steps if step.so_far is None and not step.rest]
+    assert told == [
+        "RESET all devices", "SET all devices", "pattern for the converters", "where the flank lies",
+        "pulse 1 of 2 for every device", "pulse 2 of 2 for every device", "fit",
+    ]  # fmt: skip
+    assert [step.rest for step in steps if step.rest] == [10.0] * 6  # one after every batch of pulses
+    assert [step.so_far.measured() for step in steps if step.so_far] == [["devices"], ["devices", "programming_curve"]]
+    assert (steps[-1].done, steps[0].done) == (steps[-1].total, 0)
+    same = calibrate(open_chip(TINY), Plan(("programming-curve",))).cores[0].programming_curve
+    assert np.array_equal(result.cores[0].programming_curve.shift, same.shift)
+
+
+def test_all_that_comes_after_a_failed_part_is_left_out_but_what_does_not_need_it(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ChipError("core 0: the registers are stuck")
+
+    monkeypatch.setattr(TrimCalibration, "write", fails)
+    calibration = calibrate(open_chip(TINY))
+    assert calibration.skipped == {"core 0: trims": "the registers are stuck"}
+    assert calibration.measured() == ["devices", "programming_curve", "ranges", "floor"]
+
+
+def test_the_plan_runs_what_is_wanted_in_order_and_with_its_own_settings(open_chip: OpenChip) -> None:
+    info = open_chip(TINY).info
+    plan = Plan(converters=ConverterCalibration(dac_vectors=777), curve=CurveCalibration(settle=3.0))
+    names = [routine.name for routine in plan.routines(info)]
+    assert names == ["devices", "trims", "converters", "wires", "programming-curve", "ranges", "floor"]
+    assert [one.dac_vectors for one in plan.routines(info) if one.name == "converters"] == [777]
+    adc = dataclasses.replace(plan, parts=("adc",))
+    assert [one.dac_vectors for one in adc.routines(info) if one.name == "converters"] == [0]
+    without = dataclasses.replace(info, capabilities=info.capabilities - {Capability.TRIMS, Capability.DEVICE_READ})
+    assert [one.name for one in plan.routines(without)] == [n for n in names if n not in ("trims", "wires")]
+    assert plan.settings()["curve"]["settle"] == 3.0
+    assert plan.settings()["converters"]["dac_vectors"] == 777
+
+
+def test_the_floor_is_for_the_plans_age_and_else_for_the_chips(open_chip: OpenChip) -> None:
+    chip = open_chip(TINY)
+    assert calibrated(TINY, "floor").core.floor.age == chip.info.reference_age
+    assert calibrate(chip, Plan(("floor",), age=77.0)).cores[0].floor.age == 77.0

@@ -11,12 +11,15 @@ import pytest
 
 import hwloop
 from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.check import check
 from hwloop.calibration.certificate.plan import Plan
-from hwloop.calibration.certificate.renewal import check, renew
-from hwloop.calibration.certificate.session import calibrate, whole_core
+from hwloop.calibration.certificate.renewal import renew
+from hwloop.calibration.certificate.session import calibrate
 from hwloop.calibration.certificate.use import use_calibration
-from hwloop.calibration.routines.converters import ConverterSettings, GainResult, column_gains
-from hwloop.calibration.routines.trims import TrimCalibration, TrimResult, seen_through
+from hwloop.calibration.routines.base import whole_core
+from hwloop.calibration.routines.converters import ConverterCalibration
+from hwloop.calibration.routines.results import GainResult, TrimResult, column_gains
+from hwloop.calibration.routines.trims import TrimCalibration, seen_through
 from hwloop.chip.info import Capability, TrimLimits
 from hwloop.chip.region import Place, Region
 from hwloop.errors import BadInputError
@@ -26,7 +29,7 @@ from hwloop.sim_backend.presets import PRESETS
 
 URI = "sim:hermes-core?rows=64&columns=64&seed=2&adc_offset_spread=3&adc_gain_spread=0.03"
 ADC = Plan(("adc",))
-ALONE = Plan(("adc",), converters=ConverterSettings(trims=0))
+ALONE = Plan(("adc",), converters=ConverterCalibration(trims=0))
 
 
 class WithoutTrims(SimulatedChip):
@@ -144,7 +147,7 @@ def test_wires_are_found_under_trims_as_without():
     found = []
     for trims in (0, 1):
         with hwloop.connect(uri) as chip:
-            plan = Plan(("wires",), converters=ConverterSettings(trims=trims))
+            plan = Plan(("wires",), converters=ConverterCalibration(trims=trims))
             found.append(calibrate(chip, plan, seed=1).cores[0].wires)
     left, right = found
     assert abs(left.resistance - right.resistance) < 4 * np.hypot(left.resistance_sigma, right.resistance_sigma)
@@ -168,7 +171,7 @@ def test_offsets_are_trimmed_past_the_rounding_of_idle_outputs(noise, bend):
     options = f"rows=4&columns=256&adc_offset_spread=2.5&adc_noise={noise}&adc_nonlinearity={bend}&adc_gain_spread=0"
     with hwloop.connect(f"sim:hermes-core?{options}&seed=1") as chip:
         gains = GainResult(np.ones(256), np.full(256, np.inf), np.zeros(256, np.int64))
-        found = TrimCalibration().run(whole_core(chip, 0), gains, lambda stage: None)
+        found = TrimCalibration().write(whole_core(chip, 0), gains)
         offset, _ = converters(chip)
         assert chip.counts.mvms == TrimCalibration().budget(whole_core(chip, 0)).mvms
     reached = np.abs(found.offset) < 8
@@ -181,7 +184,7 @@ def test_registers_coarser_than_an_lsb_do_what_they_can():
     with hwloop.connect("sim:hermes-core?rows=4&columns=256&adc_offset_spread=1.2&adc_gain_spread=0&seed=1") as chip:
         chip._info = dataclasses.replace(chip.info, trims=TrimLimits(2.0, 4.0, 0.1, 0.1))
         gains = GainResult(np.ones(256), np.full(256, np.inf), np.zeros(256, np.int64))
-        found = TrimCalibration().run(whole_core(chip, 0), gains, lambda stage: None)
+        found = TrimCalibration().write(whole_core(chip, 0), gains)
         offset, _ = converters(chip)
     assert set(np.abs(found.offset)) == {0.0, 2.0, 4.0}
     assert np.abs(offset).max() < 1.625
@@ -229,7 +232,7 @@ def test_the_budget_counts_the_look_before_the_trims(plan):
 @pytest.mark.parametrize("value", ["2", "-1"])
 def test_the_setting_is_yes_or_no(value):
     with pytest.raises(BadInputError, match=f"setting trims={value} is outside 0 to 1"):
-        ConverterSettings.parse({"trims": value})
+        ConverterCalibration.parse({"trims": value})
 
 
 # ---- with what a calibration is used -----------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from hwloop.calibration.experiments.base import Bench, Routine, Step
+from hwloop.calibration.experiments.base import DeviceExperiment, RunningExperiment
+from hwloop.calibration.experiments.bench import Bench
+from hwloop.calibration.steps import Step, rest, run
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability, ChipInfo, PulseLimits
 from hwloop.chip.pulses import PulseKind, Pulses
@@ -18,10 +19,11 @@ from hwloop.devices.model import DeviceModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.statistics import Polynomial
+from hwloop.files.experiment_writer import ExperimentWriter
 from hwloop.files.measurement_reader import read_measurements
-from hwloop.files.measurement_writer import ExperimentWriter, MeasurementWriter
+from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.measurements import Measurement
-from hwloop.typing import FloatArray, IndexArray
+from hwloop.typing import FloatArray, IndexArray, State
 
 NU = 0.1
 """Drift coefficient of all devices of the slow chip."""
@@ -102,32 +104,37 @@ class SlowChip(Backend):
     def _close(self) -> None:
         pass
 
-    def snapshot(self) -> dict[str, str | int | float | bool]:
+    def _snapshot(self) -> dict[str, str | int | float | bool]:
         return {"pace": self.pace}
 
 
 Measure = Callable[..., Measurement]
 
 
-def follow(routine: Routine, sink: ExperimentWriter, steps: int | None = None) -> Step:
-    """Take steps, all unless told otherwise, resting as they ask; returns the last one."""
-    for step in routine.steps(sink):
+def follow(
+    running: RunningExperiment, sink: ExperimentWriter, steps: int | None = None, state: State | None = None
+) -> Step:
+    """Take steps, all unless told otherwise, resting as they ask; return the last one."""
+    last = None
+    for step in running.work(sink, state):
+        last = step
         if step.done == steps:
-            return step
-        routine.bench.clock.rest_until(step.until, lambda: None)
-    return step
+            break
+        rest(running.bench.backend, step.rest)
+    assert last is not None
+    return last
 
 
 @pytest.fixture
 def measure(tmp_path: Path) -> Measure:
-    """`measure(Routine, backend, settings, seed)` gives the measurement, as it is read back from its file."""
+    """`measure(experiment, backend, seed)` gives the measurement, as it is read back from its file."""
 
-    def run(kind: Any, backend: Backend, settings: Any, seed: int = 0) -> Measurement:
-        routine = kind(Bench(backend), settings, seed)
-        with MeasurementWriter(tmp_path / "m.h5", force=True) as writer:
-            sink = writer.begin(routine.experiment, routine.cells(), routine.describe())
-            follow(routine, sink)
+    def measured(experiment: DeviceExperiment, backend: Backend, seed: int = 0) -> Measurement:
+        running = experiment.begin(Bench(backend), seed)
+        with MeasurementWriter(tmp_path / "m.h5", "w") as writer:
+            sink = writer.begin(experiment.kind, running.cells(), running.attributes())
+            run(running.work(sink), backend)
             writer.finish()
         return read_measurements(tmp_path / "m.h5")[0]
 
-    return run
+    return measured

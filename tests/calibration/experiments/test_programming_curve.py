@@ -7,19 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hwloop.calibration.experiments.base import Bench
-from hwloop.calibration.experiments.programming_curve import Curve, CurveSettings
+from hwloop.calibration.experiments.bench import Bench
+from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
 from hwloop.errors import BadInputError, LimitError
 from hwloop.files.measurements import Mark
 from tests.calibration.experiments.conftest import MODEL, Measure, SlowChip
 from tests.conftest import OpenChip
 
-FEW = CurveSettings(cells=30, points=12, repeats=2, averages=2, early=0.0)
+FEW = ProgrammingCurveExperiment(cells=30, points=12, repeats=2, averages=2, early=0.0)
 
 
 def test_a_chip_without_noise_gives_its_curve(measure: Measure) -> None:
     chip = SlowChip(1e-6)
-    found = measure(Curve, chip, FEW)
+    found = measure(FEW, chip)
     factor = (found.reads.time / MODEL.drift.t0) ** -0.1
     expected = np.where(
         found.reads.amplitude >= MODEL.curve.melt, MODEL.curve.conductance(found.reads.amplitude), MODEL.curve.g_max
@@ -35,7 +35,7 @@ def test_a_chip_without_noise_gives_its_curve(measure: Measure) -> None:
 
 def test_every_pulse_is_read_twice_at_its_own_ages(measure: Measure) -> None:
     chip = SlowChip(1e-6)
-    found = measure(Curve, chip, dataclasses.replace(FEW, early=0.1))
+    found = measure(dataclasses.replace(FEW, early=0.1), chip)
     reads = found.reads
     assert len(reads) == 2 * 30 * 12 * 2
     nominal, amplitude = reads.nominal.reshape(24, 2, 30), reads.amplitude.reshape(24, 2, 30)
@@ -49,8 +49,10 @@ def test_every_pulse_is_read_twice_at_its_own_ages(measure: Measure) -> None:
 
 def test_sweeps_tell_pulse_noise_from_the_spread_of_devices(open_chip: OpenChip, measure: Measure) -> None:
     chip = open_chip("sim:hermes-core?seed=6&rows=64&columns=64&adc_bits=14&read_noise=0&drift=0")
-    settings = CurveSettings(cells=2000, points=3, repeats=4, low=225.0, high=255.0, averages=1, early=0.0)
-    found = measure(Curve, chip, settings)
+    experiment = ProgrammingCurveExperiment(
+        cells=2000, points=3, repeats=4, low=225.0, high=255.0, averages=1, early=0.0
+    )
+    found = measure(experiment, chip)
     curve = chip.info.device_model.curve
     g = found.reads.conductance.reshape(4, 3, 2000)
     pulse = g[:, 1].std(0, ddof=1)
@@ -65,7 +67,7 @@ def test_sweeps_tell_pulse_noise_from_the_spread_of_devices(open_chip: OpenChip,
 
 def test_stuck_devices_are_marked(open_chip: OpenChip, measure: Measure) -> None:
     chip = open_chip("sim:hermes-core?seed=2&rows=64&columns=64&stuck_rate=0.05")
-    found = measure(Curve, chip, dataclasses.replace(FEW, cells=1000))
+    found = measure(dataclasses.replace(FEW, cells=1000), chip)
     stuck = chip._core(0).devices.stuck.numpy()[found.cells.address]
     np.testing.assert_array_equal(found.cells.mark != Mark.GOOD, stuck)
     high = chip._core(0).devices.g.numpy()[found.cells.address] > 5
@@ -89,5 +91,5 @@ def test_pulses_beyond_the_limits_are_refused_before_the_first(
 ) -> None:
     chip = SlowChip()
     with pytest.raises(error, match=message):
-        Curve(Bench(chip), dataclasses.replace(FEW, **change), 0)  # type: ignore[arg-type]
+        dataclasses.replace(FEW, **change).begin(Bench(chip), 0)  # type: ignore[arg-type]
     assert chip.counts.pulses == 0

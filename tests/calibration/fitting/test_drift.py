@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
-from hwloop.calibration.fitting.selection import fit_measurement, held_out_scores, split_last, with_reads
-from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
+from hwloop.calibration.fitting.selection import fit_measurement, held_out_scores, split_last
+from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, ReadErrors, drifting
 from hwloop.devices.statistics import LogClip, Polynomial
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Mark, Measurement
@@ -34,7 +35,7 @@ def measured(cells: int, seed: int, lowest: float = 0.05, noise: float = 0.25) -
     """Devices evenly spread in ln G up to 25 uS."""
     rng = np.random.default_rng(seed)
     conductance = np.exp(rng.uniform(np.log(lowest), np.log(25.0), cells))
-    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, noise)
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, ReadErrors(noise))
 
 
 def with_conductance(measurement: Measurement, conductance: np.ndarray) -> Measurement:
@@ -54,7 +55,7 @@ def test_published_coefficients_are_recovered() -> None:
     model = fitted.record.statistic("mean")
     g = np.geomspace(0.004, 1.0, 50)
     assert model(g) == pytest.approx(PCM.drift.mean(g), rel=0.03)
-    assert fitted.record.calibration_distance < 0.02
+    assert fitted.record.ks_distance < 0.02
 
 
 def test_splines_follow_a_form_that_is_not_theirs() -> None:
@@ -82,7 +83,7 @@ def test_stuck_and_wild_cells_are_named_and_move_nothing() -> None:
     reads[:, wild] = rng.uniform(0, 25.0, (AGES.size, wild.size))
     before, _ = SplineDrift().fit(clean)
     after, _ = SplineDrift().fit(with_conductance(clean, reads.ravel()))
-    named = np.array([*after.record.cells.stuck_addresses, *after.record.cells.wild_addresses]) - FIRST_ADDRESS
+    named = np.array([*after.record.cells.stuck_addresses, *after.record.cells.outlier_addresses]) - FIRST_ADDRESS
     hits = np.isin(named, chosen).sum()
     assert hits / named.size > 0.95
     assert hits / chosen.size > 0.95
@@ -108,7 +109,7 @@ def test_held_out_reads_choose_the_form() -> None:
     rng = np.random.default_rng(8)
     conductance = np.exp(rng.uniform(np.log(1.0), np.log(25.0), 4_000))
     bent = replace(PCM.drift, mean=Polynomial((0.03, 0.25, -0.25)), spread=LogClip(0.0, 0.004, 0.004, 0.004))
-    measurement = drifting(bent, PCM.read_noise, conductance, AGES[:8], rng, 0.1)
+    measurement = drifting(bent, PCM.read_noise, conductance, AGES[:8], rng, ReadErrors(0.1))
     scores, _ = held_out_scores(measurement, [LogClipDrift(), SplineDrift()])
     assert scores["spline"].mean() > scores["log-clip"].mean()
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from scipy import stats
 
+from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
-from hwloop.calibration.fitting.drift_errors import Growth, Mix, Precision, alike, drawn
-from hwloop.calibration.fitting.drift_table import drift_table
-from hwloop.calibration.fitting.selection import split_last, with_reads
-from hwloop.calibration.fitting.synthetic import drifting
+from hwloop.calibration.fitting.drift.covariance import Growth, Mix, Precision, alike, drawn
+from hwloop.calibration.fitting.drift.seen import log_noise, statistic
+from hwloop.calibration.fitting.drift.table import drift_table
+from hwloop.calibration.fitting.selection import split_last
+from hwloop.calibration.fitting.synthetic import ReadErrors, drifting
 from hwloop.files.measurements import Measurement
 from hwloop.sim_backend.noise import FlickerLadder
 from tests.calibration.fitting.test_drift import PCM, TRUTH
@@ -29,7 +31,7 @@ def measured(cells: int, seed: int, *, flicker: bool, lowest: float = 0.05, nois
     """Devices evenly spread in ln G up to 25 uS, four reads per decade to one day, some of the noise of single ones."""
     rng = np.random.default_rng(seed)
     conductance = np.exp(rng.uniform(np.log(lowest), np.log(25.0), cells))
-    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, noise, flicker=flicker)
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, ReadErrors(noise, flicker=flicker))
 
 
 def test_covariance_is_that_of_the_simulated_noise() -> None:
@@ -118,7 +120,7 @@ def emptied(seed: int, constant: float) -> Measurement:
     """Devices down to nothing, with some of the published noise of a read and a constant one (uS)."""
     rng = np.random.default_rng(seed)
     conductance = np.abs(rng.choice([0.1, 0.3, 1.0, 4.0, 10.0, 20.0], 4_000) * (1 + 0.5 * rng.standard_normal(4_000)))
-    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, 0.3, flicker=True, constant=constant)
+    return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, ReadErrors(0.3, flicker=True, constant=constant))
 
 
 def test_constant_noise_is_found_within_its_interval_and_calls_no_empty_device_wild() -> None:
@@ -129,7 +131,7 @@ def test_constant_noise_is_found_within_its_interval_and_calls_no_empty_device_w
     assert floor.high is not None
     assert abs(floor.value - 0.03) < 3.3 * (floor.high - floor.low) / 3.92
     assert floor.unit == "uS"
-    assert record.cells.wild + record.cells.stuck <= 4
+    assert record.cells.outliers + record.cells.stuck <= 4
 
 
 def test_constant_noise_that_is_not_there_is_held_at_zero() -> None:
@@ -147,24 +149,23 @@ def test_a_later_read_is_predicted_from_all_earlier_ones() -> None:
     table, _ = family.prepare(earlier)
     theta = family.estimate(table, intervals=False)[0].theta
     found = family.predict(table, theta, earlier, later)[table.cells]
-    mean, spread = family._statistics(table, theta)
-    variance = np.exp(family._log_noise(table, theta))
+    layout = family.layout(table)
+    mean, spread = (statistic(layout, theta, name, table.log_g) for name in ("mean", "spread"))
+    variance = np.exp(log_noise(layout, table, theta, table.log_g))
     x, there = X[None], np.ones((1, X.size), bool)
     growth = table.growth
     noise = growth.correlation(x, there)[0] * np.sqrt(np.outer(growth.variance(x)[0], growth.variance(x)[0]))
     for device in range(0, table.nu.size, 200):
         curve = np.exp(table.log_g[device] - table.nu[device] * X) * table.g_scale
-        drawn_to = (table.nu[device] - mean[device]) * X
+        shrunk = (table.nu[device] - mean[device]) * X
         seen = (
-            earlier.reads.conductance.reshape(AGES.size - 1, -1)[:, table.cells[device]] / curve[:-1]
-            - 1
-            - drawn_to[:-1]
+            earlier.reads.conductance.reshape(AGES.size - 1, -1)[:, table.cells[device]] / curve[:-1] - 1 - shrunk[:-1]
         )
         loose = 100.0 + spread[device] ** 2 * np.outer(X, X) + variance[device] * noise
         gain = np.linalg.solve(loose[:-1, :-1], loose[:-1, -1])
         sigma = np.sqrt(loose[-1, -1] - gain @ loose[:-1, -1])
         read = later.reads.conductance[table.cells[device]]
-        expected = stats.norm.logpdf(read, curve[-1] * (1 + drawn_to[-1] + gain @ seen), curve[-1] * sigma)
+        expected = stats.norm.logpdf(read, curve[-1] * (1 + shrunk[-1] + gain @ seen), curve[-1] * sigma)
         assert found[device] == pytest.approx(expected, abs=0.05)  # noise of 2 %, in a curve that is taken as straight
 
 
@@ -176,23 +177,24 @@ def test_coefficients_are_within_their_intervals() -> None:
         assert row.low is not None
         assert row.high is not None
         assert abs(row.value - TRUTH[row.name]) < 3.3 * (row.high - row.low) / 3.92, row
-    assert fitted.record.calibration_distance < 0.02
+    assert fitted.record.ks_distance < 0.02
 
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_shared_noise_is_not_taken_for_spread_of_the_drift(missing: bool) -> None:
     """The same devices with 1/f noise and with independent noise show the same spread: 0.2 % apart in eight seeds.
 
-    One such ratio has a standard deviation of 0.1 %. Taken as independent, 1/f noise shows 2.7 % too much.
+    With 12 000 devices one such ratio has a standard deviation of 0.1 %, with 5 000 of 0.16 %.
+    Taken as independent, 1/f noise shows 2.7 % too much.
     """
     g = np.geomspace(0.25, 0.9, 20)
     spread = []
     for flicker in (True, False):
-        measurement = measured(12_000, seed=60, flicker=flicker, lowest=5.0, noise=1.0)
+        measurement = measured(5_000, seed=60, flicker=flicker, lowest=5.0, noise=1.0)
         if missing:  # and no two devices read at quite the same ages
             rng, reads = np.random.default_rng(6), measurement.reads
             time = reads.time * np.exp(0.02 * rng.standard_normal(len(reads)))
             chosen = rng.random(len(reads)) < 0.8
             measurement = with_reads(replace(measurement, reads=replace(reads, time=time)), chosen)
         spread.append(SplineDrift().fit(measurement)[0].record.statistic("spread")(g))
-    assert np.mean(spread[0] / spread[1]) == pytest.approx(1.0, abs=0.002 + 4 * 0.001)
+    assert np.mean(spread[0] / spread[1]) == pytest.approx(1.0, abs=0.002 + 4 * 0.0016)

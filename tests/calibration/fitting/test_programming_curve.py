@@ -11,15 +11,19 @@ from scipy import integrate, stats
 
 from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.drift import SplineDrift
-from hwloop.calibration.fitting.programming_curve import KnownDrift, Logistic, _folded
+from hwloop.calibration.fitting.known import KnownDevice, KnownDrift
+from hwloop.calibration.fitting.programming_curve import Logistic
+from hwloop.calibration.fitting.programming_curve.ageing import Ageing
+from hwloop.calibration.fitting.programming_curve.folding import folded
 from hwloop.calibration.fitting.selection import fit_measurement
-from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, drifting
+from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, ReadErrors, drifting
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.sim_backend.presets import PRESETS
 
 CURVE = PRESETS["pcm-90nm"]().device.curve
 HERMES = PRESETS["hermes-core"]().device
+KNOWN = KnownDevice(KnownDrift.of_model(HERMES.drift))
 TRUTH = {
     **{name: getattr(HERMES.curve, name) for name in ("g_max", "midpoint", "steepness", "midpoint_spread")},
     **{name: getattr(HERMES.curve, name) for name in ("height_spread", "jitter", "noise")},
@@ -60,7 +64,7 @@ def test_curve_and_its_spreads_are_recovered() -> None:
     assert value["steepness_spread"] == pytest.approx(0.05, rel=0.2)
     assert value["jitter"] == pytest.approx(CURVE.jitter, rel=0.1)
     assert value["noise"] == pytest.approx(CURVE.noise, rel=0.15)
-    assert fitted.record.calibration_distance < 0.06
+    assert fitted.record.ks_distance < 0.06
 
 
 def test_devices_that_do_not_answer_are_stuck() -> None:
@@ -119,7 +123,7 @@ def read_twice(cells: int, seed: int, sweeps: int = 3) -> Measurement:
 
 
 def test_two_reads_of_a_pulse_tell_its_noise_from_that_of_drift_and_reads() -> None:
-    fitted, _ = Logistic(KnownDrift.of_model(HERMES.drift)).fit(read_twice(200, seed=4))
+    fitted, _ = Logistic().fit(read_twice(200, seed=4), KNOWN)
     rows = {row.name: row for row in fitted.record.parameters}
     for name, truth in TRUTH.items():
         sigma = np.log(rows[name].high / rows[name].low) / 3.92
@@ -136,7 +140,7 @@ def test_two_reads_of_a_pulse_tell_its_noise_from_that_of_drift_and_reads() -> N
 def test_single_reads_cannot_and_say_so_by_their_model() -> None:
     measurement = read_twice(100, seed=5)
     late = measurement.reads.nominal == 1.0
-    table, _ = Logistic(KnownDrift.of_model(HERMES.drift)).prepare(with_reads(measurement, late))
+    table, _ = Logistic().prepare(with_reads(measurement, late), KNOWN)
     assert table.conductance.shape[2] == 1
     table, _ = Logistic().prepare(measurement)
     assert table.conductance.shape[2] == 1, "without a drift model the two ages are not comparable"
@@ -145,7 +149,7 @@ def test_single_reads_cannot_and_say_so_by_their_model() -> None:
 def test_a_sweep_that_ended_between_two_reads_loses_the_last_pulse_alone() -> None:
     measurement = read_twice(60, seed=6)
     cut = np.arange(len(measurement.reads)) < len(measurement.reads) - 60
-    table, _ = Logistic(KnownDrift.of_model(HERMES.drift)).prepare(with_reads(measurement, cut))
+    table, _ = Logistic().prepare(with_reads(measurement, cut), KNOWN)
     assert table.there.shape == (60, 71)
     assert table.there.all()
 
@@ -162,27 +166,27 @@ def test_reads_at_the_end_of_the_scale_are_warned_of() -> None:
 @pytest.mark.parametrize("mean", [0.0, 0.3, -1.0, 4.0, 50.0])
 def test_points_of_folded_noise_have_its_moments(mean: float) -> None:
     """Of |x|, x normal with variance 1, by adaptive integration; rules in between are interpolated."""
-    points, weights = _folded(torch.tensor([mean], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    points, weights = folded(torch.tensor([mean], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     for power in range(6):
         expected, _ = integrate.quad(lambda x, k=power: abs(x) ** k * stats.norm.pdf(x - mean), mean - 12, mean + 12)
         assert float((weights * points**power).sum()) == pytest.approx(expected, rel=1e-3)
 
 
-def test_doubt_of_the_drift_widens_the_intervals() -> None:
+def test_uncertainty_of_the_drift_widens_the_intervals() -> None:
     rng = np.random.default_rng(7)
     conductance, ages = np.exp(rng.uniform(np.log(0.1), np.log(12.0), 600)), np.geomspace(1.0, 86400.0, 8)
-    fitted, _ = SplineDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, 0.3))
-    known = KnownDrift.of_fit(fitted)
-    assert known is not None
+    fitted, _ = SplineDrift().fit(drifting(HERMES.drift, HERMES.read_noise, conductance, ages, rng, ReadErrors(0.3)))
+    drift = KnownDrift.of_fit(fitted)
+    assert drift is not None
     curves = read_twice(60, seed=8, sweeps=2)
-    family = Logistic(known)
-    table, _ = family.prepare(curves)
+    family = Logistic()
+    table, _ = family.prepare(curves, KnownDevice(drift))
     found, _ = family.estimate(table, intervals=True)
-    sure = Logistic(replace(known, covariance=0 * known.covariance))
-    alone = sure._doubt_of_drift(table, sure._devices(table, found.theta), found.theta)
-    added = family._doubt_of_drift(table, family._devices(table, found.theta), found.theta)
+    sure = replace(table, ageing=Ageing(replace(drift, covariance=0 * drift.covariance)))
+    alone = family.covariance_by_drift(sure, family.devices(sure, found.theta), found.theta)
+    added = family.covariance_by_drift(table, family.devices(table, found.theta), found.theta)
     assert not alone.any()
     share = np.sqrt(np.diag(added) / np.diag(found.covariance))
-    names = [item.name for item in family.coefficients(table)]
+    names = [item.name for item in family.layout(table).shown]
     assert share[names.index("g_max")] > 0.3, "which is stated at t0, and read at a hundredth of it"
     assert share[names.index("midpoint_spread")] < 0.1

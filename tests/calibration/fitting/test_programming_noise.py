@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwloop.calibration.fitting.base import Screening
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2
+from hwloop.calibration.fitting.screening import Screening
 from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, programmed
 from hwloop.devices.statistics import Polynomial
@@ -55,7 +55,7 @@ def test_wild_and_stuck_cells_are_named() -> None:
     measurement = replace(clean, reads=replace(clean.reads, conductance=conductance))
     cells = Polynomial2().fit(measurement)[0].record.cells
     bad = set(np.flatnonzero(~low).tolist()) | set(range(50, 100))
-    named = {a - FIRST_ADDRESS for a in (*cells.stuck_addresses, *cells.wild_addresses)}
+    named = {a - FIRST_ADDRESS for a in (*cells.stuck_addresses, *cells.outlier_addresses)}
     assert len(named & bad) / len(bad) > 0.95
     assert len(named - set(range(100))) <= 2
 

@@ -10,7 +10,7 @@ from scipy import optimize, signal
 
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise, spectrum_table
 from hwloop.calibration.fitting.selection import fit_measurement, with_reads
-from hwloop.calibration.fitting.synthetic import flickering
+from hwloop.calibration.fitting.synthetic import Sampling, flickering
 from hwloop.devices.statistics import PowerLaw
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
@@ -22,7 +22,7 @@ Q = PowerLaw(0.0088, -0.65, 0.2)
 def measured(cells: int, seed: int, exponent: float = 1.1, white: float = 0.02) -> Measurement:
     rng = np.random.default_rng(seed)
     conductance = np.exp(rng.uniform(np.log(0.5), np.log(25.0), cells))
-    return flickering(Q(conductance / conductance.max()), conductance, exponent, white, 2048, 1e-3, rng)
+    return flickering(Q(conductance / conductance.max()), conductance, exponent, Sampling(2048, 1e-3, white), rng)
 
 
 def test_level_exponent_and_white_part_are_recovered() -> None:
@@ -34,7 +34,7 @@ def test_level_exponent_and_white_part_are_recovered() -> None:
         assert abs(rows[name].value - truth) < 3.5 * sigma + 0.02 * abs(truth), name
     for row in (row for row in fitted.record.parameters if row.name.startswith("white")):
         assert row.low - 0.004 < 0.02 < row.high + 0.002, row  # type: ignore[operator]
-    assert fitted.record.calibration_distance < 0.03
+    assert fitted.record.ks_distance < 0.03
 
 
 def test_knots_find_q_without_a_form() -> None:

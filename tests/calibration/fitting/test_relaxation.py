@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwloop.calibration.fitting.base import kolmogorov
+from hwloop.calibration.fitting.checks import with_reads
+from hwloop.calibration.fitting.panels import ks_distance
 from hwloop.calibration.fitting.relaxation import Relaxation, relaxation_table
-from hwloop.calibration.fitting.selection import split_last, with_reads
+from hwloop.calibration.fitting.selection import split_last
 from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
@@ -55,7 +56,7 @@ def test_shares_shifts_and_widths_are_recovered() -> None:
     }
     for name, truth in expected.items():
         assert record.statistic(name)(at) == pytest.approx(np.full(3, truth), abs=0.35), name
-    assert record.calibration_distance < 0.01
+    assert record.ks_distance < 0.01
 
 
 def test_a_single_age_is_refused() -> None:
@@ -94,7 +95,7 @@ def test_ten_thousand_seconds_are_predicted_from_a_thousand(real: Measurement) -
         assert ours > theirs[np.isfinite(theirs)].mean() + 0.05, name
     held_out = family.later(table, late)
     chosen = family.subset(held_out, held_out.there[:, 0])
-    assert kolmogorov(family.quantiles(chosen, theta)) <= 0.05
+    assert ks_distance(family.quantiles(chosen, theta)) <= 0.05
 
 
 def last_read(measurement: Measurement) -> FloatArray:
@@ -111,7 +112,8 @@ def no_change(early: Measurement, late: Measurement) -> FloatArray:
     assert nominal is not None
     then, now = last_read(with_reads(early, nominal <= 1)), last_read(early)
     change = (now - then)[np.isfinite(now - then)]
-    return stats.t.logpdf(last_read(late) - now, *stats.t.fit(change[change != 0]))
+    density: FloatArray = stats.t.logpdf(last_read(late) - now, *stats.t.fit(change[change != 0]))
+    return density
 
 
 def last_distribution(early: Measurement, late: Measurement) -> FloatArray:

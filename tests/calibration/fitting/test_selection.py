@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwloop.calibration.fitting.selection import AUTO, families, fit_measurement
-from hwloop.calibration.fitting.synthetic import drifting, programmed
+from hwloop.calibration.fitting.synthetic import ReadErrors, drifting, programmed
 from hwloop.devices.drift import PUBLISHED_DRIFT
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE
 from hwloop.devices.statistics import Polynomial
@@ -20,7 +20,7 @@ AGES = np.geomspace(1.0, 1e4, 5)
 
 def drift(seed: int = 0) -> Measurement:
     rng = np.random.default_rng(seed)
-    return drifting(PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, rng.uniform(2.0, 25.0, 300), AGES, rng, 0.3)
+    return drifting(PUBLISHED_DRIFT, PUBLISHED_READ_NOISE, rng.uniform(2.0, 25.0, 300), AGES, rng, ReadErrors(0.3))
 
 
 def with_conductance(measurement: Measurement, conductance: np.ndarray) -> Measurement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.programming.gdp import GDPSettings
+from hwloop.calibration.programming.gdp import GDP
 from hwloop.devices.drift import Aging, DriftModel
 from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
@@ -14,7 +14,7 @@ DRIFT = DriftModel(t0=20.0, g_scale=25.0, mean=Polynomial((0.06,)), spread=Polyn
 
 
 def test_settings_from_text_take_the_kind_of_their_default() -> None:
-    assert GDPSettings.parse({"max_steps": "7", "settle": "0.5"}) == GDPSettings(max_steps=7, settle=0.5)
+    assert GDP.parse({"max_steps": "7", "settle": "0.5"}) == GDP(max_steps=7, settle=0.5)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_settings_from_text_take_the_kind_of_their_default() -> None:
 )
 def test_bad_settings_are_named(pairs: dict[str, str], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
-        GDPSettings.parse(pairs)
+        GDP.parse(pairs)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_bad_settings_are_named(pairs: dict[str, str], message: str) -> None:
 )
 def test_settings_made_in_python_are_checked_too(values: dict[str, object], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
-        GDPSettings(**values)
+        GDP(**values)
 
 
 def test_expected_ageing_is_the_power_law() -> None:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.jobs.program import program
+from hwloop.calibration.programming.exact import Exact
+from hwloop.jobs.inputs import weights_from
+from hwloop.jobs.program import Programming, Task, program
+from hwloop.jobs.progress import silent
 from tests.conftest import OpenChip, gaussian
 
 
@@ -17,14 +20,13 @@ def test_an_ideal_chip_has_no_floor_but_its_input_and_output_steps(open_chip: Op
 
 def test_floor_of_quantisation_alone_is_the_closed_form(open_chip: OpenChip) -> None:
     chip = open_chip("sim:pcm-ideal?adc_bits=6")
-    run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "exact")
-    step = run.tiles[0].region.step
-    outputs = run.tiles[0].outputs
-    assert outputs is not None
-    in_uS = outputs.reference / run.tiles[0].tile.scale
-    expected = np.linalg.norm(np.full(in_uS.shape, step / np.sqrt(12)) * run.tiles[0].tile.scale)
+    work = Programming(Task(weights_from(gaussian(64, 64)), Exact()), chip)
+    work.run(silent)
+    (item,) = work.tiles
+    in_uS = item.outputs.reference / item.tile.scale
+    expected = np.linalg.norm(np.full(in_uS.shape, item.region.step / np.sqrt(12)) * item.tile.scale)
     # 65 536 rounding errors, uniform: the rms is known to 0.2 %; the fitted gain takes away a little more.
-    assert run.mvm_error == pytest.approx(expected / np.linalg.norm(outputs.reference), rel=0.03)
+    assert work.record().mvm_error == pytest.approx(expected / np.linalg.norm(item.outputs.reference), rel=0.03)
 
 
 def test_targets_hold_at_the_stated_age(open_chip: OpenChip) -> None:

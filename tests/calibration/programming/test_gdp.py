@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import hwloop
-from hwloop.calibration.programming.gdp import GDP, GDPSettings
+from hwloop.calibration.programming.gdp import GDP
 from hwloop.errors import BadInputError
-from hwloop.jobs.program import Run, advance, program, start
+from hwloop.jobs.program import program
+from hwloop.jobs.run import Run
 from tests.conftest import OpenChip, gaussian
 
 
@@ -47,7 +46,7 @@ def test_default_settings_come_close_to_the_noise_floor_on_every_kind_of_matrix(
 
     # 1.15 for a dense core; sparse and heavy-tailed matrices are relative to a smaller norm.
     assert run.mvm_error < 1.3 * floor
-    core = run.tiles[0].as_json()
+    core = run.tiles[0].to_json()
     assert core["device_reads"] == 0
     assert core["mvms"] <= 20_000
     assert core["pulses_per_device"] < 2.6
@@ -98,9 +97,9 @@ def test_sharing_evenly_lowers_the_noise_floor_and_can_be_programmed_too(open_ch
 def test_stuck_devices_are_named_and_left_alone_after_a_few_pulses(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?seed=4&stuck_rate=0.02&rows=64&columns=64")
     run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "gdp")
-    core = run.tiles[0].as_json()
+    core = run.tiles[0].to_json()
     assert core["stuck_cells"] > 0
-    assert core["max_pulses_on_a_device"] <= GDPSettings().max_pulses_per_device
+    assert core["max_pulses_on_a_device"] <= GDP().max_pulses_per_device
     # Cells whose stuck device carries weight come out wrong by that weight at most: far better than one in fifty lost.
     assert run.mvm_error < 0.2
 
@@ -123,19 +122,25 @@ def test_works_without_noise_and_reaches_the_target_itself(open_chip: OpenChip) 
 
 def test_spends_no_more_than_its_budgets(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=64&columns=64")
-    method = GDP(GDPSettings(max_vectors=640, max_pulses_per_device=2))
+    method = GDP(max_vectors=640, max_pulses_per_device=2)
     run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), method)
-    core = run.tiles[0].as_json()
+    core = run.tiles[0].to_json()
     assert core["mvms"] <= 640
     assert core["max_pulses_on_a_device"] <= 2
 
 
 def test_can_be_stopped_after_any_step(open_chip: OpenChip) -> None:
-    chip = open_chip("sim:hermes-core?rows=32&columns=32")
-    run = start(chip, hwloop.matrices({"w": gaussian(32, 32)}), GDP())
-    seen = list(itertools.islice(advance(run, seed=0), 3))
-    assert [progress.step.index for progress in seen] == [0, 1, 2]
-    assert seen[0].step.pulses == run.tiles[0].region.size
+    chip, told = open_chip("sim:hermes-core?rows=32&columns=32"), []
+
+    def stop_at_the_third(done: int, total: int) -> None:
+        told.append(done)
+        if done == 3:
+            raise KeyboardInterrupt("enough")
+
+    run = program(chip, {"w": gaussian(32, 32)}, GDP(), progress=stop_at_the_third)
+    assert (run.status, told) == ("interrupted", [1, 2, 3])
+    assert run.tiles[0].steps.pulses[0] == run.tiles[0].pulses.size
+    assert run.tiles[0].steps.pulses.sum() == run.tiles[0].pulses.sum()
     chip.mvm(0, np.zeros((1, 32), np.int32))  # the chip answers as before
 
 
@@ -144,4 +149,27 @@ def test_can_be_stopped_after_any_step(open_chip: OpenChip) -> None:
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(BadInputError, match=name):
-        GDPSettings(**{name: value})
+        GDP(**{name: value})
+
+
+def test_steps_count_up_rest_before_each_measurement_and_end_without_a_rest(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?seed=1&rows=32&columns=32")
+    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), GDP(max_steps=4, settle=0.05), age=100.0)
+    steps = run.tiles[0].steps
+    assert [step.done for step in steps] == [0, 1, 2, 3, 4]
+    assert {step.total for step in steps} == {4}
+    assert [step.rest for step in steps] == [5.0] * 4 + [0.0]
+    assert np.isnan(steps[0].mvm_error)
+    assert run.tiles[0].as_json()["mvms"] == 4 * 64
+    # What the filter expects of the target age is what is found there, but for the last round of pulses.
+    assert steps[-1].mvm_error == pytest.approx(run.mvm_error, rel=0.3)
+
+
+def test_short_columns_repeat_their_design_up_to_the_least_number_of_vectors(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?seed=1&rows=32&columns=32")
+    weights = hwloop.matrices({"w": gaussian(10, 20)})  # twenty rows: designs of 32 vectors
+    for least, vectors in ((64, 64), (65, 96), (1, 32)):
+        run = program(chip, weights, GDP(max_steps=2, min_vectors=least))
+        assert run.tiles[0].as_json()["mvms"] == 2 * vectors
+    run = program(chip, weights, GDP(max_vectors=200))  # three measurements of 64, and eight vectors left over
+    assert run.tiles[0].as_json()["mvms"] == 192

@@ -1,16 +1,24 @@
-"""ProgramVerify program-and-verify: the published residual by itself, confirmed acceptance, cells left alone."""
+"""Program-and-verify: the published residual by itself, confirmed acceptance, cells left alone."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import hwloop
-from hwloop.calibration.programming.program_verify import ProgramVerify, ProgramVerifySettings
+from hwloop.calibration.programming.base import RESET_MARGIN
+from hwloop.calibration.programming.program_verify import ProgramVerify, _TileDevices
+from hwloop.calibration.programming.verified_devices import VerifiedDevices, verify_noise
+from hwloop.calibration.steps import run
+from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
 from hwloop.jobs.program import program
 from hwloop.mapping.partition import map_weights
+from tests.calibration.programming.scripted import ScriptedRegion, device_model, tile_of
 from tests.conftest import OpenChip, gaussian
 
 
@@ -25,10 +33,7 @@ def test_leaves_the_published_residual_on_the_million_device_array(open_chip: Op
     weights = np.random.default_rng(seed).uniform(-1, 1, (256, 256))
     tile = map_weights(hwloop.matrices({"w": weights}), chip.info)[0]
     region = Region(chip, tile.place, tile.full_scale)
-    for step in ProgramVerify(ProgramVerifySettings(averages=500)).steps(
-        region, tile, 25.0, np.random.default_rng(seed)
-    ):
-        chip.wait(step.settle)
+    run(ProgramVerify(averages=500).steps(region, tile, 25.0, np.random.default_rng(seed)), chip)
     chip.wait(25.0)
 
     target = tile.device_targets(chip.info).reshape(-1)
@@ -45,17 +50,16 @@ def test_leaves_the_published_residual_on_the_million_device_array(open_chip: Op
 
 def test_reads_more_and_ends_worse_than_the_floor_by_read_noise(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?seed=1&rows=64&columns=64")
-    run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "iterative")
-    core = run.tiles[0].as_json()
+    done = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "iterative")
+    core = done.tiles[0].to_json()
     assert core["device_reads"] > 16 * core["devices"] / 2
-    assert run.mvm_error < 0.7 * core["mvm_error_before"]
+    assert done.mvm_error < 0.7 * core["mvm_error_before"]
 
 
 def test_a_cell_that_will_not_converge_is_recorded_and_not_hit_harder(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?seed=2&stuck_rate=0.05&rows=32&columns=32")
-    settings = ProgramVerifySettings(max_pulses_per_device=6)
-    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(settings))
-    core = run.tiles[0].as_json()
+    method = ProgramVerify(max_pulses_per_device=6)
+    core = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), method).tiles[0].to_json()
     assert core["max_pulses_on_a_device"] <= 6
     assert core["unconverged_cells"] > 0
     assert core["stuck_cells"] > 0
@@ -64,14 +68,130 @@ def test_a_cell_that_will_not_converge_is_recorded_and_not_hit_harder(open_chip:
 def test_a_tolerance_below_the_read_noise_is_refused_with_the_noise(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=32&columns=32")
     with pytest.raises(BadInputError, match=r"tolerance=0.01 uS is below the read noise of 0\.\d+ uS"):
-        program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(ProgramVerifySettings(tolerance=0.01)))
+        program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(tolerance=0.01))
     assert chip.counts.pulses == 0
 
 
-def test_negative_reads_never_cause_an_amplitude_beyond_the_limits(open_chip: OpenChip) -> None:
+def test_negative_reads_never_cause_a_pulse_that_the_true_value_would_not_have(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Converter noise of 20 LSB makes many reads of empty devices negative.
     chip = open_chip("sim:hermes-core?rows=32&columns=32&adc_noise=20")
-    program(
-        chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(ProgramVerifySettings(averages=1, tolerance=3.0))
-    )
-    assert chip.counts.pulses > 0  # the contract refuses any amplitude out of bounds, so coming here is the proof
+    curve = chip.info.device_model.curve
+    empty = curve.midpoint + RESET_MARGIN * curve.steepness
+    counted, look, fire = Counter(), VerifiedDevices._look, VerifiedDevices._fire
+    last = np.full(chip.info.devices_per_core, np.inf)
+
+    def looked(devices, active, averages):
+        value, now = look(devices, active, averages)
+        last[active] = value
+        return value, now
+
+    def fired(devices, active, amplitude, width):
+        low = last[active] <= 0
+        counted["after a read of nothing"] += int(low.sum())
+        counted["of an empty device"] += int((low & (devices.target[active] <= 3.0)).sum())
+        # The devices still remember the amplitude of their pulse before this one.
+        counted["at rising amplitude"] += int((low & (amplitude >= devices._amplitude[active])).sum())
+        counted["beyond what empties"] += int((low & (amplitude > empty)).sum())
+        last[active] = np.inf
+        return fire(devices, active, amplitude, width)
+
+    monkeypatch.setattr(VerifiedDevices, "_look", looked)
+    monkeypatch.setattr(VerifiedDevices, "_fire", fired)
+    program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(averages=1, tolerance=3.0))
+    assert counted["after a read of nothing"] > 0
+    assert counted["of an empty device"] == counted["at rising amplitude"] == counted["beyond what empties"] == 0
+
+
+# ---- the targets of the devices of a cell ------------------------------------------------------------------------
+
+
+def tile_devices(target: float, split: str = "fill", bad: float | None = None) -> tuple[_TileDevices, ScriptedRegion]:
+    """One cell of two devices per polarity, of at most 20 uS each; the first positive one may be stuck at `bad`."""
+    region = ScriptedRegion()
+    region.shape, region.size = (2, 2, 1, 1), 4
+    known = Devices.nominal(device_model(), region.shape)
+    if bad is not None:
+        known.usable[0, 0], known.held[0, 0] = False, bad
+    tile = replace(tile_of(region, np.array([[target]])), split=split)
+    return _TileDevices(region, known, tile, 100.0, ProgramVerify(unresponsive_pulses=1)), region
+
+
+def test_the_open_loop_pass_sends_every_device_to_its_share_of_the_target() -> None:
+    devices, region = tile_devices(14.0)
+    assert devices.program_open_loop() == 4
+    assert devices.target.tolist() == [14.0, 0.0, 0.0, 0.0]
+    sent, amplitude = region.pulses[0]
+    assert sent.tolist() == [0, 1, 2, 3]
+    assert amplitude == pytest.approx([device_model().curve.amplitude(np.float64(14.0)), 180.0, 180.0, 180.0])
+
+
+def test_the_first_device_stays_low_and_the_second_fills_up_what_it_lacks() -> None:
+    devices, _ = tile_devices(14.0)
+    assert devices.aim(0, reserve=1.0).tolist() == [0, 2]
+    assert devices.target.tolist() == [13.0, 0.0, 0.0, 0.0]
+    devices.value[:] = [12.2, 0.0, 0.0, 0.0]
+    assert devices.aim(1, reserve=0.0).tolist() == [1, 3]
+    assert devices.target == pytest.approx([13.0, 1.8, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(("wanted", "first"), [(2.1, 1.1), (1.9, 1.9), (30.0, 20.0)])
+def test_a_small_target_is_not_halved_and_a_large_one_is_capped(wanted: float, first: float) -> None:
+    devices, _ = tile_devices(-wanted)
+    devices.aim(0, reserve=1.0)
+    assert devices.target == pytest.approx([0.0, 0.0, first, 0.0])
+
+
+def test_sharing_evenly_leaves_the_other_half_to_the_second_device() -> None:
+    devices, _ = tile_devices(14.0, split="even")
+    devices.aim(0, reserve=0.0)
+    assert devices.target == pytest.approx([7.0, 0.0, 0.0, 0.0])
+    devices.value[:] = [6.0, 0.0, 0.0, 0.0]
+    devices.aim(1, reserve=0.0)
+    assert devices.target[1] == pytest.approx(8.0)
+
+
+def test_what_a_stuck_device_conducts_is_made_up_for() -> None:
+    devices, region = tile_devices(14.0, bad=5.0)
+    assert devices.program_open_loop() == 3
+    assert 0 not in region.pulses[0][0]
+    assert devices.aim(0, reserve=0.0).tolist() == [2]
+    assert devices.aim(1, reserve=0.0).tolist() == [1, 3]
+    assert devices.target[1] == pytest.approx(9.0)
+
+
+def test_a_cell_reports_devices_given_up_and_devices_that_do_not_answer() -> None:
+    devices, _ = tile_devices(14.0)
+    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [False, False]
+    devices.give_up(np.array([3]))
+    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [True, False]
+    devices.streak[1] = 1
+    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [True, True]
+
+
+def test_the_tolerance_is_that_of_the_setting_or_the_default_or_the_read_noise() -> None:
+    region = ScriptedRegion()
+    quiet, loud = device_model(read_noise=0.01), device_model(read_noise=0.5)
+    tile = tile_of(region, np.array([[10.0]]))
+    assert ProgramVerify()._tolerance(quiet, tile, 20.0, 1.0) == pytest.approx(0.5)  # 2.5 % of 20 uS
+    noise = float(verify_noise(loud, np.array([10.0]), 16, 0.05)[0])
+    assert noise > 0.5
+    assert ProgramVerify()._tolerance(loud, tile, 20.0, 1.0) == pytest.approx(noise)
+    assert ProgramVerify(tolerance=3.0)._tolerance(loud, tile, 20.0, 1.0) == 3.0
+
+
+# ---- steps -------------------------------------------------------------------------------------------------------
+
+
+def test_steps_count_up_rest_before_each_verification_and_end_without_a_rest(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?seed=2&rows=32&columns=32")
+    done = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(max_steps=3, settle=0.1), age=100.0)
+    steps = done.tiles[0].steps
+    assert [step.done for step in steps] == list(range(7))
+    assert {step.total for step in steps} == {6}  # three for each of two devices
+    assert [step.rest for step in steps] == [10.0] * 6 + [0.0]
+    assert steps[0].pulses == done.tiles[0].region.size
+    assert all(step.pulses > 0 for step in steps)
+    # The monitor allows for the ages of the devices: what it shows at the end is about what is left at the target age.
+    assert steps[-1].mvm_error == pytest.approx(done.mvm_error, rel=0.3)

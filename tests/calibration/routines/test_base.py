@@ -33,12 +33,12 @@ def test_values_that_do_not_differ_share_one_estimate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "doubt", "kept"),
+    ("mean", "sigma", "kept"),
     [(0.02, 0.01, (0.99, 1.0)), (0.2, 1.0, (0.0, 0.3)), (0.3, 0.5, (0.2, 0.6)), (3.0, 0.5, (0.9, 1.0))],
 )
-def test_a_mean_is_drawn_to_zero_where_it_is_hardly_known(mean: float, doubt: float, kept: tuple[float, float]) -> None:
-    """A hundred estimates whose mean is known to `doubt`, LSB."""
-    pooled = pool(np.full(100, mean), np.full(100, 10 * doubt))
+def test_a_mean_is_shrunk_where_it_is_hardly_known(mean: float, sigma: float, kept: tuple[float, float]) -> None:
+    """A hundred estimates whose mean is known to `sigma`, LSB."""
+    pooled = pool(np.full(100, mean), np.full(100, 10 * sigma))
     assert kept[0] <= pooled.mean / mean <= kept[1]
 
 
@@ -59,7 +59,7 @@ def test_intervals_of_a_mean_cover_what_they_say(sigma: float) -> None:
         assert covered(np.zeros(4000)) == pytest.approx(0.95, abs=0.015)
 
 
-def test_a_wild_value_does_not_move_the_spread() -> None:
+def test_an_outlier_does_not_move_the_spread() -> None:
     rng = np.random.default_rng(2)
     estimate = rng.standard_normal(1000)
     estimate[0] = 1e3

@@ -7,8 +7,8 @@ import pytest
 
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
-from hwloop.calibration.routines.converters import ConverterSettings
-from hwloop.chip.cell_calibration import bend
+from hwloop.calibration.routines.converters import ConverterCalibration
+from hwloop.chip.cell_calibration import nonlinearity
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError, ChipError
 from tests.calibration.specimen import SMALL, calibrated, coverage, lacking
@@ -49,9 +49,9 @@ def test_gains_far_from_one_are_no_worse_than_others() -> None:
 @pytest.mark.parametrize("uri", [*CHIPS, CORE])
 def test_adc_bend_of_2_lsb_leaves_less_than_half_an_lsb(uri: str) -> None:
     chip = calibrated(uri, "dac")
-    found = np.stack([chip.core.converters.square, chip.core.converters.cubic])
-    true = np.stack([np.zeros(len(found[0])), chip.converters.bend.numpy()])
-    residual = bend(SCALE, (found - true)[:, None])
+    found = np.stack([chip.core.converters.second_order, chip.core.converters.third_order])
+    true = np.stack([np.zeros(len(found[0])), chip.converters.nonlinearity.numpy()])
+    residual = nonlinearity(SCALE, (found - true)[:, None])
     assert np.abs(true[1]).max() > 2
     assert np.abs(residual).max() < 0.5
 
@@ -59,19 +59,19 @@ def test_adc_bend_of_2_lsb_leaves_less_than_half_an_lsb(uri: str) -> None:
 @pytest.mark.parametrize("uri", [*CHIPS, CORE])
 def test_dac_bend_of_2_lsb_leaves_less_than_half_an_lsb(uri: str) -> None:
     chip = calibrated(uri, "dac")
-    found = np.stack([chip.core.converters.row_square, chip.core.converters.row_cubic])
+    found = np.stack([chip.core.converters.row_second_order, chip.core.converters.row_third_order])
     true = np.stack([np.zeros(len(found[0])), np.full(len(found[0]), 2.0)])
-    assert np.abs(bend(SCALE, (found - true)[:, None])).max() < 0.5
+    assert np.abs(nonlinearity(SCALE, (found - true)[:, None])).max() < 0.5
 
 
 def test_stated_intervals_cover_what_they_say() -> None:
     chips = [calibrated(uri, "dac") for uri in CHIPS]
     found = [chip.core.converters for chip in chips]
     offset = [one.offset - chip.converters.offset.numpy() for one, chip in zip(found, chips, strict=True)]
-    cubic = [one.cubic - chip.converters.bend.numpy() for one, chip in zip(found, chips, strict=True)]
+    cubic = [one.third_order - chip.converters.nonlinearity.numpy() for one, chip in zip(found, chips, strict=True)]
     # 384 columns: a true coverage of 95 % is seen within 92 and 98 % in 99 of 100 such tests.
     assert 0.92 <= coverage(offset, [one.offset_sigma for one in found]) <= 0.98
-    assert 0.92 <= coverage(cubic, [one.cubic_sigma for one in found]) <= 0.98
+    assert 0.92 <= coverage(cubic, [one.third_order_sigma for one in found]) <= 0.98
     gains = [chip.converters.gain.numpy() for chip in chips]
     gain = [chip.core.gains.gain - true / true.mean() for chip, true in zip(chips, gains, strict=True)]
     assert 0.92 <= coverage(gain, [chip.core.gains.gain_sigma for chip in chips]) <= 0.98
@@ -86,13 +86,16 @@ def test_noise_before_rounding(noise: float) -> None:
 def test_nothing_is_found_on_ideal_converters() -> None:
     found = calibrated(f"{SMALL}&adc_gain_spread=0&adc_offset_spread=0&seed=3", "dac").core.converters
     assert np.abs(found.offset).max() < 0.1
-    assert max(np.abs(found.cubic).max(), np.abs(found.square).max(), np.abs(found.row_cubic).max()) < 0.1
+    assert (
+        max(np.abs(found.third_order).max(), np.abs(found.second_order).max(), np.abs(found.row_third_order).max())
+        < 0.1
+    )
 
 
 def test_columns_that_round_alike_count_as_one() -> None:
     """Equal devices and no noise: all columns make the same rounding errors, and few different ones."""
     found = calibrated("sim:pcm-ideal?rows=64&columns=64&adc_bits=8&seed=1", "dac").core.converters
-    for name in ("square", "cubic", "row_square", "row_cubic"):
+    for name in ("second_order", "third_order", "row_second_order", "row_third_order"):
         error, sigma = getattr(found, name), getattr(found, f"{name}_sigma")
         assert np.abs(error / sigma).max() < 4
         assert np.abs(error).max() < 0.5
@@ -121,17 +124,17 @@ def test_saturated_converters_do_not_stop_what_needs_none() -> None:
     assert "converters" not in calibration.measured()
 
 
-def test_columns_that_show_nothing_are_silent_and_taken_as_ideal() -> None:
+def test_columns_that_show_nothing_are_unresponsive_and_taken_as_ideal() -> None:
     chip = calibrated(f"{SMALL}&adc_bits=4", "adc")  # never five codes apart
     found = chip.core.converters
-    assert found.silent.all()
+    assert found.unresponsive.all()
     ideal = found.converters(chip.chip.info, np.ones(64))
     assert not ideal.offset.any()
-    assert not ideal.column_bend.any()
+    assert not ideal.column_nonlinearity.any()
 
 
 def test_too_few_vectors_are_refused_before_the_first_pulse() -> None:
     chip = lacking("sim:hermes-core?rows=512&columns=16")
     with pytest.raises(BadInputError, match="setting adc_vectors=600: 512 rows need 774"):
-        calibrate(chip, Plan(converters=ConverterSettings(adc_vectors=600)))
+        calibrate(chip, Plan(converters=ConverterCalibration(adc_vectors=600)))
     assert chip.counts.pulses == 0

@@ -8,9 +8,9 @@ import pytest
 import hwloop
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
-from hwloop.calibration.routines.devices import DeviceCalibration, DeviceSettings, Fault, classify
+from hwloop.calibration.routines.devices import DeviceCalibration
+from hwloop.calibration.routines.results import Fault
 from hwloop.chip.info import Capability
-from hwloop.chip.region import Place, Region
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from tests.calibration.specimen import SMALL, Specimen, calibrated, lacking, specimen
 
@@ -50,7 +50,7 @@ def test_where_a_device_is_stuck_is_told_by_what_it_conducts() -> None:
     fault, conducts = chip.core.devices.fault, chip.device("g") > chip.made.device.curve.g_max / 2
     stuck = chip.device("stuck") & ~chip.core.devices.usable
     assert np.all((fault == Fault.STUCK_SET)[stuck] == conducts[stuck])
-    held = chip.core.devices.held(chip.core.gains.gain)
+    held = chip.core.devices.stuck_at(chip.core.gains.gain)
     true = np.where(stuck, chip.device("g"), 0.0)
     # 1/f noise of 7 % stays in a read however often it is repeated: four reads of 11 uS are good to 0.8 uS.
     assert np.abs(held - true)[stuck].max() < 5 * 0.8
@@ -76,8 +76,7 @@ def test_no_device_gets_more_than_six_pulses_in_a_full_calibration(without: tupl
 
 def test_the_pattern_is_what_the_devices_conduct_at_the_end() -> None:
     with hwloop.connect(f"{SMALL}&adc_gain_spread=0") as chip:
-        region = Region(chip, Place(0, 0, 0, 64, 64))
-        found = DeviceCalibration().run(region, np.random.default_rng(0), lambda stage: None)
+        found = calibrate(chip, Plan(("devices",))).cores[0].devices
         true = chip._cores[0].devices.drifted(chip._relaxed()).numpy().reshape(chip.info.device_shape)
     # A fully SET device drifts by up to 1 % otherwise than the model of programmed ones says.
     assert found.pattern[0].mean() == pytest.approx(true[0].mean(), rel=0.015)
@@ -94,7 +93,7 @@ def test_a_dead_core_is_one_clear_line(without: tuple[Capability, ...]) -> None:
 def test_dead_rows_and_columns_are_named_as_such() -> None:
     high = np.full((2, 2, 16, 16), 10.0)
     high[:, :, 3, :] = high[:, :, :, 5] = 0.1
-    fault = classify(np.full_like(high, 0.1), high, np.full_like(high, 0.1), 10.0).fault
+    fault = DeviceCalibration().classify(np.full_like(high, 0.1), high, np.full_like(high, 0.1), 10.0).fault
     assert np.all(np.delete(fault[:, :, 3, :], 5, axis=-1) == Fault.DEAD_ROW)
     assert np.all(fault[:, :, :, 5] == Fault.DEAD_COLUMN)
     assert np.count_nonzero(fault) == 4 * (16 + 16 - 1)
@@ -104,7 +103,7 @@ def test_a_device_that_scatters_far_more_than_the_others_is_noisy() -> None:
     rng = np.random.default_rng(0)
     high, scatter = np.full((2, 1, 32, 32), 10.0), rng.uniform(0.2, 0.4, (2, 1, 32, 32))
     scatter[1, 0, 7, 7] = 3.0
-    found = classify(np.full_like(high, 0.1), high, scatter, 10.0)
+    found = DeviceCalibration().classify(np.full_like(high, 0.1), high, scatter, 10.0)
     assert np.argwhere(found.fault == Fault.NOISY).tolist() == [[1, 0, 7, 7]]
     assert not found.usable[1, 0, 7, 7]
 
@@ -114,7 +113,7 @@ def test_a_chip_of_which_nothing_is_known_needs_pulses_to_try() -> None:
     with pytest.raises(BadInputError, match=r"--set devices.set_amplitude=UA and --set devices.reset_amplitude=UA"):
         calibrate(unknown)
     assert unknown.counts.pulses == 0
-    plan = Plan(("programming-curve",), devices=DeviceSettings(set_amplitude=100, reset_amplitude=400))
+    plan = Plan(("programming-curve",), devices=DeviceCalibration(set_amplitude=100, reset_amplitude=400))
     curve = calibrate(unknown, plan).cores[0].programming_curve
     # Shorter pulses heat less: 240 uA at 100 ns are 258 uA at the 20 ns that are tried here. Ten seconds after a pulse,
     # where nothing is known of drift, half-RESET devices still conduct some 20 % more, which is another 4 uA or so.

@@ -8,7 +8,8 @@ import pytest
 import hwloop
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
-from hwloop.calibration.routines.floor import FloorSettings, reference_matrix
+from hwloop.calibration.routines.floor import FloorCalibration, reference_matrix
+from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
 from hwloop.mapping.matrix import Matrix
 from tests.calibration.specimen import SMALL, calibrated
@@ -70,11 +71,11 @@ def test_the_floor_of_weights_at_an_age() -> None:
 
 
 def test_more_rows_take_more_vectors() -> None:
-    assert FloorSettings().vectors_for(64) == 2048
-    assert FloorSettings().vectors_for(512) == 4 * 513
-    assert FloorSettings(vectors=200).vectors_for(64) == 200
+    assert FloorCalibration().vectors_for(64) == 2048
+    assert FloorCalibration().vectors_for(512) == 4 * 513
+    assert FloorCalibration(vectors=200).vectors_for(64) == 200
     with pytest.raises(BadInputError, match="setting vectors=100: 64 rows need at least 130"):
-        FloorSettings(vectors=100).vectors_for(64)
+        FloorCalibration(vectors=100).vectors_for(64)
 
 
 def test_the_reference_matrix_is_clipped_noise() -> None:
@@ -82,3 +83,19 @@ def test_the_reference_matrix_is_clipped_noise() -> None:
     assert np.abs(weights).max() <= 3
     assert weights.std() == pytest.approx(0.9866, abs=5 * 0.9866 / np.sqrt(2 * weights.size))  # redrawn beyond 3 sigma
     assert np.array_equal(weights, reference_matrix(256, 256))
+
+
+@pytest.mark.parametrize(
+    ("settings", "age", "rest"), [({}, 60.0, 60.0), ({}, 3600.0, 300.0), ({"settle": 7.0}, 3600.0, 7.0)]
+)
+def test_devices_rest_up_to_the_age_but_no_longer_than_is_worth_it(
+    settings: dict[str, float], age: float, rest: float
+) -> None:
+    with hwloop.connect(f"{SMALL}&seed=1") as chip:
+        tile = Plan().tile(chip.info)
+        region = Region(chip, tile.place, tile.full_scale)
+        work = FloorCalibration(**settings).measure(region, tile, age, np.random.default_rng(0))
+        first, second = next(work), next(work)
+        assert (first.stage, first.rest) == ("rough programming", 0.0)
+        assert second.rest == rest
+        assert chip.pulse_counts(0).min() == chip.pulse_counts(0).max() == 1

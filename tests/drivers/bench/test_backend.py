@@ -113,11 +113,11 @@ def test_ctrl_c_in_a_read_leaves_the_bench_idle(emulated: Rig, monkeypatch: pyte
     with hwloop.connect(f"bench:{emulated.file}") as chip:
 
         def interrupt() -> float:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("in the read")
 
         monkeypatch.setattr(chip._source, "measure", interrupt)  # type: ignore[attr-defined]
         assert not emulated.crossbar.source_on
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="in the read"):
             chip.read(0, [0])
         assert emulated.idle
 

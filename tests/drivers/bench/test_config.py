@@ -50,6 +50,8 @@ def test_the_example_in_the_documentation_is_a_bench_file(file: Path):
         ("read_voltage = 0.2", "read_voltage = -0.2", "-0.2 V is outside"),
         ("compliance = 1e-4", "compliance = 1.5", "compliance: 1.5 A is outside 1e-09 to 1 A (Keithley 2450)"),
         ("compliance = 1e-4", "compliance = 5e-6", "would cut off a device at g_max; at least 5.5e-06 A"),
+        ("compliance = 1e-4", "compliance = 1e-4\nramp_step = 0.0", "source, ramp_step: 0 V is outside 0.001 to 20 V"),
+        ("compliance = 1e-4", "compliance = 1e-4\nnplc = 11.0", "nplc: 11 power line cycles is outside 0.01 to 10"),
         ("keithley-2450", "keithley-2400", "source, driver: no 'keithley-2400'; known: keithley-2450"),
         ("keithley-2450", "keithley-2600", "Keithley 2600 series has no channel '1'; it has: a, b"),
         ("amplitude_max = 500.0", "amplitude_max = 2001.0", "2001 uA is outside 0.4 to 2000 uA (Keysight 33600A"),

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwloop
-from hwloop.scpi import arrays, codes
+from hwloop.scpi import arrays
 from hwloop.scpi.blocks import sealed_block
-from hwloop.scpi.codes import ScpiError, read_entry
+from hwloop.scpi.codes import Code, ScpiError, read_entry
 from hwloop.sim_backend.server.instrument import Instrument
 from tests.sim_backend.server.fuzz_target import CHIP, NUMBERS, WORDS, FuzzTarget, seeds, stream
 
@@ -34,7 +34,7 @@ def test_the_seeds_of_the_fuzzer_are_right_uses(seed):
     """Some cannot be carried out (nothing is in the memory, there is no session); all can be read."""
     target = FuzzTarget()
     target.take(seed)
-    assert b"NONSENSE" in seed or b"#0" in seed or all(code <= codes.EXECUTION_ERROR for code in target.tally)
+    assert b"NONSENSE" in seed or b"#0" in seed or all(code <= Code.EXECUTION_ERROR for code in target.tally)
 
 
 def test_the_grown_corpus_meets_no_error_without_a_code(target):
@@ -66,15 +66,15 @@ def refusal(message: bytes) -> int:
 
 
 def test_a_number_of_averages_that_would_take_hours_or_all_memory_is_refused():
-    assert refusal(b"READ? 0,0,2147483647") == codes.OUT_OF_RANGE
-    assert refusal(b"READ? 0,0,65536") == codes.NO_ERROR
+    assert refusal(b"READ? 0,0,2147483647") == Code.OUT_OF_RANGE
+    assert refusal(b"READ? 0,0,65536") == Code.NO_ERROR
 
 
 @pytest.mark.parametrize(("conductance", "age"), [(1e308, b"20"), (1e6, b"20"), (10.0, b"1E100"), (10.0, b"1E-300")])
 def test_a_device_cannot_be_placed_where_numbers_overflow(conductance, age):
     """The laws of drift and noise became infinite in the simulator, and every read of the device a hardware error."""
     memory = b"DATA:APP " + sealed_block(struct.pack("<id", 0, conductance))
-    assert refusal(memory + b";:PLAC 0,1," + age) == codes.ILLEGAL_PARAMETER
+    assert refusal(memory + b";:PLAC 0,1," + age) == Code.ILLEGAL_PARAMETER
 
 
 @pytest.mark.parametrize(("times_g_max", "age"), [(2.0, 1e-9), (2.0, 1e12), (1e-300, 1e12), (1.0, 1e-3)])
@@ -108,7 +108,7 @@ def state_block(table: bytes, data: bytes = b"") -> bytes:
     ],
 )
 def test_a_table_of_a_state_that_cannot_be_is_refused(table):
-    assert refusal(state_block(table)) == codes.ILLEGAL_PARAMETER
+    assert refusal(state_block(table)) == Code.ILLEGAL_PARAMETER
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_state_with_one_wrong_part_is_refused_whole(name, value):
         instrument = Instrument(chip)
         changed = arrays.pack_state(before | {name: value})
         instrument.process(b"DATA:APP " + sealed_block(changed) + b";:MEM:STAT:LOAD")
-        assert read_entry(instrument.process(b"SYST:ERR?").decode())[0] == codes.ILLEGAL_PARAMETER
+        assert read_entry(instrument.process(b"SYST:ERR?").decode())[0] == Code.ILLEGAL_PARAMETER
         after = chip.export_state()
         assert all(np.array_equal(before[key], after[key]) for key in before)
 

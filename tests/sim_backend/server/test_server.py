@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwloop
-from hwloop.scpi import codes, dialect
+from hwloop.scpi import dialect
 from hwloop.scpi.blocks import read_definite, sealed_block, unseal
 from hwloop.scpi.calls import Answer, Call
-from hwloop.scpi.codes import read_entry
+from hwloop.scpi.codes import Code, read_entry
 from hwloop.scpi.dialect import DIALECT
 from hwloop.sim_backend.server.instrument import Instrument, Sizes
 from hwloop.sim_backend.server.server import ServerLimits, serving
@@ -57,7 +57,7 @@ def test_an_error_shows_in_the_status_byte_until_it_is_read(instrument):
     instrument.process(b"*CLS;*ESE 32;*SRE 36")
     instrument.process(b"NONSENSE")
     assert int(instrument.process(b"*STB?")) == 0x04 | 0x20 | 0x40
-    assert errors(instrument) == [codes.UNDEFINED_HEADER]
+    assert errors(instrument) == [Code.UNDEFINED_HEADER]
     assert instrument.process(b"*ESR?;*STB?") == b"32;16"
     instrument.process(b"*OPC")
     assert instrument.process(b"*ESR?") == b"1"
@@ -68,7 +68,7 @@ def test_the_first_error_ends_a_message_and_a_syntax_error_prevents_it(instrumen
     assert instrument.process(b"CHIP:TIME?") == b"1.0"
     assert instrument.process(b"CHIP:WAIT 1;)") == b""
     assert instrument.process(b"CHIP:TIME?") == b"1.0"
-    assert errors(instrument) == [codes.OUT_OF_RANGE, codes.SYNTAX_ERROR]
+    assert errors(instrument) == [Code.OUT_OF_RANGE, Code.SYNTAX_ERROR]
 
 
 def test_reset_keeps_devices_and_gives_back_the_converter_range(instrument):
@@ -104,25 +104,25 @@ def test_reset_gives_back_the_trims_of_power_on():
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        (b"CONV:TRIM 0,3,8.1,0", codes.OUT_OF_RANGE),
-        (b"CONV:TRIM 0,3,0,-0.13", codes.OUT_OF_RANGE),
-        (b"CONV:TRIM 0,8,0,0", codes.OUT_OF_RANGE),
-        (b"CONV:TRIM? 0,8", codes.OUT_OF_RANGE),
-        (b"CONV:TRIM? 1,0", codes.ILLEGAL_PARAMETER),
-        (b"CONV:TRIM 0,3,1LSB,0", codes.SUFFIX_NOT_ALLOWED),
-        (b"CONV:TRIM:LOAD 0", codes.SETTINGS_CONFLICT),
-        (b"PULS 0,RES,3,501,100", codes.OUT_OF_RANGE),
-        (b"PULS 0,RES,3,0,100", codes.OUT_OF_RANGE),
-        (b"PULS 0,RES,3,200,19.9", codes.OUT_OF_RANGE),
-        (b"PULS 0,SET,3,200,1S", codes.OUT_OF_RANGE),
-        (b"PULS 0,RES,128,200,100", codes.ILLEGAL_PARAMETER),
-        (b"PULS 1,RES,3,200,100", codes.ILLEGAL_PARAMETER),
-        (b"PULS:FIRE 0,RES,1", codes.SETTINGS_CONFLICT),
-        (b"MVM:ROW? 0,0,128", codes.OUT_OF_RANGE),
-        (b"CONV:RANG 0,1e9", codes.OUT_OF_RANGE),
-        (b"DATA? 0,1", codes.OUT_OF_RANGE),
-        (b"MEM:STAT:LOAD", codes.ILLEGAL_PARAMETER),
-        (b"LINK:CALL? " + sealed_block(b"1 *CLS"), codes.SETTINGS_CONFLICT),
+        (b"CONV:TRIM 0,3,8.1,0", Code.OUT_OF_RANGE),
+        (b"CONV:TRIM 0,3,0,-0.13", Code.OUT_OF_RANGE),
+        (b"CONV:TRIM 0,8,0,0", Code.OUT_OF_RANGE),
+        (b"CONV:TRIM? 0,8", Code.OUT_OF_RANGE),
+        (b"CONV:TRIM? 1,0", Code.ILLEGAL_PARAMETER),
+        (b"CONV:TRIM 0,3,1LSB,0", Code.SUFFIX_NOT_ALLOWED),
+        (b"CONV:TRIM:LOAD 0", Code.SETTINGS_CONFLICT),
+        (b"PULS 0,RES,3,501,100", Code.OUT_OF_RANGE),
+        (b"PULS 0,RES,3,0,100", Code.OUT_OF_RANGE),
+        (b"PULS 0,RES,3,200,19.9", Code.OUT_OF_RANGE),
+        (b"PULS 0,SET,3,200,1S", Code.OUT_OF_RANGE),
+        (b"PULS 0,RES,128,200,100", Code.ILLEGAL_PARAMETER),
+        (b"PULS 1,RES,3,200,100", Code.ILLEGAL_PARAMETER),
+        (b"PULS:FIRE 0,RES,1", Code.SETTINGS_CONFLICT),
+        (b"MVM:ROW? 0,0,128", Code.OUT_OF_RANGE),
+        (b"CONV:RANG 0,1e9", Code.OUT_OF_RANGE),
+        (b"DATA? 0,1", Code.OUT_OF_RANGE),
+        (b"MEM:STAT:LOAD", Code.ILLEGAL_PARAMETER),
+        (b"LINK:CALL? " + sealed_block(b"1 *CLS"), Code.SETTINGS_CONFLICT),
     ],
 )
 def test_what_must_not_happen_does_not(instrument, message, code):
@@ -163,7 +163,7 @@ def test_a_call_out_of_order_is_refused(instrument, number):
     enter(instrument)
     reply = instrument.process(b"LINK:CALL? " + sealed_block(Call(number, b"CHIP:WAIT 1").encode()))
     assert reply == b""
-    assert errors(instrument) == [codes.SETTINGS_CONFLICT]
+    assert errors(instrument) == [Code.SETTINGS_CONFLICT]
     assert instrument.process(b"CHIP:TIME?") == b"0.0"
 
 
@@ -178,7 +178,7 @@ def test_a_damaged_call_is_answered_and_not_carried_out(instrument):
 def test_in_a_session_changes_come_in_calls_only(instrument):
     enter(instrument)
     instrument.process(b"CHIP:WAIT 1")
-    assert errors(instrument) == [codes.COMMAND_PROTECTED]
+    assert errors(instrument) == [Code.COMMAND_PROTECTED]
     assert call(instrument, 1, b"CHIP:WAIT 1;TIME?").response == b"1.0"
     assert call(instrument, 2, b"LINK:CLOS").errors == 1
 
@@ -196,7 +196,7 @@ def test_the_transfer_memory_is_bounded():
         small = Instrument(chip, sizes=Sizes(memory=10))
         small.process(b"DATA:APP " + sealed_block(b"12345678"))
         small.process(b"DATA:APP " + sealed_block(b"123"))
-        assert errors(small) == [codes.OUT_OF_MEMORY]
+        assert errors(small) == [Code.OUT_OF_MEMORY]
         assert small.process(b"DATA:SIZE?") == b"8"
 
 
@@ -230,7 +230,7 @@ def test_no_message_breaks_the_instrument_or_its_limits(batch):
         instrument = Instrument(chip)
         for message in batch:
             instrument.process(message)
-        assert codes.SYSTEM_ERROR not in errors(instrument)
+        assert Code.SYSTEM_ERROR not in errors(instrument)
         assert instrument.process(b"*OPC?") == b"1"
 
 
@@ -266,7 +266,7 @@ def test_a_second_client_is_told_who_is_there_and_the_first_goes_on():
         assert ask(first, b"*OPC?") == b"1"
         with connect(port) as second:
             code, text = read_entry(ask(second, b"*IDN?").decode())
-            assert code == codes.SETTINGS_CONFLICT
+            assert code == Code.SETTINGS_CONFLICT
             assert text.endswith(f"busy: in use by 127.0.0.1:{first.getsockname()[1]}")
             assert second.recv(1) == b""
         assert ask(first, b"*OPC?") == b"1"
@@ -303,7 +303,7 @@ def test_a_message_too_long_ends_the_connection_and_is_in_the_queue():
         client.sendall(b"DATA:APP #45000")
         assert client.recv(1) == b""
         with connect(port) as again:
-            assert read_entry(ask(again, b"SYST:ERR?").decode())[0] == codes.TOO_MUCH_DATA
+            assert read_entry(ask(again, b"SYST:ERR?").decode())[0] == Code.TOO_MUCH_DATA
 
 
 def test_a_message_begun_and_not_ended_is_given_up():
@@ -312,7 +312,7 @@ def test_a_message_begun_and_not_ended_is_given_up():
         client.sendall(b"DATA:APP #15ab")
         assert client.recv(1) == b""
         with connect(port) as again:
-            assert read_entry(ask(again, b"SYST:ERR?").decode())[0] == codes.TIME_OUT
+            assert read_entry(ask(again, b"SYST:ERR?").decode())[0] == Code.TIME_OUT
 
 
 def test_the_rate_of_messages_is_bounded():

@@ -1,0 +1,37 @@
+"""Power-law drift with a coefficient per device: the families `spline` and `log-clip`.
+
+settings      thresholds, sizes and tolerances
+covariance    what the noise of one device's reads at different ages has in common
+growth        how that noise grows with age, and what of it is constant in uS, from residuals
+lines         each device reduced to its own G(t0) and nu
+noise         the noise of reads, learnt from many lines
+screen        stuck devices and outliers
+table         all of these in one entry per device
+tilt          the slope of the density of conductances
+grid          the likelihood of noisy devices, integrated over G(t0) and nu
+layout        where the coefficients lie in the parameter vector
+likelihood    the likelihood of all devices, and its scores
+smoothness    how smooth mean and spread are, by what the data say
+start         where the search begins
+prediction    a later read from the earlier ones
+figures       diagrams
+family        the families themselves
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hwloop.calibration.fitting.drift.family import DriftFamily as DriftFamily
+    from hwloop.calibration.fitting.drift.family import LogClipDrift as LogClipDrift
+    from hwloop.calibration.fitting.drift.family import SplineDrift as SplineDrift
+
+
+def __getattr__(name: str) -> type:
+    """Load the families when they are first asked for."""
+    if name not in ("DriftFamily", "LogClipDrift", "SplineDrift"):
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    found: type = getattr(importlib.import_module(f"{__name__}.family"), name)
+    return found

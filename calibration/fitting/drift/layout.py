@@ -1,0 +1,49 @@
+"""Where the coefficients of the drift families lie in their parameter vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwloop.calibration.fitting.drift.table import DriftTable
+from hwloop.calibration.fitting.layout import Block, Coefficient, Layout
+from hwloop.files.models import Form
+
+MEAN, SPREAD, NOISE, FLOOR, DENSITY = "mean", "spread", "noise", "floor", "density"
+STATISTICS = {MEAN: "mean drift coefficient", SPREAD: "spread of drift coefficients"}
+"""Statistics of nu that have a form, and what they are."""
+SMALLEST_SPREAD = 1e-5
+"""Standard deviation of drift coefficients, at least."""
+
+
+@dataclass(frozen=True)
+class DriftLayout(Layout):
+    """Mean and spread of nu, ln V at its knots, the constant noise, and the density of noisy devices.
+
+    The density stands at the end: it is fitted along, and reports do not show it.
+    """
+
+    form: Form
+    """Of mean and spread."""
+
+    @classmethod
+    def of(cls, kind: str, table: DriftTable) -> DriftLayout:
+        """Lay out the coefficients of a form of mean and spread for a table."""
+        form = Form(kind, () if kind == "log-clip" else table.knots)
+        blocks = [Block.of_statistic(name, form, what, table.g_scale) for name, what in STATISTICS.items()]
+        places = np.exp(table.noise_knots) * table.g_scale
+        noise = [
+            Coefficient(
+                f"noise.v{k}", "1", f"relative variance of a read at t0, at {place:.3g} uS, less the floor", log=True
+            )
+            for k, place in enumerate(places)
+        ]
+        note = "" if table.floor else "all noise that is seen falls with the conductance: held at zero"
+        floor = Coefficient("noise.floor", "uS", "noise of a read that is constant in uS", start=table.floor, note=note)
+        blocks += [Block(NOISE, tuple(noise)), Block(FLOOR, (floor,))]
+        if table.marginal is not None:
+            knots = table.marginal.grid.knots[:-1]  # of densities that sum up to one the last is known
+            density = (Coefficient(f"density.v{k}", "1", "density of devices", log=True) for k in range(len(knots)))
+            blocks.append(Block(DENSITY, tuple(density), shown=False))
+        return cls(tuple(blocks), form)

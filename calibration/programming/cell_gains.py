@@ -1,0 +1,63 @@
+"""Gains of columns and cells, estimated from maps of conductances without regard to the errors of single cells."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwloop.calibration.column_fit import huber_weights
+from hwloop.typing import FloatArray
+
+
+def robust_multiple(reference: FloatArray, values: FloatArray, axis: int, rounds: int = 3) -> FloatArray:
+    """Fit factors along an axis that bring `reference` closest to `values`, with Huber weights.
+
+    Parameters
+    ----------
+    reference, values
+        Arrays of one shape.
+    axis
+        Axis over which a factor is shared.
+    rounds
+        Fits in turn, each with the weights that the one before gives.
+
+    Returns
+    -------
+    ndarray
+        The factors, with the axis kept at length 1; 1 where the reference is zero.
+    """
+    weight = np.ones_like(reference)
+    for _ in range(rounds):
+        power = (weight * reference**2).sum(axis, keepdims=True)
+        factor = (weight * reference * values).sum(axis, keepdims=True) / np.where(power > 0, power, 1.0)
+        factor = np.where(power > 0, factor, 1.0)
+        error = np.abs(values - factor * reference)
+        # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors.
+        sigma = 1.2533 * (weight * error).mean(axis, keepdims=True) + 1e-12
+        weight = huber_weights(error, sigma)
+    return np.asarray(factor, np.float64)
+
+
+def cell_sensitivity(seen: FloatArray, expected: FloatArray) -> FloatArray:
+    """Estimate what a cell's conductance contributes to its column's output, over the ideal.
+
+    Wires attenuate far cells and converters have gains: a factor per column, times a parabola along the rows, which a
+    robust fit over whole columns and rows tells apart from the errors of single cells.
+
+    Parameters
+    ----------
+    seen
+        (rows, columns) conductances as outputs show them, uS.
+    expected
+        (rows, columns) conductances as they should be, uS.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns) factors.
+    """
+    columns = np.broadcast_to(robust_multiple(expected, seen, axis=0), seen.shape)
+    rows = robust_multiple(expected * columns, seen, axis=1)[:, 0]
+    position = np.linspace(-1.0, 1.0, len(rows))
+    degree = min(2, len(rows) - 1)
+    profile = np.polyval(np.polyfit(position, rows, degree, w=np.sqrt((expected**2).sum(1)) + 1e-12), position)
+    return columns * profile[:, None]

@@ -1,0 +1,94 @@
+"""What is known of each device's own programming curve, and how its answers to pulses teach it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from hwloop.chip.cell_calibration import Devices
+from hwloop.typing import FloatArray, IndexArray
+
+DeviceIndex: TypeAlias = tuple[IndexArray, ...]
+"""Indices (n,) into each axis of a device array (D, rows, columns)."""
+
+
+class DeviceCurves:
+    """The nominal programming curve, and how far each device's own is shifted along the amplitude and how high it is.
+
+    Arrays of devices have the shape (D, rows, columns), D = 2 K, positive polarity first.
+    """
+
+    def __init__(self, known: Devices, shape: tuple[int, int, int]) -> None:
+        """Start from what a calibration, or the nominal model, tells.
+
+        Parameters
+        ----------
+        known
+            The devices.
+        shape
+            (D, rows, columns).
+        """
+        self.nominal = known.model.curve
+        self.height, self.height_variance = known.height.reshape(shape), known.height_sigma.reshape(shape) ** 2
+        self.shift = known.shift.reshape(shape).copy()
+        """uA."""
+        self.shift_variance = known.shift_sigma.reshape(shape) ** 2
+        """uA^2."""
+
+    def amplitude(self, g: FloatArray, at: DeviceIndex) -> FloatArray:
+        """Return the RESET amplitudes (n,) in uA that should bring the devices `at` to conductances (n,) in uS."""
+        amplitude: FloatArray = self.nominal.amplitude(self._on_nominal(g, at)) + self.shift[at]
+        return amplitude
+
+    def conductance(self, amplitude: FloatArray, at: DeviceIndex) -> FloatArray:
+        """Return the conductances (n,) in uS to which RESET amplitudes (n,) in uA should bring the devices `at`."""
+        g_min = self.nominal.g_min
+        nominal = np.asarray(self.nominal.conductance(amplitude - self.shift[at]), np.float64)
+        return g_min + self.height[at] * (nominal - g_min)
+
+    def pulse_variance(self, aim: FloatArray, before: FloatArray) -> FloatArray:
+        """Compute the variance of the results of pulses: of their noise, the unknown shift and the unknown height.
+
+        Parameters
+        ----------
+        aim
+            (D, rows, columns) conductance that a pulse should lead to, uS.
+        before
+            (D, rows, columns) conductance of which the device's height is known, uS.
+
+        Returns
+        -------
+        ndarray
+            (D, rows, columns) uS^2.
+        """
+        curve = self.nominal
+        height = self.height_variance * (aim - before) ** 2
+        variance: FloatArray = curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self.shift_variance + height
+        return variance
+
+    def learn(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:
+        """Update the shifts of the devices `at` with what their last pulses led to.
+
+        Parameters
+        ----------
+        at
+            The devices.
+        amplitude
+            (n,) of their last pulses, uA.
+        g
+            (n,) conductances that these led to, as far as is known, uS.
+        variance
+            (n,) of `g`, uS^2.
+        """
+        curve, prior = self.nominal, self.shift_variance[at]
+        seen = amplitude - curve.amplitude(self._on_nominal(g, at))
+        seen_variance = curve.jitter**2 + (curve.noise**2 + variance) / curve.slope(g) ** 2
+        trust = prior / np.maximum(prior + seen_variance, 1e-300)
+        self.shift[at] += trust * (seen - self.shift[at])
+        self.shift_variance[at] = (1.0 - trust) * prior
+
+    def _on_nominal(self, g: FloatArray, at: DeviceIndex) -> FloatArray:
+        """Return what devices of nominal height would conduct (n,) where the devices `at` conduct g (n,), in uS."""
+        g_min = self.nominal.g_min
+        return g_min + (g - g_min) / self.height[at]

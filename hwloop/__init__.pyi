@@ -1,0 +1,70 @@
+"""The names of the public face and where they live, for type checkers and for loading each on its first use."""
+
+from .calibration.certificate.certificate import Calibration as Calibration
+from .calibration.programming.exact import Exact as Exact
+from .calibration.programming.gdp import GDP as GDP
+from .calibration.programming.program_verify import ProgramVerify as ProgramVerify
+from .calibration.programming.sgd import SGD as SGD
+from .chip.backend import Backend as Backend
+from .chip.info import (
+    Capability as Capability,
+)
+from .chip.info import (
+    ChipInfo as ChipInfo,
+)
+from .chip.info import (
+    PulseLimits as PulseLimits,
+)
+from .chip.pulses import PulseKind as PulseKind
+from .chip.pulses import Pulses as Pulses
+from .chip.registry import connect as connect
+from .devices.model import DeviceModel as DeviceModel
+from .errors import (
+    BadInputError as BadInputError,
+)
+from .errors import (
+    CalibrationWarning as CalibrationWarning,
+)
+from .errors import (
+    ChipError as ChipError,
+)
+from .errors import (
+    ClosedError as ClosedError,
+)
+from .errors import (
+    HwloopError as HwloopError,
+)
+from .errors import (
+    InstrumentError as InstrumentError,
+)
+from .errors import (
+    LimitError as LimitError,
+)
+from .errors import (
+    LinkError as LinkError,
+)
+from .errors import (
+    MissingCapabilityError as MissingCapabilityError,
+)
+from .files.measurements import Measurement as Measurement
+from .files.models import Model as Model
+from .files.weights import load_weights as load_weights
+from .jobs.calibrate import calibrate as calibrate
+from .jobs.compare import Comparison as Comparison
+from .jobs.compare import compare as compare
+from .jobs.drift import DriftResult as DriftResult
+from .jobs.drift import drift as drift
+from .jobs.evaluate import Evaluation as Evaluation
+from .jobs.evaluate import evaluate as evaluate
+from .jobs.export import export as export
+from .jobs.fit import fit as fit
+from .jobs.import_measurement import import_measurement as import_measurement
+from .jobs.load import load as load
+from .jobs.measure import measure as measure
+from .jobs.program import program as program
+from .jobs.run import Run as Run
+from .mapping.matrix import Matrix as Matrix
+from .mapping.matrix import matrices as matrices
+from .mapping.partition import MappingSettings as MappingSettings
+
+__version__: str

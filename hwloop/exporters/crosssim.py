@@ -1,0 +1,117 @@
+"""A device model for CrossSim 3: a subclass of its documented base `simulator.devices.idevice.EmptyDevice`."""
+
+from __future__ import annotations
+
+from hwloop.exporters.content import Content
+from hwloop.exporters.formulas import (
+    LINES,
+    PIECES,
+    Words,
+    coefficient,
+    constants,
+    formulas_code,
+    header,
+    method,
+    noisy,
+    programmed,
+    relaxed,
+)
+
+NUMPY = Words(
+    "xp",
+    "xp.random.normal(size={like}.shape)",
+    "xp.random.uniform(size={like}.shape)",
+    "xp.random.standard_t({freedom}, size={like}.shape)",
+)
+"""The words of numpy, or of cupy: CrossSim chooses."""
+
+
+def device_model(content: Content) -> str:
+    """Write a module with a device model for CrossSim."""
+    top = header(
+        content,
+        "Device model for CrossSim 3",
+        [
+            f"import {content.module}  # this file, where Python finds it",
+            f"{content.module}.configure(params.xbar.device, time=3600.0)  # CrossSimParameters; s after programming",
+            "core = AnalogCore(weights, params)",
+        ],
+    )
+    errors, body = _methods(content)
+    formulas = formulas_code(content, NUMPY)
+    return (
+        top
+        + ("import math\n\n" if "math." in body else "")
+        + "from simulator.backend import ComputeBackend\n"
+        + "from simulator.devices.idevice import EmptyDevice\n\n"
+        + f"xp = ComputeBackend()\n\n{constants(content)}"
+        + (LINES if "_lines(" in formulas else "")
+        + (PIECES if "_pieces(" in formulas else "")
+        + "def configure(device_params, time=0.0):\n"
+        + '    """Make `params.xbar.device` this model, `time` seconds after programming, from 0 to G_MAX."""\n'
+        + "    device_params.Rmin, device_params.infinite_on_off_ratio = 1e6 / G_MAX, True\n"
+        + "    device_params.time = time\n"
+        + f"    for name in {tuple(errors)!r}:\n"
+        + "        error = getattr(device_params, name)\n"
+        + '        error.enable, error.model = True, "FittedDevice"\n\n\n'
+        + "class FittedDevice(EmptyDevice):\n"
+        + '    """The measured devices. CrossSim finds the class by its name; its conductances are in 1 / Rmin."""\n\n'
+        + "    def __init__(self, *args, **kwargs):\n"
+        + '        """Raise ValueError for conductances that were not measured, as of the default Rmin."""\n'
+        + "        super().__init__(*args, **kwargs)\n"
+        + "        self.g_max = 1e6 / self.device_params.Rmin  # uS\n"
+        + "        if self.g_max > LARGEST * (1 + 1e-9) or self.Gmin_norm >= 1:\n"
+        + "            low, high = self.g_max * self.Gmin_norm, self.g_max\n"
+        + '            known = f"nothing is known beyond {LARGEST:.4g} uS; call configure(params.xbar.device)"\n'
+        + '            raise ValueError(f"Rmin and Rmax make devices from {low:.4g} to {high:.4g} uS: {known}")\n'
+        + formulas
+        + body
+    )
+
+
+def _methods(content: Content) -> tuple[list[str], str]:
+    """Write the methods that CrossSim calls, and those that they use; first the errors that they stand for."""
+    errors, body = [], ""
+    if content.programming or content.drift:
+        # CrossSim leaves programming errors to drift_error when the time is not 0, so both are there.
+        errors += ["programming_error", "drift_error"]
+        body += _programming_and_drift(content)
+    if content.noise:
+        errors.append("read_noise")
+        body += method(
+            "read_noise", "input_", "Normalised conductances of one read.",
+            ["return (self.read(self.g_max * input_, self.time) / self.g_max).astype(input_.dtype)"],
+        )  # fmt: skip
+        body += method("read", "conductance, time", "One read of conductances (uS).", noisy(NUMPY, "T_READ"))
+    return errors, body
+
+
+def _programming_and_drift(content: Content) -> str:
+    """Write programming and drift, which CrossSim wants in one where the time is not 0."""
+    body = method(
+        "programming_error", "input_", "Normalised conductances as programming leaves normalised targets.",
+        ["return (self.program(self.g_max * input_) / self.g_max).astype(input_.dtype)"],
+    )  # fmt: skip
+    body += method(
+        "drift_error", "input_, time", "The same `time` seconds after programming, whose error is included.",
+        [
+            "g_prog = self.program(self.g_max * input_)",
+            "return (self.drift(g_prog, time).clip(0.0, None) / self.g_max).astype(input_.dtype)",
+        ],
+    )  # fmt: skip
+    body += method(
+        "program", "target", "Conductances (uS) of devices programmed to targets (uS).",
+        [*programmed(content, NUMPY), "return programmed.clip(0.0, None)"],
+    )  # fmt: skip
+    meaning = "Conductances (uS) `time` seconds later."
+    if content.relaxes:
+        return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY))
+    if not content.drift:
+        return body + method("drift", "g_prog, time", "No drift was fitted.", ["return g_prog"])
+    body += method(
+        "drift", "g_prog, time", meaning,
+        ["return g_prog * ((START + time) / START) ** -self.drift_coefficients(g_prog)"],
+    )  # fmt: skip
+    return body + method(
+        "drift_coefficients", "conductance", "A drift coefficient for every device.", coefficient(NUMPY)
+    )

@@ -1,0 +1,204 @@
+"""Code that all exports share: the header, the fitted formulas, and the statements that draw from them.
+
+Simulators differ only in the words of their array library.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hwloop.devices.splines import Spline
+from hwloop.devices.statistics import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
+from hwloop.errors import BadInputError
+from hwloop.exporters.content import USABLE, Content
+from hwloop.files.fitted_devices import read_noise_model
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a simulator writes what is computed for every element of an array."""
+
+    module: str
+    """Has exp, log and where."""
+    normal: str
+    """A standard normal number per element of {like}."""
+    uniform: str
+    """A number between 0 and 1 per element of {like}."""
+    student: str
+    """Student's t with {freedom} degrees of freedom."""
+
+
+def header(content: Content, simulator: str, usage: list[str]) -> str:
+    """Write what the module says of itself, with the lines by which it is used."""
+    model, (start, why) = content.model, content.start
+    fits = "".join(
+        f"    {fit.experiment}: {fit.family}, {fit.cells.used} cells, measured from {fit.conductance_range[0]:.3g} to "
+        f"{fit.conductance_range[1]:.3g} uS\n"
+        for fit in content.fits
+    )
+    missing = [kind for kind in USABLE if kind not in model.fits]
+    return (
+        f'"""{simulator}, fitted by hwloop {model.hwloop_version} ({content.file}, {model.created}).\n\n'
+        + "".join(f"    {line}\n" for line in usage)
+        + "\nConductances in uS, times in seconds; nothing is known of conductances that were not measured.\n"
+        + f"Time 0 is an age of {start:.3g} s, {why}.\n"
+        + f"Fitted:\n{fits}"
+        + (f"Not fitted, and so not applied: {', '.join(missing)}.\n" if missing else "")
+        + '"""\n\n'
+    )
+
+
+def constants(content: Content) -> str:
+    """Write the numbers that the formulas need, each with its unit."""
+    rows = [
+        f"G_MAX = {content.g_max!r}  # uS, of the largest weight",
+        f"LARGEST = {content.largest!r}  # uS: beyond, nothing was measured",
+        f"START = {content.start[0]!r}  # s, age of the devices at time 0",
+    ]
+    if fit := content.programming:
+        rows.append(f"PROGRAMMING_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
+    if content.programming and content.heavy_tails:
+        rows.append(f"PROGRAMMING_FREEDOM = {2 + content.programming.value('tail')!r}  # of Student's t")
+    if fit := content.drift:
+        rows.append(f"DRIFT_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
+    if content.drift and content.relaxes:
+        fit = content.drift
+        rows += [
+            f"STAY_FREEDOM, MOVE_FREEDOM = {1 + fit.value('stay_tail')!r}, {1 + fit.value('move_tail')!r}",
+            f"REFERENCE_DECADE = {fit.settings['reference_decade']!r}  # log10 s",
+            f"FIRST_TIME = {fit.time_range[0]!r}  # s: changes are not known before, and held",
+        ]
+    if fit := content.noise:
+        rows.append(f"NOISE_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
+        rows.append(f"T_READ = {content.t_read!r}  # s, duration of a read; assumed: no spectrum shows it")
+    return "\n".join(rows) + "\n\n\n"
+
+
+LINES = '''\
+def _lines(x, at, values):
+    """Straight lines through (at[k], values[k]), flat beyond both ends."""
+    result = values[0] + 0.0 * x
+    for k in range(len(at) - 1):
+        result = result + (values[k + 1] - values[k]) * ((x - at[k]) / (at[k + 1] - at[k])).clip(0.0, 1.0)
+    return result
+
+
+'''
+
+
+PIECES = '''\
+def _pieces(x, first, pieces):
+    """first, plus a u + b u^2 + c u^3 of every piece (start, width, (a, b, c)), with u from 0 to 1 along it."""
+    result = first + 0.0 * x
+    for start, width, (a, b, c) in pieces:
+        u = ((x - start) / width).clip(0.0, 1.0)
+        result = result + u * (a + u * (b + u * c))
+    return result
+
+
+'''
+
+
+def statistic_code(statistic: Statistic, words: Words, *, linear: bool = False) -> str:
+    """Write a statistic as an expression of the array `g`; knots are in g rather than ln g if `linear`."""
+    ln_g = f"{words.module}.log(g.clip({G_FLOOR!r}, None))"
+    if isinstance(statistic, LogClip):
+        return f"({statistic.slope!r} * {ln_g} + {statistic.offset!r}).clip({statistic.low!r}, {statistic.high!r})"
+    if isinstance(statistic, PowerLaw):
+        power = f"g.clip({G_FLOOR!r}, None) ** {statistic.exponent!r}"
+        return f"({statistic.scale!r} * {power}).clip(None, {statistic.cap!r})"
+    if isinstance(statistic, Polynomial):
+        powers = ["0.0 * g", *(f"{c!r} * g**{k}" for k, c in enumerate(statistic.coefficients) if k)]
+        return " + ".join([repr(statistic.coefficients[0]), *powers])
+    if isinstance(statistic, Knots):
+        at = tuple(math.exp(a) for a in statistic.at) if linear else statistic.at
+        rows = ("g" if linear else ln_g, repr(at), repr(statistic.values))
+        return "_lines(\n" + "".join(f"            {row},\n" for row in rows) + "        )"
+    if isinstance(statistic, Spline):
+        pieces = "".join(f"                {piece!r},\n" for piece in statistic.pieces())
+        rows = (ln_g, repr(statistic.values[0]), f"(\n{pieces}            )")
+        return "_pieces(\n" + "".join(f"            {row},\n" for row in rows) + "        )"
+    raise BadInputError(f"a {type(statistic).__name__} statistic has no export")
+
+
+def formulas_code(content: Content, words: Words) -> str:
+    """Write static methods of g = G / scale for everything that was fitted."""
+    rows: list[tuple[str, str, str]] = []
+    if fit := content.programming:
+        error = "of a relaxed device's conductance less its target, g = target / PROGRAMMING_SCALE"
+        for name, what in (("bias", "Mean"), ("sigma", "Standard deviation")):
+            rows.append((f"programming_{name}", f"{what} (uS) {error}.", statistic_code(fit.statistic(name), words)))
+    if (fit := content.drift) and content.relaxes:
+        for name in fit.forms:
+            meaning = f"Of the mixture: {name.replace('_', ' ')}, g = first conductance / DRIFT_SCALE."
+            rows.append((f"relaxation_{name}", meaning, statistic_code(fit.statistic(name), words, linear=True)))
+    elif fit:
+        for name, what in (("mean", "Mean"), ("spread", "Standard deviation")):
+            meaning = f"{what} of the drift coefficient, g = conductance before drift / DRIFT_SCALE."
+            rows.append((f"drift_{name}", meaning, statistic_code(fit.statistic(name), words)))
+    if noise := read_noise_model(content.model, content.t_read):
+        law = "sigma / G = Q sqrt(ln((age + t_read) / (2 t_read))), g = G / NOISE_SCALE"
+        rows.append(("read_noise_q", f"Q of the read noise, {law}.", statistic_code(noise.q, words)))
+    return "".join(
+        f'\n    @staticmethod\n    def {name}(g):\n        """{meaning}"""\n        return {expression}\n'
+        for name, meaning, expression in rows
+    )
+
+
+def method(name: str, arguments: str, meaning: str, lines: list[str]) -> str:
+    """Write a method of a class."""
+    body = "".join(f"        {line}\n" for line in lines)
+    return f'\n    def {name}(self, {arguments}):\n        """{meaning}"""\n{body}'
+
+
+def programmed(content: Content, words: Words) -> list[str]:
+    """Write statements that make `programmed` (uS) of `target` (uS)."""
+    if not content.programming:
+        return ["programmed = target + 0.0"]
+    draw = words.normal.format(like="target")
+    if content.heavy_tails:
+        unit = "((PROGRAMMING_FREEDOM - 2) / PROGRAMMING_FREEDOM) ** 0.5"
+        draw = f"{words.student.format(freedom='PROGRAMMING_FREEDOM', like='target')} * {unit}"
+    return [
+        "g = target / PROGRAMMING_SCALE",
+        "sigma = self.programming_sigma(g).clip(0.0, None)",
+        f"programmed = target + self.programming_bias(g) + sigma * {draw}",
+    ]
+
+
+def relaxed(words: Words) -> list[str]:
+    """Write statements that make `drifted` (uS) of `g_prog` (uS) at `time` (s)."""
+    m = words.module
+    stay, move = (words.student.format(freedom=f"{who}_FREEDOM", like="g") for who in ("STAY", "MOVE"))
+    return [
+        "if time <= 0:",
+        "    return g_prog",
+        "g = g_prog / DRIFT_SCALE",
+        "decade = math.log10(max(time, FIRST_TIME)) - REFERENCE_DECADE",
+        *(
+            f"{name} = self.relaxation_{name}_level(g) + self.relaxation_{name}_slope(g) * decade"
+            for name in ("moved", "stay_shift", "stay_width", "move_shift", "move_width")
+        ),
+        f"stays = stay_shift + {m}.exp(stay_width) * {stay}",
+        f"moves = move_shift + {m}.exp(move_width) * {move}",
+        f"moving = {words.uniform.format(like='g')} < 1 / (1 + {m}.exp(-moved))",
+        f"return g_prog + {m}.where(moving, moves, stays)",
+    ]
+
+
+def coefficient(words: Words) -> list[str]:
+    """Write statements that return a drift coefficient for every element of `conductance` (uS)."""
+    return [
+        "g = conductance / DRIFT_SCALE",
+        f"return self.drift_mean(g) + self.drift_spread(g) * {words.normal.format(like='g')}",
+    ]
+
+
+def noisy(words: Words, t_read: str) -> list[str]:
+    """Write statements that return one read of `conductance` (uS) at `time` (s)."""
+    return [
+        f"growth = math.sqrt(math.log((START + time + {t_read}) / (2 * {t_read})))",
+        "sigma = conductance * self.read_noise_q(conductance / NOISE_SCALE) * growth",
+        f"return conductance + sigma * {words.normal.format(like='conductance')}",
+    ]

@@ -1,0 +1,58 @@
+"""Device models of what was fitted, as the simulated chip runs on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.devices.read_noise import ReadNoiseModel
+from hwloop.devices.statistics import Knots, PowerLaw
+from hwloop.files.models import Model
+
+
+def drift_model(model: Model) -> DriftModel | None:
+    """Return the fitted drift, or None where none was fitted in a form that is one of single devices."""
+    fit = model.fits.get("drift")
+    if fit is None or "mean" not in fit.forms:
+        return None
+    return DriftModel(fit.settings["t0"], fit.settings["g_scale"], fit.statistic("mean"), fit.statistic("spread"))
+
+
+def read_noise_model(model: Model, t_read: float) -> ReadNoiseModel | None:
+    """Return read noise of exponent 1 that has the variance of the fitted Q^2 / f^alpha over the measured frequencies.
+
+    Parameters
+    ----------
+    model
+        A fitted model; where it has no read noise, None is returned.
+    t_read
+        Duration of one read, seconds, which no spectrum shows.
+    """
+    fit = model.fits.get("read-noise")
+    if fit is None:
+        return None
+    q, alpha, interval = fit.statistic("q"), fit.value("alpha"), fit.settings["interval"]
+    # Of Q^2 / f^alpha over that of Q^2 / f, from one over the length of the series to half the sampling rate.
+    low, high = -math.log(fit.settings["samples"] * interval), -math.log(2 * interval)
+    ends = [(1 - alpha) * end for end in (low, high)]
+    share = (math.exp(ends[1]) - math.exp(ends[0])) / (ends[1] - ends[0]) if ends[1] != ends[0] else 1.0
+    factor = math.sqrt(share)
+    if isinstance(q, PowerLaw):
+        q = replace(q, scale=factor * q.scale, cap=factor * q.cap)
+    elif isinstance(q, Knots):
+        q = replace(q, values=tuple(factor * value for value in q.values))
+    return ReadNoiseModel(t_read, fit.settings["g_scale"], q)
+
+
+CURVE_FIELDS = ("g_min", "g_max", "midpoint", "steepness", "midpoint_spread", "height_spread", "jitter", "noise")
+"""What a programming-curve fit says of a `ProgrammingCurve`; melting point and width are settings of the pulses."""
+
+
+def programming_curve(model: Model, melt: float) -> ProgrammingCurve | None:
+    """Return the fitted curve; `melt` is the melting amplitude, uA, which single RESET pulses do not show."""
+    fit = model.fits.get("programming-curve")
+    if fit is None:
+        return None
+    return ProgrammingCurve(melt=melt, width=fit.settings["width"], **{name: fit.value(name) for name in CURVE_FIELDS})

@@ -1,0 +1,175 @@
+"""Writes a run into a group of an HDF5 file, as it proceeds or in one go; docs/file-format.md describes the layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hwloop.chip.counts import Counts
+from hwloop.files import hdf5
+from hwloop.files.hdf5 import Attribute
+from hwloop.files.runs import Provenance, RunRecord, StepSeries, TileRecord
+from hwloop.mapping.tile import Tile
+from hwloop.typing import AnyArray, State
+
+LIBRARIES = ("numpy", "scipy", "torch", "h5py")
+_STEPS = {
+    "mvm_error": ("1", "relative MVM error seen by the method, before this step"),
+    "pulses": ("1", "pulses sent in this step"),
+    "unconverged_cells": ("1", "cells given up so far"),
+    "mvms": ("1", "input vectors sent so far"),
+    "device_reads": ("1", "single-device reads so far"),
+    "chip_time": ("s", "chip time since programming began"),
+}
+Snapshot = Mapping[str, Attribute]
+"""Settings of a chip by name, as `Backend.snapshot` gives them."""
+
+
+class RunWriter:
+    """Writes one run: what was asked for at once, steps as they come, the outcome at its end."""
+
+    def __init__(self, group: h5py.Group, record: RunRecord, chip: Snapshot) -> None:
+        """Write targets and provenance; the status is 'running' until `finish`.
+
+        Parameters
+        ----------
+        group
+            Empty group, such as the root of a new file.
+        record
+            The run before its first step.
+        chip
+            Snapshot of the chip.
+        """
+        self._group = group
+        _write_provenance(group, record.provenance, record.age, chip)
+        for number, tile in enumerate(record.tiles):
+            _write_tile(group.create_group(f"tiles/{number:04d}"), tile.tile)
+
+    def step(self, number: int, values: Mapping[str, float]) -> None:
+        """Append one step of the tile with this number; `values` has the fields of `StepSeries`."""
+        steps = self._group.require_group(f"tiles/{number:04d}/steps")
+        for name, (units, meaning) in _STEPS.items():
+            hdf5.append(steps, name, float(values[name]), units, meaning)
+
+    def steps(self, number: int, series: StepSeries) -> None:
+        """Write all steps of the tile with this number."""
+        for values in zip(*(getattr(series, name) for name in _STEPS), strict=True):
+            self.step(number, dict(zip(_STEPS, values, strict=True)))
+
+    def programmed(self, record: RunRecord) -> None:
+        """Note the end of programming, from which ages count, and the temperature."""
+        if record.programmed_at is not None and record.programmed_utc is not None:
+            moment = record.programmed_utc.isoformat(timespec="milliseconds")
+            hdf5.put_attributes(
+                self._group,
+                {"programmed_at": record.programmed_at, "programmed_at_units": "s", "programmed_utc": moment},
+            )
+        if record.temperature is not None:
+            hdf5.put_attributes(self._group, {"temperature": record.temperature, "temperature_units": "K"})
+
+    def outcome(self, record: RunRecord, cost: Counts) -> None:
+        """Write what came of it so far: pulses, masks and errors of all tiles, and the cost."""
+        for number, tile in enumerate(record.tiles):
+            _write_outcome(self._group[f"tiles/{number:04d}"], tile)
+        if np.isfinite(record.mvm_error):
+            self._group.attrs["mvm_error"] = record.mvm_error
+        hdf5.put_attributes(self._group.require_group("cost"), dataclasses.asdict(cost))
+
+    def finish(self, record: RunRecord, chip: Snapshot) -> None:
+        """Write the result, the state of a simulated chip, and the final status."""
+        group = self._group
+        group.attrs["result_json"] = json.dumps(record.to_json())
+        hdf5.put_attributes(group["provenance"].create_group("chip_at_end"), chip)
+        if record.state is not None:
+            part = group.create_group("chip_state")
+            part.attrs["moment"] = record.state_moment
+            _write_state(part, record.state)
+        group.attrs["status"] = record.status
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the run failed, and why."""
+        self._group.attrs["status"], self._group.attrs["error"] = "failed", str(error)
+
+
+def _write_provenance(group: h5py.Group, asked: Provenance, age: float, chip: Snapshot) -> None:
+    hdf5.put_attributes(
+        group,
+        {
+            "status": "running",
+            "method": asked.method,
+            "backend": asked.backend,
+            "weights": asked.weights,
+            "seed": asked.seed,
+            "age": age,
+            "age_units": "s",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hwloop_version": importlib.metadata.version("hwloop"),
+        },
+    )
+    provenance = group.create_group("provenance")
+    used = {"calibration": _absolute(asked.calibration), "calibration_sha256": asked.calibration_sha256}
+    texts = {"weights_sha256": asked.weights_sha256, "command_line": shlex.join(sys.argv)}
+    hdf5.put_attributes(provenance, texts | used)
+    hdf5.put_attributes(provenance.create_group("settings"), asked.settings)
+    hdf5.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(asked.mapping))
+    hdf5.put_attributes(provenance.create_group("chip_at_start"), chip)
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    hdf5.put_attributes(provenance.create_group("versions"), versions | {"python": platform.python_version()})
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).resolve()) if name else ""
+
+
+def _write_tile(group: h5py.Group, tile: Tile) -> None:
+    where: dict[str, Attribute] = {"first_input": tile.first_input, "first_output": tile.first_output}
+    hdf5.put_attributes(group, {"tensor": tile.tensor, "split": tile.split} | where | dataclasses.asdict(tile.place))
+    hdf5.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
+    hdf5.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
+    hdf5.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
+    if tile.lean is not None:
+        hdf5.put(group, "lean", tile.lean, "uS", "part of the targets that makes up for cells out of reach")
+    if tile.order is not None:
+        hdf5.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
+
+
+def _write_outcome(group: h5py.Group, tile: TileRecord) -> None:
+    def put(name: str, values: AnyArray | None, units: str, meaning: str, *, packed: bool = False) -> None:
+        if values is not None:
+            hdf5.put(group, name, values, units, meaning, packed=packed)
+
+    age, amplitude, correction = _single(tile.pulse_age), _single(tile.amplitude), tile.correction
+    put("pulses", tile.pulses, "1", "pulses per device (polarity, device, row, column)")
+    put("age", age, "s", "time from a device's last pulse to the end of programming", packed=True)
+    put("amplitude", amplitude, "uA", "peak current of that pulse, NaN unless RESET", packed=True)
+    put("unconverged", tile.unconverged, "1", "cells given up (row, column)")
+    put("stuck", tile.stuck, "1", "cells with a device that does not answer (row, column)")
+    if correction is not None:
+        put("column_gain", correction.gain, "1", "weight units per output code, of each column")
+        put("column_offset", correction.offset, "1", "weight units, of each column")
+    reached = "signed conductance of each cell as MVMs (or device reads) show it (row, column)"
+    put("reached", tile.reached, "uS", reached)
+    for name in ("mvm_error", "mvm_error_inputs"):
+        if np.isfinite(getattr(tile, name)):
+            group.attrs[name] = getattr(tile, name)
+
+
+def _single(values: AnyArray | None) -> AnyArray | None:
+    return None if values is None else values.astype(np.float32)
+
+
+def _write_state(group: h5py.Group, state: State) -> None:
+    group.attrs["description"] = "internal state of the simulated chip; its own units, read back by `hwloop evaluate`"
+    for name, array in state.items():
+        dataset = group.create_dataset(name, data=array)
+        dataset.attrs["units"] = "internal"

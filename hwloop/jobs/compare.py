@@ -1,0 +1,268 @@
+"""Programs the same chip with several methods, one after the other, and sets the results side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.programming.base import Method
+from hwloop.calibration.programming.registry import METHODS, method_from
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
+from hwloop.chip.registry import connect
+from hwloop.errors import BadInputError
+from hwloop.files import hdf5
+from hwloop.files.runs import read_record
+from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
+from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
+from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.jobs.recorders import Recorder, growing_file
+from hwloop.jobs.run import Run
+from hwloop.mapping.activations import activations_from
+from hwloop.mapping.partition import MappingSettings
+from hwloop.typing import FloatArray, Json
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+FLOOR = "exact"
+"""The method that places every conductance on target: its error is the noise floor."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of several methods on the same chip.
+
+    Parameters
+    ----------
+    backend, weights
+        What was programmed on.
+    runs
+        Of each method, all its repeats.
+    status
+        'complete' or 'interrupted'.
+    name
+        File, if there is one.
+    """
+
+    backend: str
+    weights: str
+    runs: Mapping[str, Sequence[Run]]
+    status: str = "complete"
+    name: str = ""
+
+    @property
+    def noise_floor(self) -> float:
+        """MVM error with every conductance on target; NaN where 'exact' was not among the methods."""
+        return self.mvm_error(FLOOR) if FLOOR in self.runs else float("nan")
+
+    def mvm_error(self, method: str) -> float:
+        """Return the median MVM error of a method over its repeats; NaN where none was measured."""
+        errors = [error for run in self.runs[method] if (error := finite(run.mvm_error)) is not None]
+        return statistics.median(errors) if errors else float("nan")
+
+    def to_json(self) -> dict[str, Json]:
+        """Summarise as the JSON object of `hwloop compare`."""
+        return {
+            "backend": self.backend,
+            "weights": self.weights,
+            "status": self.status,
+            "noise_floor": finite(self.noise_floor),
+            "methods": {method: self._method(method) for method in self.runs},
+            "run": self.name or None,
+            "hwloop_version": importlib.metadata.version("hwloop"),
+        }
+
+    def _method(self, method: str) -> dict[str, Json]:
+        error, floor = self.mvm_error(method), self.noise_floor
+        known = finite(error) is not None and finite(floor) is not None
+        return self.runs[method][0].to_json() | {
+            "mvm_error": finite(error),
+            "mvm_errors": [None if run.interrupted else finite(run.mvm_error) for run in self.runs[method]],
+            "over_floor": error / floor if known else None,
+            "excess_over_floor": max(error**2 - floor**2, 0.0) ** 0.5 if known else None,
+            "run": self.name or None,
+        }
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas table with a row for each tile of each run; needs the extra `hwloop[pandas]`."""
+        from hwloop.jobs.tables import dataframe
+
+        rows: list[dict[str, Json]] = []
+        for method, runs in self.runs.items():
+            for repeat, run in enumerate(runs):
+                rows += [{"method": method, "repeat": repeat, **tile.to_json()} for tile in run.tiles]
+        return dataframe(rows)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the error of each method against its steps, on `ax` or new axes, and return them."""
+        from hwloop.plot.runs import error_against_step
+
+        return error_against_step([runs[0].record for runs in self.runs.values()], ax, floor=finite(self.noise_floor))
+
+    def __repr__(self) -> str:
+        errors = ", ".join(f"{method} {self.mvm_error(method):.4f}" for method in self.runs)
+        return f"<Comparison on {self.backend}: MVM errors {errors}>"
+
+
+@dataclass
+class _Sofar:
+    """The runs of a comparison that are done so far."""
+
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    status: str = "complete"
+
+
+def compare(
+    chip: str | Backend,
+    weights: WeightsLike,
+    methods: Sequence[str | Method] = ("iterative", "gdp", "exact"),
+    *,
+    calibration: Calibration | UsedCalibration | str | Path | None = None,
+    inputs: Mapping[str, FloatArray] | FloatArray | str | Path | None = None,
+    mapping: MappingSettings | None = None,
+    age: str | float | None = None,
+    seed: int = 0,
+    repeats: int = 1,
+    out: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = False,
+) -> Comparison:
+    """Program the same chip with each method, `repeats` times one after the other.
+
+    Parameters
+    ----------
+    chip
+        URI of a chip, which is opened anew for each method, or an open one. A simulated chip starts every method from
+        the same state; a real one goes on from what the method before has left.
+    methods
+        Names, or methods with settings; `exact` shows the noise floor of a simulated chip.
+    repeats
+        Runs of each method in a row, on the same cells.
+    weights, calibration, inputs, mapping, age, seed, out, force, progress
+        As for `hwloop.program`.
+
+    Raises
+    ------
+    BadInputError, MissingCapabilityError
+        For what a method cannot do on this chip, before the first one runs.
+    """
+    chosen = _chosen(methods, repeats)
+    given, until = weights_from(weights), None if age is None else seconds(age)
+    used, activations = calibration_from(calibration), activations_from(inputs, given.matrices)
+    mapping, sofar = mapping or MappingSettings(), _Sofar()
+    tasks = [Task(given, method, mapping, until, seed, used, activations) for method in chosen]
+    with reporting(progress, "comparing") as report, growing_file(out, hdf5.COMPARISON_FORMAT, force=force) as file:
+        if file is not None:
+            spare_inputs(given, file.path)
+        with _fresh(chip, None) as opened:  # what the last method cannot do is known before the first one runs
+            uri, start = opened.uri, _state(opened)
+            for one in tasks:
+                Programming(one, opened)
+        if file is not None:
+            names = ",".join(method.name for method in chosen)
+            texts = {"status": "running", "backend": uri, "weights": given.name, "methods": names}
+            hdf5.put_attributes(file.file, dict(texts))
+        parts = _parts(report, len(tasks) * repeats)
+        for one in tasks:
+            with _fresh(chip, start) as opened:
+                if not _repeat(one, opened, repeats, file, sofar, parts):
+                    break
+        comparison = Comparison(uri, given.name, sofar.runs, sofar.status, str(out) if out is not None else "")
+        if file is not None:
+            file.file.attrs["status"] = comparison.status
+            file.commit()
+    return comparison
+
+
+def _chosen(methods: Sequence[str | Method], repeats: int) -> list[Method]:
+    """Make the methods. Raises BadInputError where there is none, or one is named twice, and for no repeat."""
+    chosen = [method_from(method) if isinstance(method, str) else method for method in methods]
+    names = [method.name for method in chosen]
+    if not names:
+        raise BadInputError(f"there is no method to compare; known: {', '.join(METHODS.names())}")
+    if repeats < 1:
+        raise BadInputError(f"repeats={repeats}: expected 1 or more")
+    if len(set(names)) < len(names):
+        raise BadInputError(f"methods: '{','.join(names)}' names a method twice; name each once")
+    return chosen
+
+
+def _repeat(
+    task: Task, chip: Backend, repeats: int, file: hdf5.WholeFileWriter | None, sofar: _Sofar, parts: Iterator[Report]
+) -> bool:
+    """Run one method so many times; False when it was stopped."""
+    for repeat in range(repeats):
+        recorder = None
+        if file is not None:
+            recorder = Recorder(file, file.file.create_group(f"{task.method.name}/run_{repeat}"))
+        run = carry_out(dataclasses.replace(task, seed=task.seed + repeat), chip, recorder, next(parts))
+        sofar.runs.setdefault(task.method.name, []).append(run)
+        if run.interrupted:
+            sofar.status = "interrupted"
+            return False
+    return True
+
+
+def _parts(report: Report, count: int) -> Iterator[Report]:
+    """Give a report for each of so many runs, which tells of the run as a part of all."""
+    for finished in range(count):
+        yield _part(report, finished, count)
+
+
+def _part(report: Report, finished: int, count: int) -> Report:
+    return lambda done, total: report(round(1000 * (finished + done / total)), 1000 * count)
+
+
+@contextmanager
+def _fresh(chip: str | Backend, start: Mapping[str, FloatArray] | None) -> Iterator[Backend]:
+    """Open the chip that a URI names, or bring an open simulated one back to where the comparison found it."""
+    if isinstance(chip, str):
+        with connect(chip) as opened:
+            yield opened
+        return
+    if start is not None:
+        chip.import_state(start)
+    yield chip
+
+
+def _state(chip: Backend) -> Mapping[str, FloatArray] | None:
+    return chip.export_state() if Capability.STATE in chip.info.capabilities else None
+
+
+def floor_of(run: Run, weights: Weights, chip: str) -> float | None:
+    """Measure the noise floor for a run: the MVM error with every conductance on target, on a chip of its own.
+
+    Returns None for a chip on which conductances cannot be placed exactly.
+    """
+    if run.method == FLOOR:
+        return finite(run.mvm_error)
+    asked, known = run.record.provenance, run.calibration
+    used = UsedCalibration(known) if known is not None else None
+    task = Task(weights, method_from(FLOOR), asked.mapping, run.age, asked.seed, used)
+    with connect(chip) as opened:
+        if Capability.EXACT_PLACEMENT not in opened.info.capabilities:
+            return None
+        return finite(carry_out(task, opened).mvm_error)
+
+
+def read_comparison(path: str | Path) -> Comparison:
+    """Read a comparison file. Raises BadInputError for a file that is none, or not whole."""
+    with hdf5.open_file(path, hdf5.COMPARISON_FORMAT) as file:
+        try:
+            methods = [name for name in str(file.attrs["methods"]).split(",") if name in file]
+            runs = {name: [Run(read_record(file[name][key], str(path))) for key in file[name]] for name in methods}
+            return Comparison(
+                str(file.attrs["backend"]), str(file.attrs["weights"]), runs, str(file.attrs["status"]), str(path)
+            )
+        except KeyError as error:
+            raise BadInputError(f"{path} is not a whole comparison file ({error.args[0]}); compare again") from None

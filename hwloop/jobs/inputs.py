@@ -1,0 +1,146 @@
+"""The door of every job: weights, calibrations and activations, however they are given, become objects here."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.durations import parse_duration
+from hwloop.errors import BadInputError
+from hwloop.files.hashing import fingerprint
+from hwloop.files.weights import load_weights
+from hwloop.mapping.matrix import Matrix, matrices
+from hwloop.typing import AnyArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weight matrices with their origin.
+
+    Parameters
+    ----------
+    name
+        File they came from, or what they are.
+    sha256
+        Fingerprint of the file, or of the arrays.
+    matrices
+        What a chip can hold.
+    """
+
+    name: str
+    sha256: str
+    matrices: tuple[Matrix, ...]
+
+
+WeightsLike: TypeAlias = (
+    "Weights | str | Path | ArrayLike | Mapping[str, ArrayLike] | Sequence[Matrix] | torch.nn.Module"
+)
+"""What weights may be given as: a file, an array, arrays by name, matrices, or a network."""
+
+
+def weights_from(given: WeightsLike, tensor: str | None = None, layout: str = "outputs-first") -> Weights:
+    """Make weights of a file, an array, arrays by name, matrices or a torch module.
+
+    Parameters
+    ----------
+    given
+        What to program; see `hwloop.load_weights` for files and the rules for arrays.
+    tensor
+        Take this tensor alone.
+    layout
+        'outputs-first', as torch stores matrices, or 'inputs-first'.
+
+    Raises
+    ------
+    BadInputError
+        For anything that cannot be programmed.
+    """
+    if isinstance(given, Weights):
+        return given
+    if isinstance(given, str | Path):
+        return Weights(str(given), fingerprint(given) if Path(given).is_file() else "", _loaded(given, tensor, layout))
+    if isinstance(given, Sequence) and given and all(isinstance(one, Matrix) for one in given):
+        made = [one for one in given if isinstance(one, Matrix)]
+        return Weights("matrices", _fingerprint(made), tuple(made))
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(given, torch.nn.Module):
+        name, arrays = type(given).__name__, {key: _array(key, value) for key, value in given.state_dict().items()}
+    elif isinstance(given, Mapping):
+        name, arrays = "arrays", {str(key): _array(key, value) for key, value in given.items()}
+    else:
+        name, arrays = "array", {"weights": _array("weights", np.asarray(given))}
+    made = matrices(arrays, source=name, tensor=tensor, layout=layout)
+    return Weights(name, _fingerprint(made), tuple(made))
+
+
+def _loaded(path: str | Path, tensor: str | None, layout: str) -> tuple[Matrix, ...]:
+    return tuple(load_weights(path, tensor, layout))
+
+
+def _array(name: str, given: WeightsLike) -> AnyArray:
+    """Make an array of numbers, a sequence or a torch tensor, also one with a gradient."""
+    torch = sys.modules.get("torch")
+    try:
+        if torch is not None and isinstance(given, torch.Tensor):
+            return np.asarray(given.numpy(force=True))
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"weights '{name}' are no array: {error}") from None
+
+
+def _fingerprint(made: Sequence[Matrix]) -> str:
+    digest = hashlib.sha256()
+    for matrix in made:
+        digest.update(repr((matrix.name, matrix.values.shape)).encode())
+        digest.update(np.ascontiguousarray(matrix.values).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class UsedCalibration:
+    """A calibration with the file that it lies in; both texts are empty for one that was not saved."""
+
+    calibration: Calibration
+    name: str = ""
+    sha256: str = ""
+
+
+def calibration_from(given: UsedCalibration | Calibration | str | Path | None) -> UsedCalibration | None:
+    """Load a calibration from its file, or take one as it is; None stays None.
+
+    Raises
+    ------
+    BadInputError
+        For a file that is no calibration.
+    """
+    if given is None or isinstance(given, UsedCalibration):
+        return given
+    if isinstance(given, Calibration):
+        return UsedCalibration(given)
+    return UsedCalibration(Calibration.load(given), str(given), fingerprint(given))
+
+
+def seconds(duration: str | float) -> float:
+    """Read a duration: seconds as a number, or a text such as '90min', '1d', '1y'.
+
+    Raises
+    ------
+    BadInputError
+        For a text that is no duration.
+    """
+    if isinstance(duration, str):
+        return parse_duration(duration)
+    if isinstance(duration, bool) or not isinstance(duration, int | float | np.number):
+        raise BadInputError(f"{duration!r} is no duration; give seconds, or a text such as '1h'")
+    return float(duration)

@@ -1,0 +1,94 @@
+"""Reads any file that hwloop writes, by what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from hwloop.errors import BadInputError
+
+if TYPE_CHECKING:
+    from hwloop.calibration.certificate.certificate import Calibration
+    from hwloop.files.measurements import Measurement
+    from hwloop.files.models import Model
+    from hwloop.jobs.compare import Comparison
+    from hwloop.jobs.drift import DriftResult
+    from hwloop.jobs.run import Run
+
+Loaded: TypeAlias = "Run | Comparison | DriftResult | Calibration | list[Measurement] | Model"
+
+
+def load(path: str | Path) -> Loaded:
+    """Read a file that hwloop has written.
+
+    Parameters
+    ----------
+    path
+        A run, comparison, drift, calibration or measurement file (HDF5), or a model file (JSON).
+
+    Returns
+    -------
+    Run, Comparison, DriftResult, Calibration, list of Measurement, or Model
+        By what the file says of itself.
+
+    Raises
+    ------
+    BadInputError
+        For a file that is missing, damaged, or not hwloop's. Nothing but the file itself is opened.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        return _model(path)
+    from hwloop.files import hdf5
+
+    with hdf5.open_file(path, *_READERS) as file:
+        kind = str(file.attrs["format"])
+    return _READERS[kind](path)
+
+
+def _run(path: Path) -> Run:
+    from hwloop.jobs.evaluate import load_run
+
+    return load_run(path)
+
+
+def _comparison(path: Path) -> Comparison:
+    from hwloop.jobs.compare import read_comparison
+
+    return read_comparison(path)
+
+
+def _drift(path: Path) -> DriftResult:
+    from hwloop.jobs.drift import read_drift
+
+    return read_drift(path)
+
+
+def _calibration(path: Path) -> Calibration:
+    from hwloop.calibration.certificate.certificate import Calibration
+
+    return Calibration.load(path)
+
+
+def _measurements(path: Path) -> list[Measurement]:
+    from hwloop.files.measurement_reader import read_measurements
+
+    return read_measurements(path)
+
+
+def _model(path: Path) -> Model:
+    from hwloop.files.model_file import load_model
+
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file")
+    return load_model(path)
+
+
+_READERS: Mapping[str, Callable[[Path], Loaded]] = {
+    "hwloop-run": _run,
+    "hwloop-comparison": _comparison,
+    "hwloop-drift": _drift,
+    "hwloop-calibration": _calibration,
+    "hwloop-measurement": _measurements,
+}

@@ -1,0 +1,118 @@
+"""What counts as moved: differences over their uncertainties, one at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.certificate.check import Check, Finding, check, temperature_finding
+from hwloop.chip.info import Capability
+from hwloop.errors import MissingCapabilityError
+from tests.calibration import made_up
+from tests.calibration.specimen import lacking
+from tests.conftest import OpenChip
+
+CHIP = "sim:hermes-core?rows=16&columns=12&seed=1"
+EVERY = np.ones(4, bool)
+
+
+def test_a_value_has_moved_beyond_so_many_standard_deviations_and_not_at_them() -> None:
+    difference, sigma = np.array([1.0, -2.0, 2.0, -2.25]), np.full(4, 0.5)
+    found = Check().compare(7, "offsets", difference, sigma, EVERY)
+    assert found == Finding(7, "offsets", 4, 1, 4.5)
+    assert not found.expected
+    assert Check(moved_sigmas=4.5).compare(7, "offsets", difference, sigma, EVERY).expected
+
+
+def test_only_the_chosen_columns_are_compared() -> None:
+    difference, which = np.array([0.0, 9.0, 1.0, 0.0]), np.array([True, False, True, False])
+    assert Check().compare(0, "x", difference, EVERY.astype(float), which) == Finding(0, "x", 2, 0, 1.0)
+    assert Check().compare(0, "x", difference, EVERY.astype(float), ~EVERY) == Finding(0, "x", 0, 0, 0.0)
+
+
+def test_idle_outputs_are_compared_with_rounded_offsets() -> None:
+    """An offset of 3 with noise of 0.3 LSB is seen as 3 on average; one that has risen to 5 is 2 above."""
+    zero = np.zeros(2)
+    known = made_up.converters(
+        4, 2, offset=np.array([3.0, 3.0]), offset_sigma=np.full(2, 0.03), second_order=zero, third_order=zero
+    )
+    codes = np.array([[3, 5], [3, 5], [2, 5], [4, 5]])
+    difference, sigma = Check().idle_difference(codes, known, 127)
+    assert difference == pytest.approx([0.0, 2.0], abs=1e-6)
+    # The slope of the rounded mean at a whole number is that of noise of 0.3 LSB: 0.66 LSB for one of offset.
+    expected = known.idle_mean(127)[1]
+    assert expected == pytest.approx([0.03 * 0.66, 0.03 * 0.66], rel=0.05)
+    of_mean = np.array([np.sqrt(0.5) / 2, 0.0]) + 0.01
+    assert sigma == pytest.approx(np.sqrt(of_mean**2 + expected**2))
+
+
+def test_the_idle_mean_follows_the_curve_of_the_converter() -> None:
+    """Second order: 2 LSB at the ends of the scale are 0.5 LSB at half of it; noise of 1 LSB rounds without error."""
+    known = made_up.converters(
+        4, 1, offset=np.array([64.0]), second_order=np.array([2.0]), third_order=np.array([0.0]), adc_noise=1.0
+    )
+    assert known.idle_mean(128)[0] == pytest.approx([64.5], abs=1e-4)
+    bent = dataclasses.replace(known, second_order=np.array([0.0]), third_order=np.array([-1.0]))
+    # (u^2 - 1) u at a half is -0.375, of a peak of 2 / sqrt(27).
+    assert bent.idle_mean(128)[0] == pytest.approx([64.0 + 0.375 / (2 / np.sqrt(27))], abs=1e-4)
+
+
+@pytest.mark.parametrize(("kelvin", "moved"), [(300, 0), (310, 0), (290, 0), (310.5, 1), (289, 1)])
+def test_a_temperature_has_moved_beyond_ten_kelvin(open_chip: OpenChip, kelvin: float, moved: int) -> None:
+    chip = open_chip(f"{CHIP}&temperature={kelvin}")
+    (found,) = temperature_finding(made_up.calibration(chip), chip)
+    assert (found.core, found.moved) == (None, moved)
+    assert found.worst == pytest.approx(abs(kelvin - 300) / 10)
+    assert found.to_json()["core"] is None
+
+
+def test_an_unknown_temperature_is_not_compared(open_chip: OpenChip) -> None:
+    chip = open_chip(CHIP)
+    known = made_up.calibration(chip)
+    assert temperature_finding(dataclasses.replace(known, temperature=float("nan")), chip) == []
+    assert temperature_finding(known, lacking(CHIP, Capability.TEMPERATURE)) == []
+
+
+def test_a_chip_without_mvms_cannot_be_checked() -> None:
+    chip = lacking(CHIP, Capability.MVM)
+    with pytest.raises(MissingCapabilityError, match="checking a calibration"):
+        check(made_up.calibration(chip), chip)
+
+
+def test_curves_are_compared_in_units_of_both_uncertainties(
+    open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known to 0.3 and measured to 0.4 LSB, 2.1 LSB apart: 4.2 standard deviations; and idle columns are left out."""
+    chip = open_chip(CHIP)
+    base = made_up.calibration(chip)
+    sigmas = {"offset_sigma": 0.3, "second_order_sigma": 0.3, "third_order_sigma": 0.3}
+    quiet = np.arange(12) == 2
+    known = dataclasses.replace(
+        base.cores[0].converters, unresponsive=quiet, **{name: np.full(12, one) for name, one in sigmas.items()}
+    )
+    shifted = {
+        "offset": known.offset - np.where(np.arange(12) == 4, 2.1, 0.0),
+        "second_order": known.second_order + np.where(np.arange(12) == 2, 9.0, 0.0),
+        "third_order": known.third_order + np.where(np.arange(12) == 5, 1.9, 0.0),
+    }
+    fresh = dataclasses.replace(
+        known,
+        unresponsive=np.arange(12) == 3,
+        **shifted,
+        **{name: np.full(12, 0.4) for name in sigmas},
+    )
+
+    def now(*_: object):
+        yield from ()
+        return fresh
+
+    monkeypatch.setattr("hwloop.calibration.certificate.check.converters_now", now)
+    base = dataclasses.replace(base, cores={0: dataclasses.replace(base.cores[0], converters=known)})
+    found = {finding.what: finding for finding in check(base, chip)}
+    assert found["offsets, by idle outputs"].compared == 11
+    assert (found["offsets"].compared, found["offsets"].moved) == (10, 1)
+    assert found["offsets"].worst == pytest.approx(2.1 / 0.5)
+    assert found["second-order nonlinearities"].worst == 0.0
+    assert found["third-order nonlinearities"].worst == pytest.approx(1.9 / 0.5)

@@ -1,0 +1,235 @@
+"""Program-and-verify of single devices, whose reads the test writes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.programming.unresponsive import unresponsive_streak
+from hwloop.calibration.programming.verified_devices import VerifiedDevices, verify_noise
+from hwloop.chip.cell_calibration import Devices
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.model import DeviceModel
+from hwloop.devices.statistics import Polynomial
+from tests.calibration.programming.scripted import ScriptedRegion, device_model
+
+EMPTY = 100.0 + 8 * 10.0
+"""Amplitude of the curve's midpoint and eight steepnesses, uA."""
+
+
+class ScriptedDevices(VerifiedDevices):
+    """Devices (2, 1, rows, 1) that answer reads with what the script says, one list after the other."""
+
+    def __init__(self, rows: int = 2, model: DeviceModel | None = None, **settings: int) -> None:
+        self.script: list[list[float]] = []
+        self.looked_at: list[list[int]] = []
+        self.region = ScriptedRegion(rows)
+        known = Devices.nominal(model or device_model(), self.region.shape)
+        super().__init__(self.region, known, **settings)
+
+    def _age_at_target(self, devices: np.ndarray) -> float:
+        return 100.0
+
+    def _look(self, devices: np.ndarray, averages: int) -> tuple[np.ndarray, float]:
+        if not len(devices):
+            return np.zeros(0), self.region.clock
+        self.looked_at.append(devices.tolist())
+        reads = self.script.pop(0)
+        assert len(reads) == len(devices)
+        return np.array(reads, float), self.region.clock
+
+    def verified(self, *script: list[float], tolerance: float = 1.0) -> list[int]:
+        """Which of all devices are off target."""
+        self.script = [*script]
+        off = self.verify(np.arange(self.target.size), 16, tolerance).tolist()
+        assert not self.script
+        return off
+
+    @property
+    def amplitudes(self) -> dict[int, float]:
+        devices, amplitude = self.region.pulses[-1]
+        return dict(zip(devices.tolist(), amplitude.tolist(), strict=True))
+
+
+def devices_at(target: list[float], **settings: int) -> ScriptedDevices:
+    """Four devices with targets in uS, pulsed once."""
+    devices = ScriptedDevices(**settings)
+    devices.target[:] = target
+    devices.pulse_open_loop(np.arange(4))
+    return devices
+
+
+# ---- verification ------------------------------------------------------------------------------------------------
+
+
+def test_what_seems_on_target_is_read_again_and_both_reads_count() -> None:
+    devices = devices_at([10.0, 10.0, 10.0, 10.0])
+    # The first was accepted by luck: its second read puts the mean out of the window. The last one was not far off.
+    off = devices.verified([10.9, 9.1, 12.0, 7.0], [11.3, 9.3])
+    assert devices.looked_at == [[0, 1, 2, 3], [0, 1]]
+    assert off == [0, 2, 3]
+    assert devices.value == pytest.approx([11.1, 9.2, 12.0, 7.0])
+    assert devices.seen.all()
+
+
+def test_a_low_device_is_as_far_off_as_a_high_one() -> None:
+    devices = devices_at([10.0, 10.0, 0.0, 0.0])
+    assert devices.verified([0.0, 20.0, 5.0, 0.0], [0.0]) == [0, 1, 2]
+    assert devices.looked_at[1] == [3]
+
+
+def test_reads_are_compared_at_the_age_at_which_targets_hold() -> None:
+    # G falls with (t / t0)^-0.1: a device read at 1 s is higher than it will be at 100 s by a factor of 100^0.1.
+    model = replace(device_model(), drift=DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.0,))))
+    devices = ScriptedDevices(model=model)
+    devices.target[:] = 10.0
+    devices.pulse_open_loop(np.arange(4))
+    devices.region.clock = 1.0
+    young = 10.0 * 100**0.1
+    assert devices.verified([young, 10.0, young, 10.0], [young, young]) == [1, 3]
+    assert devices.value == pytest.approx([10.0, 10.0 / 100**0.1, 10.0, 10.0 / 100**0.1])
+
+
+@pytest.mark.parametrize("read", [-5.0, -0.1, 0.0])
+def test_a_negative_read_of_an_empty_device_is_zero_and_no_reason_for_a_pulse(read: float) -> None:
+    devices = devices_at([0.0] * 4)
+    assert devices.verified([read] * 4, [read] * 4) == []
+    assert not devices.value.any()
+
+
+def test_a_read_that_is_no_number_is_no_reason_for_a_pulse() -> None:
+    devices = devices_at([10.0] * 4)
+    assert devices.verified([float("nan")] * 4) == []
+
+
+# ---- correction --------------------------------------------------------------------------------------------------
+
+
+def test_amplitudes_are_stepped_along_the_curve_against_the_error() -> None:
+    devices = devices_at([10.0, 10.0, 10.0, 0.0])
+    before = devices.amplitudes
+    assert before == {0: pytest.approx(100.0), 1: pytest.approx(100.0), 2: pytest.approx(100.0), 3: EMPTY}
+    devices.verified([15.0, 5.0, -1.0, 3.0])
+    assert devices.correct(np.arange(4), gain=0.4, max_pulses=9) == 4
+    # On the curve, 15 uS of 20 stand ln(3) steepnesses below the midpoint, and 5 uS as far above it; a negative read is
+    # the curve's end, 0.5 % of its height. Too high asks for more current, too low for less; empty is empty.
+    logit = 10.0 * np.log(3.0)
+    end = 10.0 * np.log(1 / 0.005 - 1)
+    assert devices.amplitudes == {
+        0: pytest.approx(100.0 + 0.4 * logit),
+        1: pytest.approx(100.0 - 0.4 * logit),
+        2: pytest.approx(100.0 - 0.4 * end),
+        3: EMPTY,
+    }
+
+
+def test_steps_add_up() -> None:
+    devices = devices_at([10.0] * 4)
+    for _ in range(2):
+        devices.verified([15.0] * 4)
+        devices.correct(np.array([1]), gain=0.4, max_pulses=9)
+    assert devices.amplitudes == {1: pytest.approx(100.0 + 0.8 * 10.0 * np.log(3.0))}
+
+
+def test_a_device_that_gets_a_target_after_having_been_emptied_starts_from_its_curve() -> None:
+    devices = devices_at([0.0] * 4)
+    devices.target[2] = 10.0
+    devices.verified([0.0] * 4, [0.0] * 3)
+    devices.correct(np.array([2]), gain=0.4, max_pulses=9)
+    assert devices.amplitudes == {2: pytest.approx(100.0)}
+
+
+def test_amplitudes_stay_within_the_limits() -> None:
+    devices = devices_at([10.0] * 4)
+    for read in (20.0, 0.0):
+        for _ in range(40):
+            devices.verified([read] * 4)
+            devices.streak[:] = 0
+            devices.correct(np.arange(4), gain=2.0, max_pulses=100)
+    sent = np.concatenate([amplitude for _, amplitude in devices.region.pulses])
+    assert (sent.min(), sent.max()) == (1.0, 500.0)  # melting, and the chip's limit
+
+
+def test_a_device_gets_so_many_pulses_and_no_more() -> None:
+    devices = devices_at([10.0] * 4)
+    sent = []
+    for read in (14.0, 5.0, 14.0, 5.0):
+        devices.verified([read] * 4)
+        sent.append(devices.correct(np.arange(4), gain=0.4, max_pulses=3))
+    assert sent == [4, 4, 0, 0]
+    assert devices.spent.tolist() == [3] * 4
+
+
+def test_a_device_that_does_not_answer_is_left_alone() -> None:
+    devices = devices_at([10.0] * 4, unresponsive_pulses=2)
+    assert not devices.verified([10.0] * 4, [10.0] * 4)
+    for count in (1, 2):
+        devices.target[:] = 18.0
+        devices.pulse_again(np.arange(4))
+        devices.verified([10.0, 18.0, 10.0, 11.0 + 5 * count], [18.0])
+        assert devices.streak.tolist() == [count, 0, count, 0]
+        assert devices.unresponsive().tolist() == [count == 2, False, count == 2, False]
+    assert devices.correct(np.array([0, 3]), gain=0.4, max_pulses=99) == 1
+    assert list(devices.amplitudes) == [3]
+
+
+def test_the_last_pulse_can_be_repeated() -> None:
+    devices = devices_at([10.0, 5.0, 0.0, 0.0])
+    first = devices.amplitudes
+    assert devices.pulse_again(np.array([0, 1])) == 2
+    assert devices.amplitudes == {0: first[0], 1: first[1]}
+    assert devices.spent.tolist() == [2, 2, 1, 1]
+
+
+def test_what_was_given_up_is_recorded() -> None:
+    devices = devices_at([10.0] * 4)
+    devices.give_up(np.array([1, 3]))
+    assert devices.gave_up.tolist() == [False, True, False, True]
+
+
+def test_surprise_is_what_a_device_conducts_beyond_its_curve() -> None:
+    devices = devices_at([10.0] * 4)
+    devices.verified([13.0, 6.0, 10.0, 15.0], [10.0])
+    assert devices.surprise() == pytest.approx([3.0, -4.0, 0.0, 5.0])
+
+
+# ---- noise and unresponsive devices ------------------------------------------------------------------------------
+
+
+def test_noise_of_averaged_reads() -> None:
+    # One read: ln((t + t) / (2 t)) = 0 of fast noise, and ln(since / t) of slow noise.
+    model = device_model(read_noise=0.1, t_read=1.0)
+    g = np.array([10.0])
+    assert verify_noise(model, g, averages=1, since_pulse=float(np.e)) == pytest.approx(1.0)
+    # Seven reads: ln(8 / 2) / 7, and what is slower than all of them, ln(14 / 7).
+    assert verify_noise(model, g, 7, 14.0) == pytest.approx(np.sqrt(np.log(4.0) / 7 + np.log(2.0)))
+    assert verify_noise(model, g, 7, 1.0) == pytest.approx(np.sqrt(np.log(4.0) / 7))
+
+
+@pytest.mark.parametrize(
+    ("moved", "meant", "streak"),
+    [
+        (0.0, 10.0, 3),
+        (2.4, 10.0, 3),
+        (-2.4, -10.0, 3),
+        (2.6, 10.0, 0),
+        (-2.6, -10.0, 0),
+        (0.0, 4.1, 3),
+        (0.0, 3.9, 0),  # not far enough for the noise of one uS
+        (0.0, -3.9, 0),
+        (float("nan"), 10.0, 0),
+    ],
+)
+def test_a_device_that_went_less_than_a_quarter_of_a_long_way_did_not_answer(
+    moved: float, meant: float, streak: int
+) -> None:
+    assert unresponsive_streak(np.array([2]), np.array([moved]), np.array([meant]), 1.0).tolist() == [streak]
+
+
+def test_an_answer_ends_the_row() -> None:
+    streak = np.array([0])
+    for moved, expected in ((0.0, 1), (0.0, 2), (9.0, 0), (0.0, 1)):
+        streak = unresponsive_streak(streak, np.array([moved]), np.array([10.0]), 1.0)
+        assert streak.tolist() == [expected]

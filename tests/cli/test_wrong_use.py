@@ -1,0 +1,146 @@
+"""Wrong use of any command is one line on stderr, or one JSON object on stdout, and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from hwloop.cli import COMMANDS
+from tests.cli.conftest import CHIP, Command, run_process
+
+TO_CHIP = f"--backend {CHIP} --out out.h5"
+
+WRONG: list[tuple[str, str, str]] = [
+    ("program", "w.npy --out out.h5", "Missing option '--backend' (hwloop program --help tells more)"),
+    ("program", f"none.npy {TO_CHIP}", "none.npy: no such file"),
+    ("program", f"w.npy {TO_CHIP} --seed x", "Invalid value for '--seed': 'x' is not a valid integer"),
+    ("program", f"w.npy {TO_CHIP} --methd gdp", "No such option '--methd'"),
+    ("compare", f"w.npy {TO_CHIP} more.npy", "Got unexpected extra argument (more.npy)"),
+    ("compare", f"w.npy {TO_CHIP} --repeats 0", "Invalid value for '--repeats': 0 is not in the range x>=1"),
+    ("compare", f"w.npy {TO_CHIP} --set gdp.nope=1", "method gdp: unknown setting 'nope'"),
+    ("evaluate", "", "Missing argument 'RUN' (hwloop evaluate --help tells more)"),
+    ("evaluate", "none.h5", "none.h5: no such file"),
+    ("evaluate", "w.npy", "w.npy is not a readable HDF5 file"),
+    ("import", "--out out.h5", "Missing argument 'FILE' (hwloop import --help tells more)"),
+    ("import", "none.csv --out out.h5", "none.csv does not exist; give a file"),
+    ("import", "w.npy --out out.h5", "w.npy is no text in UTF-8"),
+    ("export", "none.json --out out.py", "Missing option '--to' (hwloop export --help tells more)"),
+    ("export", "none.json --to aihwkit --out out.py", "none.json cannot be read (No such file or directory)"),
+    ("export", "w.npy --to aihwkit --out out.py", "w.npy is no model file: it is not JSON text"),
+    ("export", "w.npy --to spice --out out.py", "unknown simulator 'spice'; known: aihwkit, crosssim"),
+    ("info", "", "Missing argument 'URI' (hwloop info --help tells more)"),
+    ("info", "sim:nope", "unknown simulated chip 'sim:nope'; known"),
+    ("info", "nope:x", "no backend for 'nope:'; "),
+    ("info", "hermes-core", "'hermes-core' is not a backend URI; expected SCHEME:TARGET"),
+    ("backends", "sim", "Got unexpected extra argument (sim)"),
+    ("backends", "--verbose", "No such option '--verbose' (hwloop backends --help tells more)"),
+    ("backends", "--jsn", "No such option '--jsn'. Did you mean '--json'?"),
+    ("discover", "--timeout 0", "Invalid value for '--timeout': 0.0 is not in the range 0.01<=x<=60"),
+    ("discover", "--address here", "'here' is not HOST:PORT"),
+    ("discover", "--visa-library nope", "the VISA library 'nope' cannot be used"),
+    ("serve", "", "Missing option '--chip' (hwloop serve --help tells more)"),
+    ("serve", "--chip sim:nope", "unknown simulated chip 'sim:nope'"),
+    ("serve", f"--chip {CHIP} --port 70000", "Invalid value for '--port': 70000 is not in the range 0<=x<=65535"),
+    ("drift", "", "Missing argument 'RUN' (hwloop drift --help tells more)"),
+    ("drift", "none.h5 --out out.h5", "none.h5: no such file"),
+    ("drift", "run.h5 --bogus", "No such option '--bogus'"),
+]
+"""Command, its words, and what is said; the commands that calibrate, measure and fit have such tests of their own."""
+SILENT_HERE = {"calibrate", "measure", "fit"}
+
+
+def test_every_command_is_tried_three_times() -> None:
+    tried = [name for name, _, _ in WRONG]
+    assert {name for name in COMMANDS if tried.count(name) < 3} == SILENT_HERE
+
+
+@pytest.mark.parametrize(("name", "words", "complaint"), WRONG)
+def test_wrong_use_is_one_line(command: Command, folder: Path, name: str, words: str, complaint: str) -> None:
+    result = command(name, *words.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {complaint}")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["w.npy"]
+
+
+@pytest.mark.parametrize(("name", "words", "complaint"), WRONG)
+def test_wrong_use_is_one_json_object(command: Command, folder: Path, name: str, words: str, complaint: str) -> None:
+    plain, result = command(name, *words.split()), command(name, *words.split(), "--json")
+    assert (result.exit_code, result.stderr) == (2, "")
+    told = json.loads(result.stdout)
+    assert told.keys() == {"error", "kind"}
+    assert f"error: {told['error']}\n" == plain.stderr
+    assert told["kind"] == ("usage" if "tells more)" in plain.stderr else "bad-input")
+    assert [path.name for path in folder.iterdir()] == ["w.npy"]
+
+
+# ---- misspelt names ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("word", "meant"), [("progam", "program"), ("evalute", "evaluate"), ("Info", "info")])
+def test_a_misspelt_command(command: Command, word: str, meant: str) -> None:
+    result = command(word, "w.npy")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: there is no command '{word}'; did you mean '{meant}'? known: program, ")
+    assert result.stderr.endswith(" (hwloop --help tells more)\n")
+    told = json.loads(command(word, "w.npy", "--json").stdout)
+    assert (told["kind"], told["error"]) == ("usage", result.stderr.removeprefix("error: ").rstrip("\n"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"program w.npy {TO_CHIP} --method gdpp", "unknown method 'gdpp'; did you mean 'gdp'? known: exact, gdp, "),
+        (f"compare w.npy {TO_CHIP} --methods gdp,iterativ", "unknown method 'iterativ'; did you mean 'iterative'?"),
+        ("info siim:hermes-core", "no backend for 'siim:'; did you mean 'sim'? "),
+    ],
+)
+def test_other_misspelt_names(command: Command, words: str, said: str) -> None:
+    result = command(*words.split())
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {said}")
+    assert json.loads(command(*words.split(), "--json").stdout)["error"].startswith(said)
+
+
+def test_nothing_is_suggested_where_nothing_is_close(command: Command) -> None:
+    assert "did you mean" not in command("nope").stderr
+    assert "did you mean" not in command("program", "w.npy", *TO_CHIP.split(), "--method", "nope").stderr
+
+
+# ---- the edges ---------------------------------------------------------------------------------------------------
+
+
+def test_hwloop_alone_shows_its_help(command: Command) -> None:
+    result = command()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: hwloop [OPTIONS] COMMAND")
+    assert "error" not in result.stderr.splitlines()[0]
+    assert all(f"  {name} " in result.stderr for name in COMMANDS)
+
+
+def test_an_unknown_option_of_hwloop_itself(command: Command) -> None:
+    assert command("--bogus").stderr == "error: No such option '--bogus' (hwloop --help tells more)\n"
+
+
+def test_a_real_process_says_the_same() -> None:
+    done = run_process("program", "w.npy", "--json")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert json.loads(done.stdout)["kind"] == "usage"
+    plain = run_process("program", "w.npy")
+    assert (plain.returncode, plain.stdout) == (2, "")
+    assert plain.stderr == "error: Missing option '--backend' (hwloop program --help tells more)\n"
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "127.0.0.1"])
+def test_an_address_that_cannot_be_listened_on(command: Command, host: str) -> None:
+    """It is the link that fails: exit code 3."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = command("serve", "--chip", CHIP, "--host", host, "--port", port)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith(f"error: cannot listen on {host}:{port}: ")
+    assert "Unknown error" not in result.stderr
+    assert result.stderr.endswith("; try another --port or --host\n")

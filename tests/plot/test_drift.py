@@ -1,0 +1,67 @@
+"""Figures of drift studies: every compensation, the limit, and when it will be passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from hwloop.plot.drift import draw_drift, error_against_age
+
+DAY = 86400.0
+
+
+@dataclass
+class Course:
+    passes_limit: tuple[float, float, float] | None
+    measured_at: np.ndarray = field(default_factory=lambda: np.array([20.0, 3600.0]))
+    mvm_error: np.ndarray = field(default_factory=lambda: np.array([0.1, 0.12]))
+    pulses: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+
+@dataclass
+class Study:
+    courses: dict[str, Course]
+    run: str = "folder/r.h5"
+    backend: str = "sim:b"
+    target_age: float = 20.0
+    mvm_error_in_run: float = 0.1
+    limit: float = 0.15
+
+
+def test_passings_of_the_limit_are_in_sight() -> None:
+    """One from 2 days to 9, one from 3 days on, one never: two bars, the open one with an arrow at the edge."""
+    passings = {"none": (2 * DAY, 4 * DAY, 9 * DAY), "column": (3 * DAY, 30 * DAY, np.inf), "refresh": (np.inf,) * 3}
+    axes = error_against_age(Study({name: Course(passing) for name, passing in passings.items()}))
+    bars = [bar.get_segments()[0][:, 0] for bar in axes.collections]
+    assert np.allclose(bars[0], [2 * DAY, 9 * DAY])
+    assert np.allclose(bars[1], [3 * DAY, 45 * DAY])
+    assert len(bars) == 2
+    assert axes.get_xlim()[1] == pytest.approx(45 * DAY)
+    assert [line.get_xdata() for line in axes.lines if line.get_marker() == ">"] == [[45 * DAY]]
+
+
+def test_a_course_with_pulses_has_no_line() -> None:
+    """A refresh is tried anew at each age: its points are no course of one chip."""
+    refreshed = Course(None, pulses=np.array([0.0, 5.0]))
+    lines = error_against_age(Study({"none": Course(None), "refresh": refreshed})).lines
+    assert [line.get_linestyle() for line in lines[:2]] == ["-", "None"]
+    assert lines[1].get_ydata().tolist() == [0.1, 0.12]
+
+
+def test_labels_and_limit() -> None:
+    given = Figure().subplots()
+    axes = error_against_age(Study({"none": Course(None)}), given)
+    assert axes is given
+    assert axes.get_legend_handles_labels()[1] == ["none", "programmed", "limit 0.15"]
+    assert axes.get_title().startswith("r.h5 on sim:b\n")
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1min", "1h"]
+
+
+def test_a_study_is_drawn_into_a_file(tmp_path: Path) -> None:
+    draw_drift(Study({"none": Course(None)}), tmp_path / "d.png")
+    assert imread(tmp_path / "d.png").shape[:2] == (550, 880)

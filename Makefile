@@ -20,7 +20,7 @@ test: .venv/installed-test
 check: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy hwloop
+	$(BIN)/mypy hwloop benchmarks
 	$(BIN)/lint-imports
 
 # The numerical tests under each kind of CPU kernels that this machine has: no result may hang on the last bits.

@@ -1,6 +1,9 @@
 """Calibration against injected truth: every figure beside its bound.
 
-python benchmarks/calibration.py [--seeds 3] [--first 1]
+    python benchmarks/calibration.py [--seeds 3] [--first 1]
+
+Converters, stuck devices, wires, the noise floor, and what programming gains from all of them, on simulated chips whose
+truth is known. It takes about a quarter of an hour on two idle cores.
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ SMALL_CHIPS = 100
 
 
 def open_chip(uri: str) -> Backend:
-    """A simulated chip whose first core is made, which is not part of what is measured."""
+    """Open a simulated chip whose first core is made, which is not part of what is measured."""
     chip = hwloop.connect(uri)
     chip.mvm(0, np.zeros((1, chip.info.rows), np.int32))
     return chip
 
 
 def inside(chip: Any) -> Any:
-    """The truth about core 0 of a simulated chip."""
+    """Return the truth about core 0 of a simulated chip."""
     return chip._cores[0]
 
 
@@ -173,7 +176,7 @@ def wires(seeds: range) -> None:
 
 
 def floor(seeds: range) -> None:
-    """The floor as calibration states it, over that of exact placement."""
+    """Print the floor as calibration states it, over that of exact placement."""
     worst = 0.0
     options = ("", "&adc_bits=6", "&adc_bits=10&adc_noise=1", "&read_noise=0.3", f"&{BAD_CONVERTERS}")
     for preset in ("hermes-core", "pcm-90nm", "pcm-ideal"):
@@ -200,7 +203,7 @@ def exactly(uri: str, known: Calibration) -> float:
 
 
 def whole_core(seeds: range) -> None:
-    """A programmed core with bad converters, calibrated, against no calibration at all and against ideal converters.
+    """Compare a programmed core with bad converters, calibrated, to no calibration at all and to ideal converters.
 
     Read noise alone is over half of the uncalibrated error of `hermes-core`: no calibration can bring it to a third.
     What converters add to the floor can be, so errors are also compared in excess of it, and on devices without noise.

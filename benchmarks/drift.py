@@ -3,6 +3,7 @@
     python benchmarks/drift.py [--seeds 3] [--first 1]
 
 256 x 256 Gaussian matrix clipped at 3 sigma. The first seed is refreshed at every time, the others at a year alone.
+It takes some minutes, and prints how long it took.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ AIHWKIT = (
 
 
 def studied(run: hwloop.Run, uri: str, refreshed: tuple[float, ...]) -> list[dict[str, CompensationOutcome]]:
-    """What every compensation reached at each of TIMES, refresh at some of them."""
+    """Return what every compensation reached at each of TIMES, refresh at some of them."""
     rows = []
     with hwloop.connect(uri) as chip:
         study = DriftStudy(run.record, chip)
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def report(uri: str, run: hwloop.Run, rows: list[dict[str, CompensationOutcome]], error: float, pulses: float) -> None:
-    """The table of one chip."""
+    """Print the table of one chip."""
     print(f"{uri}: {run.mvm_error:.4f} when programmed, {run.age:g} s after")
     print("        " + "".join(f"{name:>12}" for name in (*DIGITAL, "refresh")) + "   pulses/device")
     for age, row in zip(TIMES, rows, strict=True):

@@ -5,7 +5,7 @@
 
 A page marks a figure with the line `<!-- figure NAME -->` before it and `<!-- end -->` behind it. Numbers are rounded
 to the digits that are the same on every kind of CPU: a run repeats bit for bit on one kind, and statistically on
-another.
+another. It takes some minutes, with `--check` as long.
 """
 
 from __future__ import annotations

@@ -61,14 +61,14 @@ BAD_CELLS_SEED = 241
 
 
 def devices(cells: int, seed: int, lowest: float = 0.05) -> Measurement:
-    """The published drift and read noise of single reads, ln G uniform from `lowest` to 25 uS."""
+    """Draw the published drift and read noise of single reads, ln G uniform from `lowest` to 25 uS."""
     rng = np.random.default_rng(seed)
     conductance = np.exp(rng.uniform(np.log(lowest), np.log(25.0), cells))
     return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng)
 
 
 def devices_at_levels(cells: int, seed: int) -> Measurement:
-    """The same drift and noise, devices at LEVELS with the published error of programming; none below 0.05 uS."""
+    """Draw the same drift and noise, devices at LEVELS with the published error of programming; none below 0.05 uS."""
     rng = np.random.default_rng(seed)
     target = rng.choice(LEVELS, 2 * cells + 100, p=SHARES)
     conductance = target + PROGRAMMING_ERROR(target / 25.0) * rng.standard_normal(target.size)
@@ -320,7 +320,7 @@ def mvm_errors(uri: str, weights: Sequence[Matrix], method: str) -> np.ndarray:
 
 
 def speed() -> None:
-    """A million devices x 12 times."""
+    """Fit a million devices x 12 times."""
     print("\nA million devices x 12 times, power law with bounds")
     measurement = devices(1_000_000, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

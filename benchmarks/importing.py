@@ -3,7 +3,7 @@
 python benchmarks/importing.py [MILLION_ROWS]
 
 Every import runs in a process of its own, whose peak memory is its own; that of a process that imports ten rows is
-taken off. Memory must not grow with the file.
+taken off. Memory must not grow with the file. MILLION_ROWS is 10 unless it is given: some minutes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def importing(folder: Path, rows: int) -> None:
 
 
 def files(folder: Path) -> None:
-    """A million devices at twelve ages: appended, committed at every age, and read again."""
+    """Append a million devices at twelve ages, commit at every age, and read them again."""
     path, cells = folder / "m.h5", 1_000_000
     rng = np.random.default_rng(0)
     began = time.perf_counter()

@@ -7,6 +7,7 @@
 A fault swaps an operator, moves a bound, turns a condition round, shifts a number or drops a statement. The tests of
 its room are run on a copy of the tree; a fault is caught when they fail, or take far longer than without it. What slips
 through is printed with its line: a test is missing there, or the fault changes nothing that matters.
+Every fault takes as long as the tests of its room, seconds to minutes.
 """
 
 from __future__ import annotations

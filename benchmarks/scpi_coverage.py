@@ -5,7 +5,7 @@
 
 atheris (libFuzzer for Python; Linux, CPython) instruments the lexer, the dialect and the instrument. Each input is
 checked by tests/sim_backend/server/fuzz_target.py. One that breaks a rule, takes 5 s or 2 GiB ends the run and is
-written to a file crash-*, timeout-* or oom-* here.
+written to a file crash-*, timeout-* or oom-* here. How long it took is printed; interrupt it whenever it is enough.
 
     python benchmarks/scpi_coverage.py --corpus FOLDER --smallest tests/sim_backend/server/fuzz_corpus.txt
 
@@ -44,7 +44,7 @@ _TOKEN = re.compile(rb"[A-Za-z0-9*.+-]+|[^A-Za-z0-9*.+-]", re.DOTALL)
 
 
 def mutate(data: bytes, longest: int, seed: int) -> bytes:
-    """The next input: half of the time libFuzzer's own damage to bytes, else a token replaced, inserted or left out."""
+    """Make the next input: half the time libFuzzer's damage to bytes, else a token replaced, inserted or left out."""
     rng = random.Random(seed)
     tokens = _TOKEN.findall(data)
     if not tokens or rng.random() < 0.5:
@@ -74,7 +74,7 @@ def keep_smallest(corpus: Path, out: Path) -> None:
 
 
 def _steps(target: FuzzTarget, data: bytes) -> set[tuple[str, int, int]]:
-    """Steps from line to line in the traced modules while an input is taken."""
+    """Record steps from line to line in the traced modules while an input is taken."""
     steps: set[tuple[str, int, int]] = set()
     last: dict[FrameType, int] = {}
 

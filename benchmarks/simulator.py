@@ -1,6 +1,8 @@
 """Speed, memory and physics of the simulated chips, against the bounds that the project sets itself.
 
-python benchmarks/simulator.py
+    python benchmarks/simulator.py
+
+It takes some minutes.
 """
 
 from __future__ import annotations

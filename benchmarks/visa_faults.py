@@ -5,6 +5,7 @@
 Two series: the driver's calls alone, and whole jobs of `hwloop program` into a run file. Each run is compared with the
 same run without faults. The first that hangs, accepts wrong data, does anything to the chip that the run without faults
 does not, or lacks on file what was done, ends the benchmark with an AssertionError.
+The 2 000 runs of both series take about an hour; how long is printed.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _series(what: str, runs: Iterable[Outcome]) -> None:
 
 
 def _kind(error: str) -> str:
-    """An error without what differs from run to run."""
+    """Return an error without what differs from run to run."""
     return re.sub(r"\d+::SOCKET|'[^']*'", "...", error.split(", first:")[0])[:110]
 
 

@@ -3,6 +3,7 @@
     python benchmarks/visa_link.py
 
 The instrument runs in a process of its own (`hwloop serve`), on the loopback interface of the same machine.
+It takes about a minute.
 """
 
 from __future__ import annotations

@@ -36,12 +36,15 @@ class Evaluation(Settings):
     """Hadamard vectors, at least, from which the conductance map that the chip shows is computed."""
     read_averages: int = 16
     """Reads of each device that are averaged to evaluate a chip without MVMs."""
+    soon: float = 1.0
+    """Seconds until another evaluation that the 95 % interval of the error shall hold; what changes later is drift."""
 
     def __post_init__(self) -> None:
         self._require("vectors", 1, 1e9)
         self._require("calibration_vectors", 3, 1e9)
         self._require("map_vectors", 1, 1e9)
         self._require("read_averages", 1, 100_000)
+        self._require("soon", 0, 1e9)
 
 
 STANDARD = Evaluation()
@@ -138,6 +141,15 @@ def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
     The outputs of tiles that share columns of a tensor add up digitally. Each tensor's error is relative to its own
     outputs; tensors count by their number of outputs, so that no tensor drowns in another's scale. NaN without tiles.
     """
+    total, weight = 0.0, 0
+    for whole in tensor_outputs(parts).values():
+        count = whole.reference.shape[1]
+        total, weight = total + count * whole.mvm_error**2, weight + count
+    return float(np.sqrt(total / weight)) if weight else float("nan")
+
+
+def tensor_outputs(parts: Sequence[tuple[Tile, Outputs]]) -> dict[str, Outputs]:
+    """Put the outputs of tiles together to those of their tensors, by name; tiles that share columns add up."""
     tensors: dict[str, dict[int, Outputs]] = {}
     for tile, outputs in parts:
         outputs = Outputs(tile.in_output_order(outputs.measured), tile.in_output_order(outputs.reference))
@@ -146,15 +158,13 @@ def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:
             sofar = columns[tile.first_output]
             outputs = Outputs(sofar.measured + outputs.measured, sofar.reference + outputs.reference)
         columns[tile.first_output] = outputs
-    total, weight = 0.0, 0
-    for columns in tensors.values():
-        whole = Outputs(
+    return {
+        name: Outputs(
             np.concatenate([part.measured for part in columns.values()], axis=1),
             np.concatenate([part.reference for part in columns.values()], axis=1),
         )
-        count = whole.reference.shape[1]
-        total, weight = total + count * whole.mvm_error**2, weight + count
-    return float(np.sqrt(total / weight)) if weight else float("nan")
+        for name, columns in tensors.items()
+    }
 
 
 def conductance_map(

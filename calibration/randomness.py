@@ -15,7 +15,7 @@ class Purpose(enum.IntEnum):
     EVALUATE = 2
     MAP = 3
     PROBE = 4
-    JUDGE = 5
+    EVALUATE_DRIFT = 5
 
 
 def generator(seed: int, tile: int, purpose: Purpose) -> np.random.Generator:

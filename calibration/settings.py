@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from hwloop.errors import BadInputError
+from hwloop.registry import suggest
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,8 @@ class Settings:
         values: dict[str, float] = {}
         for name, text in pairs.items():
             if name not in known:
-                raise BadInputError(
-                    f"unknown setting '{name}'; known: {', '.join(known) or 'none, it has no settings'}"
-                )
+                none = "" if known else ", it has no settings"
+                raise BadInputError(f"unknown setting '{name}'; {suggest(name, list(known))}{none}")
             kind = int if isinstance(known[name].default, int) else float
             try:
                 values[name] = kind(text)

@@ -65,6 +65,6 @@ from .jobs.program import program as program
 from .jobs.run import Run as Run
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
-from .mapping.partition import MappingSettings as MappingSettings
+from .mapping.sharing import MappingSettings as MappingSettings
 
 __version__: str

@@ -56,3 +56,7 @@ class InstrumentError(ChipError):
 
 class CalibrationWarning(UserWarning):
     """A calibration is used that is out of date, or was made at another temperature."""
+
+
+class ProgrammingWarning(UserWarning):
+    """Something that programming found out about the chip and worked around."""

@@ -55,3 +55,8 @@ def value(unit: str, meaning: str, stored: str = "") -> Any:
 def finite(value: float | None) -> float | None:
     """Return the value, or None for one that JSON has no number for."""
     return float(value) if value is not None and math.isfinite(value) else None
+
+
+def finite_interval(interval: tuple[float, float]) -> list[float] | None:
+    """Return [low, high] for JSON, or None where an end is not a number."""
+    return [float(end) for end in interval] if all(map(math.isfinite, interval)) else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
+import math
 import re
 import shlex
 import textwrap
@@ -15,6 +17,7 @@ from typing import NamedTuple
 import click
 import pytest
 
+from hwloop.calibration.programming.registry import METHODS
 from hwloop.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
@@ -180,6 +183,15 @@ def test_links_lead_somewhere(request: pytest.FixtureRequest, text: str) -> None
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" not in target:
             assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_settings_of_methods_are_there_with_their_defaults() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| ([\d.]+) \|", page, re.MULTILINE)
+    assert rows
+    for method, name, default in rows:
+        fields = {field.name: field.default for field in dataclasses.fields(METHODS.find(method))}
+        assert float(default) == pytest.approx(fields.get(name, math.nan), rel=1e-3), f"{method} {name}"
 
 
 def test_decisions_are_numbered_in_order() -> None:

@@ -13,8 +13,9 @@ from hwloop.calibration.drift.forecast import Forecast
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile, PulseRecord
 from hwloop.calibration.programming.base import RESET_MARGIN
 from hwloop.calibration.programming.cell_gains import robust_multiple
-from hwloop.calibration.programming.conductance_filter import ConductanceFilter, FilterSettings
+from hwloop.calibration.programming.conductance_filter import ConductanceFilter
 from hwloop.calibration.programming.device_curves import DeviceIndex
+from hwloop.calibration.programming.filter_settings import FilterSettings
 from hwloop.chip.cell_calibration import Devices
 from hwloop.typing import BoolArray, FloatArray
 

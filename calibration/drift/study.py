@@ -247,7 +247,7 @@ class DriftStudy:
         parts: dict[str, list[Outputs]] = {name: [] for name in made}
         top = self.backend.info.input_max
         for number, tile in enumerate(self.tiles):
-            rng = np.random.default_rng([self.seed, number, Purpose.JUDGE, int(age)])
+            rng = np.random.default_rng([self.seed, number, Purpose.EVALUATE_DRIFT, int(age)])
             x = uniform_inputs(rng, STANDARD.vectors, tile.tile.place.rows, top)
             outputs, reference = tile.outputs(x), (x / top) @ tile.tile.weights
             for name, of_tiles in made.items():

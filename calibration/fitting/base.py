@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 WIDEST = 20.0
 """Width of the interval of a logarithm from which on it says nothing."""
+UNDETERMINED = "the data do not determine it: no interval"
+"""Note of a parameter that only appears in combinations, or not at all, in what was read."""
+NO_MAXIMUM = "the likelihood does not curve downwards at the values that were found: no interval"
+"""Note of parameters at a place that is no maximum, or whose curvature is no finite number."""
 SHARED = {"shared": True}
 """Metadata of an array of a table that all cells have in common."""
 
@@ -186,12 +190,14 @@ class Family(abc.ABC, Generic[Table]):
         each = self.log_likelihood(table, optimum.theta)
         warnings = [f"{name}: {reason}" for name, reason in held.items()] + self.caveats(table)
         if not optimum.converged:
-            warnings.append("the search for the maximum stopped before it had converged")
+            warnings.append("the search for the maximum stopped before it had converged: values are near the best ones")
         parameters = self._estimates(table, optimum, held)
-        if all(item.low is None for item in parameters):
+        # A search that stopped early, as at a spike of the likelihood, has values worth having, with a warning.
+        if all(item.low is None for item in parameters) and (optimum.certain or optimum.converged):
+            why = "" if optimum.certain else f" ({NO_MAXIMUM})"
             raise BadInputError(
-                f"{self.experiment.value}: these reads tell no parameter of '{self.name}': they scatter so much, or so "
-                "little, that the model cannot be seen in them; look for wrong columns, units or cell numbers"
+                f"{self.experiment.value}: these reads tell no parameter of '{self.name}'{why}: they scatter so much, "
+                "or so little, that the model cannot be seen in them; look for wrong columns, units or cell numbers"
             )
         said = self.describe(table)
         record = Fit(
@@ -214,6 +220,8 @@ class Family(abc.ABC, Generic[Table]):
         for index, item in enumerate(self.layout(table).shown):
             value, (low, high) = float(optimum.theta[index]), optimum.interval(index)
             note = held.get(item.name, item.note)
+            if not note and not np.isfinite(high - low):
+                note = UNDETERMINED if optimum.certain else NO_MAXIMUM
             # No width at all is no knowledge either: nothing that was read moves the likelihood.
             if not note and not (0.0 < high - low < (WIDEST if item.log else np.inf)):
                 note = "the data do not tell how sure it is"

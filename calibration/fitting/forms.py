@@ -41,6 +41,7 @@ def blurred(form: Form, log_g: FloatArray, half: FloatArray) -> Callable[[torch.
 
     def average(theta: torch.Tensor) -> torch.Tensor:
         slope, offset, low, high = theta
+        high = torch.maximum(low, high)  # bounds that cross make a constant, and no step between them
         straight, reach = slope * place + offset, slope.abs() * width + 1e-9
 
         def above(bound: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,9 @@ class KnownDrift:
         def statistics(theta: torch.Tensor) -> Statistics:
             return UpTo(1.0, build(forms["mean"], theta[:n])), UpTo(1.0, build(forms["spread"], theta[n:]))
 
+        # Coefficients that the data do not determine are taken as held.
         theta, covariance = fitted.optimum.theta[: 2 * n], fitted.optimum.covariance[: 2 * n, : 2 * n]
+        covariance = np.where(np.isinf(covariance), 0.0, covariance)
         return cls(settings["t0"], settings["g_scale"], settings["noise_growth"], statistics, theta, covariance)
 
 

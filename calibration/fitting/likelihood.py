@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from scipy import optimize, stats
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from hwloop.calibration.fitting.information import SLIGHT, UNSEEN, Inverse, felt, inverted, mirrored
 from hwloop.errors import BadInputError
 from hwloop.typing import BoolArray, FloatArray
 
@@ -34,6 +36,9 @@ ABSURD = 1e8
 """Standard deviations from the start, and slope per standard deviation, beyond which no search ends at a maximum."""
 MOST_RETREATS = 30
 """Times that a search goes on in smaller steps, after one that led to where there is no likelihood."""
+WORTH_GOING_ON = 1.0
+"""Rise of the log-likelihood still to be expected, natural logarithm, below which the search is as good as done: its
+parameters are within about a standard deviation of the best."""
 MANY_UNITS = 30
 """Independent units; with fewer the scatter of their scores says little, and the curvature alone is used."""
 
@@ -50,13 +55,22 @@ class NoMaximumError(BadInputError):
 
 @dataclass(frozen=True)
 class Optimum:
-    """Parameters (p,) at the maximum, their covariance (p, p); held parameters have no variance."""
+    """Parameters (p,) at the maximum, their covariance (p, p); held parameters have no variance.
+
+    Parameters that the data do not determine have an infinite variance, and all have the variance NaN where the
+    likelihood does not curve downwards: see `covariance`.
+    """
 
     theta: FloatArray
     covariance: FloatArray
     log_likelihood: float
     """Sum over the units."""
     converged: bool
+
+    @property
+    def certain(self) -> bool:
+        """Whether the likelihood curves downwards there, so that intervals can be stated."""
+        return not bool(np.isnan(self.covariance).any())
 
     def interval(self, index: int) -> tuple[float, float]:
         """95 % interval of a parameter."""
@@ -173,7 +187,7 @@ class _Search:
         max_steps
             Steps at most.
         """
-        z, room = np.zeros(reach.size), reach
+        z, room, first = np.zeros(reach.size), reach, None
         for _ in range(MOST_RETREATS):
             found = optimize.minimize(
                 self, z, jac=True, method="L-BFGS-B",
@@ -182,7 +196,11 @@ class _Search:
                 options={"maxiter": max_steps, "maxcor": 30, "ftol": 1e-13, "gtol": tolerance},
             )  # fmt: skip
             end: FloatArray = found.x
-            self._require_number()
+            if why := self._runs_away():
+                if first is None:
+                    raise NoMaximumError(why)
+                break
+            first = end if first is None else first
             walled = bool((np.abs(end - z) > 0.99 * room)[room < reach].any())
             if found.status == 1 or (self.nowhere is None and not walled):
                 return end, bool(found.status == 0)
@@ -192,7 +210,10 @@ class _Search:
                 if room.max() < tolerance:
                     break
             z, self.nowhere = end, None
-        raise NoMaximumError("it rises up to where it, or its slope, is no finite number")
+        # It rises to where it is no finite number, or has a spike: what is nearly a maximum counts, or what was before.
+        _, last, slope = self.best or (math.inf, z, np.full_like(z, math.inf))
+        nearly = 0.5 * float((slope**2).sum()) < WORTH_GOING_ON
+        return (last if nearly or first is None else first), False
 
     def parameters(self, z: FloatArray) -> FloatArray:
         """Return the parameters (p,) at z."""
@@ -224,15 +245,16 @@ class _Search:
             return math.nan, z
         return -float(value.detach()), -self.directions.T @ gradient.numpy()[self.moving]
 
-    def _require_number(self) -> None:
-        """Raise NoMaximumError where the best place so far is none to go on from."""
+    def _runs_away(self) -> str:
+        """Return why the best place so far is none to go on from; empty where it is one."""
         if self.best is None:
-            raise NoMaximumError("where the search begins, it or its slope is no finite number")
+            return "where the search begins, it or its slope is no finite number"
         _, z, slope = self.best
         if not np.abs(z).max(initial=0.0) <= ABSURD:
-            raise NoMaximumError("it rises without end as parameters grow")
+            return "it rises without end as parameters grow"
         if not np.abs(slope).max(initial=0.0) <= ABSURD:
-            raise NoMaximumError("it rises without end as parameters come near some value")
+            return "it rises without end as parameters come near some value"
+        return ""
 
 
 def covariance(
@@ -250,25 +272,72 @@ def covariance(
 
     With fewer than MANY_UNITS units it is the inverse curvature alone. Scores at the maximum scatter too little, as
     residuals do: by n / (n - p), like the variance of residuals.
+
+    It is that of the parameters that the data determine (see `information`). Those that they do not have an infinite
+    variance and nothing in common with others, which are stated as if these were held. Where the curvature is not
+    finite or not positive definite all free parameters have the variance NaN: there is no maximum to be sure of.
     """
     moving = np.ones(theta.size, bool) if free is None else free
     if own is None:
         own = scores(likelihood, theta, moving)
-    if not kinks or len(own) < MANY_UNITS:
-        inverse = np.linalg.pinv(_exact_curvature(likelihood, theta, moving), hermitian=True)
-        found = inverse if len(own) < MANY_UNITS else inverse @ (own.T @ own) @ inverse * _spared(own)
-    else:
-        seen = whitening(own)
-        curvature = _curvature(likelihood, theta, moving, seen)
-        if not np.isfinite(curvature).all():  # a step so far that numbers overflow: what is hardly seen, in small steps
-            seen = seen * np.minimum(1.0, 1.0 / np.abs(seen).max(0))
-            curvature = _curvature(likelihood, theta, moving, seen)
-        inverse = np.linalg.pinv(curvature, hermitian=True)
-        scatter = (own @ seen).T @ (own @ seen) * _spared(own)
-        found = seen @ inverse @ scatter @ inverse @ seen.T
-    result = np.zeros((theta.size, theta.size))
-    result[np.ix_(moving, moving)] = found
+    result, index = np.zeros((theta.size, theta.size)), np.flatnonzero(moving)
+    result[index, index] = np.nan
+    few = len(own) < MANY_UNITS
+    if not np.isfinite(own).all():
+        return result
+    known, directions, inverse = (
+        _inverse_across(likelihood, theta, moving, own) if kinks and not few else _inverse_at(likelihood, theta, moving)
+    )
+    if inverse is None:
+        return result
+    found = inverse.matrix
+    if not few:
+        along = own[:, known] @ directions
+        found = found @ (along.T @ along) @ found * _spared(own)
+    sure = index[known][inverse.determined]
+    result[index, index] = np.inf
+    rows = directions[inverse.determined]
+    result[np.ix_(sure, sure)] = rows @ found @ rows.T
     return result
+
+
+Inverted: TypeAlias = tuple[BoolArray, FloatArray, Inverse | None]
+"""Which of the free parameters are felt at all, directions over these, and the inverse curvature along them."""
+
+
+def _inverse_at(likelihood: LogLikelihood, theta: FloatArray, moving: BoolArray) -> Inverted:
+    """Invert the curvature at theta, scaled to unit diagonal."""
+    matrix = _exact_curvature(likelihood, theta, moving)
+    if not np.isfinite(matrix).all():
+        return np.ones(len(matrix), bool), np.eye(len(matrix)), None
+    own = np.diagonal(matrix)
+    known = felt(own, theta[moving])
+    size = 1.0 / np.sqrt(np.abs(own[known]))
+    return known, np.diag(size), inverted(matrix[np.ix_(known, known)] * np.outer(size, size), np.diag(size), UNSEEN)
+
+
+def _inverse_across(likelihood: LogLikelihood, theta: FloatArray, moving: BoolArray, own: FloatArray) -> Inverted:
+    """Invert the curvature across kinks, along directions in which scores (n, free parameters) scatter by one.
+
+    Where the likelihood is no parabola over one standard deviation, because a direction that is hardly seen leads far,
+    its curvature says nothing: parameters of that direction are left out, as not determined.
+    """
+    known = felt((own**2).sum(0), theta[moving])
+    while True:
+        some = moving.copy()
+        some[moving] = known
+        directions = whitening(own[:, known])
+        curvature = _curvature(likelihood, theta, some, directions)
+        if not np.isfinite(curvature).all():  # a step so far that numbers overflow: what is hardly seen, in small steps
+            directions = directions * np.minimum(1.0, 1.0 / np.abs(directions).max(0))
+            curvature = _curvature(likelihood, theta, some, directions)
+        found = inverted(curvature, directions, UNSEEN / HARDLY_SEEN, SLIGHT)
+        if found is not None or not np.isfinite(curvature).all():
+            return known, directions, found
+        blamed = mirrored(own[:, known], directions, curvature)
+        if not blamed.any():
+            return known, directions, None
+        known[np.flatnonzero(known)[blamed]] = False
 
 
 def _spared(own: FloatArray) -> float:
@@ -312,6 +381,6 @@ def _curvature(likelihood: LogLikelihood, theta: FloatArray, moving: BoolArray, 
         return torch.autograd.grad(likelihood(point).sum(), point)[0].numpy()[moving]
 
     rows = [directions.T @ (gradient(-step) - gradient(step)) / 2 for step in directions.T]
-    matrix = np.stack(rows)
+    matrix = np.array(rows).reshape(directions.shape[1], directions.shape[1])
     symmetric: FloatArray = 0.5 * (matrix + matrix.T)
     return symmetric

@@ -31,12 +31,15 @@ class ProgrammingStep(Step):
         (rows, columns) cells that the method would still change but cannot, or gave up.
     stuck
         (rows, columns) cells with a device that does not answer to pulses.
+    stuck_devices
+        (2, K, rows, columns) these devices; None where the method does not tell them apart.
     """
 
     mvm_error: float
     pulses: int
     unconverged: BoolArray
     stuck: BoolArray
+    stuck_devices: BoolArray | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ on which of its devices, another pulse is worth its noise.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +15,20 @@ from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import HadamardProbe, hadamard_inputs
 from hwloop.calibration.programming.base import open_loop_amplitudes
 from hwloop.calibration.programming.cell_gains import cell_sensitivity, robust_multiple
+from hwloop.calibration.programming.current_error import (
+    CurrentError,
+    CurrentErrorFit,
+    PulsedCells,
+    chosen_cells,
+    fit_current_error,
+    scaled_curve,
+)
 from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceIndex
-from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES, unresponsive_streak
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.programming.filter_settings import FilterSettings, Observation
+from hwloop.calibration.programming.noise_scale import NoiseScale
+from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse
+from hwloop.calibration.programming.stuck_search import StuckSearch
+from hwloop.calibration.programming.tables import Table, tabulated_drift
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
@@ -25,34 +36,12 @@ from hwloop.devices.drift import Aging
 from hwloop.mapping.tile import Tile
 from hwloop.typing import AnyArray, BoolArray, FloatArray
 
-
-@dataclass(frozen=True)
-class FilterSettings(Settings):
-    """What steers a conductance filter."""
-
-    max_pulses_per_device: int = 8
-    """Pulses one device may receive, the first included."""
-    min_gain: float = 1.5
-    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
-    drive: float = 1.0 / math.sqrt(3.0)
-    """Amplitude of the Hadamard inputs over the largest input; the default has the power of uniform random inputs, so
-    that the converter range fits both."""
-    mean_gain: float = 1.03
-    """Mean of the column gains that corrections aim at, over the one that the first measurement shows. Above 1, more
-    cells are found low than high, and a low cell is topped up by the spare device on its own side, where a high one
-    would need a device working against it."""
-    outlier: float = 3.0
-    """A deviation beyond this many expected standard deviations resets a cell's variance."""
-    unresponsive_pulses: int = UNRESPONSIVE_PULSES
-    """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
-
-    def __post_init__(self) -> None:
-        self._require("max_pulses_per_device", 1, 1_000_000)
-        self._require("min_gain", 0, 100)
-        self._require("drive", 0.01, 1)
-        self._require("mean_gain", 0.1, 10)
-        self._require("outlier", 0.1, 1000)
-        self._require("unresponsive_pulses", 1, 100)
+SMALLEST_SENSITIVITY = 0.01
+"""Sensitivity below which a cell is taken for one that shows nothing."""
+SURE = 0.03
+"""Standard deviation over g_max below which a cell is never known when devices are suspected."""
+QUESTIONS = (2, 10)
+"""Pulses and rounds that must be left for a suspect to be asked whether it answers."""
 
 
 class ConductanceFilter:
@@ -78,12 +67,14 @@ class ConductanceFilter:
         """
         info, now = region.backend.info, region.backend.now()
         self._settings, self._min_gain = settings, settings.min_gain / 100 * info.g_max
+        self._redraw = RedrawTable(settings.redraws)
         self._region, self._tile, self._known, self._age = region, tile, known, age
-        self._model, self._aging = known.model, Aging(known.model.drift)
+        self._model, self._aging = known.model, Aging(tabulated_drift(known.model.drift))
+        self._q = Table.of(known.model.read_noise.q)
         self._limits = info.limits
         k, rows, columns = region.shape[1:]
         self._sign = np.repeat([1.0, -1.0], k)[:, None, None]
-        shape = (2 * k, rows, columns)
+        shape = self._shape = (2 * k, rows, columns)
         self._curves = DeviceCurves(known, shape)
         self._usable = known.usable.reshape(shape)
         self._g_top = 1.05 * np.where(self._usable, known.capacity(info).reshape(shape), info.g_max)
@@ -95,11 +86,18 @@ class ConductanceFilter:
         self._before, self._amplitude = np.zeros(shape), np.zeros(shape)  # of the last pulse
         self._born = np.full(shape, now)
         self._spent = np.zeros(shape, np.int32)
-        self._streak = np.zeros(shape, np.int8)  # pulses in a row without an answer
+        self._born_before = np.full(shape, now)
+        self._added = np.zeros((rows, columns))  # variance that the last pulses brought
         self._fresh = np.zeros(shape, bool)  # pulsed since the last measurement
+        self._plain = np.zeros(shape, bool)  # of these, the ones that were to correct something
+        self._may_ask = self._usable.copy()  # devices that may be asked whether they answer
+        self._search = StuckSearch(shape, self._sign, info.g_max, known.model.curve.g_max, settings.unresponsive_pulses)
         self._offset = np.zeros(columns)
-        self._seen = now
+        self._seen = self._started = now
         self._error = np.zeros((rows, columns))
+        self._noise_scale = NoiseScale()
+        self._trust: FloatArray | None = None  # with which the last measurement was taken in
+        self._unresolved = np.zeros((rows, columns))  # variance of what the last measurement showed
         self._sensitivity: FloatArray | None = None
         self._mean_gain = 1.0
         self._loaded = np.any(tile.target != 0, axis=0)
@@ -122,13 +120,15 @@ class ConductanceFilter:
         self._error = (self._sign * np.where(self._usable, target, self.g)).sum(0) - self._tile.target
         return len(at[0])
 
-    def correct(self, remaining: float) -> int:
+    def correct(self, remaining: float, rounds: int = 0) -> int:
         """Pulse, in each cell, the device that lowers its expected squared error most.
 
         Parameters
         ----------
         remaining
             Seconds until the last measurement: what a young device will have drifted by then is known better.
+        rounds
+            Rounds that follow, in which a result that is not good can be drawn again.
 
         Returns
         -------
@@ -145,17 +145,78 @@ class ConductanceFilter:
         # What is known of a cell is its sum: pulsing a device whose share is uncertain brings that variance back.
         unshared = self._device_variance * effect**2
         quieter = self._read_noise_variance(self.g) - self._read_noise_variance(aim)
-        gain = error**2 - left**2 - noise - drift**2 - unshared + quieter * effect**2
-        gain[self._exhausted] = -np.inf
+        unresolved = self._unresolved / (rounds + 1)  # by all measurements to come
+        redraws = np.minimum(rounds, self._settings.max_pulses_per_device - 1 - self._spent)
+        drawn = cost_of_pulse(self._redraw, redraws, noise + unshared, unresolved, self._min_gain**2)
+        gain = error**2 - left**2 - drawn - drift**2 + quieter * effect**2
+        exhausted = self._exhausted
+        gain[exhausted] = -np.inf
+        # A suspect needs pulses and rounds to come back from where it is sent.
+        spare = self._settings.max_pulses_per_device - self._spent
+        self._may_ask = ~exhausted & (spare > QUESTIONS[0]) & (rounds > QUESTIONS[1])
+        asked, levels = self._search.questions(self._may_ask, self._g_top)
+        gain[:, asked[1], asked[2]] = -np.inf
         best = np.argmax(gain, axis=0)
-        worth = np.take_along_axis(gain, best[None], 0)[0] > self._min_gain**2
-        cell = np.nonzero(worth)
+        cell = np.nonzero(np.take_along_axis(gain, best[None], 0)[0] > self._min_gain**2)
         at = (best[cell], *cell)
-        self._send(at, self._curves.amplitude(aim[at], at), aim[at])
         self._error[cell] = (self._sign * left)[at]
-        self.variance[cell] += unshared[at] + noise[at]
-        self._device_variance[at] = noise[at]
-        return int(worth.sum())
+        self._error[asked[1:]] += self._sign[asked[0], 0, 0] * (levels - self.g[asked]) * effect[asked]
+        every: DeviceIndex = tuple(np.concatenate([one, other]) for one, other in zip(at, asked, strict=True))
+        sent = np.concatenate([aim[at], levels])
+        aim[asked] = levels
+        noise[asked] = (self._pulse_variance(aim) * effect**2)[asked] if len(levels) else noise[asked]
+        self._send(every, self._curves.amplitude(sent, every), sent)
+        self._plain[at] = True
+        self._added[every[1:]] = unshared[every] + noise[every]
+        self.variance[every[1:]] += self._added[every[1:]]
+        self._device_variance[every] = noise[every]
+        return len(sent)
+
+    def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
+        """Fit the common error of the currents of open-loop pulses to the first measurement after them."""
+        rows, columns = chosen_cells((self._tile.target != 0) & self._usable.all(0), settings.cells)
+        if not len(rows):
+            return None
+        noise = self._measurement_noise(shown, self._weights_at(shown.begin)[1], None)
+        known = self._curves
+        cells = PulsedCells(
+            seen=shown.seen[rows, columns],
+            variance=noise[rows, columns],
+            position=np.linspace(-1.0, 1.0, len(shown.seen))[rows],
+            amplitude=(self._amplitude - known.shift)[:, rows, columns],
+            height=known.height[:, rows, columns],
+            sign=self._sign[:, :, 0],
+            shift_sigma=float(np.sqrt(known.shift_variance.mean())),
+            height_sigma=float(np.sqrt(known.height_variance.mean())),
+            age=max(shown.begin - float(self._born.max()), 1e-6),
+        )
+        return fit_current_error(cells, known.nominal, self._aging, settings)
+
+    def assume_currents(self, error: float) -> None:
+        """Believe that devices need (1 + error) times the currents believed until now, and what follows of their state.
+
+        Call it after open-loop pulses, before any answer to them was taken in.
+        """
+        curve = scaled_curve(self._model.curve, error)
+        model = dataclasses.replace(self._model, curve=curve)
+        self._known = dataclasses.replace(self._known, model=model)
+        self._model, self._curves = model, DeviceCurves(self._known, self._shape)
+        at = np.nonzero(self._usable)
+        self.g[at] = self._curves.conductance(self._amplitude[at], at)
+        self._device_variance[at] = self._curves.pulse_variance(self.g, np.zeros(self._shape))[at]
+        self.variance = self._device_variance.sum(0)
+
+    def repeat_open_loop(self) -> int:
+        """Pulse the devices again that, as is believed now, open-loop pulses did not bring near their targets."""
+        target = self._tile.device_targets(self._region.backend.info, self._known)
+        amplitude = open_loop_amplitudes(self._known, target).reshape(self._shape)
+        target = np.maximum(target.reshape(self._shape), self._model.curve.g_min)
+        at = np.nonzero(self._usable & (np.abs(self.g - target) > self._model.curve.noise))
+        self._send(at, amplitude[at], target[at])
+        self._device_variance[at] = self._curves.pulse_variance(target, np.zeros(self._shape))[at]
+        self.variance = self._device_variance.sum(0)
+        self._error = (self._sign * self.g).sum(0) - self._tile.target
+        return len(at[0])
 
     @property
     def unconverged(self) -> BoolArray:
@@ -165,33 +226,31 @@ class ConductanceFilter:
 
     @property
     def stuck(self) -> BoolArray:
-        """Cells with a device that did not answer to pulses."""
-        stuck: BoolArray = np.any(self._unresponsive, axis=0)
-        return stuck
-
-    @property
-    def _unresponsive(self) -> BoolArray:
-        return self._streak >= self._settings.unresponsive_pulses
+        """(D, rows, columns) devices that did not answer to pulses."""
+        return self._search.stuck
 
     @property
     def _exhausted(self) -> BoolArray:
         """Devices (D, rows, columns) that are to be left alone."""
-        return ~self._usable | (self._spent >= self._settings.max_pulses_per_device) | self._unresponsive
+        return ~self._usable | (self._spent >= self._settings.max_pulses_per_device) | self._search.stuck
 
     def _send(self, at: DeviceIndex, amplitude: FloatArray, aim: FloatArray) -> None:
         """RESET the devices `at` with amplitudes (n,) in uA that should bring them to `aim` (n,) in uS."""
         curve = self._model.curve
         amplitude = np.clip(amplitude, curve.melt, self._limits.amplitude_max)
         self._region.pulse(PulseKind.RESET, np.ravel_multi_index(at, self.g.shape), amplitude, curve.width)
-        self._amplitude[at], self._before[at] = amplitude, self.g[at]
+        self._amplitude[at], self._before[at], self._born_before[at] = amplitude, self.g[at], self._born[at]
         self.g[at], self._born[at] = aim, self._region.backend.now()
         self._spent[at] += 1
-        self._fresh[:] = False
+        self._fresh[:] = self._plain[:] = False
         self._fresh[at] = True
 
     def _read_noise_variance(self, g: FloatArray) -> FloatArray:
         """Compute the variance (uS^2) of the read noise that devices at g will have when the network runs."""
-        return np.square(g * self._model.read_noise.relative_sigma(g, self._age))
+        noise = self._model.read_noise
+        slow = math.log((self._age + noise.t_read) / (2 * noise.t_read))
+        variance: FloatArray = (self._noise_scale.read * slow) * np.square(g * self._q(g / noise.g_scale))
+        return variance
 
     def _pulse_variance(self, aim: FloatArray) -> FloatArray:
         """Compute the variance (uS^2) of the result of a pulse at each device."""
@@ -201,23 +260,33 @@ class ConductanceFilter:
 
     def measure(self, rng: np.random.Generator, blocks: int) -> None:
         """Measure all cells with `blocks` complete Hadamard designs, and update the filter with what they show."""
+        self.update(self.observe(rng, blocks))
+
+    def observe(self, rng: np.random.Generator, blocks: int) -> Observation:
+        """Measure all cells with `blocks` complete Hadamard designs; the filter follows the columns' offsets alone."""
         region, info = self._region, self._region.backend.info
         amplitude = round(self._settings.drive * info.input_max)
         probe = HadamardProbe(hadamard_inputs(rng, blocks, self._tile.place.rows, amplitude), info.input_max)
         begin = region.backend.now()
         codes = region.mvm(probe.inputs)
         duration = max(region.backend.now() - begin, 1e-9)
-        weights, effect = self._weights_at(begin)
-        observed = self._deviations(probe, codes, weights)
+        weights, _ = self._weights_at(begin)
+        return Observation(weights + self._deviations(probe, codes, weights), probe.power, begin, duration)
+
+    def update(self, shown: Observation) -> None:
+        """Update the filter with what a measurement showed."""
+        weights, effect = self._weights_at(shown.begin)
+        observed = shown.seen - weights
         if self._sensitivity is None:
-            self._sensitivity = cell_sensitivity(weights + observed, weights)
+            self._sensitivity = self._found_sensitivity(weights + observed, weights)
             self._mean_gain = self._first_mean_gain(self._sensitivity)
             observed += weights * (1.0 - self._sensitivity)
             weights, effect = weights * self._sensitivity, effect * self._sensitivity
-        self._update(observed, probe.power, effect, begin, duration)
+        self._update(observed, effect, shown)
         # Young devices are still on their way down: what would be seen now on target is what was expected, less the
         # error expected at the target age.
-        self.mvm_error = relative_error(probe.drive @ (weights + observed), probe.drive @ (weights - self._error))
+        # An orthogonal design keeps norms: the error of the outputs is that of the cells.
+        self.mvm_error = relative_error(weights + observed, weights - self._error)
 
     def _deviations(self, probe: HadamardProbe, codes: AnyArray, weights: FloatArray) -> FloatArray:
         """Find by how much cells (rows, columns) differ from `weights`, in uS, and follow the columns' offsets."""
@@ -230,45 +299,67 @@ class ConductanceFilter:
         self._offset += shift
         return probe.cells(innovation - shift)
 
+    def _found_sensitivity(self, seen: FloatArray, weights: FloatArray) -> FloatArray:
+        """Return the sensitivities (rows, columns) that the first measurement shows, and give up columns without any.
+
+        A loaded column that shows nothing is not connected: no pulse there would be seen to do anything.
+        """
+        sensitivity = cell_sensitivity(seen, weights)
+        dead = self._loaded & (np.abs(sensitivity).max(0) < SMALLEST_SENSITIVITY)
+        self._usable = self._usable & ~dead
+        self._loaded = self._loaded & ~dead
+        self.g = np.where(dead, 0.0, self.g)
+        return np.where(np.abs(sensitivity) < SMALLEST_SENSITIVITY, 1.0, sensitivity)
+
     def _first_mean_gain(self, sensitivity: FloatArray) -> float:
         """Compute the mean of the column gains that corrections shall keep, from the sensitivity that was found."""
         if not self._loaded.any():
             return 1.0
-        found = robust_multiple(self._tile.target, self._tile.target * sensitivity, axis=0)[0]
+        # Cells meant to conduct their targets at the reference age will have drifted from them at the target age.
+        devices = self._tile.device_targets(self._region.backend.info, self._known).reshape(self._shape)
+        aged = (self._sign * devices * self._aging.factor(devices, self._age)).sum(0)
+        found = robust_multiple(self._tile.target, aged * sensitivity, axis=0)[0]
         return self._settings.mean_gain * float(found[self._loaded].mean())
 
-    def _update(self, observed: FloatArray, power: float, effect: FloatArray, begin: float, duration: float) -> None:
+    def _update(self, observed: FloatArray, effect: FloatArray, shown: Observation) -> None:
         """Update every cell with its observed deviation (rows, columns) in uS from what was expected.
 
-        power is the sum of squares of a row's drive, and effect as in `_weights_at`; the measurement began at `begin`
-        on the chip's clock and took `duration` seconds.
+        effect is as in `_weights_at`.
         """
-        white, slow = self._measurement_noise(power, effect, duration)
-        self.variance += self._drift_variance(effect, begin)
+        self.variance += self._drift_variance(effect, shown.begin)
+        self._unresolved = self._measurement_noise(shown, effect, observed)
+        observed = self._judge_answers(observed, effect, shown.begin)
         # A deviation far beyond its expected size means that the filter is wrong about this cell: trust the chip.
-        expected = self.variance + white + slow
+        expected = self.variance + self._unresolved
         outlier = observed**2 > self._settings.outlier**2 * expected
         self.variance = np.where(outlier, observed**2, self.variance)
-        trust = self.variance / (self.variance + white + slow)
-        self._seen = begin
+        trust = self._trust = self.variance / (self.variance + self._unresolved)
+        self._seen = shown.begin
         self._take_in(trust * observed, trust, effect)
-        fresh = np.nonzero(self._fresh)
-        self._learn_curve(fresh)
-        self._note_unresponsive(fresh)
+        self._learn_curve(np.nonzero(self._fresh & ~self._search.suspects & ~self._search.stuck))
         self._fresh[:] = False
 
-    def _measurement_noise(self, power: float, effect: FloatArray, duration: float) -> tuple[FloatArray, FloatArray]:
-        """Compute the variances (uS^2) of observed cells: (columns,) what averages out, (rows, columns) what does not.
+    def _measurement_noise(self, shown: Observation, effect: FloatArray, observed: FloatArray | None) -> FloatArray:
+        """Compute the variances (rows, columns) of observed cells in uS^2; `observed` tells how large they really are.
 
-        The first is rounding by the converters, whose own noise is taken to be as large, and the fast part of the read
-        noise of all cells of a column. The slow part of a cell's own read noise is frozen while a batch lasts, and
-        another one when the network runs.
+        What averages out is rounding by the converters, whose own noise is taken to be as large, and the fast part of
+        the read noise of all cells of a column. The slow part of a cell's own read noise is frozen while a batch
+        lasts, and another one when the network runs.
         """
-        noise = self._model.read_noise
-        flicker = ((noise.q(self.g / noise.g_scale) * self.g * effect) ** 2).sum(0)
+        noise, scale, duration = self._model.read_noise, self._noise_scale, shown.duration
+        flicker = ((self._q(self.g / noise.g_scale) * self.g * effect) ** 2).sum(0)
         fast = np.log(max(duration / (2 * noise.t_read), 1.0)) * flicker.sum(0) * self._settings.drive**2
-        white = (2 * self._region.step**2 / 12 + fast) / power
-        return white, np.log(max(self._age / duration, 1.0)) * flicker
+        converters = np.full(flicker.shape, 2 * self._region.step**2 / 12 / shown.power)
+        read = fast / shown.power + np.log(max(self._age / duration, 1.0)) * flicker
+        if observed is not None and self._trust is not None:
+            before = scale.converters, scale.read
+            fresh: BoolArray = np.any(self._fresh, axis=0)
+            scale.learn(observed, self.variance, converters, read, ~fresh)
+            # What was taken in before was less certain than it seemed.
+            more = (scale.converters - before[0]) * converters + (scale.read - before[1]) * read
+            self.variance += np.where(fresh, 0.0, self._trust**2 * np.maximum(more, 0.0))
+        total: FloatArray = scale.converters * converters + scale.read * read
+        return total
 
     def _drift_variance(self, effect: FloatArray, begin: float) -> FloatArray:
         """Compute what unknown drift since the last measurement adds to the cells' variances, (rows, columns) uS^2."""
@@ -292,12 +383,40 @@ class ConductanceFilter:
         """Learn from the devices `at` how far their own curves are shifted along the amplitude."""
         self._curves.learn(at, self._amplitude[at], self.g[at], self._device_variance[at])
 
-    def _note_unresponsive(self, at: DeviceIndex) -> None:
-        """Count, for freshly pulsed devices, the pulses in a row that they did not answer to."""
-        moved = self.g[at] - self._before[at]
-        meant = self._curves.conductance(self._amplitude[at], at) - self._before[at]
-        noise = np.asarray(self._model.curve.pulse_sigma(self._before[at]), np.float64)
-        self._streak[at] = unresponsive_streak(self._streak[at], moved, meant, noise)
+    def _judge_answers(self, observed: FloatArray, effect: FloatArray, begin: float) -> FloatArray:
+        """Return what cells (rows, columns) deviate by once devices that do not answer have been looked for, in uS."""
+        search, sensitivity = self._search, self._cell_sensitivity
+        observed, unresolved = observed / sensitivity, self._unresolved / sensitivity**2
+        floor = (SURE * self._region.backend.info.g_max) ** 2
+        unresolved = unresolved + floor
+        variance = self.variance / sensitivity**2 + unresolved
+        shown = self.g * effect / sensitivity
+        expected, known = shown.copy(), search.stuck.copy()
+        observed = search.hear(observed, variance, unresolved, shown)
+        at = np.nonzero(self._plain & ~search.stuck)
+        cell, before = at[1:], self._before[at]
+        before = before * self._aging.factor(before, begin - self._born_before[at])
+        stay = observed[cell] + self._sign[at[0], 0, 0] * (shown[at] - before)
+        calm = np.maximum(variance[cell] - self._added[cell] / sensitivity[cell] ** 2, unresolved[cell])
+        moved = observed[cell] ** 2 / variance[cell] + np.log(variance[cell])
+        search.weigh(at, stay**2 / calm + np.log(calm), moved)
+        if self._fresh.any() and not self._plain.any() and self._seen == self._started:
+            others = np.maximum(variance - self._device_variance * (effect / sensitivity) ** 2, unresolved)
+            search.weigh_levels(observed, variance, others, shown)
+        observed = search.suspect(observed, variance, shown, self._may_ask, self._fresh)
+        judged = np.nonzero(shown != expected)
+        self.g[judged] = (shown * sensitivity / effect)[judged]
+        # A device that does not answer is crystalline or open, and neither drifts: it stays where it is seen now.
+        new = search.stuck & ~known
+        self.g[new] = shown[new]
+        return observed * sensitivity
+
+    @property
+    def _cell_sensitivity(self) -> FloatArray:
+        """(rows, columns) what cells contribute over the ideal, as far as is known."""
+        if self._sensitivity is None:
+            return np.ones(self.variance.shape)
+        return self._sensitivity
 
     # ---- ages ------------------------------------------------------------------------------------------------
 
@@ -307,7 +426,7 @@ class ConductanceFilter:
         The effect of a device (D, rows, columns) is G(then) / G(reference age), times the sensitivity of its cell.
         """
         # A device that does not answer is crystalline or open: neither drifts.
-        effect = np.where(self._usable, self._aging.factor(self.g, moment - self._born), 1.0)
+        effect = np.where(self._usable & ~self._search.stuck, self._aging.factor(self.g, moment - self._born), 1.0)
         if self._sensitivity is not None:
             effect = effect * self._sensitivity
         return (self._sign * self.g * effect).sum(0), effect

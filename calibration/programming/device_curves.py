@@ -83,7 +83,9 @@ class DeviceCurves:
         """
         curve, prior = self.nominal, self.shift_variance[at]
         seen = amplitude - curve.amplitude(self._on_nominal(g, at))
-        seen_variance = curve.jitter**2 + (curve.noise**2 + variance) / curve.slope(g) ** 2
+        # Where the curve is flat, a conductance says more of a device's height than of its shift.
+        unknown = curve.noise**2 + variance + self.height_variance[at] * (g - curve.g_min) ** 2
+        seen_variance = curve.jitter**2 + unknown / curve.slope(g) ** 2
         trust = prior / np.maximum(prior + seen_variance, 1e-300)
         self.shift[at] += trust * (seen - self.shift[at])
         self.shift_variance[at] = (1.0 - trust) * prior

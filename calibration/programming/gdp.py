@@ -23,10 +23,13 @@ import numpy as np
 
 from hwloop.calibration.probes import hadamard_block, hadamard_blocks
 from hwloop.calibration.programming.base import Method, ProgrammingStep, known_devices
-from hwloop.calibration.programming.conductance_filter import ConductanceFilter, FilterSettings
+from hwloop.calibration.programming.conductance_filter import ConductanceFilter
+from hwloop.calibration.programming.currents import Currents
+from hwloop.calibration.programming.filter_settings import FilterSettings
 from hwloop.calibration.steps import Work
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
+from hwloop.errors import BadInputError
 from hwloop.mapping.tile import Tile
 
 
@@ -44,6 +47,8 @@ class GDP(Method):
     """Pulses one device may receive, the first included; a device that needs more is left alone."""
     settle: float = 0.02
     """Rest before each measurement, in units of the target age."""
+    chip_seconds: float = 0.0
+    """Chip time to spend on all rests together; 0 rests as `settle` says. More of it averages more read noise."""
     min_gain: float = FilterSettings.min_gain
     """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
     min_vectors: int = 64
@@ -54,6 +59,8 @@ class GDP(Method):
     """Mean of the column gains that corrections aim at, over the one that the first measurement shows."""
     outlier: float = FilterSettings.outlier
     """A deviation beyond this many expected standard deviations resets a cell's variance."""
+    open_loop_passes: int = 1
+    """Times that the open-loop pass is repeated with other currents, where it shows that the nominal ones are wrong."""
     unresponsive_pulses: int = FilterSettings.unresponsive_pulses
     """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
 
@@ -61,19 +68,28 @@ class GDP(Method):
         self._require("max_vectors", 64, 1e9)
         self._require("max_steps", 1, 10_000)
         self._require("settle", 0, 100)
+        self._require("chip_seconds", 0, 1e9)
         self._require("min_vectors", 1, 1e6)
+        self._require("open_loop_passes", 0, 10)
         self._filter_settings()
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without MVMs, or of whose devices nothing is known."""
         region.backend.require(Capability.MVM, "gradient-descent programming")
         known_devices(region)
+        vectors = self._vectors(region)
+        if self.max_vectors < vectors:
+            raise BadInputError(
+                f"setting max_vectors={self.max_vectors} allows no measurement of a column of {region.place.rows} "
+                f"cells, which takes {vectors} vectors"
+            )
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[ProgrammingStep, None]:
         """Send the open-loop pass, then measure and correct as often as the budgets allow."""
         cells = ConductanceFilter(region, tile, known_devices(region), age, self._filter_settings())
         blocks = hadamard_blocks(region.place.rows, self.min_vectors)
-        rounds = min(self.max_steps, self.max_vectors // (blocks * hadamard_block(region.place.rows)))
+        rounds = min(self.max_steps, self.max_vectors // self._vectors(region))
+        rest = self.chip_seconds / rounds if self.chip_seconds else self.settle * age
 
         def report(index: int, pulses: int, rest: float) -> ProgrammingStep:
             return ProgrammingStep(
@@ -83,15 +99,25 @@ class GDP(Method):
                 mvm_error=cells.mvm_error,
                 pulses=pulses,
                 unconverged=cells.unconverged,
-                stuck=cells.stuck,
+                stuck=np.asarray(cells.stuck.any(0)),
+                stuck_devices=cells.stuck.reshape(region.shape),
             )
 
-        pulses = cells.program_open_loop()
+        pulses, currents = cells.program_open_loop(), Currents(region, self.open_loop_passes)
         for index in range(rounds):
-            yield report(index, pulses, self.settle * age)
-            cells.measure(rng, blocks)
-            pulses = cells.correct(remaining=(rounds - 1 - index) * self.settle * age)
+            yield report(index, pulses, rest)
+            left, shown = rounds - 1 - index, cells.observe(rng, blocks)
+            if currents.wrong(cells, shown) and left > 0:
+                pulses = cells.repeat_open_loop()
+                continue
+            cells.update(shown)
+            pulses = cells.correct(remaining=left * rest, rounds=left)
         yield report(rounds, pulses, 0.0)
+
+    def _vectors(self, region: Region) -> int:
+        """Return the vectors of one measurement."""
+        rows = region.place.rows
+        return hadamard_blocks(rows, self.min_vectors) * hadamard_block(rows)
 
     def _filter_settings(self) -> FilterSettings:
         return FilterSettings(

@@ -10,6 +10,7 @@ After Papandreou et al., ISCAS 2011 (programming on the right flank), with the f
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +26,7 @@ from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.devices.model import DeviceModel
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.mapping.tile import Tile
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
@@ -52,6 +53,8 @@ class ProgramVerify(Method):
     """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
     monitor_vectors: int = 128
     """Random inputs that show the MVM error after each step, and as many to calibrate the columns for it."""
+    contradiction: float = 0.05
+    """Relative error of all currents at which a calibration is taken to be wrong, and programming stops."""
 
     def __post_init__(self) -> None:
         self._require("averages", 1, 100_000)
@@ -62,6 +65,7 @@ class ProgramVerify(Method):
         self._require("settle", 0, 100)
         self._require("unresponsive_pulses", 1, 100)
         self._require("monitor_vectors", 3, 1e6)
+        self._require("contradiction", 0, 1)
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip without device reads, and a tolerance below the read noise."""
@@ -86,16 +90,40 @@ class ProgramVerify(Method):
         pulses, index = devices.program_open_loop(), 0
         for k in range(info.devices_per_polarity):
             reserve = tolerance if k < info.devices_per_polarity - 1 else 0.0
-            active = devices.aim(k, reserve)
+            active = aimed = devices.aim(k, reserve)
             for _ in range(self.max_steps):
                 yield report(index, pulses, self.settle * age)
                 index += 1
                 active = devices.verify(active, self.averages, tolerance)
+                if index == 1:
+                    self._correct_currents(devices, aimed, calibrated=region.calibration.devices is not None)
                 pulses = devices.correct(active, self.gain, self.max_pulses_per_device)
                 if not pulses:
                     break
             devices.give_up(active)
         yield report(index, pulses, 0.0)
+
+    def _correct_currents(self, devices: VerifiedDevices, verified: IndexArray, *, calibrated: bool) -> None:
+        """Find out from the first reads whether all currents are off, and go on with the curve that fits.
+
+        Raises BadInputError where that contradicts a calibration.
+        """
+        found = devices.current_error(verified, self.averages)
+        if not found.significant():
+            return
+        off = f"{abs(found.value):.1%} {'higher' if found.value > 0 else 'lower'}"
+        if calibrated and abs(found.value) >= self.contradiction:
+            raise BadInputError(
+                f"the calibration does not describe this chip as it is now: its devices need currents {off} than the "
+                "calibration says (first reads after one pulse each); calibrate again with hwloop calibrate all"
+            )
+        warnings.warn(
+            f"devices need currents {off} than {'the calibration' if calibrated else 'the chip model'} says "
+            f"(+- {found.sigma:.1%}); programming goes on with a corrected curve; hwloop calibrate all measures it",
+            ProgrammingWarning,
+            stacklevel=2,
+        )
+        devices.restart(found.value)
 
     def _tolerance(self, model: DeviceModel, tile: Tile, g_max: float, age: float) -> float:
         """Return the acceptance window in uS, or raise BadInputError for one that read noise alone would miss."""
@@ -118,10 +146,11 @@ class _TileDevices(VerifiedDevices):
         """Begin with nothing sent; the targets shall hold at `moment` on the chip's clock, seconds."""
         super().__init__(region, known, settings.unresponsive_pulses)
         self._tile, self._moment = tile, moment
+        self._planned = tile.device_targets(region.backend.info, known)
 
     def program_open_loop(self) -> int:
         """Send one pulse per usable device, to the amplitude its curve has at its target; return their number."""
-        self.target = self._tile.device_targets(self._region.backend.info, self._known).reshape(-1)
+        self.target = self._planned.reshape(-1).copy()
         return self.pulse_open_loop(np.flatnonzero(self.usable))
 
     def aim(self, k: int, reserve: float) -> IndexArray:
@@ -146,6 +175,9 @@ class _TileDevices(VerifiedDevices):
         wanted -= np.where(self._known.usable, self.value.reshape(shape), 0.0)[:, :k].sum(1)
         if self._tile.split == "even":
             wanted /= shape[1] - k
+        elif self._tile.split == "auto":
+            later = self._planned[:, k + 1 :].sum(1)
+            wanted, reserve = np.maximum(wanted - later, 0.0), np.maximum(reserve - later, 0.0)
         target = np.where(wanted > 2 * reserve, wanted - reserve, np.maximum(wanted, 0.0))
         devices = np.arange(self._region.size).reshape(shape)[:, k].reshape(-1)
         self.target[devices] = np.minimum(target, capacity[:, k]).reshape(-1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 
-from hwloop.typing import AnyArray, FloatArray
+from hwloop.typing import AnyArray, BoolArray, FloatArray, IndexArray
 
 UNRESPONSIVE_PULSES = 3
 """Pulses in a row that should have moved a device and did not, after which it counts as unresponsive."""
@@ -36,3 +39,38 @@ def unresponsive_streak(
     """
     unmoved = (np.abs(meant) > far * noise) & (np.abs(moved) < 0.25 * np.abs(meant))
     return np.where(unmoved, streak + 1, 0)
+
+
+@dataclass(frozen=True)
+class AnswerToPulses:
+    """What devices read after their pulses, against what their curves expected: the slope says whether they answer.
+
+    One noisy read ends a row of pulses without an answer; this takes all pulses together, and a device that is asked
+    for more than it has, on the flat end of its curve, is not expected to go anywhere.
+    """
+
+    sums: FloatArray
+    """(5, devices) number of pulses, and the sums over them of the conductance expected, the one read, the square of
+    the first and the product of both, in units of the scatter of reads."""
+    enough: float = 100.0
+    """Sum of squared deviations expected from which on an answer can be told from none: 10 standard deviations."""
+    least: float = 0.2
+    """Slope below which a device did not answer; one that does has a slope of about 1."""
+
+    @classmethod
+    def none(cls, devices: int) -> Self:
+        """Begin with no pulse."""
+        return cls(np.zeros((5, devices)))
+
+    def add(self, devices: IndexArray, expected: FloatArray, read: FloatArray, noise: float) -> None:
+        """Add a pulse of devices (n,): conductances (n,) expected and read, and what reads scatter by, uS."""
+        x, y = expected / noise, read / noise
+        self.sums[:, devices] += np.stack([np.ones_like(x), x, y, x * x, x * y])
+
+    def missing(self) -> BoolArray:
+        """Tell which devices (devices,) did not answer."""
+        count, x, y, xx, xy = self.sums
+        count = np.maximum(count, 1.0)
+        varied, together = xx - x * x / count, xy - x * y / count
+        missing: BoolArray = (varied > self.enough) & (together < self.least * varied)
+        return missing

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import abc
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from hwloop.calibration.programming.base import open_loop_amplitudes
-from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES, unresponsive_streak
+from hwloop.calibration.programming.current_error_of_devices import (
+    DeviceCurrentError,
+    fit_device_currents,
+    scaled_currents,
+)
+from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES, AnswerToPulses, unresponsive_streak
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
@@ -84,7 +90,7 @@ class VerifiedDevices(abc.ABC):
             Pulses in a row without an answer after which a device is left alone.
         """
         self._region, self._known, self._model = region, known, known.model
-        self._unresponsive_pulses = unresponsive_pulses
+        self._pulses_to_tell = unresponsive_pulses
         self._aging = Aging(known.model.drift)
         self.usable = known.usable.reshape(-1)
         size = region.size
@@ -98,6 +104,8 @@ class VerifiedDevices(abc.ABC):
         self._amplitude = np.zeros(size)
         self._loaded = np.zeros(size, bool)
         self._aimed_from = np.zeros(size)
+        self._answer = AnswerToPulses.none(size)
+        self._without_answer = np.zeros(size, bool)
 
     def pulse_open_loop(self, devices: IndexArray) -> int:
         """Send one pulse per device (n,), to the amplitude its curve has at its target; return the number of pulses."""
@@ -121,6 +129,9 @@ class VerifiedDevices(abc.ABC):
         value[near] = (value[near] + self._read(active[near], averages)) / 2
         moved, meant = value - self.value[active], self.target[active] - self._aimed_from[active]
         self.streak[active] = unresponsive_streak(self.streak[active], moved, meant, tolerance)
+        self._answer.add(active, self._expected(self._amplitude)[active], value, tolerance)
+        # For good: such a device is not pulsed any more, and further reads of it would only add noise.
+        self._without_answer |= self._answer.missing()
         self.value[active] = value
         self.seen[active] = True
         return active[np.abs(value - self.target[active]) > tolerance]
@@ -157,13 +168,51 @@ class VerifiedDevices(abc.ABC):
 
     def unresponsive(self) -> BoolArray:
         """Tell which devices do not answer to pulses, (region.size,)."""
-        return self.streak >= self._unresponsive_pulses
+        return (self.streak >= self._pulses_to_tell) | self._without_answer
 
     def surprise(self) -> FloatArray:
         """Compute the last verified value less what the device's curve expects of its last pulse, (region.size,) uS."""
+        return self.value - self._expected(self._amplitude)
+
+    def _expected(self, amplitude: FloatArray) -> FloatArray:
+        """Return what a pulse of an amplitude in uA leaves in each device by its curve, (region.size,) uS."""
         curve, height, shift = self._model.curve, self._known.height.reshape(-1), self._known.shift.reshape(-1)
-        expected = curve.g_min + height * (curve.conductance(self._amplitude - shift) - curve.g_min)
-        return self.value - expected
+        expected: FloatArray = curve.g_min + height * (curve.conductance(amplitude - shift) - curve.g_min)
+        return expected
+
+    def current_error(self, devices: IndexArray, averages: int) -> DeviceCurrentError:
+        """Fit a common error of the currents to devices (n,) that were pulsed once and verified.
+
+        Parameters
+        ----------
+        devices
+            The devices; those meant to be empty tell nothing, and are left out.
+        averages
+            Reads that were averaged to verify them.
+        """
+        devices = devices[self.target[devices] > 0]
+        model, known = self._model, self._known
+        height, shift = known.height.reshape(-1)[devices], known.shift.reshape(-1)[devices]
+        value = self._aging.at_reference(self.value[devices], self._age_at_target(devices))
+        rest = float(np.median(self._region.backend.now() - self.born[devices])) if len(devices) else 1.0
+        middle = np.array([0.3 * model.curve.g_max])
+        noise = float(verify_noise(model, middle, averages, max(rest, 1e-6))[0] / middle[0])
+        drift = float(self._aging.log_spread(middle, max(rest, 1e-6), model.drift.t0)[0])
+        unknown = replace(
+            model.curve,
+            midpoint_spread=float(np.sqrt(np.mean(known.shift_sigma**2))),
+            height_spread=float(np.sqrt(np.mean(known.height_sigma**2))),
+        )
+        amplitude, g_min = self._amplitude[devices] - shift, model.curve.g_min
+        return fit_device_currents(amplitude, g_min + (value - g_min) / height, unknown, math.hypot(noise, drift))
+
+    def restart(self, error: float) -> None:
+        """Go on with a curve whose currents are scaled by (1 + error): the next pulses are open-loop ones again."""
+        self._model = replace(self._model, curve=scaled_currents(self._model.curve, error))
+        self._known = replace(self._known, model=self._model)
+        self._loaded[:] = False
+        self.streak[:] = 0
+        self._answer = AnswerToPulses.none(self._region.size)
 
     def _open_loop(self, devices: IndexArray) -> FloatArray:
         """Return the amplitudes (n,) in uA that the curves of devices (n,) have at their targets."""

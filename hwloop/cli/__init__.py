@@ -83,6 +83,8 @@ def _one_line(context: click.Context) -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click before 8.2 has none
+            raise
         from hwloop.cli.common import fail
 
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "hwloop"

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from hwloop.errors import BadInputError, CalibrationWarning, ChipError, HwloopError, LimitError, MissingCapabilityError
+from hwloop.errors import (
+    BadInputError,
+    CalibrationWarning,
+    ChipError,
+    HwloopError,
+    LimitError,
+    MissingCapabilityError,
+    ProgrammingWarning,
+)
+from hwloop.units import finite
 
 if TYPE_CHECKING:
     from hwloop.jobs.progress import Report
@@ -121,7 +130,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
-    if issubclass(category, CalibrationWarning):
+    if issubclass(category, CalibrationWarning | ProgrammingWarning):
         click.echo(f"warning: {message}", err=True)
 
 
@@ -232,6 +241,13 @@ def stoppable() -> Iterator[Callable[[], None]]:
 def number(value: float | None, width: int = 0, digits: int = 4) -> str:
     """Write a number, or a dash where there is none, right-justified."""
     return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
+
+
+def error_with_interval(error: float, interval: tuple[float, float]) -> str:
+    """Write an MVM error with its 95 % interval, or alone where that is not known."""
+    low, high = interval
+    known = finite(low) is not None and finite(high) is not None
+    return number(finite(error)) + (f" (95 %: {low:.4f} to {high:.4f})" if known else "")
 
 
 def section(told: Mapping[str, Json], name: str) -> Mapping[str, Json]:

@@ -12,6 +12,7 @@ from hwloop.cli.common import (
     GOAL_MISSED,
     NO_MVM,
     command,
+    error_with_interval,
     file_option,
     given,
     json_option,
@@ -72,7 +73,7 @@ def compare(options: CompareOptions) -> None:
     by_method = _settings_by_method(pairs(options.settings), names)
     methods = [method_from(name, by_method.get(name, {})) for name in names]
     weights = weights_from(options.weights, options.tensor, options.layout)
-    mapping = hwloop.MappingSettings(options.scale, options.split)
+    mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
@@ -136,6 +137,10 @@ def _show(comparison: Comparison) -> None:
             f"       {reads / devices:>6.1f}     {vectors / cores:>9.0f}     {seconds:>7.1f}"
         )
     click.echo()
+    intervals = {name: comparison.mvm_error_interval(name) for name in comparison.runs}
+    for name, interval in intervals.items():
+        if finite(interval[0]) is not None:
+            click.echo(f"MVM error of {name}: {error_with_interval(comparison.mvm_error(name), interval)}")
     record = next(iter(comparison.runs.values()))[0].record
     computed = record.mvm_error_from == "device-reads"
     if computed:

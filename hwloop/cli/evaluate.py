@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli.common import NO_MVM, command, file_option, given, json_option, number, print_json, seed_option
+from hwloop.cli.common import (
+    NO_MVM,
+    command,
+    error_with_interval,
+    file_option,
+    given,
+    json_option,
+    number,
+    print_json,
+    seed_option,
+)
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -59,6 +69,10 @@ def _show(found: Evaluation) -> None:
         click.echo(f"Outputs are read through the calibration {found.calibration}.")
     if found.mvm_error_from == "device-reads":
         click.echo(NO_MVM)
-    before = finite(found.mvm_error_in_run)
-    then = "the run was stopped before it was measured" if before is None else f"{before:.4f} when it was programmed"
-    click.echo(f"\nMVM error {number(finite(found.mvm_error))} now; {then}.")
+    click.echo(f"\nMVM error {error_with_interval(found.mvm_error, found.mvm_error_interval)} now;")
+    if finite(found.mvm_error_in_run) is None:
+        click.echo("the run was stopped before it was measured.")
+        return
+    then = error_with_interval(found.mvm_error_in_run, found.mvm_error_interval_in_run)
+    verdict = {True: ": it has moved", False: ": no change beyond noise", None: ""}[found.moved]
+    click.echo(f"{then} when it was programmed{verdict}.")

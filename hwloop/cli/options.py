@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import click
 
 from hwloop.cli.common import file_option, force_option, given, seed_option
+from hwloop.mapping.clip import CLIPS
 from hwloop.mapping.matrix import LAYOUTS
-from hwloop.mapping.partition import SCALES
+from hwloop.mapping.sharing import SCALES, MappingSettings
 from hwloop.mapping.split import SPLITS
 from hwloop.registry import Registry
 
@@ -38,10 +39,15 @@ class TaskOptions:
     scale: str = given(
         click.Option(["--scale"], default=SCALES[0], help=f"Weight scale per {' or per '.join(SCALES)}.")
     )
-    split: str = given(
+    split: str | None = given(
         click.Option(
-            ["--split"], default=SPLITS[0], help=f"How the devices of a polarity share: {' or '.join(SPLITS)}."
+            ["--split"],
+            help=f"How the devices of a polarity share: {', '.join(SPLITS)} "
+            "[default: auto where the devices are known, else fill].",
         )
+    )
+    clip: str = given(
+        click.Option(["--clip"], default=CLIPS[0], help=f"Clip the largest weights: {' or '.join(CLIPS)}.")
     )
     age: str | None = given(
         click.Option(["--age"], help="Age after programming at which targets hold: 20s, 1h [default: the chip's t0].")
@@ -54,3 +60,8 @@ class TaskOptions:
     goal: float | None = given(
         click.Option(["--goal"], type=float, help="Exit with code 1 unless the MVM error is at most this.")
     )
+
+    @property
+    def mapping(self) -> MappingSettings:
+        """How weights become conductances."""
+        return MappingSettings(self.scale, self.split, self.clip)

@@ -12,11 +12,11 @@ from hwloop.cli.common import (
     GOAL_MISSED,
     NO_MVM,
     command,
+    error_with_interval,
     file_option,
     given,
     json_option,
     leave,
-    number,
     pairs,
     print_json,
     watched,
@@ -60,7 +60,7 @@ def program(options: ProgramOptions) -> None:
 
     method = method_from(options.method, pairs(options.settings))
     weights = weights_from(options.weights, options.tensor, options.layout)
-    mapping = hwloop.MappingSettings(options.scale, options.split)
+    mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
@@ -113,12 +113,15 @@ def _show(run: Run) -> None:
     for tile in run.tiles:
         if finite(tile.mvm_error_inputs) is not None:
             click.echo(f"With its sample inputs, {tile.tile.tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
+    for tile in run.tiles:
+        if tile.tile.clipping is not None:
+            click.echo(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}.")
     if record.provenance.calibration:
         parts = ", ".join(part.replace("_", " ") for part in record.calibration_parts)
         created = record.calibration_created[:16]
         click.echo(f"Calibrated with {record.provenance.calibration} of {created} UTC: {parts}.")
     click.echo(
-        f"MVM error {number(finite(run.mvm_error))}, measured {run.age:g} s after "
+        f"MVM error {error_with_interval(run.mvm_error, run.mvm_error_interval)}, measured {run.age:g} s after\n"
         f"programming with fresh inputs.\nRun file {record.name}; hwloop evaluate {record.name} measures it again."
     )
 

@@ -126,6 +126,13 @@ def _unwritable(path: Path, error: OSError) -> BadInputError:
     return BadInputError(f"{path} cannot be written ({error.strerror}); give another place")
 
 
+def _umask() -> int:
+    """Return the permissions that new files of this process do not get; it can only be asked by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` beside `path` and put it in its place in one step. Raises BadInputError when that fails."""
     name = None
@@ -135,7 +142,7 @@ def replace_file(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException as error:
         if name:

@@ -83,6 +83,9 @@ class RunWriter:
             _write_outcome(self._group[f"tiles/{number:04d}"], tile)
         if np.isfinite(record.mvm_error):
             self._group.attrs["mvm_error"] = record.mvm_error
+            for end, value in zip(("low", "high"), record.mvm_error_interval, strict=True):
+                if np.isfinite(value):
+                    self._group.attrs[f"mvm_error_{end}"] = value
         hdf5.put_attributes(self._group.require_group("cost"), dataclasses.asdict(cost))
 
     def finish(self, record: RunRecord, chip: Snapshot) -> None:
@@ -138,7 +141,14 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
     hdf5.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
     hdf5.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
     if tile.lean is not None:
-        hdf5.put(group, "lean", tile.lean, "uS", "part of the targets that makes up for cells out of reach")
+        hdf5.put(group, "lean", tile.lean, "uS", "part of the targets that weights do not ask for")
+    if tile.table is not None:
+        table = group.create_group("split_table")
+        hdf5.put(table, "target", tile.table.target, "uS", "conductance of a cell in one polarity")
+        hdf5.put(table, "devices", tile.table.devices, "uS", "conductance of each device at these (device, target)")
+        hdf5.put(table, "variance", tile.table.variance, "uS^2", "squared error to expect of a cell at these")
+    if tile.clipping is not None:
+        group.attrs["clipped_weights"], group.attrs["clipping_error"] = tile.clipping.share, tile.clipping.error
     if tile.order is not None:
         hdf5.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
 
@@ -154,6 +164,7 @@ def _write_outcome(group: h5py.Group, tile: TileRecord) -> None:
     put("amplitude", amplitude, "uA", "peak current of that pulse, NaN unless RESET", packed=True)
     put("unconverged", tile.unconverged, "1", "cells given up (row, column)")
     put("stuck", tile.stuck, "1", "cells with a device that does not answer (row, column)")
+    put("stuck_devices", tile.stuck_devices, "1", "these devices (polarity, device, row, column)")
     if correction is not None:
         put("column_gain", correction.gain, "1", "weight units per output code, of each column")
         put("column_offset", correction.offset, "1", "weight units, of each column")

@@ -1,29 +1,25 @@
-"""Reads run files: what `program` left behind, as a record that later jobs go on from."""
+"""What `program` left behind, as a record that later jobs go on from; `run_reader` and `run_writer` know its file."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.chip.backend import Backend
-from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
-from hwloop.files import hdf5
 from hwloop.files.hdf5 import Attribute
+from hwloop.mapping.clip import Clipping
 from hwloop.mapping.columns import ColumnCorrection
-from hwloop.mapping.partition import MappingSettings
+from hwloop.mapping.sharing import MappingSettings
 from hwloop.mapping.tile import Tile
-from hwloop.typing import AnyArray, BoolArray, FloatArray, Json, State
-from hwloop.units import finite
+from hwloop.typing import BoolArray, FloatArray, Json, State
+from hwloop.units import finite, finite_interval
 
 AS_PROGRAMMED, AS_STOPPED = "end of programming", "when it was stopped"
 """Moments of a run at which the state of a simulated chip is kept."""
@@ -69,6 +65,8 @@ class TileRecord:
         (2, K, rows, columns) pulses that programming sent to each device; None while it goes on.
     unconverged, stuck
         (rows, columns) cells given up; cells with a device that does not answer; None before the first step.
+    stuck_devices
+        (2, K, rows, columns) these devices; None where the method does not tell them apart, and in earlier files.
     correction
         Column calibration made after programming; None where the run was stopped before, and on a chip without MVMs.
     pulse_age
@@ -95,6 +93,7 @@ class TileRecord:
     reached: FloatArray | None = None
     mvm_error: float = math.nan
     mvm_error_inputs: float = math.nan
+    stuck_devices: BoolArray | None = None
 
     @property
     def pulses_per_device(self) -> float:
@@ -110,6 +109,7 @@ class TileRecord:
     def to_json(self) -> dict[str, Json]:
         """Summarise the tile as one entry of `cores` in docs/commands.md."""
         place, last = self.tile.place, len(self.steps.mvms) - 1
+        clipping = self.tile.clipping or Clipping(0.0, 0.0)
         return {
             "core": place.core,
             "tensor": self.tile.tensor,
@@ -122,8 +122,12 @@ class TileRecord:
             "mvm_error_inputs": finite(self.mvm_error_inputs),
             "mvm_error_from": "mvm" if self.correction is not None else "device-reads",
             "mvm_error_before": finite(self.mvm_error_before),
+            "split": self.tile.split,
+            "clipped_weights": clipping.share,
+            "clipping_error": clipping.error,
             "unconverged_cells": int(self.unconverged.sum()) if self.unconverged is not None else 0,
             "stuck_cells": int(self.stuck.sum()) if self.stuck is not None else 0,
+            "stuck_devices": int(self.stuck_devices.sum()) if self.stuck_devices is not None else None,
             "pulses_per_device": self.pulses_per_device,
             "max_pulses_on_a_device": int(self.pulses.max()) if self.pulses is not None else 0,
             "device_reads": int(self.steps.device_reads[last]) if last >= 0 else 0,
@@ -181,6 +185,9 @@ class RunRecord:
         All tiles, in the order in which random numbers count them.
     mvm_error
         Relative MVM error over all tensors; NaN where it was not measured.
+    mvm_error_interval
+        Two ends between which another evaluation of the unchanged chip finds it in 95 of 100 cases; NaN in files that
+        did not record them.
     programmed_at
         End of programming on the chip's clock, seconds; None for a run that was stopped before.
     programmed_utc
@@ -214,6 +221,7 @@ class RunRecord:
     wall_seconds: float = 0.0
     calibration_created: str = ""
     calibration_parts: tuple[str, ...] = ()
+    mvm_error_interval: tuple[float, float] = (math.nan, math.nan)
 
     @property
     def backend(self) -> str:
@@ -239,6 +247,7 @@ class RunRecord:
             "weights": asked.weights,
             "status": self.status,
             "mvm_error": finite(self.mvm_error) if self.status == "complete" else None,
+            "mvm_error_interval": finite_interval(self.mvm_error_interval) if self.status == "complete" else None,
             "cores": [tile.to_json() for tile in self.tiles],
             "seconds_after_programming": self.age,
             "wall_seconds": self.wall_seconds,
@@ -281,139 +290,3 @@ class RunRecord:
                 f"{self.name}: does not say when programming ended (status '{self.status}'); program again"
             )
         return self.programmed_at
-
-
-def read_run(path: str | Path) -> RunRecord:
-    """Read a run file.
-
-    Raises
-    ------
-    BadInputError
-        For a file that is missing, truncated, of another format or version, or not whole.
-    """
-    with hdf5.open_file(path, hdf5.RUN_FORMAT) as file:
-        return read_record(file, str(path))
-
-
-def read_record(group: h5py.Group, name: str) -> RunRecord:
-    """Read one run from its group; a run file's root, or a group of a comparison. `name` is used in messages.
-
-    Raises
-    ------
-    BadInputError
-        For a group that is not a whole run.
-    """
-    try:
-        return _record(group, name)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, BadInputError):
-            raise
-        raise BadInputError(f"{name} is not a whole run file ({error.args[0]}); program again") from None
-
-
-def _record(group: h5py.Group, name: str) -> RunRecord:
-    attributes = group.attrs
-    state = _read_state(group["chip_state"]) if "chip_state" in group else None
-    age, status = float(attributes["age"]), str(attributes["status"])
-    programmed_at, utc, state_age = None, None, 0.0
-    if "programmed_at" in attributes:
-        programmed_at = float(attributes["programmed_at"])
-        utc = datetime.fromisoformat(str(attributes["programmed_utc"]))
-    elif status == "complete" and state is not None:
-        # A file of an earlier version keeps the state after the error was measured, one target age later.
-        programmed_at, state_age = float(state["clock"][()]) - age, age
-    told = json.loads(str(attributes.get("result_json", "{}")))
-    used = told.get("calibration") or {}
-    return RunRecord(
-        name=name,
-        provenance=_read_provenance(group),
-        status=status,
-        age=age,
-        tiles=tuple(_read_tile(group["tiles"][tile]) for tile in sorted(group["tiles"])),
-        mvm_error=float(attributes.get("mvm_error", math.nan)),
-        programmed_at=programmed_at,
-        programmed_utc=utc,
-        temperature=float(attributes["temperature"]) if "temperature" in attributes else None,
-        state=state,
-        state_moment=str(group["chip_state"].attrs.get("moment", "")) if state is not None else AS_PROGRAMMED,
-        state_age=state_age,
-        wall_seconds=float(told.get("wall_seconds", 0.0)),
-        calibration_created=str(used.get("created", "")),
-        calibration_parts=tuple(map(str, used.get("parts", ()))),
-    )
-
-
-def _read_provenance(group: h5py.Group) -> Provenance:
-    noted = group["provenance"].attrs if "provenance" in group else {}
-    parts = group.get("provenance", {})
-    mapping = dict(parts["mapping"].attrs) if "mapping" in parts else {}
-    return Provenance(
-        backend=str(group.attrs["backend"]),
-        weights=str(group.attrs["weights"]),
-        weights_sha256=str(noted.get("weights_sha256", "")),
-        method=str(group.attrs["method"]),
-        settings=hdf5.get_attributes(parts["settings"]) if "settings" in parts else {},
-        mapping=MappingSettings(**{key: str(value) for key, value in mapping.items()}),
-        seed=int(group.attrs["seed"]),
-        calibration=str(noted.get("calibration", "")),
-        calibration_sha256=str(noted.get("calibration_sha256", "")),
-    )
-
-
-def _read_tile(group: h5py.Group) -> TileRecord:
-    def array(name: str, units: str) -> AnyArray | None:
-        return hdf5.get(group, name, units) if name in group else None
-
-    def numbers(name: str, units: str) -> FloatArray | None:
-        found = array(name, units)
-        return None if found is None else found.astype(np.float64)
-
-    place = Place(**{key: int(group.attrs[key]) for key in ("core", "row", "column", "rows", "columns")})
-    tile = Tile(
-        tensor=str(group.attrs["tensor"]),
-        place=place,
-        first_input=int(group.attrs["first_input"]),
-        first_output=int(group.attrs["first_output"]),
-        target=hdf5.get(group, "target", "uS"),
-        scale=hdf5.get(group, "scale", "1/uS"),
-        full_scale=float(hdf5.get(group, "full_scale", "uS")),
-        split=str(group.attrs["split"]),
-        order=array("order", "1"),
-        lean=numbers("lean", "uS"),
-    )
-    gain, offset = numbers("column_gain", "1"), numbers("column_offset", "1")
-    return TileRecord(
-        tile=tile,
-        steps=_read_steps(group),
-        pulses=array("pulses", "1"),
-        unconverged=array("unconverged", "1"),
-        stuck=array("stuck", "1"),
-        correction=ColumnCorrection(gain, offset) if gain is not None and offset is not None else None,
-        pulse_age=numbers("age", "s"),
-        amplitude=numbers("amplitude", "uA"),
-        reached=numbers("reached", "uS"),
-        mvm_error=float(group.attrs.get("mvm_error", math.nan)),
-        mvm_error_inputs=float(group.attrs.get("mvm_error_inputs", math.nan)),
-    )
-
-
-STEP_UNITS = {
-    "mvm_error": "1", "pulses": "1", "unconverged_cells": "1", "mvms": "1", "device_reads": "1", "chip_time": "s",
-}  # fmt: skip
-
-
-def _read_steps(group: h5py.Group) -> StepSeries:
-    if "steps" not in group:
-        return StepSeries(**{name: np.empty(0) for name in STEP_UNITS})
-    return StepSeries(**{name: hdf5.get(group["steps"], name, units) for name, units in STEP_UNITS.items()})
-
-
-def _read_state(group: h5py.Group) -> State:
-    state: dict[str, AnyArray] = {}
-
-    def collect(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            state[name] = np.asarray(item[()])
-
-    group.visititems(collect)
-    return state

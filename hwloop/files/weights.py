@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwloop.errors import BadInputError
-from hwloop.mapping.matrix import LAYOUTS, Matrix, matrices
-from hwloop.registry import suggest
+from hwloop.mapping.matrix import Matrix, matrices
 from hwloop.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ def load_weights(path: str | Path, tensor: str | None = None, layout: str = "out
         Naming the file and the tensor, for anything that cannot be programmed.
     """
     path = Path(path)
-    if layout not in LAYOUTS:
-        raise BadInputError(f"unknown layout '{layout}'; {suggest(layout, list(LAYOUTS))}")
     if not path.exists():
         raise BadInputError(f"{path}: no such file")
     if path.is_dir():

@@ -19,16 +19,16 @@ from hwloop.chip.info import Capability
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.files.runs import read_record
+from hwloop.files.run_reader import read_record
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
 from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.jobs.run import Run
 from hwloop.mapping.activations import activations_from
-from hwloop.mapping.partition import MappingSettings
+from hwloop.mapping.sharing import MappingSettings
 from hwloop.typing import FloatArray, Json
-from hwloop.units import finite
+from hwloop.units import finite, finite_interval
 
 if TYPE_CHECKING:
     import pandas
@@ -70,6 +70,14 @@ class Comparison:
         errors = [error for run in self.runs[method] if (error := finite(run.mvm_error)) is not None]
         return statistics.median(errors) if errors else float("nan")
 
+    def mvm_error_interval(self, method: str) -> tuple[float, float]:
+        """Return the medians of both ends of the errors' intervals over a method's repeats; NaN where none is known."""
+        known = [run.mvm_error_interval for run in self.runs[method] if finite_interval(run.mvm_error_interval)]
+        if not known:
+            return float("nan"), float("nan")
+        low, high = (statistics.median(ends) for ends in zip(*known, strict=True))
+        return low, high
+
     def to_json(self) -> dict[str, Json]:
         """Summarise as the JSON object of `hwloop compare`."""
         return {
@@ -87,6 +95,7 @@ class Comparison:
         known = finite(error) is not None and finite(floor) is not None
         return self.runs[method][0].to_json() | {
             "mvm_error": finite(error),
+            "mvm_error_interval": finite_interval(self.mvm_error_interval(method)),
             "mvm_errors": [None if run.interrupted else finite(run.mvm_error) for run in self.runs[method]],
             "over_floor": error / floor if known else None,
             "excess_over_floor": max(error**2 - floor**2, 0.0) ** 0.5 if known else None,

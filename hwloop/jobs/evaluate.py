@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.use import region_of
+from hwloop.calibration.error_interval import error_interval, weight_noise
 from hwloop.calibration.evaluation import evaluate_tile, overall_error
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError
-from hwloop.files.runs import read_run
+from hwloop.files.run_reader import read_run
 from hwloop.jobs.inputs import UsedCalibration, calibration_from
+from hwloop.jobs.program import warn_of_useless
 from hwloop.jobs.run import Run
 from hwloop.typing import Json
-from hwloop.units import finite
+from hwloop.units import finite, finite_interval
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,14 @@ class Evaluation:
         File of the run, URI of the chip, and the method that programmed it.
     mvm_error
         Relative MVM error over all tensors now, with fresh column gains and fresh inputs.
+    mvm_error_interval
+        Two ends between which another evaluation of the unchanged chip finds it in 95 of 100 cases; NaN where unknown.
     mvm_error_from
         'mvm', or 'device-reads' on a chip that has no MVM.
     mvm_error_in_run
         The error when it was programmed; NaN for a run that was stopped before.
+    mvm_error_interval_in_run
+        Its interval; NaN in files that did not record it.
     chip_clock
         The chip's clock, seconds.
     calibration
@@ -63,6 +70,15 @@ class Evaluation:
     chip_clock: float
     calibration: str
     tiles: tuple[TileEvaluation, ...]
+    mvm_error_interval: tuple[float, float] = (math.nan, math.nan)
+    mvm_error_interval_in_run: tuple[float, float] = (math.nan, math.nan)
+
+    @property
+    def moved(self) -> bool | None:
+        """Whether the error lies outside the run's interval, by more than inputs and noise; None where unknown."""
+        low, high = self.mvm_error_interval_in_run
+        known = all(map(math.isfinite, (low, high, self.mvm_error)))
+        return not low <= self.mvm_error <= high if known else None
 
     def to_json(self) -> dict[str, Json]:
         """Summarise as the JSON object of `hwloop evaluate`."""
@@ -72,8 +88,11 @@ class Evaluation:
             "method": self.method,
             "calibration": self.calibration or None,
             "mvm_error": finite(self.mvm_error),
+            "mvm_error_interval": finite_interval(self.mvm_error_interval),
             "mvm_error_from": self.mvm_error_from,
             "mvm_error_in_run": finite(self.mvm_error_in_run),
+            "mvm_error_interval_in_run": finite_interval(self.mvm_error_interval_in_run),
+            "moved": self.moved,
             "chip_clock_seconds": self.chip_clock,
             "cores": [tile.to_json() for tile in self.tiles],
             "hwloop_version": importlib.metadata.version("hwloop"),
@@ -117,19 +136,26 @@ def evaluate(
     backend = run.attach(chip, used.calibration if used else None)
     known = used.calibration if used else run.calibration
     tiles = [tile.tile for tile in run.tiles]
+    regions = [region_of(backend, tile, known) for tile in tiles]
     outputs = [
-        (tile, evaluate_tile(region_of(backend, tile, known), tile, seed, number)[1])
-        for number, tile in enumerate(tiles)
+        (tile, evaluate_tile(region, tile, seed, number)[1])
+        for number, (region, tile) in enumerate(zip(regions, tiles, strict=True))
     ]
+    since = backend.now() - run.record.programmed_at if run.record.programmed_at is not None else run.age
+    noise = [weight_noise(*both, max(since, run.age)) for both in zip(regions, tiles, strict=True)]
+    error = overall_error(outputs)
+    warn_of_useless(error)
     return Evaluation(
         run=run.record.name,
         backend=backend.uri or run.record.backend,
         method=run.method,
-        mvm_error=overall_error(outputs),
+        mvm_error=error,
         mvm_error_from="mvm" if Capability.MVM in backend.info.capabilities else "device-reads",
         mvm_error_in_run=run.mvm_error,
         chip_clock=backend.now(),
         calibration=used.name if used else calibration_name(run),
+        mvm_error_interval=error_interval(outputs, noise),
+        mvm_error_interval_in_run=run.mvm_error_interval,
         tiles=tuple(TileEvaluation(tile.place.core, tile.tensor, found.mvm_error) for tile, found in outputs),
     )
 

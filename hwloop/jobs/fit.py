@@ -22,6 +22,7 @@ from hwloop.files.measurements import Experiment, Measurement
 from hwloop.files.model_file import save_model
 from hwloop.files.models import Fit, Model
 from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.registry import suggest
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
@@ -168,9 +169,7 @@ def _fit_all(
     if family != AUTO and not any(_has(kind, family) for kind in by_kind):
         known = sorted({one.name for kind in by_kind for one in families(kind)})
         where = ", ".join(data) or "these measurements"
-        raise BadInputError(
-            f"no experiment in {where} has the family '{family}'; known there: {AUTO}, {', '.join(known)}"
-        )
+        raise BadInputError(f"no experiment in {where} has the family '{family}'; {suggest(family, [AUTO, *known])}")
     outcomes: dict[str, Outcome] = {}
     fits: dict[str, Fit] = {}
     failures: list[str] = []

@@ -79,7 +79,7 @@ def weights_from(given: WeightsLike, tensor: str | None = None, layout: str = "o
     elif isinstance(given, Mapping):
         name, arrays = "arrays", {str(key): _array(key, value) for key, value in given.items()}
     else:
-        name, arrays = "array", {"weights": _array("weights", np.asarray(given))}
+        name, arrays = "array", {"weights": _array("weights", given)}
     made = matrices(arrays, source=name, tensor=tensor, layout=layout)
     return Weights(name, _fingerprint(made), tuple(made))
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.use import region_of, use_calibration
+from hwloop.calibration.error_interval import WeightNoise, error_interval, weight_noise
 from hwloop.calibration.evaluation import (
     Outputs,
     conductance_map,
@@ -27,8 +30,9 @@ from hwloop.calibration.randomness import Purpose, generator
 from hwloop.calibration.steps import run_together
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability, ChipInfo
-from hwloop.chip.region import Region
-from hwloop.errors import BadInputError
+from hwloop.chip.region import Place, Region
+from hwloop.devices.model import DeviceModel
+from hwloop.errors import BadInputError, CalibrationWarning, ProgrammingWarning
 from hwloop.files import hdf5
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, Provenance, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
@@ -38,8 +42,9 @@ from hwloop.jobs.run import Run
 from hwloop.mapping.activations import activations_from, of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
-from hwloop.mapping.partition import MappingSettings, map_weights
+from hwloop.mapping.partition import map_weights
 from hwloop.mapping.ranges import choose_ranges
+from hwloop.mapping.sharing import MEASURE, MappingSettings
 from hwloop.mapping.tile import Tile
 from hwloop.typing import BoolArray, FloatArray, State
 
@@ -160,8 +165,9 @@ def carry_out(
         if recorder is not None:
             recorder.fail(work.record("failed"), chip.counts - work.before, error)
         raise
-    used = task.calibration
-    return Run(work.record(), chip, work.regions, used.calibration if used is not None else None)
+    used, record = task.calibration, work.record()
+    warn_of_useless(record.mvm_error)
+    return Run(record, chip, work.regions, used.calibration if used is not None else None)
 
 
 def spare_inputs(weights: Weights, out: str | Path) -> None:
@@ -180,15 +186,18 @@ class TileWork:
     steps: list[dict[str, float]] = field(default_factory=list)
     unconverged: BoolArray | None = None
     stuck: BoolArray | None = None
+    stuck_devices: BoolArray | None = None
     correction: ColumnCorrection | None = None
     outputs: Outputs | None = None
     error_with_inputs: float = math.nan
     reached: FloatArray | None = None
+    noise: WeightNoise | None = None
 
     def note(self, step: ProgrammingStep, moment: float) -> dict[str, float]:
         """Keep what a step reported; `moment` is the chip time since programming began, seconds."""
         cost = self.region.cost
         self.unconverged, self.stuck = step.unconverged, step.stuck
+        self.stuck_devices = step.stuck_devices
         self.steps.append(
             {
                 "mvm_error": step.mvm_error,
@@ -211,6 +220,7 @@ class TileWork:
             pulses=region.pulses_spent(),
             unconverged=self.unconverged,
             stuck=self.stuck,
+            stuck_devices=self.stuck_devices,
             correction=self.correction,
             pulse_age=(programmed_at - region.last_pulse).reshape(region.shape) if known else None,
             amplitude=region.last_amplitude.reshape(region.shape) if known else None,
@@ -238,11 +248,14 @@ class Programming:
         BadInputError
             For the calibration of another chip, and for weights that do not fit.
         """
-        self._task, self._chip, self._recorder, self._name = task, chip, recorder, name
+        self._chip, self._recorder, self._name = chip, recorder, name
         self.before = chip.counts
         self._age = task.target_age(chip)
         calibration = task.calibration.calibration if task.calibration else None
-        tiles = map_weights(task.weights.matrices, chip.info, task.mapping)
+        models = partial(_model_of, calibration, chip.info)
+        tiles = map_weights(task.weights.matrices, chip.info, task.mapping, self._age, models)
+        # What is recorded is the split that is used.
+        self._task = dataclasses.replace(task, mapping=dataclasses.replace(task.mapping, split=tiles[0].split))
         if calibration is not None:
             use_calibration(calibration, chip)
             tiles = [_fitted(tile, calibration, chip.info, of_tile(task.activations, tile)) for tile in tiles]
@@ -251,6 +264,9 @@ class Programming:
         ]
         for item in self.tiles:
             task.method.check(item.region, item.tile, self._age)
+        if task.mapping.split is None and chip.info.devices_per_polarity > 1 and "fill" in {t.split for t in tiles}:
+            text = f"{chip.info.name}: without a model of the devices, targets are shared by --split fill; {MEASURE}"
+            warnings.warn(text, CalibrationWarning, stacklevel=2)
         self._status = "running"
         self._programmed_at: float | None = None
         self._utc: datetime | None = None
@@ -286,6 +302,7 @@ class Programming:
         used, status = self._task.calibration, status or self._status
         outputs = [(item.tile, item.outputs) for item in self.tiles if item.outputs is not None]
         measured = len(outputs) == len(self.tiles) and status != "interrupted"
+        noise = [item.noise for item in self.tiles if item.noise is not None]
         return RunRecord(
             name=self._name,
             provenance=self._task.provenance(self._chip),
@@ -301,6 +318,7 @@ class Programming:
             wall_seconds=self._wall,
             calibration_created=used.calibration.created.isoformat() if used else "",
             calibration_parts=tuple(used.calibration.measured()) if used else (),
+            mvm_error_interval=error_interval(outputs, noise) if measured else (math.nan, math.nan),
         )
 
     def _program(self, report: Report) -> None:
@@ -340,12 +358,30 @@ class Programming:
         self._chip.wait(self._age)
         for number, item in enumerate(self.tiles):
             item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
+            item.noise = weight_noise(item.region, item.tile, self._age)
             if item.activations is not None and item.correction is not None:
                 outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
                 item.error_with_inputs = outputs.mvm_error if outputs else math.nan
         for number, item in enumerate(self.tiles):
             rng = generator(seed, number, Purpose.MAP)
             item.reached = conductance_map(item.region, item.tile, item.correction, rng)
+
+
+def _model_of(calibration: Calibration | None, info: ChipInfo, place: Place) -> DeviceModel | None:
+    """Return the model of a place's devices: as calibrated, else the chip's nominal one, else None."""
+    known = calibration.of_cells(place, info).devices if calibration is not None else None
+    return info.device_model if known is None else known.model
+
+
+def warn_of_useless(error: float) -> None:
+    """Warn of an MVM error above 1: outputs that are all zero would be closer to what they should be."""
+    if error > 1.0:
+        warnings.warn(
+            f"the MVM error is {error:.2f}, worse than that of outputs of zero: the chip does not compute "
+            "these weights; look at converter bits and ranges, stuck devices and the calibration",
+            ProgrammingWarning,
+            stacklevel=2,
+        )
 
 
 def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:

@@ -53,7 +53,8 @@ def avoid_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
     # Of columns that lose nothing, a small reward keeps every output where it was.
     outputs, columns = linear_sum_assignment(loss - 1e-9 * info.g_max**2 * np.eye(len(loss)))
     order = outputs[np.argsort(columns)]
-    return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order)
+    lean = None if tile.lean is None else tile.lean[:, order]
+    return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order, lean=lean)
 
 
 def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
@@ -96,4 +97,5 @@ def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inp
         before, after = missed[:, column], moved
         if after @ moments @ after < before @ moments @ before:
             target[:, column] += np.where(np.isin(np.arange(len(moved)), out), 0.0, moved)
-    return replace(tile, target=target, lean=target - tile.target)
+    lean = target - tile.target if tile.lean is None else tile.lean + (target - tile.target)
+    return replace(tile, target=target, lean=lean)

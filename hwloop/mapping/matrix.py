@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.errors import BadInputError
+from hwloop.registry import suggest
 
 LAYOUTS = ("outputs-first", "inputs-first")
 SMALLEST = 1e-100
@@ -46,6 +47,8 @@ def matrices(
     BadInputError
         For anything that cannot be programmed, with the name of its tensor.
     """
+    if layout not in LAYOUTS:
+        raise BadInputError(f"unknown layout '{layout}'; {suggest(layout, list(LAYOUTS))}")
     if not tensors:
         raise BadInputError(f"{source}: holds no tensors")
     if tensor is not None:

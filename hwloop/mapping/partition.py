@@ -8,7 +8,7 @@ conductance).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,37 +16,63 @@ from numpy.typing import NDArray
 
 from hwloop.chip.info import ChipInfo
 from hwloop.chip.region import Place
+from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
+from hwloop.mapping.clip import Clipping, clip_levels
 from hwloop.mapping.matrix import Matrix
-from hwloop.mapping.split import SPLITS
+from hwloop.mapping.sharing import MappingSettings, Sharing, sharing_of
 from hwloop.mapping.tile import Tile
 
-SCALES = ("column", "core")
 RANGE_SIGMAS = 4.0
 """Converter range over the standard deviation of the widest column's sum under uniform random inputs."""
 
 
-@dataclass(frozen=True)
-class MappingSettings:
-    """How weights become conductances."""
+def map_weights(
+    matrices: Sequence[Matrix],
+    info: ChipInfo,
+    settings: MappingSettings | None = None,
+    age: float | None = None,
+    model_of: Callable[[Place], DeviceModel | None] | None = None,
+) -> list[Tile]:
+    """Cut matrices into tiles, place them, and turn weights into conductances.
 
-    scale: str = "column"
-    """'column': every column uses the full conductance range; 'core': one scale for the whole tile."""
-    split: str = "fill"
-    """How several devices of a polarity share: 'fill' loads the first before the second, 'even' shares equally."""
+    Parameters
+    ----------
+    matrices, info, settings
+        What to map, on which chip, and how.
+    age
+        Seconds after programming at which the weights are used; None: the chip's reference age.
+    model_of
+        Tells what model is known of the devices of a place; None: the chip's nominal one everywhere.
 
-    def __post_init__(self) -> None:
-        for name, known in (("scale", SCALES), ("split", SPLITS)):
-            if getattr(self, name) not in known:
-                raise BadInputError(f"mapping {name} '{getattr(self, name)}' is unknown; known: {', '.join(known)}")
-
-
-def map_weights(matrices: Sequence[Matrix], info: ChipInfo, settings: MappingSettings | None = None) -> list[Tile]:
-    """Make the tiles of all matrices. Raises BadInputError when they need more cores than the chip has."""
-    settings = settings or MappingSettings()
+    Raises
+    ------
+    BadInputError
+        When the matrices need more cores than the chip has, or settings a device model that is not known.
+    """
+    settings, age = settings or MappingSettings(), info.reference_age if age is None else age
     pieces = [piece for matrix in matrices for piece in _cut(matrix, info)]
     places = pack([piece.values.shape for piece in pieces], info)
-    return [_tile(piece, place, info, settings) for piece, place in zip(pieces, places, strict=True)]
+    models = {place.core: info.device_model if model_of is None else model_of(place) for place in places}
+    tables = _sharings(models, info, settings, age)
+    return [
+        _tile(piece, place, info, settings, tables[place.core]) for piece, place in zip(pieces, places, strict=True)
+    ]
+
+
+def _sharings(
+    models: Mapping[int, DeviceModel | None], info: ChipInfo, settings: MappingSettings, age: float
+) -> dict[int, Sharing]:
+    """Choose how the devices of each core share targets, once for all cores with the same model."""
+    chosen: list[tuple[DeviceModel | None, Sharing]] = []
+    sharings = {}
+    for core, model in models.items():
+        found = next((sharing for other, sharing in chosen if other is model), None)
+        if found is None:
+            found = sharing_of(settings, info, model, age)
+            chosen.append((model, found))
+        sharings[core] = found
+    return sharings
 
 
 def pack(sizes: Iterable[tuple[int, ...]], info: ChipInfo) -> list[Place]:
@@ -97,15 +123,32 @@ def _cut(matrix: Matrix, info: ChipInfo) -> list[_Piece]:
     ]
 
 
-def _tile(piece: _Piece, place: Place, info: ChipInfo, settings: MappingSettings) -> Tile:
-    largest = np.abs(piece.values).max(axis=0 if settings.scale == "column" else None, keepdims=True)
+def _tile(piece: _Piece, place: Place, info: ChipInfo, settings: MappingSettings, sharing: Sharing) -> Tile:
+    values = piece.values
+    largest = np.abs(values).max(axis=0 if settings.scale == "column" else None, keepdims=True)
     # A weight may be so small that its share per uS is no longer a number: such a column counts as empty.
     smallest = np.finfo(np.float64).tiny * info.g_max * info.devices_per_polarity
-    largest = np.broadcast_to(np.where(largest > smallest, largest, 1.0), (1, place.columns))[0]
-    scale = largest / (info.g_max * info.devices_per_polarity)
-    target = piece.values / scale
+    level = np.where(largest > smallest, largest, 1.0)
+    clipping = None
+    if settings.clip == "auto" and sharing.table is not None:
+        level = clip_levels(values, level, sharing.table)
+        clipping = Clipping.of(values, level)
+    scale = np.broadcast_to(level, (1, place.columns))[0] / (info.g_max * info.devices_per_polarity)
+    wanted = values / scale
+    target = wanted if clipping is None else np.clip(values, -level, level) / scale
     # The standard deviation of a uniform input in [-1, 1] is 1 / sqrt(3).
     widest = float(np.sqrt((target**2).sum(0).max() / 3.0))
     low, high = info.adc_range
-    full_scale = min(max(RANGE_SIGMAS * widest, low), high)
-    return Tile(piece.tensor, place, piece.first_input, piece.first_output, target, scale, full_scale, settings.split)
+    return Tile(
+        tensor=piece.tensor,
+        place=place,
+        first_input=piece.first_input,
+        first_output=piece.first_output,
+        target=target,
+        scale=scale,
+        full_scale=min(max(RANGE_SIGMAS * widest, low), high),
+        split=sharing.split,
+        table=sharing.table if sharing.split == "auto" else None,
+        lean=None if clipping is None else target - wanted,
+        clipping=clipping,
+    )

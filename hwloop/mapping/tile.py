@@ -9,7 +9,9 @@ import numpy as np
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import ChipInfo
 from hwloop.chip.region import Place
+from hwloop.mapping.clip import Clipping
 from hwloop.mapping.split import split_devices
+from hwloop.mapping.split_table import SplitTable
 from hwloop.typing import FloatArray, IndexArray
 
 
@@ -32,11 +34,16 @@ class Tile:
     full_scale: float
     """Converter range for this tile, uS."""
     split: str = "fill"
-    """How the devices of a polarity share a cell's target, 'fill' or 'even'."""
+    """How the devices of a polarity share a cell's target, 'auto', 'fill' or 'even'."""
     order: IndexArray | None = None
     """(columns,) output of the tile that each of its columns computes; None: in their own order."""
     lean: FloatArray | None = None
-    """(rows, columns) uS by which targets differ from the weights, to make up for cells out of reach; None: nowhere."""
+    """(rows, columns) uS by which targets differ from the weights, because they were clipped or make up for
+    cells out of reach; None: nowhere."""
+    table: SplitTable | None = None
+    """How targets are shared where the split is 'auto'."""
+    clipping: Clipping | None = None
+    """What clipping the weights costs; None where they were not to be clipped."""
 
     def in_output_order(self, values: FloatArray) -> FloatArray:
         """Bring values (..., columns) from the order of the columns to that of the matrix's outputs."""
@@ -49,9 +56,10 @@ class Tile:
         """
         if devices is None:
             shape = (2, info.devices_per_polarity, *self.target.shape)
-            return split_devices(self.target, np.full(shape, info.g_max), self.split)
+            return split_devices(self.target, np.full(shape, info.g_max), self.split, self.table)
         stays = devices.stuck_at.sum(1)
-        return split_devices(self.target - (stays[0] - stays[1]), devices.capacity(info), self.split)
+        signed = self.target - (stays[0] - stays[1])
+        return split_devices(signed, devices.capacity(info), self.split, self.table)
 
     @property
     def weights(self) -> FloatArray:

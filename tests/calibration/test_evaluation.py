@@ -27,6 +27,8 @@ from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.tile import Tile
 from tests.conftest import OpenChip, gaussian
 
+pytestmark = pytest.mark.numerical
+
 IDEAL = "sim:pcm-ideal?rows=16&columns=8"
 
 

@@ -9,6 +9,8 @@ from hwloop.chip.region import Place, Region
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 
+pytestmark = pytest.mark.numerical
+
 PLACE = Place(core=1, row=2, column=3, rows=4, columns=5)
 
 
@@ -123,8 +125,8 @@ def known_converters(chip, **changes):
     ideal = {
         "offset": np.zeros(columns),
         "gain": np.ones(columns),
-        "column_bend": np.zeros((2, columns)),
-        "row_bend": np.zeros((2, rows)),
+        "column_nonlinearity": np.zeros((2, columns)),
+        "row_nonlinearity": np.zeros((2, rows)),
     }
     return Converters(chip.info.input_max, chip.info.code_max, **(ideal | changes))
 

@@ -1,5 +1,7 @@
 """Backends by URI."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import hwloop
@@ -71,11 +73,15 @@ def test_connect_opens_a_backend():
 def test_a_third_partys_scheme_gets_target_and_options_as_text(monkeypatch):
     calls = []
 
+    def open_it(target, query):
+        calls.append((target, query))
+        return SimpleNamespace(uri="")
+
     class Entry:
         name = "lab"
 
         def load(self):
-            return Scheme(lambda target, query: calls.append((target, query)), "a chip in a lab")
+            return Scheme(open_it, "a chip in a lab")
 
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()] if group == "hwloop.backends" else [])
     connect("lab:bench 3?volts=0.2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,9 @@ def test_the_error_now_stands_beside_the_error_then(command: Command, run_file: 
     result = command("evaluate", run_file)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("core   0  w ")
-    assert " now; 0.0" in result.stdout
+    assert re.search(r"MVM error 0\.0\d+ \(95 %: 0\.0\d+ to 0\.0\d+\) now;\n0\.0", result.stdout)
+    assert "when it was programmed: no change beyond noise." in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
     assert "when it was programmed" in result.stdout
 
 
@@ -33,6 +36,7 @@ def test_json(command: Command, run_file: str) -> None:
     result = json.loads(command("evaluate", run_file, "--json").stdout)
     assert result.keys() == {
         "run", "backend", "method", "mvm_error", "mvm_error_from", "mvm_error_in_run",
+        "mvm_error_interval", "mvm_error_interval_in_run", "moved",
         "calibration", "chip_clock_seconds", "cores", "hwloop_version",
     }  # fmt: skip
     assert (result["run"], result["backend"], result["method"]) == ("run.h5", CHIP, "gdp")

@@ -250,4 +250,4 @@ def test_options_reach_the_experiment(command: Command, monkeypatch: pytest.Monk
             width=90.0, set_amplitude=99.0, set_width=1000.0,
         ),
     ]  # fmt: skip
-    assert {(job.backend, job.seed, job.temperature) for job in asked} == {(CHIP, 4, 290.0)}
+    assert {(job.seed, job.temperature) for job in asked} == {(4, 290.0)}

@@ -30,6 +30,7 @@ RESULT_KEYS = {
 CORE_KEYS = {
     "core", "tensor", "rows", "columns", "devices", "mvm_error", "mvm_error_before", "unconverged_cells", "stuck_cells",
     "pulses_per_device", "max_pulses_on_a_device", "device_reads", "mvms", "chip_seconds",
+    "split", "clipped_weights", "clipping_error",
 }  # fmt: skip
 
 
@@ -50,6 +51,19 @@ def test_the_summary_names_the_error_the_file_and_the_next_step(command: Command
     assert "MVM error 0.0" in result.stdout
     assert "Run file run.h5; hwloop evaluate run.h5 measures it again." in result.stdout
     assert result.stderr == ""
+
+
+def test_what_clipping_costs_is_said_in_one_line(command: Command) -> None:
+    result = command("program", "w.npy", *BRIEF, "--out", "run.h5", "--clip", "auto")
+    assert result.exit_code == 0
+    assert len([line for line in result.stdout.splitlines() if "of the weights clipped" in line]) == 1
+    assert "clipped" not in command("program", "w.npy", *BRIEF, "--out", "run.h5", "--force").stdout
+
+
+@pytest.mark.parametrize("split", ["auto", "fill", "even"])
+def test_the_split_that_was_used_is_told(command: Command, split: str) -> None:
+    asked = [] if split == "auto" else ["--split", split]
+    assert program_json(command, "w.npy", *BRIEF, "--out", "run.h5", *asked)["cores"][0]["split"] == split
 
 
 def test_json_has_every_promised_key(command: Command) -> None:

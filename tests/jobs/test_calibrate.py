@@ -11,7 +11,7 @@ import pytest
 
 import hwloop
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.errors import BadInputError, CalibrationWarning, LinkError
+from hwloop.errors import BadInputError, CalibrationWarning, LinkError, ProgrammingWarning
 from hwloop.jobs.calibrate import plan_from
 from hwloop.jobs.program import Run
 from hwloop.sim_backend.server.server import serving
@@ -44,13 +44,14 @@ def pulses(run: Run) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_known_bad_devices_leave_less_than_0_6_of_the_excess_error(seed: int) -> None:
+def test_known_bad_devices_leave_less_than_0_7_of_the_excess_error(seed: int) -> None:
+    """GDP finds some of them by itself, at the price of a pulse or two; the calibration knows all from the start."""
     chip = f"{SMALL}&stuck_rate=0.02&seed={seed}"
     floor = programmed(chip, "exact").mvm_error
     calibrated = programmed(chip, calibration=known(chip, "devices", "adc", "programming-curve"))
     unknown = programmed(chip)
-    assert excess(calibrated, floor) <= 0.6 * excess(unknown, floor)
-    assert calibrated.mvm_error - floor <= 0.6 * (unknown.mvm_error - floor)
+    assert excess(calibrated, floor) <= 0.7 * excess(unknown, floor)
+    assert calibrated.mvm_error - floor <= 0.7 * (unknown.mvm_error - floor)
 
 
 def test_known_bad_devices_get_no_pulse() -> None:
@@ -62,11 +63,14 @@ def test_known_bad_devices_get_no_pulse() -> None:
 
 
 @pytest.mark.parametrize("error", [0.15, -0.15])
-def test_a_measured_curve_saves_30_per_cent_of_the_pulses(error: float) -> None:
+def test_a_measured_curve_saves_the_pulses_that_find_it_out(error: float) -> None:
     chip = f"{SMALL}&current_error={error}&seed=1"
-    calibrated, nominal = programmed(chip, calibration=known(chip, "programming-curve")), programmed(chip)
-    assert calibrated.mvm_error < nominal.mvm_error  # at least as good, and
-    assert pulses(calibrated) <= 0.7 * pulses(nominal)
+    calibrated = programmed(chip, calibration=known(chip, "programming-curve"))
+    with pytest.warns(ProgrammingWarning, match=r"devices need 15\.\d % (more|less) current than their model says"):
+        nominal = programmed(chip)
+    # An error of 4096 cells scatters by 1.1 %, the ratio of two by 1.6 %: 3 sigma.
+    assert calibrated.mvm_error < 1.05 * nominal.mvm_error
+    assert pulses(calibrated) < 0.9 * pulses(nominal)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -86,14 +90,15 @@ def test_calibrating_costs_an_ideal_chip_nothing() -> None:
 
 def test_outputs_are_those_of_the_matrix_when_columns_change_places(open_chip: OpenChip) -> None:
     uri = f"{SMALL}&stuck_rate=0.03&seed=1"
-    run = programmed(uri, calibration=known(uri, "devices", "adc", "programming-curve"))
+    run = hwloop.program(open_chip(uri), WEIGHTS, calibration=known(uri, "devices", "adc", "programming-curve"))
     (tile,) = (item.tile for item in run.tiles)
     assert tile.order is not None
     assert not np.array_equal(tile.order, np.arange(64))
     back = tile.in_output_order(tile.weights)
-    np.testing.assert_allclose(back, WEIGHTS, rtol=1e-6)
-    (outputs,) = (item.outputs for item in run.tiles)
-    assert run.mvm_error == pytest.approx(outputs.mvm_error)
+    np.testing.assert_allclose(back, WEIGHTS.T, rtol=1e-6)
+    x = np.random.default_rng(5).uniform(-1.0, 1.0, (1024, 64))
+    exact = x @ WEIGHTS.T
+    assert np.linalg.norm(run.matmul(x) - exact) / np.linalg.norm(exact) == pytest.approx(run.mvm_error, rel=0.15)
 
 
 def test_the_calibration_of_another_chip_is_refused_before_a_pulse(open_chip: OpenChip) -> None:
@@ -113,9 +118,9 @@ def test_another_temperature_warns(open_chip: OpenChip) -> None:
 
 
 def test_a_plan_from_texts() -> None:
-    plan = plan_from(("floor",), {"devices.settle": "3", "converters.adc_vectors": "600", "trims.step": "0.5"})
+    plan = plan_from(("floor",), {"devices.settle": "3", "converters.adc_vectors": "600", "trims.passes": "3"})
     assert plan.parts == ("floor",)
-    assert (plan.devices.settle, plan.converters.adc_vectors, plan.trims.step) == (3.0, 600, 0.5)
+    assert (plan.devices.settle, plan.converters.adc_vectors, plan.trims.passes) == (3.0, 600, 3)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,7 @@ def test_a_chip_that_hangs_up_costs_the_part_it_was_in(tmp_path: Path, open_chip
         port = server.enter_context(serving(open_chip(f"{SMALL}&seed=1")))
 
         def hang_up(done: int, total: int) -> None:
-            if out.exists() and "adc" in Calibration.load(out).measured():
+            if out.exists():
                 server.close()
 
         with (

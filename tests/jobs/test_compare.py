@@ -112,7 +112,9 @@ def test_a_table_has_a_row_for_each_tile_of_each_run(comparison) -> None:
     table = comparison[0].to_dataframe()
     assert list(table.method) == [method for method in METHODS for _ in range(3)]
     assert list(table.repeat) == [0, 1, 2] * 3
-    assert table.mvm_error.tolist() == [run.mvm_error for runs in comparison[0].runs.values() for run in runs]
+    assert table.mvm_error.tolist() == pytest.approx(
+        [run.mvm_error for runs in comparison[0].runs.values() for run in runs]
+    )
 
 
 def test_it_shows_itself_in_one_line(comparison) -> None:

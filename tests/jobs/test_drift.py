@@ -22,7 +22,7 @@ from hwloop.chip.info import Capability
 from hwloop.durations import parse_durations
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from hwloop.files import hdf5
-from hwloop.files.runs import read_run
+from hwloop.files.run_reader import read_run
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.server.instrument import Instrument
 from hwloop.sim_backend.server.server import serving

@@ -133,3 +133,29 @@ def test_a_tile_of_zeros_has_no_error_of_its_own(tmp_path: Path, open_chip: Open
     assert run.mvm_error < 0.2
     found = hwloop.evaluate(tmp_path / "run.h5")
     assert [core["mvm_error"] is None for core in found.to_json()["cores"]] == [True, False]
+
+
+def test_an_unchanged_chip_has_not_moved_and_one_that_drifted_has(open_chip: OpenChip) -> None:
+    chip = open_chip(CHIP)
+    run = hwloop.program(chip, WEIGHTS, "exact")
+    low, high = run.mvm_error_interval
+    assert 0 < low < run.mvm_error < high < 1.2 * run.mvm_error
+    found = hwloop.evaluate(run)
+    assert found.moved is False
+    assert found.mvm_error_interval_in_run == (low, high)
+    assert found.mvm_error_interval[0] < found.mvm_error < found.mvm_error_interval[1]
+    chip.wait(1e7)
+    assert hwloop.evaluate(run).moved is True
+
+
+def test_a_file_without_an_interval_says_nothing_of_having_moved(run_file: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older.h5"
+    older.write_bytes(run_file.read_bytes())
+    assert hwloop.evaluate(older).moved is not None
+    with h5py.File(older, "r+") as file:
+        for end in ("low", "high"):
+            del file.attrs[f"mvm_error_{end}"]
+    found = hwloop.evaluate(older)
+    assert found.moved is None
+    assert found.to_json()["mvm_error_interval_in_run"] is None
+    assert found.to_json()["mvm_error_interval"] == list(found.mvm_error_interval)

@@ -16,7 +16,7 @@ from hwloop.devices.drift import PUBLISHED_DRIFT
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE
 from hwloop.devices.statistics import Polynomial
 from hwloop.files.measurement_writer import MeasurementWriter
-from hwloop.files.models import load_model
+from hwloop.files.model_file import load_model
 
 
 @pytest.fixture

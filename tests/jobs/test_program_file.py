@@ -12,7 +12,7 @@ import hwloop
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from hwloop.files import hdf5
-from hwloop.mapping.partition import MappingSettings
+from hwloop.mapping.sharing import MappingSettings
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.conftest import OpenChip
 from tests.jobs.conftest import CHIP, FEW_STEPS, LINK_DOWN, WEIGHTS, CtrlC, OpenWithout, failing_mvm, link_down

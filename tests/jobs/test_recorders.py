@@ -17,12 +17,13 @@ import hwloop
 from hwloop.calibration.programming.registry import method_from
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.run_reader import read_run
 from hwloop.files.run_writer import LIBRARIES
-from hwloop.files.runs import StepSeries, read_run
+from hwloop.files.runs import StepSeries
 from hwloop.jobs.inputs import weights_from
 from hwloop.jobs.program import Programming, Task
 from hwloop.jobs.recorders import Recorder
-from hwloop.mapping.partition import MappingSettings
+from hwloop.mapping.sharing import MappingSettings
 from tests.conftest import OpenChip, gaussian
 from tests.jobs.conftest import CHIP, FOUR_CORES
 
@@ -66,7 +67,7 @@ def test_provenance_is_enough_to_do_it_again(recorded) -> None:
         again = method_from("iterative", {name: str(provenance["settings"].attrs[name]) for name in settings})
         assert {name: getattr(again, name) for name in settings} == settings
         assert dict(provenance["settings"].attrs) == dataclasses.asdict(again)
-        assert dict(provenance["mapping"].attrs) == dataclasses.asdict(MappingSettings())
+        assert dict(provenance["mapping"].attrs) == dataclasses.asdict(MappingSettings(split="auto"))
         assert set(provenance["versions"].attrs) == {*LIBRARIES, "python"}
         before, after = (dict(provenance[f"chip_at_{moment}"].attrs) for moment in ("start", "end"))
     assert (before["seed"], before["now"]) == (1, 0.0)
@@ -143,12 +144,40 @@ def test_tiles_and_state_are_read_back(tmp_path: Path, open_chip: OpenChip) -> N
     run = hwloop.program(chip, {"w": WEIGHTS}, "exact", out=tmp_path / "run.h5")
     found = read_run(tmp_path / "run.h5")
     for read, item in zip(found.tiles, run.tiles, strict=True):
-        plain = {"target": 0, "scale": 0}
+        plain = {"target": 0, "scale": 0, "table": None}
         assert dataclasses.replace(read.tile, **plain) == dataclasses.replace(item.tile, **plain)
         assert np.array_equal(read.tile.weights, item.tile.weights)
+        assert np.array_equal(read.tile.device_targets(chip.info), item.tile.device_targets(chip.info))
     state, (exported,) = found.chip_state(), states
     assert state.keys() == exported.keys()
     assert all(np.array_equal(state[name], exported[name]) for name in state)
+
+
+def test_split_and_clipping_are_on_file(tmp_path: Path, open_chip: OpenChip) -> None:
+    chip, weights = open_chip("sim:hermes-core?rows=256&columns=4&seed=1"), gaussian(4, 256)
+    asked = MappingSettings(clip="auto")
+    run = hwloop.program(chip, {"w": weights}, "exact", mapping=asked, out=tmp_path / "run.h5")
+    found = read_run(tmp_path / "run.h5")
+    (tile,), (core,) = found.tiles, run.to_json()["cores"]
+    assert found.provenance.mapping == MappingSettings(split="auto", clip="auto")
+    assert tile.tile.clipping == run.tiles[0].tile.clipping
+    assert (core["split"], core["clipped_weights"]) == ("auto", tile.tile.clipping.share)
+    assert 0 < core["clipped_weights"] < 0.05
+    assert 0 < core["clipping_error"] < core["mvm_error"]
+    assert tile.tile.weights == pytest.approx(weights.T, abs=1e-12)
+
+
+def test_files_from_before_there_was_another_split_filled_devices(tmp_path: Path, open_chip: OpenChip) -> None:
+    chip, path = open_chip(CHIP), tmp_path / "run.h5"
+    hwloop.program(chip, {"w": gaussian(12, 16)}, "exact", mapping=MappingSettings(split="fill"), out=path)
+    with h5py.File(path, "a") as file:
+        assert "split_table" not in file["tiles/0000"]
+        del file["provenance/mapping"]
+    found = read_run(path)
+    assert found.provenance.mapping == MappingSettings(split="fill")
+    assert found.tiles[0].tile.split == "fill"
+    assert found.tiles[0].tile.table is None
+    assert found.tiles[0].to_json()["clipped_weights"] == 0.0
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path, open_chip: OpenChip) -> None:

@@ -300,4 +300,4 @@ def test_json_holds_plain_values_alone(network: hwloop.Run) -> None:
     told = network.to_json()
     assert plain(told)
     assert told["mvm_error"] == network.mvm_error
-    assert told["run"] is None
+    assert told["run"] == (network.record.name or None)

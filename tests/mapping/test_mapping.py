@@ -16,7 +16,8 @@ from hwloop.chip.info import ChipInfo, PulseLimits
 from hwloop.errors import BadInputError
 from hwloop.mapping.faults import avoid_bad_devices
 from hwloop.mapping.matrix import Matrix
-from hwloop.mapping.partition import RANGE_SIGMAS, MappingSettings, map_weights, pack
+from hwloop.mapping.partition import RANGE_SIGMAS, map_weights, pack
+from hwloop.mapping.sharing import MappingSettings
 from hwloop.mapping.split import split_devices
 
 CHIP = ChipInfo(
@@ -173,7 +174,9 @@ def test_the_converter_range_stays_within_the_chips(limits, expected):
     assert tile.full_scale == expected
 
 
-@pytest.mark.parametrize(("name", "known"), [("scale", "column, core"), ("split", "fill, even")])
+@pytest.mark.parametrize(
+    ("name", "known"), [("scale", "column, core"), ("split", "auto, fill, even"), ("clip", "none, auto")]
+)
 def test_an_unknown_setting_lists_the_known_ones(name, known):
     with pytest.raises(BadInputError, match=f"mapping {name} 'best' is unknown; known: {known}"):
         MappingSettings(**{name: "best"})

@@ -39,6 +39,15 @@ from hwloop.files.measurements import Experiment, Measurement
 from hwloop.files.models import Form
 from hwloop.typing import BoolArray, FloatArray
 
+NONE_REACHES = "no measured conductance reaches this bound: held at the edge of the data"
+FEW_REACH = "too few measured conductances reach this bound: held where they show it"
+SAME_ALL_OVER = "the same at all measured conductances: held, and '{low}' is what it is"
+CONSTANT_WITHOUT = ("slope", "offset", "high")
+"""Coefficients that a statistic does not have which is the same at all conductances."""
+APART = 1.0
+"""Distance in nu (no unit) by which an upper bound that means nothing is kept below the lower one while that is
+fitted: more than any uncertainty of it."""
+
 
 @dataclass(frozen=True)
 class DriftFamily(Family[DriftTable]):
@@ -109,7 +118,7 @@ class DriftFamily(Family[DriftTable]):
             found = self._climb(table, theta, free, prior)
         if intervals:
             found = replace(found, covariance=self._covariance(table, found.theta, free, prior))
-        return found, held
+        return replace(found, theta=self._stated(found.theta, table)), held
 
     def _covariance(self, table: DriftTable, theta: FloatArray, free: BoolArray, prior: FloatArray) -> FloatArray:
         """Return the covariance (p, p) of the parameters, on a part of very many noisy devices."""
@@ -146,6 +155,10 @@ class DriftFamily(Family[DriftTable]):
     def _unsupported(self, table: DriftTable, theta: FloatArray) -> tuple[dict[str, str], FloatArray]:
         """Name the coefficients that no device tells, with the reason, and hold them at the edge of the data."""
         return {}, theta
+
+    def _stated(self, theta: FloatArray, table: DriftTable) -> FloatArray:
+        """Return the parameters as they are stated; the likelihood is the same."""
+        return theta
 
     def log_likelihood(self, table: DriftTable, theta: FloatArray) -> FloatArray:
         """Return that of every device that is precise or integrated over, up to a constant of the data."""
@@ -198,27 +211,41 @@ class LogClipDrift(DriftFamily):
     summary = "power-law drift, mean and spread linear in ln g between two bounds (Joshi et al. 2020)"
 
     def _unsupported(self, table: DriftTable, theta: FloatArray) -> tuple[dict[str, str], FloatArray]:
-        """Hold bounds that no device reaches where the data end."""
+        """Hold bounds that no device reaches where the data end, and those that hardly any reaches where they are.
+
+        What mean and spread are at the devices does not change thereby.
+        """
         support, held = self.settings.search.support, dict[str, str]()
         place, devices = self._devices_at(table, theta)
         theta = theta.copy()
         for name in STATISTICS:
             at = self.layout(table).at(name)
             slope, level, low, high = theta[at]
+            if high <= low:
+                held |= {f"{name}.{part}": SAME_ALL_OVER.format(low=f"{name}.low") for part in CONSTANT_WITHOUT}
+                theta[at.start + 3] = low - APART
+                continue
             straight = slope * place + level
             below, above = straight < low, straight > high
-            reason = "no measured conductance reaches this bound: held at the edge of the data"
             if devices[~below & ~above].sum() < support:
                 for part in ("slope", "offset"):
                     held[f"{name}.{part}"] = "every measured conductance is at a bound: the slope between is not seen"
             if devices[below].sum() < support:
-                held[f"{name}.low"] = reason
-                low = max(straight.min(), SMALLEST_SPREAD)
+                held[f"{name}.low"] = FEW_REACH if below.any() else NONE_REACHES
+                low = max(low, straight.min(), SMALLEST_SPREAD)
             if devices[above].sum() < support:
-                held[f"{name}.high"] = reason
-                high = max(straight.max(), low)
+                held[f"{name}.high"] = FEW_REACH if above.any() else NONE_REACHES
+                high = max(min(high, straight.max()), low)
             theta[at] = slope, level, low, high
         return held, theta
+
+    def _stated(self, theta: FloatArray, table: DriftTable) -> FloatArray:
+        """Raise upper bounds to the lower ones: bounds that cross make a constant."""
+        theta, layout = theta.copy(), self.layout(table)
+        for name in STATISTICS:
+            low, high = layout.index(f"{name}.low"), layout.index(f"{name}.high")
+            theta[high] = max(theta[low], theta[high])
+        return theta
 
     def _devices_at(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return places in ln g and how many devices are at each, the noisy ones by what is expected."""

@@ -30,6 +30,8 @@ NEGLIGIBLE = 1e-7
 """Probability of a node, for every device of a block, below which the block leaves it out."""
 TERMS = 5
 """Terms of the logarithm of the likelihood."""
+RESOLVED = 0.7
+"""Standard deviation of nu over the step of the grid, at least: sums over nodes are integrals then, to 0.02 %."""
 PER_DEVICE = ("square", "cross", "weight", "reads", "lean")
 """Columns of what the reads say."""
 
@@ -195,9 +197,14 @@ def factors_of(grid: Grid, log_noise: torch.Tensor) -> torch.Tensor:
 
 
 def prior_of(grid: Grid, mean: torch.Tensor, spread: torch.Tensor, log_density: torch.Tensor) -> torch.Tensor:
-    """Return the logarithm of the weight (J, M) of the nodes: densities of ln g and of nu there, times the steps."""
+    """Return the logarithm of the weight (J, M) of the nodes: densities of ln g and of nu there, times the steps.
+
+    A spread that is small against the steps counts as the smallest that they resolve: one node of all would have the
+    whole weight or none, and the likelihood a spike at each node and no number in between.
+    """
     nu = torch.from_numpy(grid.nu)
-    step = grid.nu[1] - grid.nu[0]
+    step = float(grid.nu[1] - grid.nu[0])
+    spread = spread.clamp(min=RESOLVED * step)
     normal = -0.5 * ((nu - mean[:, None]) / spread[:, None]) ** 2 - torch.log(spread[:, None] * np.sqrt(2 * np.pi))
     weight: torch.Tensor = normal + float(np.log(step)) + (log_density + torch.from_numpy(grid.log_step))[:, None]
     return weight

@@ -57,5 +57,5 @@ def _start_form(form: Form, log_g: FloatArray, values: FloatArray, weight: Float
         for start in starts
     ]
     best = min(found, key=lambda result: float(result.cost)).x
-    best[2:] = np.clip(best[2:], values.min(), values.max())
+    best[2:] = np.sort(np.clip(best[2:], values.min(), values.max()))
     return np.asarray(best, np.float64)

@@ -43,7 +43,7 @@ def test_devices(chip: Backend) -> None:
     assert 0 < stuck.sum() < stuck.size
     np.testing.assert_array_equal(seen.usable, ~stuck)
     low = core.devices.low[:, :, ROWS, COLUMNS] / core.gains.gain[COLUMNS]
-    np.testing.assert_array_equal(seen.held, np.where(stuck, low, 0.0))
+    np.testing.assert_array_equal(seen.stuck_at, np.where(stuck, low, 0.0))
     assert seen.model.curve == curve.curve
 
 

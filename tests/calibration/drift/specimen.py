@@ -12,6 +12,7 @@ from hwloop.calibration.drift.programmed_tile import Origin, ProgrammedTile, Pul
 from hwloop.calibration.drift.strategy import uncompensated
 from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import uniform_inputs
+from hwloop.chip.region import Region
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.model import DeviceModel
 from hwloop.devices.read_noise import ReadNoiseModel
@@ -34,17 +35,19 @@ def programmed(chip: hwloop.Backend, method: str = "gdp", seed: int = 0) -> Run:
 def programmed_tile(run: Run, *, seed: int = 1, correction: ColumnCorrection | None = None) -> ProgrammedTile:
     """Give the one tile of a run, as a drift study finds it."""
     (item,) = run.tiles
-    region, info = item.region, item.region.backend.info
-    age = (run.programmed_at - region.last_pulse).reshape(region.shape)
+    assert run.chip is not None
+    region, info, programmed_at = Region(run.chip, item.tile.place), run.chip.info, run.record.programmed_at
+    age, amplitude = item.pulse_age, item.amplitude
+    assert age is not None and amplitude is not None  # noqa: PT018
     devices = item.tile.device_targets(info).reshape(-1, *item.tile.target.shape)
     born = -np.nan_to_num(age).reshape(devices.shape)
     return ProgrammedTile(
         region=region,
         tile=item.tile,
-        origin=Origin(correction or item.correction, run.programmed_at, run.age),
+        origin=Origin(correction or item.correction, programmed_at, run.age),
         seed=(seed, 0, 4),
         forecast=Forecast(devices, born, run.age, item.tile.scale, info.device_model, run.mvm_error),
-        pulses=PulseRecord(age, region.last_amplitude.reshape(region.shape).copy(), item.reached),
+        pulses=PulseRecord(age, amplitude.copy(), item.reached),
     )
 
 

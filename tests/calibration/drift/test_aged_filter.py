@@ -16,6 +16,8 @@ from hwloop.devices.model import DeviceModel
 from tests.calibration.drift.specimen import model_of, programmed, programmed_tile
 from tests.conftest import OpenChip
 
+pytestmark = pytest.mark.numerical
+
 AGE = 20.0
 """Target age of pcm-90nm, seconds."""
 CELL = (3, 2)
@@ -96,7 +98,7 @@ def test_a_correction_is_shared_as_the_variance_is_and_has_the_sign_of_its_polar
     cells._device_variance = np.stack([np.full((16, 8), 3.0), np.full((16, 8), 1.0)])
     cells.variance = np.full((16, 8), 4.0)
     trust = np.full((16, 8), 0.5)
-    cells._correct_devices(np.full((16, 8), 2.0), trust, np.ones((2, 16, 8)))
+    cells._take_in(np.full((16, 8), 2.0), trust, np.ones((2, 16, 8)))
     assert np.all(cells.g[0] == 11.5)  # three quarters of 2 up
     assert np.all(cells.g[1] == 9.5)  # a quarter of 2 down, on the negative side
     assert np.all(cells.variance == 2.0)

@@ -29,7 +29,7 @@ def test_a_compensation_knows_its_circumstances(open_chip: OpenChip) -> None:
     made = GlobalFactor(probes=64).make(tile, uncompensated(tile))
     assert made.made.temperature == 310.0
     assert made.made.chip_clock == chip.now()
-    assert made.made.age == pytest.approx(chip.now() - run.programmed_at)
+    assert made.made.age == pytest.approx(chip.now() - tile.origin.end)
     assert (made.made.inputs, made.made.vectors, made.made.seed) == ("uniform integers", 64, (5, 0, 4))
     assert (made.mvms, made.pulses) == (64, 0)
     assert made.made.age < made.valid_until

@@ -23,7 +23,8 @@ from hwloop.calibration.drift.study import DriftStudy
 from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.errors import BadInputError
-from hwloop.files.runs import RunRecord, read_run
+from hwloop.files.run_reader import read_run
+from hwloop.files.runs import RunRecord
 from tests.calibration.drift.specimen import YEAR
 from tests.conftest import OpenChip, gaussian
 

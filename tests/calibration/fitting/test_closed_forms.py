@@ -26,6 +26,8 @@ from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
 from hwloop.files.models import Form
 
+pytestmark = pytest.mark.numerical
+
 
 def layout() -> Layout:
     pair = Block("pair", (Coefficient("pair.a", "1", "a", start=1.0), Coefficient("pair.b", "1", "b", start=2.0)))

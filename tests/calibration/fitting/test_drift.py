@@ -16,6 +16,8 @@ from hwloop.errors import BadInputError
 from hwloop.files.measurements import Mark, Measurement
 from hwloop.sim_backend.presets import PRESETS
 
+pytestmark = pytest.mark.numerical
+
 PCM = PRESETS["pcm-90nm"]().device
 """The published statistics of the million-device array."""
 AGES = np.geomspace(1.0, 3.15e7, 12)

@@ -116,20 +116,24 @@ def test_rate_and_share_of_the_growth_are_found(flicker: bool) -> None:
     assert table.growth.share == pytest.approx(1.0 if flicker else 0.0, abs=3.3 * 0.08)
 
 
-def emptied(seed: int, constant: float) -> Measurement:
+def emptied(seed: int, constant: float, cells: int = 4_000) -> Measurement:
     """Devices down to nothing, with some of the published noise of a read and a constant one (uS)."""
     rng = np.random.default_rng(seed)
-    conductance = np.abs(rng.choice([0.1, 0.3, 1.0, 4.0, 10.0, 20.0], 4_000) * (1 + 0.5 * rng.standard_normal(4_000)))
+    conductance = np.abs(rng.choice([0.1, 0.3, 1.0, 4.0, 10.0, 20.0], cells) * (1 + 0.5 * rng.standard_normal(cells)))
     return drifting(PCM.drift, PCM.read_noise, conductance, AGES, rng, ReadErrors(0.3, flicker=True, constant=constant))
 
 
 def test_constant_noise_is_found_within_its_interval_and_calls_no_empty_device_wild() -> None:
-    """99.9 %; of 4 000 healthy devices, some with less than a tenth of the noise, 4 may look wild by chance."""
-    record = SplineDrift().fit(emptied(seed=7091, constant=0.03))[0].record
+    """99.9 %; of 1 500 healthy devices 4 may look wild: one in two thousand does, and 5 come once in a thousand times.
+
+    The constant noise has a standard deviation of a tenth, so that one that is missed or doubled is far outside.
+    """
+    record = SplineDrift().fit(emptied(seed=7091, constant=0.05, cells=1_500))[0].record
     floor = next(row for row in record.parameters if row.name == "noise.floor")
     assert floor.low is not None
     assert floor.high is not None
-    assert abs(floor.value - 0.03) < 3.3 * (floor.high - floor.low) / 3.92
+    assert floor.high - floor.low < 3.92 * 0.15 * 0.05
+    assert abs(floor.value - 0.05) < 3.3 * (floor.high - floor.low) / 3.92
     assert floor.unit == "uS"
     assert record.cells.outliers + record.cells.stuck <= 4
 
@@ -184,17 +188,17 @@ def test_coefficients_are_within_their_intervals() -> None:
 def test_shared_noise_is_not_taken_for_spread_of_the_drift(missing: bool) -> None:
     """The same devices with 1/f noise and with independent noise show the same spread: 0.2 % apart in eight seeds.
 
-    With 12 000 devices one such ratio has a standard deviation of 0.1 %, with 5 000 of 0.16 %.
-    Taken as independent, 1/f noise shows 2.7 % too much.
+    With 12 000 devices one such ratio has a standard deviation of 0.1 %, with 5 000 of 0.16 %, and so with 2 000 of
+    0.25 %. Taken as independent, 1/f noise shows 2.7 % too much.
     """
     g = np.geomspace(0.25, 0.9, 20)
     spread = []
     for flicker in (True, False):
-        measurement = measured(5_000, seed=60, flicker=flicker, lowest=5.0, noise=1.0)
+        measurement = measured(2_000, seed=60, flicker=flicker, lowest=5.0, noise=1.0)
         if missing:  # and no two devices read at quite the same ages
             rng, reads = np.random.default_rng(6), measurement.reads
             time = reads.time * np.exp(0.02 * rng.standard_normal(len(reads)))
             chosen = rng.random(len(reads)) < 0.8
             measurement = with_reads(replace(measurement, reads=replace(reads, time=time)), chosen)
         spread.append(SplineDrift().fit(measurement)[0].record.statistic("spread")(g))
-    assert np.mean(spread[0] / spread[1]) == pytest.approx(1.0, abs=0.002 + 4 * 0.0016)
+    assert np.mean(spread[0] / spread[1]) == pytest.approx(1.0, abs=0.002 + 4 * 0.0025)

@@ -20,7 +20,7 @@ def test_settings_from_text_take_the_kind_of_their_default() -> None:
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ({"steps": "7"}, "unknown setting 'steps'; known: max_vectors"),
+        ({"steps": "7"}, "unknown setting 'steps'; did you mean 'max_steps'\\? known: max_vectors"),
         ({"max_steps": "many"}, "max_steps=many: expected a whole number"),
         ({"settle": "long"}, "settle=long: expected a number"),
         ({"settle": "-1"}, "settle=-1 is outside 0 to 100"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.programming.conductance_filter import ConductanceFilter, FilterSettings
+from hwloop.calibration.programming.conductance_filter import ConductanceFilter
+from hwloop.calibration.programming.filter_settings import FilterSettings
 from hwloop.chip.cell_calibration import Devices
 from hwloop.devices.model import DeviceModel
 from tests.calibration.programming.scripted import AlternatingSigns, ScriptedRegion, device_model, tile_of
@@ -30,7 +31,7 @@ def filter_of(
 def without(model: DeviceModel, shape: tuple[int, ...], bad: tuple[int, ...], held: float) -> Devices:
     """Nominal devices, of which those at `bad` do not answer and stay at `held` uS."""
     known = Devices.nominal(model, shape)
-    known.usable[bad], known.held[bad] = False, held
+    known.usable[bad], known.stuck_at[bad] = False, held
     return known
 
 
@@ -233,7 +234,7 @@ def test_pulses_of_a_device_are_counted() -> None:
         sent.append(cell.correct(remaining=0.0))
     assert sent == [1, 1, 0, 0]
     assert cell.unconverged[0, 0]  # off by 5 uS, of which three standard deviations explain less than 1.5
-    assert not cell.stuck[0, 0]
+    assert not cell.stuck[:, 0, 0].any()
 
 
 def test_a_cell_on_target_is_converged_though_its_pulses_are_spent() -> None:
@@ -258,7 +259,7 @@ def unanswered(answers: list[bool]) -> ConductanceFilter:
     region.shown[3] = 15.0
     cell.measure(signs, blocks=4)
     for answer in answers:
-        assert cell.correct(remaining=0.0) == 1
+        assert cell.correct(remaining=0.0, rounds=20) == 1
         if answer:
             region.shown[3] = 10.0
         cell.measure(signs, blocks=4)
@@ -271,7 +272,7 @@ def unanswered(answers: list[bool]) -> ConductanceFilter:
 def test_a_device_is_stuck_after_three_unanswered_pulses_in_a_row() -> None:
     assert not unanswered([False, False]).stuck.any()
     cell = unanswered([False, False, False])
-    assert np.flatnonzero(cell.stuck[:, 0]).tolist() == [3]
+    assert np.flatnonzero(cell.stuck[0, :, 0]).tolist() == [3]
     assert cell.correct(remaining=0.0) == 0
 
 

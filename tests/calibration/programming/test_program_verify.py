@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -13,11 +14,12 @@ from hwloop.calibration.programming.base import RESET_MARGIN
 from hwloop.calibration.programming.program_verify import ProgramVerify, _TileDevices
 from hwloop.calibration.programming.verified_devices import VerifiedDevices, verify_noise
 from hwloop.calibration.steps import run
-from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.cell_calibration import CellCalibration, Devices
 from hwloop.chip.region import Region
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.jobs.program import program
 from hwloop.mapping.partition import map_weights
+from hwloop.mapping.split_table import SplitTable
 from tests.calibration.programming.scripted import ScriptedRegion, device_model, tile_of
 from tests.conftest import OpenChip, gaussian
 
@@ -113,8 +115,10 @@ def tile_devices(target: float, split: str = "fill", bad: float | None = None) -
     region.shape, region.size = (2, 2, 1, 1), 4
     known = Devices.nominal(device_model(), region.shape)
     if bad is not None:
-        known.usable[0, 0], known.held[0, 0] = False, bad
-    tile = replace(tile_of(region, np.array([[target]])), split=split)
+        known.usable[0, 0], known.stuck_at[0, 0] = False, bad
+    shares = np.array([[0.0, 9.0, 20.0], [0.0, 5.0, 20.0]])  # of targets of 0, 14 and 40 uS
+    table = SplitTable(shares.sum(0), shares, np.zeros(3)) if split == "auto" else None
+    tile = replace(tile_of(region, np.array([[target]])), split=split, table=table)
     return _TileDevices(region, known, tile, 100.0, ProgramVerify(unresponsive_pulses=1)), region
 
 
@@ -150,6 +154,17 @@ def test_sharing_evenly_leaves_the_other_half_to_the_second_device() -> None:
     devices.value[:] = [6.0, 0.0, 0.0, 0.0]
     devices.aim(1, reserve=0.0)
     assert devices.target[1] == pytest.approx(8.0)
+
+
+def test_a_tabulated_device_leaves_to_later_ones_what_is_planned_for_them() -> None:
+    devices, _ = tile_devices(14.0, split="auto")
+    assert devices.program_open_loop() == 4
+    assert devices.target.tolist() == [9.0, 5.0, 0.0, 0.0]
+    devices.aim(0, reserve=1.0)
+    assert devices.target.tolist() == [9.0, 5.0, 0.0, 0.0]  # the later one has room to make up for either side
+    devices.value[:] = [8.2, 0.0, 0.0, 0.0]
+    devices.aim(1, reserve=0.0)
+    assert devices.target[1] == pytest.approx(5.8)
 
 
 def test_what_a_stuck_device_conducts_is_made_up_for() -> None:
@@ -188,10 +203,66 @@ def test_steps_count_up_rest_before_each_verification_and_end_without_a_rest(ope
     chip = open_chip("sim:hermes-core?seed=2&rows=32&columns=32")
     done = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), ProgramVerify(max_steps=3, settle=0.1), age=100.0)
     steps = done.tiles[0].steps
-    assert [step.done for step in steps] == list(range(7))
-    assert {step.total for step in steps} == {6}  # three for each of two devices
-    assert [step.rest for step in steps] == [10.0] * 6 + [0.0]
-    assert steps[0].pulses == done.tiles[0].region.size
-    assert all(step.pulses > 0 for step in steps)
-    # The monitor allows for the ages of the devices: what it shows at the end is about what is left at the target age.
-    assert steps[-1].mvm_error == pytest.approx(done.mvm_error, rel=0.3)
+    assert len(steps.pulses) == 7  # three for each of two devices, and the end
+    np.testing.assert_allclose(np.diff(steps.chip_time), 10.0, atol=0.5)
+    assert steps.pulses[0] == done.tiles[0].to_json()["devices"]
+    assert np.all(steps.pulses > 0)
+    # What the monitor shows falls; it looks before columns are calibrated, and so shows more than what is left.
+    assert done.mvm_error < steps.mvm_error[-1] < 0.6 * steps.mvm_error[0]
+
+
+# ---- currents that are off -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["pcm-90nm", "hermes-core"])
+@pytest.mark.parametrize("error", [-0.2, 0.2])
+def test_currents_that_are_off_are_found_and_hardly_cost_anything(
+    open_chip: OpenChip, preset: str, error: float
+) -> None:
+    uri = f"sim:{preset}?seed=31&rows=64&columns=48"
+    nominal = program(open_chip(uri), gaussian(48, 64), "iterative")
+    with pytest.warns(ProgrammingWarning, match=rf"currents (19|20|21)\.\d% {'higher' if error > 0 else 'lower'}"):
+        found = program(open_chip(f"{uri}&current_error={error}"), gaussian(48, 64), "iterative")
+    assert found.mvm_error < 1.2 * nominal.mvm_error
+    assert found.tiles[0].pulses_per_device < 3.5
+    assert found.tiles[0].stuck.sum() <= 1
+
+
+def test_a_nominal_chip_is_not_warned_of(open_chip: OpenChip) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ProgrammingWarning)
+        for seed in range(41, 45):
+            program(
+                open_chip(f"sim:pcm-90nm?seed={seed}&rows=24&columns=16&stuck_rate=0.01"), gaussian(16, 24), "iterative"
+            )
+
+
+def test_a_calibration_that_the_first_reads_contradict_stops_the_run(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:pcm-90nm?seed=5&rows=24&columns=16&current_error=0.15")
+    tile = map_weights(hwloop.matrices({"w": gaussian(16, 24)}), chip.info)[0]
+    known = Devices.nominal(chip.info.device_model, (2, 1, 24, 16))
+    region = Region(chip, tile.place, tile.full_scale, CellCalibration(devices=known))
+    with pytest.raises(BadInputError, match=r"needs? currents 1[45]\.\d% higher than the calibration says"):
+        run(ProgramVerify().steps(region, tile, 20.0, np.random.default_rng(0)), chip)
+    assert chip.counts.pulses == 2 * 24 * 16  # the open-loop pass
+
+
+def test_a_calibration_that_is_a_little_off_is_corrected_with_a_warning(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:pcm-90nm?seed=5&rows=48&columns=32&current_error=0.035")
+    tile = map_weights(hwloop.matrices({"w": gaussian(32, 48)}), chip.info)[0]
+    known = Devices.nominal(chip.info.device_model, (2, 1, 48, 32))
+    region = Region(chip, tile.place, tile.full_scale, CellCalibration(devices=known))
+    with pytest.warns(ProgrammingWarning, match="than the calibration says"):
+        run(ProgramVerify().steps(region, tile, 20.0, np.random.default_rng(0)), chip)
+
+
+def test_stuck_devices_that_are_far_off_target_are_named(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:pcm-90nm?seed=11&rows=96&columns=64&stuck_rate=0.02")
+    tile_record = program(chip, gaussian(64, 96), "iterative").tiles[0]
+    devices = chip._cores[0].devices
+    stuck = devices.stuck.numpy().reshape(2, 1, 96, 64)
+    target = tile_record.tile.device_targets(chip.info)
+    far = stuck & (target > 0) & (np.abs(devices.g.numpy().reshape(stuck.shape) - target) > 0.1 * chip.info.g_max)
+    assert far.sum() > 60
+    assert tile_record.stuck[far.any((0, 1))].mean() > 0.9  # 95 %, less 3 binomial deviations of some 100 devices
+    assert tile_record.stuck[~stuck.any((0, 1))].sum() <= 3

@@ -1,0 +1,56 @@
+"""What steers a conductance filter, and what it is told of the chip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
+from hwloop.calibration.settings import Settings
+from hwloop.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class FilterSettings(Settings):
+    """What steers a conductance filter."""
+
+    max_pulses_per_device: int = 8
+    """Pulses one device may receive, the first included."""
+    min_gain: float = 1.7
+    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
+    drive: float = 1.0 / math.sqrt(3.0)
+    """Amplitude of the Hadamard inputs over the largest input; the default has the power of uniform random inputs, so
+    that the converter range fits both."""
+    mean_gain: float = 1.05
+    """Mean of the column gains that corrections aim at, over the one that the first measurement shows. Above 1, more
+    cells are found low than high, and a low cell is topped up by the spare device on its own side, where a high one
+    would need a device working against it."""
+    outlier: float = 3.0
+    """A deviation beyond this many expected standard deviations resets a cell's variance."""
+    unresponsive_pulses: int = UNRESPONSIVE_PULSES
+    """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
+    redraws: int = 10
+    """Redraws of a pulse's result that are thought ahead at most: more of them change its value by a hundredth."""
+
+    def __post_init__(self) -> None:
+        self._require("max_pulses_per_device", 1, 1_000_000)
+        self._require("min_gain", 0, 100)
+        self._require("drive", 0.01, 1)
+        self._require("mean_gain", 0.1, 10)
+        self._require("outlier", 0.1, 1000)
+        self._require("unresponsive_pulses", 1, 100)
+        self._require("redraws", 0, 100)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a Hadamard measurement showed of the cells of a tile."""
+
+    seen: FloatArray
+    """(rows, columns) signed conductances as outputs show them, uS."""
+    power: float
+    """Sum of squares of a row's drive."""
+    begin: float
+    """Start on the chip's clock, seconds."""
+    duration: float
+    """Seconds."""

@@ -1,0 +1,68 @@
+"""Estimate how noisy measurements really are, from cells that nothing has been done to since the one before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from hwloop.typing import BoolArray, FloatArray
+
+MEDIAN_SQUARE = 0.4549
+"""Median of the square of a standard normal number: a robust variance is the median square over this."""
+
+
+@dataclass(frozen=True)
+class NoiseRule:
+    """When noise is believed to be other than the model says."""
+
+    groups: int = 8
+    """Groups of cells by their expected read noise, which tell read noise from the converters'."""
+    cells: int = 25
+    """Cells of a group at least; below, the model is believed."""
+    surprise: float = 3.0
+    """Multiple of a variance below which the model is believed."""
+    memory: float = 0.7
+    """Share of the last estimate in the next one."""
+
+
+RULE = NoiseRule()
+"""The rule for every chip."""
+
+
+class NoiseScale:
+    """Multiples of the expected variances of converter noise and of read noise that measurements show, 1 or more."""
+
+    def __init__(self) -> None:
+        """Believe the model."""
+        self.converters, self.read = 1.0, 1.0
+        self._found: FloatArray | None = None
+
+    def learn(
+        self, off: FloatArray, known: FloatArray, converters: FloatArray, read: FloatArray, calm: BoolArray
+    ) -> None:
+        """Learn from what cells deviated by from what was expected.
+
+        Parameters
+        ----------
+        off
+            (rows, columns) deviations, uS.
+        known
+            (rows, columns) variance of what was expected, uS^2.
+        converters, read
+            (rows, columns) variances of a measurement by the model, uS^2.
+        calm
+            (rows, columns) cells that were measured before and have not been pulsed since.
+        """
+        size = int(calm.sum()) // RULE.groups
+        if size < RULE.cells:
+            return
+        order = np.argsort(read[calm])[: size * RULE.groups].reshape(RULE.groups, size)
+        seen = np.median((off[calm] ** 2)[order], axis=1) / MEDIAN_SQUARE
+        parts = np.stack([part[calm][order].mean(1) for part in (converters, read)], axis=1)
+        extra = seen - known[calm][order].mean(1)
+        found, _ = nnls(parts / seen[:, None], np.maximum(extra, 0.0) / seen)
+        self._found = found if self._found is None else RULE.memory * self._found + (1.0 - RULE.memory) * found
+        believed = np.where(self._found > RULE.surprise, self._found, 1.0)
+        self.converters, self.read = float(believed[0]), float(believed[1])

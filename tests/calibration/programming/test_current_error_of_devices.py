@@ -1,0 +1,108 @@
+"""The common error of the currents: what was put into made-up devices comes out, within its stated uncertainty."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.programming.current_error_of_devices import (
+    DeviceCurrentError,
+    DeviceCurrentFit,
+    fit_device_currents,
+    scaled_currents,
+)
+from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.typing import FloatArray
+
+CURVE = ProgrammingCurve(
+    g_min=0.05, g_max=27.5, midpoint=260.0, steepness=20.0, melt=180.0, width=100.0,
+    midpoint_spread=8.0, height_spread=0.05, jitter=1.9, noise=0.15,
+)  # fmt: skip
+
+
+def pulsed(error: float, devices: int, seed: int, stuck: float = 0.0) -> tuple[FloatArray, FloatArray]:
+    """Make up amplitudes (uA) aimed at half-normal targets by CURVE, and what devices off by `error` make of them."""
+    rng = np.random.default_rng(seed)
+    target = np.minimum(np.abs(rng.normal(0.0, 8.0, devices)) + 0.05, 24.0)
+    amplitude, curve = np.asarray(CURVE.amplitude(target)), scaled_currents(CURVE, error)
+    shift = rng.normal(0.0, math.hypot(CURVE.midpoint_spread, CURVE.jitter), devices)
+    height = 1.0 + CURVE.height_spread * rng.standard_normal(devices)
+    left = curve.g_min + height * (np.asarray(curve.conductance(amplitude - shift)) - curve.g_min)
+    left = np.abs(left + CURVE.noise * rng.standard_normal(devices))
+    left = np.where(amplitude < curve.melt, 0.02, left)  # not melted: as it came from the factory
+    broken = rng.random(devices) < stuck
+    return amplitude, np.where(broken, rng.choice([0.05, 27.0], devices), left)
+
+
+@pytest.mark.parametrize("error", [-0.2, -0.05, 0.0, 0.08, 0.2])
+def test_finds_the_error_that_was_put_in_within_its_sigma(error: float) -> None:
+    found = [fit_device_currents(*pulsed(error, 4000, seed), CURVE) for seed in range(12)]
+    pulls = np.array([(one.value - error) / one.sigma for one in found])
+    assert max(one.sigma for one in found) < 0.003
+    # Chi-square of 12 pulls is below 32.9 in 999 of 1000 cases.
+    assert np.sum(pulls**2) < 32.9
+
+
+@pytest.mark.parametrize("stuck", [0.02, 0.1])
+@pytest.mark.parametrize("error", [-0.15, 0.0, 0.15])
+def test_stuck_devices_hardly_move_it_and_are_counted(error: float, stuck: float) -> None:
+    found = fit_device_currents(*pulsed(error, 8000, 3, stuck), CURVE)
+    assert abs(found.value - error) < 0.005
+    assert 0.2 * stuck < found.outliers < 1.5 * stuck + 0.02
+
+
+def test_a_nominal_chip_has_no_significant_error() -> None:
+    sizes = [10, 100, 1000, 8000]
+    found = [fit_device_currents(*pulsed(0.0, size, seed, 0.02), CURVE) for size in sizes for seed in range(20)]
+    assert not any(one.significant() for one in found)
+
+
+@pytest.mark.parametrize("error", [-0.2, 0.2])
+def test_a_few_dozen_devices_are_enough_for_a_large_error(error: float) -> None:
+    assert fit_device_currents(*pulsed(error, 60, 4), CURVE).significant()
+
+
+def test_one_stuck_device_is_not_taken_for_wrong_currents() -> None:
+    assert not fit_device_currents(np.array([260.0]), np.array([0.02]), CURVE).significant()
+
+
+def test_without_devices_nothing_is_known() -> None:
+    assert fit_device_currents(np.empty(0), np.empty(0), CURVE) == DeviceCurrentError(0.0, math.inf, 0.0, 0.0)
+
+
+def test_any_shape_gives_the_same() -> None:
+    amplitude, conductance = pulsed(0.1, 600, 5)
+    flat = fit_device_currents(amplitude, conductance, CURVE)
+    assert fit_device_currents(amplitude.reshape(2, 1, 20, 15), conductance.reshape(2, 1, 20, 15), CURVE) == flat
+
+
+def test_what_else_scatters_widens_the_uncertainty_of_a_model_that_knows_it() -> None:
+    amplitude, conductance = pulsed(0.1, 2000, 6)
+    noisy = conductance * (1.0 + 0.15 * np.random.default_rng(0).standard_normal(2000))
+    found = fit_device_currents(amplitude, noisy, CURVE, relative_sigma=0.15)
+    assert found.value == pytest.approx(0.1, abs=0.006)
+    assert found.sigma > fit_device_currents(amplitude, conductance, CURVE).sigma
+
+
+@pytest.mark.parametrize(
+    ("value", "sigma", "evidence", "significant"),
+    [
+        (0.1, 0.01, 100.0, True),
+        (-0.1, 0.01, 100.0, True),
+        (0.1, 0.03, 100.0, False),
+        (0.1, 0.01, 20.0, False),
+        (0.015, 0.001, 100.0, False),
+    ],
+)
+def test_significance_needs_size_certainty_and_likelihood(
+    value: float, sigma: float, evidence: float, significant: bool
+) -> None:
+    assert DeviceCurrentError(value, sigma, evidence, 0.0).significant(DeviceCurrentFit()) is significant
+
+
+def test_currents_are_scaled_together_and_spreads_are_not() -> None:
+    curve = scaled_currents(CURVE, 0.1)
+    assert (curve.midpoint, curve.steepness, curve.melt) == pytest.approx((286.0, 22.0, 198.0))
+    assert (curve.midpoint_spread, curve.jitter, curve.g_max) == (8.0, 1.9, 27.5)

@@ -1,0 +1,45 @@
+"""The value of a redraw against a simulation of the stopping problem."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse, redraw_values
+
+pytestmark = pytest.mark.numerical
+
+
+def test_values_without_a_price_are_those_of_the_closed_form() -> None:
+    expected = [1.0, 0.516, 0.329, 0.232, 0.174, 0.136]
+    assert redraw_values(5, np.zeros(1))[:, 0] == pytest.approx(expected, abs=6e-4)
+
+
+@pytest.mark.parametrize("price", [0.0, 0.2, 1.0])
+def test_stopping_by_the_values_costs_what_they_say(price: float) -> None:
+    values = redraw_values(3, np.array([price]))[:, 0]
+    rng = np.random.default_rng(1)
+    cost, active = np.zeros(200_000), np.ones(200_000, bool)
+    for left in (3, 2, 1, 0):
+        square = rng.standard_normal(200_000) ** 2
+        again = active & (left > 0) & (square > price + values[left - 1])
+        cost += active * np.where(again, price, square)
+        active = again
+    # The standard error of the mean is below sqrt(2 / 200 000) = 0.003.
+    assert cost.mean() == pytest.approx(values[3], abs=0.012)
+
+
+def test_the_table_gives_the_values() -> None:
+    table = RedrawTable(10)
+    price = np.array([0.0, 0.1, 0.7, 3.0])
+    for left in (0, 1, 4, 10, 25):
+        found = table(np.full(4, left), price)
+        assert found == pytest.approx(redraw_values(min(left, 10), price)[-1], abs=0.01)
+
+
+def test_only_what_measurements_show_can_be_won() -> None:
+    table, left = RedrawTable(10), np.array([0, 5, 5, 5])
+    cost = cost_of_pulse(table, left, np.full(4, 2.0), np.array([0.0, 0.0, 2.0, 1e9]), price=0.0)
+    v = redraw_values(5, np.zeros(1))[5, 0]
+    # None left; all is seen; half of the variance is seen; nothing is.
+    assert cost == pytest.approx([2.0, 2.0 * v, 1.0 + 1.0 * v, 2.0], rel=0.01)

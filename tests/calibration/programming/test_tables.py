@@ -1,0 +1,23 @@
+"""Tables give what the statistics give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.programming.tables import HIGHEST, Table
+from hwloop.sim_backend.presets import PRESETS
+
+
+@pytest.mark.parametrize("preset", ["pcm-90nm", "hermes-core"])
+def test_tables_follow_the_statistics_of_the_presets(preset: str) -> None:
+    device = PRESETS[preset]().device
+    g = np.random.default_rng(1).uniform(0, 2, (2, 50, 20))
+    for statistic in (device.drift.mean, device.drift.spread, device.read_noise.q):
+        wrong = np.abs(Table.of(statistic)(g) - statistic(g)) > 5e-4
+        assert wrong.mean() < 0.01  # where two forms meet, and where a power law is steep
+
+
+def test_beyond_the_table_the_last_value_is_taken() -> None:
+    table = Table.of(lambda g: 2.0 * g)
+    assert table(np.array([0.0, HIGHEST, 2 * HIGHEST])) == pytest.approx([0.0, 2 * HIGHEST, 2 * HIGHEST])

@@ -46,8 +46,8 @@ def test_default_settings_come_close_to_the_noise_floor_on_every_kind_of_matrix(
 
     run = programmed(open_chip, "sim:hermes-core?seed=3", weights)
 
-    # 1.2 for a dense core; sparse and heavy-tailed matrices are relative to a smaller norm.
-    assert run.mvm_error < 1.4 * floor
+    # 1.15 for a dense core, 1.32 for heavy tails, whose norm is that of a few cells.
+    assert run.mvm_error < 1.36 * floor
     core = run.tiles[0].to_json()
     assert core["device_reads"] == 0
     assert core["mvms"] <= 20_000
@@ -72,8 +72,8 @@ def test_beats_program_and_verify_and_plain_sgd(open_chip: OpenChip) -> None:
         for name in ("exact", "gdp", "iterative", "sgd")
     }
     excess = {name: np.sqrt(error[name] ** 2 - error["exact"] ** 2) for name in ("gdp", "iterative", "sgd")}
-    assert excess["gdp"] < 0.75 * excess["iterative"]
-    assert excess["gdp"] < 0.95 * excess["sgd"]
+    assert excess["gdp"] < 0.65 * excess["iterative"]
+    assert excess["gdp"] < 0.85 * excess["sgd"]
 
 
 def test_corrects_what_wires_take_away(open_chip: OpenChip) -> None:

@@ -60,6 +60,8 @@ class NoiseScale:
             return
         order = np.argsort(read[calm])[: size * RULE.groups].reshape(RULE.groups, size)
         seen = np.median((off[calm] ** 2)[order], axis=1) / MEDIAN_SQUARE
+        if not np.all(seen > 0):  # converters so coarse that most cells show nothing at all say nothing of noise
+            return
         parts = np.stack([part[calm][order].mean(1) for part in (converters, read)], axis=1)
         extra = seen - known[calm][order].mean(1)
         found, _ = nnls(parts / seen[:, None], np.maximum(extra, 0.0) / seen)

@@ -40,3 +40,10 @@ def test_few_cells_change_nothing() -> None:
     off = np.full((5, 5), 100.0)
     scale.learn(off, np.ones((5, 5)), np.ones((5, 5)), np.ones((5, 5)), np.ones((5, 5), bool))
     assert (scale.converters, scale.read) == (1.0, 1.0)
+
+
+def test_cells_that_show_nothing_at_all_teach_nothing() -> None:
+    scale = NoiseScale()
+    white = np.full(SHAPE, 0.2)
+    scale.learn(np.zeros(SHAPE), white, white, white, np.ones(SHAPE, bool))
+    assert (scale.converters, scale.read) == (1.0, 1.0)

@@ -63,7 +63,8 @@ def test_a_bench_goes_on_after_a_stop_with_true_ages(tmp_path: Path) -> None:
     [found] = read_measurements(out)
     assert len(found.reads) == 3 * 4
     time = found.reads.time.reshape(3, 4)
-    assert np.all(np.diff(time, axis=0) > 0.25)
+    assert np.all(time > 0.99 * np.array([[0.3], [0.6], [1.2]])), "late on a busy machine, never early"
+    assert np.all(np.diff(time, axis=0) > 0)
     assert np.all(found.reads.temperature == 295.0)
 
 

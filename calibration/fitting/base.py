@@ -32,7 +32,7 @@ WIDEST = 20.0
 """Width of the interval of a logarithm from which on it says nothing."""
 UNDETERMINED = "the data do not determine it: no interval"
 """Note of a parameter that only appears in combinations, or not at all, in what was read."""
-NO_MAXIMUM = "the likelihood does not curve downwards at the values that were found: no interval"
+NO_MAXIMUM = "the likelihood does not curve downwards at the values that were found"
 """Note of parameters at a place that is no maximum, or whose curvature is no finite number."""
 SHARED = {"shared": True}
 """Metadata of an array of a table that all cells have in common."""
@@ -221,7 +221,7 @@ class Family(abc.ABC, Generic[Table]):
             value, (low, high) = float(optimum.theta[index]), optimum.interval(index)
             note = held.get(item.name, item.note)
             if not note and not np.isfinite(high - low):
-                note = UNDETERMINED if optimum.certain else NO_MAXIMUM
+                note = UNDETERMINED if optimum.certain else "not at a maximum: no interval"
             # No width at all is no knowledge either: nothing that was read moves the likelihood.
             if not note and not (0.0 < high - low < (WIDEST if item.log else np.inf)):
                 note = "the data do not tell how sure it is"

@@ -24,6 +24,7 @@ from hwloop.jobs.program import Task, carry_out
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.mapping.sharing import MappingSettings
+from hwloop.nn.accuracy import Tested, accuracy_of
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings, record_activations
 from hwloop.nn.network_file import RUN_GROUP, write_network
@@ -46,6 +47,8 @@ class Deployment:
         Copies of the matrices of a layer, by its path or a pattern.
     conversions
         Rules for further kinds of layer.
+    test
+        Inputs and labels on which the network is to be tested; its file keeps them.
     age
         Seconds, or '1h', after programming at which targets hold; None: the chip's own.
     seed
@@ -61,6 +64,7 @@ class Deployment:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     replicas: Mapping[str, int] = field(default_factory=dict)
     conversions: Mapping[type[nn.Module], Rule] = field(default_factory=dict)
+    test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
     age: str | float | None = None
     seed: int = 0
     out: str | Path | None = None
@@ -126,6 +130,8 @@ class Plan:
         The network and where its matrices go.
     inputs
         Calibration inputs.
+    test
+        Labelled test data; None without any.
     settings
         How it is deployed.
     """
@@ -133,6 +139,7 @@ class Plan:
     converted: Converted
     placed: Sequence[PlacedMatrix]
     inputs: torch.Tensor
+    test: tuple[torch.Tensor, torch.Tensor] | None
     settings: Deployment
 
     @classmethod
@@ -140,12 +147,15 @@ class Plan:
         """Check the network against the chip from shapes alone. Raises BadInputError, MissingCapabilityError."""
         chip.require(Capability.MVM, "a network on a chip")
         placed = place(converted, chip.info, settings.replicas)
-        return cls(converted, placed, _calibration_inputs(inputs), settings)
+        test = settings.test
+        labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
+        return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
 
     def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
         """Program the network and fit it; `names` say what its file shall tell of its origin."""
         settings, converted, placed = self.settings, self.converted, self.placed
         samples = record_activations(converted, placed, self.inputs, settings.network)
+        digital = None if self.test is None else accuracy_of(converted.network, self.test)
         used = calibration_from(settings.calibration)
         matrices = tuple(tensor for matrix in placed for tensor in matrix.tensors())
         name = names.weights or type(converted.network).__name__
@@ -167,26 +177,28 @@ class Plan:
             if record.status != "complete":
                 raise KeyboardInterrupt(f"programming was stopped (status '{record.status}')")
             held = Held(record, chip, used.calibration if used else None)
-            deployed = DeployedNetwork(converted, placed, held, self.inputs, settings.network)
+            deployed = DeployedNetwork(converted, placed, held, self.inputs, settings.network, self.test)
             deployed.fit(samples)
             deployed.names = names
+            if digital is not None:
+                deployed.tested = Tested(deployed.accuracy(), digital, deployed.seconds_after_programming)
             if file is not None:
                 write_network(file.file, deployed)
                 file.commit()
         return deployed
 
 
-def _calibration_inputs(given: ArrayLike | torch.Tensor) -> torch.Tensor:
-    """Take calibration inputs as a tensor. Raises BadInputError for none, and for what is no number."""
+def _tensor(name: str, given: ArrayLike | torch.Tensor) -> torch.Tensor:
+    """Take data as a tensor. Raises BadInputError for none, and for what is no number; `name` says what they are."""
     try:
-        inputs = torch.as_tensor(given)
+        data = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"the calibration data are no array: {error}") from None
-    if not inputs.dim() or not len(inputs):
-        raise BadInputError("the calibration data are empty; give inputs of the training data")
-    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-        raise BadInputError("the calibration data contain NaN or infinity")
-    return inputs
+        raise BadInputError(f"the {name} are no array: {error}") from None
+    if not data.dim() or not len(data):
+        raise BadInputError(f"the {name} are empty")
+    if data.is_floating_point() and not bool(torch.isfinite(data).all()):
+        raise BadInputError(f"the {name} contain NaN or infinity")
+    return data
 
 
 def _fingerprint(network: nn.Module) -> str:

@@ -13,6 +13,7 @@ from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.run_reader import read_record
+from hwloop.jobs.run import Run
 from hwloop.nn.convert import convert
 from hwloop.nn.factory import zoo_network
 from hwloop.nn.network import DeployedNetwork, Held
@@ -59,6 +60,18 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
         if known is not None:
             use_calibration(known[1], backend)
         return restore_network(file, stored, converted, Held(record, backend, known[1] if known else None))
+
+
+def is_network(path: str | Path) -> bool:
+    """Tell whether a file is one of a deployed network. Raises BadInputError for a file that is not hwloop's."""
+    with hdf5.open_file(path, hdf5.RUN_FORMAT, hdf5.NETWORK_FORMAT) as file:
+        return str(file.attrs["format"]) == hdf5.NETWORK_FORMAT
+
+
+def run_of(network: DeployedNetwork) -> Run:
+    """Give the run that programmed a network, with its open chip."""
+    held = network.held
+    return Run(held.record, held.backend, calibration=held.calibration)
 
 
 def _module(stored: StoredNetwork, path: str) -> nn.Module:

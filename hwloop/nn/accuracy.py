@@ -55,6 +55,32 @@ class Accuracy:
         return {"accuracy": self.value, "accuracy_interval": list(self.interval), "images": self.total}
 
 
+@dataclass(frozen=True)
+class Tested:
+    """How well a network answered its test data when it was deployed.
+
+    Parameters
+    ----------
+    on_chip, digital
+        Accuracy through the chip, and of the digital network.
+    age
+        Seconds after the end of programming at which the chip was asked.
+    """
+
+    on_chip: Accuracy
+    digital: Accuracy
+    age: float
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the accuracies by the names of the command's JSON."""
+        return {
+            **self.on_chip.to_json(),
+            "accuracy_digital": self.digital.value,
+            "accuracy_digital_interval": list(self.digital.interval),
+            "accuracy_age_seconds": self.age,
+        }
+
+
 def accuracy_of(network: nn.Module, data: Batches, batch: int = 500) -> Accuracy:
     """Count the right answers of a classifier.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.drift.aged_run import AgedRun
+from hwloop.calibration.drift.aged_run import AgedRun, end_on_this_clock
 from hwloop.calibration.drift.compensation import Compensation
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.drift.registry import compensation_from
@@ -19,22 +21,28 @@ from hwloop.calibration.drift.strategy import NOTHING, Strategy, uncompensated
 from hwloop.calibration.settings import Settings
 from hwloop.calibration.steps import rest, run_together
 from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
 from hwloop.devices.model import DeviceModel
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.runs import RunRecord
 from hwloop.mapping.tile import Tile
-from hwloop.nn.accuracy import Accuracy, Batches, accuracy_of
+from hwloop.nn.accuracy import Accuracy, Batches, Tested, accuracy_of
+from hwloop.nn.batch_norm import (
+    adapts_batch_norm,
+    estimate_statistics,
+    statistics_of,
+    use_statistics,
+)
 from hwloop.nn.convert import Converted
 from hwloop.nn.on_chip import LayerTile, OnChip
 from hwloop.nn.placement import Block, PlacedMatrix
 from hwloop.nn.products import Recording
 from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.report import LayerRow, MappingReport
-from hwloop.typing import FloatArray
+from hwloop.typing import FloatArray, Json
+from hwloop.units import finite, finite_interval
 
-BATCH_NORM = "batchnorm"
-"""Name of the compensation that estimates the statistics of batch norms anew."""
 REPLICA_USES = ("average", "share", "random")
 
 
@@ -114,10 +122,17 @@ class Held:
     backend: Backend
     calibration: Calibration | None = None
 
+    @functools.cached_property
+    def end(self) -> float:
+        """End of programming on the chip's clock, seconds; a real clock may have begun anew since."""
+        if Capability.STATE in self.backend.info.capabilities:
+            return self.record.end()
+        return end_on_this_clock(self.record, self.backend)[0]
+
     def tiles(self, seed: int, model: DeviceModel | None = None) -> list[ProgrammedTile]:
         """Find the tiles on the chip, with the drift of `model`, or else the chip's nominal one, to predict by."""
         known = self.backend.info.device_model if model is None else model
-        return AgedRun(self.record, self.record.end(), known, self.calibration, seed).tiles(self.backend)
+        return AgedRun(self.record, self.end, known, self.calibration, seed).tiles(self.backend)
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,7 @@ class DeployedNetwork(nn.Module):
         held: Held,
         inputs: torch.Tensor,
         settings: NetworkSettings | None = None,
+        test: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         """Join a converted network and the run that programmed its matrices; `hwloop.deploy` does all of it.
 
@@ -173,15 +189,19 @@ class DeployedNetwork(nn.Module):
             Calibration inputs, which ranges, columns and batch statistics are taken from.
         settings
             Ranges and replicas.
+        test
+            Inputs and labels that the network is tested on; its file keeps them.
         """
         super().__init__()
         self.network, self.digital = converted.network, converted.digital
-        self.placed, self.held, self.inputs = tuple(placed), held, inputs
+        self.placed, self.held, self.inputs, self.test = tuple(placed), held, inputs, test
         self.settings = settings or NetworkSettings()
         self.compensation = NOTHING
         """Name of the compensation in use."""
         self.names = NetworkNames()
         """Where it came from, for its file."""
+        self.tested: Tested | None = None
+        """Accuracies as it was deployed; None without test data."""
         self.moved = False
         """Whether the chip has aged or was pulsed since it was deployed."""
         self._as_programmed = held.tiles(self.settings.seed)
@@ -191,9 +211,7 @@ class DeployedNetwork(nn.Module):
             product = self._product(matrix)
             for user in matrix.sharing:
                 user.layer.products[user.own_name] = product
-        self._norms = {
-            name: {key: value.clone() for key, value in norm.state_dict().items()} for name, norm in self._batch_norms()
-        }
+        self._statistics = statistics_of(self.network)
         self.eval()
 
     def _product(self, matrix: PlacedMatrix) -> OnChip:
@@ -233,16 +251,24 @@ class DeployedNetwork(nn.Module):
         assert isinstance(product, OnChip)
         return product
 
-    def accuracy(self, data: Batches, batch: int = 500) -> Accuracy:
+    def accuracy(self, data: Batches | None = None, batch: int = 500) -> Accuracy:
         """Measure the share of right answers on labelled data, with its 95 % interval.
 
         Parameters
         ----------
         data
-            (inputs, labels), or batches of them such as a DataLoader gives.
+            (inputs, labels), or batches of them such as a DataLoader gives; None: the network's own test data.
         batch
             Images at a time, of arrays.
+
+        Raises
+        ------
+        BadInputError
+            For data that do not fit the network, and without data.
         """
+        data = self.test if data is None else data
+        if data is None:
+            raise BadInputError("the network has no test data of its own; give inputs and labels")
         return accuracy_of(self, data, batch)
 
     # ---- time ------------------------------------------------------------------------------------------------
@@ -250,7 +276,7 @@ class DeployedNetwork(nn.Module):
     @property
     def seconds_after_programming(self) -> float:
         """Age of the weights now."""
-        return self.held.backend.now() - self.held.record.end()
+        return self.held.backend.now() - self.held.end
 
     def age(self, to: str | float) -> None:
         """Let the chip reach an age after the end of programming: a simulated one at once, a real one by waiting.
@@ -285,36 +311,70 @@ class DeployedNetwork(nn.Module):
         BadInputError, MissingCapabilityError
             For an unknown name, and for what this network or chip does not have.
         """
-        text = name if isinstance(name, str) else name.name
-        parts = text.split("+")
-        others = "+".join(part for part in parts if part != BATCH_NORM)
-        if BATCH_NORM in parts and not self._norms:
-            raise BadInputError(f"compensation '{text}': the network has no batch norm with running statistics")
-        strategy = (compensation_from(others) if others else None) if isinstance(name, str) else name
-        for tile in self._as_programmed:
-            if strategy is not None:
-                strategy.check(tile)
+        strategy = compensation_from(name) if isinstance(name, str) else name
+        self.check(strategy)
         self._forget()
-        if strategy is not None:
-            self._make(strategy)
-        if BATCH_NORM in parts:
-            self._adapt_batch_norms()
-        self.compensation = text
+        if strategy.changes_chip:
+            self._pulse(strategy)
+        else:
+            for tile in self.tiles:
+                tile.compensation = strategy.make(tile.programmed, uncompensated(tile.programmed))
+        self._follow(strategy)
         return tuple(tile.compensation for tile in self.tiles if tile.compensation is not None)
+
+    def check(self, strategy: Strategy) -> None:
+        """Refuse a compensation that this network or its chip does not have.
+
+        Raises
+        ------
+        BadInputError, MissingCapabilityError
+            With what is missing.
+        """
+        if adapts_batch_norm(strategy) and not self._statistics:
+            raise BadInputError(
+                f"compensation '{strategy.name}': the network has no batch norm with running statistics"
+            )
+        for tile in self._as_programmed:
+            strategy.check(tile)
+
+    def _follow(self, strategy: Strategy) -> None:
+        """Adapt the digital part to a compensation that was made."""
+        if adapts_batch_norm(strategy):
+            estimate_statistics(self.network, self.inputs)
+        self.compensation = strategy.name
 
     def _forget(self) -> None:
         for tile in self.tiles:
             tile.compensation = None
-        for name, norm in self._batch_norms():
-            norm.load_state_dict(self._norms[name])
+        use_statistics(self.network, self._statistics)
         self.compensation = NOTHING
 
-    def _make(self, strategy: Strategy) -> None:
-        if strategy.changes_chip:
-            self._pulse(strategy)
-            return
-        for tile in self.tiles:
-            tile.compensation = strategy.make(tile.programmed, uncompensated(tile.programmed))
+    def accuracy_after(self, strategy: Strategy, data: Batches | None = None) -> Accuracy:
+        """Measure the accuracy that a compensation gives now, and leave the network's digital part as it was.
+
+        Parameters
+        ----------
+        strategy
+            One that changes cells was carried out just before; columns are fitted anew after it.
+        data
+            Inputs and labels; None: the network's own test data.
+        """
+        kept = [(tile.programmed, tile.compensation) for tile in self.tiles]
+        name, statistics = self.compensation, statistics_of(self.network)
+        try:
+            self._forget()
+            for tile in self.tiles:
+                if strategy.changes_chip:
+                    tile.refit()
+                else:
+                    tile.compensation = strategy.make(tile.programmed, uncompensated(tile.programmed))
+            self._follow(strategy)
+            return self.accuracy(data)
+        finally:
+            for tile, (programmed, compensation) in zip(self.tiles, kept, strict=True):
+                tile.programmed, tile.compensation = programmed, compensation
+            use_statistics(self.network, statistics)
+            self.compensation = name
 
     def _pulse(self, strategy: Strategy) -> None:
         """Let a strategy change cells, at the ranges of programming, then fit the columns anew."""
@@ -329,35 +389,33 @@ class DeployedNetwork(nn.Module):
 
         save_network(path, self, force=force)
 
-    # ---- batch norm ------------------------------------------------------------------------------------------
-
-    def _batch_norms(self) -> list[tuple[str, nn.modules.batchnorm._BatchNorm]]:
-        """List the batch norms that keep statistics, by path."""
-        kind = nn.modules.batchnorm._BatchNorm
-        return [(n, m) for n, m in self.network.named_modules() if isinstance(m, kind) and m.track_running_stats]
-
-    def _adapt_batch_norms(self) -> None:
-        """Estimate the statistics of all batch norms anew from the calibration inputs, through the chip."""
-        norms = [norm for _, norm in self._batch_norms()]
-        momenta = [norm.momentum for norm in norms]
-        try:
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # the plain mean over all that it is given
-                norm.train()
-            with torch.no_grad():
-                self.network(self.inputs)
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.eval()
-
     # ---- what it is ------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         report = self.mapping_report()
         kind, chip = type(self.network).__name__, self.held.backend.info.name
-        return f"<DeployedNetwork {kind} on {chip}: {report.cores_used} core(s), {len(report.layers)} matrices>"
+        told = "" if self.tested is None else f", accuracy {self.tested.on_chip.value:.4f} as deployed"
+        return f"<DeployedNetwork {kind} on {chip}: {report.cores_used} core(s), {len(report.layers)} matrices{told}>"
+
+    def to_json(self) -> dict[str, Json]:
+        """Summarise the network as the JSON object of `hwloop deploy`."""
+        record, tested = self.held.record, self.tested
+        return {
+            "method": record.method,
+            "backend": record.backend,
+            "network": self.names.factory or type(self.network).__name__,
+            "weights": self.names.weights or None,
+            "dataset": self.names.dataset or None,
+            **({} if tested is None else tested.to_json()),
+            **self.mapping_report().to_json(),
+            "mvm_error": finite(record.mvm_error),
+            "mvm_error_interval": finite_interval(record.mvm_error_interval),
+            "pulses": sum(int(tile.pulses.sum()) for tile in record.tiles if tile.pulses is not None),
+            "seconds_after_programming": record.age,
+            "wall_seconds": record.wall_seconds,
+            "file": record.name or None,
+            "hwloop_version": importlib.metadata.version("hwloop"),
+        }
 
     def mapping_report(self) -> MappingReport:
         """Say which layers lie where, how well the cores are used, and what stays digital."""

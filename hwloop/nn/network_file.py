@@ -7,6 +7,7 @@ The layout is in docs/file-format.md. A file imports nothing: the network's clas
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hwloop.files import hdf5
 from hwloop.files.run_reader import read_state
 from hwloop.files.run_writer import write_run, write_state
 from hwloop.mapping.columns import ColumnCorrection
+from hwloop.nn.accuracy import Accuracy, Tested
 from hwloop.nn.convert import Converted
 from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings
 from hwloop.nn.on_chip import LayerTile
@@ -45,6 +47,10 @@ class StoredNetwork:
         State dict of the converted network, by name.
     inputs
         Calibration inputs.
+    test
+        Inputs and labels of its test data; None without any.
+    tested
+        Accuracies as it was deployed; None without test data.
     compensation
         Name of the one in use.
     state
@@ -55,6 +61,8 @@ class StoredNetwork:
     settings: NetworkSettings
     parameters: State
     inputs: AnyArray
+    test: tuple[AnyArray, AnyArray] | None
+    tested: Tested | None
     compensation: str
     state: State | None
 
@@ -87,6 +95,14 @@ def write_network(file: h5py.File, network: DeployedNetwork) -> None:
     hdf5.put_attributes(group, texts)
     hdf5.put_attributes(group.create_group("ranges"), dataclasses.asdict(settings.ranges))
     hdf5.put(group, "inputs", network.inputs.numpy(force=True), "1", "calibration inputs of the network")
+    if network.test is not None:
+        x, y = network.test
+        hdf5.put(group, "test_inputs", x.numpy(force=True), "1", "inputs that the network is tested on")
+        hdf5.put(group, "test_labels", y.numpy(force=True), "1", "their classes")
+    if network.tested is not None:
+        tested = network.tested
+        counts = {"correct": tested.on_chip.correct, "correct_digital": tested.digital.correct, "age": tested.age}
+        hdf5.put_attributes(group.create_group("tested"), {**counts, "total": tested.on_chip.total, "age_units": "s"})
     parameters = group.create_group("parameters")
     for name, values in network.network.state_dict().items():
         hdf5.put(parameters, name, values.numpy(force=True), "1", "parameter of the network, as in its state dict")
@@ -143,6 +159,8 @@ def read_network(file: h5py.File) -> StoredNetwork:
             settings=settings,
             parameters=parameters,
             inputs=hdf5.get(group, "inputs", "1"),
+            test=_read_test(group),
+            tested=_read_tested(group["tested"].attrs) if "tested" in group else None,
             compensation=str(noted["compensation"]),
             state=read_state(group["chip_state"]) if "chip_state" in group else None,
         )
@@ -150,6 +168,18 @@ def read_network(file: h5py.File) -> StoredNetwork:
         if isinstance(error, BadInputError):
             raise
         raise BadInputError(f"{name}: its network is not whole ({error.args[0]}); deploy it again") from None
+
+
+def _read_test(group: h5py.Group) -> tuple[AnyArray, AnyArray] | None:
+    if "test_inputs" not in group:
+        return None
+    return hdf5.get(group, "test_inputs", "1"), hdf5.get(group, "test_labels", "1")
+
+
+def _read_tested(noted: Mapping[str, float]) -> Tested:
+    total = int(noted["total"])
+    on_chip, digital = (Accuracy(int(noted[name]), total) for name in ("correct", "correct_digital"))
+    return Tested(on_chip, digital, float(noted["age"]))
 
 
 def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted, held: Held) -> DeployedNetwork:
@@ -169,22 +199,28 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
     BadInputError
         When the module is not the one that was deployed.
     """
-    tensors = {name: torch.from_numpy(np.array(values)) for name, values in stored.parameters.items()}
+    tensors = {name: _tensor(values) for name, values in stored.parameters.items()}
     try:
         converted.network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[1:2]).strip()
         raise BadInputError(f"{file.filename} holds another network than the one given: {reason}") from None
     placed = place(converted, held.backend.info, stored.names.replicas)
-    network = DeployedNetwork(converted, placed, held, torch.from_numpy(np.array(stored.inputs)), stored.settings)
+    inputs = _tensor(stored.inputs)
+    test = None if stored.test is None else (_tensor(stored.test[0]), _tensor(stored.test[1]))
+    network = DeployedNetwork(converted, placed, held, inputs, stored.settings, test)
     groups = file[NETWORK_GROUP]["tiles"]
     if len(groups) != len(network.tiles):
         raise BadInputError(f"{file.filename}: its network is not whole (tiles are missing); deploy it again")
     for name, tile in zip(sorted(groups), network.tiles, strict=True):
         _read_tile(groups[name], tile)
-    network.names = stored.names
+    network.names, network.tested = stored.names, stored.tested
     network.compensation, network.moved = stored.compensation, stored.state is not None
     return network
+
+
+def _tensor(values: AnyArray) -> torch.Tensor:
+    return torch.from_numpy(np.array(values))
 
 
 def _read_tile(group: h5py.Group, tile: LayerTile) -> None:

@@ -87,7 +87,7 @@ def tune(
     losses = []
     for _ in range(settings.epochs):
         total = 0.0
-        for part in torch.randperm(len(labels), generator=order).split(settings.batch):
+        for part in torch.split(torch.randperm(len(labels), generator=order), settings.batch):
             outputs = network(inputs[part])
             check_labels(labels[part], outputs.shape[1])
             loss = functional.cross_entropy(outputs, labels[part])
@@ -97,10 +97,10 @@ def tune(
                         value.copy_(old)
                 raise BadInputError("the loss is not finite: the parameters are as before; try a smaller rate")
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
-            total += float(loss) * len(part)
+            total += loss.item() * len(part)
         losses.append(total / len(labels))
     return losses
 

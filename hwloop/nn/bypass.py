@@ -8,7 +8,7 @@ from types import TracebackType
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hwloop.nn.convert import Converted, Digital
+from hwloop.nn.convert import EXCLUDED, LOOKED_UP, Converted, Digital
 from hwloop.nn.layers.base import EXACT
 from hwloop.nn.products import Product
 
@@ -95,10 +95,10 @@ class Watch(TorchDispatchMode):
     def bypassed(self) -> tuple[Digital, ...]:
         """The weights that the network multiplied by outside of its converted layers, by their names.
 
-        Left out are those of modules that `Converted.digital` lists as such. An embedding is not left out: it is listed
-        because it is looked up, and what is multiplied by it besides, as by a tied output, is nothing that one expects.
+        Left out are those of excluded modules, and those that a module which `Converted.digital` lists has itself. An
+        embedding is not left out: it is listed because it is looked up, and that something multiplies by it besides,
+        as a tied output may, is nothing that one expects.
         """
-        listed = [digital.name for digital in self._converted.digital if "looked up" not in digital.reason]
         return tuple(
             Digital(
                 name,
@@ -106,8 +106,16 @@ class Watch(TorchDispatchMode):
                 f"multiplied by in float, by code that reads it ({operation}), and not on the chip",
             )
             for name, operation in self._digital.items()
-            if not any(f"{name}.".startswith(f"{path}." if path else "") for path in listed)
+            if not self._is_listed(name.rpartition(".")[0])
         )
+
+    def _is_listed(self, path: str) -> bool:
+        """Tell whether a module is known to multiply digitally."""
+        for digital in self._converted.digital:
+            below = digital.reason == EXCLUDED and path.startswith(f"{digital.name}.")
+            if below or (digital.name == path and digital.reason != LOOKED_UP):
+                return True
+        return False
 
     def _kind(self, name: str) -> str:
         """Say what the layer is of which a matrix is."""

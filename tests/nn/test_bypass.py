@@ -68,10 +68,25 @@ def test_an_embedding_that_the_output_multiplies_by_is_named() -> None:
     assert "multiplied by in float" in watch.bypassed[0].reason
 
 
+def test_layers_below_a_module_that_reads_their_weights_are_named_beside_its_own() -> None:
+    class Windows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.table = nn.Linear(8, 8), nn.Parameter(torch.randn(8, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return functional.linear(x, self.qkv.weight, self.qkv.bias) @ self.table
+
+    watch = watched(convert(nn.Sequential(nn.Linear(8, 8), Windows())), torch.randn(3, 8))
+    assert [found.name for found in watch.bypassed] == ["1.qkv.weight"]  # that of the table is known: '1' is digital
+    assert [found.name for found in watch.never_called] == ["1.qkv.weight"]
+
+
 def test_modules_that_are_listed_as_digital_are_not_named_again() -> None:
-    converted = convert(Reader(functional.linear), exclude=["second"])
-    watch = watched(converted, torch.randn(3, 8))
-    assert (watch.never_called, watch.bypassed) == ((), ())
+    network = nn.Sequential(nn.Linear(8, 8), Reader(functional.linear))
+    for exclude in (["1.second"], ["1"]):
+        watch = watched(convert(network, exclude), torch.randn(3, 8))
+        assert (watch.never_called, watch.bypassed) == ((), ())
 
 
 def test_a_fused_operation_of_torch_that_reads_all_weights_is_found() -> None:

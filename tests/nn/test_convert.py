@@ -55,7 +55,7 @@ def test_what_stays_digital_is_listed_with_the_reason() -> None:
     class Scale(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.factor = nn.Parameter(torch.ones(4))
+            self.factor = nn.Parameter(torch.ones(1, 4, 1, 1))
 
     class Mixer(nn.Module):
         def __init__(self) -> None:
@@ -73,10 +73,10 @@ def test_what_stays_digital_is_listed_with_the_reason() -> None:
     assert found == {
         "embed": "looked up, not multiplied",
         "bag": "looked up, not multiplied",
-        "norm": "its parameters multiply element by element",
+        "norm": "its parameters act element by element",
         "bn": "batch norm: one factor and offset per channel, applied with those of the columns",
         "act": "has no weights",
-        "scale": "its parameters multiply element by element",
+        "scale": "its parameters act element by element",
         "mixer": "no conversion is known for Mixer; its own arithmetic stays digital",
         "two": "no conversion is known for Bilinear; its own arithmetic stays digital",
         "complex": "its weights are complex numbers",
@@ -197,7 +197,7 @@ def test_a_subclass_that_computes_otherwise_stays_digital() -> None:
     converted = assert_same(network, torch.randn(3, 4))
     assert list(converted.layers) == ["5"]
     told = {digital.name: digital.reason for digital in converted.digital}
-    assert "no conversion is known for OtherStep" in told["3"]
+    assert "computes otherwise than Conv2d" in told["3"]
 
 
 def test_a_layer_whose_forward_was_put_in_its_place_stays_digital() -> None:

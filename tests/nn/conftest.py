@@ -13,7 +13,6 @@ from tests.conftest import OpenChip
 
 IDEAL = "sim:pcm-ideal?adc_bits=16&dac_bits=16&rows=64&columns=32&cores=8"
 NOISY = "sim:hermes-core?rows=64&columns=64&cores=4&seed=3"
-ONE_EACH = "sim:hermes-core?rows=20&columns=12&cores=1&seed=3"
 
 Deploy = Callable[..., hwloop.DeployedNetwork]
 

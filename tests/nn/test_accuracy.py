@@ -14,7 +14,7 @@ from hwloop.nn.accuracy import Accuracy, DeployedAccuracy, accuracy_of, as_one
 @pytest.mark.parametrize(("correct", "total"), [(0, 7), (7, 7), (480, 500), (31, 64)])
 def test_the_interval_is_wilsons(correct: int, total: int) -> None:
     known = binomtest(correct, total).proportion_ci(method="wilson")
-    assert Accuracy(correct, total).interval == pytest.approx((known.low, known.high), abs=1e-9)
+    assert Accuracy(correct, total).interval == pytest.approx((known.low, known.high), abs=1e-8)
 
 
 def test_arrays_and_batches_count_alike() -> None:

@@ -28,7 +28,7 @@ def test_an_ideal_chip_gives_the_networks_outputs(deployed: Deploy, inputs: str)
     found = deployed(network, FINE, settings=settings(ranges))
     with torch.no_grad():
         assert difference(found(x), network(x)) < 1e-3
-    assert found.mapping_report().cores_used > 3
+    assert found.mapping_report().cores_used == 3
 
 
 def product(network: hwloop.DeployedNetwork, number: int = 0) -> OnChip:
@@ -39,11 +39,15 @@ def product(network: hwloop.DeployedNetwork, number: int = 0) -> OnChip:
 
 
 def test_bound_management_repeats_what_saturates(deployed: Deploy) -> None:
-    network, x = small_cnn(), 4.0 * images(64)  # four times what ranges were chosen for
+    network, x = small_cnn(), images(64)
     plain, bound = (
         deployed(network, FINE, settings=settings(hwloop.RangeSettings(inputs="dynamic", bound_management=times)))
         for times in (0, 6)
     )
+    for one in (plain, bound):
+        for tile in product(one).tiles:  # converters that cover a third of what they should
+            known = tile.programmed.origin.correction
+            tile.at_range(tile.region.full_scale / 3, type(known)(known.gain / 3, known.offset / 3), None)
     flat = torch.zeros(1, 18)
     flat[0] = torch.sign(plain.placed[0].sharing[0].values()[0][:, 0])  # all that drives column 0 drives it fully
     ideal = flat @ plain.placed[0].sharing[0].values()[0]
@@ -52,7 +56,7 @@ def test_bound_management_repeats_what_saturates(deployed: Deploy) -> None:
     assert cut < 0.9
     assert kept == pytest.approx(1.0, abs=1e-3)
     with torch.no_grad():
-        assert difference(bound(x), network(x)) < 1e-2
+        assert difference(bound(x), network(x)) < 0.2 * difference(plain(x), network(x))
 
 
 def test_copies_average_their_errors(deployed: Deploy) -> None:

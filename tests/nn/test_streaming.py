@@ -13,7 +13,7 @@ from hwloop.nn.streaming import StreamedNetwork
 from tests.conftest import OpenChip
 from tests.nn.conftest import NOISY, Deploy, difference, images, labelled, small_cnn
 
-TIGHT = "sim:pcm-ideal?adc_bits=16&dac_bits=16&rows=64&columns=32&cores=1"
+TIGHT = "sim:pcm-ideal?adc_bits=16&dac_bits=16&rows=36&columns=16&cores=1"
 
 
 def stream(chip: hwloop.Backend, network: nn.Module, **settings: object) -> StreamedNetwork:
@@ -28,15 +28,15 @@ def test_a_network_goes_through_a_small_chip_in_passes(open_chip: OpenChip) -> N
     found = stream(open_chip(TIGHT), network)
     with torch.no_grad():
         assert difference(found(x), network(x)) < 2e-3
-        assert found.cost().programmings == found.cost().passes == 3
+        assert found.cost().programmings == found.cost().passes == 2
         assert difference(found(x), network(x)) < 2e-3
-    assert found.cost().programmings == 6
+    assert found.cost().programmings == 4
     assert found.accuracy(labelled(network)).value == 1.0
-    assert found.cost().programmings == 9
+    assert found.cost().programmings == 6
 
 
 def test_its_pulses_are_counted(open_chip: OpenChip) -> None:
-    chip = open_chip("sim:hermes-core?rows=64&columns=32&cores=1&seed=2")
+    chip = open_chip("sim:hermes-core?rows=36&columns=16&cores=1&seed=2")
     network = small_cnn()
     found = hwloop.deploy(network, chip, images(200), hwloop.GDP(max_steps=4), settings=hwloop.Deployment(passes=True))
     assert isinstance(found, StreamedNetwork)
@@ -44,7 +44,7 @@ def test_its_pulses_are_counted(open_chip: OpenChip) -> None:
     cost = found.cost()
     assert cost.pulses == chip.counts.pulses == cost.pulses_per_programming
     assert 0 < cost.largest_count <= chip.info.limits.pulses_per_device
-    assert cost.to_json()["passes"] == 3
+    assert cost.to_json()["passes"] == 2
 
 
 def test_what_fits_is_deployed_whole(deployed: Deploy) -> None:
@@ -53,7 +53,7 @@ def test_what_fits_is_deployed_whole(deployed: Deploy) -> None:
 
 def test_a_matrix_larger_than_the_chip_fits_no_pass(open_chip: OpenChip) -> None:
     network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, 100)).eval()
-    with pytest.raises(BadInputError, match=r"2\.weight alone needs 4 cores and sim:pcm-ideal has 1"):
+    with pytest.raises(BadInputError, match=r"2\.weight alone needs 9 cores and sim:pcm-ideal has 1"):
         stream(open_chip(TIGHT), network)
     with pytest.raises(BadInputError, match="has no file"):
         stream(open_chip(TIGHT), small_cnn(), out="net.h5")
@@ -64,8 +64,10 @@ def test_a_matrix_larger_than_the_chip_fits_no_pass(open_chip: OpenChip) -> None
 
 def test_tuning_brings_a_drifted_network_back(deployed: Deploy) -> None:
     network = small_cnn()
-    with torch.no_grad():  # answers of one kind are rare otherwise
+    with torch.no_grad():  # answers of all kinds, and sure ones
         network[5].bias -= network(images(300)).mean(0)
+        network[5].weight *= 30.0
+        network[5].bias *= 30.0
     found = deployed(network, "sim:pcm-90nm?rows=64&columns=64&cores=4&seed=3", "iterative")
     found.age("1y")
     before = found.accuracy(labelled(network, 300, seed=11))

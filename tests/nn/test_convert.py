@@ -401,8 +401,40 @@ def test_a_converted_network_is_copied_and_saved_as_any_other() -> None:
     assert torch.equal(converted(x), convert(network).network(x))
 
 
-def test_gpt2s_linear_layer_is_known_by_name() -> None:
+# Layers of packages that hwloop does not need are known by their names.
+
+
+def test_the_linear_layer_of_gpt2() -> None:
     Conv1D = type("Conv1D", (Turned,), {"__module__": "transformers.pytorch_utils"})
     converted = assert_same(nn.Sequential(Conv1D(4)), torch.randn(3, 4))
     assert isinstance(converted.layers["0"], AnalogConv1D)
-    assert functional.mse_loss(next(matrices_of(converted))[0].values()[0], converted.network[0].weight) == 0
+    assert torch.equal(next(matrices_of(converted))[0].values()[0], converted.network[0].weight)
+
+
+def test_the_linear_layer_of_timm() -> None:
+    def forward(self: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+    Linear = type("Linear", (nn.Linear,), {"__module__": "timm.layers.linear", "forward": forward})
+    assert list(assert_same(nn.Sequential(Linear(4, 3)), torch.randn(3, 4)).layers) == ["0"]
+
+
+@pytest.mark.parametrize("size", [(7, 8), (5, 6), (9, 4)], ids=str)
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": (2, 3), "dilation": 2}, {}, {"groups": 2}], ids=str)
+def test_the_convolution_of_timm_that_pads_as_tensorflow_does(
+    options: dict[str, object], size: tuple[int, int]
+) -> None:
+    def forward(self: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        """Pad so much that the output has the size of the input over the stride, more of it at the end."""
+        pads = []
+        for d in (1, 0):
+            outputs = -(-x.shape[2 + d] // self.stride[d])
+            wanted = (outputs - 1) * self.stride[d] + self.dilation[d] * (self.kernel_size[d] - 1) + 1
+            total = max(wanted - x.shape[2 + d], 0)
+            pads += [total // 2, total - total // 2]
+        x = functional.pad(x, pads)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    Conv2dSame = type("Conv2dSame", (nn.Conv2d,), {"__module__": "timm.layers.conv2d_same", "forward": forward})
+    torch.manual_seed(0)
+    assert len(assert_same(nn.Sequential(Conv2dSame(2, 4, 3, **options)), torch.randn(2, 2, *size)).layers) == 1

@@ -175,7 +175,7 @@ class AnalogRecurrent(_Recurrent):
         self, suffix: str, x: torch.Tensor, sizes: Sequence[int], started: State
     ) -> tuple[torch.Tensor, State]:
         """Run one direction of one layer; sequences that are over, or have not begun, are left out of a step."""
-        gates = self._gates(f"weight_ih_{suffix}", f"bias_ih_{suffix}", x).split(list(sizes))
+        gates = torch.split(self._gates(f"weight_ih_{suffix}", f"bias_ih_{suffix}", x), list(sizes))
         backwards = suffix.endswith("_reverse")
         outputs: list[torch.Tensor] = []
         over: list[State] = []

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,23 +93,20 @@ def drift(
     Raises
     ------
     BadInputError, MissingCapabilityError
-        For times that have passed or do not rise, a run that did not finish, another chip than that of the run, and a
-        chip without MVMs.
+        For times that do not rise, a run that did not finish, another chip than its own, or one without MVMs.
     """
     strategies = [compensation_from(one, probes) if isinstance(one, str) else one for one in compensations]
     ages = tuple(seconds(time) for time in times)
     run, network = _opened(run)
-    used = calibration_from(calibration)
+    used, measured = calibration_from(calibration), _accuracies(network, strategies, data)
     _check(run, limit, out)
-    _check_network(network, strategies, data)
     with reporting(progress, "drift") as report, growing_file(out, hdf5.DRIFT_FORMAT, force=force) as file:
         backend = run.attach(None if chip is run.chip else chip, used.calibration if used else None)
         study = DriftStudy(
             run.record, backend, seed=seed, probes=probes, drift=_fitted_drift(model), calibration=run.calibration
         )
+        study.accuracy = measured
         study.check(ages, strategies)
-        if network is not None:
-            study.accuracy = partial(_accuracy, network, data)
         work = _Work(study, strategies, ages, limit, report)
         status = work.carry_out(file, run.record.name)
         written = str(out) if file is not None and file.committed else ""
@@ -127,23 +123,32 @@ def _opened(given: Run | DeployedNetwork | str | Path) -> tuple[Run, DeployedNet
     return load_run(given), None
 
 
-def _check_network(network: DeployedNetwork | None, strategies: Sequence[Strategy], data: Batches | None) -> None:
-    """Raise BadInputError for what only a network has, where there is none, and for a network without test data."""
+def _accuracies(
+    network: DeployedNetwork | None, strategies: Sequence[Strategy], data: Batches | None
+) -> Callable[[Strategy], tuple[float, float, float]] | None:
+    """Give what measures the accuracy with a strategy; None where there is no network.
+
+    Raises
+    ------
+    BadInputError
+        For what only a network has, where there is none, and for a network without test data.
+    """
     if network is None:
         if named := next((one.name for one in strategies if adapts_batch_norm(one)), None):
             raise BadInputError(f"compensation '{named}' is one of networks; deploy one, a run has no batch norm")
         if data is not None:
             raise BadInputError("a run has no accuracy: data belong to a deployed network")
-        return
+        return None
     for strategy in strategies:
         network.check(strategy)
     if data is None and network.test is None:
         raise BadInputError("the network was deployed without test data; give inputs and labels to test it on")
 
+    def measure(strategy: Strategy) -> tuple[float, float, float]:
+        found = network.accuracy_after(strategy, data)
+        return (found.value, *found.interval)
 
-def _accuracy(network: DeployedNetwork, data: Batches | None, strategy: Strategy) -> tuple[float, float, float]:
-    found = network.accuracy_after(strategy, data)
-    return (found.value, *found.interval)
+    return measure
 
 
 @dataclass

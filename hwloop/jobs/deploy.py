@@ -166,6 +166,7 @@ class Plan:
         placed = plan_of(converted, chip, settings)
         test = settings.test
         labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
+        converted.network.eval()
         return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
 
     def put_on(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork | StreamedNetwork:

@@ -143,7 +143,7 @@ class DeployedNetwork(nn.Module):
     # ---- use -------------------------------------------------------------------------------------------------
 
     @property
-    def forward(self) -> Callable[..., torch.Tensor]:
+    def forward(self) -> Callable[..., torch.Tensor]:  # type: ignore[override]  # torch declares a field
         """What computes the network's outputs through the chip: it takes what the original takes."""
         return self.network
 

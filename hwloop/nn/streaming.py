@@ -128,7 +128,7 @@ class StreamedNetwork(nn.Module):
         self.eval()
 
     @property
-    def forward(self) -> Callable[..., torch.Tensor]:
+    def forward(self) -> Callable[..., torch.Tensor]:  # type: ignore[override]  # torch declares a field
         """What computes the network's outputs, programming the chip as often as another part of it is needed."""
         return self.network
 

@@ -112,7 +112,8 @@ def convert(
     Raises
     ------
     BadInputError
-        For a pattern that no layer answers to, for layers whose weights do not exist yet, and where nothing is left.
+        For a pattern that no layer answers to, for compiled networks, for layers whose weights do not exist yet, and
+        where nothing is left.
     """
     rules = {**CONVERSIONS, **(conversions or {})}
     whole = _copied(network)
@@ -180,6 +181,12 @@ class _Walk:
 
 def _copied(network: nn.Module) -> nn.Module:
     """Copy a network, also one whose weights were made by hooks of the forward pass and still know of it."""
+    for path, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules:
+            raise BadInputError(
+                f"{path or type(network).__name__}: it is compiled, and its layers cannot be replaced any more; give "
+                f"the module that it was made of"
+            )
     made = [value for module in network.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     return copy.deepcopy(network, {id(value): value.detach().clone() for value in made if not value.is_leaf})
 

@@ -169,6 +169,32 @@ def test_a_subclass_is_converted_when_it_computes_as_its_base() -> None:
     assert converted.network[0].purpose == "head"
 
 
+def derived(layer: type[nn.Module], *sizes: int, **options: object) -> nn.Module:
+    """Make a layer of a class that is derived from torch's, with a constructor of its own."""
+
+    def begin(self: nn.Module) -> None:
+        layer.__init__(self, *sizes, **options)
+
+    return type("Derived", (layer,), {"__init__": begin})()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (derived(nn.Linear, 4, 3), (2, 4)),
+        (derived(nn.Conv2d, 4, 3, 2), (1, 4, 3, 3)),
+        (derived(nn.ConvTranspose1d, 4, 3, 2), (1, 4, 3)),
+        (derived(nn.LSTM, 4, 3), (2, 1, 4)),
+        (derived(nn.LSTMCell, 4, 3), (2, 4)),
+        (derived(nn.GRUCell, 4, 3), (2, 4)),
+        (derived(nn.RNNCell, 4, 3, nonlinearity="relu"), (2, 4)),
+    ],
+    ids=lambda value: type(value).__mro__[1].__name__,
+)
+def test_derived_layers_with_constructors_of_their_own(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    assert list(assert_same(layer, torch.randn(shape)).layers) == [""]
+
+
 class OtherForward(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 2 * super().forward(x)
@@ -390,6 +416,15 @@ def test_layers_whose_size_is_not_known_yet_are_named() -> None:
     x = torch.randn(2, 1, 5, 5)
     network(x)
     assert list(assert_same(network, x).layers) == ["0", "2"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
+def test_compiled_networks_are_refused() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    with pytest.raises(BadInputError, match="TopLevelTracedModule: it is compiled"):
+        convert(torch.jit.trace(network, torch.randn(3, 4)))
+    with pytest.raises(BadInputError, match="0: it is compiled, and its layers cannot be replaced any more"):
+        convert(nn.Sequential(torch.jit.trace(network[0], torch.randn(3, 4)), network[1]))
 
 
 def test_a_converted_network_is_copied_and_saved_as_any_other() -> None:

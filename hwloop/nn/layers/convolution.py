@@ -89,7 +89,8 @@ class AnalogConvTranspose(AnalogLayer):
         """Take over the parameters of a layer."""
         super().__init__(type(layer).__name__)
         self.groups, self.out_channels, self.kernel = layer.groups, layer.out_channels, tuple(layer.kernel_size)
-        arithmetic: Callable[..., nn.Module] = type(layer)
+        kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        arithmetic: Callable[..., nn.Module] = kinds[len(self.kernel) - 1]
         self._arithmetic = partial(
             arithmetic,
             kernel_size=layer.kernel_size,

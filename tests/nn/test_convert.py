@@ -329,6 +329,22 @@ def test_reparametrised_weights_are_folded(way: str, layer: nn.Module, run: bool
     assert converted.network[0].weight.grad is not None
 
 
+def test_spectral_norm_is_folded_as_it_stands_in_training_too() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 5)))
+    nn.init.normal_(network[0].parametrizations.weight.original)  # after which a step of the norm would move it far
+    stands = copy.deepcopy(network).eval()[0].weight
+    torch.testing.assert_close(convert(network.train()).network[0].weight, nn.Parameter(stands))
+
+
+def test_folding_leaves_the_original_alone() -> None:
+    network, x = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3))), torch.randn(2, 4)
+    before = network(x)
+    convert(network)
+    assert parametrize.is_parametrized(network[0])
+    assert torch.equal(network(x), before)
+
+
 def test_a_reparametrised_recurrent_layer() -> None:
     network = nn.LSTM(4, 5)
     parametrizations.weight_norm(network, "weight_hh_l0")

@@ -154,13 +154,12 @@ def deploy(options: DeployOptions) -> None:
             progress=report,
         )
         network = deploy_files(files, chip, method, settings)
-        told = network.to_json()
-    if options.as_json:
-        print_json(told)
-    elif isinstance(network, DeployedNetwork):
-        _show(network)
-    else:
-        _show_stream(network)
+        if options.as_json:
+            print_json(network.to_json())
+        elif isinstance(network, DeployedNetwork):
+            _show(network)
+        else:
+            _show_stream(network)
     if options.goal is not None and network.tested is not None and network.tested.on_chip.value < options.goal:
         leave(GOAL_MISSED)
 

@@ -74,8 +74,10 @@ class PlacedMatrix:
         return self.sharing[0].name
 
     def tensors(self) -> list[Matrix]:
-        """Give the tensors to program."""
+        """Give the tensors to program. Raises BadInputError for weights that are not finite."""
         values = self.sharing[0].values()
+        if not bool(torch.isfinite(values).all()):
+            raise BadInputError(f"{self.name} has weights that are NaN or infinite; look at the file, or at training")
         made = [Matrix(block.name, np.ascontiguousarray(block.values(values))) for block in self.replicas[0]]
         copies = [
             dataclasses.replace(matrix, name=block.name)

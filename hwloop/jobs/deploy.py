@@ -1,0 +1,266 @@
+"""Puts a whole network on a chip: converts it, programs its matrices, fits ranges and columns to its activations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.programming.base import Method
+from hwloop.calibration.programming.registry import method_from
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
+from hwloop.errors import BadInputError
+from hwloop.files import hdf5
+from hwloop.files.runs import RunRecord
+from hwloop.jobs.inputs import UsedCalibration, Weights, calibration_from, seconds
+from hwloop.jobs.program import Task, carry_out
+from hwloop.jobs.progress import Progress, reporting
+from hwloop.jobs.recorders import Recorder, growing_file
+from hwloop.mapping.matrix import Matrix
+from hwloop.mapping.sharing import MappingSettings
+from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
+from hwloop.nn.activations import record_activations
+from hwloop.nn.convert import Converted, Rule, convert
+from hwloop.nn.network import DeployedNetwork, Held
+from hwloop.nn.network_file import RUN_GROUP, write_network
+from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
+from hwloop.nn.settings import NetworkNames, NetworkSettings
+from hwloop.nn.streaming import StreamedNetwork, passes_of
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Everything about how a network is deployed that rarely needs to be said.
+
+    Parameters
+    ----------
+    calibration
+        Of this very chip, an object or its file.
+    mapping
+        How weights become conductances.
+    network
+        Ranges of the converters, and what copies of layers are for.
+    replicas
+        Copies of the matrices of a layer, by its path or a pattern.
+    conversions
+        Rules for further kinds of layer.
+    test
+        Inputs and labels on which the network is to be tested; its file keeps them.
+    age
+        Seconds, or '1h', after programming at which targets hold; None: the chip's own.
+    seed
+        Of all random numbers.
+    passes
+        Stream a network that does not fit through the chip, which is programmed anew for each part.
+    out, force
+        Network file that grows as the job goes, and whether it may replace one.
+    progress
+        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
+    """
+
+    calibration: Calibration | UsedCalibration | str | Path | None = None
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    conversions: Mapping[type[nn.Module], Rule] = field(default_factory=dict)
+    test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
+    age: str | float | None = None
+    seed: int = 0
+    passes: bool = False
+    out: str | Path | None = None
+    force: bool = False
+    progress: Progress = False
+
+
+def deploy(
+    network: nn.Module,
+    chip: Backend,
+    calibration_data: ArrayLike | torch.Tensor,
+    method: str | Method = "gdp",
+    *,
+    exclude: Sequence[str] = (),
+    settings: Deployment | None = None,
+) -> DeployedNetwork | StreamedNetwork:
+    """Put a trained network on a chip.
+
+    Parameters
+    ----------
+    network
+        Any torch module; it stays as it is.
+    chip
+        An open chip, from `hwloop.connect`.
+    calibration_data
+        Inputs from the training data, as the network takes them: ranges, columns and batch statistics come from them.
+    method
+        Name of a programming method with default settings, or a method such as ``GDP(max_steps=30)``.
+    exclude
+        Paths of layers that stay digital, or patterns.
+    settings
+        All else.
+
+    Returns
+    -------
+    DeployedNetwork
+        A module with the network's own inputs and outputs; it `age`s, is `compensate`d, tells its `accuracy`. One that
+        is streamed in passes is a `StreamedNetwork`.
+
+    Raises
+    ------
+    BadInputError, MissingCapabilityError
+        For a network, data or settings that cannot be used, before anything is sent to the chip.
+    ChipError
+        When the chip or its link fails; with `out`, all that was done until then is on file.
+    KeyboardInterrupt
+        When it was stopped; with `out`, what was done is on file.
+    """
+    settings = settings or Deployment()
+    converted = convert(network, exclude, settings.conversions)
+    plan = Plan.of(converted, chip, calibration_data, settings)
+    chosen = method_from(method) if isinstance(method, str) else method
+    names = NetworkNames(exclude=tuple(exclude), replicas=settings.replicas)
+    return plan.put_on(chip, chosen, names)
+
+
+def plan_of(converted: Converted, chip: Backend, settings: Deployment) -> list[PlacedMatrix]:
+    """Decide what goes where, from shapes alone. Raises BadInputError, MissingCapabilityError for what cannot go."""
+    chip.require(Capability.MVM, "a network on a chip")
+    placed = place(converted, chip.info, settings.replicas)
+    if not settings.passes:
+        check_fit(placed, chip.info)
+    return placed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network that is known to fit a chip, with what its matrices will be given.
+
+    Parameters
+    ----------
+    converted, placed
+        The network and where its matrices go.
+    inputs
+        Calibration inputs.
+    test
+        Labelled test data; None without any.
+    settings
+        How it is deployed.
+    """
+
+    converted: Converted
+    placed: Sequence[PlacedMatrix]
+    inputs: torch.Tensor
+    test: tuple[torch.Tensor, torch.Tensor] | None
+    settings: Deployment
+
+    @classmethod
+    def of(cls, converted: Converted, chip: Backend, inputs: ArrayLike | torch.Tensor, settings: Deployment) -> Plan:
+        """Check the network against the chip from shapes alone. Raises BadInputError, MissingCapabilityError."""
+        placed = plan_of(converted, chip, settings)
+        test = settings.test
+        labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
+        converted.network.eval()
+        return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
+
+    def put_on(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork | StreamedNetwork:
+        """Program the network whole where it fits, else stream it, as the settings allow."""
+        if cores_needed(self.placed, chip.info) > chip.info.cores:
+            return self.stream(chip, method, names)
+        return self.carry_out(chip, method, names)
+
+    def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
+        """Program the network and fit it; `names` say what its file shall tell of its origin."""
+        settings, converted = self.settings, self.converted
+        seen = record_activations(converted, self.placed, self.inputs, settings.network)
+        digital = None if self.test is None else accuracy_of(converted.network, self.test)
+        task = self._task([tensor for matrix in self.placed for tensor in matrix.tensors()], method, names)
+        with (
+            reporting(settings.progress, f"{method.name:>9}") as report,
+            growing_file(settings.out, hdf5.NETWORK_FORMAT, force=settings.force) as file,
+        ):
+            recorder = None if file is None else Recorder(file, file.file.create_group(RUN_GROUP))
+            record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
+            held = Held(record, chip, task.calibration.calibration if task.calibration else None)
+            deployed = DeployedNetwork(converted, self.placed, held, self.inputs, settings.network, self.test)
+            deployed.fit(seen.samples)
+            deployed.digital = (*deployed.digital, *seen.around)
+            deployed.names = names
+            if digital is not None:
+                deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
+            if file is not None:
+                write_network(file.file, deployed)
+                file.commit()
+        return deployed
+
+    def stream(self, chip: Backend, method: Method, names: NetworkNames) -> StreamedNetwork:
+        """Prepare the network to go through the chip in passes.
+
+        Raises
+        ------
+        BadInputError
+            For a matrix that is larger than the chip, and for a file, since the chip never holds the network whole.
+        """
+        settings, converted = self.settings, self.converted
+        if settings.out is not None:
+            raise BadInputError("a network that is streamed in passes is never whole on the chip: it has no file")
+        seen = record_activations(converted, self.placed, self.inputs, settings.network)
+        passes = passes_of(self.placed, list(seen.samples), chip.info)
+
+        def program(matrices: Sequence[Matrix]) -> RunRecord:
+            with reporting(settings.progress, f"{method.name:>9}") as report:
+                return _complete(carry_out(self._task(matrices, method, names), chip, report=report).record)
+
+        digital = None if self.test is None else accuracy_of(converted.network, self.test)
+        streamed = StreamedNetwork(converted, passes, seen.samples, chip, program, settings.network)
+        if self.test is not None and digital is not None:
+            age = chip.info.reference_age if settings.age is None else seconds(settings.age)
+            streamed.tested = DeployedAccuracy(streamed.accuracy(self.test), digital, age)
+        return streamed
+
+    def _task(self, matrices: Sequence[Matrix], method: Method, names: NetworkNames) -> Task:
+        """Make the programming task of matrices."""
+        settings, network = self.settings, self.converted.network
+        name = names.weights or type(network).__name__
+        return Task(
+            weights=Weights(name, names.weights_sha256 or _fingerprint(network), tuple(matrices)),
+            method=method,
+            mapping=settings.mapping,
+            age=None if settings.age is None else seconds(settings.age),
+            seed=settings.seed,
+            calibration=calibration_from(settings.calibration),
+        )
+
+
+def _complete(record: RunRecord) -> RunRecord:
+    """Return a complete run. Raises KeyboardInterrupt for one that was stopped."""
+    if record.status != "complete":
+        raise KeyboardInterrupt(f"programming was stopped (status '{record.status}')")
+    return record
+
+
+def _tensor(name: str, given: ArrayLike | torch.Tensor) -> torch.Tensor:
+    """Take data as a tensor. Raises BadInputError for none, and for what is no number; `name` says what they are."""
+    try:
+        data = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInputError(f"the {name} are no array: {error}") from None
+    if not data.dim() or not len(data):
+        raise BadInputError(f"the {name} are empty")
+    if data.is_floating_point() and not bool(torch.isfinite(data).all()):
+        raise BadInputError(f"the {name} contain NaN or infinity")
+    return data
+
+
+def _fingerprint(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, values in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values.numpy(force=True)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""Deploying by names: files, what they do not fit, stops, and drift with accuracy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import hwloop
+from hwloop.calibration.programming.exact import Exact
+from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarning
+from hwloop.jobs.deploy_files import NetworkFiles, deploy_files, fill
+from tests.conftest import OpenChip
+from tests.jobs.conftest import CtrlC, OpenWithout
+from tests.nn.conftest import IDEAL, NOISY, images, labelled, small_cnn
+
+FACTORY = """
+import torch
+from torch import nn
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8, stride=2),
+        nn.Flatten(), nn.Linear(32, 5),
+    )
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> NetworkFiles:
+    """A network's class, weights and data, as files."""
+    network = small_cnn()
+    (tmp_path / "net.py").write_text(FACTORY)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    x, y = labelled(network, 300)
+    index = np.arange(300)
+    np.savez(tmp_path / "d.npz", x=x, y=y, train_index=index[:200], test_index=index[200:])
+    return NetworkFiles(f"{tmp_path / 'net.py'}:make", tmp_path / "w.safetensors", tmp_path / "d.npz")
+
+
+def test_a_network_by_its_files(files: NetworkFiles, open_chip: OpenChip, tmp_path: Path) -> None:
+    settings = hwloop.Deployment(out=tmp_path / "net.h5")
+    network = deploy_files(files, open_chip(IDEAL), Exact(), settings)
+    assert isinstance(network, hwloop.DeployedNetwork)
+    told = network.to_json()
+    json.dumps(told, allow_nan=False)
+    assert (told["accuracy"], told["accuracy_digital"], told["images"]) == (1.0, 1.0, 100)
+    assert told["accuracy_interval"][0] == pytest.approx(0.963, abs=1e-3)
+    assert told["cores_used"] == 1
+    assert [layer["name"] for layer in told["layers"]] == ["0.weight", "3.weight", "5.weight"]
+    with h5py.File(tmp_path / "net.h5") as file:
+        assert file.attrs["format"] == "hwloop-network"
+        assert file["run"].attrs["status"] == "complete"
+        assert len(file["network/test_labels"]) == 100
+        assert "chip_state" not in file["network"]
+
+
+def test_calibration_data_are_training_images_alone(files: NetworkFiles, open_chip: OpenChip) -> None:
+    network = deploy_files(files, open_chip(IDEAL), Exact(), hwloop.Deployment())
+    assert isinstance(network, hwloop.DeployedNetwork)
+    with np.load(files.dataset) as data:
+        trained, tested = data["x"][:200], data["x"][200:]
+    assert len(network.inputs) == 200
+    assert {one.tobytes() for one in network.inputs.numpy()} == {one.tobytes() for one in trained}
+    np.testing.assert_array_equal(network.test[0], tested)
+
+
+def test_a_network_in_training_mode_is_deployed_as_it_answers(open_chip: OpenChip) -> None:
+    network = small_cnn().train()
+    statistics = network[1].running_mean.clone()
+    data = labelled(small_cnn())
+    found = hwloop.deploy(network, open_chip(IDEAL), images(200), "exact", settings=hwloop.Deployment(test=data))
+    assert found.tested.on_chip.value == 1.0
+    assert network.training
+    assert torch.equal(network[1].running_mean, statistics)
+
+
+def test_a_stop_leaves_the_run_on_file(open_chip: OpenChip, tmp_path: Path) -> None:
+    settings = hwloop.Deployment(out=tmp_path / "net.h5", progress=CtrlC(4))
+    with pytest.raises(KeyboardInterrupt, match="interrupted"):
+        hwloop.deploy(small_cnn(), open_chip(NOISY), images(100), "gdp", settings=settings)
+    with h5py.File(tmp_path / "net.h5") as file:
+        assert file["run"].attrs["status"] == "interrupted"
+    with pytest.raises(BadInputError, match="not deployed to its end"):
+        hwloop.load_network(tmp_path / "net.h5", small_cnn())
+
+
+def test_weights_multiplied_around_the_chip_are_told(open_chip: OpenChip) -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.linear(self.a(x), self.b.weight)
+
+    with pytest.warns(ProgrammingWarning, match=r"b\.weight \(Linear\)"):
+        found = hwloop.deploy(Around(), open_chip(IDEAL), torch.rand(50, 6), "exact")
+    assert "b.weight" in {one.name for one in found.mapping_report().digital}
+
+
+def test_a_chip_without_products_is_refused(open_without: OpenWithout) -> None:
+    chip = open_without(IDEAL, hwloop.Capability.MVM)
+    with pytest.raises(MissingCapabilityError, match="a network on a chip"):
+        hwloop.deploy(small_cnn(), chip, images(10), "exact")
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (torch.zeros(0, 2, 6, 6), "calibration data are empty"),
+        (torch.full((3, 2, 6, 6), torch.nan), "calibration data contain NaN"),
+        (torch.zeros(5, 3, 6, 6), "does not take the data"),
+        ([["a"]], "no array"),
+    ],
+)
+def test_data_that_cannot_calibrate(open_chip: OpenChip, data: object, complaint: str) -> None:
+    chip = open_chip(IDEAL)
+    with pytest.raises(BadInputError, match=complaint):
+        hwloop.deploy(small_cnn(), chip, data, "exact")
+    assert chip.counts.pulses == 0
+
+
+def test_activations_that_are_no_number(open_chip: OpenChip) -> None:
+    network = small_cnn()
+    with torch.no_grad():
+        network[1].weight.fill_(3e38)
+    with pytest.raises(BadInputError, match=r"3\.weight: the network's own activations there are NaN or infinite"):
+        hwloop.deploy(network, open_chip(IDEAL), images(20), "exact")
+
+
+def test_weights_that_are_no_number(open_chip: OpenChip) -> None:
+    network = small_cnn()
+    with torch.no_grad():
+        network[5].weight[1, 2] = torch.inf
+    with pytest.raises(BadInputError, match=r"5\.weight has weights that are NaN or infinite"):
+        hwloop.deploy(network, open_chip(IDEAL), images(20), "exact")
+
+
+def test_what_does_not_fit_is_refused_before_weights_are_read(files: NetworkFiles, open_chip: OpenChip) -> None:
+    Path(files.weights).write_bytes(b"no weights at all")
+    with pytest.raises(BadInputError, match="needs 4 cores"):
+        deploy_files(files, open_chip("sim:pcm-ideal?rows=20&columns=8"), Exact(), hwloop.Deployment())
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda state: state.pop("0.bias"), r"lacks '0\.bias'"),
+        (lambda state: state.update(extra=torch.zeros(1)), "has 'extra', which the network does not know"),
+        (lambda state: state.update({"5.weight": torch.zeros(2, 2)}), r"'5\.weight' has the shape \(2, 2\)"),
+        (lambda state: state.clear(), "and 8 more"),
+    ],
+)
+def test_weights_of_another_network(change: object, complaint: str) -> None:
+    state = dict(small_cnn().state_dict())
+    change(state)
+    with pytest.raises(BadInputError, match=complaint):
+        fill(small_cnn(), state, "w.pt")
+
+
+# ---- drift -----------------------------------------------------------------------------------------------------
+
+
+def test_drift_of_a_network_has_its_accuracy(open_chip: OpenChip, tmp_path: Path) -> None:
+    network = small_cnn()
+    with torch.no_grad():
+        network[5].bias -= network(images(300)).mean(0)
+    settings = hwloop.Deployment(test=labelled(network, 200))
+    found = hwloop.deploy(network, open_chip(NOISY), images(200), "gdp", settings=settings)
+    names = ["none", "column", "column+batchnorm", "refresh"]
+    study = hwloop.drift(found, times=["1h", "1y"], compensations=names, out=tmp_path / "d.h5")
+    shares = {name: study.courses[name].accuracy for name in names}
+    assert all(values.shape == (2, 3) for values in shares.values())
+    assert all((np.diff(values[:, [1, 0, 2]]) > 0).all() for values in shares.values())
+    assert shares["column"][1, 0] > shares["none"][1, 0] + 0.1
+    assert shares["refresh"][1, 0] > shares["none"][1, 0] + 0.1
+    told = study.to_json()["compensations"]["column"]
+    assert told["accuracy"] == shares["column"][:, 0].tolist()
+    assert len(told["accuracy_interval"]) == 2
+    again = hwloop.load(tmp_path / "d.h5")
+    np.testing.assert_array_equal(again.courses["refresh"].accuracy, shares["refresh"])
+    assert found.compensation == "none"
+
+
+def test_what_only_networks_have(open_chip: OpenChip, tmp_path: Path) -> None:
+    chip = open_chip(NOISY)
+    run = hwloop.program(chip, {"w": np.random.default_rng(0).standard_normal((6, 5))}, "exact")
+    with pytest.raises(BadInputError, match="'column\\+batchnorm' is one of networks"):
+        hwloop.drift(run, chip, ["1d"], ["column+batchnorm"])
+    with pytest.raises(BadInputError, match="a run has no accuracy"):
+        hwloop.drift(run, chip, ["1d"], ["column"], data=labelled(small_cnn()))
+    bare = hwloop.deploy(nn.Sequential(nn.Flatten(), nn.Linear(72, 5)), open_chip(NOISY), images(50), "exact")
+    with pytest.raises(BadInputError, match="no batch norm"):
+        hwloop.drift(bare, times=["1d"], compensations=["batchnorm"])
+    with pytest.raises(BadInputError, match="deployed without test data"):
+        hwloop.drift(bare, times=["1d"], compensations=["column"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 AROUND = ("module.", "base_model.model.")
 """What DataParallel and adapters put before every name of a network."""
@@ -58,10 +59,18 @@ def shorten(name: str, width: int) -> str:
     return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
 
 
-def shortened(names: Iterable[str], width: int) -> dict[str, str]:
-    """Shorten names so that no two of them look alike; beginnings and ends that all share are left out first."""
+def shortened(names: Iterable[str], width: int = 20) -> dict[str, str]:
+    """Shorten names so that no two of them look alike.
+
+    What is left out is in the middle; where that makes two alike, it is what all names begin with, and where that does
+    not help, they are numbered.
+    """
     wanted = list(dict.fromkeys(names))
     fitted = {name: shorten(name, width) for name in wanted}
-    if len(set(fitted.values())) == len(wanted):
-        return fitted
-    return {name: f"{number}:{shorten(name, width - len(str(number)) - 1)}" for number, name in enumerate(wanted)}
+    if len(set(fitted.values())) < len(wanted):
+        levels = zip(*(name.split(".") for name in wanted), strict=False)
+        shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
+        fitted = {name: shorten("…" + ".".join(name.split(".")[shared:]), width) for name in wanted}
+    if len(set(fitted.values())) < len(wanted):
+        fitted = {name: shorten(f"{number}:…{name}", width) for number, name in enumerate(wanted)}
+    return fitted

@@ -17,6 +17,8 @@ from hwloop.typing import AnyArray
 if TYPE_CHECKING:
     import torch
 
+    from hwloop.mapping.layouts import Reading
+
     Values: TypeAlias = "AnyArray | torch.Tensor"
 
 Number: TypeAlias = Literal["float", "integer", "other"]
@@ -43,6 +45,12 @@ class Tensor:
     """Why the values are of no use, such as 'is sparse'; empty where they are."""
     aside: str = ""
     """Why it is no part of the network that the file is about; empty for all that are."""
+    alone: bool = False
+    """Whether it is all that was given, so that it is meant whatever it is called."""
+    role: str | None = None
+    """What it is for, where its layer is known: the value of a `Role`."""
+    reading: Reading | None = None
+    """How it becomes a matrix, where its layer is known."""
 
     @property
     def name(self) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import torch
 
 
+DTYPES = {"BOOL": "bool", "C64": "complex64"}
+"""What safetensors calls otherwise than all others."""
+
+
 @dataclass(frozen=True)
 class ArchiveLimits:
     """What an archive of torch may unpack to."""
@@ -42,7 +46,7 @@ def read_safetensors(path: Path) -> list[Tensor]:
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  no mapping
             return [
-                Tensor(name, tuple(one.get_shape()), one.get_dtype(), _slice(path, name))
+                Tensor(name, tuple(one.get_shape()), DTYPES.get(one.get_dtype(), one.get_dtype()), _slice(path, name))
                 for name, one in slices.items()
             ]
     except (SafetensorError, ValueError, OSError, KeyError) as error:

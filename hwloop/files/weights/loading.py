@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, WeightsNote
 from hwloop.files.weights.arrays import read_npy, read_npz
 from hwloop.files.weights.checkpoints import read_safetensors, read_torch
 from hwloop.files.weights.content import Content, content_of, shown
 from hwloop.files.weights.keras import read_keras
-from hwloop.files.weights.shards import read_folder, read_index
-from hwloop.mapping.matrix import Matrix, matrices
+from hwloop.files.weights.shards import note_on_shard, read_folder, read_index
+from hwloop.mapping.choice import Choice, LayoutLike, TensorLike, renamed
+from hwloop.mapping.matrix import Matrix, matrices_of
 from hwloop.mapping.names import without_wrappers
-from hwloop.mapping.tensors import Tensor, numbers
+from hwloop.mapping.tensors import Tensor
 
 if TYPE_CHECKING:
     from hwloop.mapping.tensors import Values
@@ -78,13 +80,7 @@ def read_tensors(path: str | Path) -> list[Tensor]:
         tensors = read_index(path, _read_file)
     else:
         tensors = _read_file(path)
-    plain = without_wrappers(tensor.key for tensor in tensors if not tensor.aside)
-    return [
-        tensor
-        if tensor.aside or plain[tensor.key] == tensor.key
-        else dataclasses.replace(tensor, key=plain[tensor.key], alias=tensor.alias or tensor.key)
-        for tensor in tensors
-    ]
+    return renamed(tensors, without_wrappers(tensor.key for tensor in tensors if not tensor.aside))
 
 
 def _read_file(path: Path) -> list[Tensor]:
@@ -94,10 +90,40 @@ def _read_file(path: Path) -> list[Tensor]:
     return READERS[content](path)
 
 
-def load_weights(path: str | Path, tensor: str | None = None, layout: str = "outputs-first") -> list[Matrix]:
-    """Load all weight matrices of a file, or the one called `tensor`."""
-    tensors = [one for one in read_tensors(path) if not one.aside]
-    for one in tensors:
-        if one.trouble:
-            raise BadInputError(f"{shown(Path(path))}: tensor '{one.name}' {one.trouble}")
-    return matrices({one.key: numbers(one) for one in tensors}, source=str(path), tensor=tensor, layout=layout)
+def load_weights(
+    path: str | Path, tensor: TensorLike = None, layout: LayoutLike = None, merge_lora: float | None = None
+) -> list[Matrix]:
+    """Load the weight matrices of a file, or those of the given names.
+
+    What a file is follows from its content, and which of its tensors are weights from names, shapes and kinds of
+    numbers (docs/weights.md). Biases and other vectors stay digital; what else is passed over is told by a
+    `hwloop.errors.WeightsNote`, a warning.
+
+    Parameters
+    ----------
+    path
+        File, folder or index of shards: of numpy, torch, safetensors, Keras or ONNX.
+    tensor
+        Name or pattern (``"encoder.*"``) of those to load, or several; all weights where there is none.
+    layout
+        'outputs-first', as torch stores matrices, or 'inputs-first', for all; or one of these, 'depthwise' or
+        'transposed' by name or pattern. None: as names, shapes and biases tell, outputs first where they do not.
+    merge_lora
+        Factor before B A (lora_alpha / r) with which low-rank adapters are added to their weights; None leaves both
+        halves as matrices of their own.
+
+    Raises
+    ------
+    BadInputError
+        Naming the file and the tensor, for anything that cannot be programmed.
+    """
+    path, choice = Path(path), Choice.of(tensor, layout)
+    tensors = read_tensors(path)
+    if len(tensors) == 1:
+        lone = content_of(path) is Content.NPY if path.is_file() else False
+        tensors = [dataclasses.replace(tensors[0], alone=lone)]
+    made = matrices_of(tensors, shown(path), choice, merge_lora)
+    note = note_on_shard(path)
+    if note:
+        warnings.warn(note, WeightsNote, stacklevel=2)
+    return made

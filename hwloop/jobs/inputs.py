@@ -18,7 +18,8 @@ from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
 from hwloop.files.weights import load_weights
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike
-from hwloop.mapping.matrix import Matrix, matrices, matrices_of
+from hwloop.mapping.matrix import Matrix, matrices_of
+from hwloop.mapping.tensors import tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -83,10 +84,10 @@ def weights_from(
         made = matrices_of(module_tensors(given), name, choice, merge_lora, strict=False)
         return Weights(name, _fingerprint(made), tuple(made))
     if isinstance(given, Mapping):
-        name, arrays = "arrays", dict(given)
+        name, described = "arrays", [tensor_of(str(key), values) for key, values in given.items()]
     else:
-        name, arrays = "array", {"weights": given}
-    made = matrices(arrays, name, tensor, layout, merge_lora)
+        name, described = "array", [tensor_of("weights", given)]
+    made = matrices_of(described, name, Choice.of(tensor, layout), merge_lora, strict=False)
     return Weights(name, _fingerprint(made), tuple(made))
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from hwloop.errors import BadInputError
-from hwloop.mapping.layouts import LAYOUTS, Reading, readings
+from hwloop.mapping.layouts import LAYOUTS, Reading, is_keras, readings
 from hwloop.mapping.names import printable
-from hwloop.mapping.roles import Role, bias_of, role_of
+from hwloop.mapping.roles import Role, bias_of, parts_of, role_of
 from hwloop.mapping.tensors import Tensor
 from hwloop.registry import suggest
 
@@ -173,9 +173,11 @@ def _likely(kept: list[Tensor], roles: Mapping[str, Role], notes: Notes, *, stri
             notes.passed.setdefault(Role.INTEGER.value, []).append(tensor.name)
         kept = real
     known = [tensor for tensor in kept if roles[tensor.key] is Role.WEIGHT]
+    if any(parts_of(tensor.key)[-1] == "weight" for tensor in known):  # a kernel is then a filter that is not learnt
+        known = [tensor for tensor in known if not is_keras(tensor)]
     if strict and known:
         for tensor in kept:
-            if roles[tensor.key] is Role.OTHER:
+            if tensor not in known:
                 notes.passed.setdefault(Role.OTHER.value, []).append(tensor.name)
         kept = known
     return kept

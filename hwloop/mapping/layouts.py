@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwloop.mapping.roles import bias_of, natural, parts_of
+from hwloop.mapping.roles import LOOKUP, bias_of, natural, parts_of
 from hwloop.mapping.tensors import Tensor
 from hwloop.typing import AnyArray, FloatArray
 
@@ -46,7 +47,8 @@ def matrix_of(values: AnyArray, reading: Reading) -> FloatArray:
     """
     array = np.asarray(values, np.float64)
     if reading.layout == "inputs-first":
-        return array.reshape(-1, array.shape[-1])
+        rows: FloatArray = array.reshape(-1, array.shape[-1])
+        return rows
     if reading.layout == "depthwise" and reading.why == KERAS_ORDER:
         *kernel, channels, multiplier = array.shape
         spread = np.zeros((math.prod(kernel), channels, channels, multiplier))
@@ -238,13 +240,14 @@ class _Convolutions:
         """Tell whether a kernel of one input is the beginning of a network that takes one channel."""
         if any(DEPTHWISE_NAME.search(part) for part in name):
             return False
-        weights = [one for one in self.order if one.ndim >= 2 and (one.ndim > 2 or one.key in self.dense)]
+        if any(LOOKUP.search(part) for one in self.order if one.ndim == 2 for part in parts_of(one.key)[-2:]):
+            return False
+        weights = [one for one in self.order if one.ndim >= 2 and (one.ndim > 2 or min(one.shape) > 1)]
         if not weights or weights[0].key != tensor.key or len(weights) < 2:
             return False
         outputs, after = self._sizes(tensor)[0], weights[1]
         if after.ndim == 2:
-            widths = [length for length in after.shape if length % outputs == 0 and length > outputs]
-            return bool(widths)
+            return after.shape[1] % outputs == 0 and after.shape[1] > outputs
         _, inputs, kernel = self._sizes(after)
         return inputs == 1 or (inputs == outputs and math.prod(kernel) > 1)
 
@@ -254,21 +257,43 @@ class _Convolutions:
         place = next((place for place, one in enumerate(kernels) if one.key == tensor.key), 0)
         outputs, inputs, _ = self._sizes(tensor)
         shape = f"has the shape {tensor.shape}"
-        for a, b in ((place - 1, place), (place, place + 1)):
-            if a >= 0 and b < len(kernels) and not sure:
-                (o1, i1, _), (o2, i2, _) = self._sizes(kernels[a]), self._sizes(kernels[b])
-                if o1 != i2 and i1 == o2 and kernels[a].ndim == kernels[b].ndim:
-                    return f"{shape} and may be a transposed convolution"
+        if not sure and self._backward(kernels, place):
+            return f"{shape} and may be a transposed convolution"
         if place == 0:
             return ""
         before = self._sizes(kernels[place - 1])[0]
         others = {self._sizes(one)[0] for one in kernels if one is not kernels[place]}
-        if _next_to(kernels[place - 1].key, tensor.key, apart=9):
+        if _next_to(kernels[place - 1].key, tensor.key, apart=9) or _numbered(kernels[place - 1].key, tensor.key):
             others = {before}
         grouped = (p for p in sorted(others) if p > inputs and p % inputs == 0 and outputs % (p // inputs) == 0)
         if inputs not in others and next(grouped, None) is not None:
             return f"{shape} and may be a grouped convolution"
         return ""
+
+    def _backward(self, kernels: Sequence[Tensor], place: int) -> bool:
+        """Tell whether a kernel fits its neighbours only if its inputs and outputs change places."""
+        sizes = [self._sizes(one) for one in kernels]
+        pairs = [(a, b) for a, b in itertools.pairwise(range(len(sizes))) if kernels[a].ndim == kernels[b].ndim]
+        forward = {(a, b) for a, b in pairs if sizes[a][0] == sizes[b][1] and sizes[a][1] != sizes[b][0]}
+        backward = {(a, b) for a, b in pairs if sizes[a][0] != sizes[b][1] and sizes[a][1] == sizes[b][0]}
+        plain = {
+            (a, b)
+            for a, b in backward
+            if 1 not in (math.prod(sizes[a][2]), math.prod(sizes[b][2]))
+            and sizes[a][0] != sizes[a][1]
+            and sizes[b][0] != sizes[b][1]
+        }
+        suspects = backward if len(backward) > len(forward) else plain
+        return any(place in pair for pair in suspects)
+
+
+def _numbered(name: str, other: str) -> bool:
+    """Tell whether two layers of one block are called by numbers that follow each other, such as conv1 and conv2."""
+    a, b = parts_of(name)[:-1], parts_of(other)[:-1]
+    if len(a) != len(b) or not a or a[:-1] != b[:-1]:
+        return False
+    one, next_one = (re.fullmatch(r"(.*\D)(\d+)", part) for part in (a[-1], b[-1]))
+    return one is not None and next_one is not None and one[1] == next_one[1] and int(next_one[2]) - int(one[2]) == 1
 
 
 def _next_to(name: str, other: str, apart: int = 1) -> bool:

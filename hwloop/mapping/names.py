@@ -7,6 +7,8 @@ from itertools import takewhile
 
 AROUND = ("module.", "base_model.model.")
 """What DataParallel and adapters put before every name of a network."""
+COUNTER = "n_averaged"
+"""What averaging puts beside a network, without a prefix."""
 WITHIN = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What compiling, sharding and checkpointing put wherever they wrap a part of a network."""
 
@@ -30,7 +32,8 @@ def without_wrappers(names: Iterable[str]) -> dict[str, str]:
     while True:
         shorter = [_without(name, WITHIN) for name in plain]
         for prefix in AROUND:
-            if shorter and all(name.startswith(prefix) and name != prefix for name in shorter):
+            inside = [name for name in shorter if name != COUNTER]
+            if inside and all(name.startswith(prefix) and name != prefix for name in inside):
                 shorter = [name.removeprefix(prefix) for name in shorter]
         if shorter == plain:
             break

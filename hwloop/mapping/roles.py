@@ -22,7 +22,7 @@ class Role(Enum):
 
 
 LOOKUP = re.compile(
-    r"^(wte|wpe|wtt|shared|lut|lookup|codebooks?|(\w*_)?emb(ed(der|dings?)?s?)?(_\w+|\d*)|\w*embeddings?(_\w+|\d*))$",
+    r"^(wte|wpe|wtt|shared|lut|lookup|codebooks?|\w*factors|(user|item|word|vocab|token|entity|relation)s?|(\w*_)?emb(ed(der|dings?)?s?)?(_\w+|\d*)|\w*embeddings?(_\w+|\d*))$",
     re.I,
 )
 """What look-up tables are called."""
@@ -53,7 +53,7 @@ BUFFER = re.compile(
 """What holds no parameter of a layer."""
 WEIGHT = re.compile(
     r"^(weights?|kernel|w|W)(_?\d+)?$|^(weights?|W|w)_\w+$|\w+_(weights?|kernel|w|W)$|^lora_\w+$|"
-    r"^(fc|linear|lin|conv|dense|layer|\w*proj)(_?\d+)?$"
+    r"^(fc|linear|lin|conv|dense|layer)(_?\d+)?$"
 )
 """What weights are called."""
 STEMS = (("weights", "biases"), ("weight", "bias"), ("kernel", "bias"), ("W", "b"), ("w", "b"))

@@ -81,12 +81,12 @@ def weights_from(
         from hwloop.mapping.modules import module_tensors
 
         name, choice = type(given).__name__, Choice.of(tensor, layout)
-        made = matrices_of(module_tensors(given), name, choice, merge_lora, strict=False)
+        made = matrices_of(module_tensors(given), name, choice, merge_lora)
         return Weights(name, _fingerprint(made), tuple(made))
     if isinstance(given, Mapping):
         name, described = "arrays", [tensor_of(str(key), values) for key, values in given.items()]
     else:
-        name, described = "array", [tensor_of("weights", given)]
+        name, described = "array", [tensor_of("weights", given)]  # type: ignore[arg-type]
     made = matrices_of(described, name, Choice.of(tensor, layout), merge_lora, strict=False)
     return Weights(name, _fingerprint(made), tuple(made))
 

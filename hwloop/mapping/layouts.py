@@ -47,8 +47,8 @@ def matrix_of(values: AnyArray, reading: Reading) -> FloatArray:
     """
     array = np.asarray(values, np.float64)
     if reading.layout == "inputs-first":
-        rows: FloatArray = array.reshape(-1, array.shape[-1])
-        return rows
+        flat: FloatArray = array.reshape(-1, array.shape[-1])
+        return flat
     if reading.layout == "depthwise" and reading.why == KERAS_ORDER:
         *kernel, channels, multiplier = array.shape
         spread = np.zeros((math.prod(kernel), channels, channels, multiplier))
@@ -60,7 +60,8 @@ def matrix_of(values: AnyArray, reading: Reading) -> FloatArray:
     if reading.layout != "transposed":
         blocks = blocks.transpose(0, 2, 1)
     if groups == 1:
-        return blocks[0]
+        only: FloatArray = blocks[0]
+        return only
     rows, columns = blocks.shape[1:]
     diagonal = np.zeros((groups, rows, groups, columns))
     each = np.arange(groups)
@@ -211,6 +212,8 @@ class _Convolutions:
         sure = witness is not None and outputs != inputs
         if not sure and any(TRANSPOSED_NAME.search(part) for part in name[:-1]):
             return f"{shape} and by its name is a transposed convolution"
+        if not sure and self._beside_transposed(tensor):
+            return f"{shape} as a transposed convolution beside it, and may be one"
         if inputs == 1 and outputs > 1:
             return "" if self._is_first(tensor, name) else f"{shape} and may be a depthwise convolution"
         return self._chain(tensor, name, sure=sure)
@@ -232,6 +235,15 @@ class _Convolutions:
         after = self.order[place + 1] if place + 1 < len(self.order) else None
         vector = after is not None and after.ndim == 1 and parts_of(after.key)[-1] in ("weight", "gamma")
         return after.size if vector and after is not None and _next_to(tensor.key, after.key) else None
+
+    def _beside_transposed(self, tensor: Tensor) -> bool:
+        """Tell whether a convolution with a kernel of the same size is surely transposed."""
+        kernel = self._sizes(tensor)[2]
+        for one in self._kernels():
+            outputs, inputs, size = self._sizes(one)
+            if size == kernel and outputs != inputs and inputs == self._witness(one):
+                return True
+        return False
 
     def _kernels(self) -> list[Tensor]:
         return [one for one in self.order if one.ndim > 2 and one.number == "float" and parts_of(one.key)[-1] != "bias"]

@@ -54,7 +54,13 @@ def _own(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _described(layer: nn.Module, name: str, key: str, values: torch.Tensor) -> Tensor:
     if nn.parameter.is_lazy(values):
-        return Tensor(key, (), "float", lambda: values, trouble="has no values yet; run the network once")
+        return Tensor(
+            key,
+            (1, 1) if name.startswith("weight") else (),
+            "float",
+            lambda: values,
+            trouble="has no values yet; run the network once",
+        )
     tensor = torch_tensor(key, values)
     role, reading = _known(layer, name, values)
     return _with(tensor, role, reading)

@@ -12,6 +12,7 @@ from hwloop.errors import BadInputError, WeightsNote
 from hwloop.files.weights.arrays import read_npy, read_npz
 from hwloop.files.weights.checkpoints import read_safetensors, read_torch
 from hwloop.files.weights.content import Content, content_of, shown
+from hwloop.files.weights.graphs import read_onnx
 from hwloop.files.weights.keras import read_keras
 from hwloop.files.weights.shards import note_on_shard, read_folder, read_index
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike, renamed
@@ -29,6 +30,7 @@ READERS: dict[Content, Callable[[Path], list[Tensor]]] = {
     Content.TORCH: read_torch,
     Content.HDF5: read_keras,
     Content.KERAS: read_keras,
+    Content.ONNX: read_onnx,
 }
 """What reads each kind of file."""
 

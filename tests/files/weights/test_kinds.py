@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -229,6 +230,9 @@ UNCLEAR = {
         state(*[nn.ConvTranspose2d(a, b, 4, bias=False) for a, b in ((16, 8), (8, 4), (4, 3))]), "0.weight",
     ),
     "transposed by name": ({"deconv1.weight": t(8, 8, 4, 4), "deconv1.bias": t(8)}, "deconv1.weight"),
+    "transposed beside another": (
+        {"d1.weight": t(8, 8, 2, 2), "d1.bias": t(8), "d2.weight": t(8, 3, 2, 2), "d2.bias": t(3)}, "d1.weight",
+    ),
     "transposed and grouped": (state(nn.ConvTranspose2d(16, 8, 2, groups=2)), "0.weight"),
     "experts": ({"experts.w1": t(4, 8, 16), "fc.weight": t(6, 8)}, "experts.w1"),
 }  # fmt: skip
@@ -301,6 +305,30 @@ def test_hdf5_files_of_keras(tmp_path: Path) -> None:
         load_weights(keras_file(tmp_path / "other.h5", {"fc/weight": kernel}))
     with pytest.raises(BadInputError, match=r"file of another kind \(hwloop-run\)"):
         load_weights(keras_file(tmp_path / "run.h5", {"w": kernel}, format="hwloop-run"))
+
+
+def test_graphs_of_onnx(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    kernel, dense, table = r(4, 2, 3, 3), r(36, 5), r(10, 6)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "k"], ["c"], group=2),
+        onnx.helper.make_node("Gemm", ["c", "w"], ["y"], transB=0),
+        onnx.helper.make_node("Gather", ["t", "i"], ["z"]),
+    ]
+    values = [onnx.numpy_helper.from_array(array, name) for name, array in (("k", kernel), ("w", dense), ("t", table))]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], values)), str(tmp_path / "n.onnx"))
+    found, noted = read(tmp_path / "n.onnx")
+    assert np.array_equal(found["w"], dense.astype(float))
+    assert np.array_equal(found["k"][:18, :2], kernel[:2].reshape(2, -1).T.astype(float))
+    assert not found["k"][:18, 2:].any()
+    assert "t: look-up table" in noted
+
+
+def test_a_graph_of_onnx_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "n.onnx").write_bytes(b"\x08\x08\x12\x00")
+    with pytest.raises(BadInputError, match="is an ONNX file; install the package onnx"):
+        load_weights(tmp_path / "n.onnx")
 
 
 # ---- weights that are kept in parts ---------------------------------------------------------------------------------

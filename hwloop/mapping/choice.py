@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from hwloop.errors import BadInputError
 from hwloop.mapping.layouts import LAYOUTS, Reading, is_keras, readings
 from hwloop.mapping.names import printable
-from hwloop.mapping.roles import Role, bias_of, parts_of, role_of
+from hwloop.mapping.roles import Role, bias_of, is_copy, parts_of, role_of
 from hwloop.mapping.tensors import Tensor
 from hwloop.registry import suggest
 
@@ -60,6 +60,8 @@ class Chosen:
     """How it becomes a matrix."""
     named: bool
     """Whether the caller gave its full name."""
+    known: bool
+    """Whether it is called as weights are."""
 
 
 @dataclass
@@ -124,12 +126,18 @@ def choose(tensors: Sequence[Tensor], choice: Choice, source: str, *, strict: bo
     if not exact:
         kept = _likely(kept, roles, notes, strict=strict)
     _refuse_packed(kept, tensors, source)
-    return _read(kept, tensors, choice, source, exact), notes
+    found = _read(kept, tensors, choice, source)
+    chosen = [
+        Chosen(tensor, found[tensor.key], tensor.key in exact, roles[tensor.key] is Role.WEIGHT) for tensor in kept
+    ]
+    return chosen, notes
 
 
 def _role(tensor: Tensor, by_name: Mapping[str, Tensor]) -> Role:
     if tensor.role is not None:
         return Role(tensor.role)
+    if is_copy(tensor, by_name):
+        return Role.COPY
     return role_of(tensor, bias_of(tensor, by_name) is not None)
 
 
@@ -195,9 +203,8 @@ def _refuse_packed(kept: Sequence[Tensor], tensors: Sequence[Tensor], source: st
             )
 
 
-def _read(
-    kept: Sequence[Tensor], tensors: Sequence[Tensor], choice: Choice, source: str, exact: set[str]
-) -> list[Chosen]:
+def _read(kept: Sequence[Tensor], tensors: Sequence[Tensor], choice: Choice, source: str) -> dict[str, Reading]:
+    """Tell how each tensor becomes a matrix. Raises BadInputError for one that has no right reading."""
     given = {tensor.key: layout for tensor in kept if (layout := _layout(tensor, choice)) is not None}
     unused = [pattern for pattern in choice.layouts if not any(_matches(tensor, pattern) for tensor in tensors)]
     if unused:
@@ -215,7 +222,7 @@ def _read(
             "NAME=", f"'{first.name}='" if " " in first.name else f"{first.name}="
         )
         raise BadInputError(f"{source}: tensor '{first.name}' {trouble}{more}")
-    return [Chosen(tensor, found.get(tensor.key, Reading(LAYOUTS[0])), tensor.key in exact) for tensor in kept]
+    return {tensor.key: found.get(tensor.key, Reading(LAYOUTS[0])) for tensor in kept}
 
 
 def _layout(tensor: Tensor, choice: Choice) -> str | None:

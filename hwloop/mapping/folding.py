@@ -18,6 +18,8 @@ ADAPTER = re.compile(r"^(.*?)[._]lora_(A|B|up|down)(\.(?!weight$)[^.]+)?(\.weigh
 """How the two halves of a low-rank adapter are called."""
 UNFOLDABLE = "is made of parts by a parametrisation that is not known; call remove_parametrizations before saving"
 
+MASKED = "has a mask of its own shape beside it; save the product of the two"
+
 
 def fold(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Compute weights that are kept in parts, under the names that they have in the network.
@@ -31,6 +33,11 @@ def fold(tensors: Iterable[Tensor]) -> list[Tensor]:
     for name in list(by_name):
         if name in by_name:
             _fold_one(name, by_name, order)
+    for name, tensor in list(by_name.items()):
+        masks = (f"{name}_mask", f"{name.rpartition('.')[0]}.mask")
+        alike = (mask in by_name and by_name[mask].shape == tensor.shape for mask in masks)
+        if tensor.number == "float" and name.endswith("weight") and any(alike):
+            by_name[name] = dataclasses.replace(tensor, trouble=MASKED)
     return [*sorted(by_name.values(), key=lambda tensor: order[tensor.key]), *aside]
 
 
@@ -48,6 +55,7 @@ def _fold_one(name: str, by_name: dict[str, Tensor], order: dict[str, int]) -> N
     by_name[whole] = Tensor(
         whole, pieces[0].shape, "float64" if make else pieces[0].dtype,
         lambda: compute(*[numbers(piece).astype(np.float64) for piece in pieces]), trouble=trouble,
+        role=pieces[0].role, reading=pieces[0].reading,
     )  # fmt: skip
 
 
@@ -71,13 +79,22 @@ def _recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], 
                 return whole, (name, whole + other), make
     if name.endswith("_orig") and f"{name[:-5]}_u" in by_name and f"{name[:-5]}_v" in by_name:
         return name[:-5], (name, f"{name[:-5]}_u", f"{name[:-5]}_v"), _by_spectral_norm
-    for ending in ("_scale", "_scale_inv"):
-        if f"{name}{ending}" in by_name and by_name[name].ndim > 1:
-            scale = by_name[f"{name}{ending}"]
-            rows = (by_name[name].shape[0],)
-            fits = scale.size == 1 or scale.shape == rows or scale.shape == (*rows, 1)
-            return name, (name, scale.key), _scaled if fits else None
-    return name, (), None
+    return _scaled_recipe(name, by_name)
+
+
+def _scaled_recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], Callable[..., AnyArray] | None]:
+    """Say with which scale a tensor is kept; integers that may hold several weights each are not unfolded."""
+    tensor = by_name[name]
+    scales = [f"{name}_scale", f"{name}_scale_inv"]
+    if name.endswith("shared_weights"):  # of aihwkit
+        scales.append(f"{name.removesuffix('shared_weights')}mapping_scales")
+    scale = next((by_name[one] for one in scales if one in by_name), None)
+    if tensor.ndim < 2 or scale is None:
+        return name, (), None
+    rows = (tensor.shape[0],)
+    fits = scale.size == 1 or scale.shape == rows or scale.shape == (*rows, 1)
+    whole = tensor.number == "float" or tensor.dtype.lower().removeprefix("torch.") in ("int8", "i8")
+    return name, (name, scale.key), _scaled if fits and whole else None
 
 
 def _fits(norm: Tensor, direction: Tensor) -> bool:

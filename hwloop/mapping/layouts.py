@@ -175,6 +175,20 @@ def is_keras(tensor: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
+class KernelSizes:
+    """What size kernels have."""
+
+    usual: int = 7
+    """Longest side of a kernel that is not taken for a number of channels, where the channels are no more than this."""
+
+    def inputs_first(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether a shape of four axes is that of (kernel, kernel, inputs, outputs)."""
+        if len(shape) != 4 or shape[0] != shape[1]:
+            return False
+        return shape[2] != shape[3] or (shape[0] <= self.usual < shape[2])
+
+
+@dataclass(frozen=True)
 class _Convolutions:
     """The convolutions of a network, which tell of each other what they are."""
 
@@ -205,6 +219,9 @@ class _Convolutions:
         shape = f"has the shape {tensor.shape}"
         if tensor.ndim > 5 or any("expert" in part for part in name):
             return f"{shape}, which is no kernel but several weights in one"
+        turned = is_keras(tensor) or self.default == "inputs-first"
+        if not turned and KernelSizes().inputs_first(tensor.shape):
+            return f"{shape}, with its inputs first as it seems"
         witness = self._witness(tensor)
         if witness is not None and witness != outputs:
             kind = "transposed" if witness == inputs else "grouped or transposed"

@@ -138,7 +138,7 @@ def _made(chosen: Sequence[Chosen], notes: Notes, source: str, *, strict: bool) 
             if one.named:
                 break
             continue
-        key: Hashable = tensor.storage or (_digest(array) if strict else None)
+        key: Hashable = tensor.storage or (_digest(array) if strict and one.known else None)
         if key is not None and key in known:
             notes.passed.setdefault(f"the same as {known[key]}", []).append(tensor.name)
             continue

@@ -19,6 +19,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 DENSE = (nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
+PARTS = ("weight_v", "weight_orig", "weight_u", "weight_g", "weight_mask")
+"""What torch keeps a computed weight in; the first two have the shape of the weight itself."""
 
 
 def module_tensors(module: nn.Module) -> list[Tensor]:
@@ -68,13 +70,13 @@ def _described(layer: nn.Module, name: str, key: str, values: torch.Tensor) -> T
 
 def _known(layer: nn.Module, name: str, values: torch.Tensor) -> tuple[Role | None, Reading | None]:
     """Tell the role of a tensor from its layer; None for what its name must tell, such as parts of a weight norm."""
-    if name.endswith(("_g", "_v", "_orig", "_mask", "_u")) and name.startswith("weight"):
+    if name in PARTS and values.dim() < 2 or name in ("weight_g", "weight_mask"):
         return None, None
     if name.startswith("bias") or values.dim() < 2:
         return Role.BIAS, None
     if isinstance(layer, TABLES):
         return Role.EMBEDDING, None
-    if name in layer._buffers:
+    if name in layer._buffers and name not in PARTS:
         return Role.BUFFER, None
     if isinstance(layer, CONVOLUTIONS):
         return Role.WEIGHT, Reading("outputs-first", layer.groups)

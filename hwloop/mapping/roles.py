@@ -19,6 +19,7 @@ class Role(Enum):
     BUFFER = "buffer, mask or data"
     INTEGER = "integers"
     OTHER = "no weight by its name"
+    COPY = "a copy by its name"
 
 
 LOOKUP = re.compile(
@@ -45,17 +46,21 @@ NORM_PARAMETER = re.compile(r"^(gamma|beta|running_\w+|moving_\w+|num_batches_tr
 """What parameters of normalisation are called."""
 BUFFER = re.compile(
     r"^(\w*mask\w*|tril|triu|causal\w*|inv_freq|freqs\w*|(cos|sin)\w*|rotary\w*|pe|\w*position_(ids|index)|\w*_(index|ids|idx)|"
-    r"anchors?|anchor_grid|grid|strides?|mean|std|\w*zeros?(_point)?s?|\w*scales?(_inv)?|absmax|quant_\w+|steps?|window|mel\w*|fb|"
+    r"noise_\w+|\w*_noise|\w*(epsilon|sigma)|means?|covs?|covariances?|anchors?|anchor_grid|grid|strides?|mean|std|\w*zeros?(_point)?s?|\w*scales?(_inv)?|absmax|quant_\w+|steps?|window|mel\w*|fb|"
     r"filterbanks?|(min|max)_val|exp_avg\w*|momentum_buffer|square_avg|confusion\w*|cm|history|loss(es)?|\w*_loss(es)?|"
     r"acc(uracy)?|metrics?|images?|labels?|targets?|features|data|inputs?|outputs?|samples?|activations?|"
     r"[xyXY](_?(train|test|val|valid)\w*)?|(train|test|val)_\w+|(class|pos|sample|loss)_weights?|_[uv]|weight_[uv])$"
 )
 """What holds no parameter of a layer."""
 WEIGHT = re.compile(
-    r"^(weights?|kernel|w|W)(_?\d+)?$|^(weights?|W|w)_\w+$|\w+_(weights?|kernel|w|W)$|^lora_\w+$|"
+    r"^(weights?|kernel|w|W)(_?\d+)?$|^weight_(ih|hh|hr)\w*$|^(W|w)_\w+$|\w+_(weights?|kernel|w|W)$|^lora_\w+$|"
     r"^(fc|linear|lin|conv|dense|layer)(_?\d+)?$"
 )
 """What weights are called."""
+COPIES = re.compile(
+    r"^(ema|swa|avg|averaged?|shadow|fisher|grads?|momentum|teacher|init(ial)?|old|prev(ious)?|backup)(_\w+)?$", re.I
+)
+"""What stands before the names of a network's tensors where they are repeated."""
 STEMS = (("weights", "biases"), ("weight", "bias"), ("kernel", "bias"), ("W", "b"), ("w", "b"))
 """What weights and their biases are called in pairs."""
 
@@ -86,6 +91,13 @@ def role_of(tensor: Tensor, biased: bool) -> Role:
     return Role.WEIGHT if WEIGHT.search(last) else Role.OTHER
 
 
+def is_copy(tensor: Tensor, by_name: Mapping[str, Tensor]) -> bool:
+    """Tell whether a tensor repeats another of the network: an average, a gradient, what it was before."""
+    prefix, _, rest = tensor.key.partition(".")
+    other = by_name.get(rest)
+    return other is not None and other.shape == tensor.shape and bool(COPIES.search(prefix))
+
+
 def parts_of(name: str) -> list[str]:
     """Split the name of a tensor at what separates the parts of a network."""
     return re.split(r"[./:]+", name.removesuffix(":0"))
@@ -100,6 +112,7 @@ def bias_names(name: str) -> Iterator[str]:
     for weight, bias in STEMS:
         for match in re.finditer(rf"(?<![A-Za-z]){weight}(?![A-Za-z])", last):
             yield f"{stem}{last[: match.start()]}{bias}{last[match.end() :]}{head}"
+    yield from (f"{body}{ending}" for ending in ("_bias", "_b", "b"))
     if last in ("depthwise_kernel", "pointwise_kernel"):
         yield f"{stem}bias{head}"
     if (numbered := re.fullmatch(r"((?:.*\D)?)(\d+)", body)) and not stem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -56,6 +57,18 @@ def test_computed_weights_are_computed(make) -> None:
         next(iter(layer.parameters())).mul_(1.5)
     x, y = product(layer, (8,))
     assert np.allclose(x @ matrices(layer)[0]["weight"], y, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("make", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+@pytest.mark.parametrize(
+    ("layer", "sizes"),
+    [(nn.ConvTranspose2d(4, 4, 2, bias=False), (4, 1, 1)), (nn.Conv1d(6, 6, 4, groups=3, bias=False), (6, 4))],
+)
+def test_computed_weights_keep_the_reading_of_their_layer(make, layer: nn.Module, sizes: tuple[int, ...]) -> None:
+    parted = make(copy.deepcopy(layer))
+    x, y = product(parted, sizes)
+    assert np.allclose(x @ matrices(parted)[0]["weight"], y, atol=1e-5)
 
 
 class Everything(nn.Module):

@@ -84,6 +84,11 @@ BESIDE = {
     "unknown name": fc_and(A_log=t(16, 4)),
     "confusion at top": fc_and(confusion=t(10, 10)),
     "moment of Adam": fc_and(exp_avg=t(6, 8)),
+    "gradients": fc_and(grad__fc1__weight=t(6, 8)),
+    "averages by prefix": fc_and(ema__fc2__weight=t(3, 6)),
+    "noise": fc_and(fc1__noise_weight=t(6, 8), fc1__weight_sigma=t(6, 8)),
+    "half of a weight norm": fc_and(fc3__weight_g=t(6, 1)),
+    "a projection of its own": fc_and(text_proj=t(8, 4)),
     "complex": fc_and(freqs_cis=torch.ones(4, 4, dtype=torch.complex64)),
     "weights of classes": fc_and(criterion__weight=t(3, 3)),
     "observer": fc_and(fc1__weight_fake_quant__scale=t(2, 2)),
@@ -234,6 +239,8 @@ UNCLEAR = {
         {"d1.weight": t(8, 8, 2, 2), "d1.bias": t(8), "d2.weight": t(8, 3, 2, 2), "d2.bias": t(3)}, "d1.weight",
     ),
     "transposed and grouped": (state(nn.ConvTranspose2d(16, 8, 2, groups=2)), "0.weight"),
+    "inputs first by its shape": ({"a.weight": t(3, 3, 4, 8), "b.weight": t(4, 4)}, "a.weight"),
+    "square and inputs first": ({"c1": t(3, 3, 16, 16)}, "c1"),
     "experts": ({"experts.w1": t(4, 8, 16), "fc.weight": t(6, 8)}, "experts.w1"),
 }  # fmt: skip
 
@@ -409,6 +416,24 @@ def test_adapters_stay_apart_or_are_merged(tmp_path: Path, base: str | None, hal
     assert np.allclose(merged, (0.5 * b @ a + (w if base else 0)).numpy().T, atol=1e-6)
 
 
+def test_scales_of_aihwkit(tmp_path: Path) -> None:
+    content = {"0.analog_module.shared_weights": t(6, 8), "0.analog_module.mapping_scales": t(6)}
+    (values,) = read(write(tmp_path, content))[0].values()
+    shared, scales = content.values()
+    assert np.allclose(values, (shared * scales[:, None]).numpy().T)
+
+
+def test_packed_weights_with_scales_are_refused(tmp_path: Path) -> None:
+    content = {"fc.weight": torch.ones(6, 4, dtype=torch.uint8), "fc.weight_scale": t(6, 1)}
+    with pytest.raises(BadInputError, match=r"'fc\.weight' is made of parts"):
+        load_weights(write(tmp_path, content, ".safetensors"))
+
+
+def test_a_mask_of_the_layer_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"'fc\.weight' has a mask of its own shape"):
+        load_weights(write(tmp_path, {"fc.weight": t(6, 8), "fc.mask": torch.ones(6, 8)}))
+
+
 def test_merging_without_adapters_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="holds no low-rank adapter"):
         load_weights(write(tmp_path, FC), merge_lora=1.0)
@@ -425,6 +450,10 @@ def test_tied_weights_are_taken_once(tmp_path: Path) -> None:
         found, noted = read(write(tmp_path, {"a.weight": shared, "b.weight": copy, "c.weight": t(6, 8)}, suffix))
         assert list(found) == ["a.weight", "c.weight"]
         assert "b.weight: the same as a.weight" in noted
+
+
+def test_equal_arrays_under_names_of_nothing_are_two(tmp_path: Path) -> None:
+    assert list(read(write(tmp_path, {"a": np.eye(3), "b": np.eye(3)}, ".npz"))[0]) == ["a", "b"]
 
 
 def test_equal_values_in_memory_of_their_own_are_two_layers(tmp_path: Path) -> None:

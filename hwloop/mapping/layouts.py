@@ -142,7 +142,8 @@ def _settle(dense: Sequence[Tensor], found: dict[str, Reading]) -> None:
         sides = evidence.get("c_" if layer in GPT else layer, set())
         if len(sides) == 1:
             (layout,) = sides
-            found[tensor.key] = Reading(layout, why="as others of its name" if layout == "inputs-first" else "")
+            why = "as its block's widths and biases tell" if layer in GPT else "as others of its name"
+            found[tensor.key] = Reading(layout, why=why if layout == "inputs-first" else "")
         elif sides or turned or layer in GPT:
             why = f"has the shape {tensor.shape}, and which axis is inputs is not told"
             found[tensor.key] = Reading(SIDES[0], trouble=f"{why}; give --layout NAME={SIDES[0]} or {SIDES[1]}")

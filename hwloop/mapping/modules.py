@@ -70,7 +70,7 @@ def _described(layer: nn.Module, name: str, key: str, values: torch.Tensor) -> T
 
 def _known(layer: nn.Module, name: str, values: torch.Tensor) -> tuple[Role | None, Reading | None]:
     """Tell the role of a tensor from its layer; None for what its name must tell, such as parts of a weight norm."""
-    if name in PARTS and values.dim() < 2 or name in ("weight_g", "weight_mask"):
+    if (name in PARTS and values.dim() < 2) or name in ("weight_g", "weight_mask"):
         return None, None
     if name.startswith("bias") or values.dim() < 2:
         return Role.BIAS, None

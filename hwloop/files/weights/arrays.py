@@ -18,7 +18,17 @@ from hwloop.mapping.tensors import Tensor
 from hwloop.typing import AnyArray
 
 OBJECTS = "holds Python objects, which hwloop never unpickles; save it as a plain array"
-DAMAGE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, struct.error)
+DAMAGE = (
+    ValueError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    struct.error,
+)
 """What numpy and zipfile raise for a damaged file."""
 
 

@@ -103,5 +103,5 @@ def _opened(path: Path) -> Iterator[h5py.File]:
                 yield file
     except BadInputError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, SystemError) as error:  # what h5py makes of damage
         raise unreadable(path, f"{' '.join(str(error).split())}; save it again") from None

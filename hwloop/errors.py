@@ -60,3 +60,7 @@ class CalibrationWarning(UserWarning):
 
 class ProgrammingWarning(UserWarning):
     """Something that programming found out about the chip and worked around."""
+
+
+class WeightsNote(UserWarning):
+    """What was passed over in a file of weights, and what was read in another way than the usual one."""

@@ -21,6 +21,7 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
+from hwloop.cli.options import layout_option, layouts_from
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class PartOptions:
     )
     weights: str | None = given(file_option("--weights", "State ranges and floor for this matrix."))
     tensor: str | None = given(click.Option(["--tensor"], help="Name of the matrix in WEIGHTS."))
+    layout: tuple[str, ...] = given(layout_option())
     inputs: str | None = given(
         file_option("--inputs", "Sample activations of the matrix, for the ranges: .npy or .npz.")
     )
@@ -116,7 +118,7 @@ def _plan(options: PartOptions, parts: Sequence[str]) -> Plan:
         plan = replace(plan, age=seconds(options.age))
     if options.weights is None:
         return plan
-    matrices = weights_from(options.weights, options.tensor).matrices
+    matrices = weights_from(options.weights, options.tensor, layouts_from(options.layout)).matrices
     if len(matrices) > 1:
         names = ", ".join(matrix.name for matrix in matrices)
         raise BadInputError(f"{options.weights} has the matrices {names}; choose one with --tensor")

@@ -22,6 +22,7 @@ from hwloop.errors import (
     LimitError,
     MissingCapabilityError,
     ProgrammingWarning,
+    WeightsNote,
 )
 from hwloop.units import finite
 
@@ -132,6 +133,8 @@ def _show_warning(
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
     if issubclass(category, CalibrationWarning | ProgrammingWarning):
         click.echo(f"warning: {message}", err=True)
+    elif issubclass(category, WeightsNote):
+        click.echo(f"note: {message}", err=True)
 
 
 def leave(code: int) -> NoReturn:

@@ -67,12 +67,11 @@ def compare(options: CompareOptions) -> None:
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.calibration.programming.registry import method_from
-    from hwloop.jobs.inputs import weights_from
 
     names = [name.strip() for name in options.methods.split(",")]
     by_method = _settings_by_method(pairs(options.settings), names)
     methods = [method_from(name, by_method.get(name, {})) for name in names]
-    weights = weights_from(options.weights, options.tensor, options.layout)
+    weights = options.read_weights()
     mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path

@@ -19,6 +19,7 @@ from hwloop.cli.common import (
     print_json,
     seed_option,
 )
+from hwloop.mapping.names import shortened
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def evaluate(options: EvaluateOptions) -> None:
 
 
 def _show(found: Evaluation) -> None:
+    names = shortened((tile.tensor for tile in found.tiles), 24)
     for tile in found.tiles:
-        click.echo(f"core {tile.core:>3}  {tile.tensor:<24} MVM error {number(finite(tile.mvm_error))}")
+        click.echo(f"core {tile.core:>3}  {names[tile.tensor]:<24} MVM error {number(finite(tile.mvm_error))}")
     if found.calibration:
         click.echo(f"Outputs are read through the calibration {found.calibration}.")
     if found.mvm_error_from == "device-reads":

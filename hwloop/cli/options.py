@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import file_option, force_option, given, seed_option
+from hwloop.errors import BadInputError
 from hwloop.mapping.clip import CLIPS
-from hwloop.mapping.matrix import LAYOUTS
+from hwloop.mapping.layouts import LAYOUTS
+from hwloop.mapping.names import printable
 from hwloop.mapping.sharing import SCALES, MappingSettings
 from hwloop.mapping.split import SPLITS
 from hwloop.registry import Registry
+
+if TYPE_CHECKING:
+    from hwloop.jobs.inputs import Weights
 
 
 def installed(group: str, first: tuple[str, ...] = ()) -> str:
@@ -24,6 +31,35 @@ def installed(group: str, first: tuple[str, ...] = ()) -> str:
 METHOD_NAMES = installed("hwloop.methods", ("gdp", "iterative", "exact", "sgd"))
 
 
+def tensor_option(what: str) -> click.Option:
+    """Make the option that names tensors."""
+    return click.Option(["--tensor"], multiple=True, metavar="NAME", help=f"{what}: a name or a pattern; repeatable.")
+
+
+def layout_option() -> click.Option:
+    """Make the option that says which axis of a tensor is which."""
+    return click.Option(
+        ["--layout"],
+        multiple=True,
+        metavar="[NAME=]ORDER",
+        help=f"Order of the axes of all tensors, or of NAME (or a pattern): {', '.join(LAYOUTS)}; repeatable "
+        "[default: as names, shapes and biases tell, else outputs-first].",
+    )
+
+
+def layouts_from(given: Sequence[str]) -> str | dict[str, str] | None:
+    """Read layouts, each of them for all tensors or for those of a name."""
+    if not given:
+        return None
+    found: dict[str, str] = {}
+    for text in given:
+        name, _, layout = text.rpartition("=")
+        if name in found:
+            raise BadInputError(f"--layout {printable(text)}: a layout of '{printable(name or '*')}' is given twice")
+        found[name] = layout
+    return found
+
+
 @dataclass(frozen=True)
 class TaskOptions:
     """What to put on which chip, and what to show of it."""
@@ -32,9 +68,12 @@ class TaskOptions:
     backend: str = given(
         click.Option(["--backend"], required=True, help="Chip to program, such as sim:hermes-core?seed=1.")
     )
-    tensor: str | None = given(click.Option(["--tensor"], help="Program this tensor of the file alone."))
-    layout: str = given(
-        click.Option(["--layout"], default=LAYOUTS[0], help=f"Order of a tensor's axes: {' or '.join(LAYOUTS)}.")
+    tensor: tuple[str, ...] = given(tensor_option("Program this tensor of the file alone"))
+    layout: tuple[str, ...] = given(layout_option())
+    merge_lora: float | None = given(
+        click.Option(
+            ["--merge-lora"], type=float, metavar="SCALE", help="Add low-rank adapters to their weights: W + SCALE B A."
+        )
     )
     scale: str = given(
         click.Option(["--scale"], default=SCALES[0], help=f"Weight scale per {' or per '.join(SCALES)}.")
@@ -60,6 +99,12 @@ class TaskOptions:
     goal: float | None = given(
         click.Option(["--goal"], type=float, help="Exit with code 1 unless the MVM error is at most this.")
     )
+
+    def read_weights(self) -> Weights:
+        """Read WEIGHTS, with the tensors and layouts that are asked for."""
+        from hwloop.jobs.inputs import weights_from
+
+        return weights_from(self.weights, self.tensor or None, layouts_from(self.layout), self.merge_lora)
 
     @property
     def mapping(self) -> MappingSettings:

@@ -22,6 +22,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
+from hwloop.mapping.names import shortened
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -46,20 +47,22 @@ class ProgramOptions(TaskOptions):
 def program(options: ProgramOptions) -> None:
     """Program the weight matrices in WEIGHTS onto a chip and measure the MVM error.
 
-    WEIGHTS is a .npy, .npz, .safetensors or .pt file. All its matrices are programmed, cut into tiles that fit the
-    chip's cores; one-dimensional tensors (biases) stay digital.
+    WEIGHTS is a file of numpy, torch, safetensors, Keras or ONNX, whatever its name, or a folder or index of shards.
+    All weight matrices of the network in it are programmed, cut into tiles that fit the chip's cores. Biases stay
+    digital; look-up tables, buffers and what else is no weight is passed over with a note (docs/weights.md).
 
     \b
-    Example:
+    Examples:
       hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
+      hwloop program data/digits_mlp.safetensors --tensor "fc[12].weight" --layout fc1.weight=outputs-first \\
+          --backend "sim:hermes-core?seed=1" --out run.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.calibration.programming.registry import method_from
     from hwloop.jobs.compare import floor_of
-    from hwloop.jobs.inputs import weights_from
 
     method = method_from(options.method, pairs(options.settings))
-    weights = weights_from(options.weights, options.tensor, options.layout)
+    weights = options.read_weights()
     mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path
@@ -97,10 +100,11 @@ def _show(run: Run) -> None:
     click.echo(f"{run.method} on {record.backend}, weights {Path(record.provenance.weights).name}\n")
     click.echo("core  tensor                 cells   MVM error        pulses per   device   MVM      cells")
     click.echo("                                     open loop  now   device       reads    vectors  given up")
+    names = shortened([tile.tile.tensor for tile in run.tiles])
     for tile in run.tiles:
         core, place = tile.to_json(), tile.tile.place
         click.echo(
-            f"{place.core:>4}  {tile.tile.tensor[:20]:<20} {place.rows:>4} x{place.columns:>4}"
+            f"{place.core:>4}  {names[tile.tile.tensor]:<20} {place.rows:>4} x{place.columns:>4}"
             f"   {_error(tile.mvm_error_before)}  {_error(tile.mvm_error)}  {tile.pulses_per_device:>6.2f}"
             f"   {core['device_reads']:>9}  {core['mvms']:>7}  {core['unconverged_cells']:>6}"
         )

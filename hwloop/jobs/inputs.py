@@ -17,8 +17,9 @@ from hwloop.durations import parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
 from hwloop.files.weights import load_weights
-from hwloop.mapping.matrix import Matrix, matrices
-from hwloop.typing import AnyArray
+from hwloop.mapping.choice import Choice, LayoutLike, TensorLike
+from hwloop.mapping.matrix import Matrix, matrices_of
+from hwloop.mapping.tensors import tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -49,17 +50,18 @@ WeightsLike: TypeAlias = (
 """What weights may be given as: a file, an array, arrays by name, matrices, or a network."""
 
 
-def weights_from(given: WeightsLike, tensor: str | None = None, layout: str = "outputs-first") -> Weights:
+def weights_from(
+    given: WeightsLike, tensor: TensorLike = None, layout: LayoutLike = None, merge_lora: float | None = None
+) -> Weights:
     """Make weights of a file, an array, arrays by name, matrices or a torch module.
 
     Parameters
     ----------
     given
-        What to program; see `hwloop.load_weights` for files and the rules for arrays.
-    tensor
-        Take this tensor alone.
-    layout
-        'outputs-first', as torch stores matrices, or 'inputs-first'.
+        What to program; see `hwloop.load_weights` for files and the rules for arrays. The layers of a module tell what
+        its tensors are: groups of a convolution stand on a diagonal, look-up tables are passed over.
+    tensor, layout, merge_lora
+        As for `hwloop.load_weights`.
 
     Raises
     ------
@@ -69,34 +71,24 @@ def weights_from(given: WeightsLike, tensor: str | None = None, layout: str = "o
     if isinstance(given, Weights):
         return given
     if isinstance(given, str | Path):
-        return Weights(str(given), fingerprint(given) if Path(given).is_file() else "", _loaded(given, tensor, layout))
+        sha256 = fingerprint(given) if Path(given).is_file() else ""
+        return Weights(str(given), sha256, tuple(load_weights(given, tensor, layout, merge_lora)))
     if isinstance(given, Sequence) and given and all(isinstance(one, Matrix) for one in given):
         made = [one for one in given if isinstance(one, Matrix)]
         return Weights("matrices", _fingerprint(made), tuple(made))
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.nn.Module):
-        name, arrays = type(given).__name__, {key: _array(key, value) for key, value in given.state_dict().items()}
-    elif isinstance(given, Mapping):
-        name, arrays = "arrays", {str(key): _array(key, value) for key, value in given.items()}
+        from hwloop.mapping.modules import module_tensors
+
+        name, choice = type(given).__name__, Choice.of(tensor, layout)
+        made = matrices_of(module_tensors(given), name, choice, merge_lora)
+        return Weights(name, _fingerprint(made), tuple(made))
+    if isinstance(given, Mapping):
+        name, described = "arrays", [tensor_of(str(key), values) for key, values in given.items()]
     else:
-        name, arrays = "array", {"weights": _array("weights", given)}
-    made = matrices(arrays, source=name, tensor=tensor, layout=layout)
+        name, described = "array", [tensor_of("weights", given)]  # type: ignore[arg-type]
+    made = matrices_of(described, name, Choice.of(tensor, layout), merge_lora, strict=False)
     return Weights(name, _fingerprint(made), tuple(made))
-
-
-def _loaded(path: str | Path, tensor: str | None, layout: str) -> tuple[Matrix, ...]:
-    return tuple(load_weights(path, tensor, layout))
-
-
-def _array(name: str, given: WeightsLike) -> AnyArray:
-    """Make an array of numbers, a sequence or a torch tensor, also one with a gradient."""
-    torch = sys.modules.get("torch")
-    try:
-        if torch is not None and isinstance(given, torch.Tensor):
-            return np.asarray(given.numpy(force=True))
-        return np.asarray(given)
-    except (TypeError, ValueError) as error:
-        raise BadInputError(f"weights '{name}' are no array: {error}") from None
 
 
 def _fingerprint(made: Sequence[Matrix]) -> str:

@@ -1,0 +1,136 @@
+"""Files of torch and of safetensors: headers first, values when they are asked for, and never through pickle."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwloop.errors import BadInputError
+from hwloop.files.weights.content import PLAIN, shown, unreadable
+from hwloop.files.weights.nested import Node, network_in
+from hwloop.mapping.names import printable
+from hwloop.mapping.tensors import Tensor, torch_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+
+DTYPES = {"BOOL": "bool", "C64": "complex64"}
+"""What safetensors calls otherwise than all others."""
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What an archive of torch may unpack to."""
+
+    growth: int = 4
+    """Bytes unpacked for each byte of the file; torch itself does not compress."""
+
+
+def read_safetensors(path: Path) -> list[Tensor]:
+    """Describe the tensors of a .safetensors file.
+
+    Raises
+    ------
+    BadInputError
+        For a file that is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  no mapping
+            return [
+                Tensor(name, tuple(one.get_shape()), DTYPES.get(one.get_dtype(), one.get_dtype()), _slice(path, name))
+                for name, one in slices.items()
+            ]
+    except (SafetensorError, ValueError, OSError, KeyError) as error:
+        raise unreadable(path, f"{_said(error)}; save it again") from None
+
+
+def _slice(path: Path, name: str) -> Callable[[], torch.Tensor]:
+    def load() -> torch.Tensor:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                values: torch.Tensor = file.get_tensor(name)
+                return values
+        except (SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
+            raise unreadable(path, f"tensor '{printable(name)}': {_said(error)}; save it again") from None
+
+    return load
+
+
+def read_torch(path: Path, limits: ArchiveLimits | None = None) -> list[Tensor]:
+    """Describe the tensors of a file of torch: a tensor, a state dict, or a checkpoint that holds one.
+
+    Raises
+    ------
+    BadInputError
+        For a file that is damaged, holds anything but plain data, or no tensors.
+    """
+    import torch
+
+    loaded = _loaded(path, limits or ArchiveLimits())
+    if isinstance(loaded, torch.Tensor):
+        loaded = {path.stem: loaded}
+    if isinstance(loaded, Sequence) and loaded and all(isinstance(one, torch.Tensor) for one in loaded):
+        loaded = dict(enumerate(loaded))
+    if not isinstance(loaded, Mapping):
+        raise BadInputError(f"{shown(path)}: expected a tensor or a state dict, found {type(loaded).__name__}")
+    return network_in(_tree(loaded))
+
+
+def _loaded(path: Path, limits: ArchiveLimits) -> object:
+    """Load plain data and tensors, and nothing else."""
+    import torch
+
+    archive = zipfile.is_zipfile(path)
+    if archive:
+        with zipfile.ZipFile(path) as opened:
+            unpacked = sum(member.file_size for member in opened.infolist())
+        if unpacked > limits.growth * path.stat().st_size:
+            raise unreadable(path, f"it would unpack to {unpacked} bytes; torch does not compress; save it again")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch says of kinds of tensors, which are refused by name
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        except Exception as error:  # a damaged stream makes torch's unpickler fail in any way at all
+            raise _refusal(path, str(error)) from None
+
+
+def _refusal(path: Path, said: str) -> BadInputError:
+    """Say in one line of hwloop's own what torch refused to load."""
+    found = re.search(
+        r"(?:GLOBAL|Trying to (?:load|instantiate|call)[^.\n]*?(?:class|method|type)?)\s+([\w.]+\.\w+)", said
+    )
+    if found or "weights_only" in said or "nsupported" in said:
+        what = f" ({printable(found[1])})" if found else ""
+        return unreadable(path, f"it holds Python objects{what}, which hwloop never unpickles; {PLAIN}")
+    return unreadable(path, f"it is damaged or cut off; {PLAIN} again")
+
+
+def _tree(loaded: Mapping[object, object]) -> Node:
+    """Turn what torch loaded into named tensors and named parts; all else is of no interest."""
+    import torch
+
+    node = Node()
+    for key, value in loaded.items():
+        if isinstance(value, torch.Tensor):
+            node.tensors[str(key)] = torch_tensor(str(key), value)
+        elif isinstance(value, Mapping):
+            node.parts[str(key)] = _tree(value)
+        elif isinstance(value, Sequence) and value and all(isinstance(one, torch.Tensor) for one in value):
+            node.parts[str(key)] = _tree(dict(enumerate(value)))
+        node.keys.add(str(key))
+    return node
+
+
+def _said(error: BaseException) -> str:
+    return printable(" ".join(str(error).split()))

@@ -159,10 +159,11 @@ class DriftResult:
         return dataframe(rows)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the MVM error against age with each compensation, on `ax` or new axes, and return them."""
-        from hwloop.plot.drift import error_against_age
+        """Draw the accuracy, or without a network the MVM error, against age, on `ax` or new axes, and return them."""
+        from hwloop.plot.drift import accuracy_against_age, error_against_age
 
-        return error_against_age(self, ax)
+        known = any(course.accuracy is not None for course in self.courses.values())
+        return accuracy_against_age(self, ax) if known else error_against_age(self, ax)
 
     def __repr__(self) -> str:
         last = ", ".join(

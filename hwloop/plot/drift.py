@@ -42,6 +42,10 @@ class DrawnCourse(Protocol):
     def passes_limit(self) -> tuple[float, float, float] | None:
         """Seconds after the end of programming: start of the interval, median, end."""
 
+    @property
+    def accuracy(self) -> FloatArray | None:
+        """Accuracy of the network with its interval, (ages, 3); None without a network."""
+
 
 class DrawnStudy(Protocol):
     """What is drawn of a drift study; see `hwloop.jobs.drift.DriftResult`."""
@@ -72,10 +76,45 @@ class DrawnStudy(Protocol):
 
 
 def draw_drift(study: DrawnStudy, path: str | Path) -> None:
-    """Draw a drift study into a PNG or SVG file."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    error_against_age(study, figure.subplots())
+    """Draw a drift study into a PNG or SVG file; of a network its accuracy comes first."""
+    if any(course.accuracy is not None for course in study.courses.values()):
+        figure = Figure(figsize=(8, 8.5), layout="constrained")
+        top, bottom = figure.subplots(2)
+        accuracy_against_age(study, top)
+        error_against_age(study, bottom)
+    else:
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        error_against_age(study, figure.subplots())
     save_figure(figure, Path(path))
+
+
+def accuracy_against_age(study: DrawnStudy, ax: Axes | None = None) -> Axes:
+    """Draw the accuracy of a network against age with each compensation; bars are its 95 % intervals.
+
+    Parameters
+    ----------
+    study
+        What to draw.
+    ax
+        Axes to draw on; None for new ones.
+    """
+    axes, courses = axes_of(ax), study.courses
+    for number, (name, course) in enumerate(courses.items()):
+        if course.accuracy is None:
+            continue
+        colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+        share, low, high = 100.0 * course.accuracy.T
+        # Set apart, so that the bars of one age do not hide each other.
+        apart = course.measured_at * 1.04 ** (number - (len(courses) - 1) / 2)
+        line = "" if np.nansum(course.pulses) else "-"
+        bars = np.stack([share - low, high - share])
+        axes.errorbar(apart, share, bars, ls=line, marker=marker, color=colour, label=name, alpha=0.85, capsize=2)
+    axes.set(xlabel="time since the end of programming", ylabel="accuracy (%)", xscale="log")
+    _set_age_ticks(axes)
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=2, fontsize="small")
+    axes.set_title(f"{Path(study.run).name} on {study.backend}\nbars: 95 % interval for other test images")
+    return axes
 
 
 def error_against_age(study: DrawnStudy, ax: Axes | None = None) -> Axes:
@@ -120,11 +159,15 @@ def _draw_passings(axes: Axes, limit: float, passings: Sequence[tuple[float, flo
     axes.set_xlim(right=edge)
 
 
-def _set_ticks(axes: Axes) -> None:
+def _set_age_ticks(axes: Axes) -> None:
     low, high = axes.get_xlim()
     ticks = [(seconds, label) for label in AGES if low <= (seconds := parse_duration(label)) <= high]
     axes.set_xticks([seconds for seconds, _ in ticks], [label for _, label in ticks], minor=False)
     axes.set_xticks([], minor=True)
+
+
+def _set_ticks(axes: Axes) -> None:
+    _set_age_ticks(axes)
     bottom, top = axes.get_ylim()
     marks = [error for error in ERRORS if bottom <= error <= top]
     axes.set_yticks(marks, [f"{error:g}" for error in marks])

@@ -31,7 +31,14 @@ def test_from_files_to_accuracy_over_time(command: Command, dataset: Path) -> No
     asked = ("deploy", *NETWORK, "--dataset", dataset, "--backend", CHIP, "--method", "exact", "--out", "net.h5")
     shown = command(*asked)
     assert shown.exit_code == 0, shown.stderr
-    for text in ("conv3.weight", "288 x 32", "bn1 (BatchNorm2d)", "on 60 test images", "digital 100.0%", "hwloop drift net"):
+    for text in (
+        "conv3.weight",
+        "288 x 32",
+        "bn1 (BatchNorm2d)",
+        "on 60 test images",
+        "digital 100.0%",
+        "hwloop drift net",
+    ):
         assert text in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 120
     told = json.loads(command(*asked, "--force", "--json").stdout)

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from hwloop.plot.drift import draw_drift, error_against_age
+from hwloop.plot.drift import accuracy_against_age, draw_drift, error_against_age
 
 DAY = 86400.0
 
@@ -21,6 +21,7 @@ class Course:
     measured_at: np.ndarray = field(default_factory=lambda: np.array([20.0, 3600.0]))
     mvm_error: np.ndarray = field(default_factory=lambda: np.array([0.1, 0.12]))
     pulses: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    accuracy: np.ndarray | None = None
 
 
 @dataclass
@@ -65,3 +66,20 @@ def test_labels_and_limit() -> None:
 def test_a_study_is_drawn_into_a_file(tmp_path: Path) -> None:
     draw_drift(Study({"none": Course(None)}), tmp_path / "d.png")
     assert imread(tmp_path / "d.png").shape[:2] == (550, 880)
+
+
+def test_the_accuracy_of_a_network_has_its_interval() -> None:
+    shares = np.array([[0.98, 0.96, 0.99], [0.9, 0.87, 0.92]])
+    axes = accuracy_against_age(Study({"none": Course(None, accuracy=shares), "column": Course(None)}))
+    (bars,) = axes.containers
+    points, _, (interval,) = bars
+    assert points.get_ydata().tolist() == pytest.approx([98.0, 90.0])
+    assert np.array(interval.get_segments())[:, :, 1] == pytest.approx(100 * shares[:, 1:])
+    assert np.allclose(points.get_xdata(), [20.0, 3600.0], rtol=0.03)
+
+
+def test_a_network_has_two_panels(tmp_path: Path) -> None:
+    shares = np.full((2, 3), 0.5)
+    draw_drift(Study({"none": Course(None)}), tmp_path / "run.png")
+    draw_drift(Study({"none": Course(None, accuracy=shares)}), tmp_path / "net.png")
+    assert imread(tmp_path / "net.png").shape[0] > 1.5 * imread(tmp_path / "run.png").shape[0]

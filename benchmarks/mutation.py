@@ -189,18 +189,24 @@ def room_of(path: Path) -> Path:
     return room
 
 
-def tests_of(path: Path) -> list[str]:
-    """Find the tests of a file: all in the folder that mirrors its own, the nearest first.
+def find_tests(path: Path, *, near: bool = False) -> list[str]:
+    """Find the tests of a file: those in the folder that mirrors its own, the nearest first.
 
-    Nearest are those called after the file, then those called after its folder, then those that name it.
+    Nearest are those called after the file, then those called after its folder, then those that name it. With `near`
+    all others are left out, unless there are none of these.
     """
     own, word = path.stem.strip("_"), re.compile(rf"\b{path.stem}\b")
-    ranks = {}
-    for test in (ROOT / room_of(path)).glob("test_*.py"):
-        name = test.stem.removeprefix("test_")
-        named = word.search(test.read_text(encoding="utf-8")) is not None
-        ranks[test] = (name != own, not name.startswith(own), not name.startswith(path.parent.name), not named, name)
-    return [str(test.relative_to(ROOT)) for test in sorted(ranks, key=ranks.__getitem__)]
+    ranks = dict[Path, tuple[bool, ...]]()
+    for test in sorted((ROOT / room_of(path)).glob("test_*.py")):
+        name, text = test.stem.removeprefix("test_"), test.read_text(encoding="utf-8")
+        ranks[test] = (
+            name != own,
+            not name.startswith(own),
+            not name.startswith(path.parent.name),
+            not word.search(text),
+        )
+    nearest = [test for test in sorted(ranks, key=ranks.__getitem__) if not (near and all(ranks[test]))]
+    return [str(test.relative_to(ROOT)) for test in nearest or ranks]
 
 
 def outcome(tree: Path, tests: list[str], seconds: float) -> str:
@@ -248,10 +254,11 @@ def modules(places: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def try_all(chosen: list[Fault], *, green: bool) -> None:
+def try_all(chosen: list[Fault], *, green: bool, near: bool) -> None:
     """Try faults one by one, and print what became of each, and counts by rooms.
 
-    Unless the tests are known to be green, those of a room are run once without a fault, before the first in it.
+    Unless the tests are known to be green, those of a room are run once without a fault, before the first in it. With
+    `near` only the nearest tests are run: quicker, and stricter.
     """
     tried, caught = collections.Counter[str](), collections.Counter[str]()
     usual = dict[str, float]()
@@ -259,10 +266,10 @@ def try_all(chosen: list[Fault], *, green: bool) -> None:
         tree = Path(folder) / "tree"
         copy_tree(tree)
         for fault in chosen:
-            tests, room = tests_of(fault.path), str(room_of(fault.path))
+            tests, room = find_tests(fault.path, near=near), str(room_of(fault.path))
             if room not in usual and not green:
                 began = time.monotonic()
-                if outcome(tree, tests, SLOWEST) != "MISSED":
+                if outcome(tree, find_tests(fault.path), SLOWEST) != "MISSED":
                     sys.exit(f"{room} fails without any fault")
                 usual[room] = time.monotonic() - began
             clean = (tree / fault.path).read_text(encoding="utf-8")
@@ -286,6 +293,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="show the faults without trying them")
     parser.add_argument("--green", action="store_true", help="all tests are known to pass: do not make sure first")
+    parser.add_argument("--near", action="store_true", help="run only the tests called after a file, or that name it")
     arguments = parser.parse_args()
     files = modules(tuple(arguments.places) or (DECISIVE if arguments.decisive else ROOMS))
     chosen = draw(files, arguments.faults, arguments.seed)
@@ -295,7 +303,7 @@ def main() -> None:
             print(f"{fault.path}:{fault.line}  {fault.what}")
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(LOADED_ONCE)
-    try_all(chosen, green=arguments.green)
+    try_all(chosen, green=arguments.green, near=arguments.near)
 
 
 if __name__ == "__main__":

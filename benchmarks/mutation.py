@@ -17,10 +17,12 @@ from __future__ import annotations
 import argparse
 import ast
 import collections
+import math
 import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -51,7 +53,9 @@ DECISIVE = (
 )
 """Modules that decide whether a device is pulsed, given up or believed: a fault there costs devices."""
 SLOWEST = 300.0
-"""Seconds that the tests of a room may take with a fault."""
+"""Seconds of CPU time that tests may take with a fault."""
+WAIT = 4.0
+"""Seconds that tests may take over those of CPU time: other work may keep the machine busy."""
 LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "pytest", "scipy.optimize", "scipy.stats", "torch"]
 """Packages that every run of tests finds loaded, so that a fault costs no start of them."""
 
@@ -193,37 +197,35 @@ def find_tests(path: Path, *, near: bool = False) -> list[str]:
     """Find the tests of a file: those in the folder that mirrors its own, the nearest first.
 
     Nearest are those called after the file, then those called after its folder, then those that name it. With `near`
-    all others are left out, unless there are none of these.
+    only the former two are given, or only the latter where there are none, or all where there are none of these.
     """
     own, word = path.stem.strip("_"), re.compile(rf"\b{path.stem}\b")
-    ranks = dict[Path, tuple[bool, ...]]()
-    for test in sorted((ROOT / room_of(path)).glob("test_*.py")):
-        name, text = test.stem.removeprefix("test_"), test.read_text(encoding="utf-8")
-        ranks[test] = (
-            name != own,
-            not name.startswith(own),
-            not name.startswith(path.parent.name),
-            not word.search(text),
-        )
-    nearest = [test for test in sorted(ranks, key=ranks.__getitem__) if not (near and all(ranks[test]))]
-    return [str(test.relative_to(ROOT)) for test in nearest or ranks]
+    called, named, others = list[Path](), list[Path](), list[Path]()
+    for test in sorted((ROOT / room_of(path)).glob("test_*.py"), key=lambda test: test.stem != f"test_{own}"):
+        if test.stem.startswith((f"test_{own}", f"test_{path.parent.name}")):
+            called.append(test)
+        else:
+            (named if word.search(test.read_text(encoding="utf-8")) else others).append(test)
+    found = (called or named or others) if near else [*called, *named, *others]
+    return [str(test.relative_to(ROOT)) for test in found]
 
 
 def outcome(tree: Path, tests: list[str], seconds: float) -> str:
     """Run tests on a copy of the tree: caught when they fail, or take too long, and MISSED when they pass."""
-    process = multiprocessing.get_context("forkserver").Process(target=_run_tests, args=(tree, tests))
+    process = multiprocessing.get_context("forkserver").Process(target=_run_tests, args=(tree, tests, seconds))
     process.start()
-    process.join(seconds)
+    process.join(WAIT * seconds)
     if process.exitcode is None and process.pid is not None:
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
         return "caught by its time"
-    return "caught" if process.exitcode else "MISSED"
+    return {0: "MISSED", -signal.SIGXCPU: "caught by its time"}.get(process.exitcode or 0, "caught")
 
 
-def _run_tests(tree: Path, tests: list[str]) -> None:
+def _run_tests(tree: Path, tests: list[str], seconds: float) -> None:
     """Run tests in a process of its own, from the tree's root."""
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds) + 1))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -293,7 +295,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="show the faults without trying them")
     parser.add_argument("--green", action="store_true", help="all tests are known to pass: do not make sure first")
-    parser.add_argument("--near", action="store_true", help="run only the tests called after a file, or that name it")
+    parser.add_argument(
+        "--near", action="store_true", help="run only the tests called after a file, or else that name it"
+    )
     arguments = parser.parse_args()
     files = modules(tuple(arguments.places) or (DECISIVE if arguments.decisive else ROOMS))
     chosen = draw(files, arguments.faults, arguments.seed)

@@ -110,13 +110,22 @@ def test_the_tests_of_a_file_are_those_of_its_room_and_the_nearest_come_first() 
     assert "tests/calibration/fitting/test_selection.py" in drift[4:]
 
 
-def test_near_tests_are_called_after_the_file_or_name_it() -> None:
-    near = mutation.find_tests(Path("hwloop/chip/counts.py"), near=True)
-    everything = mutation.find_tests(Path("hwloop/chip/counts.py"))
-    assert near == everything[: len(near)]
-    assert 0 < len(near) < len(everything)
-    for path in near:
-        assert "counts" in (mutation.ROOT / path).read_text()
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("hwloop/chip/region.py", ["tests/chip/test_region.py", "tests/chip/test_region_calibration.py"]),
+        ("hwloop/chip/counts.py", None),  # no test is called after it: those that name it
+        ("hwloop/testing/pulse_tests.py", None),  # nor names it: all of the room
+    ],
+)
+def test_near_tests_are_called_after_the_file_or_name_it(path: str, near: list[str] | None) -> None:
+    found, everything = (mutation.find_tests(Path(path), near=one) for one in (True, False))
+    assert found == everything[: len(found)]
+    if near is not None:
+        assert found == near
+    for test in found if "counts" in path else []:
+        assert "counts" in (mutation.ROOT / test).read_text()
+    assert (len(found) == len(everything)) == ("pulse_tests" in path)
 
 
 def test_draws_differ_and_are_repeatable_and_long_files_are_drawn_more_often(
@@ -148,12 +157,12 @@ def test_modules_are_listed_once_and_not_through_links() -> None:
     [
         ("def test_it(): pass", "MISSED"),
         ("def test_it(): assert False", "caught"),
-        ("import time\ndef test_it(): time.sleep(60)", "caught by its time"),
+        ("def test_it():\n    while True: pass", "caught by its time"),
     ],
 )
 def test_a_fault_is_caught_by_a_failure_or_by_its_time(tmp_path: Path, test: str, end: str) -> None:
     (tmp_path / "test_one.py").write_text(test)
-    assert mutation.outcome(tmp_path, ["test_one.py"], 5.0) == end
+    assert mutation.outcome(tmp_path, ["test_one.py"], 2.0) == end
 
 
 def test_faults_of_the_package_itself_compile() -> None:

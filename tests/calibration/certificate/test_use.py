@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.use import calibration_of_run, region_of
+from hwloop.calibration.certificate.use import calibration_of_run, region_of, use_calibration
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, CalibrationWarning
 from hwloop.files.hashing import fingerprint
 from hwloop.mapping.tile import Tile
 from tests.calibration import made_up
@@ -77,3 +77,14 @@ def test_a_region_knows_its_cells_and_has_the_tiles_range_where_the_chip_can_set
     assert own.step == pytest.approx(unable.adc_range(0) / unable.info.code_max)
     assert own.step != region.step
     assert own.calibration.converters is None
+
+
+def test_a_calibration_in_use_warns_of_what_is_out_of_date_and_has_its_trims(open_chip: OpenChip) -> None:
+    chip = open_chip(CHIP)
+    calibration = made_up.calibration(chip)  # of a date long past
+    with pytest.warns(CalibrationWarning) as told:
+        use_calibration(calibration, chip)
+    assert any("the part 'converters' is of 2026-01-02 and should hold for 7 days" in str(one.message) for one in told)
+    offset, gain = chip.trims(0)
+    np.testing.assert_array_equal(offset, calibration.cores[0].trims.offset)
+    np.testing.assert_allclose(gain, calibration.cores[0].trims.gain, atol=0.002 + 1e-9)  # half a step

@@ -145,3 +145,11 @@ def test_progress_goes_from_core_to_core(open_chip: OpenChip, measured) -> None:
         (0, 0, 2, "made up"),
         (1, 1, 2, "made up"),
     ]
+
+
+def test_at_another_temperature_nothing_is_renewed(open_chip: OpenChip, measured) -> None:
+    chip = open_chip(f"{CHIP}&temperature=330")
+    base = dataclasses.replace(made_up.calibration(chip), temperature=300.0)
+    with pytest.raises(BadInputError, match=r"at 330\.0 K, the calibration was made at 300\.0 K; .* again, in full"):
+        renew(base, chip)
+    assert not measured

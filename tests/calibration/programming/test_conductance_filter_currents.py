@@ -10,6 +10,7 @@ import pytest
 from hwloop.calibration.programming import conductance_filter
 from hwloop.calibration.programming.current_error import CurrentErrorFit, PulsedCells
 from hwloop.calibration.programming.filter_settings import Observation
+from hwloop.calibration.programming.redraw import redraw_values
 from hwloop.chip.cell_calibration import Devices
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.statistics import Polynomial
@@ -167,3 +168,17 @@ def test_suspects_are_asked_while_pulses_and_rounds_are_left(rounds: int, pulses
     cell.correct(remaining=0.0, rounds=rounds)
     assert cell._may_ask.all() == may
     assert cell._may_ask.any() == may
+
+
+@pytest.mark.parametrize(("pulses", "rounds", "redraws"), [(2, 20, 0), (3, 20, 1), (5, 20, 3), (5, 2, 2)])
+@pytest.mark.parametrize("worth", [1.03, 0.97])
+def test_a_pulse_is_worth_more_the_more_often_its_result_can_be_drawn_again(
+    pulses: int, rounds: int, redraws: int, worth: float
+) -> None:
+    """A result of 2 uS^2, pulse and unknown share, at a price of 1 uS^2: V at half, and the price itself."""
+    region = ScriptedRegion()
+    cell = filter_of(region, 10.0, device_model(noise=1.0), min_gain=5.0, max_pulses_per_device=pulses)
+    cell.program_open_loop()
+    cost = 2.0 * redraw_values(redraws, np.array([0.5]))[-1, 0] + 1.0
+    cell.g[0, 0, 0] = 10.0 - (worth * cost) ** 0.5
+    assert cell.correct(remaining=0.0, rounds=rounds) == (worth > 1)

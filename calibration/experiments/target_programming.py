@@ -89,15 +89,20 @@ class _TimedDevices(VerifiedDevices):
         "_amplitude": "_amplitude",
         "_loaded": "_loaded",
         "_aimed_from": "_aimed_from",
+        "unanswered": "_without_answer",
     }
     """What must come back after an interruption: its name in measurement files, and the attribute."""
 
     def state(self, devices: IndexArray) -> dict[str, AnyArray]:
-        return {name: getattr(self, attribute)[devices] for name, attribute in self._KEPT.items()}
+        kept: dict[str, AnyArray] = {name: getattr(self, attribute)[devices] for name, attribute in self._KEPT.items()}
+        return kept | {"answers": self._answer.sums[:, devices]}
 
     def restore(self, devices: IndexArray, state: State) -> None:
         for name, attribute in self._KEPT.items():
-            getattr(self, attribute)[devices] = state[name]
+            if name != "unanswered" or name in state:  # files of earlier versions know nothing of answers
+                getattr(self, attribute)[devices] = state[name]
+        if "answers" in state:
+            self._answer.sums[:, devices] = state["answers"]
 
 
 class TargetProgramming:

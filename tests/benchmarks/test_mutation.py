@@ -91,9 +91,78 @@ def test_types_and_literals_are_no_places_for_faults(tmp_path: Path, monkeypatch
     assert list(mutation.faults(Path("types.py"))) == []
 
 
-def test_the_tests_of_a_file_are_those_of_its_room() -> None:
-    assert mutation.tests_of(Path("hwloop/jobs/compare.py")) == ["tests/jobs/test_compare.py", "tests/jobs"]
-    assert mutation.tests_of(Path("calibration/steps.py")) == ["tests/calibration/test_steps.py", "tests/calibration"]
+def test_annotations_are_no_places_for_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    (tmp_path / "types.py").write_text(
+        "def f(x: int | str, *, y: list[int | str] = 0) -> str | bytes:\n    z: int | str\n"
+    )
+    assert [fault.what for fault in mutation.faults(Path("types.py"))] == ["number: 0"]
+
+
+def test_the_tests_of_a_file_are_those_of_its_room_and_the_nearest_come_first() -> None:
+    found = mutation.find_tests(Path("hwloop/jobs/compare.py"))
+    assert found[0] == "tests/jobs/test_compare.py"
+    assert set(found) == {f"tests/jobs/{path.name}" for path in (mutation.ROOT / "tests/jobs").glob("test_*.py")}
+    assert mutation.find_tests(Path("calibration/steps.py"))[0] == "tests/calibration/test_steps.py"
+    # A folder without tests of its own: those called after it come first, out of the folder above.
+    drift = mutation.find_tests(Path("calibration/fitting/drift/growth.py"))
+    assert all(path.startswith("tests/calibration/fitting/test_drift") for path in drift[:4])
+    assert "tests/calibration/fitting/test_selection.py" in drift[4:]
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("hwloop/chip/region.py", ["tests/chip/test_region.py", "tests/chip/test_region_calibration.py"]),
+        ("hwloop/chip/counts.py", None),  # no test is called after it: those that name it
+        ("hwloop/testing/pulse_tests.py", None),  # nor names it: all of the room
+    ],
+)
+def test_near_tests_are_called_after_the_file_or_name_it(path: str, near: list[str] | None) -> None:
+    found, everything = (mutation.find_tests(Path(path), near=one) for one in (True, False))
+    assert found == everything[: len(found)]
+    if near is not None:
+        assert found == near
+    for test in found if "counts" in path else []:
+        assert "counts" in (mutation.ROOT / test).read_text()
+    assert (len(found) == len(everything)) == ("pulse_tests" in path)
+
+
+def test_draws_differ_and_are_repeatable_and_long_files_are_drawn_more_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    (tmp_path / "long.py").write_text("x = 1\n" * 900)
+    (tmp_path / "short.py").write_text("x = 1 + 2 + 3 + 4\n" * 100)
+    files = mutation.modules((".",))
+    assert [str(path) for path in files] == ["long.py", "short.py"]
+    drawn = mutation.draw(files, 200, seed=1)
+    assert drawn == mutation.draw(files, 200, seed=1) != mutation.draw(files, 200, seed=2)
+    assert len(set(drawn)) == 200
+    # 20 of 200 are expected, with a binomial deviation of 4.
+    assert 8 <= sum(fault.path.name == "short.py" for fault in drawn) <= 32
+    assert len(mutation.draw(files, 10_000, seed=1)) == sum(len(list(mutation.faults(path))) for path in files)
+
+
+def test_modules_are_listed_once_and_not_through_links() -> None:
+    files = mutation.modules(mutation.ROOMS)
+    assert len(set(files)) == len(files)
+    assert Path("calibration/steps.py") in files
+    assert not any(str(path).startswith("hwloop/calibration") for path in files)
+    assert set(mutation.modules(mutation.DECISIVE)) < set(files)
+
+
+@pytest.mark.parametrize(
+    ("test", "end"),
+    [
+        ("def test_it(): pass", "MISSED"),
+        ("def test_it(): assert False", "caught"),
+        ("def test_it():\n    while True: pass", "caught by its time"),
+    ],
+)
+def test_a_fault_is_caught_by_a_failure_or_by_its_time(tmp_path: Path, test: str, end: str) -> None:
+    (tmp_path / "test_one.py").write_text(test)
+    assert mutation.outcome(tmp_path, ["test_one.py"], 2.0) == end
 
 
 def test_faults_of_the_package_itself_compile() -> None:

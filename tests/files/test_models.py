@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -227,3 +228,15 @@ def test_knots_are_named_by_the_conductance_at_which_they_lie() -> None:
     meanings = coefficient_meanings(Form("knots", (-1.0, 0.0)), "mean", 25.0)
     assert meanings == {"v0": "mean at 9.2 uS", "v1": "mean at 25 uS"}
     assert coefficient_meanings(Form("power-law"), "Q", 25.0)["cap"] == "cap of the Q"
+
+
+def test_parameters_are_given_by_name_and_intervals_where_both_ends_are_known() -> None:
+    fit = fitted_drift()
+    rows = [*fit.parameters, Estimate("half", 1.0, 0.5, None, "1", ""), Estimate("other", 2.0, None, 2.5, "1", "")]
+    model = SimpleNamespace(fits={"drift": replace(fit, parameters=tuple(rows))})
+    values = Model.params_.fget(model)["drift"]
+    others = {"spread.v0": 0.02, "spread.v1": 0.01, "half": 1.0, "other": 2.0}
+    assert values == {f"mean.{name}": value for name, value in MEAN.items()} | others
+    intervals = Model.intervals_.fget(model)["drift"]
+    assert intervals.keys() == {*(f"mean.{name}" for name in MEAN), "spread.v1"}
+    assert intervals["mean.slope"] == (MEAN["slope"] - 0.001, MEAN["slope"] + 0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hwloop.devices.read_noise import PUBLISHED_READ_NOISE
 from hwloop.devices.statistics import Polynomial
 from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.model_file import load_model
+from hwloop.jobs.fit import FittedModel
 
 
 @pytest.fixture
@@ -96,3 +98,11 @@ def test_a_curve_says_which_form_of_drift_it_takes_for_granted(
     assert fits["drift"].family == family
     warnings = fits["programming-curve"].warnings
     assert [warning.split("; ")[-1] for warning in warnings if "the drift to be" in warning] == said
+
+
+def test_a_figure_says_what_it_is_of() -> None:
+    fit = SimpleNamespace(family="spline", cells=SimpleNamespace(stuck=0, outliers=2, used=90, measured=95))
+    model = SimpleNamespace(fits={"drift": fit}, chip={"chip": "hermes", "serial": 7}, data=["a.h5", "b.h5"])
+    assert FittedModel.title(model, "drift") == "drift of hermes 7: spline, 90 of 95 cells used, 2 outliers"
+    fit.cells.stuck, fit.cells.outliers, model.chip = 3, 0, {}
+    assert FittedModel.title(model, "drift") == "drift of a.h5, b.h5: spline, 90 of 95 cells used, 3 stuck"

@@ -96,6 +96,24 @@ def test_ranges_of_fine_converters_suit_inputs_that_were_not_tried(info: ChipInf
     assert at_chosen < 0.95 * just_above
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_range_for_random_inputs_costs_least_of_what_they_show_and_what_they_do_not(
+    info: ChipInfo, bits: int
+) -> None:
+    """Squares add up: of the error, and of what clipping takes of normal sums beyond it, over their power."""
+    target, chip = 8.0 * np.random.default_rng(0).standard_normal((128, 4)), replace(info, output_bits=bits)
+    x = np.random.default_rng(0).uniform(-1, 1, (SAMPLES, 128))
+    ideal = x @ target
+
+    def cost(full_scale: float) -> float:
+        return error(target, x, 1.0, full_scale, chip) ** 2 + _unseen_clipping(ideal, full_scale) / np.mean(ideal**2)
+
+    chosen = choose_ranges(target, chip)
+    assert chosen.input_scale == 1.0
+    costs = [cost(factor * chosen.full_scale) for factor in np.geomspace(0.5, 2.0, 41)]
+    assert cost(chosen.full_scale) < 1.05 * min(costs)
+
+
 def test_the_range_stays_within_what_the_chip_allows(info: ChipInfo) -> None:
     low, high = info.adc_range
     assert choose_ranges(np.full((128, 8), 1e-3), info).full_scale == low

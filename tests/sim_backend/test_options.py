@@ -5,7 +5,8 @@ import pytest
 
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
-from hwloop.sim_backend.options import OPTION_NAMES
+from hwloop.sim_backend.options import OPTION_NAMES, apply_options
+from hwloop.sim_backend.presets import PRESETS
 
 DOCUMENTED = {
     "seed", "adc_bits", "dac_bits", "adc_gain_spread", "adc_offset_spread", "adc_nonlinearity", "stuck_rate",
@@ -104,6 +105,41 @@ def test_a_bad_value_is_named_with_what_is_allowed(option, reason):
     with pytest.raises(BadInputError, match=reason) as caught:
         connect(f"sim:pcm-90nm?{option}")
     assert option in str(caught.value)
+
+
+BOUNDS = {
+    "cores": (1, 4096), "rows": (1, 4096), "columns": (1, 4096), "devices_per_polarity": (1, 8), "adc_bits": (2, 24),
+    "dac_bits": (2, 16), "adc_gain_spread": (0.0, 0.3), "adc_offset_spread": (0.0, 100.0),
+    "adc_nonlinearity": (0.0, 20.0), "adc_noise": (0.0, 20.0), "dac_nonlinearity": (0.0, 20.0),
+    "current_error": (-0.5, 0.5), "stuck_rate": (0.0, 1.0), "weak_rate": (0.0, 1.0), "wire_resistance": (0.0, 1000.0),
+    "series_resistance": (0.0, 100_000.0), "temperature": (200.0, 450.0), "read_noise": (0.0, 100.0),
+    "programming_noise": (0.0, 100.0), "drift": (0.0, 10.0),
+}  # fmt: skip
+
+
+def test_every_option_has_bounds():
+    assert sorted([*BOUNDS, "seed", "device"]) == OPTION_NAMES
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_an_option_is_taken_within_its_bounds_and_refused_beyond(name):
+    low, high = BOUNDS[name]
+    preset = PRESETS["pcm-90nm"]()
+    step = 1 if isinstance(low, int) else 1e-3
+    for value in (low, high):
+        chip, _ = apply_options(preset, {name: str(value)})
+        assert getattr(chip, name) == value
+        assert type(getattr(chip, name)) is type(value)
+    for value in (low - step, high + step):
+        with pytest.raises(BadInputError, match=rf"option {name}=\S+ is outside"):
+            apply_options(preset, {name: str(value)})
+
+
+def test_seeds_go_up_to_63_bits():
+    preset = PRESETS["pcm-90nm"]()
+    assert [apply_options(preset, {"seed": str(seed)})[1].seed for seed in (0, 2**63 - 1)] == [0, 2**63 - 1]
+    assert apply_options(preset, {})[1].seed == 0
+    assert apply_options(preset, {})[1].variant == ""
 
 
 def serial(uri):

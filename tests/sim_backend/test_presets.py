@@ -1,11 +1,12 @@
 """The presets carry the published numbers, typed here from the publications."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from hwloop.chip.info import Parameter
+from hwloop.chip.info import Parameter, PulseLimits, TrimLimits
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.presets import PRESETS
@@ -106,3 +107,49 @@ def test_the_ideal_chip_is_exact():
         sums = chip.mvm(0, x) * chip.adc_range(0) / chip.info.code_max
     weights = conductance[0, 0] - conductance[1, 0]
     assert sums == pytest.approx(x / 127 @ weights, rel=1e-5, abs=1e-3)
+
+
+SET_MODEL = {
+    "decay": -0.084, "level": 0.88, "first": 1.4, "pulses": 2.4, "sigma_slope": 0.09, "sigma_level": 0.26,
+    "crystallise": 50.0, "full_width": 5000.0,
+}  # fmt: skip
+PERIPHERY = {
+    "rows": 256, "columns": 256, "read_voltage": 0.2, "pulse_seconds": 1e-6, "pulses_at_once": 256, "dac_bits": 8,
+    "adc_bits": 8, "dac_nonlinearity": 0.0, "adc_nonlinearity": 0.0, "adc_gain_spread": 0.02, "adc_offset_spread": 1.0,
+    "adc_noise": 0.3, "current_error": 0.0, "steepness_spread": 0.05, "stuck_rate": 0.0, "weak_rate": 0.0,
+    "wire_resistance": 0.0, "series_resistance": 0.0, "temperature": 300.0, "reference_temperature": 300.0,
+    "conduction_energy": 0.2, "relaxation_energy": 0.5, "read_noise": 1.0, "programming_noise": 1.0, "drift": 1.0,
+    "limits": PulseLimits(amplitude_max=500.0, width_min=20.0, width_max=20_000.0, pulses_per_device=10_000),
+    "trims": TrimLimits(offset_step=0.25, offset_max=8.0, gain_step=0.004, gain_max=0.12),
+}  # fmt: skip
+NO_NOISE = {
+    "adc_bits": 24, "adc_gain_spread": 0.0, "adc_offset_spread": 0.0, "adc_noise": 0.0, "steepness_spread": 0.0,
+    "read_noise": 0.0, "programming_noise": 0.0, "drift": 0.0,
+}  # fmt: skip
+CURVE = (0.05, 27.5, 260.0, 20.0, 180.0, 100.0, 8.0, 0.05, 1.9, 0.15)
+HERMES_CURVE = (0.02, 11.4, 240.0, 18.0, 165.0, 100.0, 7.0, 0.05, 1.9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "curve", "set_model"),
+    [
+        ("pcm-90nm", {"adc_range": (32.0, 256.0, 4096.0), "mvm_seconds": 1e-6}, CURVE, {}),
+        ("hermes-core", {"adc_range": (16.0, 256.0, 4096.0), "mvm_seconds": 521e-9}, HERMES_CURVE, {}),
+        ("hermes-64", {"adc_range": (16.0, 256.0, 4096.0), "mvm_seconds": 521e-9, "cores": 64}, HERMES_CURVE, {}),
+        (
+            "pcm-ideal",
+            NO_NOISE | {"adc_range": (32.0, 256.0, 4096.0), "mvm_seconds": 1e-6},
+            (0.0, 27.5, 260.0, 20.0, 180.0, 100.0, 0.0, 0.0, 0.0, 0.0),
+            {"sigma_slope": 0.0, "sigma_level": 0.0},
+        ),
+    ],
+)
+def test_the_figures_that_every_published_result_of_a_preset_stands_on(
+    preset: str, changes: dict[str, object], curve: tuple[float, ...], set_model: dict[str, float]
+) -> None:
+    """A figure that changes, changes every result on record."""
+    chip = PRESETS[preset]()
+    for name, value in (PERIPHERY | changes).items():
+        assert getattr(chip, name) == value, name
+    assert dataclasses.astuple(chip.device.curve) == curve
+    assert dataclasses.asdict(chip.set_model) == SET_MODEL | set_model

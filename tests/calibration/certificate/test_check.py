@@ -116,3 +116,13 @@ def test_curves_are_compared_in_units_of_both_uncertainties(
     assert found["offsets"].worst == pytest.approx(2.1 / 0.5)
     assert found["second-order nonlinearities"].worst == 0.0
     assert found["third-order nonlinearities"].worst == pytest.approx(1.9 / 0.5)
+
+
+def test_a_difference_counts_in_its_own_standard_deviations_however_small() -> None:
+    difference, sigma = np.array([0.5, 0.039, -0.041, 9.0]), np.array([0.05, 0.01, 0.01, 0.001])
+    found = Check().compare(2, "offsets", difference, sigma, np.array([True, True, True, False]))
+    assert (found.core, found.what, found.compared, found.moved) == (2, "offsets", 3, 2)
+    assert found.worst == pytest.approx(10.0)
+    assert not found.expected
+    none = Check().compare(2, "offsets", difference, sigma, np.zeros(4, bool))
+    assert (none.compared, none.moved, none.worst, none.expected) == (0, 0, 0.0, True)

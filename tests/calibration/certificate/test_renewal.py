@@ -77,6 +77,23 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[np.ndarra
     return seen
 
 
+def test_the_steps_of_all_cores_are_counted_as_one_work(open_chip: OpenChip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def now(
+        backend: hwloop.Backend, core: int, vectors: int, rng: np.random.Generator
+    ) -> Generator[Step, None, ConverterResult]:
+        for done in range(3):
+            yield Step(done, 3, "made up", rest=0.25)
+        return made_up.converters(16, 12, offset_sigma=np.full(12, 0.1))
+
+    monkeypatch.setattr(renewal, "converters_now", now)
+    chip, told = open_chip(CHIP), []
+    began = chip.now()
+    renew(made_up.calibration(chip), chip, observer=told.append)
+    assert [(step.done, step.total, step.core) for step in told] == [(k, 6, k // 3) for k in range(6)]
+    assert {step.stage for step in told} == {"made up"}
+    assert chip.now() - began == pytest.approx(6 * 0.25)
+
+
 def test_trims_are_written_before_the_converters_are_measured(open_chip: OpenChip, measured) -> None:
     chip = open_chip(CHIP)
     base = made_up.calibration(chip)
@@ -128,3 +145,11 @@ def test_progress_goes_from_core_to_core(open_chip: OpenChip, measured) -> None:
         (0, 0, 2, "made up"),
         (1, 1, 2, "made up"),
     ]
+
+
+def test_at_another_temperature_nothing_is_renewed(open_chip: OpenChip, measured) -> None:
+    chip = open_chip(f"{CHIP}&temperature=330")
+    base = dataclasses.replace(made_up.calibration(chip), temperature=300.0)
+    with pytest.raises(BadInputError, match=r"at 330\.0 K, the calibration was made at 300\.0 K; .* again, in full"):
+        renew(base, chip)
+    assert not measured

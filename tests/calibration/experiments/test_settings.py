@@ -2,61 +2,74 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from hwloop.calibration.experiments.base import DeviceExperiment
 from hwloop.calibration.experiments.drift import DriftExperiment
 from hwloop.calibration.experiments.programming import ProgrammingExperiment
 from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
 from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
+from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
+from tests.calibration import bounds
 
 TARGETS = {
-    "averages": (0, 100_001),
-    "age_resolution": (0.0, 1.1),
-    "tolerance": (-0.1, 1001.0),
-    "gain": (0.0, 2.1),
-    "max_pulses_per_device": (0, 1_000_001),
-    "settle": (-0.1, 2e6),
-    "target_age": (-1.0, 2e9),
-    "stuck_distance": (0.0, 11.0),
+    "averages": (1, 16, 100_000),
+    "age_resolution": (1e-6, 0.002, 1.0),
+    "tolerance": (0.0, 0.0, 1000.0),
+    "gain": (0.01, 0.4, 2.0),
+    "max_pulses_per_device": (1, 15, 1_000_000),
+    "target_age": (0.0, 0.0, 1e9),
+    "stuck_distance": (0.01, 2 / 3, 10.0),
 }
-BOUNDS: dict[DeviceExperiment, dict[str, tuple[float, ...]]] = {
-    DriftExperiment(): TARGETS,
-    ProgrammingExperiment(): TARGETS,
-    ReadNoiseExperiment(): TARGETS
+BOUNDS: bounds.Bounds = {
+    DriftExperiment: TARGETS | {"settle": (0.0, 0.1, 1e6)},
+    ProgrammingExperiment: TARGETS | {"settle": (0.0, 1.0, 1e6)},
+    ReadNoiseExperiment: TARGETS
     | {
-        "samples": (1, 2_000_000_000),
-        "interval": (-1e-3, 2e6),
-        "start": (-1.0, 2e9),
-        "sample_averages": (0, 100_001),
-        "samples_per_step": (0,),
+        "settle": (0.0, 0.1, 1e6),
+        "samples": (2, 4096, 1_000_000_000),
+        "interval": (0.0, 1e-3, 1e6),
+        "start": (0.0, 10.0, 1e9),
+        "sample_averages": (1, 1, 100_000),
+        "samples_per_step": (1, 64, 1_000_000_000),
     },
-    ProgrammingCurveExperiment(): {
-        "averages": (0, 100_001),
-        "points": (1, 10_001),
-        "repeats": (0, 10_001),
-        "settle": (-0.1, 2e6),
-        "early": (-0.1, 2e6),
-        "low_over_melt": (-0.1, 101.0),
-        "set_over_melt": (-0.1, 101.0),
-        "stuck_share": (-0.1, 1.1),
+    ProgrammingCurveExperiment: {
+        "averages": (1, 16, 100_000),
+        "points": (2, 24, 10_000),
+        "repeats": (1, 4, 10_000),
+        "settle": (0.0, 1.0, 1e6),
+        "low_over_melt": (0.0, 1.01, 100.0),
+        "set_over_melt": (0.0, 0.6, 100.0),
+        "stuck_share": (0.0, 0.25, 1.0),
     },
 }
-CASES = [
-    pytest.param(experiment, name, value, id=f"{experiment.kind.value}-{name}-{value:g}")
-    for experiment, bounds in BOUNDS.items()
-    for name, values in bounds.items()
-    for value in values
-]
 
 
-@pytest.mark.parametrize(("experiment", "name", "value"), CASES)
-def test_a_setting_out_of_bounds_is_named(experiment: DeviceExperiment, name: str, value: float) -> None:
-    with pytest.raises(BadInputError, match=f"setting {name}=.* is outside"):
-        dataclasses.replace(experiment, **{name: value})  # type: ignore[arg-type]
+@pytest.mark.parametrize(("kind", "name", "low", "default", "high"), bounds.cases(BOUNDS))
+def test_a_setting_has_its_default_and_its_bounds(
+    kind: type[Settings], name: str, low: float, default: float, high: float
+) -> None:
+    # The early read of a programming curve comes at most half way to the other one.
+    beside = {"early": 0.0} if kind is ProgrammingCurveExperiment and name == "settle" else {}
+    bounds.check(kind, name, low, default, high, **beside)
+
+
+def test_the_early_read_comes_at_most_half_way_to_the_other_one() -> None:
+    assert ProgrammingCurveExperiment().read_ages == (0.1, 1.0)
+    assert ProgrammingCurveExperiment(early=5e5, settle=1e6).read_ages == (5e5, 1e6)
+    assert ProgrammingCurveExperiment(early=0.0).read_ages == (1.0,)
+    with pytest.raises(BadInputError, match=r"early=0.51 s: expected at most half of settle=1 s"):
+        ProgrammingCurveExperiment(early=0.51)
+    for early in (-1e-3, 1.1e6):
+        with pytest.raises(BadInputError, match=r"setting early=.* is outside 0 to 1e\+06"):
+            ProgrammingCurveExperiment(early=early)
+
+
+def test_what_is_measured_unless_something_is_asked_for() -> None:
+    drift, noise, curve = DriftExperiment(), ReadNoiseExperiment(), ProgrammingCurveExperiment()
+    assert (drift.first, drift.until, drift.per_decade) == (1.0, 86_400.0, 4)
+    assert (drift.cells, noise.cells, curve.cells) == (10_000, 64, 1000)
+    assert (drift.levels.count, noise.levels.count) == (16, 8)
 
 
 def test_a_drift_experiment_needs_ages_that_rise() -> None:

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hwloop.calibration.programming.current_error_of_devices import (
     DeviceCurrentError,
     DeviceCurrentFit,
+    _log_likelihood,
     fit_device_currents,
     scaled_currents,
 )
@@ -106,3 +108,61 @@ def test_currents_are_scaled_together_and_spreads_are_not() -> None:
     curve = scaled_currents(CURVE, 0.1)
     assert (curve.midpoint, curve.steepness, curve.melt) == pytest.approx((286.0, 22.0, 198.0))
     assert (curve.midpoint_spread, curve.jitter, curve.g_max) == (8.0, 1.9, 27.5)
+
+
+# ---- figure by figure --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amplitude", [185.0, 240.0, 262.0, 300.0])
+@pytest.mark.parametrize("relative", [0.0, 0.1])
+def test_the_likelihood_is_that_of_the_curve_or_an_outlier(amplitude: float, relative: float) -> None:
+    """Against a fine sum over the unknown shift, of a noise that folds over at zero."""
+    seen = np.array([0.02, 3.0, 12.0, 26.0])
+    found = _log_likelihood(np.full(4, amplitude), seen, CURVE, relative, DeviceCurrentFit(outliers=0.03))
+    z = np.linspace(-4, 4, 4001)
+    share = stats.norm.pdf(z) / stats.norm.pdf(z).sum()
+    mean = np.asarray(CURVE.conductance(amplitude + np.hypot(8.0, 1.9) * z))
+    sigma = np.sqrt(0.15**2 + (0.05**2 + relative**2) * mean**2)
+    folded = stats.norm.pdf(seen[:, None], mean, sigma) + stats.norm.pdf(-seen[:, None], mean, sigma)
+    expected = np.log(0.97 * folded @ share + 0.03 / (27.5 * 1.15))
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_what_was_not_melted_may_be_anything() -> None:
+    seen = np.array([0.02, 20.0])
+    found = _log_likelihood(np.array([179.0, 179.0]), seen, CURVE, 0.0, DeviceCurrentFit(outliers=0.03))
+    assert found == pytest.approx(np.log(0.03 / (27.5 * 1.15)))
+
+
+def test_evidence_is_twice_the_gain_in_likelihood_and_outliers_are_counted() -> None:
+    amplitude, conductance = pulsed(0.06, 500, 7)
+    conductance[:25] = 26.0
+    found, fit = fit_device_currents(amplitude, conductance, CURVE), DeviceCurrentFit()
+    errors = np.linspace(found.value - 0.002, found.value + 0.002, 21)
+    likelihood = [
+        _log_likelihood(amplitude, conductance, scaled_currents(CURVE, error), 0.0, fit).sum() for error in errors
+    ]
+    nominal = _log_likelihood(amplitude, conductance, CURVE, 0.0, fit).sum()
+    assert found.evidence == pytest.approx(2 * (max(likelihood) - nominal), abs=0.05)
+    assert errors[int(np.argmax(likelihood))] == pytest.approx(found.value, abs=0.0003)
+    # 25 of 500, of which one in 25 may have been meant to be there.
+    assert 0.044 <= found.outliers <= 0.058
+
+
+def test_only_so_many_devices_are_looked_at_evenly() -> None:
+    amplitude, conductance = pulsed(0.1, 5000, 8)
+    few = fit_device_currents(amplitude, conductance, CURVE, settings=DeviceCurrentFit(devices=500))
+    chosen = np.linspace(0, 4999, 500).astype(int)
+    assert few == fit_device_currents(amplitude[chosen], conductance[chosen], CURVE)
+
+
+@pytest.mark.parametrize(("error", "found"), [(0.35, 0.35), (0.5, 0.4), (-0.6, -0.4)])
+def test_errors_are_looked_for_up_to_the_largest(error: float, found: float) -> None:
+    amplitude, conductance = pulsed(error, 600, 9)
+    assert fit_device_currents(amplitude, conductance, CURVE).value == pytest.approx(found, abs=0.01)
+
+
+def test_devices_that_no_current_moves_say_nothing() -> None:
+    flat = fit_device_currents(np.full(50, 100.0), np.full(50, 5.0), CURVE)
+    assert flat.sigma == math.inf
+    assert not flat.significant()

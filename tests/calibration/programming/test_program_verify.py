@@ -5,17 +5,22 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import hwloop
+from hwloop.calibration.programming import program_verify
 from hwloop.calibration.programming.base import RESET_MARGIN
 from hwloop.calibration.programming.program_verify import ProgramVerify, _TileDevices
 from hwloop.calibration.programming.verified_devices import VerifiedDevices, verify_noise
 from hwloop.calibration.steps import run
 from hwloop.chip.cell_calibration import CellCalibration, Devices
+from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.jobs.program import program
 from hwloop.mapping.partition import map_weights
@@ -266,3 +271,24 @@ def test_stuck_devices_that_are_far_off_target_are_named(open_chip: OpenChip) ->
     assert far.sum() > 60
     assert tile_record.stuck[far.any((0, 1))].mean() > 0.9  # 95 %, less 3 binomial deviations of some 100 devices
     assert tile_record.stuck[~stuck.any((0, 1))].sum() <= 3
+
+
+def test_the_monitor_expects_of_young_devices_what_they_will_still_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 10 s a device is higher than at its target moment: both outputs and their reference are those of now."""
+    region = ScriptedRegion(rows=2)
+    region.backend.info = replace(region.backend.info, capabilities=frozenset({Capability.MVM}))
+    model = replace(device_model(), drift=DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.0,))))
+    tile = tile_of(region, np.array([[10.0], [-4.0]]))
+    devices = _TileDevices(region, Devices.nominal(model, region.shape), tile, 1000.0, ProgramVerify())
+    devices.program_open_loop()
+    region.clock, expected = 10.0, []
+    monkeypatch.setattr(program_verify, "calibrate_columns", lambda region, weights, *rest: expected.append(weights))
+    monkeypatch.setattr(
+        program_verify,
+        "measure_outputs",
+        lambda region, weights, *rest: SimpleNamespace(mvm_error=float(weights.sum())),
+    )
+    error = devices.monitor(np.random.default_rng(0), 64)
+    left = 10.0**-0.1 / 1000.0**-0.1
+    assert expected[0] == pytest.approx(left * tile.weights)
+    assert error == pytest.approx(left * tile.weights.sum())

@@ -43,3 +43,17 @@ def test_only_what_measurements_show_can_be_won() -> None:
     v = redraw_values(5, np.zeros(1))[5, 0]
     # None left; all is seen; half of the variance is seen; nothing is.
     assert cost == pytest.approx([2.0, 2.0 * v, 1.0 + 1.0 * v, 2.0], rel=0.01)
+
+
+def test_a_pulse_is_paid_for_in_units_of_what_is_seen_of_it() -> None:
+    """Of 3 uS^2, 3 * 3 / (3 + 1.5) = 2 uS^2 are seen; a price of 1 uS^2 is half of that."""
+    v = redraw_values(4, np.array([0.5]))[4, 0]
+    cost = cost_of_pulse(RedrawTable(10), np.array([4]), np.array([3.0]), np.array([1.5]), price=1.0)
+    assert cost == pytest.approx([1.0 + 2.0 * v], rel=2e-3)
+
+
+def test_a_result_without_variance_costs_nothing_and_a_dear_one_is_kept() -> None:
+    table = RedrawTable(10)
+    assert cost_of_pulse(table, np.array([3]), np.zeros(1), np.ones(1), price=1.0) == pytest.approx([0.0])
+    assert cost_of_pulse(table, np.array([3]), np.ones(1), np.zeros(1), price=1e6) == pytest.approx([1.0], rel=1e-3)
+    assert cost_of_pulse(table, np.array([-1]), np.ones(1), np.zeros(1), price=0.0) == pytest.approx([1.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.programming.tables import HIGHEST, Table
+from hwloop.calibration.programming.tables import ENTRIES, HIGHEST, Table, tabulated_drift
 from hwloop.sim_backend.presets import PRESETS
 
 
@@ -21,3 +21,18 @@ def test_tables_follow_the_statistics_of_the_presets(preset: str) -> None:
 def test_beyond_the_table_the_last_value_is_taken() -> None:
     table = Table.of(lambda g: 2.0 * g)
     assert table(np.array([0.0, HIGHEST, 2 * HIGHEST])) == pytest.approx([0.0, 2 * HIGHEST, 2 * HIGHEST])
+
+
+def test_the_nearest_entry_is_taken() -> None:
+    g = np.linspace(0.0, HIGHEST, 100_001)
+    wrong = np.abs(Table.of(lambda g: 1.0 * g)(g) - g)
+    assert wrong.max() == pytest.approx(HIGHEST / (ENTRIES - 1) / 2, rel=0.02)
+
+
+def test_a_drift_model_with_tables_is_otherwise_the_same() -> None:
+    drift = PRESETS["hermes-core"]().device.drift
+    table = tabulated_drift(drift)
+    assert (table.t0, table.g_scale) == (drift.t0, drift.g_scale)
+    g = np.array([0.3, 0.6])
+    assert np.asarray(table.mean(g)) == pytest.approx(np.asarray(drift.mean(g)), rel=1e-3)
+    assert np.asarray(table.spread(g)) == pytest.approx(np.asarray(drift.spread(g)), rel=1e-3)

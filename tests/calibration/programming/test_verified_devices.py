@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwloop.calibration.programming import verified_devices
 from hwloop.calibration.programming.unresponsive import unresponsive_streak
 from hwloop.calibration.programming.verified_devices import VerifiedDevices, verify_noise
 from hwloop.chip.cell_calibration import Devices
@@ -234,3 +235,62 @@ def test_an_answer_ends_the_row() -> None:
     for moved, expected in ((0.0, 1), (0.0, 2), (9.0, 0), (0.0, 1)):
         streak = unresponsive_streak(streak, np.array([moved]), np.array([10.0]), 1.0)
         assert streak.tolist() == [expected]
+
+
+# ---- currents ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_fitted_are_pulsed_devices_with_targets_as_they_are_at_the_reference_age(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Less what is known of each device's own height and shift, with the unknown spreads and the noise of reads."""
+    model = replace(
+        device_model(read_noise=0.05, t_read=1e-6, g_min=1.0),
+        drift=DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.02,))),
+    )
+    devices = ScriptedDevices(model=model)
+    known = devices._known
+    known.height[:], known.height_sigma[:] = 0.8, 0.03
+    known.shift[:], known.shift_sigma[:] = 4.0, 5.0
+    devices.target[:] = [10.0, 6.0, 0.0, 8.0]
+    devices.region.clock = 50.0
+    devices.pulse_open_loop(np.arange(4))
+    devices.value[:] = [9.0, 6.5, 0.2, 7.0]
+    devices.region.clock = 60.0
+    seen: list[tuple] = []
+    monkeypatch.setattr(verified_devices, "fit_device_currents", lambda *fitted: seen.append(fitted))
+    devices.current_error(np.array([0, 1, 2]), averages=16)
+    ((amplitude, conductance, curve, relative),) = seen
+    on_curve = model.curve.amplitude(1.0 + (np.array([10.0, 6.0]) - 1.0) / 0.8)
+    assert amplitude == pytest.approx(on_curve)  # its own shift is taken off again
+    assert conductance == pytest.approx(1.0 + (np.array([9.0, 6.5]) * 100**0.1 - 1.0) / 0.8)
+    assert (curve.midpoint_spread, curve.height_spread) == pytest.approx((5.0, 0.03))
+    noise = float(verify_noise(model, np.array([6.0]), 16, 10.0)[0]) / 6.0
+    assert relative == pytest.approx(np.hypot(noise, 0.02 * np.log(10.0)))
+
+
+def test_after_a_restart_every_device_begins_on_the_new_curve() -> None:
+    devices = devices_at([10.0] * 4, unresponsive_pulses=1)
+    devices.verified([15.0] * 4)
+    devices.streak[:] = 1
+    devices.restart(0.1)
+    assert not devices.unresponsive().any()
+    assert devices.correct(np.arange(4), gain=0.4, max_pulses=9) == 4
+    assert devices.amplitudes == pytest.approx(dict.fromkeys(range(4), 110.0))
+
+
+def test_devices_that_are_known_not_to_answer_count_as_seen_where_they_stay() -> None:
+    region, model = ScriptedRegion(2), device_model()
+    known = Devices.nominal(model, region.shape)
+    known.usable[0, 0, 1], known.stuck_at[0, 0, 1] = False, 7.0
+    devices = ScriptedDevices()
+    VerifiedDevices.__init__(devices, region, known)
+    assert devices.usable.tolist() == [True, False, True, True]
+    assert devices.seen.tolist() == [False, True, False, False]
+    assert devices.value.tolist() == [0.0, 7.0, 0.0, 0.0]
+
+
+def test_the_window_is_closed() -> None:
+    """A device that is off by just the tolerance is on target."""
+    devices = devices_at([10.0, 10.0, 10.0, 10.0])
+    assert devices.verified([11.0, 9.0, 11.5, 8.5], [11.0, 9.0]) == [2, 3]

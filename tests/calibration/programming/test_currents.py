@@ -1,0 +1,86 @@
+"""What follows from a common error of the currents: another pass, a warning, or the refusal of a calibration."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hwloop.calibration.programming.current_error import CurrentError
+from hwloop.calibration.programming.currents import Currents
+from hwloop.calibration.programming.filter_settings import Observation
+from hwloop.errors import BadInputError, ProgrammingWarning
+
+SHOWN = Observation(np.zeros((1, 1)), 1.0, 0.0, 1.0)
+
+
+class Filter:
+    """A filter that finds one error after the other, and notes what it is told to believe."""
+
+    def __init__(self, *errors: CurrentError | None) -> None:
+        self.errors, self.believed = list(errors), list[float]()
+
+    def current_error(self, shown: Observation, settings: object) -> CurrentError | None:
+        return self.errors.pop(0)
+
+    def assume_currents(self, error: float) -> None:
+        self.believed.append(error)
+
+
+def error(value: float, sigma: float = 1e-4, evidence: float = 1e4) -> CurrentError:
+    return CurrentError(value, sigma, 1.0, evidence)
+
+
+def currents(passes: int, calibrated: bool = False) -> Currents:
+    devices = object() if calibrated else None
+    return Currents(SimpleNamespace(calibration=SimpleNamespace(devices=devices)), passes)
+
+
+@pytest.mark.parametrize("found", [None, error(0.01), error(0.2, sigma=0.05), error(0.2, evidence=20.0)])
+def test_nothing_certain_and_large_is_believed_and_the_question_is_settled(found: CurrentError | None) -> None:
+    cells, asked = Filter(found), currents(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not asked.wrong(cells, SHOWN)
+        assert not asked.wrong(cells, SHOWN)  # without looking again
+    assert cells.believed == []
+
+
+@pytest.mark.parametrize(("first", "told"), [(0.1, r"10\.1 % more"), (-0.1, r"9\.9 % less")])
+def test_a_large_error_has_the_pass_repeated_until_nothing_is_left(first: float, told: str) -> None:
+    cells, asked = Filter(error(first), error(0.001)), currents(3)
+    assert asked.wrong(cells, SHOWN)
+    assert cells.believed == [first]
+    # A rest of 0.1 % would be too small to begin with; once currents are known to be off, it counts.
+    with pytest.warns(ProgrammingWarning, match=f"devices need {told} current than their model says"):
+        assert not asked.wrong(cells, SHOWN)
+    assert cells.believed == [first, 0.001]
+
+
+def test_an_error_below_three_per_cent_is_corrected_without_another_pass() -> None:
+    cells = Filter(error(0.029))
+    with pytest.warns(ProgrammingWarning, match=r"2\.9 % more"):
+        assert not currents(3).wrong(cells, SHOWN)
+    assert cells.believed == [0.029]
+    assert currents(3).wrong(Filter(error(0.031)), SHOWN)
+
+
+def test_passes_end() -> None:
+    cells, asked = Filter(error(0.3), error(0.2), error(0.1)), currents(2)
+    assert [asked.wrong(cells, SHOWN) for _ in range(2)] == [True, True]
+    with pytest.warns(ProgrammingWarning, match=r"71\.6 % more"):  # 1.3 * 1.2 * 1.1
+        assert not asked.wrong(cells, SHOWN)
+    assert cells.believed == [0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize("value", [0.051, -0.051])
+def test_a_calibration_that_is_far_off_is_refused(value: float) -> None:
+    cells = Filter(error(value))
+    with pytest.raises(
+        BadInputError, match=rf"contradicts the chip: devices need 5\.1 % {'more' if value > 0 else 'les'}"
+    ):
+        currents(3, calibrated=True).wrong(cells, SHOWN)
+    assert cells.believed == []
+    assert currents(3, calibrated=True).wrong(Filter(error(0.049)), SHOWN)

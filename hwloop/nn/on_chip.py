@@ -23,8 +23,6 @@ from hwloop.nn.ranges import RangeSettings, choose, vector_scales
 from hwloop.typing import AnyArray, CodeArray, FloatArray
 
 Float32Array: TypeAlias = "NDArray[np.float32]"
-FEWEST = 3
-"""Vectors, at least, to which the columns of a tile are fitted; with fewer, those of programming stay."""
 
 
 @dataclass
@@ -111,7 +109,7 @@ class LayerTile:
         inputs = self.codes(activations, scale)
         before, ratio = known.origin.correction, chosen.full_scale / self.region.full_scale
         self.at_range(chosen.full_scale, ColumnCorrection(before.gain * ratio, before.offset * ratio), inputs)
-        if len(activations) >= 2 * FEWEST:
+        if len(activations) >= settings.fewest:
             self.refit((activations / scale) @ known.tile.weights)
 
     def at_range(self, full_scale: float, correction: ColumnCorrection, sample: CodeArray | None) -> None:

@@ -32,6 +32,8 @@ class RangeSettings(Settings):
     """Times that a vector whose outputs saturate is repeated, each time at half the scale."""
     vectors: int = 1024
     """Sample input vectors of each matrix that ranges and columns are fitted to."""
+    fewest: int = 6
+    """Sample vectors, at least, to which columns are fitted; with fewer, those of programming stay."""
     candidates: int = 24
     """Full scales of the inputs that are tried, and half as many as converter ranges."""
     values: int = 2**15
@@ -43,6 +45,7 @@ class RangeSettings(Settings):
         self._require("percentile", 50, 100)
         self._require("bound_management", 0, 20)
         self._require("vectors", 64, 1_000_000)
+        self._require("fewest", 6, 1_000_000)
         self._require("candidates", 2, 1000)
         self._require("values", 1000, 10**8)
 

@@ -78,7 +78,7 @@ class SimulatedChip(Backend):
 
     reads_at_once: ClassVar[int] = 2**22
     """Samples of device reads that are in memory at one time."""
-    outputs_at_once: ClassVar[int] = 2**17
+    outputs_at_once: ClassVar[int] = 2**16
     """Outputs, or inputs, of a batch that are computed at one time: more would leave the processor's cache."""
 
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
@@ -137,16 +137,20 @@ class SimulatedChip(Backend):
         vectors = max(1, self.outputs_at_once // max(p.rows, p.columns))
         for first in range(0, len(x), vectors):
             part = slice(first, first + vectors)
-            drive = self._inputs.drive(self._tensor(x[part]))
-            sums = drive @ conductance
-            # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
-            variance = unit.converters.noise_variance(unit.adc_range)
-            if cells.variance is not None:
-                variance = torch.addmm(variance, drive.square_(), cells.variance, alpha=fast)
-            sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), variance.sqrt_())
-            codes[part] = unit.converters.convert(sums, unit.adc_range).cpu().numpy()
+            codes[part] = self._outputs(unit, self._tensor(x[part]), conductance, fast).cpu().numpy()
         self._clock += duration
         return codes
+
+    def _outputs(self, unit: _Core, x: torch.Tensor, conductance: torch.Tensor, fast: float) -> torch.Tensor:
+        """Return codes (batch, columns) of inputs (batch, rows) to conductances (rows, columns) with their slow noise."""
+        drive = self._inputs.drive(x)
+        sums = drive @ conductance
+        # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
+        variance = unit.converters.noise_variance(unit.adc_range)
+        if unit.cells is not None and unit.cells.variance is not None:
+            variance = (drive.square_() @ unit.cells.variance).mul_(fast).add_(variance)
+        sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), variance.sqrt_())
+        return unit.converters.convert(sums, unit.adc_range)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         p, unit = self._chip, self._core(core)

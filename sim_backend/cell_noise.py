@@ -18,7 +18,7 @@ from functools import cached_property
 
 import torch
 
-from hwloop.sim_backend.noise import LN10, FlickerLadder
+from hwloop.sim_backend.noise import FlickerLadder
 from hwloop.sim_backend.normals import normals
 
 _NOTHING = 1e-24
@@ -62,9 +62,9 @@ class CellNoise:
         if not due:
             return
         young = self._pulsed_since(amplitudes, min(self._updated[k] for k in due))
-        for k in due:
+        drawn = normals((len(due), *amplitudes.root.shape), ladder.generator)
+        for k, fresh in zip(due, drawn.unbind(), strict=True):
             exponent = (self._updated[k] - now) / ladder.taus[k]
-            fresh = normals(tuple(amplitudes.root.shape), ladder.generator)
             grown = -math.expm1(2.0 * exponent)
             if young is None:
                 fresh.mul_(amplitudes.root).mul_(math.sqrt(grown))
@@ -75,7 +75,7 @@ class CellNoise:
                 variance = (amplitudes.power * grown).index_add_(0, cells, missing.to(power.dtype) * power, alpha=-1.0)
                 fresh.mul_(variance.clamp_(min=0.0).sqrt_())
             before = sums[k]
-            sums[k] = fresh if before is None else fresh.add_(before, alpha=math.exp(exponent))
+            sums[k] = fresh.clone() if before is None else before.mul_(math.exp(exponent)).add_(fresh)
             self._updated[k] = now
 
     def total(self, duration: float) -> torch.Tensor | None:

@@ -46,7 +46,7 @@ class Cells:
         return cls(drifted, conductance, variance, scale)
 
     def noisy(self, slow: torch.Tensor | None) -> torch.Tensor:
-        """Return signed conductances (rows, columns) in uS with slow noise (rows * columns,), uS at the reference age."""
+        """Return signed conductances (rows, columns) with slow noise (rows * columns,), uS at the reference age."""
         if slow is None or self.slow_scale is None:
             return self.conductance
         return torch.addcmul(self.conductance, slow.view(self.slow_scale.shape), self.slow_scale)

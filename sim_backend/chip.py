@@ -137,12 +137,12 @@ class SimulatedChip(Backend):
         vectors = max(1, self.outputs_at_once // max(p.rows, p.columns))
         for first in range(0, len(x), vectors):
             part = slice(first, first + vectors)
-            codes[part] = self._outputs(unit, self._tensor(x[part]), conductance, fast).cpu().numpy()
+            codes[part] = self._outputs(unit, self._tensor(x[part], torch.float32), conductance, fast).cpu().numpy()
         self._clock += duration
         return codes
 
     def _outputs(self, unit: _Core, x: torch.Tensor, conductance: torch.Tensor, fast: float) -> torch.Tensor:
-        """Return codes (batch, columns) of inputs (batch, rows) to conductances (rows, columns) with their slow noise."""
+        """Return codes (batch, columns) of inputs (batch, rows) to conductances (rows, columns) with slow noise."""
         drive = self._inputs.drive(x)
         sums = drive @ conductance
         # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.

@@ -23,8 +23,8 @@ class InputConverters:
         self._nonlinearity = parameters.dac_nonlinearity / self._top
 
     def drive(self, x: torch.Tensor) -> torch.Tensor:
-        """Return row drives (batch, rows), 1 = full scale for integer inputs of the same shape."""
-        u = x.to(torch.float32).mul_(1.0 / self._top)
+        """Return row drives (batch, rows), 1 = full scale for whole numbers of the same shape."""
+        u = x.to(torch.float32) * (1.0 / self._top)
         if self._nonlinearity:
             # u + n (u^3 - u) / peak
             size = self._nonlinearity / _CUBIC_PEAK

@@ -17,6 +17,7 @@ and its state has had the time since then to grow, not the time since the ladder
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 
@@ -79,20 +80,18 @@ class FlickerLadder:
         # The ladder starts at tau_0; what is faster counts as white. The constant makes the sum match the formula.
         self._white = math.log(self.taus[0] / (4.0 * t_read)) - EULER_GAMMA - LN10 / 2
 
-    def _is_frozen(self, tau: float, duration: float) -> bool:
-        return tau > FROZEN * duration
+    def _first_frozen(self, duration: float) -> int:
+        """Return the number of the first decade that is frozen during a batch; all slower ones are, too."""
+        return bisect.bisect_right(self.taus, FROZEN * duration)
 
     def fast_variance(self, duration: float) -> float:
         """Return the variance (Q^2) that is independent between the vectors of a batch of `duration` seconds."""
-        return self._white + LN10 * sum(not self._is_frozen(tau, duration) for tau in self.taus)
+        return self._white + LN10 * self._first_frozen(duration)
 
     def due(self, updated: list[float], now: float, duration: float) -> list[int]:
-        """List the decades, last updated at these times, that a batch of `duration` seconds wants brought up to date."""
-        return [
-            k
-            for k, tau in enumerate(self.taus)
-            if self._is_frozen(tau, duration) and now - updated[k] >= LADDER.negligible * tau
-        ]
+        """List the decades, updated last at these times, that a batch of `duration` seconds wants up to date."""
+        frozen = range(self._first_frozen(duration), len(self.taus))
+        return [k for k in frozen if now - updated[k] >= LADDER.negligible * self.taus[k]]
 
     def advance(self, now: float, duration: float) -> None:
         """Bring all states that are frozen during a batch of `duration` seconds up to the time `now`."""
@@ -116,8 +115,7 @@ class FlickerLadder:
 
     def frozen_sum(self, states: list[torch.Tensor | None], duration: float) -> torch.Tensor | None:
         """Add up what there is of the frozen ones of a state for each decade, in units of Q; None without any."""
-        pairs = zip(states, self.taus, strict=False)
-        frozen = [state for state, tau in pairs if state is not None and self._is_frozen(tau, duration)]
+        frozen = [state for state in states[self._first_frozen(duration) :] if state is not None]
         if not frozen:
             return None
         total = frozen[0] * math.sqrt(LN10)

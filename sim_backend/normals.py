@@ -30,4 +30,4 @@ def normals(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     count, means = math.prod(shape), _means(generator.device)
     bits = torch.empty((count + 3) // 4, dtype=torch.int64, device=generator.device)
     parts = bits.random_(torch.iinfo(bits.dtype).min, None, generator=generator).view(torch.int16)[:count]
-    return means.index_select(0, parts.to(torch.int32).add_(len(means) // 2)).view(shape)
+    return means.index_select(0, parts.to(torch.int32).add_(means.numel() // 2)).view(shape)

@@ -18,11 +18,8 @@ from functools import cached_property
 
 import torch
 
-from hwloop.sim_backend.noise import FlickerLadder
+from hwloop.sim_backend.noise import LADDER, FlickerLadder
 from hwloop.sim_backend.normals import normals
-
-_NOTHING = 1e-24
-"""uS^2: variance below which a cell has no noise, and no share of a sum to take."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class CellNoise:
                 continue
             variance = self._grown(k, born).mul_(power)
             theirs, everyone = (variance * leaving).sum(0), variance.sum(0)
-            share = theirs / everyone.clamp_(min=_NOTHING)
+            share = theirs / everyone.clamp_(min=LADDER.silent)
             spread = (theirs * (1.0 - share).clamp_(min=0.0)).sqrt_()
             lost = spread.mul_(normals(tuple(share.shape), ladder.generator))
             known, state = sums[cells], ladder.states[k]
@@ -126,7 +123,7 @@ class CellNoise:
             # What the draw misses of the sum is made up by all, each by its share of the variance.
             gain = variance.mul_(amplitudes.signed)
             missed = sums - (amplitudes.signed * drawn).sum(0)
-            share = (amplitudes.signed * gain).sum(0).clamp_(min=_NOTHING)
+            share = (amplitudes.signed * gain).sum(0).clamp_(min=LADDER.silent)
             ladder.states[k] = drawn.addcmul_(gain, missed / share).view(-1)
             ladder.updated[k] = self._updated[k]
         self._sums = None

@@ -50,6 +50,8 @@ class LadderSettings:
 
     What it leaves out at any moment is under 2 * 0.03 of one decade's variance, 0.4 % of the noise of a device seconds
     old."""
+    silent: float = 1e-24
+    """Variance in uS^2 below which a cell has no noise, and no share of a sum that could be taken."""
 
 
 LADDER = LadderSettings()

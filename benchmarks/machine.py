@@ -35,3 +35,13 @@ def median_seconds(function: Callable[[], object], repeats: int = 30, warm_up: i
         function()
         times.append(time.perf_counter() - begin)
     return statistics.median(times)
+
+
+def least_seconds(function: Callable[[], object], repeats: int) -> float:
+    """Least wall time of a call, seconds: what it takes when nothing else runs."""
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begin)
+    return min(times)

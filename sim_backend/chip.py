@@ -17,11 +17,12 @@ from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import Scheme
 from hwloop.devices.model import FIELD_UNITS, DeviceModel
 from hwloop.devices.statistics import Polynomial
-from hwloop.devices.wires import attenuation
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.registry import suggest
+from hwloop.sim_backend.cells import Cells
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.devices.pcm import DeviceArray, relaxation_rate
+from hwloop.sim_backend.normals import normals
 from hwloop.sim_backend.options import SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
@@ -64,6 +65,8 @@ class _Core:
     converters: ColumnConverters
     dynamics: torch.Generator
     adc_range: float
+    cells: Cells | None = None
+    """What its products saw last."""
 
 
 class SimulatedChip(Backend):
@@ -75,6 +78,8 @@ class SimulatedChip(Backend):
 
     reads_at_once: ClassVar[int] = 2**22
     """Samples of device reads that are in memory at one time."""
+    outputs_at_once: ClassVar[int] = 2**16
+    """Outputs, or inputs, of a batch that are computed at one time: more would leave the processor's cache."""
 
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
@@ -125,24 +130,27 @@ class SimulatedChip(Backend):
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
         p, unit = self._chip, self._core(core)
         duration = x.shape[0] * p.mvm_seconds
-        drive = self._inputs.drive(self._tensor(x))
-        shape = (2, p.devices_per_polarity, p.rows * p.columns)
-        conductance = unit.devices.noisy(self._clock, self._relaxed(), duration).view(shape)
-        attenuated = self._attenuation(unit)
-        positive, negative = _per_polarity(conductance, attenuated)
-        sums = drive @ (positive - negative).view(p.rows, p.columns)
+        cells = unit.cells = self._cells(unit)
+        conductance = cells.noisy(unit.devices.slow_noise(self._clock, duration))
+        fast = unit.devices.flicker.fast_variance(duration)
+        codes = np.empty((x.shape[0], p.columns), np.int32)
+        vectors = max(1, self.outputs_at_once // max(p.rows, p.columns))
+        for first in range(0, len(x), vectors):
+            part = slice(first, first + vectors)
+            codes[part] = self._outputs(unit, self._tensor(x[part], torch.float32), conductance, fast).cpu().numpy()
+        self._clock += duration
+        return codes
+
+    def _outputs(self, unit: _Core, x: torch.Tensor, conductance: torch.Tensor, fast: float) -> torch.Tensor:
+        """Return codes (batch, columns) of inputs (batch, rows) to conductances (rows, columns) with slow noise."""
+        drive = self._inputs.drive(x)
+        sums = drive @ conductance
         # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
         variance = unit.converters.noise_variance(unit.adc_range)
-        if p.read_noise > 0:
-            devices = unit.devices.noise_amplitude(self._relaxed()).square().view(shape)
-            squared = None if attenuated is None else attenuated.square()
-            cells = _per_polarity(devices, squared).sum(0).view(p.rows, p.columns)
-            fast = unit.devices.flicker.fast_variance(duration)
-            variance = torch.addmm(variance, drive.square(), cells, alpha=fast)
-        sums.addcmul_(torch.empty_like(sums).normal_(generator=unit.dynamics), variance.sqrt_())
-        codes = unit.converters.convert(sums, unit.adc_range)
-        self._clock += duration
-        return codes.to(torch.int32).cpu().numpy()
+        if unit.cells is not None and unit.cells.variance is not None:
+            variance = (drive.square_() @ unit.cells.variance).mul_(fast).add_(variance)
+        sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), variance.sqrt_())
+        return unit.converters.convert(sums, unit.adc_range)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         p, unit = self._chip, self._core(core)
@@ -276,22 +284,15 @@ class SimulatedChip(Backend):
         smallest, _, _ = self._chip.adc_range
         return max(smallest, READ_HEADROOM * self.info.g_max)
 
-    def _attenuation(self, unit: _Core) -> torch.Tensor | None:
-        p = self._chip
-        if p.wire_resistance == 0 and p.series_resistance == 0:
-            return None
-        conductance = unit.devices.drifted(self._relaxed()).view(p.device_shape).sum(1)
-        factor = attenuation(conductance.double(), p.wire_resistance, p.series_resistance)
-        return factor.to(conductance.dtype).view(2, -1)
+    def _cells(self, unit: _Core) -> Cells:
+        """Return what products see of the devices now: the same as before, as long as no conductance has changed."""
+        drifted = unit.devices.drifted(self._relaxed())
+        if unit.cells is not None and unit.cells.drifted is drifted:
+            return unit.cells
+        return Cells.of(drifted, unit.devices, self._chip)
 
     def _tensor(self, array: AnyArray, dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self._options.device)
-
-
-def _per_polarity(devices: torch.Tensor, attenuated: torch.Tensor | None) -> torch.Tensor:
-    """Sum (2, rows * columns) over the devices (2, K, rows * columns) of each polarity, as wires let them through."""
-    polarities = devices.sum(1)
-    return polarities if attenuated is None else polarities * attenuated
 
 
 def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:

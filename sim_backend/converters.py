@@ -14,11 +14,6 @@ _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
 """Largest magnitude of u^3 - u on [-1, 1]; dividing by it makes the non-linearity parameters peak values."""
 
 
-def third_order(u: torch.Tensor) -> torch.Tensor:
-    """Return the third-order deviation with peak 1 and no error at zero and at both ends of the scale."""
-    return (u * u).sub_(1.0).mul_(u).mul_(1.0 / _CUBIC_PEAK)
-
-
 class InputConverters:
     """Signed integers to row drives in [-1, 1], with a third-order non-linearity common to all rows."""
 
@@ -28,9 +23,13 @@ class InputConverters:
         self._nonlinearity = parameters.dac_nonlinearity / self._top
 
     def drive(self, x: torch.Tensor) -> torch.Tensor:
-        """Return row drives (batch, rows), 1 = full scale, for integer inputs of the same shape."""
-        u = x.to(torch.float32).mul_(1.0 / self._top)
-        return u.add_(third_order(u), alpha=self._nonlinearity) if self._nonlinearity else u
+        """Return row drives (batch, rows), 1 = full scale for whole numbers of the same shape."""
+        u = x.to(torch.float32) * (1.0 / self._top)
+        if self._nonlinearity:
+            # u + n (u^3 - u) / peak
+            size = self._nonlinearity / _CUBIC_PEAK
+            u.mul_((u * u).mul_(size).add_(1.0 - size))
+        return u
 
 
 class ColumnConverters:
@@ -70,9 +69,12 @@ class ColumnConverters:
 
     def convert(self, sums: torch.Tensor, full_scale: float) -> torch.Tensor:
         """Return integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`."""
-        codes = sums.mul_(self.gain * (self.top / full_scale)).add_(self.offset)
+        codes = torch.addcmul(self.offset, sums, self.gain * (self.top / full_scale), out=sums)
         if self._is_nonlinear:
-            codes.addcmul_(third_order((codes * (1.0 / self.top)).clamp_(-1.0, 1.0)), self.nonlinearity)
+            inside = codes.clamp(-self.top, self.top)
+            # In units of the scale's end: n (u^3 - u) / peak
+            cubic = (inside * inside).sub_(self.top**2).mul_(self.nonlinearity / (_CUBIC_PEAK * self.top**3))
+            codes.addcmul_(cubic, inside)
         return codes.round_().clamp_(-self.top, self.top)
 
     def read_device(

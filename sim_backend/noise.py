@@ -17,10 +17,13 @@ and its state has had the time since then to grow, not the time since the ladder
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 
 import torch
+
+from hwloop.sim_backend.normals import normals
 
 LN10 = math.log(10.0)
 """Natural logarithm of a decade: the variance of one state, in units of Q^2."""
@@ -47,6 +50,8 @@ class LadderSettings:
 
     What it leaves out at any moment is under 2 * 0.03 of one decade's variance, 0.4 % of the noise of a device seconds
     old."""
+    silent: float = 1e-24
+    """Variance in uS^2 below which a cell has no noise, and no share of a sum that could be taken."""
 
 
 LADDER = LadderSettings()
@@ -65,49 +70,54 @@ class FlickerLadder:
     def __init__(self, t_read: float, shape: tuple[int, ...], generator: torch.Generator, now: float) -> None:
         """Start with every state at zero at the time `now` (seconds)."""
         self.taus = ladder_times(t_read)
-        self._shape = shape
-        self._generator = generator
-        self._updated = [now] * len(self.taus)
+        self.generator = generator
+        self.updated = [now] * len(self.taus)
+        """Seconds: when each decade was last brought up to date."""
         # A state is made when it first moves: a chip minutes old carries no states of months.
-        self._states: list[torch.Tensor | None] = [None] * len(self.taus)
-        self._pulsed = torch.full(shape, now, dtype=torch.float64, device=generator.device)
-        self._last_pulse = now
+        self.states: list[torch.Tensor | None] = [None] * len(self.taus)
+        """State of every device, of the ladder's shape, for each decade; None where all are zero."""
+        self.pulsed = torch.full(shape, now, dtype=torch.float64, device=generator.device)
+        """Seconds: when each device was pulsed last."""
+        self.last_pulse = now
         # The ladder starts at tau_0; what is faster counts as white. The constant makes the sum match the formula.
         self._white = math.log(self.taus[0] / (4.0 * t_read)) - EULER_GAMMA - LN10 / 2
 
-    def _is_frozen(self, tau: float, duration: float) -> bool:
-        return tau > FROZEN * duration
+    def _first_frozen(self, duration: float) -> int:
+        """Return the number of the first decade that is frozen during a batch; all slower ones are, too."""
+        return bisect.bisect_right(self.taus, FROZEN * duration)
 
     def fast_variance(self, duration: float) -> float:
         """Return the variance (Q^2) that is independent between the vectors of a batch of `duration` seconds."""
-        return self._white + LN10 * sum(not self._is_frozen(tau, duration) for tau in self.taus)
+        return self._white + LN10 * self._first_frozen(duration)
+
+    def due(self, updated: list[float], now: float, duration: float) -> list[int]:
+        """List the decades, updated last at these times, that a batch of `duration` seconds wants up to date."""
+        frozen = range(self._first_frozen(duration), len(self.taus))
+        return [k for k in frozen if now - updated[k] >= LADDER.negligible * self.taus[k]]
 
     def advance(self, now: float, duration: float) -> None:
         """Bring all states that are frozen during a batch of `duration` seconds up to the time `now`."""
         since_pulse: torch.Tensor | None = None
-        for k, tau in enumerate(self.taus):
-            elapsed = (now - self._updated[k]) / tau
-            if elapsed < LADDER.negligible or not self._is_frozen(tau, duration):
-                continue
-            keep = math.exp(-elapsed)
-            fresh = torch.empty(self._shape, device=self._generator.device).normal_(generator=self._generator)
-            if self._last_pulse <= self._updated[k]:
+        for k in self.due(self.updated, now, duration):
+            tau, elapsed = self.taus[k], (now - self.updated[k]) / self.taus[k]
+            fresh = normals(tuple(self.pulsed.shape), self.generator)
+            if self.last_pulse <= self.updated[k]:
                 fresh.mul_(math.sqrt(-math.expm1(-2.0 * elapsed)))
             else:
                 if since_pulse is None:
-                    since_pulse = (now - self._pulsed).clamp_(min=0.0).to(torch.float32)
-                fresh.mul_(since_pulse.clamp(max=now - self._updated[k]).mul_(-2.0 / tau).expm1_().neg_().sqrt_())
-            state = self._states[k]
-            self._states[k] = fresh if state is None else fresh.add_(state, alpha=keep)
-            self._updated[k] = now
+                    since_pulse = (now - self.pulsed).clamp_(min=0.0).to(torch.float32)
+                fresh.mul_(since_pulse.clamp(max=now - self.updated[k]).mul_(-2.0 / tau).expm1_().neg_().sqrt_())
+            state = self.states[k]
+            self.states[k] = fresh if state is None else fresh.add_(state, alpha=math.exp(-elapsed))
+            self.updated[k] = now
 
     def slow(self, duration: float) -> torch.Tensor | None:
         """Return the sum (Q) of the frozen states of a batch of `duration` seconds; None while all are zero."""
-        frozen = [
-            state
-            for state, tau in zip(self._states, self.taus, strict=True)
-            if state is not None and self._is_frozen(tau, duration)
-        ]
+        return self.frozen_sum(self.states, duration)
+
+    def frozen_sum(self, states: list[torch.Tensor | None], duration: float) -> torch.Tensor | None:
+        """Add up what there is of the frozen ones of a state for each decade, in units of Q; None without any."""
+        frozen = [state for state in states[self._first_frozen(duration) :] if state is not None]
         if not frozen:
             return None
         total = frozen[0] * math.sqrt(LN10)
@@ -117,16 +127,16 @@ class FlickerLadder:
 
     def forget(self, devices: torch.Tensor, now: float) -> None:
         """Set the states of devices (flat indices) to zero: a pulse at the time `now` has made a new glass of them."""
-        for state in self._states:
+        for state in self.states:
             if state is not None:
                 state.view(-1)[devices] = 0.0
-        self._pulsed.view(-1)[devices] = now
-        self._last_pulse = now
+        self.pulsed.view(-1)[devices] = now
+        self.last_pulse = now
 
     def export(self) -> dict[str, torch.Tensor]:
         """Return states and their times, by name."""
-        made = {f"flicker/{k}": state for k, state in enumerate(self._states) if state is not None}
-        return made | {"flicker_updated": torch.tensor(self._updated, dtype=torch.float64)}
+        made = {f"flicker/{k}": state for k, state in enumerate(self.states) if state is not None}
+        return made | {"flicker_updated": torch.tensor(self.updated, dtype=torch.float64)}
 
     def restore(self, state: dict[str, torch.Tensor], pulsed: torch.Tensor) -> None:
         """Take back what `export` gave; `pulsed` is the time at which each device was pulsed last.
@@ -136,9 +146,9 @@ class FlickerLadder:
         made = [state.get(f"flicker/{k}") for k in range(len(self.taus))]
         if len(state["flicker_updated"]) != len(made):
             raise ValueError("'flicker_updated' has another length")
-        if any(own is not None and own.shape != self._shape for own in made):
+        if any(own is not None and own.shape != self.pulsed.shape for own in made):
             raise ValueError("a state of the read noise has another shape")
-        self._updated = [float(t) for t in state["flicker_updated"]]
-        self._pulsed = pulsed
-        self._last_pulse = float(self._pulsed.max())
-        self._states = [None if own is None else own.to(self._generator.device) for own in made]
+        self.updated = [float(t) for t in state["flicker_updated"]]
+        self.pulsed = pulsed
+        self.last_pulse = float(self.pulsed.max())
+        self.states = [None if own is None else own.to(self.generator.device) for own in made]

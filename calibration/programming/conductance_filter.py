@@ -34,7 +34,7 @@ from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
 from hwloop.devices.drift import Aging
 from hwloop.mapping.tile import Tile
-from hwloop.typing import AnyArray, BoolArray, FloatArray
+from hwloop.typing import AnyArray, BoolArray, FloatArray, IndexArray
 
 SMALLEST_SENSITIVITY = 0.01
 """Sensitivity below which a cell is taken for one that shows nothing."""
@@ -140,17 +140,12 @@ class ConductanceFilter:
         wanted = self.g - self._sign * error / effect
         aim = np.clip(wanted, self._model.curve.g_min, self._g_top)
         left = (aim - wanted) * effect
-        noise = self._pulse_variance(aim) * effect**2
-        drift = aim * effect * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
-        # What is known of a cell is its sum: pulsing a device whose share is uncertain brings that variance back.
-        unshared = self._device_variance * effect**2
         quieter = self._read_noise_variance(self.g) - self._read_noise_variance(aim)
-        unresolved = self._unresolved / (rounds + 1)  # by all measurements to come
-        redraws = np.minimum(rounds, self._settings.max_pulses_per_device - 1 - self._spent)
-        drawn = cost_of_pulse(self._redraw, redraws, noise + unshared, unresolved, self._min_gain**2)
-        gain = error**2 - left**2 - drawn - drift**2 + quieter * effect**2
         exhausted = self._exhausted
-        gain[exhausted] = -np.inf
+        gain = np.where(exhausted, -np.inf, error**2 - left**2 + quieter * effect**2)
+        noise, worth = np.zeros(self._shape), np.flatnonzero(gain > self._min_gain**2)  # noise takes more away
+        noise.reshape(-1)[worth], lost = self._noise_of_pulses(worth, aim, effect, remaining, rounds)
+        gain.reshape(-1)[worth] -= lost
         # A suspect needs pulses and rounds to come back from where it is sent.
         spare = self._settings.max_pulses_per_device - self._spent
         self._may_ask = ~exhausted & (spare > QUESTIONS[0]) & (rounds > QUESTIONS[1])
@@ -167,10 +162,23 @@ class ConductanceFilter:
         noise[asked] = (self._pulse_variance(aim) * effect**2)[asked] if len(levels) else noise[asked]
         self._send(every, self._curves.amplitude(sent, every), sent)
         self._plain[at] = True
-        self._added[every[1:]] = unshared[every] + noise[every]
+        self._added[every[1:]] = self._device_variance[every] * effect[every] ** 2 + noise[every]
         self.variance[every[1:]] += self._added[every[1:]]
         self._device_variance[every] = noise[every]
         return len(sent)
+
+    def _noise_of_pulses(
+        self, at: IndexArray, aim: FloatArray, effect: FloatArray, remaining: float, rounds: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """Compute the variances of pulses on devices (n,), flat indices, and the squared errors they leave, uS^2."""
+        aim, effect = aim.reshape(-1)[at], effect.reshape(-1)[at]
+        noise = self._curves.pulse_variance(aim, self.g.reshape(-1)[at], at) * effect**2
+        drift = aim * effect * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
+        # What is known of a cell is its sum: pulsing a device whose share is uncertain brings that variance back.
+        unshared = self._device_variance.reshape(-1)[at] * effect**2
+        unresolved = self._unresolved.reshape(-1)[at % self._unresolved.size] / (rounds + 1)  # of all those to come
+        redraws = np.minimum(rounds, self._settings.max_pulses_per_device - 1 - self._spent.reshape(-1)[at])
+        return noise, drift**2 + cost_of_pulse(self._redraw, redraws, noise + unshared, unresolved, self._min_gain**2)
 
     def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
         """Fit the common error of the currents of open-loop pulses to the first measurement after them."""

@@ -47,7 +47,7 @@ class DeviceCurves:
         nominal = np.asarray(self.nominal.conductance(amplitude - self.shift[at]), np.float64)
         return g_min + self.height[at] * (nominal - g_min)
 
-    def pulse_variance(self, aim: FloatArray, before: FloatArray) -> FloatArray:
+    def pulse_variance(self, aim: FloatArray, before: FloatArray, at: IndexArray | None = None) -> FloatArray:
         """Compute the variance of the results of pulses: of their noise, the unknown shift and the unknown height.
 
         Parameters
@@ -56,15 +56,19 @@ class DeviceCurves:
             (D, rows, columns) conductance that a pulse should lead to, uS.
         before
             (D, rows, columns) conductance of which the device's height is known, uS.
+        at
+            (n,) flat indices of the devices to which alone `aim` and `before`, then (n,), belong.
 
         Returns
         -------
         ndarray
-            (D, rows, columns) uS^2.
+            uS^2, of the shape of `aim`.
         """
-        curve = self.nominal
-        height = self.height_variance * (aim - before) ** 2
-        variance: FloatArray = curve.pulse_sigma(aim) ** 2 + curve.slope(aim) ** 2 * self.shift_variance + height
+        curve, height, shift = self.nominal, self.height_variance, self.shift_variance
+        if at is not None:
+            height, shift = height.reshape(-1)[at], shift.reshape(-1)[at]
+        pulse = (curve.jitter**2 + shift) * curve.slope(aim) ** 2 + curve.noise**2
+        variance: FloatArray = pulse + height * (aim - before) ** 2
         return variance
 
     def learn(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:

@@ -65,9 +65,12 @@ class RedrawTable:
 
     def __call__(self, left: AnyArray, price: FloatArray) -> FloatArray:
         """Return V of so many redraws left (any shape) at prices over the variance of a pulse (the same shape)."""
-        place = price / (1.0 + price) * ((self._prices - 1) / self._end)
-        column = np.minimum(place + 0.5, self._prices - 1).astype(np.intp)
-        value: FloatArray = self._values[np.clip(left, 0, self._most), column]
+        place = price / (1.0 + price)
+        place *= (self._prices - 1) / self._end
+        place += 0.5
+        column = np.minimum(place, self._prices - 1, out=place).astype(np.intp)
+        column += np.clip(left, 0, self._most) * self._prices
+        value: FloatArray = self._values.reshape(-1).take(column)
         return value
 
 
@@ -97,6 +100,10 @@ def cost_of_pulse(
         uS^2, of the shape of `drawn`.
     """
     drawn = np.maximum(drawn, 1e-300)
-    shown = drawn * drawn / (drawn + seen_with)
-    cost: FloatArray = drawn - shown + table(left, price / np.maximum(shown, 1e-30)) * shown
+    shown = drawn * drawn
+    shown /= drawn + seen_with
+    prices = np.maximum(shown, 1e-30)
+    cost: FloatArray = table(left, np.divide(price, prices, out=prices))
+    cost *= shown
+    cost += drawn - shown
     return cost

@@ -31,7 +31,8 @@ class Table:
 
     def __call__(self, g: Array) -> Array:
         """Return the value at g (any shape), a normalised conductance."""
-        place = (np.asarray(g) * ((ENTRIES - 1) / HIGHEST) + 0.5).astype(np.int32)
+        # Of the type that indexing wants, or it would be converted again.
+        place = (np.asarray(g) * ((ENTRIES - 1) / HIGHEST) + 0.5).astype(np.intp)
         value: Array = namespace(g).take(self.values, place, mode="clip")
         return value
 

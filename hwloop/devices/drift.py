@@ -52,7 +52,15 @@ class Aging:
         """Return G(age) / G(t0) of devices that have `conductance` (uS) at the reference age t0; 1 without a model."""
         if self.drift is None:
             return np.ones_like(conductance)
-        return np.asarray(self.drift.factor(conductance, np.maximum(age, 1e-6)), np.float64)
+        if np.ndim(age) == 0:
+            return np.asarray(self.drift.factor(conductance, float(np.maximum(age, 1e-6))), np.float64)
+        # As `DriftModel.factor`, without an array for every step: this is done for all devices of a tile many times.
+        exponent = np.maximum(age, 1e-6, dtype=np.float64)
+        exponent /= self.drift.t0
+        np.log(exponent, out=exponent)
+        np.negative(exponent, out=exponent)
+        value = exponent * self.drift.mean(conductance / self.drift.g_scale)
+        return np.exp(value, out=value)
 
     def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
         """Return the conductance (uS) at an age in seconds of devices that have `conductance` at the reference age."""

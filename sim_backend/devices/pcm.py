@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.sim_backend.cell_noise import Amplitudes, CellNoise
 from hwloop.sim_backend.noise import FlickerLadder
+from hwloop.sim_backend.normals import normals
 from hwloop.sim_backend.parameters import ChipParameters
 
 BOLTZMANN = 8.617333e-5
@@ -118,8 +120,10 @@ class DeviceArray:
         self.born = torch.full((count,), -ASSUMED.age_at_delivery, dtype=torch.float64, device=torch_device)
         self.set_pulses = torch.zeros(count, dtype=torch.int16, device=torch_device)
         self.flicker = FlickerLadder(self._model.read_noise.t_read, (count,), dynamics, now=0.0)
+        self.cell_noise = CellNoise(self.flicker)
         self._last_birth = -ASSUMED.age_at_delivery
-        self._drifted: tuple[float, torch.Tensor, torch.Tensor] | None = None
+        self._drifted: tuple[float, torch.Tensor] | None = None
+        self._amplitudes: Amplitudes | None = None
 
     # ---- programming -----------------------------------------------------------------------------------------
 
@@ -176,13 +180,15 @@ class DeviceArray:
     def _reborn(self, devices: torch.Tensor, conductance: torch.Tensor, clock: float) -> None:
         if not devices.numel():
             return
+        if self._p.read_noise > 0:
+            self.cell_noise.forget(self.amplitudes, devices)
         self.g[devices] = conductance
         self.nu[devices] = self._draw_nu(conductance, self._normal(devices))
         self.q[devices] = self._q(conductance)
         self.born[devices] = clock
         self.flicker.forget(devices, clock / self._relaxation)
         self._last_birth = clock
-        self._drifted = None
+        self._drifted = self._amplitudes = None
 
     def _draw_nu(self, conductance: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
         drift = self._model.drift
@@ -201,35 +207,39 @@ class DeviceArray:
 
     # ---- what is there now -----------------------------------------------------------------------------------
 
+    @property
+    def amplitudes(self) -> Amplitudes:
+        """Read noise of every device per unit of flicker, as it was at the drift model's reference age."""
+        if self._amplitudes is None:
+            by_device = (self.g * self.q).view(2, self._p.devices_per_polarity, -1)
+            by_device[1].neg_()
+            self._amplitudes = Amplitudes(by_device.flatten(0, 1))
+        return self._amplitudes
+
     def drifted(self, clock: float) -> torch.Tensor:
-        """Return conductances (uS) without read noise at relaxation time `clock`. Do not modify the result."""
-        return self._at(clock)[1]
+        """Return conductances (uS) without read noise at relaxation time `clock`. Do not modify the result.
 
-    def noise_amplitude(self, clock: float) -> torch.Tensor:
-        """Return read noise (uS) per unit of flicker, Q times the conductance. Do not modify the result."""
-        return self._at(clock)[2]
-
-    def _at(self, clock: float) -> tuple[float, torch.Tensor, torch.Tensor]:
-        """Return when it was computed, drifted conductances, and noise amplitudes."""
+        It is the same tensor as long as nothing that counts has changed.
+        """
         if self._drifted is None or clock - self._drifted[0] > ASSUMED.unchanged * (
             self._drifted[0] - self._last_birth
         ):
-            conductance = self._drift_of(slice(None), clock)
-            self._drifted = (clock, conductance, conductance * self.q)
-        return self._drifted
+            self._drifted = (clock, self._drift_of(slice(None), clock))
+        return self._drifted[1]
 
     def drifted_subset(self, devices: torch.Tensor, clock: float) -> torch.Tensor:
         """Return the same as `drifted`, for some devices (n,) alone."""
         return self._drift_of(devices, clock)
 
-    def noisy(self, now: float, clock: float, duration: float) -> torch.Tensor:
-        """Return conductances (uS) with the slow part of the read noise, as a batch of `duration` seconds sees them."""
-        conductance = self.drifted(clock)
+    def slow_noise(self, now: float, duration: float) -> torch.Tensor | None:
+        """Return the slow read noise of every cell (rows * columns,) that a batch of `duration` seconds sees.
+
+        uS, at the drift model's reference age; None where there is none yet.
+        """
         if self._p.read_noise == 0:
-            return conductance
-        self.flicker.advance(now, duration)
-        slow = self.flicker.slow(duration)
-        return conductance if slow is None else torch.addcmul(conductance, self.noise_amplitude(clock), slow)
+            return None
+        self.cell_noise.advance(self.amplitudes, now, duration)
+        return self.cell_noise.total(duration)
 
     def sample_reads(
         self, devices: torch.Tensor, averages: int, now: float, clock: float, seconds: float
@@ -240,9 +250,8 @@ class DeviceArray:
         if self._p.read_noise == 0:
             return conductance.unsqueeze(1).expand(-1, averages)
         noise = self.q[devices].unsqueeze(1) * math.sqrt(self.flicker.fast_variance(duration))
-        relative = noise * torch.empty((devices.numel(), averages), device=devices.device).normal_(
-            generator=self._dynamics
-        )
+        relative = normals((devices.numel(), averages), self._dynamics).mul_(noise)
+        self.cell_noise.settle(self.amplitudes)
         self.flicker.advance(now, duration)
         slow = self.flicker.slow(duration)
         if slow is not None:
@@ -267,6 +276,7 @@ class DeviceArray:
     def export(self) -> dict[str, torch.Tensor]:
         """Return what pulses and time have changed; the specimen itself follows from its seed."""
         own = {name: getattr(self, name) for name in self._DYNAMIC} | self.flicker.export()
+        own |= self.cell_noise.export()
         if self._drifted is not None:
             own["drifted_at"] = torch.tensor(self._drifted[0], dtype=torch.float64)
         return own
@@ -279,7 +289,8 @@ class DeviceArray:
                 raise ValueError(f"'{name}' has the shape {tuple(state[name].shape)}")
             setattr(self, name, state[name].to(current.dtype).to(current.device))
         self.flicker.restore(state, self.born / self._relaxation)
+        self.cell_noise.restore(state, self._p.rows * self._p.columns)
         self._last_birth = float(self.born.max())
-        self._drifted = None
+        self._drifted = self._amplitudes = None
         if "drifted_at" in state:  # what was computed then is still in use, and decides the last bit of an output code
             self.drifted(float(state["drifted_at"]))

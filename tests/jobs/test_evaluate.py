@@ -82,6 +82,7 @@ def test_a_real_chip_is_measured_as_it_is(tmp_path: Path, open_without: OpenWith
     assert found.mvm_error == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:the MVM error is 1")  # the chip is opened anew and holds no weights
 def test_evaluating_writes_the_trims_of_the_runs_calibration_first(
     tmp_path: Path, open_chip: OpenChip, open_without: OpenWithout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

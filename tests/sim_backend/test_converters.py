@@ -9,7 +9,7 @@ import torch
 
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
-from hwloop.sim_backend.converters import ColumnConverters, InputConverters, third_order
+from hwloop.sim_backend.converters import ColumnConverters, InputConverters
 from hwloop.sim_backend.presets import PRESETS
 
 
@@ -45,12 +45,6 @@ def test_input_nonlinearity_is_its_peak_deviation_in_steps():
     assert abs(int(x[np.argmax(deviation)])) == round(127 / math.sqrt(3))
     assert deviation[[0, 127, 254]] == pytest.approx(0, abs=1e-4)
     assert deviation == pytest.approx(-deviation[::-1], abs=1e-4)
-
-
-def test_the_cubic_has_peak_one():
-    u = torch.linspace(-1, 1, 100_001, dtype=torch.float64)
-    assert third_order(u).abs().max() == pytest.approx(1.0, abs=1e-6)
-    assert third_order(torch.tensor([-1.0, 0.0, 1.0])).tolist() == [0.0, 0.0, 0.0]
 
 
 # ---- outputs ----------------------------------------------------------------------------------------------------

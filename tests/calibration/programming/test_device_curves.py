@@ -62,3 +62,12 @@ def test_answers_to_many_pulses_agree_on_the_shift() -> None:
         one.learn(FIRST, np.array([amplitude]), g, np.array([0.0]))
     assert one.shift[0, 0, 0] == pytest.approx(6.0, abs=4 * one.shift_variance[0, 0, 0] ** 0.5)
     assert one.shift_variance[0, 0, 0] < 0.02
+
+
+def test_the_variance_of_some_devices_is_that_among_all() -> None:
+    one, _ = curves(jitter=2.0)
+    rng = np.random.default_rng(0)
+    one.shift_variance[:], one.height_variance[:] = rng.uniform(0, 9, SHAPE), rng.uniform(0, 0.01, SHAPE)
+    aim, before = rng.uniform(2, 20, (2, *SHAPE))
+    everywhere, at = one.pulse_variance(aim, before).reshape(-1), np.array([1])
+    assert np.array_equal(one.pulse_variance(aim.reshape(-1)[at], before.reshape(-1)[at], at), everywhere[at])

@@ -295,9 +295,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="show the faults without trying them")
     parser.add_argument("--green", action="store_true", help="all tests are known to pass: do not make sure first")
-    parser.add_argument(
-        "--near", action="store_true", help="run only the tests called after a file, or else that name it"
-    )
+    parser.add_argument("--near", action="store_true", help="run only the nearest tests of a file")
     arguments = parser.parse_args()
     files = modules(tuple(arguments.places) or (DECISIVE if arguments.decisive else ROOMS))
     chosen = draw(files, arguments.faults, arguments.seed)

@@ -81,6 +81,9 @@ class SimulatedChip(Backend):
     outputs_at_once: ClassVar[int] = 2**16
     """Outputs, or inputs, of a batch that are computed at one time: more would leave the processor's cache."""
 
+    driven_share: ClassVar[float] = 0.75
+    """Rows that a batch drives at all, over all rows, below which the others are left out of the arithmetic."""
+
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
         self._chip = parameters
@@ -133,22 +136,32 @@ class SimulatedChip(Backend):
         cells = unit.cells = self._cells(unit)
         conductance = cells.noisy(unit.devices.slow_noise(self._clock, duration))
         fast = unit.devices.flicker.fast_variance(duration)
+        noise = None if cells.variance is None else cells.variance * fast
+        driven = np.flatnonzero(x.any(0))
+        if len(driven) < self.driven_share * p.rows:  # what the other rows would add is zero, noise and all
+            rows = torch.from_numpy(driven)
+            x, conductance, noise = x[:, driven], conductance[rows], None if noise is None else noise[rows]
         codes = np.empty((x.shape[0], p.columns), np.int32)
-        vectors = max(1, self.outputs_at_once // max(p.rows, p.columns))
+        vectors = max(1, self.outputs_at_once // p.columns)
         for first in range(0, len(x), vectors):
             part = slice(first, first + vectors)
-            codes[part] = self._outputs(unit, self._tensor(x[part], torch.float32), conductance, fast).cpu().numpy()
+            codes[part] = self._outputs(unit, self._tensor(x[part], torch.float32), conductance, noise).cpu().numpy()
         self._clock += duration
         return codes
 
-    def _outputs(self, unit: _Core, x: torch.Tensor, conductance: torch.Tensor, fast: float) -> torch.Tensor:
-        """Return codes (batch, columns) of inputs (batch, rows) to conductances (rows, columns) with slow noise."""
+    def _outputs(
+        self, unit: _Core, x: torch.Tensor, conductance: torch.Tensor, noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return codes (batch, columns) of inputs (batch, rows).
+
+        Conductances with their slow noise and the variances of their fast noise are (rows, columns), uS and uS^2.
+        """
         drive = self._inputs.drive(x)
         sums = drive @ conductance
         # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
         variance = unit.converters.noise_variance(unit.adc_range)
-        if unit.cells is not None and unit.cells.variance is not None:
-            variance = (drive.square_() @ unit.cells.variance).mul_(fast).add_(variance)
+        if noise is not None:
+            variance = (drive.square_() @ noise).add_(variance)
         sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), variance.sqrt_())
         return unit.converters.convert(sums, unit.adc_range)
 

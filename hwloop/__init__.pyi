@@ -52,8 +52,10 @@ from .files.weights import load_weights as load_weights
 from .jobs.calibrate import calibrate as calibrate
 from .jobs.compare import Comparison as Comparison
 from .jobs.compare import compare as compare
-from .jobs.drift import DriftResult as DriftResult
+from .jobs.deploy import Deployment as Deployment
+from .jobs.deploy import deploy as deploy
 from .jobs.drift import drift as drift
+from .jobs.drift_result import DriftResult as DriftResult
 from .jobs.evaluate import Evaluation as Evaluation
 from .jobs.evaluate import evaluate as evaluate
 from .jobs.export import export as export
@@ -61,10 +63,14 @@ from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement
 from .jobs.load import load as load
 from .jobs.measure import measure as measure
+from .jobs.network import load_network as load_network
 from .jobs.program import program as program
 from .jobs.run import Run as Run
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
+from .nn.network import DeployedNetwork as DeployedNetwork
+from .nn.network import NetworkSettings as NetworkSettings
+from .nn.ranges import RangeSettings as RangeSettings
 
 __version__: str

@@ -30,6 +30,9 @@ class CompensationOutcome:
     def __repr__(self) -> str:
         return f"<CompensationOutcome: MVM error {self.mvm_error:.4f} at {self.age:g} s, {self.pulses} pulses>"
 
+    accuracy: tuple[float, float, float] | None = None
+    """Share of right answers of the network on the chip, and its 95 % interval; None where no network was measured."""
+
     @property
     def pulses(self) -> int:
         """Pulses spent on all tiles."""

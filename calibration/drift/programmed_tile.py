@@ -84,6 +84,8 @@ class ProgrammedTile:
     """Age in seconds at which cells were pulsed last, by a refresh: from there they age anew."""
     base: FloatArray | float = 1.0
     """Gain (columns,) on top of the column calibration of programming from which the forecast starts."""
+    sample: CodeArray | None = None
+    """(vectors, rows) inputs that probes are drawn from, such as a network's own; None: uniform ones."""
     _probed: dict[int, _Probed] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
@@ -126,11 +128,16 @@ class ProgrammedTile:
         """
         now, pulses, known = self.region.backend.now(), self.region.cost.pulses, self._probed.get(vectors)
         if known is None or known.pulses != pulses or now - known.moment > SAME_AGE * (self.age - self.pulsed_at):
-            top = self.region.backend.info.input_max
-            x = uniform_inputs(np.random.default_rng(self.seed), vectors, self.tile.place.rows, top)
+            top, x = self.region.backend.info.input_max, self._probe_inputs(vectors)
             known = _Probed(now, pulses, self.outputs(x), (x / top) @ self.tile.weights)
             self._probed[vectors] = known
         return known.now, known.then
+
+    def _probe_inputs(self, vectors: int) -> CodeArray:
+        rng = np.random.default_rng(self.seed)
+        if self.sample is None:
+            return uniform_inputs(rng, vectors, self.tile.place.rows, self.region.backend.info.input_max)
+        return self.sample[rng.integers(len(self.sample), size=vectors)]
 
     def probe_error(self, made: Compensation, vectors: int) -> float:
         """Measure the relative MVM error of the probes with a compensation.
@@ -165,7 +172,8 @@ class ProgrammedTile:
         backend = self.region.backend
         can = Capability.TEMPERATURE in backend.info.capabilities
         here = Circumstances(datetime.now(UTC), backend.now(), self.age, backend.temperature() if can else None)
-        return replace(here, inputs="uniform integers", vectors=vectors, seed=self.seed) if vectors else here
+        inputs = "uniform integers" if self.sample is None else "sample inputs"
+        return replace(here, inputs=inputs, vectors=vectors, seed=self.seed) if vectors else here
 
     def copy(self) -> ProgrammedTile:
         """Copy it, so that a refresh of the copy leaves this one as it is; the probes are measured anew."""

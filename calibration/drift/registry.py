@@ -10,7 +10,7 @@ from hwloop.registry import Registry, suggest
 
 COMPENSATIONS = Registry("hwloop.compensations", "compensation", Strategy)  # type: ignore[type-abstract]
 """Strategies that are installed."""
-BY_COST = ("none", "global", "column", "predictive", "refresh")
+BY_COST = ("none", "global", "column", "predictive", "batchnorm", "refresh")
 """The order in which hwloop's own are shown."""
 
 

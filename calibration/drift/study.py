@@ -87,6 +87,8 @@ class DriftStudy:
         aged = AgedRun(run, self.end, _model(backend, drift), calibration, seed)
         self.tiles = aged.tiles(backend)
         self._columns = ColumnAffine(probes=probes)
+        self.accuracy: Callable[[Strategy], tuple[float, float, float]] | None = None
+        """Measures the accuracy of the network on the chip with a strategy, and its interval; None: no network."""
 
     def __repr__(self) -> str:
         chip = self.backend.info.name
@@ -209,6 +211,8 @@ class DriftStudy:
             for strategy in digital:
                 made.setdefault(strategy.name, []).append(strategy.make(tile, uncompensated(tile)))
         results = self.measure(made)
+        for strategy in digital:
+            results[strategy.name] = self._with_accuracy(strategy, results[strategy.name])
         for strategy in (strategy for strategy in strategies if strategy.changes_chip):
             check()
             results[strategy.name] = self._try_out(strategy, check)
@@ -222,11 +226,15 @@ class DriftStudy:
             columns_alone = self.measure({self._columns.name: unchanged})[self._columns.name]
             works = [strategy.steps(tile, uncompensated(tile)) for tile in tiles]
             made = run_together(works, self.backend, lambda number, step: check(), check)
-            outcome = self.measure({strategy.name: made})[strategy.name]
+            outcome = self._with_accuracy(strategy, self.measure({strategy.name: made})[strategy.name])
         finally:
             if before is not None:
                 self.backend.import_state(before)
         return dataclasses.replace(outcome, tiles=tuple(tiles), columns_alone=columns_alone)
+
+    def _with_accuracy(self, strategy: Strategy, outcome: CompensationOutcome) -> CompensationOutcome:
+        """Add the accuracy of the network on the chip, where there is one."""
+        return outcome if self.accuracy is None else dataclasses.replace(outcome, accuracy=self.accuracy(strategy))
 
     def measure(self, made: Mapping[str, Sequence[Compensation]]) -> dict[str, CompensationOutcome]:
         """Measure MVM errors over all tiles now, on fresh inputs that are the same for all sets of compensations.

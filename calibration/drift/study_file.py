@@ -17,6 +17,9 @@ from hwloop.calibration.drift.study import DriftStudy
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 
+ACCURACIES = ("accuracy", "accuracy_low", "accuracy_high")
+"""Datasets of a network's accuracy: its value, and the ends of the 95 % interval."""
+
 
 class DriftRecorder:
     """A drift file on its way, written anew after every age."""
@@ -89,6 +92,9 @@ class DriftRecorder:
                 ("holds_until", one.valid_until, "s", "age until which it should hold, from the end of programming"),
             ):
                 hdf5.append(group, what, float(value), units, meaning)
+            if one.accuracy is not None:
+                for what, share in zip(ACCURACIES, one.accuracy, strict=True):
+                    hdf5.append(group, what, share, "1", "share of right answers of the network on the chip")
             for tile, made in enumerate(one.made):
                 part = group.create_group(f"time_{number}/{tile:04d}")
                 made.save(part)

@@ -69,10 +69,14 @@ class Region:
         return int(self._devices.size)
 
     @property
+    def full_scale(self) -> float:
+        """Converter range in uS: this region's own, or the one that the chip stands at."""
+        return self._full_scale if self._full_scale is not None else self.backend.adc_range(self.place.core)
+
+    @property
     def step(self) -> float:
         """Column sum (uS at full-scale input) that one (ideal) output code stands for."""
-        full_scale = self._full_scale if self._full_scale is not None else self.backend.adc_range(self.place.core)
-        return full_scale / self.backend.info.code_max
+        return self.full_scale / self.backend.info.code_max
 
     def pulse(self, kind: PulseKind, devices: IndexArray, amplitude: FloatArray, width: float) -> None:
         """Pulse local devices (n,) with amplitudes (n,) in uA and one width in ns; nothing happens for n = 0."""

@@ -17,6 +17,7 @@ from hwloop.registry import suggest
 
 COMMANDS = {
     "program": ("program", "Put weights on a chip and measure the MVM error."),
+    "deploy": ("deploy", "Put a whole trained network on a chip, and measure its accuracy."),
     "compare": ("compare", "Program the same chip with several methods, side by side."),
     "evaluate": ("evaluate", "Measure what the chip of a run holds now."),
     "drift": ("drift", "Let the chip of a run age, with each compensation."),

@@ -27,9 +27,10 @@ from hwloop.durations import format_duration, parse_durations
 from hwloop.units import finite
 
 if TYPE_CHECKING:
-    from hwloop.jobs.drift import Course, DriftResult
+    from hwloop.jobs.drift_result import Course, DriftResult
 
-COMPENSATION_NAMES = installed("hwloop.compensations", ("none", "global", "column", "predictive", "refresh"))
+FIRST = ("none", "global", "column", "predictive", "batchnorm", "refresh")
+COMPENSATION_NAMES = installed("hwloop.compensations", FIRST)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class DriftOptions:
 def drift(options: DriftOptions) -> None:
     """Let the chip of RUN age, and show its MVM error at each time with each compensation.
 
+    RUN is a run file, or a network file: its accuracy on the test images is shown as well.
+
     On a simulated chip a year passes on its virtual clock; a real one is waited for. Durations: 1s, 90min, 1h, 30d, 1y.
 
     \b
@@ -93,18 +96,17 @@ def drift(options: DriftOptions) -> None:
       hwloop drift run.h5 --times 1s,1h,1d,30d,1y --compensation none,global,column,predictive,refresh --out drift.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
-    from hwloop.jobs.evaluate import load_run
 
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
-    run, times = load_run(options.run), parse_durations(options.times)
+    times = parse_durations(options.times)
     names = [name.strip() for name in options.compensation.split(",")]
     opened = hwloop.connect(options.backend) if options.backend else contextlib.nullcontext()
     with watched("drift") as report, opened as chip:
         result = hwloop.drift(
-            run,
+            options.run,
             chip,
             times,
             names,
@@ -142,6 +144,8 @@ def _show(result: DriftResult) -> None:
     for index, age in enumerate(result.times):
         errors = [finite(one.mvm_error[index]) if index < len(one.mvm_error) else None for one in courses.values()]
         click.echo(f"{format_duration(age):<12}  " + "  ".join(number(error).rjust(width) for error in errors))
+    if any(one.accuracy is not None for one in courses.values()):
+        _show_accuracies(result, width)
     click.echo("\nat the last time")
     every = list(courses.values())
     rows = (
@@ -169,6 +173,15 @@ def _show(result: DriftResult) -> None:
         click.echo("Stopped before the end; the table has what was finished.")
     if result.file:
         click.echo(f"Drift file {result.file}.")
+
+
+def _show_accuracies(result: DriftResult, width: int) -> None:
+    every = [one.accuracy for one in result.courses.values()]
+    click.echo("\naccuracy      " + "  ".join(name.rjust(width) for name in result.courses))
+    for index, age in enumerate(result.times):
+        shares = [None if one is None or index >= len(one) else finite(one[index, 0]) for one in every]
+        cells = ["-" if share is None else f"{share:.1%}" for share in shares]
+        click.echo(f"{format_duration(age):<12}  " + "  ".join(cell.rjust(width) for cell in cells))
 
 
 def _last(values: np.ndarray) -> float | None:

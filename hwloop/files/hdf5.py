@@ -28,6 +28,7 @@ from hwloop.errors import BadInputError
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
+NETWORK_FORMAT = "hwloop-network"
 FORMAT_VERSION = 1
 """Version of the layouts that are written; readers take any up to it."""
 FINGERPRINT = "sha256"

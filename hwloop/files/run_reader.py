@@ -53,7 +53,7 @@ def read_record(group: h5py.Group, name: str) -> RunRecord:
 
 def _record(group: h5py.Group, name: str) -> RunRecord:
     attributes = group.attrs
-    state = _read_state(group["chip_state"]) if "chip_state" in group else None
+    state = read_state(group["chip_state"]) if "chip_state" in group else None
     age, status = float(attributes["age"]), str(attributes["status"])
     programmed_at, utc, state_age = None, None, 0.0
     if "programmed_at" in attributes:
@@ -169,7 +169,8 @@ def _read_steps(group: h5py.Group) -> StepSeries:
     return StepSeries(**{name: hdf5.get(group["steps"], name, units) for name, units in STEP_UNITS.items()})
 
 
-def _read_state(group: h5py.Group) -> State:
+def read_state(group: h5py.Group) -> State:
+    """Read the state of a simulated chip from its group."""
     state: dict[str, AnyArray] = {}
 
     def collect(name: str, item: h5py.HLObject) -> None:

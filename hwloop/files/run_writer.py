@@ -96,12 +96,30 @@ class RunWriter:
         if record.state is not None:
             part = group.create_group("chip_state")
             part.attrs["moment"] = record.state_moment
-            _write_state(part, record.state)
+            write_state(part, record.state)
         group.attrs["status"] = record.status
 
     def fail(self, error: BaseException) -> None:
         """Say that the run failed, and why."""
         self._group.attrs["status"], self._group.attrs["error"] = "failed", str(error)
+
+
+def write_run(group: h5py.Group, record: RunRecord, chip: Snapshot) -> None:
+    """Write a run that has ended into an empty group; `chip` is a snapshot of its chip."""
+    writer = RunWriter(group, record, chip)
+    for number, tile in enumerate(record.tiles):
+        writer.steps(number, tile.steps)
+    writer.programmed(record)
+    writer.outcome(record, _cost(record))
+    writer.finish(record, chip)
+
+
+def _cost(record: RunRecord) -> Counts:
+    """Add up what the tiles of a run cost; they were programmed side by side."""
+    tiles = [tile.to_json() for tile in record.tiles]
+    pulses = sum(int(tile.pulses.sum()) for tile in record.tiles if tile.pulses is not None)
+    reads, mvms = (sum(int(str(tile[name])) for tile in tiles) for name in ("device_reads", "mvms"))
+    return Counts(pulses, reads, mvms, max((float(str(tile["chip_seconds"])) for tile in tiles), default=0.0))
 
 
 def _write_provenance(group: h5py.Group, asked: Provenance, age: float, chip: Snapshot) -> None:
@@ -179,7 +197,8 @@ def _single(values: AnyArray | None) -> AnyArray | None:
     return None if values is None else values.astype(np.float32)
 
 
-def _write_state(group: h5py.Group, state: State) -> None:
+def write_state(group: h5py.Group, state: State) -> None:
+    """Write the state of a simulated chip into an empty group."""
     group.attrs["description"] = "internal state of the simulated chip; its own units, read back by `hwloop evaluate`"
     for name, array in state.items():
         dataset = group.create_dataset(name, data=array)

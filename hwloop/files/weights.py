@@ -119,3 +119,10 @@ def _from_torch(tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, An
 
 
 _LOADERS = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".pt": _torch}
+
+
+def read_state_dict(path: str | Path) -> dict[str, AnyArray]:
+    """Read a file of weights into a plain state dict."""
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from hwloop.files.measurements import Measurement
     from hwloop.files.models import Model
     from hwloop.jobs.compare import Comparison
-    from hwloop.jobs.drift import DriftResult
+    from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.run import Run
+    from hwloop.nn.network import DeployedNetwork
 
-Loaded: TypeAlias = "Run | Comparison | DriftResult | Calibration | list[Measurement] | Model"
+Loaded: TypeAlias = "Run | DeployedNetwork | Comparison | DriftResult | Calibration | list[Measurement] | Model"
 
 
 def load(path: str | Path) -> Loaded:
@@ -25,11 +26,11 @@ def load(path: str | Path) -> Loaded:
     Parameters
     ----------
     path
-        A run, comparison, drift, calibration or measurement file (HDF5), or a model file (JSON).
+        A run, network, comparison, drift, calibration or measurement file (HDF5), or a model file (JSON).
 
     Returns
     -------
-    Run, Comparison, DriftResult, Calibration, list of Measurement, or Model
+    Run, DeployedNetwork, Comparison, DriftResult, Calibration, list of Measurement, or Model
         By what the file says of itself.
 
     Raises
@@ -53,6 +54,12 @@ def _run(path: Path) -> Run:
     return load_run(path)
 
 
+def _network(path: Path) -> DeployedNetwork:
+    from hwloop.jobs.network import load_network
+
+    return load_network(path)
+
+
 def _comparison(path: Path) -> Comparison:
     from hwloop.jobs.compare import read_comparison
 
@@ -60,7 +67,7 @@ def _comparison(path: Path) -> Comparison:
 
 
 def _drift(path: Path) -> DriftResult:
-    from hwloop.jobs.drift import read_drift
+    from hwloop.jobs.drift_result import read_drift
 
     return read_drift(path)
 
@@ -87,6 +94,7 @@ def _model(path: Path) -> Model:
 
 _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-run": _run,
+    "hwloop-network": _network,
     "hwloop-comparison": _comparison,
     "hwloop-drift": _drift,
     "hwloop-calibration": _calibration,

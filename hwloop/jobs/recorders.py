@@ -25,7 +25,7 @@ class Recorder:
         self._file, self._group = file, group
         self._writer: RunWriter | None = None
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
-        self.keeps_state = group.file.attrs["format"] == hdf5.RUN_FORMAT
+        self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
 
     def begin(self, record: RunRecord, chip: Snapshot) -> None:
         """Write what was asked for."""

@@ -15,13 +15,12 @@ from numpy.typing import ArrayLike
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.use import calibration_of_run, region_of, use_calibration
 from hwloop.chip.backend import Backend
-from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError, ClosedError
 from hwloop.files import hdf5
-from hwloop.files.run_writer import RunWriter
+from hwloop.files.run_writer import write_run
 from hwloop.files.runs import RunRecord, TileRecord
 from hwloop.typing import FloatArray, Json
 
@@ -136,20 +135,9 @@ class Run:
         with contextlib.suppress(ClosedError):  # nothing can be asked of a closed chip
             chip = dict(self.chip.snapshot()) if self.chip is not None else {}
         with hdf5.WholeFileWriter(path, hdf5.RUN_FORMAT, force=force) as file:
-            writer = RunWriter(file.file, record, chip)
-            for number, tile in enumerate(record.tiles):
-                writer.steps(number, tile.steps)
-            writer.programmed(record)
-            writer.outcome(record, self._cost())
-            writer.finish(record, chip)
+            write_run(file.file, record, chip)
             file.commit()
         self.record = dataclasses.replace(record, name=str(path))
-
-    def _cost(self) -> Counts:
-        tiles = [tile.to_json() for tile in self.tiles]
-        pulses = sum(int(tile.pulses.sum()) for tile in self.tiles if tile.pulses is not None)
-        reads, mvms = (sum(int(str(tile[name])) for tile in tiles) for name in ("device_reads", "mvms"))
-        return Counts(pulses, reads, mvms, max((float(str(tile["chip_seconds"])) for tile in tiles), default=0.0))
 
     # ---- the chip --------------------------------------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""Whole networks on a chip: conversion of their layers, ranges, training for the chip, cost, and trained examples."""
+"""Networks: those that come with hwloop, the data to test them on, and where a user's own are found."""

@@ -1,0 +1,183 @@
+"""`hwloop deploy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    command,
+    file_option,
+    force_option,
+    given,
+    json_option,
+    leave,
+    pairs,
+    print_json,
+    seed_option,
+    watched,
+)
+from hwloop.cli.options import METHOD_NAMES
+from hwloop.durations import format_duration
+from hwloop.errors import BadInputError
+from hwloop.mapping.clip import CLIPS
+from hwloop.mapping.sharing import SCALES, MappingSettings
+from hwloop.mapping.split import SPLITS
+
+if TYPE_CHECKING:
+    from hwloop.nn.accuracy import Accuracy
+    from hwloop.nn.network import DeployedNetwork
+
+USES = ("average", "share", "random")
+RANGES = ("error", "percentile", "dynamic")
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """Options of `hwloop deploy`."""
+
+    network: str = given(
+        click.Option(
+            ["--network"],
+            required=True,
+            metavar="MODULE:FACTORY",
+            help="Makes the module; also FILE.py:NAME.",
+        )
+    )
+    weights: str = given(file_option("--weights", "Trained weights, as for hwloop program.", required=True))
+    dataset: str = given(
+        file_option("--dataset", "D.npz with images and labels, train_index and test_index.", required=True)
+    )
+    backend: str = given(click.Option(["--backend"], required=True, help="Chip, such as sim:hermes-64?seed=1."))
+    method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
+    settings: tuple[str, ...] = given(
+        click.Option(
+            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
+        )
+    )
+    exclude: tuple[str, ...] = given(
+        click.Option(["--exclude"], multiple=True, metavar="PATH", help="A layer that stays digital, or a pattern.")
+    )
+    replicas: tuple[str, ...] = given(
+        click.Option(["--replicas"], multiple=True, metavar="PATH=N", help="Put N copies of a layer on the chip.")
+    )
+    replica_use: str = given(
+        click.Option(["--replica-use"], default=USES[0], show_default=True, help=f"Copies: {', '.join(USES)}.")
+    )
+    ranges: str = given(
+        click.Option(
+            ["--ranges"],
+            default=RANGES[0],
+            show_default=True,
+            help=f"Input ranges: {', '.join(RANGES)} (every vector to its own maximum).",
+        )
+    )
+    bound_management: int = given(
+        click.Option(
+            ["--bound-management"],
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Times that a vector with saturated outputs is repeated at half its scale.",
+        )
+    )
+    images: int = given(
+        click.Option(
+            ["--images"],
+            type=click.IntRange(1),
+            default=500,
+            show_default=True,
+            help="Training images from which ranges and columns are taken.",
+        )
+    )
+    scale: str = given(
+        click.Option(["--scale"], default=SCALES[0], help=f"Weight scale per {' or per '.join(SCALES)}.")
+    )
+    split: str | None = given(click.Option(["--split"], help=f"How devices share: {', '.join(SPLITS)}."))
+    clip: str = given(
+        click.Option(["--clip"], default=CLIPS[0], help=f"Clip the largest weights: {' or '.join(CLIPS)}.")
+    )
+    age: str | None = given(click.Option(["--age"], help="Age after programming at which targets hold: 20s, 1h."))
+    calibration: str | None = given(file_option("--calibration", "Calibration file of this chip (hwloop calibrate)."))
+    seed: int = given(seed_option(0, "inputs and probes"))
+    goal: float | None = given(
+        click.Option(["--goal"], type=float, help="Exit with code 1 unless the accuracy is at least this.")
+    )
+    out: str = given(file_option("--out", "Network file to write (HDF5).", required=True))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+@command(DeployOptions, "deploy")
+def deploy(options: DeployOptions) -> None:
+    """Put a whole trained network on a chip, and measure its accuracy there.
+
+    Layers with weight matrices go on the chip; all else stays digital and is listed with the reason. Input and output
+    ranges and the columns are fitted to training images; the accuracy is that of the test images.
+
+    \b
+    Example:
+      hwloop deploy --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
+          --dataset data/digits.npz --backend "sim:hermes-64?seed=1" --out net.h5
+    """  # noqa: D301  click needs the backspace
+    import hwloop
+    from hwloop.calibration.programming.registry import method_from
+    from hwloop.jobs.deploy import Deployment
+    from hwloop.jobs.deploy_files import NetworkFiles, deploy_files
+    from hwloop.nn.network import NetworkSettings
+    from hwloop.nn.ranges import RangeSettings
+
+    files = NetworkFiles(options.network, options.weights, options.dataset, options.exclude, options.images)
+    ranges = RangeSettings(inputs=options.ranges, bound_management=options.bound_management)
+    method = method_from(options.method, pairs(options.settings))
+    with watched(f"{method.name:>9}") as report, hwloop.connect(options.backend) as chip:
+        settings = Deployment(
+            calibration=options.calibration,
+            mapping=MappingSettings(options.scale, options.split, options.clip),
+            network=NetworkSettings(ranges, options.replica_use, options.seed),
+            replicas=_counts(options.replicas),
+            age=options.age,
+            seed=options.seed,
+            out=options.out,
+            force=options.force,
+            progress=report,
+        )
+        network = deploy_files(files, chip, method, settings)
+    if options.as_json:
+        print_json(network.to_json())
+    else:
+        _show(network)
+    if options.goal is not None and network.tested is not None and network.tested.on_chip.value < options.goal:
+        leave(GOAL_MISSED)
+
+
+def _counts(texts: tuple[str, ...]) -> dict[str, int]:
+    """Read PATH=N texts. Raises BadInputError for one that is none."""
+    found = {}
+    for text in texts:
+        path, _, count = text.rpartition("=")
+        if not path or not count.isdigit():
+            raise BadInputError(f"--replicas {text}: expected PATH=N, as conv1=4")
+        found[path] = int(count)
+    return found
+
+
+def _show(network: DeployedNetwork) -> None:
+    record = network.held.record
+    click.echo(f"{network.names.factory} by {record.method} on {record.backend}\n")
+    click.echo(str(network.mapping_report()))
+    if network.tested is not None:
+        tested = network.tested
+        click.echo(
+            f"\nAccuracy {_percent(tested.on_chip)} on {tested.on_chip.total} test images,\n"
+            f"{format_duration(tested.age)} after programming; digital {_percent(tested.digital)}."
+        )
+    click.echo(f"Network file {record.name}; hwloop drift {record.name} shows its accuracy over time.")
+
+
+def _percent(accuracy: Accuracy) -> str:
+    low, high = accuracy.interval
+    return f"{accuracy.value:.1%} (95 %: {low:.1%} to {high:.1%})"

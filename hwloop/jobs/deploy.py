@@ -1,0 +1,209 @@
+"""Puts a whole network on a chip: converts it, programs its matrices, fits ranges and columns to its activations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.programming.base import Method
+from hwloop.calibration.programming.registry import method_from
+from hwloop.chip.backend import Backend
+from hwloop.chip.info import Capability
+from hwloop.errors import BadInputError
+from hwloop.files import hdf5
+from hwloop.jobs.inputs import UsedCalibration, Weights, calibration_from, seconds
+from hwloop.jobs.program import Task, carry_out
+from hwloop.jobs.progress import Progress, reporting
+from hwloop.jobs.recorders import Recorder, growing_file
+from hwloop.mapping.sharing import MappingSettings
+from hwloop.nn.accuracy import Tested, accuracy_of
+from hwloop.nn.convert import Converted, Rule, convert
+from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings, record_activations
+from hwloop.nn.network_file import RUN_GROUP, write_network
+from hwloop.nn.placement import PlacedMatrix, place
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Everything about how a network is deployed that rarely needs to be said.
+
+    Parameters
+    ----------
+    calibration
+        Of this very chip, an object or its file.
+    mapping
+        How weights become conductances.
+    network
+        Ranges of the converters, and what copies of layers are for.
+    replicas
+        Copies of the matrices of a layer, by its path or a pattern.
+    conversions
+        Rules for further kinds of layer.
+    test
+        Inputs and labels on which the network is to be tested; its file keeps them.
+    age
+        Seconds, or '1h', after programming at which targets hold; None: the chip's own.
+    seed
+        Of all random numbers.
+    out, force
+        Network file that grows as the job goes, and whether it may replace one.
+    progress
+        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
+    """
+
+    calibration: Calibration | UsedCalibration | str | Path | None = None
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    conversions: Mapping[type[nn.Module], Rule] = field(default_factory=dict)
+    test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
+    age: str | float | None = None
+    seed: int = 0
+    out: str | Path | None = None
+    force: bool = False
+    progress: Progress = False
+
+
+def deploy(
+    network: nn.Module,
+    chip: Backend,
+    calibration_data: ArrayLike | torch.Tensor,
+    method: str | Method = "gdp",
+    *,
+    exclude: Sequence[str] = (),
+    settings: Deployment | None = None,
+) -> DeployedNetwork:
+    """Put a trained network on a chip.
+
+    Parameters
+    ----------
+    network
+        Any torch module; it stays as it is.
+    chip
+        An open chip, from `hwloop.connect`.
+    calibration_data
+        Inputs from the training data, as the network takes them: ranges, columns and batch statistics come from them.
+    method
+        Name of a programming method with default settings, or a method such as ``GDP(max_steps=30)``.
+    exclude
+        Paths of layers that stay digital, or patterns.
+    settings
+        All else.
+
+    Returns
+    -------
+    DeployedNetwork
+        A module with the network's own inputs and outputs; it `age`s, is `compensate`d, tells its `accuracy`.
+
+    Raises
+    ------
+    BadInputError, MissingCapabilityError
+        For a network, data or settings that cannot be used, before anything is sent to the chip.
+    ChipError
+        When the chip or its link fails; with `out`, all that was done until then is on file.
+    KeyboardInterrupt
+        When it was stopped; with `out`, what was done is on file.
+    """
+    settings = settings or Deployment()
+    converted = convert(network, exclude, settings.conversions)
+    plan = Plan.of(converted, chip, calibration_data, settings)
+    chosen = method_from(method) if isinstance(method, str) else method
+    names = NetworkNames(exclude=tuple(exclude), replicas=settings.replicas)
+    return plan.carry_out(chip, chosen, names)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network that is known to fit a chip, with what its matrices will be given.
+
+    Parameters
+    ----------
+    converted, placed
+        The network and where its matrices go.
+    inputs
+        Calibration inputs.
+    test
+        Labelled test data; None without any.
+    settings
+        How it is deployed.
+    """
+
+    converted: Converted
+    placed: Sequence[PlacedMatrix]
+    inputs: torch.Tensor
+    test: tuple[torch.Tensor, torch.Tensor] | None
+    settings: Deployment
+
+    @classmethod
+    def of(cls, converted: Converted, chip: Backend, inputs: ArrayLike | torch.Tensor, settings: Deployment) -> Plan:
+        """Check the network against the chip from shapes alone. Raises BadInputError, MissingCapabilityError."""
+        chip.require(Capability.MVM, "a network on a chip")
+        placed = place(converted, chip.info, settings.replicas)
+        test = settings.test
+        labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
+        return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
+
+    def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
+        """Program the network and fit it; `names` say what its file shall tell of its origin."""
+        settings, converted, placed = self.settings, self.converted, self.placed
+        samples = record_activations(converted, placed, self.inputs, settings.network)
+        digital = None if self.test is None else accuracy_of(converted.network, self.test)
+        used = calibration_from(settings.calibration)
+        matrices = tuple(tensor for matrix in placed for tensor in matrix.tensors())
+        name = names.weights or type(converted.network).__name__
+        task = Task(
+            weights=Weights(name, names.weights_sha256 or _fingerprint(converted.network), matrices),
+            method=method,
+            mapping=settings.mapping,
+            age=None if settings.age is None else seconds(settings.age),
+            seed=settings.seed,
+            calibration=used,
+        )
+
+        with (
+            reporting(settings.progress, f"{method.name:>9}") as report,
+            growing_file(settings.out, hdf5.NETWORK_FORMAT, force=settings.force) as file,
+        ):
+            recorder = None if file is None else Recorder(file, file.file.create_group(RUN_GROUP))
+            record = carry_out(task, chip, recorder, report, str(settings.out or "")).record
+            if record.status != "complete":
+                raise KeyboardInterrupt(f"programming was stopped (status '{record.status}')")
+            held = Held(record, chip, used.calibration if used else None)
+            deployed = DeployedNetwork(converted, placed, held, self.inputs, settings.network, self.test)
+            deployed.fit(samples)
+            deployed.names = names
+            if digital is not None:
+                deployed.tested = Tested(deployed.accuracy(), digital, deployed.seconds_after_programming)
+            if file is not None:
+                write_network(file.file, deployed)
+                file.commit()
+        return deployed
+
+
+def _tensor(name: str, given: ArrayLike | torch.Tensor) -> torch.Tensor:
+    """Take data as a tensor. Raises BadInputError for none, and for what is no number; `name` says what they are."""
+    try:
+        data = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInputError(f"the {name} are no array: {error}") from None
+    if not data.dim() or not len(data):
+        raise BadInputError(f"the {name} are empty")
+    if data.is_floating_point() and not bool(torch.isfinite(data).all()):
+        raise BadInputError(f"the {name} contain NaN or infinity")
+    return data
+
+
+def _fingerprint(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, values in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values.numpy(force=True)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,223 @@
+"""Products on a chip: input vectors go through converters and crossbars, outputs are corrected and added digitally."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hwloop.calibration.column_fit import fit_columns
+from hwloop.calibration.drift.compensation import Compensation
+from hwloop.calibration.drift.programmed_tile import ProgrammedTile
+from hwloop.calibration.evaluation import relative_error
+from hwloop.chip.info import Capability
+from hwloop.chip.region import Region
+from hwloop.errors import BadInputError
+from hwloop.mapping.columns import ColumnCorrection
+from hwloop.nn.products import Exact, Product
+from hwloop.nn.ranges import RangeSettings, choose, vector_scales
+from hwloop.typing import AnyArray, CodeArray, FloatArray
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
+FEWEST = 3
+"""Vectors, at least, to which the columns of a tile are fitted; with fewer, those of programming stay."""
+
+
+@dataclass
+class LayerTile:
+    """A programmed tile in its place in a network: which inputs it takes, which outputs it adds to, in what ranges.
+
+    Parameters
+    ----------
+    programmed
+        The tile with the cells that hold it, its converter range for this network, and its column correction there.
+    inputs, outputs
+        Slices of the layer's vectors.
+    input_scale
+        Input that drives a converter fully; 1 where every vector has a scale of its own.
+    fit_error
+        Relative error of the outputs for sample inputs that the columns were not fitted to; NaN where unknown.
+    compensation
+        What is applied to the outputs after the column correction; None for nothing.
+    """
+
+    programmed: ProgrammedTile
+    inputs: slice
+    outputs: slice
+    input_scale: float = 1.0
+    fit_error: float = float("nan")
+    compensation: Compensation | None = None
+
+    @property
+    def region(self) -> Region:
+        """Cells of the tile."""
+        return self.programmed.region
+
+    def codes(self, x: AnyArray, scale: FloatArray | float) -> CodeArray:
+        """Give the input codes (vectors, rows) of inputs: `scale` drives a converter fully, what is beyond is clipped.
+
+        Parameters
+        ----------
+        x
+            (vectors, rows) in the network's units.
+        scale
+            One for all, or (vectors, 1).
+        """
+        top = self.region.backend.info.input_max
+        return np.clip(np.rint(x * (top / scale)), -top, top).astype(np.int32)
+
+    def multiply(self, x: AnyArray, settings: RangeSettings) -> FloatArray:
+        """Multiply inputs (vectors, rows) by the tile: (vectors, columns) in the order of the layer's outputs."""
+        scale = vector_scales(x) if settings.dynamic else np.full((len(x), 1), self.input_scale)
+        codes = self.region.mvm(self.codes(x, scale))
+        for _ in range(settings.bound_management):
+            again = self._saturated(codes)
+            if not len(again):
+                break
+            scale[again] *= 2.0
+            codes[again] = self.region.mvm(self.codes(x[again], scale[again]))
+        y = self.programmed.origin.correction.apply(codes)
+        if self.compensation is not None:
+            y = y * self.compensation.gain + self.compensation.offset
+        return self.programmed.tile.in_output_order(y) * scale
+
+    def fit(self, activations: FloatArray, settings: RangeSettings) -> None:
+        """Choose the ranges of the tile for a network's activations and fit its columns to them.
+
+        Probes are drawn from these activations from then on, so that a later compensation sees what the network sees.
+
+        Parameters
+        ----------
+        activations
+            (vectors, rows) inputs of the tile in the network's units.
+        settings
+            How ranges are chosen.
+        """
+        known, backend = self.programmed, self.region.backend
+        core = known.tile.place.core
+        chosen = choose(known.tile.target, backend.info, backend.adc_range(core), activations, settings)
+        if chosen is None or len(activations) < 2 * FEWEST:
+            return
+        self.input_scale = chosen.input_scale
+        scale = vector_scales(activations) if settings.dynamic else chosen.input_scale
+        inputs = self.codes(activations, scale)
+        before, ratio = known.origin.correction, chosen.full_scale / self.region.full_scale
+        self.at_range(chosen.full_scale, ColumnCorrection(before.gain * ratio, before.offset * ratio), inputs)
+        self.refit((activations / scale) @ known.tile.weights)
+
+    def at_range(self, full_scale: float, correction: ColumnCorrection, sample: CodeArray | None) -> None:
+        """Use another converter range, in uS, with the column correction for it, and a sample of inputs to probe by."""
+        known, backend = self.programmed, self.region.backend
+        adjustable = Capability.ADC_RANGE in backend.info.capabilities
+        region = Region(backend, known.tile.place, full_scale if adjustable else None, self.region.calibration)
+        origin = replace(known.origin, correction=correction)
+        self.programmed = replace(known, region=region, origin=origin, sample=sample)
+
+    def refit(self, reference: FloatArray | None = None) -> None:
+        """Fit the columns anew to the sample of activations, as the chip is now.
+
+        `fit_error` becomes that of one half of the sample when the columns are fitted to the other.
+
+        Parameters
+        ----------
+        reference
+            (vectors, columns) what the outputs should be, in weight units; None: what the rounded inputs give.
+        """
+        known = self.programmed
+        if known.sample is None:
+            return
+        if reference is None:
+            reference = (known.sample / known.region.backend.info.input_max) @ known.tile.weights
+        outputs, half = known.region.mvm(known.sample), len(known.sample) // 2
+        tried = _fitted(known, outputs[:half], reference[:half])
+        self.fit_error = relative_error(tried.apply(outputs[half:]), reference[half:])
+        origin = replace(known.origin, correction=_fitted(known, outputs, reference))
+        self.programmed = replace(known, origin=origin)
+
+    def _saturated(self, codes: AnyArray) -> AnyArray:
+        """Find the vectors one of whose outputs is at the end of its converter."""
+        low, high = self.region.span
+        return np.flatnonzero(np.any((codes <= low) | (codes >= high), axis=1))
+
+
+@dataclass
+class OnChip(Product):
+    """Multiplies on a chip.
+
+    Gradients, where they are asked for, are those of the digital matrix (straight-through): a network can be trained on
+    outputs that the chip really gave.
+
+    Parameters
+    ----------
+    replicas
+        Tiles that together hold the matrix, once for each copy of it.
+    outputs
+        Number of outputs.
+    settings
+        Ranges.
+    use
+        What several replicas are for: 'average' adds up their outputs, 'share' gives each its part of the vectors, and
+        'random' shares them out at random.
+    random
+        Source of that.
+    """
+
+    replicas: Sequence[Sequence[LayerTile]]
+    outputs: int
+    settings: RangeSettings
+    use: str = "average"
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    @property
+    def tiles(self) -> list[LayerTile]:
+        """All tiles."""
+        return [tile for replica in self.replicas for tile in replica]
+
+    def __call__(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """Send the vectors through the chip. Raises BadInputError for inputs that are not finite."""
+        values = x.detach().to("cpu", torch.float32).numpy()
+        if not np.all(np.isfinite(values)):
+            raise BadInputError("an analog layer was given inputs that are NaN or infinite; no converter can take them")
+        result = torch.from_numpy(self._shared(values)).to(x.device, x.dtype)
+        if torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad):
+            ideal = EXACT(x, matrix)
+            return result + ideal - ideal.detach()
+        return result
+
+    def _shared(self, x: Float32Array) -> Float32Array:
+        """Let the replicas do their parts."""
+        if len(self.replicas) == 1:
+            return self._multiplied(x, self.replicas[0])
+        y = np.zeros((len(x), self.outputs), np.float32)
+        if self.use == "average":
+            for replica in self.replicas:
+                y += self._multiplied(x, replica)
+            return y / np.float32(len(self.replicas))
+        which = np.arange(len(x)) % len(self.replicas)
+        if self.use == "random":
+            self.random.shuffle(which)
+        for number, replica in enumerate(self.replicas):
+            mine = which == number
+            y[mine] = self._multiplied(x[mine], replica)
+        return y
+
+    def _multiplied(self, x: Float32Array, tiles: Sequence[LayerTile]) -> Float32Array:
+        y = np.zeros((len(x), self.outputs), np.float32)
+        if len(x):
+            for tile in tiles:
+                y[:, tile.outputs] += tile.multiply(x[:, tile.inputs], self.settings)
+        return y
+
+
+EXACT = Exact()
+
+
+def _fitted(known: ProgrammedTile, codes: AnyArray, reference: FloatArray) -> ColumnCorrection:
+    """Fit the columns; one that the sample does not drive keeps what it had."""
+    fitted, before = fit_columns(codes, reference, known.region.span), known.origin.correction
+    driven = np.ptp(codes, axis=0) > 0
+    return ColumnCorrection(np.where(driven, fitted.gain, before.gain), np.where(driven, fitted.offset, before.offset))

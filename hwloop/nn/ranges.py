@@ -1,0 +1,173 @@
+"""Ranges of the converters around a layer: static ones from sample activations, or scales that follow every vector.
+
+A small range clips large values, a large one rounds coarsely. The sample shows how often values are large. For those
+that are larger than any in it, the excess over a high threshold is taken as exponential, as the excesses of most
+distributions are (Pickands, Ann. Statist. 3, 119, 1975): fine converters then leave room for them, coarse ones do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwloop.calibration.settings import Settings
+from hwloop.chip.info import Capability, ChipInfo
+from hwloop.errors import BadInputError
+from hwloop.typing import AnyArray, FloatArray
+
+INPUT_RANGES = ("error", "percentile", "dynamic")
+
+
+@dataclass(frozen=True)
+class RangeSettings(Settings):
+    """How the inputs and outputs of a network's layers are brought into the ranges of the converters."""
+
+    inputs: str = "error"
+    """'error': one scale for each tile, of the least error on sample activations; 'percentile': that of their
+    magnitudes; 'dynamic': every vector is scaled to its own largest magnitude (noise management)."""
+    percentile: float = 99.9
+    """Percentile of the magnitudes that drives a converter fully, where inputs are ranged so."""
+    bound_management: int = 0
+    """Times that a vector whose outputs saturate is repeated, each time at half the scale."""
+    vectors: int = 1024
+    """Sample input vectors of each matrix that ranges and columns are fitted to."""
+    candidates: int = 24
+    """Full scales of the inputs that are tried, and half as many as converter ranges."""
+    values: int = 2**15
+    """Outputs, at most, on which a converter range is tried."""
+
+    def __post_init__(self) -> None:
+        if self.inputs not in INPUT_RANGES:
+            raise BadInputError(f"setting inputs='{self.inputs}' is unknown; known: {', '.join(INPUT_RANGES)}")
+        self._require("percentile", 50, 100)
+        self._require("bound_management", 0, 20)
+        self._require("vectors", 64, 1_000_000)
+        self._require("candidates", 2, 1000)
+        self._require("values", 1000, 10**8)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether every vector has a scale of its own."""
+        return self.inputs == "dynamic"
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Scales of one tile.
+
+    Parameters
+    ----------
+    input_scale
+        Input that drives a converter fully, in the network's units; 1 where every vector has its own.
+    full_scale
+        Converter range, uS.
+    """
+
+    input_scale: float
+    full_scale: float
+
+
+def vector_scales(x: AnyArray) -> FloatArray:
+    """Return the largest magnitude of each of the vectors (vectors, rows), as (vectors, 1); 1 for a vector of zeros."""
+    largest: FloatArray = np.abs(x).max(1, keepdims=True)
+    return np.where(largest > 0, largest, 1.0)
+
+
+def choose(
+    target: FloatArray, info: ChipInfo, adc_range: float, activations: FloatArray, settings: RangeSettings
+) -> Ranges | None:
+    """Choose the ranges of one tile.
+
+    Parameters
+    ----------
+    target
+        (rows, columns) signed conductances, uS.
+    info, adc_range
+        The chip, and the range of its converters as it stands, which stays where it cannot be set; uS.
+    activations
+        (vectors, rows) sample inputs in the network's units.
+    settings
+        How.
+
+    Returns
+    -------
+    Ranges or None
+        None where all outputs are zero: nothing can be chosen, and nothing is lost by any range.
+    """
+    if Capability.ADC_RANGE not in info.capabilities:
+        info = replace(info, adc_range=(adc_range, adc_range))
+    if settings.dynamic:
+        activations, scale = activations / vector_scales(activations), 1.0
+    else:
+        scale = _input_scale(target, info, activations, settings)
+    sums = (activations / scale) @ target
+    if not sums.any():
+        return None
+    return Ranges(scale, _full_scale(sums, info, settings))
+
+
+def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, settings: RangeSettings) -> float:
+    """Choose what drives an input converter fully; 1 for inputs of zeros."""
+    magnitudes = np.abs(activations)
+    largest = float(magnitudes.max())
+    if largest == 0:
+        return 1.0
+    if settings.inputs == "percentile":
+        return float(np.percentile(magnitudes[magnitudes > 0], settings.percentile))
+    tried = activations[: max(1, settings.values // target.shape[1])]
+    top, tail = info.input_max, Tail.of(magnitudes)
+    power = float(np.square(target).sum() / target.shape[1])  # of one unit on every input, mean over columns
+    scales = largest * np.geomspace(0.25, 1.5, settings.candidates)
+    errors = []
+    for scale in scales:
+        rounded = np.clip(np.rint(tried * (top / scale)), -top, top) * (scale / top)
+        errors.append(np.mean(np.square((rounded - tried) @ target)) + power * tail.beyond(float(scale)))
+    return float(scales[np.argmin(errors)])
+
+
+def _full_scale(sums: FloatArray, info: ChipInfo, settings: RangeSettings) -> float:
+    """Choose the converter range for sums (vectors, columns) in uS."""
+    values = np.abs(sums).reshape(-1)
+    values = values[:: -(-values.size // settings.values)]
+    tail, top = Tail.of(values), info.code_max
+    low, high = info.adc_range
+    ranges = np.unique(np.clip(values.max() * np.geomspace(0.1, 2.0, 2 * settings.candidates), low, high))
+    steps = ranges[:, None] / top
+    seen = np.clip(np.rint(values / steps), 0, top) * steps
+    errors = np.mean(np.square(seen - values), axis=1) + [tail.beyond(float(one)) for one in ranges]
+    return float(ranges[np.argmin(errors)])
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Values beyond a high threshold, whose excess is exponential.
+
+    Parameters
+    ----------
+    threshold, share, excess, largest
+        The threshold, the share of values beyond it, their mean excess, and the largest of the sample.
+    """
+
+    threshold: float
+    share: float
+    excess: float
+    largest: float
+
+    @classmethod
+    def of(cls, magnitudes: FloatArray) -> Tail:
+        """Take the largest hundredth of a sample."""
+        values = magnitudes.reshape(-1)
+        count = max(1, values.size // 100)
+        beyond = np.partition(values, values.size - count)[-count:]
+        threshold = float(beyond.min())
+        return cls(threshold, count / values.size, float(beyond.mean() - threshold), float(beyond.max()))
+
+    def beyond(self, limit: float) -> float:
+        """Compute the mean square by which values exceed a limit that no value of the sample exceeded; else 0.
+
+        Below the largest of the sample, what is clipped is seen in the sample itself.
+        """
+        if limit < self.largest or self.excess <= 0:
+            return 0.0
+        return float(self.share * 2.0 * self.excess**2 * np.exp(-(limit - self.threshold) / self.excess))

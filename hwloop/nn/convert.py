@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils import parametrize
 
 from hwloop.errors import BadInputError
+from hwloop.nn.folding import fold
+from hwloop.nn.layers.attention import AnalogAttention
 from hwloop.nn.layers.base import AnalogLayer
 from hwloop.nn.layers.convolution import AnalogConv, AnalogConvTranspose
 from hwloop.nn.layers.linear import AnalogConv1D, AnalogLinear
+from hwloop.nn.layers.recurrent import AnalogCell, AnalogRecurrent
 from hwloop.registry import suggest
 
 Rule: TypeAlias = Callable[..., AnalogLayer]
@@ -31,6 +34,13 @@ CONVERSIONS: Mapping[type[nn.Module], Rule] = {
     nn.ConvTranspose1d: AnalogConvTranspose,
     nn.ConvTranspose2d: AnalogConvTranspose,
     nn.ConvTranspose3d: AnalogConvTranspose,
+    nn.RNN: AnalogRecurrent,
+    nn.LSTM: AnalogRecurrent,
+    nn.GRU: AnalogRecurrent,
+    nn.RNNCell: AnalogCell,
+    nn.LSTMCell: AnalogCell,
+    nn.GRUCell: AnalogCell,
+    nn.MultiheadAttention: AnalogAttention,
 }
 """What becomes of each kind of layer; `convert` takes more."""
 
@@ -76,12 +86,16 @@ def convert(
 ) -> Converted:
     """Convert a copy of a network; the original stays as it is.
 
+    The copy has the parameters, names, hooks, number type and mode (training or not) of the original: a network of
+    float64 or bfloat16 goes on computing in it, whatever the chip computes in. It may lie on the meta device.
+
     Parameters
     ----------
     network
         Any module.
     exclude
-        Paths of layers that stay digital, patterns such as 'blocks.*.mlp' among them; what lies below goes with them.
+        Paths of layers that stay digital, patterns such as 'blocks.*.mlp' among them; what lies below goes with them,
+        and a layer that stands at several places stays digital at all of them.
     conversions
         Rules for further kinds of layer, or other rules for known ones.
 
@@ -91,70 +105,109 @@ def convert(
         For a pattern that no layer answers to, for layers whose weights do not exist yet, and where nothing is left.
     """
     rules = {**CONVERSIONS, **(conversions or {})}
-    whole = copy.deepcopy(network)
-    excluded = _excluded(whole, exclude)
-    made: dict[int, AnalogLayer] = {}
-    layers: dict[str, AnalogLayer] = {}
-    digital: list[Digital] = []
-
-    def replaced(module: nn.Module, path: str) -> nn.Module:
-        if path in excluded:
-            digital.append(Digital(path, type(module).__name__, "excluded"))
-            return module
-        if id(module) in made:  # one layer at several places of the network
-            return made[id(module)]
-        rule = _rule(module, rules)
-        if rule is not None:
-            _check_initialised(module, path)
-            _fold(module)
-            layer = rule(module)
-            layer._forward_hooks, layer._forward_pre_hooks = module._forward_hooks, module._forward_pre_hooks
-            made[id(module)] = layers[path] = layer
-            return layer
-        reason = _reason(module)
-        if reason:
-            digital.append(Digital(path, _kind(module), reason))
-        for name, child in list(module.named_children()):
-            setattr(module, name, replaced(child, f"{path}.{name}" if path else name))
-        return module
-
-    whole = replaced(whole, "")
-    if not layers:
+    whole = _copied(network)
+    walk = _Walk(rules, _excluded(whole, exclude))
+    whole = walk.replaced(whole, "")
+    if not walk.layers:
         raise BadInputError(
             f"{type(network).__name__}: no layer of it can lie on a chip; convertible are "
             f"{', '.join(kind.__name__ for kind in rules)}"
         )
-    return Converted(whole, layers, tuple(digital))
+    return Converted(whole, walk.layers, tuple(walk.digital))
 
 
-def _excluded(network: nn.Module, patterns: Sequence[str]) -> set[str]:
-    """Find the paths that patterns name. Raises BadInputError for a pattern that names nothing."""
-    paths = [path for path, _ in network.named_modules(remove_duplicate=False) if path]
-    found: set[str] = set()
+class _Walk:
+    """Goes through a network from its root, once through every module, wherever else it stands."""
+
+    def __init__(self, rules: Mapping[type[nn.Module], Rule], excluded: set[int]) -> None:
+        self._rules, self._excluded = rules, excluded
+        self._done: dict[int, nn.Module] = {}
+        self._keep: list[nn.Module] = []
+        self.layers: dict[str, AnalogLayer] = {}
+        self.digital: list[Digital] = []
+
+    def replaced(self, module: nn.Module, path: str, parent: nn.Module | None = None) -> nn.Module:
+        """Return what stands for a module that `parent` calls."""
+        if id(module) not in self._done:
+            self._keep.append(module)  # no other module may take its identity
+            self._done[id(module)] = self._new(module, path, parent)
+        return self._done[id(module)]
+
+    def _new(self, module: nn.Module, path: str, parent: nn.Module | None) -> nn.Module:
+        if id(module) in self._excluded:
+            return self._stays(module, path, "excluded")
+        if type(module) is NonDynamicallyQuantizableLinear and not isinstance(parent, AnalogLayer):
+            return self._stays(module, path, "the layer around it reads its weights and multiplies by them itself")
+        rule = _rule(module, self._rules)
+        if rule is not None:
+            _check_initialised(module, path)
+            if any(parameter.is_complex() for parameter in module.parameters()):
+                return self._stays(module, path, "its weights are complex numbers")
+            fold(module)
+            layer = rule(module)
+            _keep_hooks(layer, module)
+            self.layers[path] = layer
+            self._descend(layer, path)
+            return layer
+        reason = _reason(module)
+        if reason:
+            self._stays(module, path, reason)
+        self._descend(module, path)
+        if short := _without_shortcut(module):
+            self._stays(module, path, short)
+        return module
+
+    def _stays(self, module: nn.Module, path: str, reason: str) -> nn.Module:
+        self.digital.append(Digital(path, _kind(module), reason))
+        return module
+
+    def _descend(self, module: nn.Module, path: str) -> None:
+        """Replace the children of a module, each at every name that it has there."""
+        for name, child in module._modules.items():
+            if child is not None and name != "parametrizations":
+                module._modules[name] = self.replaced(child, f"{path}.{name}" if path else name, module)
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """Copy a network, also one whose weights were made by hooks of the forward pass and still know of it."""
+    made = [value for module in network.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    return copy.deepcopy(network, {id(value): value.detach().clone() for value in made if not value.is_leaf})
+
+
+def _excluded(network: nn.Module, patterns: Sequence[str]) -> set[int]:
+    """Find the modules that patterns name. Raises BadInputError for a pattern that names nothing."""
+    modules = {path: module for path, module in network.named_modules(remove_duplicate=False) if path}
+    found: set[int] = set()
     for pattern in patterns:
-        named = fnmatch.filter(paths, pattern)
+        named = fnmatch.filter(modules, pattern)
         if not named:
-            raise BadInputError(f"exclude: the network has no layer '{pattern}'; {suggest(pattern, paths)}")
-        found.update(named)
+            raise BadInputError(f"exclude: the network has no layer '{pattern}'; {suggest(pattern, list(modules))}")
+        found.update(id(modules[path]) for path in named)
     return found
 
 
 def _rule(module: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> Rule | None:
     """Find the rule for a layer: of its class, or of one that it computes exactly as."""
-    if type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers."):
-        return rules.get(type(module), AnalogConv1D)
-    for kind in type(module).__mro__:
-        if kind in rules and vars(kind).get("forward") is _forward(module):
-            return rules[kind]
-    return None
+    kind = parametrize.type_before_parametrizations(module)
+    if "forward" in vars(module):  # put in the place of its class's
+        return None
+    if kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers."):
+        return rules.get(kind, AnalogConv1D)
+    known = next((base for base in kind.__mro__ if base in rules), None)
+    return None if known is None or _computes_otherwise(kind, known) else rules[known]
 
 
-def _forward(module: nn.Module) -> Callable[..., torch.Tensor]:
-    """Return what computes a module: the `forward` of the first class that has one."""
-    found: Callable[..., torch.Tensor] = next(
-        vars(kind)["forward"] for kind in type(module).__mro__ if "forward" in vars(kind)
-    )
-    return found
+def _computes_otherwise(kind: type[nn.Module], known: type[nn.Module]) -> bool:
+    """Tell whether a subclass replaces a method, or makes a property, that `known` computes with."""
+    harmless = ("extra_repr", "reset_parameters", "_reset_parameters")
+    of_known = list(itertools.takewhile(lambda base: base is not nn.Module, known.__mro__))
+    used = {name for base in of_known for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    used = {name for name in used if not name.startswith("__") and name not in harmless} | {"forward", "__call__"}
+    between = itertools.takewhile(lambda base: base is not known, kind.__mro__)
+    replaced = {
+        name for base in between for name, value in vars(base).items() if callable(value) or hasattr(value, "fget")
+    }
+    return bool(used & replaced)
 
 
 def _check_initialised(module: nn.Module, path: str) -> None:
@@ -162,25 +215,36 @@ def _check_initialised(module: nn.Module, path: str) -> None:
         raise BadInputError(f"{path}: its size is not known yet; run the network once on data before deploying it")
 
 
-def _fold(module: nn.Module) -> None:
-    """Make plain parameters of reparametrised ones: weight norm, spectral norm and the like."""
-    for hook in list(module._forward_pre_hooks.values()):
-        if isinstance(hook, WeightNorm):
-            remove_weight_norm(module, hook.name)
-        elif isinstance(hook, SpectralNorm):
-            remove_spectral_norm(module, hook.name)
-    if parametrize.is_parametrized(module):
-        for name in list(module.get_submodule("parametrizations")._modules):
-            parametrize.remove_parametrizations(module, str(name), leave_parametrized=True)
+def _keep_hooks(layer: AnalogLayer, module: nn.Module) -> None:
+    """Hand on the hooks around forward and backward; folding has taken away those that made weights."""
+    for name in vars(nn.Module()):
+        if name.startswith(("_forward", "_backward", "_is_full_backward")):
+            vars(layer)[name] = vars(module)[name]
+
+
+def _without_shortcut(module: nn.Module) -> str:
+    """Have a transformer of torch call its layers, where it would compute with their weights by one fused operation.
+
+    Returns
+    -------
+    str
+        What differs after it, if anything does.
+    """
+    if isinstance(module, nn.TransformerEncoderLayer):
+        module.activation_relu_or_gelu = 0  # torch's name for an activation that the fused operation does not know
+    if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
+        module.use_nested_tensor = False
+        return "its outputs at padded places are those of training, where torch's fused operation leaves zeros"
+    return ""
 
 
 def _kind(module: nn.Module) -> str:
-    return type(module).__name__
+    return parametrize.type_before_parametrizations(module).__name__
 
 
 def _reason(module: nn.Module) -> str:
     """Say why a module that no rule knows is digital; empty for a mere container."""
-    own = list(module.named_parameters(recurse=False))
+    own = list(module.named_parameters(recurse=parametrize.is_parametrized(module)))
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return "batch norm: one factor and offset per channel, applied with those of the columns"
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
@@ -213,6 +277,14 @@ class MatrixOf:
         return self.layer.matrices()[self.own_name].detach()
 
 
+class _Cells(NamedTuple):
+    """What layers share that read one parameter in the same way; turned, it is another matrix."""
+
+    parameter: int
+    shape: torch.Size
+    strides: tuple[int, ...]
+
+
 def matrices_of(converted: Converted) -> Iterator[tuple[MatrixOf, ...]]:
     """List the matrices of a network; those that share one parameter come together, to be placed once.
 
@@ -221,10 +293,10 @@ def matrices_of(converted: Converted) -> Iterator[tuple[MatrixOf, ...]]:
     tuple of MatrixOf
         The first names the cells.
     """
-    together: dict[tuple[int, torch.Size], list[MatrixOf]] = {}
+    together: dict[_Cells, list[MatrixOf]] = {}
     for path, layer in converted.layers.items():
         for own, values in layer.matrices().items():
-            key = (id(layer.parameter_of(own)), values.shape)
+            key = _Cells(id(layer.parameter_of(own)), values.shape, values.stride())
             together.setdefault(key, []).append(MatrixOf(f"{path}.{own}" if path else own, layer, own))
     for sharing in together.values():
         yield tuple(sharing)

@@ -31,6 +31,10 @@ class AnalogLayer(nn.Module, abc.ABC):
         Gradients flow through them to the parameters.
         """
 
+    def matrix(self, name: str) -> torch.Tensor:
+        """Give one of the matrices; a layer that multiplies by many in turn need not make all of them each time."""
+        return self.matrices()[name]
+
     def parameter_of(self, name: str) -> nn.Parameter:
         """Return the parameter that a matrix is a view of: layers that share it share the cells on the chip.
 
@@ -54,11 +58,11 @@ class AnalogLayer(nn.Module, abc.ABC):
         Returns
         -------
         Tensor
-            (..., groups * outputs).
+            (..., groups * outputs), of the type of the inputs whatever the product computes in.
         """
         product = self.products.get(name, EXACT)
-        flat = product(x.reshape(-1, x.shape[-1]), self.matrices()[name])
-        return flat.reshape(*x.shape[:-1], flat.shape[-1])
+        flat = product(x.reshape(-1, x.shape[-1]), self.matrix(name))
+        return flat.reshape(*x.shape[:-1], flat.shape[-1]).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Say what the layer stands for."""
@@ -70,7 +74,18 @@ EXACT = Exact()
 
 
 def share(layer: nn.Module, original: nn.Module) -> None:
-    """Let a converted layer hold the parameters of the original one, under the same names."""
+    """Let a converted layer hold what the original one holds, under the same names.
+
+    Parameters and buffers are the original's own, so that weights that layers share stay shared. So are public
+    attributes, such as `in_features` or `hidden_size`, because networks read them of their layers.
+    """
     for name, parameter in original._parameters.items():  # without a bias, its name stands for None
         layer.register_parameter(name, parameter)
-    layer.train(original.training)
+    for name, buffer in original._buffers.items():
+        layer.register_buffer(name, buffer, name not in original._non_persistent_buffers_set)
+    for name, child in original._modules.items():
+        layer.add_module(name, child)
+    for name, value in vars(original).items():
+        if not name.startswith("_") and not hasattr(layer, name):
+            setattr(layer, name, value)
+    layer.training = original.training

@@ -19,16 +19,19 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.runs import RunRecord
 from hwloop.jobs.inputs import UsedCalibration, Weights, calibration_from, seconds
 from hwloop.jobs.program import Task, carry_out
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
+from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.nn.accuracy import Tested, accuracy_of
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings, record_activations
 from hwloop.nn.network_file import RUN_GROUP, write_network
-from hwloop.nn.placement import PlacedMatrix, place
+from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
+from hwloop.nn.streaming import StreamedNetwork, passes_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Deployment:
         Seconds, or '1h', after programming at which targets hold; None: the chip's own.
     seed
         Of all random numbers.
+    passes
+        Stream a network that does not fit through the chip, which is programmed anew for each part.
     out, force
         Network file that grows as the job goes, and whether it may replace one.
     progress
@@ -67,6 +72,7 @@ class Deployment:
     test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
     age: str | float | None = None
     seed: int = 0
+    passes: bool = False
     out: str | Path | None = None
     force: bool = False
     progress: Progress = False
@@ -80,7 +86,7 @@ def deploy(
     *,
     exclude: Sequence[str] = (),
     settings: Deployment | None = None,
-) -> DeployedNetwork:
+) -> DeployedNetwork | StreamedNetwork:
     """Put a trained network on a chip.
 
     Parameters
@@ -101,7 +107,8 @@ def deploy(
     Returns
     -------
     DeployedNetwork
-        A module with the network's own inputs and outputs; it `age`s, is `compensate`d, tells its `accuracy`.
+        A module with the network's own inputs and outputs; it `age`s, is `compensate`d, tells its `accuracy`. One that
+        is streamed in passes is a `StreamedNetwork`.
 
     Raises
     ------
@@ -117,7 +124,16 @@ def deploy(
     plan = Plan.of(converted, chip, calibration_data, settings)
     chosen = method_from(method) if isinstance(method, str) else method
     names = NetworkNames(exclude=tuple(exclude), replicas=settings.replicas)
-    return plan.carry_out(chip, chosen, names)
+    return plan.put_on(chip, chosen, names)
+
+
+def plan_of(converted: Converted, chip: Backend, settings: Deployment) -> list[PlacedMatrix]:
+    """Decide what goes where, from shapes alone. Raises BadInputError, MissingCapabilityError for what cannot go."""
+    chip.require(Capability.MVM, "a network on a chip")
+    placed = place(converted, chip.info, settings.replicas)
+    if not settings.passes:
+        check_fit(placed, chip.info)
+    return placed
 
 
 @dataclass(frozen=True)
@@ -145,39 +161,31 @@ class Plan:
     @classmethod
     def of(cls, converted: Converted, chip: Backend, inputs: ArrayLike | torch.Tensor, settings: Deployment) -> Plan:
         """Check the network against the chip from shapes alone. Raises BadInputError, MissingCapabilityError."""
-        chip.require(Capability.MVM, "a network on a chip")
-        placed = place(converted, chip.info, settings.replicas)
+        placed = plan_of(converted, chip, settings)
         test = settings.test
         labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
         return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
 
+    def put_on(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork | StreamedNetwork:
+        """Program the network whole where it fits, else stream it, as the settings allow."""
+        if cores_needed(self.placed, chip.info) > chip.info.cores:
+            return self.stream(chip, method, names)
+        return self.carry_out(chip, method, names)
+
     def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
         """Program the network and fit it; `names` say what its file shall tell of its origin."""
-        settings, converted, placed = self.settings, self.converted, self.placed
-        samples = record_activations(converted, placed, self.inputs, settings.network)
+        settings, converted = self.settings, self.converted
+        samples = record_activations(converted, self.placed, self.inputs, settings.network)
         digital = None if self.test is None else accuracy_of(converted.network, self.test)
-        used = calibration_from(settings.calibration)
-        matrices = tuple(tensor for matrix in placed for tensor in matrix.tensors())
-        name = names.weights or type(converted.network).__name__
-        task = Task(
-            weights=Weights(name, names.weights_sha256 or _fingerprint(converted.network), matrices),
-            method=method,
-            mapping=settings.mapping,
-            age=None if settings.age is None else seconds(settings.age),
-            seed=settings.seed,
-            calibration=used,
-        )
-
+        task = self._task([tensor for matrix in self.placed for tensor in matrix.tensors()], method, names)
         with (
             reporting(settings.progress, f"{method.name:>9}") as report,
             growing_file(settings.out, hdf5.NETWORK_FORMAT, force=settings.force) as file,
         ):
             recorder = None if file is None else Recorder(file, file.file.create_group(RUN_GROUP))
-            record = carry_out(task, chip, recorder, report, str(settings.out or "")).record
-            if record.status != "complete":
-                raise KeyboardInterrupt(f"programming was stopped (status '{record.status}')")
-            held = Held(record, chip, used.calibration if used else None)
-            deployed = DeployedNetwork(converted, placed, held, self.inputs, settings.network, self.test)
+            record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
+            held = Held(record, chip, task.calibration.calibration if task.calibration else None)
+            deployed = DeployedNetwork(converted, self.placed, held, self.inputs, settings.network, self.test)
             deployed.fit(samples)
             deployed.names = names
             if digital is not None:
@@ -186,6 +194,46 @@ class Plan:
                 write_network(file.file, deployed)
                 file.commit()
         return deployed
+
+    def stream(self, chip: Backend, method: Method, names: NetworkNames) -> StreamedNetwork:
+        """Prepare the network to go through the chip in passes.
+
+        Raises
+        ------
+        BadInputError
+            For a matrix that is larger than the chip, and for a file, since the chip never holds the network whole.
+        """
+        settings, converted = self.settings, self.converted
+        if settings.out is not None:
+            raise BadInputError("a network that is streamed in passes is never whole on the chip: it has no file")
+        samples = record_activations(converted, self.placed, self.inputs, settings.network)
+        passes = passes_of(self.placed, list(samples), chip.info)
+
+        def program(matrices: Sequence[Matrix]) -> RunRecord:
+            with reporting(settings.progress, f"{method.name:>9}") as report:
+                return _complete(carry_out(self._task(matrices, method, names), chip, report=report).record)
+
+        return StreamedNetwork(converted, passes, samples, chip, program, settings.network)
+
+    def _task(self, matrices: Sequence[Matrix], method: Method, names: NetworkNames) -> Task:
+        """Make the programming task of matrices."""
+        settings, network = self.settings, self.converted.network
+        name = names.weights or type(network).__name__
+        return Task(
+            weights=Weights(name, names.weights_sha256 or _fingerprint(network), tuple(matrices)),
+            method=method,
+            mapping=settings.mapping,
+            age=None if settings.age is None else seconds(settings.age),
+            seed=settings.seed,
+            calibration=calibration_from(settings.calibration),
+        )
+
+
+def _complete(record: RunRecord) -> RunRecord:
+    """Return a complete run. Raises KeyboardInterrupt for one that was stopped."""
+    if record.status != "complete":
+        raise KeyboardInterrupt(f"programming was stopped (status '{record.status}')")
+    return record
 
 
 def _tensor(name: str, given: ArrayLike | torch.Tensor) -> torch.Tensor:

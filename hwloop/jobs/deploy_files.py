@@ -16,12 +16,11 @@ from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
 from hwloop.files.weights import read_state_dict
-from hwloop.jobs.deploy import Deployment, Plan
+from hwloop.jobs.deploy import Deployment, Plan, plan_of
 from hwloop.nn.convert import convert
 from hwloop.nn.datasets import read_dataset
 from hwloop.nn.factory import network_from
 from hwloop.nn.network import DeployedNetwork, NetworkNames
-from hwloop.nn.placement import place
 from hwloop.typing import AnyArray
 
 
@@ -59,7 +58,7 @@ def deploy_files(files: NetworkFiles, chip: Backend, method: Method, settings: D
         For anything that cannot be used, before anything is sent to the chip.
     """
     module = network_from(files.network)
-    place(convert(module, files.exclude, settings.conversions), chip.info, settings.replicas)
+    plan_of(convert(module, files.exclude, settings.conversions), chip, settings)
     fill(module, read_state_dict(files.weights), str(files.weights))
     dataset = read_dataset(files.dataset)
     rng = np.random.default_rng(settings.seed)

@@ -130,6 +130,14 @@ def batches(data: Batches, batch: int) -> Iterator[tuple[torch.Tensor, torch.Ten
         yield torch.as_tensor(pair[0]), torch.as_tensor(pair[1])
 
 
+def as_one(data: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put batches of inputs and labels together. Raises BadInputError for none."""
+    parts = list(batches(data, 2**31))
+    if not parts:
+        raise BadInputError("no data to compute an accuracy from")
+    return torch.cat([inputs for inputs, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
 def check_labels(labels: torch.Tensor, classes: int) -> None:
     """Raise BadInputError for labels that are no classes of a network."""
     if labels.is_floating_point() or labels.dim() != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,16 +74,17 @@ def record_activations(
     Returns
     -------
     dict
-        (vectors, groups * inputs) by the name of the matrix; a matrix that nothing reaches is missing.
+        (vectors, groups * inputs) by the name of the matrix, in the order in which they were used first; a matrix that
+        nothing reaches is missing.
 
     Raises
     ------
     BadInputError
         When the network does not take the inputs, or its activations are not finite.
     """
-    recordings = {}
+    recordings, turns = {}, itertools.count()
     for number, matrix in enumerate(placed):
-        recordings[matrix.name] = Recording(settings.ranges.vectors, settings.seed + number)
+        recordings[matrix.name] = Recording(settings.ranges.vectors, settings.seed + number, turns)
         for user in matrix.sharing:
             user.layer.products[user.own_name] = recordings[matrix.name]
     try:
@@ -95,9 +97,8 @@ def record_activations(
         for matrix in placed:
             for user in matrix.sharing:
                 user.layer.products.pop(user.own_name, None)
-    samples = {
-        name: one.sample.numpy().astype(np.float64) for name, one in recordings.items() if one.sample is not None
-    }
+    used = sorted(recordings.items(), key=lambda item: item[1].turn)
+    samples = {name: one.sample.numpy().astype(np.float64) for name, one in used if one.sample is not None}
     for name, sample in samples.items():
         if not np.all(np.isfinite(sample)):
             raise BadInputError(f"{name}: the network's own activations there are NaN or infinite; look at the data")

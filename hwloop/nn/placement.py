@@ -86,7 +86,9 @@ class PlacedMatrix:
 
 
 def place(converted: Converted, info: ChipInfo, replicas: Mapping[str, int] | None = None) -> list[PlacedMatrix]:
-    """Decide how the matrices of a network lie on a chip, from their shapes alone.
+    """Decide which tensors hold the matrices of a network on a chip, from their shapes alone.
+
+    Whether they fit is what `check_fit` says.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def place(converted: Converted, info: ChipInfo, replicas: Mapping[str, int] | No
     Raises
     ------
     BadInputError
-        For a network that does not fit, with what it needs and what there is, and for replicas of nothing.
+        For replicas of nothing.
     """
     wanted = _replicas(converted, replicas or {})
     placed = []
@@ -114,7 +116,6 @@ def place(converted: Converted, info: ChipInfo, replicas: Mapping[str, int] | No
             for copy in range(copies)
         ]
         placed.append(PlacedMatrix(sharing, shape, tuple(every)))
-    _check_fit(placed, info)
     return placed
 
 
@@ -142,19 +143,24 @@ def _blocks(name: str, shape: Sequence[int], info: ChipInfo) -> list[Block]:
     ]
 
 
-def _check_fit(placed: Sequence[PlacedMatrix], info: ChipInfo) -> None:
-    """Raise BadInputError for matrices that need more cores than there are, from their sizes alone."""
+def cores_needed(placed: Sequence[PlacedMatrix], info: ChipInfo) -> int:
+    """Count the cores that matrices take on a chip with as many as they want."""
     sizes = [size for matrix in placed for size in _tile_sizes(matrix, info)]
-    cells = sum(math.prod(size) for size in sizes)
-    unbounded = dataclasses.replace(info, cores=len(sizes))
-    needed = 1 + max(where.core for where in pack(sizes, unbounded))
+    return 1 + max(where.core for where in pack(sizes, dataclasses.replace(info, cores=len(sizes))))
+
+
+def check_fit(placed: Sequence[PlacedMatrix], info: ChipInfo) -> None:
+    """Raise BadInputError for matrices that need more cores than there are, from their sizes alone."""
+    needed = cores_needed(placed, info)
     if needed > info.cores:
+        sizes = [size for matrix in placed for size in _tile_sizes(matrix, info)]
+        cells = sum(math.prod(size) for size in sizes)
         largest = max(placed, key=lambda matrix: math.prod(matrix.shape) * len(matrix.replicas))
         raise BadInputError(
             f"the network needs {needed} cores of {info.rows} x {info.columns} cells ({cells} cells in {len(sizes)} "
             f"tiles) and {info.name} has {info.cores}; its largest matrix is {largest.name}; use a chip with more cores"
             f"{f' (sim:...?cores={needed})' if info.name.startswith('sim:') else ''}, keep layers digital (exclude), "
-            "or stream it through the chip in passes"
+            "or stream it through the chip in passes (passes=True, --passes)"
         )
 
 

@@ -8,6 +8,7 @@ chip, `hwloop.nn.noise_aware` adds the noise of one.
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
 
 import torch
 
@@ -48,8 +49,9 @@ class Exact(Product):
 class Recording(Exact):
     """Multiplies in float and keeps a uniform random sample of all input vectors that it has seen."""
 
-    def __init__(self, vectors: int, seed: int) -> None:
-        """Keep at most `vectors` of them; `seed` draws which."""
+    def __init__(self, vectors: int, seed: int, turns: Iterator[int]) -> None:
+        """Keep at most `vectors` of them; `seed` draws which, and `turns` numbers products as they are first used."""
+        self._turns, self.turn = turns, 0
         self._most = vectors
         self._random = torch.Generator().manual_seed(seed)
         self._kept: torch.Tensor | None = None
@@ -57,6 +59,8 @@ class Recording(Exact):
 
     def __call__(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Keep vectors by random keys, the largest of all so far, and multiply."""
+        if self._kept is None:
+            self.turn = next(self._turns)
         keys = torch.rand(len(x), generator=self._random)
         new, self._keys = x.detach().to("cpu", torch.float32), torch.cat([self._keys, keys])
         pool = new if self._kept is None else torch.cat([self._kept, new])

@@ -65,6 +65,8 @@ from .jobs.load import load as load
 from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network
 from .jobs.program import program as program
+from .jobs.retrain import Retrained as Retrained
+from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
@@ -72,5 +74,6 @@ from .mapping.sharing import MappingSettings as MappingSettings
 from .nn.network import DeployedNetwork as DeployedNetwork
 from .nn.network import NetworkSettings as NetworkSettings
 from .nn.ranges import RangeSettings as RangeSettings
+from .nn.retraining import Retraining as Retraining
 
 __version__: str

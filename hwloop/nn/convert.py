@@ -105,7 +105,7 @@ def convert(
         For a pattern that no layer answers to, for layers whose weights do not exist yet, and where nothing is left.
     """
     rules = {**CONVERSIONS, **(conversions or {})}
-    whole = _copied(network)
+    whole = copied(network)
     walk = _Walk(rules, _excluded(whole, exclude))
     whole = walk.replaced(whole, "")
     if not walk.layers:
@@ -168,7 +168,7 @@ class _Walk:
                 module._modules[name] = self.replaced(child, f"{path}.{name}" if path else name, module)
 
 
-def _copied(network: nn.Module) -> nn.Module:
+def copied(network: nn.Module) -> nn.Module:
     """Copy a network, also one whose weights were made by hooks of the forward pass and still know of it."""
     made = [value for module in network.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     return copy.deepcopy(network, {id(value): value.detach().clone() for value in made if not value.is_leaf})

@@ -7,6 +7,7 @@ as the identity. Everything is one array operation per matrix.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +67,7 @@ class ChipNoise:
     def __post_init__(self) -> None:
         if not self.ages or not all(a < b for a, b in zip(self.ages, self.ages[1:], strict=False)):
             raise BadInputError(f"ages {', '.join(f'{age:g}' for age in self.ages) or '(none)'} do not rise")
-        if not (0 < self.ages[0] and math.isfinite(self.ages[-1])):
+        if not (self.ages[0] > 0 and math.isfinite(self.ages[-1])):
             raise BadInputError(f"ages must lie after programming, in seconds; {self.ages[0]:g} does not")
 
     @classmethod
@@ -311,8 +312,8 @@ def least_error(values: torch.Tensor, levels: int, candidates: int = 32, narrowe
     Tensor
         (converters,), 1 where all values are zero.
     """
-    largest = values.abs().amax(1)
-    largest = torch.where(largest > 0, largest, 1.0)
+    most = values.abs().amax(1)
+    largest = torch.where(most > 0, most, 1.0)
     tried = [float(share) for share in torch.logspace(math.log10(narrowest), 0.0, candidates)]
     errors = []
     for share in tried:
@@ -320,7 +321,8 @@ def least_error(values: torch.Tensor, levels: int, candidates: int = 32, narrowe
         read = (values / end * levels).round().clamp(-levels, levels) * (end / levels)
         errors.append((read - values).square().mean(1))
     best = torch.stack(errors).argmin(0)
-    return largest * torch.tensor(tried, dtype=values.dtype, device=values.device)[best]
+    chosen = largest * torch.tensor(tried, dtype=values.dtype, device=values.device)[best]
+    return torch.where(most > 0, chosen, largest)
 
 
 class NoisyNetwork:
@@ -362,7 +364,8 @@ class NoisyNetwork:
         vectors
             Input vectors of each matrix that are looked at.
         """
-        recording = {name: Recording(vectors, self.seed) for name in self.products}
+        turns = itertools.count()
+        recording = {name: Recording(vectors, self.seed, turns) for name in self.products}
         for name, sharing in self._sharing.items():
             for one in sharing:
                 one.layer.products[one.own_name] = recording[name]

@@ -219,6 +219,8 @@ class StuckDevices(Nonideality):
 
     def cells(self, cells: Cells) -> torch.Tensor:
         """Keep every cell within what its healthy devices can reach."""
+        if not self.amount:
+            return cells.now
         model = cells.model
         shape = (2, model.devices, *cells.now.shape)
         chance = torch.rand(shape, dtype=cells.now.dtype, device=cells.now.device, generator=cells.random)

@@ -63,8 +63,12 @@ class Retraining(Settings):
     """Seconds after programming: the latest one. Ages are drawn evenly in log time between both."""
     held_out: float = 0.15
     """Share of the training data that is not trained on and chooses the best epoch, by its accuracy under noise."""
+    calibration: int = 512
+    """Training images from which all ranges are chosen before they are learnt."""
     draws: int = 4
     """Draws of the noise, at ages from the youngest to the oldest, of which such an accuracy is the mean."""
+    test_draws: int = 20
+    """The same where test images are evaluated, before and after the training; they decide nothing."""
     seed: int = 0
     """Of the noise, the order of the images and what is held out."""
 
@@ -76,11 +80,14 @@ class Retraining(Settings):
             ("weight_decay", 0.0, 10.0), ("range_lr", 0.0, 10.0), ("clip_sigmas", 0.0, 100.0),
             ("distillation", 0.0, 1.0), ("temperature", 0.01, 1000.0), ("noise", 0.0, 100.0), ("ramp", 0.0, 1.0),
             ("youngest", 1e-6, 1e12), ("oldest", 1e-6, 1e12), ("held_out", 0.0, 0.9), ("draws", 1, 1000),
+            ("test_draws", 1, 10_000), ("calibration", 1, 1_000_000),
             ("seed", 0, 2**53),
         ):  # fmt: skip
             self._require(name, low, high)
         if self.youngest > self.oldest:
-            raise BadInputError(f"settings youngest={self.youngest:g} and oldest={self.oldest:g} s are the wrong way round")
+            raise BadInputError(
+                f"settings youngest={self.youngest:g} and oldest={self.oldest:g} s are the wrong way round"
+            )
 
     @property
     def ages(self) -> tuple[float, ...]:
@@ -133,7 +140,7 @@ def train(noisy: NoisyNetwork, data: Images, settings: Retraining, report: Repor
     Parameters
     ----------
     noisy
-        The network, converted; its parameters and ranges change.
+        The network, converted, with ranges (`NoisyNetwork.fit_ranges`); its parameters and ranges change.
     data
         Training images.
     settings
@@ -162,13 +169,13 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, which: torch.Tensor) -> Images:
+    def __getitem__(self, which: torch.Tensor | slice) -> Images:
         return Images(self.inputs[which], self.labels[which])
 
     def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Images]:
         """Give them in batches, in an order (images,) of their indices."""
-        for which in (torch.arange(len(self)) if order is None else order).split(size):
-            yield self[which]
+        for first in range(0, len(self), size):
+            yield self[slice(first, first + size) if order is None else order[first : first + size]]
 
 
 class _Training:
@@ -189,9 +196,7 @@ class _Training:
 
     def run(self) -> Course:
         """Go through all epochs."""
-        noisy, settings, course = self.noisy, self.settings, self.course
-        noisy.fit_ranges(self.training.inputs[:512])
-        self.state = self._state()
+        settings, course = self.settings, self.course
         optimizer, schedule = self._optimizer()
         try:
             self._judge(math.nan)
@@ -207,7 +212,9 @@ class _Training:
         return course
 
     def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        settings, decayed, others = self.settings, [], []
+        settings = self.settings
+        decayed: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for parameter in self.noisy.network.parameters():
             if parameter.requires_grad:
                 (decayed if parameter.dim() > 1 else others).append(parameter)

@@ -59,7 +59,9 @@ def fit_columns(
         gain = np.where(varies, (weight * dx * (reference - mean_y)).sum(0) / np.where(varies, spread, 1.0), 0.0)
         residual = np.abs(reference - mean_y - gain * dx)
         # 1.4826: from the median of absolute values to the standard deviation, for Gaussian residuals.
-        sigma = 1.4826 * np.median(np.where(usable, residual, 0.0), axis=0) + 1e-300
+        sigma = 1.4826 * np.median(np.where(usable, residual, 0.0), axis=0)
+        # Outputs may be zero, without an error, for most inputs: the others are no outliers for that.
+        sigma = np.where(sigma > 0, sigma, np.sqrt((usable * residual**2).sum(0) / total)) + 1e-300
         weight = usable * huber_weights(residual, sigma)
     return ColumnCorrection(gain, mean_y - gain * mean_x)
 

@@ -26,7 +26,7 @@ from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
-from hwloop.nn.accuracy import Tested, accuracy_of
+from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings, record_activations
 from hwloop.nn.network_file import RUN_GROUP, write_network
@@ -189,7 +189,7 @@ class Plan:
             deployed.fit(samples)
             deployed.names = names
             if digital is not None:
-                deployed.tested = Tested(deployed.accuracy(), digital, deployed.seconds_after_programming)
+                deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
             if file is not None:
                 write_network(file.file, deployed)
                 file.commit()

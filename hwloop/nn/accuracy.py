@@ -56,7 +56,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Tested:
+class DeployedAccuracy:
     """How well a network answered its test data when it was deployed.
 
     Parameters

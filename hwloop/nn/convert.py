@@ -44,6 +44,9 @@ CONVERSIONS: Mapping[type[nn.Module], Rule] = {
 }
 """What becomes of each kind of layer; `convert` takes more."""
 
+EXCLUDED, LOOKED_UP = "excluded", "looked up, not multiplied"
+"""Reasons why a module is digital: the user's word, and an embedding."""
+
 
 @dataclass(frozen=True)
 class Digital:
@@ -135,7 +138,7 @@ class _Walk:
 
     def _new(self, module: nn.Module, path: str, parent: nn.Module | None) -> nn.Module:
         if id(module) in self._excluded:
-            return self._stays(module, path, "excluded")
+            return self._stays(module, path, EXCLUDED)
         if type(module) is NonDynamicallyQuantizableLinear and not isinstance(parent, AnalogLayer):
             return self._stays(module, path, "the layer around it reads its weights and multiplies by them itself")
         rule = _rule(module, self._rules)
@@ -149,7 +152,7 @@ class _Walk:
             self.layers[path] = layer
             self._descend(layer, path)
             return layer
-        reason = _reason(module)
+        reason = _reason(module, self._rules)
         if reason:
             self._stays(module, path, reason)
         self._descend(module, path)
@@ -242,17 +245,19 @@ def _kind(module: nn.Module) -> str:
     return parametrize.type_before_parametrizations(module).__name__
 
 
-def _reason(module: nn.Module) -> str:
+def _reason(module: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> str:
     """Say why a module that no rule knows is digital; empty for a mere container."""
-    own = list(module.named_parameters(recurse=parametrize.is_parametrized(module)))
+    own = list(module.parameters(recurse=parametrize.is_parametrized(module)))
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return "batch norm: one factor and offset per channel, applied with those of the columns"
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        return "looked up, not multiplied"
-    if any(parameter.dim() >= 2 for _, parameter in own):
+        return LOOKED_UP
+    if known := next((base for base in type(module).__mro__ if base in rules), None):
+        return f"computes otherwise than {known.__name__}, which it is derived from; no conversion is known for it"
+    if any(sum(size > 1 for size in parameter.shape) > 1 for parameter in own):
         return f"no conversion is known for {_kind(module)}; its own arithmetic stays digital"
     if own:
-        return "its parameters multiply element by element"
+        return "its parameters act element by element"
     return "" if any(True for _ in module.children()) or isinstance(module, nn.Identity) else "has no weights"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -25,5 +26,19 @@ def fold(layer: nn.Module) -> None:
             elif isinstance(hook, prune.BasePruningMethod):
                 prune.remove(module, hook._tensor_name)
         if parametrize.is_parametrized(module):
-            for name in list(module.get_submodule("parametrizations")._modules):
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            _fold_parametrizations(module)
+
+
+def _fold_parametrizations(module: nn.Module) -> None:
+    """Leave what parametrizations give now; torch's own way would change the class, which copies of a module share."""
+    lists = dict(module.get_submodule("parametrizations").eval().named_children())  # spectral norm takes no more steps
+    with torch.no_grad():
+        values = {name: getattr(module, name).clone() for name in lists}
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module._modules["parametrizations"]
+    for name, value in values.items():
+        trained = [parameter.requires_grad for parameter in lists[name].parameters()]
+        if trained:
+            module.register_parameter(name, nn.Parameter(value, requires_grad=any(trained)))
+        else:
+            module.register_buffer(name, value)

@@ -28,7 +28,7 @@ from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.runs import RunRecord
 from hwloop.mapping.tile import Tile
-from hwloop.nn.accuracy import Accuracy, Batches, Tested, accuracy_of
+from hwloop.nn.accuracy import Accuracy, Batches, DeployedAccuracy, accuracy_of
 from hwloop.nn.batch_norm import (
     adapts_batch_norm,
     estimate_statistics,
@@ -201,7 +201,7 @@ class DeployedNetwork(nn.Module):
         """Name of the compensation in use."""
         self.names = NetworkNames()
         """Where it came from, for its file."""
-        self.tested: Tested | None = None
+        self.tested: DeployedAccuracy | None = None
         """Accuracies as it was deployed; None without test data."""
         self.moved = False
         """Whether the chip has aged or was pulsed since it was deployed."""

@@ -22,7 +22,7 @@ from hwloop.files import hdf5
 from hwloop.files.run_reader import read_state
 from hwloop.files.run_writer import write_run, write_state
 from hwloop.mapping.columns import ColumnCorrection
-from hwloop.nn.accuracy import Accuracy, Tested
+from hwloop.nn.accuracy import Accuracy, DeployedAccuracy
 from hwloop.nn.convert import Converted
 from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings
 from hwloop.nn.on_chip import LayerTile
@@ -62,7 +62,7 @@ class StoredNetwork:
     parameters: State
     inputs: AnyArray
     test: tuple[AnyArray, AnyArray] | None
-    tested: Tested | None
+    tested: DeployedAccuracy | None
     compensation: str
     state: State | None
 
@@ -176,10 +176,10 @@ def _read_test(group: h5py.Group) -> tuple[AnyArray, AnyArray] | None:
     return hdf5.get(group, "test_inputs", "1"), hdf5.get(group, "test_labels", "1")
 
 
-def _read_tested(noted: Mapping[str, float]) -> Tested:
+def _read_tested(noted: Mapping[str, float]) -> DeployedAccuracy:
     total = int(noted["total"])
     on_chip, digital = (Accuracy(int(noted[name]), total) for name in ("correct", "correct_digital"))
-    return Tested(on_chip, digital, float(noted["age"]))
+    return DeployedAccuracy(on_chip, digital, float(noted["age"]))
 
 
 def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted, held: Held) -> DeployedNetwork:

@@ -8,9 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from hwloop.calibration.column_fit import fit_columns
 from hwloop.calibration.drift.compensation import Compensation
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.evaluation import relative_error
@@ -41,6 +40,8 @@ class LayerTile:
         Input that drives a converter fully; 1 where every vector has a scale of its own.
     fit_error
         Relative error of the outputs for sample inputs that the columns were not fitted to; NaN where unknown.
+    gain_spread
+        Relative standard deviation of its gains for activations about those of programming.
     compensation
         What is applied to the outputs after the column correction; None for nothing.
     """
@@ -50,6 +51,7 @@ class LayerTile:
     outputs: slice
     input_scale: float = 1.0
     fit_error: float = float("nan")
+    gain_spread: float = 0.1
     compensation: Compensation | None = None
 
     @property
@@ -133,9 +135,11 @@ class LayerTile:
         if reference is None:
             reference = (known.sample / known.region.backend.info.input_max) @ known.tile.weights
         outputs, half = known.region.mvm(known.sample), len(known.sample) // 2
-        tried = _fitted(known, outputs[:half], reference[:half])
+        before, span = known.origin.correction, known.region.span
+        tried = fit_to_sample(outputs[:half], reference[:half], before, span, self.gain_spread)
         self.fit_error = relative_error(tried.apply(outputs[half:]), reference[half:])
-        origin = replace(known.origin, correction=_fitted(known, outputs, reference))
+        fitted = fit_to_sample(outputs, reference, before, span, self.gain_spread)
+        origin = replace(known.origin, correction=fitted)
         self.programmed = replace(known, origin=origin)
 
     def _saturated(self, codes: AnyArray) -> AnyArray:
@@ -216,8 +220,35 @@ class OnChip(Product):
 EXACT = Exact()
 
 
-def _fitted(known: ProgrammedTile, codes: AnyArray, reference: FloatArray) -> ColumnCorrection:
-    """Fit the columns; one that the sample does not drive keeps what it had."""
-    fitted, before = fit_columns(codes, reference, known.region.span), known.origin.correction
-    driven = np.ptp(codes, axis=0) > 0
-    return ColumnCorrection(np.where(driven, fitted.gain, before.gain), np.where(driven, fitted.offset, before.offset))
+def fit_to_sample(
+    codes: AnyArray, reference: FloatArray, before: ColumnCorrection, span: tuple[ArrayLike, ArrayLike], spread: float
+) -> ColumnCorrection:
+    """Fit gains and offsets of columns by least squares, as far from those of programming as the sample tells.
+
+    Activations are often zero, so that no robust fit may take the others for outliers; saturated codes alone are left
+    out. A gain is drawn towards that of programming by the ratio of the variance of its fit to that of its prior, so
+    that a column which the sample hardly drives keeps what it had.
+
+    Parameters
+    ----------
+    codes, reference
+        (vectors, columns) output codes, and what they should be, in weight units.
+    before
+        Columns as calibrated after programming.
+    span
+        Codes at or beyond these come from a saturated converter.
+    spread
+        Standard deviation of a column's gain about that of programming, relative.
+    """
+    usable = ((codes > span[0]) & (codes < span[1])).astype(np.float64)
+    count = np.maximum(usable.sum(0), 1.0)
+    mean_x, mean_y = (usable * codes).sum(0) / count, (usable * reference).sum(0) / count
+    dx, dy = usable * (codes - mean_x), usable * (reference - mean_y)
+    power = np.square(dx).sum(0)
+    fitted = (dx * dy).sum(0) / np.where(power > 0, power, 1.0)
+    noise = np.square(dy - fitted * dx).sum(0) / np.maximum(count - 2.0, 1.0)
+    prior = np.square(spread * before.gain)
+    # Variances are noise / power and prior; written so that neither may be zero.
+    share = prior * power / np.maximum(prior * power + noise, 1e-300)
+    gain = before.gain + share * (fitted - before.gain)
+    return ColumnCorrection(gain, np.where(usable.any(0), mean_y - gain * mean_x, before.offset))

@@ -122,7 +122,7 @@ def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, se
     errors = []
     for scale in scales:
         rounded = np.clip(np.rint(tried * (top / scale)), -top, top) * (scale / top)
-        errors.append(np.mean(np.square((rounded - tried) @ target)) + power * tail.beyond(float(scale)))
+        errors.append(np.mean(np.square((rounded - tried) @ target)) + power * tail.unseen(float(scale)))
     return float(scales[np.argmin(errors)])
 
 
@@ -135,7 +135,7 @@ def _full_scale(sums: FloatArray, info: ChipInfo, settings: RangeSettings) -> fl
     ranges = np.unique(np.clip(values.max() * np.geomspace(0.1, 2.0, 2 * settings.candidates), low, high))
     steps = ranges[:, None] / top
     seen = np.clip(np.rint(values / steps), 0, top) * steps
-    errors = np.mean(np.square(seen - values), axis=1) + [tail.beyond(float(one)) for one in ranges]
+    errors = np.mean(np.square(seen - values), axis=1) + [tail.unseen(float(one)) for one in ranges]
     return float(ranges[np.argmin(errors)])
 
 
@@ -145,29 +145,28 @@ class Tail:
 
     Parameters
     ----------
-    threshold, share, excess, largest
-        The threshold, the share of values beyond it, their mean excess, and the largest of the sample.
+    values
+        The largest of a sample, from the threshold up.
+    size
+        Of the whole sample.
     """
 
-    threshold: float
-    share: float
-    excess: float
-    largest: float
+    values: FloatArray
+    size: int
 
     @classmethod
     def of(cls, magnitudes: FloatArray) -> Tail:
         """Take the largest hundredth of a sample."""
         values = magnitudes.reshape(-1)
         count = max(1, values.size // 100)
-        beyond = np.partition(values, values.size - count)[-count:]
-        threshold = float(beyond.min())
-        return cls(threshold, count / values.size, float(beyond.mean() - threshold), float(beyond.max()))
+        return cls(np.partition(values, values.size - count)[-count:], values.size)
 
-    def beyond(self, limit: float) -> float:
-        """Compute the mean square by which values exceed a limit that no value of the sample exceeded; else 0.
-
-        Below the largest of the sample, what is clipped is seen in the sample itself.
-        """
-        if limit < self.largest or self.excess <= 0:
+    def unseen(self, limit: float) -> float:
+        """Compute by how much the mean square of what exceeds a limit is larger than in the sample; 0 if it is not."""
+        threshold = float(self.values.min())
+        excess = float(self.values.mean()) - threshold
+        if limit < threshold or excess <= 0:
             return 0.0
-        return float(self.share * 2.0 * self.excess**2 * np.exp(-(limit - self.threshold) / self.excess))
+        expected = self.values.size * 2.0 * excess**2 * np.exp(-(limit - threshold) / excess)
+        seen = np.square(np.maximum(self.values - limit, 0.0)).sum()
+        return max(float(expected - seen), 0.0) / self.size

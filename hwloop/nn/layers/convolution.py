@@ -43,6 +43,9 @@ class AnalogConv(AnalogLayer):
         """Map (batch, channels, ...) to (batch, outputs, ...), or both without the batch."""
         if x.dim() == len(self.kernel) + 1:
             return self.forward(x[None])[0]
+        if x.dim() != len(self.kernel) + 2:
+            sizes = f"(batch, channels, {len(self.kernel)} sizes)"
+            raise RuntimeError(f"{self.kind}: expected an input of the shape {sizes}, not {tuple(x.shape)}")
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         padded = functional.pad(x, self._margins, mode=mode)
         windows = patches(padded, self.kernel, self.stride, self.dilation)

@@ -176,7 +176,7 @@ def test_attention_of_another_kind_stays_digital_with_its_output_projection() ->
     converted = assert_same(nn.Sequential(Own(8, 2), nn.Linear(8, 3)), torch.randn(3, 2, 8))
     assert list(converted.layers) == ["1"]
     reasons = {digital.name: digital.reason for digital in converted.digital}
-    assert "no conversion is known for Own" in reasons["0"]
+    assert "computes otherwise than MultiheadAttention" in reasons["0"]
     assert "reads its weights" in reasons["0.out_proj"]
 
 

@@ -1,0 +1,161 @@
+"""Finds multiplications that pass the chip by: code that reads the weights of a layer and multiplies by them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hwloop.nn.convert import EXCLUDED, LOOKED_UP, Converted, Digital
+from hwloop.nn.layers.base import EXACT
+from hwloop.nn.products import Product
+
+MULTIPLICATIONS = frozenset(
+    (
+        "mm", "addmm", "_addmm_activation", "bmm", "baddbmm", "mv", "addmv", "dot", "vdot", "matmul",
+        "linear", "einsum", "tensordot", "bilinear", "_trilinear", "convolution", "mkldnn_linear",
+        "mkldnn_rnn_layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell",
+        "rnn_relu_cell", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
+    )
+)  # fmt: skip
+"""Operations of torch that multiply vectors by matrices: those its functions come down to, and the fused ones."""
+
+
+class Watch(TorchDispatchMode):
+    """Watches passes of a converted network: which of its matrices are never used, which are used around the chip.
+
+    >>> with Watch(converted) as watch:
+    ...     converted.network(x)
+    >>> watch.never_called, watch.bypassed
+
+    Every way through the network that counts later has to be gone while it watches. The products of the layers are at
+    work as ever, exact ones, recording ones or a chip's.
+    """
+
+    def __init__(self, converted: Converted) -> None:
+        """Get ready to watch a network."""
+        super().__init__()
+        self._converted = converted
+        self._calls = {name: 0 for name, _, _ in _matrices(converted)}
+        self._digital: dict[str, str] = {}
+        self._within_product = False
+        self._names: dict[int, str] = {}
+
+    def __enter__(self) -> Watch:
+        """Begin to watch."""
+        for name, products, own in _matrices(self._converted):
+            products[own] = _Watched(products.get(own, EXACT), self._counted(name))
+        self._names = {
+            parameter.untyped_storage().data_ptr(): name
+            for name, parameter in self._converted.network.named_parameters()
+            if parameter.dim() > 1
+        }
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put the products back."""
+        super().__exit__(kind, error, trace)
+        for _, products, own in _matrices(self._converted):
+            watched = products.pop(own)
+            if isinstance(watched, _Watched) and watched.product is not EXACT:
+                products[own] = watched.product
+
+    def __torch_dispatch__(
+        self,
+        func: torch._ops.OpOverload,
+        types: tuple[type, ...],
+        args: tuple[torch.Tensor, ...] = (),
+        kwargs: Mapping[str, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Note the weights that an operation multiplies by, and run it."""
+        operation = str(func.overloadpacket).rpartition(".")[2]
+        if operation in MULTIPLICATIONS and not self._within_product:
+            for tensor in _tensors([*args, *(kwargs or {}).values()]):
+                name = self._names.get(tensor.untyped_storage().data_ptr()) if tensor.device.type != "meta" else None
+                if name is not None:
+                    self._digital.setdefault(name, operation)
+        result: torch.Tensor = func(*args, **(kwargs or {}))
+        return result
+
+    @property
+    def never_called(self) -> tuple[Digital, ...]:
+        """The matrices of converted layers that no pass has used, by their names in the state dict."""
+        reason = (
+            "no pass multiplied by it: the network does not use it, or code around the layer reads its weights and "
+            "multiplies by itself; exclude the layer, or give a conversion for the module around it"
+        )
+        return tuple(Digital(name, self._kind(name), reason) for name, calls in self._calls.items() if not calls)
+
+    @property
+    def bypassed(self) -> tuple[Digital, ...]:
+        """The weights that the network multiplied by outside of its converted layers, by their names.
+
+        Left out are those of excluded modules, and those that a module which `Converted.digital` lists has itself. An
+        embedding is not left out: it is listed because it is looked up, and that something multiplies by it besides,
+        as a tied output may, is nothing that one expects.
+        """
+        return tuple(
+            Digital(
+                name,
+                self._kind(name),
+                f"multiplied by in float, by code that reads it ({operation}), and not on the chip",
+            )
+            for name, operation in self._digital.items()
+            if not self._is_listed(name.rpartition(".")[0])
+        )
+
+    def _is_listed(self, path: str) -> bool:
+        """Tell whether a module is known to multiply digitally."""
+        for digital in self._converted.digital:
+            below = digital.reason == EXCLUDED and path.startswith(f"{digital.name}.")
+            if below or (digital.name == path and digital.reason != LOOKED_UP):
+                return True
+        return False
+
+    def _kind(self, name: str) -> str:
+        """Say what the layer is of which a matrix is."""
+        path = name.rpartition(".")[0]
+        layer = self._converted.layers.get(path)
+        return layer.kind if layer is not None else type(self._converted.network.get_submodule(path)).__name__
+
+    def _counted(self, name: str) -> Callable[[Callable[[], torch.Tensor]], torch.Tensor]:
+        def count(multiply: Callable[[], torch.Tensor]) -> torch.Tensor:
+            self._calls[name] += 1
+            self._within_product = True
+            try:
+                return multiply()
+            finally:
+                self._within_product = False
+
+        return count
+
+
+class _Watched(Product):
+    """Hands its work to a product, and lets it be counted."""
+
+    def __init__(self, product: Product, count: Callable[[Callable[[], torch.Tensor]], torch.Tensor]) -> None:
+        self.product, self._count = product, count
+
+    def __call__(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        return self._count(lambda: self.product(x, matrix))
+
+
+def _matrices(converted: Converted) -> Iterator[tuple[str, dict[str, Product], str]]:
+    """List the matrices of a network: name in the state dict, products of the layer, name in the layer."""
+    for path, layer in converted.layers.items():
+        for own in layer.matrices():
+            yield f"{path}.{own}" if path else own, layer.products, own
+
+
+def _tensors(values: Iterable[torch.Tensor | Iterable[torch.Tensor]]) -> Iterator[torch.Tensor]:
+    """Go through the tensors among arguments, in lists too."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)

@@ -1,0 +1,205 @@
+"""A deployed network: time, compensation, what it tells of itself, and its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hwloop
+from hwloop.calibration.drift.digital import ColumnAffine
+from hwloop.calibration.drift.registry import compensation_from
+from hwloop.errors import BadInputError
+from hwloop.nn.batch_norm import statistics_of
+from tests.conftest import OpenChip
+from tests.nn.conftest import IDEAL, NOISY, Deploy, difference, images, labelled, small_cnn
+
+DRIFTING = "sim:pcm-90nm?rows=64&columns=64&cores=4&read_noise=0&programming_noise=0&adc_bits=14&dac_bits=14&seed=3"
+
+
+def test_columns_bring_back_what_drift_takes(deployed: Deploy) -> None:
+    network, x = small_cnn(), images(100, seed=7)
+    found = deployed(network, DRIFTING)
+    with torch.no_grad():
+        ideal = network(x)
+        fresh = difference(found(x), ideal)
+        found.age("30d")
+        drifted = difference(found(x), ideal)
+        errors = {}
+        for name in ("none", "global", "column", "predictive"):
+            found.compensate(name)
+            errors[name] = difference(found(x), ideal)
+    assert errors["none"] == pytest.approx(drifted, rel=0.02)
+    assert fresh < 0.05 < 0.5 * drifted
+    assert max(errors["global"], errors["column"], errors["predictive"]) < 0.6 * drifted
+    assert errors["column"] < 1.1 * errors["global"]
+
+
+def test_statistics_of_batch_norm_follow_the_chip(deployed: Deploy) -> None:
+    """What reaches the norm is scaled by 0.7: the mean and the variance of its statistics follow, and go back."""
+    network = small_cnn()
+    found, x = deployed(network), images(200)
+    for tile in found.tiles[: len(found.placed[0].tensors())]:
+        known = tile.programmed.origin.correction
+        object.__setattr__(known, "gain", 0.7 * known.gain)
+        object.__setattr__(known, "offset", 0.7 * known.offset)
+    before = statistics_of(found.network)["1"]
+    found.compensate("batchnorm")
+    with torch.no_grad():
+        seen = 0.7 * (network[0](x) - network[0].bias[:, None, None]) + network[0].bias[:, None, None]
+    adapted = statistics_of(found.network)["1"]
+    np.testing.assert_allclose(adapted["running_mean"], seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(adapted["running_var"], seen.var((0, 2, 3)), rtol=2e-3)
+    assert not found.network[1].training
+    found.compensate("none")
+    np.testing.assert_array_equal(statistics_of(found.network)["1"]["running_mean"], before["running_mean"])
+
+
+def test_a_refresh_is_followed_by_a_fit_of_the_columns(deployed: Deploy) -> None:
+    network, x = small_cnn(), images(100, seed=7)
+    found = deployed(network, "sim:pcm-90nm?rows=64&columns=64&cores=4&seed=3", "gdp")
+    with torch.no_grad():
+        ideal = network(x)
+        fresh = difference(found(x), ideal)
+        found.age("100y")
+        found.compensate("column")
+        kept = difference(found(x), ideal)
+        pulses = found.held.backend.counts.pulses
+        found.compensate("refresh")
+        refreshed = difference(found(x), ideal)
+    assert found.held.backend.counts.pulses > pulses
+    assert refreshed < 1.3 * fresh < 0.8 * kept
+    assert found.compensation == "refresh"
+
+
+def test_trying_a_compensation_leaves_no_trace(deployed: Deploy) -> None:
+    network = small_cnn()
+    found = deployed(network, NOISY)
+    found.age("1d")
+    found.compensate("global")
+    gains = [tile.compensation.gain.copy() for tile in found.tiles]
+    accuracy = found.accuracy_after(compensation_from("column+batchnorm"), labelled(network))
+    assert accuracy.value > 0.5
+    assert found.compensation == "global"
+    for tile, gain in zip(found.tiles, gains, strict=True):
+        np.testing.assert_array_equal(tile.compensation.gain, gain)
+
+
+def test_a_network_tells_where_it_lies(deployed: Deploy) -> None:
+    report = deployed(small_cnn(), exclude=("5",)).mapping_report()
+    assert [layer.name for layer in report.layers] == ["0.weight", "3.weight"]
+    assert [layer.kind for layer in report.layers] == ["Conv2d", "Conv2d"]
+    assert {one.name: one.reason for one in report.digital}["5"] == "excluded"
+    assert report.utilisation == pytest.approx((18 * 8 + 63 * 7 + 9) / (report.cores_used * 64 * 32))
+    assert "18 x 8" in str(report)
+    assert "8 x 9 x 1" in str(report)
+    assert report.to_json()["cores_used"] == report.cores_used
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (lambda net: net.age("1s"), "has passed"),
+        (lambda net: net.compensate("colum"), "'colum' is unknown"),
+        (lambda net: net.accuracy(), "no test data"),
+        (lambda net: net.compensate("refresh"), "no record"),
+        (lambda net: net(torch.zeros(3, 7)), r"\(batch, channels, 2 sizes\)"),
+    ],
+)
+def test_what_a_network_cannot_do(deployed: Deploy, wrong: object, complaint: str) -> None:
+    found = deployed(small_cnn(), NOISY)
+    with pytest.raises((BadInputError, RuntimeError), match=complaint):
+        wrong(found)
+
+
+def test_a_network_without_batch_norm_has_no_statistics_to_adapt(deployed: Deploy) -> None:
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten()).eval()
+    with pytest.raises(BadInputError, match="no batch norm"):
+        deployed(network).compensate("batchnorm")
+
+
+# ---- its file --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_goes_on_where_the_network_was(deployed: Deploy, tmp_path: Path) -> None:
+    network = small_cnn()
+    data = labelled(network)
+    ranges = hwloop.RangeSettings(inputs="dynamic", bound_management=1)
+    settings = hwloop.Deployment(
+        test=data, replicas={"0": 2}, network=hwloop.NetworkSettings(ranges, "share"), out=tmp_path / "net.h5"
+    )
+    found = deployed(network, NOISY, "gdp", settings, exclude=("5",))
+    found.age("1d")
+    found.compensate("column")
+    found.save(tmp_path / "aged.h5")
+    again = hwloop.load_network(tmp_path / "aged.h5", small_cnn())
+    assert again.seconds_after_programming == pytest.approx(86400)
+    assert (again.compensation, again.settings) == ("column", found.settings)
+    assert again.tested == found.tested
+    with torch.no_grad():
+        torch.testing.assert_close(again(data[0]), found(data[0]), rtol=0, atol=0)  # the same noise, too
+    fresh = hwloop.load_network(tmp_path / "net.h5", small_cnn())
+    assert fresh.seconds_after_programming == pytest.approx(fresh.held.record.age)
+    for one in (again, fresh):
+        one.held.backend.close()
+
+
+def test_parameters_come_from_the_file(deployed: Deploy, tmp_path: Path) -> None:
+    found = deployed(small_cnn())
+    found.save(tmp_path / "net.h5")
+    other = small_cnn()
+    for parameter in other.parameters():
+        nn.init.constant_(parameter, 0.5)
+    again = hwloop.load_network(tmp_path / "net.h5", other)
+    with torch.no_grad():
+        torch.testing.assert_close(again(images(4)), found(images(4)), rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_alone_imports_nothing(deployed: Deploy, tmp_path: Path) -> None:
+    deployed(small_cnn()).save(tmp_path / "net.h5")
+    with pytest.raises(BadInputError, match=r"given as a module in Python; hand one of its class to"):
+        hwloop.load(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        file["network"].attrs["factory"] = f"{tmp_path}/evil.py:make"
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    with pytest.raises(BadInputError, match="--network"):
+        hwloop.load(tmp_path / "net.h5")
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda file: file.pop("network"), "not deployed to its end"),
+        (lambda file: file.pop("run"), "not deployed to its end"),
+        (lambda file: file["network/tiles"].pop("0000"), "tiles are missing"),
+        (lambda file: file["network"].attrs.pop("replica_use"), "not whole"),
+        (lambda file: file["network/ranges"].attrs.modify("inputs", "auto"), "inputs='auto' is unknown"),
+        (lambda file: file["network/parameters"].pop("0.bias"), "another network"),
+    ],
+)
+def test_damaged_files(deployed: Deploy, tmp_path: Path, damage: object, complaint: str) -> None:
+    deployed(small_cnn()).save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        damage(file)
+    with pytest.raises(BadInputError, match=complaint):
+        hwloop.load_network(tmp_path / "net.h5", small_cnn())
+
+
+def test_another_network_or_chip_is_refused(deployed: Deploy, open_chip: OpenChip, tmp_path: Path) -> None:
+    deployed(small_cnn()).save(tmp_path / "net.h5")
+    with pytest.raises(BadInputError, match="another network than the one given"):
+        hwloop.load_network(tmp_path / "net.h5", nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(BadInputError, match="fits that chip alone"):
+        hwloop.load_network(tmp_path / "net.h5", small_cnn(), open_chip(NOISY))
+    assert IDEAL.split("?")[0] in hwloop.load_network(tmp_path / "net.h5", small_cnn()).held.record.backend
+
+
+def test_a_strategy_with_settings_can_be_given(deployed: Deploy) -> None:
+    found = deployed(small_cnn(), NOISY)
+    made = found.compensate(ColumnAffine(probes=32))
+    assert {one.made.inputs for one in made} == {"sample inputs"}
+    assert {one.mvms for one in made} == {32}

@@ -7,7 +7,6 @@ never opens.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from hwloop.typing import IndexArray
 
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = ("test_batch.bin",)
-_SHAPE = (3, 32, 32)
 
 
 def read_cifar10(folder: str | Path) -> Dataset:
@@ -58,11 +56,11 @@ def _read(paths: list[Path]) -> tuple[NDArray[np.float32], IndexArray]:
     records = np.concatenate([_records(path) for path in paths])
     images = records[:, 1:].astype(np.float32)
     images /= np.iinfo(np.uint8).max
-    return images.reshape(-1, *_SHAPE), records[:, 0].astype(np.int64)
+    return images.reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
 
 
 def _records(path: Path) -> NDArray[np.uint8]:
-    length = 1 + math.prod(_SHAPE)
+    length = 1 + 3 * 32 * 32
     try:
         size = path.stat().st_size
         if not size or size % length:

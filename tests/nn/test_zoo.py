@@ -13,7 +13,6 @@ from hwloop.nn import zoo
 
 DATA = Path(__file__).parents[2] / "data"
 GREY = [name for name in zoo.NAMES if name != "resnet9"]
-DIGITS = [name for name in GREY if name.startswith("digits_")]
 
 
 def network(name, seed=0):
@@ -92,11 +91,18 @@ def test_the_transformer_is_blind_to_the_order_of_tokens_but_for_positions():
         torch.testing.assert_close(made(turned), made(patches.reshape(1, 64)))
 
 
-def test_weights_that_are_stored_reach_the_accuracy_that_is_stated():
-    made = network("digits_mlp")
-    made.load_state_dict(load_file(DATA / "digits_mlp.safetensors"))
+@pytest.mark.parametrize(
+    ("name", "right"), [("digits_mlp", 494), ("digits_cnn", 498), ("digits_lstm", 490), ("digits_transformer", 485)]
+)
+def test_stored_weights_are_as_good_as_stated(name, right):
+    """One image may be so near to two digits that kernels of another CPU turn it."""
+    made, path = network(name), DATA / f"{name}.safetensors"
+    made.load_state_dict(load_file(path))
     digits = np.load(DATA / "digits.npz")
     images = torch.from_numpy(digits["images"][digits["test_index"]]).float()
     with torch.no_grad():
-        right = made(images).argmax(dim=1).numpy() == digits["labels"][digits["test_index"]]
-    assert right.mean() == pytest.approx(0.988, abs=0.002)
+        found = (made(images).argmax(dim=1).numpy() == digits["labels"][digits["test_index"]]).sum()
+    assert found == pytest.approx(right, abs=1)
+    assert path.stat().st_size < 200_000
+    assert f"| `{path.name}` |" in (table := (DATA / "README.md").read_text(encoding="utf-8"))
+    assert f"| {right} ({right / 5:.1f} %) |" in table

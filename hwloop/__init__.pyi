@@ -68,6 +68,8 @@ from .jobs.program import program as program
 from .jobs.retrain import Retrained as Retrained
 from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
+from .jobs.sensitivity import Sensitivity as Sensitivity
+from .jobs.sensitivity import sensitivity as sensitivity
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
@@ -75,5 +77,6 @@ from .nn.network import DeployedNetwork as DeployedNetwork
 from .nn.network import NetworkSettings as NetworkSettings
 from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
+from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 
 __version__: str

@@ -69,6 +69,15 @@ def noise_of(chip: ChipLike, ages: Sequence[float], *, corrected: bool = False) 
         return noise_of(opened, ages, corrected=corrected)
 
 
+def name_of(chip: ChipLike) -> str:
+    """Say which chip was meant."""
+    if isinstance(chip, Model):
+        return f"twin of {chip.chip.get('chip', 'a measured chip')}"
+    uri = getattr(chip, "uri", "")
+    named = getattr(chip, "name", "")
+    return str(uri or named or (chip if isinstance(chip, str | Path) else type(chip).__name__))
+
+
 def network_of(factory: str, weights: str | Path) -> nn.Module:
     """Make a named network, MODULE:FACTORY, and give it its weights. Raises BadInputError where they do not fit."""
     made = network_from(factory)

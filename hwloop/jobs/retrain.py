@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from hwloop.files.models import Model
-from hwloop.jobs.noise import ChipLike, DataLike, images_of, noise_of
+from hwloop.jobs.noise import ChipLike, DataLike, images_of, name_of, noise_of
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.nn.convert import Converted, convert, copied
 from hwloop.nn.folding import fold
@@ -190,7 +189,7 @@ def retrain(
         course = train(noisy, training, settings, report)
     after = None if test is None else Tried.of(noisy, test, settings)
     made = _as_before(network, converted)
-    return Retrained(made, noisy.input_ranges(), settings, course, before, after, _name(chip))
+    return Retrained(made, noisy.input_ranges(), settings, course, before, after, name_of(chip))
 
 
 def _as_before(network: nn.Module, converted: Converted) -> nn.Module:
@@ -200,12 +199,3 @@ def _as_before(network: nn.Module, converted: Converted) -> nn.Module:
         fold(made.get_submodule(path))
     made.load_state_dict({name: value.detach() for name, value in converted.network.state_dict().items()})
     return made
-
-
-def _name(chip: ChipLike) -> str:
-    """Say which chip was meant."""
-    if isinstance(chip, Model):
-        return f"twin of {chip.chip.get('chip', 'a measured chip')}"
-    uri = getattr(chip, "uri", "")
-    named = getattr(chip, "name", "")
-    return str(uri or named or (chip if isinstance(chip, str | Path) else type(chip).__name__))

@@ -33,6 +33,7 @@ from hwloop.nn.nonidealities import (
     OutputRange,
     OutputRounding,
     ProgrammingNoise,
+    Range,
     ReadNoise,
     StuckDevices,
     WireResistance,
@@ -127,8 +128,9 @@ class ChipNoise:
         return replace(self, parts=tuple(part.ramped(share) for part in self.parts))
 
     def raised(self, factor: float) -> ChipNoise:
-        """Return a chip of which everything that it has is `factor` times as strong."""
-        return replace(self, parts=tuple(part.raised(factor) for part in self.parts if part.amount))
+        """Return a chip of which everything that it has is `factor` times as strong; ranges stay as they are chosen."""
+        there = (part for part in self.parts if part.amount)
+        return replace(self, parts=tuple(part if isinstance(part, Range) else part.raised(factor) for part in there))
 
     def age(self, share: float) -> float:
         """Return the age a share of the way from the first to the last, in log time; seconds."""

@@ -228,6 +228,10 @@ class StuckDevices(Nonideality):
         most = always + (chance >= self.amount).sum(1) * model.g_max
         return torch.minimum(torch.maximum(cells.now, always[0] - most[1]), most[0] - always[1])
 
+    def raised(self, factor: float) -> Self:
+        """Return it with `factor` times as many, all of them at most."""
+        return replace(self, amount=min((self.amount or self.first) * factor, 1.0))
+
     @property
     def at_its_end(self) -> bool:
         """Tell whether all are stuck."""

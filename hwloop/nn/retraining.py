@@ -20,7 +20,7 @@ from torch.nn import functional
 from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
 from hwloop.nn.convert import MatrixOf
-from hwloop.nn.noise_aware import NoisyNetwork
+from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
 from hwloop.registry import suggest
 
 Report: TypeAlias = Callable[[int, int], None]
@@ -331,7 +331,7 @@ def right_exactly(noisy: NoisyNetwork, data: Images, batch: int = 500) -> torch.
 
 
 def right_under_noise(
-    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 500
+    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 500, noise: ChipNoise | None = None
 ) -> tuple[torch.Tensor, float]:
     """Find which images are classified rightly under noise.
 
@@ -347,16 +347,18 @@ def right_under_noise(
         Of the noise; the same seed gives the same noise.
     batch
         Images at a time.
+    noise
+        Of another chip than the network's own.
 
     Returns
     -------
     tuple
         (draws, images) right or wrong, and the mean cross entropy in nats.
     """
-    found, entropies = [], []
+    found, entropies, chip = [], [], noise or noisy.noise
     for draw in range(draws):
-        age = noisy.noise.age(draw / (draws - 1) if draws > 1 else 0.5)
-        noisy.redraw(age, noisy.noise, seed * 1000 + draw)
+        age = chip.age(draw / (draws - 1) if draws > 1 else 0.5)
+        noisy.redraw(age, chip, seed * 1000 + draw)
         right, entropy = _right(noisy.network, data, batch)
         found.append(right)
         entropies.append(entropy)

@@ -56,7 +56,6 @@ def test_json(command: Command) -> None:
         (("--epochs", "-1"), "setting epochs=-1 is outside"),
         (("--network", "hwloop.nn.zoo:digits_cnn"), "does not fit DigitsCNN"),
         (("--dataset", "none.npz"), "none.npz"),
-        (("--weights", "none.safetensors"), "none.safetensors"),
         (("--out", "robust.npz"), "weights are written as .safetensors"),
         (("--backend", "sim:none"), "none"),
         (("--set", "optimizer=adam"), "did you mean 'adamw'"),

@@ -17,7 +17,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.hdf5 import check_writable, replace_file
 from hwloop.typing import Json
 
-KEY = "hwloop.input_ranges"
+KEY = "hwloop-input-ranges"
 """Key of the metadata: a JSON object of the input that is driven fully, in the network's units, by matrix."""
 
 

@@ -183,7 +183,7 @@ def retrain(
     converted = convert(network, exclude)
     training, test = images_of(data, converted.network)
     noisy = NoisyNetwork(converted, noise_of(chip, settings.ages), settings.seed)
-    noisy.fit_ranges(training.inputs[: settings.calibration])
+    noisy.fit_ranges(training.some(settings.calibration, settings.seed).inputs)
     before = None if test is None else Tried.of(noisy, test, settings)
     with reporting(progress, "retrain") as report:
         course = train(noisy, training, settings, report)

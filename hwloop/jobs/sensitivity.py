@@ -22,7 +22,7 @@ from hwloop.nn.layers.base import AnalogLayer
 from hwloop.nn.network import DeployedNetwork
 from hwloop.nn.noise_aware import NoisyNetwork
 from hwloop.nn.retraining import Images, right_exactly
-from hwloop.nn.sensitivity import Limit, SensitivitySettings, limits_of_layers, limits_of_parts, some, weakest
+from hwloop.nn.sensitivity import Limit, SensitivitySettings, limits_of_layers, limits_of_parts, weakest
 from hwloop.typing import Json
 from hwloop.units import finite
 
@@ -182,10 +182,10 @@ def sensitivity(
         raise BadInputError("sensitivity needs labelled data and a chip, or a network that was deployed with both")
     with _converted(network, exclude) as converted:
         training, test = images_of(data, converted.network)
-        inputs = training.inputs if deployed is None else deployed.inputs
-        images = some(training if test is None else test, settings.images, settings.seed)
+        sample = training.some(settings.calibration, settings.seed).inputs
+        images = (training if test is None else test).some(settings.images, settings.seed)
         noisy = NoisyNetwork(converted, noise_of(chip, (settings.age,), corrected=True), settings.seed)
-        noisy.fit_ranges(inputs[: settings.calibration])
+        noisy.fit_ranges(sample if deployed is None else deployed.inputs[: settings.calibration])
         found = _found(noisy, images, settings, progress)
     made = network if deployed is None else deployed.network
     return dataclasses.replace(found, network=type(made).__name__, chip=name_of(chip))

@@ -172,6 +172,13 @@ class Images:
     def __getitem__(self, which: torch.Tensor | slice) -> Images:
         return Images(self.inputs[which], self.labels[which])
 
+    def some(self, most: int, seed: int) -> Images:
+        """Draw at most so many of them."""
+        if len(self) <= most:
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self[order[:most]]
+
     def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Images]:
         """Give them in batches, in an order (images,) of their indices."""
         for first in range(0, len(self), size):

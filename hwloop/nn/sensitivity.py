@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from hwloop.calibration.settings import Settings
 from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
@@ -246,11 +245,3 @@ def weakest(limits: Sequence[Limit]) -> Limit | None:
     """Return what is borne least, in strengths of the chip's own; None where nothing is that compares."""
     found = [one for one in limits if math.isfinite(one.factor) and one.comparable]
     return min(found, key=lambda one: one.factor, default=None)
-
-
-def some(data: Images, most: int, seed: int) -> Images:
-    """Draw at most so many of the images."""
-    if len(data) <= most:
-        return data
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data[order[:most].to(data.labels.device)]

@@ -23,7 +23,6 @@ from hwloop.nn.sensitivity import (
     limits_of_layers,
     limits_of_parts,
     search,
-    some,
     weakest,
 )
 
@@ -77,10 +76,10 @@ def test_the_weakest_is_among_what_compares() -> None:
 
 def test_some_images() -> None:
     data = Images(torch.arange(50.0)[:, None], torch.arange(50))
-    few = some(data, 20, 1)
+    few = data.some(20, 1)
     assert len(few) == 20 == len(set(few.labels.tolist()))
     assert torch.equal(few.inputs[:, 0].long(), few.labels)
-    assert some(data, 50, 1) is data
+    assert data.some(50, 1) is data
 
 
 # ---- weak spots --------------------------------------------------------------------------------------------------

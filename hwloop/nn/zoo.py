@@ -191,7 +191,7 @@ class DigitsTransformer(nn.Module):
     def __init__(self) -> None:
         """Make the layers with torch's own initial weights, and positions near zero."""
         super().__init__()
-        self.embed = nn.Linear(4, 48)
+        self.patch = nn.Linear(4, 48)
         self.position = nn.Parameter(0.1 * torch.randn(16, 48))
         self.block1 = EncoderBlock(48, heads=4)
         self.block2 = EncoderBlock(48, heads=4)
@@ -201,7 +201,7 @@ class DigitsTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give the ten scores of each image."""
         patches = F.unfold(grey_images(x, 8), kernel_size=2, stride=2).transpose(1, 2)
-        x = self.block2(self.block1(self.embed(patches) + self.position))
+        x = self.block2(self.block1(self.patch(patches) + self.position))
         scores: Tensor = self.fc(self.norm(x).mean(dim=1))
         return scores
 

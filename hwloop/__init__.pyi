@@ -74,9 +74,9 @@ from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
 from .nn.network import DeployedNetwork as DeployedNetwork
-from .nn.network import NetworkSettings as NetworkSettings
 from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
 from .nn.sensitivity import SensitivitySettings as SensitivitySettings
+from .nn.settings import NetworkSettings as NetworkSettings
 
 __version__: str

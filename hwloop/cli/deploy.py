@@ -28,8 +28,9 @@ from hwloop.mapping.sharing import SCALES, MappingSettings
 from hwloop.mapping.split import SPLITS
 
 if TYPE_CHECKING:
-    from hwloop.nn.accuracy import Accuracy
+    from hwloop.nn.accuracy import Accuracy, DeployedAccuracy
     from hwloop.nn.network import DeployedNetwork
+    from hwloop.nn.streaming import StreamedNetwork
 
 USES = ("average", "share", "random")
 RANGES = ("error", "percentile", "dynamic")
@@ -106,7 +107,10 @@ class DeployOptions:
     goal: float | None = given(
         click.Option(["--goal"], type=float, help="Exit with code 1 unless the accuracy is at least this.")
     )
-    out: str = given(file_option("--out", "Network file to write (HDF5).", required=True))
+    passes: bool = given(
+        click.Option(["--passes"], is_flag=True, help="Stream a network that does not fit; needs no --out.")
+    )
+    out: str | None = given(file_option("--out", "Network file to write (HDF5)."))
     force: bool = given(force_option())
     as_json: bool = given(json_option())
 
@@ -123,12 +127,15 @@ def deploy(options: DeployOptions) -> None:
       hwloop deploy --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
           --dataset data/digits.npz --backend "sim:hermes-64?seed=1" --out net.h5
     """  # noqa: D301  click needs the backspace
+    if options.out is None and not options.passes:
+        raise BadInputError("give --out, the network file to write")
     import hwloop
     from hwloop.calibration.programming.registry import method_from
     from hwloop.jobs.deploy import Deployment
     from hwloop.jobs.deploy_files import NetworkFiles, deploy_files
-    from hwloop.nn.network import NetworkSettings
+    from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.ranges import RangeSettings
+    from hwloop.nn.settings import NetworkSettings
 
     files = NetworkFiles(options.network, options.weights, options.dataset, options.exclude, options.images)
     ranges = RangeSettings(inputs=options.ranges, bound_management=options.bound_management)
@@ -141,15 +148,19 @@ def deploy(options: DeployOptions) -> None:
             replicas=_counts(options.replicas),
             age=options.age,
             seed=options.seed,
+            passes=options.passes,
             out=options.out,
             force=options.force,
             progress=report,
         )
         network = deploy_files(files, chip, method, settings)
+        told = network.to_json()
     if options.as_json:
-        print_json(network.to_json())
-    else:
+        print_json(told)
+    elif isinstance(network, DeployedNetwork):
         _show(network)
+    else:
+        _show_stream(network)
     if options.goal is not None and network.tested is not None and network.tested.on_chip.value < options.goal:
         leave(GOAL_MISSED)
 
@@ -169,13 +180,26 @@ def _show(network: DeployedNetwork) -> None:
     record = network.held.record
     click.echo(f"{network.names.factory} by {record.method} on {record.backend}\n")
     click.echo(str(network.mapping_report()))
-    if network.tested is not None:
-        tested = network.tested
+    _show_accuracy(network.tested)
+    click.echo(f"Network file {record.name}; hwloop drift {record.name} shows its accuracy over time.")
+
+
+def _show_stream(network: StreamedNetwork) -> None:
+    cost = network.cost()
+    click.echo(
+        f"The network does not fit on the chip: it went through it in {cost.passes} passes.\n"
+        f"Each time that all of it goes through takes {cost.pulses_per_programming:.0f} pulses; a device has received "
+        f"{cost.largest_count} at most."
+    )
+    _show_accuracy(network.tested)
+
+
+def _show_accuracy(tested: DeployedAccuracy | None) -> None:
+    if tested is not None:
         click.echo(
             f"\nAccuracy {_percent(tested.on_chip)} on {tested.on_chip.total} test images,\n"
             f"{format_duration(tested.age)} after programming; digital {_percent(tested.digital)}."
         )
-    click.echo(f"Network file {record.name}; hwloop drift {record.name} shows its accuracy over time.")
 
 
 def _percent(accuracy: Accuracy) -> str:

@@ -27,7 +27,10 @@ from hwloop.durations import format_duration, parse_durations
 from hwloop.units import finite
 
 if TYPE_CHECKING:
+    from hwloop.chip.backend import Backend
     from hwloop.jobs.drift_result import Course, DriftResult
+    from hwloop.nn.accuracy import Batches
+    from hwloop.nn.network import DeployedNetwork
 
 FIRST = ("none", "global", "column", "predictive", "batchnorm", "refresh")
 COMPENSATION_NAMES = installed("hwloop.compensations", FIRST)
@@ -61,6 +64,14 @@ class DriftOptions:
     )
     calibration: str | None = given(
         file_option("--calibration", "Calibration file [default: the one used to program, beside the run].")
+    )
+    network: str | None = given(
+        click.Option(
+            ["--network"], metavar="MODULE:FACTORY", help="Makes the network of RUN, where it is not of hwloop.nn.zoo."
+        )
+    )
+    dataset: str | None = given(
+        file_option("--dataset", "Test a network on this D.npz [default: the images it was deployed with].")
     )
     model: str | None = given(
         file_option("--model", "Model file whose fitted drift predictions go by [default: nominal].")
@@ -106,12 +117,13 @@ def drift(options: DriftOptions) -> None:
     opened = hwloop.connect(options.backend) if options.backend else contextlib.nullcontext()
     with watched("drift") as report, opened as chip:
         result = hwloop.drift(
-            options.run,
+            _opened(options, chip),
             chip,
             times,
             names,
             calibration=options.calibration,
             model=options.model,
+            data=_test_data(options.dataset),
             limit=options.limit,
             probes=options.probes,
             seed=options.seed,
@@ -131,6 +143,25 @@ def drift(options: DriftOptions) -> None:
         _show(result)
     if result.status != "complete":
         leave(GOAL_MISSED)
+
+
+def _opened(options: DriftOptions, chip: Backend | None) -> DeployedNetwork | str:
+    """Make the network that is named; a run, and a network of the zoo, are opened by their file alone."""
+    if options.network is None:
+        return options.run
+    from hwloop.jobs.network import load_network
+    from hwloop.nn.factory import network_from
+
+    return load_network(options.run, network_from(options.network), chip)
+
+
+def _test_data(path: str | None) -> Batches | None:
+    if path is None:
+        return None
+    from hwloop.nn.datasets import read_dataset
+
+    dataset = read_dataset(path)
+    return dataset.x_test, dataset.y_test
 
 
 def _show(result: DriftResult) -> None:

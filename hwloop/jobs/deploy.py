@@ -27,10 +27,12 @@ from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
+from hwloop.nn.activations import record_activations
 from hwloop.nn.convert import Converted, Rule, convert
-from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings, record_activations
+from hwloop.nn.network import DeployedNetwork, Held
 from hwloop.nn.network_file import RUN_GROUP, write_network
 from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
+from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.nn.streaming import StreamedNetwork, passes_of
 
 
@@ -164,6 +166,7 @@ class Plan:
         placed = plan_of(converted, chip, settings)
         test = settings.test
         labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
+        converted.network.eval()
         return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
 
     def put_on(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork | StreamedNetwork:
@@ -175,7 +178,7 @@ class Plan:
     def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
         """Program the network and fit it; `names` say what its file shall tell of its origin."""
         settings, converted = self.settings, self.converted
-        samples = record_activations(converted, self.placed, self.inputs, settings.network)
+        seen = record_activations(converted, self.placed, self.inputs, settings.network)
         digital = None if self.test is None else accuracy_of(converted.network, self.test)
         task = self._task([tensor for matrix in self.placed for tensor in matrix.tensors()], method, names)
         with (
@@ -186,7 +189,8 @@ class Plan:
             record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
             held = Held(record, chip, task.calibration.calibration if task.calibration else None)
             deployed = DeployedNetwork(converted, self.placed, held, self.inputs, settings.network, self.test)
-            deployed.fit(samples)
+            deployed.fit(seen.samples)
+            deployed.digital = (*deployed.digital, *seen.around)
             deployed.names = names
             if digital is not None:
                 deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
@@ -206,14 +210,19 @@ class Plan:
         settings, converted = self.settings, self.converted
         if settings.out is not None:
             raise BadInputError("a network that is streamed in passes is never whole on the chip: it has no file")
-        samples = record_activations(converted, self.placed, self.inputs, settings.network)
-        passes = passes_of(self.placed, list(samples), chip.info)
+        seen = record_activations(converted, self.placed, self.inputs, settings.network)
+        passes = passes_of(self.placed, list(seen.samples), chip.info)
 
         def program(matrices: Sequence[Matrix]) -> RunRecord:
             with reporting(settings.progress, f"{method.name:>9}") as report:
                 return _complete(carry_out(self._task(matrices, method, names), chip, report=report).record)
 
-        return StreamedNetwork(converted, passes, samples, chip, program, settings.network)
+        digital = None if self.test is None else accuracy_of(converted.network, self.test)
+        streamed = StreamedNetwork(converted, passes, seen.samples, chip, program, settings.network)
+        if self.test is not None and digital is not None:
+            age = chip.info.reference_age if settings.age is None else seconds(settings.age)
+            streamed.tested = DeployedAccuracy(streamed.accuracy(self.test), digital, age)
+        return streamed
 
     def _task(self, matrices: Sequence[Matrix], method: Method, names: NetworkNames) -> Task:
         """Make the programming task of matrices."""

@@ -20,7 +20,9 @@ from hwloop.jobs.deploy import Deployment, Plan, plan_of
 from hwloop.nn.convert import convert
 from hwloop.nn.datasets import read_dataset
 from hwloop.nn.factory import network_from
-from hwloop.nn.network import DeployedNetwork, NetworkNames
+from hwloop.nn.network import DeployedNetwork
+from hwloop.nn.settings import NetworkNames
+from hwloop.nn.streaming import StreamedNetwork
 from hwloop.typing import AnyArray
 
 
@@ -47,7 +49,9 @@ class NetworkFiles:
     images: int = 500
 
 
-def deploy_files(files: NetworkFiles, chip: Backend, method: Method, settings: Deployment) -> DeployedNetwork:
+def deploy_files(
+    files: NetworkFiles, chip: Backend, method: Method, settings: Deployment
+) -> DeployedNetwork | StreamedNetwork:
     """Put a network on a chip and test it there; see `hwloop.deploy`.
 
     Whether it fits is known from shapes alone, before its weights are read.
@@ -75,7 +79,7 @@ def deploy_files(files: NetworkFiles, chip: Backend, method: Method, settings: D
         exclude=tuple(files.exclude),
         replicas=settings.replicas,
     )
-    return plan.carry_out(chip, method, names)
+    return plan.put_on(chip, method, names)
 
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor | AnyArray], source: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,25 +62,23 @@ def drift(
     force: bool = False,
     progress: Progress = False,
 ) -> DriftResult:
-    """Let the chip of a run age and measure its MVM error at each time with each compensation.
-
-    Of a deployed network the accuracy is measured as well.
+    """Let a chip age and measure its MVM error, of a network the accuracy as well, with each compensation.
 
     Parameters
     ----------
     run
-        A complete run or a deployed network, or the file of one.
+        A complete run, a deployed network, or the file of one.
     chip
         The open chip that holds it; None for the one that the run knows, or the simulated preset of a file. A
         simulated chip begins at the end of programming; on a real one the times are waited for.
     times
         Ages counted from the end of programming, rising: seconds, or texts such as '1d'.
     compensations
-        Names, several joined by plus signs where one follows another, or strategies with settings.
+        Names, joined by plus signs where one follows another, or strategies.
     calibration
         Through which outputs are read; None for the run's own.
     model
-        Fitted model whose drift predictions go by; None for the chip's nominal one.
+        Fitted one whose drift predictions go by; None for the chip's nominal one.
     data
         Inputs and labels for the accuracy of a network; None for the test data that it was deployed with.
     limit
@@ -94,27 +91,20 @@ def drift(
     Raises
     ------
     BadInputError, MissingCapabilityError
-        For times that have passed or do not rise, a run that did not finish, another chip than that of the run, and a
-        chip without MVMs.
+        For times that do not rise, a run that did not finish, another chip than its own, or one without MVMs.
     """
     strategies = [compensation_from(one, probes) if isinstance(one, str) else one for one in compensations]
     ages = tuple(seconds(time) for time in times)
     run, network = _opened(run)
-    used = calibration_from(calibration)
+    used, measured = calibration_from(calibration), _accuracies(network, strategies, data)
+    known = used.calibration if used else None
     _check(run, limit, out)
-    _check_network(network, strategies, data)
     with reporting(progress, "drift") as report, growing_file(out, hdf5.DRIFT_FORMAT, force=force) as file:
-        backend = run.attach(None if chip is run.chip else chip, used.calibration if used else None)
-        study = DriftStudy(
-            run.record, backend, seed=seed, probes=probes, drift=_fitted_drift(model), calibration=run.calibration
-        )
+        backend, fitted = run.attach(None if chip is run.chip else chip, known), _fitted_drift(model)
+        study = DriftStudy(run.record, backend, seed=seed, probes=probes, drift=fitted, calibration=run.calibration)
+        study.accuracy = measured
         study.check(ages, strategies)
-        if network is not None:
-            study.accuracy = partial(_accuracy, network, data)
-        work = _Work(study, strategies, ages, limit, report)
-        status = work.carry_out(file, run.record.name)
-        written = str(out) if file is not None and file.committed else ""
-        result = work.result(run, status, written)
+        result = _Work(study, strategies, ages, limit, report).result(run, file)
     return dataclasses.replace(result, probes=probes, calibration=used.name if used else calibration_name(run))
 
 
@@ -127,23 +117,32 @@ def _opened(given: Run | DeployedNetwork | str | Path) -> tuple[Run, DeployedNet
     return load_run(given), None
 
 
-def _check_network(network: DeployedNetwork | None, strategies: Sequence[Strategy], data: Batches | None) -> None:
-    """Raise BadInputError for what only a network has, where there is none, and for a network without test data."""
+def _accuracies(
+    network: DeployedNetwork | None, strategies: Sequence[Strategy], data: Batches | None
+) -> Callable[[Strategy], tuple[float, float, float]] | None:
+    """Give what measures the accuracy with a strategy; None where there is no network.
+
+    Raises
+    ------
+    BadInputError
+        For what only a network has, where there is none, and for a network without test data.
+    """
     if network is None:
         if named := next((one.name for one in strategies if adapts_batch_norm(one)), None):
             raise BadInputError(f"compensation '{named}' is one of networks; deploy one, a run has no batch norm")
         if data is not None:
             raise BadInputError("a run has no accuracy: data belong to a deployed network")
-        return
+        return None
     for strategy in strategies:
         network.check(strategy)
     if data is None and network.test is None:
         raise BadInputError("the network was deployed without test data; give inputs and labels to test it on")
 
+    def measure(strategy: Strategy) -> tuple[float, float, float]:
+        found = network.accuracy_after(strategy, data)
+        return (found.value, *found.interval)
 
-def _accuracy(network: DeployedNetwork, data: Batches | None, strategy: Strategy) -> tuple[float, float, float]:
-    found = network.accuracy_after(strategy, data)
-    return (found.value, *found.interval)
+    return measure
 
 
 @dataclass
@@ -188,8 +187,9 @@ class _Work:
             self.recorder.finish(status, study.notes, crossings)
         return status
 
-    def result(self, run: Run, status: str, file: str) -> DriftResult:
-        """Give what was reached until now."""
+    def result(self, run: Run, file: hdf5.WholeFileWriter | None) -> DriftResult:
+        """Go through all ages and give what was reached."""
+        status = self.carry_out(file, run.record.name)
         return DriftResult(
             run=run.record.name,
             backend=self.study.backend.uri or run.record.backend,
@@ -202,7 +202,7 @@ class _Work:
             devices=sum(tile.region.size for tile in self.study.tiles),
             seed=self.study.seed,
             notes=tuple(self.study.notes),
-            file=file,
+            file=str(file.path) if file is not None and file.committed else "",
         )
 
     def _check(self) -> None:

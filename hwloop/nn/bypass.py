@@ -15,12 +15,14 @@ from hwloop.nn.products import Product
 MULTIPLICATIONS = frozenset(
     (
         "mm", "addmm", "_addmm_activation", "bmm", "baddbmm", "mv", "addmv", "dot", "vdot", "matmul",
-        "linear", "einsum", "tensordot", "bilinear", "_trilinear", "convolution", "mkldnn_linear",
+        "linear", "einsum", "tensordot", "bilinear", "_trilinear", "convolution", "conv1d", "conv2d",
+        "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "inner", "mkldnn_linear",
         "mkldnn_rnn_layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell",
         "rnn_relu_cell", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
     )
 )  # fmt: skip
-"""Operations of torch that multiply vectors by matrices: those its functions come down to, and the fused ones."""
+"""Operations of torch that multiply vectors by matrices: those its functions come down to, with gradients recorded or
+without (where fewer are taken apart), and fused ones."""
 
 
 class Watch(TorchDispatchMode):

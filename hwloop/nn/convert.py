@@ -18,7 +18,7 @@ from hwloop.errors import BadInputError
 from hwloop.nn.folding import fold
 from hwloop.nn.layers.attention import AnalogAttention
 from hwloop.nn.layers.base import AnalogLayer
-from hwloop.nn.layers.convolution import AnalogConv, AnalogConvTranspose
+from hwloop.nn.layers.convolution import AnalogConv, AnalogConvSame, AnalogConvTranspose
 from hwloop.nn.layers.linear import AnalogConv1D, AnalogLinear
 from hwloop.nn.layers.recurrent import AnalogCell, AnalogRecurrent
 from hwloop.registry import suggest
@@ -43,6 +43,13 @@ CONVERSIONS: Mapping[type[nn.Module], Rule] = {
     nn.MultiheadAttention: AnalogAttention,
 }
 """What becomes of each kind of layer; `convert` takes more."""
+
+NAMED: Mapping[tuple[str, str], Rule] = {
+    ("transformers", "Conv1D"): AnalogConv1D,
+    ("timm", "Linear"): AnalogLinear,
+    ("timm", "Conv2dSame"): AnalogConvSame,
+}
+"""Kinds of layer of packages that hwloop does not need, by the package and the name of the class."""
 
 EXCLUDED, LOOKED_UP = "excluded", "looked up, not multiplied"
 """Reasons why a module is digital: the user's word, and an embedding."""
@@ -105,7 +112,8 @@ def convert(
     Raises
     ------
     BadInputError
-        For a pattern that no layer answers to, for layers whose weights do not exist yet, and where nothing is left.
+        For a pattern that no layer answers to, for compiled networks, for layers whose weights do not exist yet, and
+        where nothing is left.
     """
     rules = {**CONVERSIONS, **(conversions or {})}
     whole = copied(network)
@@ -173,6 +181,12 @@ class _Walk:
 
 def copied(network: nn.Module) -> nn.Module:
     """Copy a network, also one whose weights were made by hooks of the forward pass and still know of it."""
+    for path, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules:
+            raise BadInputError(
+                f"{path or type(network).__name__}: it is compiled, and its layers cannot be replaced any more; give "
+                f"the module that it was made of"
+            )
     made = [value for module in network.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     return copy.deepcopy(network, {id(value): value.detach().clone() for value in made if not value.is_leaf})
 
@@ -194,8 +208,9 @@ def _rule(module: nn.Module, rules: Mapping[type[nn.Module], Rule]) -> Rule | No
     kind = parametrize.type_before_parametrizations(module)
     if "forward" in vars(module):  # put in the place of its class's
         return None
-    if kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers."):
-        return rules.get(kind, AnalogConv1D)
+    named = NAMED.get((kind.__module__.partition(".")[0], kind.__name__))
+    if named is not None:
+        return rules.get(kind, named)
     known = next((base for base in kind.__mro__ if base in rules), None)
     return None if known is None or _computes_otherwise(kind, known) else rules[known]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from hwloop.calibration.drift.compensation import Compensation
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.drift.registry import compensation_from
 from hwloop.calibration.drift.strategy import NOTHING, Strategy, uncompensated
-from hwloop.calibration.settings import Settings
 from hwloop.calibration.steps import rest, run_together
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
@@ -38,71 +36,10 @@ from hwloop.nn.batch_norm import (
 from hwloop.nn.convert import Converted
 from hwloop.nn.on_chip import LayerTile, OnChip
 from hwloop.nn.placement import Block, PlacedMatrix
-from hwloop.nn.products import Recording
-from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.report import LayerRow, MappingReport
+from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite, finite_interval
-
-REPLICA_USES = ("average", "share", "random")
-
-
-@dataclass(frozen=True)
-class NetworkSettings(Settings):
-    """How a network computes through its chip."""
-
-    ranges: RangeSettings = field(default_factory=RangeSettings)
-    """Ranges of the converters."""
-    replica_use: str = "average"
-    """What copies of a layer are for: 'average' adds up their outputs, 'share' gives each its part of the vectors,
-    'random' shares them out at random."""
-    seed: int = 0
-    """Of the sample of activations, of probes, and of random sharing."""
-
-    def __post_init__(self) -> None:
-        if self.replica_use not in REPLICA_USES:
-            known = ", ".join(REPLICA_USES)
-            raise BadInputError(f"setting replica_use='{self.replica_use}' is unknown; known: {known}")
-        self._require("seed", 0, 2**31 - 1)
-
-
-def record_activations(
-    converted: Converted, placed: Sequence[PlacedMatrix], inputs: torch.Tensor, settings: NetworkSettings
-) -> dict[str, FloatArray]:
-    """Run calibration inputs through the digital network and keep a sample of what every matrix is given.
-
-    Returns
-    -------
-    dict
-        (vectors, groups * inputs) by the name of the matrix, in the order in which they were used first; a matrix that
-        nothing reaches is missing.
-
-    Raises
-    ------
-    BadInputError
-        When the network does not take the inputs, or its activations are not finite.
-    """
-    recordings, turns = {}, itertools.count()
-    for number, matrix in enumerate(placed):
-        recordings[matrix.name] = Recording(settings.ranges.vectors, settings.seed + number, turns)
-        for user in matrix.sharing:
-            user.layer.products[user.own_name] = recordings[matrix.name]
-    try:
-        with torch.no_grad():
-            converted.network(inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInputError(f"the network does not take the data {tuple(inputs.shape)}: {reason}") from error
-    finally:
-        for matrix in placed:
-            for user in matrix.sharing:
-                user.layer.products.pop(user.own_name, None)
-    used = sorted(recordings.items(), key=lambda item: item[1].turn)
-    samples = {name: one.sample.numpy().astype(np.float64) for name, one in used if one.sample is not None}
-    for name, sample in samples.items():
-        if not np.all(np.isfinite(sample)):
-            raise BadInputError(f"{name}: the network's own activations there are NaN or infinite; look at the data")
-    return samples
 
 
 @dataclass(frozen=True)
@@ -134,32 +71,6 @@ class Held:
         """Find the tiles on the chip, with the drift of `model`, or else the chip's nominal one, to predict by."""
         known = self.backend.info.device_model if model is None else model
         return AgedRun(self.record, self.end, known, self.calibration, seed).tiles(self.backend)
-
-
-@dataclass(frozen=True)
-class NetworkNames:
-    """What a network's file tells of its origin, for people and for opening it again.
-
-    Parameters
-    ----------
-    factory
-        MODULE:FACTORY that makes the network; empty for one that was given as a module.
-    weights, weights_sha256
-        File of its weights, and its fingerprint.
-    dataset
-        File of the data that it was deployed with.
-    exclude
-        Patterns of layers that stay digital.
-    replicas
-        Copies of layers, by pattern.
-    """
-
-    factory: str = ""
-    weights: str = ""
-    weights_sha256: str = ""
-    dataset: str = ""
-    exclude: tuple[str, ...] = ()
-    replicas: Mapping[str, int] = field(default_factory=dict)
 
 
 class DeployedNetwork(nn.Module):
@@ -231,10 +142,10 @@ class DeployedNetwork(nn.Module):
 
     # ---- use -------------------------------------------------------------------------------------------------
 
-    def forward(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
-        """Compute the network's outputs through the chip."""
-        outputs: torch.Tensor = self.network(*args, **kwargs)
-        return outputs
+    @property
+    def forward(self) -> Callable[..., torch.Tensor]:  # type: ignore[override]  # torch declares a field
+        """What computes the network's outputs through the chip: it takes what the original takes."""
+        return self.network
 
     def fit(self, samples: Mapping[str, FloatArray]) -> None:
         """Choose the ranges of all tiles and fit their columns, from samples of activations by matrix."""

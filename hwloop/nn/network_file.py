@@ -24,10 +24,11 @@ from hwloop.files.run_writer import write_run, write_state
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.nn.accuracy import Accuracy, DeployedAccuracy
 from hwloop.nn.convert import Converted
-from hwloop.nn.network import DeployedNetwork, Held, NetworkNames, NetworkSettings
+from hwloop.nn.network import DeployedNetwork, Held
 from hwloop.nn.on_chip import LayerTile
 from hwloop.nn.placement import place
 from hwloop.nn.ranges import RangeSettings
+from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.typing import AnyArray, State
 
 NETWORK_GROUP, RUN_GROUP = "network", "run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -37,7 +38,7 @@ class LayerTile:
     inputs, outputs
         Slices of the layer's vectors.
     input_scale
-        Input that drives a converter fully; 1 where every vector has a scale of its own.
+        Input that drives a converter fully; NaN where no sample told it: every vector then has a scale of its own.
     fit_error
         Relative error of the outputs for sample inputs that the columns were not fitted to; NaN where unknown.
     gain_spread
@@ -49,8 +50,8 @@ class LayerTile:
     programmed: ProgrammedTile
     inputs: slice
     outputs: slice
-    input_scale: float = 1.0
-    fit_error: float = float("nan")
+    input_scale: float = math.nan
+    fit_error: float = math.nan
     gain_spread: float = 0.1
     compensation: Compensation | None = None
 
@@ -74,7 +75,8 @@ class LayerTile:
 
     def multiply(self, x: AnyArray, settings: RangeSettings) -> FloatArray:
         """Multiply inputs (vectors, rows) by the tile: (vectors, columns) in the order of the layer's outputs."""
-        scale = vector_scales(x) if settings.dynamic else np.full((len(x), 1), self.input_scale)
+        own = settings.dynamic or math.isnan(self.input_scale)
+        scale = vector_scales(x) if own else np.full((len(x), 1), self.input_scale)
         codes = self.region.mvm(self.codes(x, scale))
         for _ in range(settings.bound_management):
             again = self._saturated(codes)
@@ -102,14 +104,15 @@ class LayerTile:
         known, backend = self.programmed, self.region.backend
         core = known.tile.place.core
         chosen = choose(known.tile.target, backend.info, backend.adc_range(core), activations, settings)
-        if chosen is None or len(activations) < 2 * FEWEST:
+        if chosen is None:
             return
         self.input_scale = chosen.input_scale
         scale = vector_scales(activations) if settings.dynamic else chosen.input_scale
         inputs = self.codes(activations, scale)
         before, ratio = known.origin.correction, chosen.full_scale / self.region.full_scale
         self.at_range(chosen.full_scale, ColumnCorrection(before.gain * ratio, before.offset * ratio), inputs)
-        self.refit((activations / scale) @ known.tile.weights)
+        if len(activations) >= 2 * FEWEST:
+            self.refit((activations / scale) @ known.tile.weights)
 
     def at_range(self, full_scale: float, correction: ColumnCorrection, sample: CodeArray | None) -> None:
         """Use another converter range, in uS, with the column correction for it, and a sample of inputs to probe by."""

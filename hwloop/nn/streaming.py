@@ -15,11 +15,12 @@ from hwloop.chip.info import ChipInfo
 from hwloop.errors import BadInputError
 from hwloop.files.runs import RunRecord
 from hwloop.mapping.matrix import Matrix
-from hwloop.nn.accuracy import Accuracy, Batches, accuracy_of, as_one
+from hwloop.nn.accuracy import Accuracy, Batches, DeployedAccuracy, accuracy_of, as_one
 from hwloop.nn.convert import Converted
-from hwloop.nn.network import DeployedNetwork, Held, NetworkSettings
+from hwloop.nn.network import DeployedNetwork, Held
 from hwloop.nn.placement import PlacedMatrix, cores_needed
 from hwloop.nn.products import Product
+from hwloop.nn.settings import NetworkSettings
 from hwloop.typing import FloatArray, Json
 
 
@@ -120,14 +121,16 @@ class StreamedNetwork(nn.Module):
         self._loaded: int | None = None
         self._before = chip.counts
         self._programmings = 0
+        self.tested: DeployedAccuracy | None = None
+        """Accuracies of the test data that it was deployed with; None without any."""
         for number in range(len(self._passes)):
             self._close(number)
         self.eval()
 
-    def forward(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
-        """Compute the network's outputs, programming the chip as often as another part of it is needed."""
-        outputs: torch.Tensor = self.network(*args, **kwargs)
-        return outputs
+    @property
+    def forward(self) -> Callable[..., torch.Tensor]:  # type: ignore[override]  # torch declares a field
+        """What computes the network's outputs, programming the chip as often as another part of it is needed."""
+        return self.network
 
     def accuracy(self, data: Batches) -> Accuracy:
         """Measure the share of right answers, with all inputs in one batch, so that every pass is programmed once."""
@@ -155,6 +158,15 @@ class StreamedNetwork(nn.Module):
         for matrix in self._passes[number]:
             for user in matrix.sharing:
                 user.layer.products[user.own_name] = _Gate(self, number, matrix)
+
+    def to_json(self) -> dict[str, Json]:
+        """Summarise what it reached and what that cost."""
+        return {
+            "backend": self._chip.uri,
+            **({} if self.tested is None else self.tested.to_json()),
+            "passes": self.cost().to_json(),
+            "digital": [{"name": one.name, "kind": one.kind, "reason": one.reason} for one in self.digital],
+        }
 
     def cost(self) -> StreamCost:
         """Say what streaming has cost so far."""

@@ -111,7 +111,7 @@ def test_what_is_no_run_is_refused(command: Command) -> None:
     command("drift", "run.h5", "--times", "1h", "--compensation", "none", "--out", "drift.h5")
     result = command("drift", "drift.h5", "--out", "again.h5")
     assert result.exit_code == 2
-    assert "is no hwloop-run file" in result.stderr
+    assert "is no hwloop-run or hwloop-network file" in result.stderr
 
 
 def test_ctrl_c_keeps_the_times_that_were_done() -> None:

@@ -196,7 +196,9 @@ def test_networks_of_torchvision(name: str) -> None:
     assert_same_outputs(made(lambda: models.get_model(name, weights=None)), torch.randn(1, 3, 224, 224))
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mixer_s32_224", "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "mixer_s32_224", "tf_efficientnet_b0", "mobilenetv3_small_100"]
+)
 def test_networks_of_timm(name: str) -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed")
     assert_same_outputs(made(lambda: timm.create_model(name, pretrained=False)), torch.randn(1, 3, 224, 224))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,8 @@ from torch.nn import functional
 from hwloop.nn.bypass import Watch
 from hwloop.nn.convert import Converted, convert
 from hwloop.nn.products import Recording
+
+Without = type[torch.no_grad] | type[torch.enable_grad] | type[torch.inference_mode]
 
 
 class Tied(nn.Module):
@@ -47,15 +50,16 @@ WAYS = {
 }
 
 
-def watched(converted: Converted, *inputs: torch.Tensor) -> Watch:
-    with Watch(converted) as watch, torch.no_grad():
+def watched(converted: Converted, *inputs: torch.Tensor, without: Without = torch.no_grad) -> Watch:
+    with Watch(converted) as watch, without():
         converted.network(*inputs)
     return watch
 
 
+@pytest.mark.parametrize("without", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 @pytest.mark.parametrize("way", WAYS)
-def test_weights_that_code_around_a_layer_reads_are_named(way: str) -> None:
-    watch = watched(convert(Reader(WAYS[way])), torch.randn(3, 8))
+def test_weights_that_code_around_a_layer_reads_are_named(way: str, without: Without) -> None:
+    watch = watched(convert(Reader(WAYS[way])), torch.randn(3, 8), without=without)
     assert [(found.name, found.kind) for found in watch.never_called] == [("second.weight", "Linear")]
     assert "no pass multiplied by it" in watch.never_called[0].reason
     assert [found.name for found in watch.bypassed] == ["second.weight"]
@@ -130,7 +134,7 @@ def test_layers_that_one_pass_leaves_out_may_be_called_by_the_next() -> None:
 
 def test_products_are_at_work_while_watched_and_are_put_back() -> None:
     converted = convert(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)))
-    recording = Recording(10, seed=0)
+    recording = Recording(10, 0, itertools.count())
     converted.layers["0"].products["weight"] = recording
     watched(converted, torch.randn(3, 8))
     assert recording.sample is not None

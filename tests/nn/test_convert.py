@@ -169,6 +169,32 @@ def test_a_subclass_is_converted_when_it_computes_as_its_base() -> None:
     assert converted.network[0].purpose == "head"
 
 
+def derived(layer: type[nn.Module], *sizes: int, **options: object) -> nn.Module:
+    """Make a layer of a class that is derived from torch's, with a constructor of its own."""
+
+    def begin(self: nn.Module) -> None:
+        layer.__init__(self, *sizes, **options)
+
+    return type("Derived", (layer,), {"__init__": begin})()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (derived(nn.Linear, 4, 3), (2, 4)),
+        (derived(nn.Conv2d, 4, 3, 2), (1, 4, 3, 3)),
+        (derived(nn.ConvTranspose1d, 4, 3, 2), (1, 4, 3)),
+        (derived(nn.LSTM, 4, 3), (2, 1, 4)),
+        (derived(nn.LSTMCell, 4, 3), (2, 4)),
+        (derived(nn.GRUCell, 4, 3), (2, 4)),
+        (derived(nn.RNNCell, 4, 3, nonlinearity="relu"), (2, 4)),
+    ],
+    ids=lambda value: type(value).__mro__[1].__name__,
+)
+def test_derived_layers_with_constructors_of_their_own(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    assert list(assert_same(layer, torch.randn(shape)).layers) == [""]
+
+
 class OtherForward(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 2 * super().forward(x)
@@ -303,6 +329,22 @@ def test_reparametrised_weights_are_folded(way: str, layer: nn.Module, run: bool
     assert converted.network[0].weight.grad is not None
 
 
+def test_spectral_norm_is_folded_as_it_stands_in_training_too() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 5)))
+    nn.init.normal_(network[0].parametrizations.weight.original)  # after which a step of the norm would move it far
+    stands = copy.deepcopy(network).eval()[0].weight
+    torch.testing.assert_close(convert(network.train()).network[0].weight, nn.Parameter(stands))
+
+
+def test_folding_leaves_the_original_alone() -> None:
+    network, x = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3))), torch.randn(2, 4)
+    before = network(x)
+    convert(network)
+    assert parametrize.is_parametrized(network[0])
+    assert torch.equal(network(x), before)
+
+
 def test_a_reparametrised_recurrent_layer() -> None:
     network = nn.LSTM(4, 5)
     parametrizations.weight_norm(network, "weight_hh_l0")
@@ -392,6 +434,15 @@ def test_layers_whose_size_is_not_known_yet_are_named() -> None:
     assert list(assert_same(network, x).layers) == ["0", "2"]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
+def test_compiled_networks_are_refused() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    with pytest.raises(BadInputError, match="TopLevelTracedModule: it is compiled"):
+        convert(torch.jit.trace(network, torch.randn(3, 4)))
+    with pytest.raises(BadInputError, match="0: it is compiled, and its layers cannot be replaced any more"):
+        convert(nn.Sequential(torch.jit.trace(network[0], torch.randn(3, 4)), network[1]))
+
+
 def test_a_converted_network_is_copied_and_saved_as_any_other() -> None:
     network = nn.Sequential(nn.ConvTranspose1d(2, 3, 3), nn.Flatten(0), nn.Linear(15, 4))
     converted, x = convert(network).network, torch.randn(1, 2, 3)
@@ -401,8 +452,40 @@ def test_a_converted_network_is_copied_and_saved_as_any_other() -> None:
     assert torch.equal(converted(x), convert(network).network(x))
 
 
-def test_gpt2s_linear_layer_is_known_by_name() -> None:
+# Layers of packages that hwloop does not need are known by their names.
+
+
+def test_the_linear_layer_of_gpt2() -> None:
     Conv1D = type("Conv1D", (Turned,), {"__module__": "transformers.pytorch_utils"})
     converted = assert_same(nn.Sequential(Conv1D(4)), torch.randn(3, 4))
     assert isinstance(converted.layers["0"], AnalogConv1D)
-    assert functional.mse_loss(next(matrices_of(converted))[0].values()[0], converted.network[0].weight) == 0
+    assert torch.equal(next(matrices_of(converted))[0].values()[0], converted.network[0].weight)
+
+
+def test_the_linear_layer_of_timm() -> None:
+    def forward(self: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+    Linear = type("Linear", (nn.Linear,), {"__module__": "timm.layers.linear", "forward": forward})
+    assert list(assert_same(nn.Sequential(Linear(4, 3)), torch.randn(3, 4)).layers) == ["0"]
+
+
+@pytest.mark.parametrize("size", [(7, 8), (5, 6), (9, 4)], ids=str)
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": (2, 3), "dilation": 2}, {}, {"groups": 2}], ids=str)
+def test_the_convolution_of_timm_that_pads_as_tensorflow_does(
+    options: dict[str, object], size: tuple[int, int]
+) -> None:
+    def forward(self: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        """Pad so much that the output has the size of the input over the stride, more of it at the end."""
+        pads = []
+        for d in (1, 0):
+            outputs = -(-x.shape[2 + d] // self.stride[d])
+            wanted = (outputs - 1) * self.stride[d] + self.dilation[d] * (self.kernel_size[d] - 1) + 1
+            total = max(wanted - x.shape[2 + d], 0)
+            pads += [total // 2, total - total // 2]
+        x = functional.pad(x, pads)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    Conv2dSame = type("Conv2dSame", (nn.Conv2d,), {"__module__": "timm.layers.conv2d_same", "forward": forward})
+    torch.manual_seed(0)
+    assert len(assert_same(nn.Sequential(Conv2dSame(2, 4, 3, **options)), torch.randn(2, 2, *size)).layers) == 1

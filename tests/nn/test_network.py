@@ -60,19 +60,19 @@ def test_statistics_of_batch_norm_follow_the_chip(deployed: Deploy) -> None:
 
 
 def test_a_refresh_is_followed_by_a_fit_of_the_columns(deployed: Deploy) -> None:
+    """Untouched for a year, outputs are far off; refreshed, with no other compensation, they are near again."""
     network, x = small_cnn(), images(100, seed=7)
     found = deployed(network, "sim:pcm-90nm?rows=64&columns=64&cores=4&seed=3", "gdp")
     with torch.no_grad():
         ideal = network(x)
         fresh = difference(found(x), ideal)
-        found.age("100y")
-        found.compensate("column")
-        kept = difference(found(x), ideal)
+        found.age("1y")
+        drifted = difference(found(x), ideal)
         pulses = found.held.backend.counts.pulses
-        found.compensate("refresh")
+        assert not found.compensate("refresh")
         refreshed = difference(found(x), ideal)
     assert found.held.backend.counts.pulses > pulses
-    assert refreshed < 1.3 * fresh < 0.8 * kept
+    assert refreshed < 2.0 * fresh < 0.5 * drifted
     assert found.compensation == "refresh"
 
 

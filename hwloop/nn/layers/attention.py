@@ -152,7 +152,7 @@ class AnalogAttention(AnalogLayer):
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         """Turn (batch, length, features) into (batch, heads, length, features of a head)."""
-        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
 
     def _mask(self, request: Request, q: torch.Tensor, keys: int) -> torch.Tensor | None:
         """Add up the masks, (batch or 1, heads or 1, queries or 1, keys); what attention adds to the keys is seen."""
@@ -161,10 +161,12 @@ class AnalogAttention(AnalogLayer):
         masks = []
         if request.attn_mask is not None:
             mask = additive(request.attn_mask, q.dtype)
-            shape = (queries, keys - added) if mask.dim() == 2 else (batch * heads, queries, keys - added)
+            shape: tuple[int, ...] = (
+                (queries, keys - added) if mask.dim() == 2 else (batch * heads, queries, keys - added)
+            )
             if mask.shape != shape:
                 raise RuntimeError(f"MultiheadAttention: attn_mask has the shape {shape}, and not {tuple(mask.shape)}")
-            masks.append(mask[None, None] if mask.dim() == 2 else mask.unflatten(0, (batch, heads)))
+            masks.append(mask[None, None] if mask.dim() == 2 else mask.reshape(batch, heads, *shape[1:]))
         if request.key_padding_mask is not None:
             padding = additive(request.key_padding_mask, q.dtype)
             shape = (batch, keys - added) if request.key.dim() == 3 else (keys - added,)

@@ -46,12 +46,14 @@ class AnalogConv(AnalogLayer):
         if x.dim() != len(self.kernel) + 2:
             sizes = f"(batch, channels, {len(self.kernel)} sizes)"
             raise RuntimeError(f"{self.kind}: expected an input of the shape {sizes}, not {tuple(x.shape)}")
-        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-        padded = functional.pad(x, self._margins, mode=mode)
-        windows = patches(padded, self.kernel, self.stride, self.dilation)
+        windows = patches(self._padded(x), self.kernel, self.stride, self.dilation)
         at_once = max(1, self.values_at_once // max(1, windows[0].numel()))
         y = [self._convolved(part) for part in torch.split(windows, at_once)]
         return torch.cat(y) if len(y) > 1 else y[0]
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return functional.pad(x, self._margins, mode=mode)
 
     def _convolved(self, windows: torch.Tensor) -> torch.Tensor:
         d = len(self.kernel)
@@ -60,6 +62,21 @@ class AnalogConv(AnalogLayer):
         if self.bias is not None:
             y = y + self.bias
         return y.movedim(-1, 1)
+
+
+class AnalogConvSame(AnalogConv):
+    """Stands for the `Conv2dSame` of the package timm: padded so that a stride of s divides the size by s, rounded up.
+
+    This is what TensorFlow calls 'same': how much is padded depends on the image, and an odd zero goes to its end.
+    """
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        margins: list[int] = []
+        for size, kernel, step, far in zip(x.shape[2:], self.kernel, self.stride, self.dilation, strict=True):
+            reach = (math.ceil(size / step) - 1) * step + (kernel - 1) * far + 1
+            missing = max(reach - size, 0)
+            margins = [missing // 2, missing - missing // 2, *margins]
+        return functional.pad(x, margins)
 
 
 class AnalogConvTranspose(AnalogLayer):
@@ -72,7 +89,8 @@ class AnalogConvTranspose(AnalogLayer):
         """Take over the parameters of a layer."""
         super().__init__(type(layer).__name__)
         self.groups, self.out_channels, self.kernel = layer.groups, layer.out_channels, tuple(layer.kernel_size)
-        arithmetic: Callable[..., nn.Module] = type(layer)
+        kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        arithmetic: Callable[..., nn.Module] = kinds[len(self.kernel) - 1]
         self._arithmetic = partial(
             arithmetic,
             kernel_size=layer.kernel_size,

@@ -175,7 +175,7 @@ class AnalogRecurrent(_Recurrent):
         self, suffix: str, x: torch.Tensor, sizes: Sequence[int], started: State
     ) -> tuple[torch.Tensor, State]:
         """Run one direction of one layer; sequences that are over, or have not begun, are left out of a step."""
-        gates = self._gates(f"weight_ih_{suffix}", f"bias_ih_{suffix}", x).split(list(sizes))
+        gates = torch.split(self._gates(f"weight_ih_{suffix}", f"bias_ih_{suffix}", x), list(sizes))
         backwards = suffix.endswith("_reverse")
         outputs: list[torch.Tensor] = []
         over: list[State] = []
@@ -201,23 +201,28 @@ class AnalogRecurrent(_Recurrent):
 class AnalogCell(_Recurrent):
     """Stands for `nn.LSTMCell`, `nn.GRUCell` and `nn.RNNCell`: one time step of one layer."""
 
-    nonlinearity: str
+    def __init__(self, layer: nn.LSTMCell | nn.GRUCell | nn.RNNCell) -> None:
+        """Take over the parameters of a cell."""
+        super().__init__(layer)
+        if isinstance(layer, nn.RNNCell):
+            self.mode = f"RNN_{layer.nonlinearity.upper()}"
+        else:
+            self.mode = "LSTM" if isinstance(layer, nn.LSTMCell) else "GRU"
 
     def forward(self, input: torch.Tensor, hx: torch.Tensor | State | None = None) -> torch.Tensor | State:
         """Map (batch, features), or (features), and the state before to the next state; without one it is zero."""
         self._check_features(input, 2)
         x = input if input.dim() == 2 else input[None]
-        mode = self.kind.removesuffix("Cell") if self.kind != "RNNCell" else f"RNN_{self.nonlinearity.upper()}"
-        shapes = [(len(x), self.hidden_size)] * (1 + (mode == "LSTM"))
+        shapes = [(len(x), self.hidden_size)] * (1 + (self.mode == "LSTM"))
         if hx is None:
             state = tuple(x.new_zeros(shape) for shape in shapes)
         else:
             state = tuple(part if input.dim() == 2 else part[None] for part in _parts(hx))
             self._check_state(state, shapes)
         of_hidden = self._gates("weight_hh", "bias_hh", state[0])
-        state = STEPS[mode](self._gates("weight_ih", "bias_ih", x), of_hidden, state)
+        state = STEPS[self.mode](self._gates("weight_ih", "bias_ih", x), of_hidden, state)
         state = state if input.dim() == 2 else tuple(part[0] for part in state)
-        return state if mode == "LSTM" else state[0]
+        return state if self.mode == "LSTM" else state[0]
 
 
 def _parts(hx: torch.Tensor | State) -> State:

@@ -88,8 +88,9 @@ def test_a_causal_mask_with_its_hint(need: bool) -> None:
 
 def test_dropout_acts_on_the_attention_in_training_alone() -> None:
     layer = made(dropout=1.0)  # nothing is left, whatever is drawn
-    for network in (layer.train(), layer.eval()):
-        assert_same(network, *inputs(layer))
+    for training in (True, False):
+        assert_same(layer.train(training), *inputs(layer))
+        assert_same(layer.train(training), *inputs(layer), need_weights=False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""What a network gives its matrices: a sample of activations, from calibration inputs run through it in float."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hwloop.errors import BadInputError, ProgrammingWarning
+from hwloop.nn.bypass import Watch
+from hwloop.nn.convert import Converted, Digital
+from hwloop.nn.placement import PlacedMatrix
+from hwloop.nn.products import Recording
+from hwloop.nn.settings import NetworkSettings
+from hwloop.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What calibration inputs showed of a network.
+
+    Parameters
+    ----------
+    samples
+        (vectors, groups * inputs) by the name of the matrix, in the order in which they were used first; a matrix that
+        nothing reaches is missing.
+    around
+        Weights that are multiplied by around the chip, and matrices that were never used, with reasons.
+    """
+
+    samples: Mapping[str, FloatArray]
+    around: tuple[Digital, ...]
+
+
+def record_activations(
+    converted: Converted, placed: Sequence[PlacedMatrix], inputs: torch.Tensor, settings: NetworkSettings
+) -> Activations:
+    """Run calibration inputs through the digital network and keep a sample of what every matrix is given.
+
+    What passes the chip by is warned of, since its accuracy would be told as the chip's.
+
+    Raises
+    ------
+    BadInputError
+        When the network does not take the inputs, or its activations are not finite.
+    """
+    recordings, turns = {}, itertools.count()
+    for number, matrix in enumerate(placed):
+        recordings[matrix.name] = Recording(settings.ranges.vectors, settings.seed + number, turns)
+        for user in matrix.sharing:
+            user.layer.products[user.own_name] = recordings[matrix.name]
+    try:
+        with torch.no_grad(), Watch(converted) as watch:
+            converted.network(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(f"the network does not take the data {tuple(inputs.shape)}: {reason}") from error
+    finally:
+        for matrix in placed:
+            for user in matrix.sharing:
+                user.layer.products.pop(user.own_name, None)
+    used = sorted(recordings.items(), key=lambda item: item[1].turn)
+    samples = {name: one.sample.numpy().astype(np.float64) for name, one in used if one.sample is not None}
+    for name, sample in samples.items():
+        if not np.all(np.isfinite(sample)):
+            raise BadInputError(f"{name}: the network's own activations there are NaN or infinite; look at the data")
+    around = (*watch.bypassed, *watch.never_called)
+    for one in around:
+        warnings.warn(f"{one.name} ({one.kind}): {one.reason}", ProgrammingWarning, stacklevel=2)
+    return Activations(samples, around)

@@ -85,7 +85,7 @@ def test_what_noise_costs_is_regained(noise: ChipNoise) -> None:
     noisy, test = noisy_network(noise, brittle()), blobs(1000, 9)
     before = float(right_under_noise(noisy, test, 10, 1)[0].double().mean())
     digital = float(right_exactly(noisy, test).double().mean())
-    course = train(noisy, blobs(1000, 0), BRIEF, silent)
+    course = train(noisy, blobs(1000, 0), dataclasses.replace(BRIEF, mixing=0.0), silent)
     after = float(right_under_noise(noisy, test, 10, 1)[0].double().mean())
     assert course.status == "complete"
     assert before < 0.5 < 0.85 < digital
@@ -156,6 +156,46 @@ def test_ctrl_c_keeps_the_best_so_far(noise: ChipNoise) -> None:
     assert len(course.epochs) == 3
     right, _ = right_under_noise(noisy, blobs(1000, 9), 5, 1)
     assert float(right.double().mean()) > 0.9 * float(course.epochs[course.best].noisy)
+
+
+class Watching(nn.Module):
+    """Notes what it is given in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen.append(x.detach().clone())
+        return x.float()
+
+
+@pytest.mark.parametrize("mixing", [0.0, 0.3, 1.0])
+def test_images_are_mixed_with_others(noise: ChipNoise, mixing: float) -> None:
+    network = nn.Sequential(Watching(), nn.Linear(32, 4))
+    noisy, data = noisy_network(noise, network), blobs(60, 0)
+    train(noisy, data, dataclasses.replace(BRIEF, epochs=1, batch=60, held_out=0.0, mixing=mixing), silent)
+    first = noisy.network[0]
+    assert isinstance(first, Watching)
+    (seen,) = first.seen
+    far = torch.cdist(seen, data.inputs).min(1).values
+    if mixing == 0:
+        assert float(far.max()) < 0.01  # cdist rounds
+    else:
+        shares = far / torch.cdist(data.inputs, data.inputs).mean()
+        assert 0.05 < float(shares.mean()) < 0.6 * mixing
+
+
+def test_whole_numbers_are_not_mixed(noise: ChipNoise) -> None:
+    network = nn.Sequential(Watching(), nn.Linear(4, 2))
+    tokens = Images(torch.arange(40).reshape(10, 4), torch.arange(10) % 2)
+    noisy = NoisyNetwork(convert(network), noise, seed=3)
+    noisy.fit_ranges(tokens.inputs)
+    train(noisy, tokens, dataclasses.replace(BRIEF, epochs=1, held_out=0.0), silent)
+    first = noisy.network[0]
+    assert isinstance(first, Watching)
+    assert {tuple(row) for row in first.seen[0].tolist()} == {tuple(row) for row in tokens.inputs.tolist()}
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from hwloop.registry import suggest
 
 Report: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) after every batch; it may raise KeyboardInterrupt to stop there."""
-OPTIMIZERS = ("adamw", "sgd")
+CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt")}
+"""What settings that are words may be."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Retraining(Settings):
     """Each image of a batch is mixed with another one, in shares that are uniform up to this: the network then learns
     what the digital one says between images too, and not only what the training data are (Beyer et al., CVPR 2022).
     0: no mixing; of inputs that are whole numbers there is none."""
+    batch_norm: str = "kept"
+    """'kept': batch norm goes on with the statistics that it has; 'learnt': it follows the batches, noise and all. Its
+    factors and offsets are trained either way."""
     noise: float = 1.0
     """Strength of the noise in training, over that of the chip."""
     ramp: float = 0.2
@@ -77,8 +81,10 @@ class Retraining(Settings):
     """Of the noise, the order of the images and what is held out."""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise BadInputError(f"setting optimizer='{self.optimizer}': {suggest(str(self.optimizer), OPTIMIZERS)}")
+        for name, known in CHOICES.items():
+            word = getattr(self, name)
+            if word not in known:
+                raise BadInputError(f"setting {name}='{word}': {suggest(str(word), known)}")
         for name, low, high in (
             ("epochs", 0, 100_000), ("lr", 0.0, 100.0), ("batch", 1, 1_000_000), ("momentum", 0.0, 0.9999),
             ("weight_decay", 0.0, 10.0), ("range_lr", 0.0, 10.0), ("clip_sigmas", 0.0, 100.0),
@@ -246,6 +252,10 @@ class _Training:
         """Train on every image once; returns the mean loss, which ends the epoch where it is no number."""
         noisy, settings, total = self.noisy, self.settings, 0.0
         noisy.network.train()
+        if settings.batch_norm == "kept":
+            for module in noisy.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         order = torch.randperm(len(self.training), generator=self.random)
         for batch in self.training.batches(settings.batch, order):
             if len(batch) == 1 and len(self.training) > 1:

@@ -118,6 +118,16 @@ def test_ranges_are_learnt_unless_told_otherwise(noise: ChipNoise) -> None:
         assert (noisy.input_ranges() == before) is same
 
 
+@pytest.mark.parametrize(("batch_norm", "same"), [("kept", True), ("learnt", False)])
+def test_batch_norm_keeps_its_statistics(noise: ChipNoise, batch_norm: str, same: bool) -> None:
+    norm = nn.BatchNorm1d(24)
+    noisy = noisy_network(noise, nn.Sequential(nn.Linear(32, 24), norm, nn.ReLU(), nn.Linear(24, 4)))
+    train(noisy, blobs(200, 0), dataclasses.replace(BRIEF, epochs=3, batch_norm=batch_norm), silent)
+    state = noisy.network.state_dict()
+    assert torch.equal(state["1.running_mean"], norm.running_mean) is same
+    assert not torch.equal(state["1.weight"], norm.weight)
+
+
 def test_no_epochs_change_nothing(noise: ChipNoise) -> None:
     noisy = noisy_network(noise)
     before = {name: value.clone() for name, value in noisy.network.state_dict().items()}

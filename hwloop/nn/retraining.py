@@ -64,7 +64,7 @@ class Retraining(Settings):
     noise: float = 1.0
     """Strength of the noise in training, over that of the chip."""
     ramp: float = 0.2
-    """Share of the training over which the noise rises from nothing to its full strength."""
+    """Share of the training over which noise and learning rate rise from nothing to their full strength."""
     youngest: float = 60.0
     """Seconds after programming: the earliest moment at which the network shall work."""
     oldest: float = 365 * 86400.0
@@ -246,7 +246,14 @@ class _Training:
             optimizer = torch.optim.AdamW(groups)
         else:
             optimizer = torch.optim.SGD(groups, momentum=settings.momentum)
-        return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.steps, 1))
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+
+    def _rate(self, step: int) -> float:
+        """Give the learning rate of a step over its highest: rising with the noise, falling along a cosine."""
+        return self._ramp(step) * 0.5 * (1.0 + math.cos(math.pi * step / max(self.steps, 1)))
+
+    def _ramp(self, step: int) -> float:
+        return min(1.0, (step + 1) / max(self.settings.ramp * self.steps, 1.0))
 
     def _epoch(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> float:
         """Train on every image once; returns the mean loss, which ends the epoch where it is no number."""
@@ -260,7 +267,7 @@ class _Training:
         for batch in self.training.batches(settings.batch, order):
             if len(batch) == 1 and len(self.training) > 1:
                 continue  # batch norm has no statistics of one image
-            strength = settings.noise * min(1.0, (self.done + 1) / max(settings.ramp * self.steps, 1.0))
+            strength = settings.noise * self._ramp(self.done)
             share = float(torch.rand((), generator=self.random))
             noisy.redraw(noisy.noise.age(share), noisy.noise.ramped(strength))
             optimizer.zero_grad()

@@ -15,7 +15,7 @@ from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
 from hwloop.nn.nonidealities import ProgrammingNoise
 from hwloop.nn.retraining import Images, Retraining, clip_columns, right_exactly, right_under_noise, train
 
-BRIEF = Retraining(epochs=6, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0)
+BRIEF = Retraining(epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0)
 
 
 def blobs(count: int, seed: int) -> Images:

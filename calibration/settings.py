@@ -36,11 +36,14 @@ class Settings:
             For an unknown name, with the known ones, and for a value of the wrong kind or outside its range.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
-        values: dict[str, float] = {}
+        values: dict[str, float | str] = {}
         for name, text in pairs.items():
             if name not in known:
                 none = "" if known else ", it has no settings"
                 raise BadInputError(f"unknown setting '{name}'; {suggest(name, list(known))}{none}")
+            if isinstance(known[name].default, str):
+                values[name] = text
+                continue
             kind = int if isinstance(known[name].default, int) else float
             try:
                 values[name] = kind(text)

@@ -14,6 +14,10 @@ connect, load
     Open a chip by its URI; read any file that hwloop writes.
 calibrate, program, compare, evaluate, drift
     Find out what a chip is, put weights on it, see how well they sit, and for how long.
+retrain, sensitivity
+    Train a network for a chip, with its noise; find out how much of each nonideality it bears.
+Retraining, SensitivitySettings
+    Their settings.
 measure, import_measurement, fit, export
     Measure devices, bring measurements made elsewhere, fit noise and drift models, hand them to other tools.
 GDP, ProgramVerify, SGD, Exact

@@ -65,12 +65,18 @@ from .jobs.load import load as load
 from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network
 from .jobs.program import program as program
+from .jobs.retrain import Retrained as Retrained
+from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
+from .jobs.sensitivity import Sensitivity as Sensitivity
+from .jobs.sensitivity import sensitivity as sensitivity
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
 from .nn.network import DeployedNetwork as DeployedNetwork
 from .nn.ranges import RangeSettings as RangeSettings
+from .nn.retraining import Retraining as Retraining
+from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 from .nn.settings import NetworkSettings as NetworkSettings
 
 __version__: str

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import hwloop
 
@@ -17,8 +18,21 @@ CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
 RNG = np.random.default_rng(0)
 W = np.clip(RNG.standard_normal((12, 16)), -3, 3)
 
-COMMANDS = {"calibrate", "compare", "drift", "evaluate", "export", "fit", "import_measurement", "measure", "program"}
-RESULTS = {"Calibration", "Comparison", "DriftResult", "Evaluation", "Measurement", "Model", "Run"}
+COMMANDS = {
+    "calibrate", "compare", "drift", "evaluate", "export", "fit", "import_measurement", "measure", "program", "retrain",
+    "sensitivity",
+}  # fmt: skip
+RESULTS = {
+    "Calibration",
+    "Comparison",
+    "DriftResult",
+    "Evaluation",
+    "Measurement",
+    "Model",
+    "Retrained",
+    "Run",
+    "Sensitivity",
+}
 METHODS = {"Exact", "GDP", "ProgramVerify", "SGD"}
 WEIGHTS = {"MappingSettings", "Matrix", "load_weights", "matrices"}
 BACKENDS = {"Backend", "Capability", "ChipInfo", "DeviceModel", "PulseKind", "PulseLimits", "Pulses"}
@@ -162,6 +176,23 @@ def test_drift(chip: hwloop.Backend) -> None:
     study = hwloop.drift(run, chip, ["1d", "1y"], ["none", "column"])
     print(study.to_dataframe())
     assert study.courses["column"].mvm_error[1] < study.courses["none"].mvm_error[1]
+
+
+def test_retrain(chip: hwloop.Backend, tmp_path: Path) -> None:
+    network, y = torch.nn.Linear(16, 3), RNG.integers(0, 3, 200)
+    made = hwloop.retrain(
+        network, (RNG.standard_normal((200, 16)) + np.eye(3, 16)[y], y), chip, hwloop.Retraining(epochs=1)
+    )
+    made.save(tmp_path / "robust.safetensors")
+    assert network.state_dict().keys() == made.network.state_dict().keys()
+
+
+def test_sensitivity(chip: hwloop.Backend) -> None:
+    network, y = torch.nn.Linear(16, 3), RNG.integers(0, 3, 100)
+    settings = hwloop.SensitivitySettings(draws=2, doublings=1)
+    found = hwloop.sensitivity(network, (np.eye(3, 16)[y], y), chip, settings)
+    print(found.to_dataframe())
+    assert [one.name for one in found.layers] == ["weight"]
 
 
 def test_measure(chip: hwloop.Backend) -> None:

@@ -21,6 +21,8 @@ COMMANDS = {
     "compare": ("compare", "Program the same chip with several methods, side by side."),
     "evaluate": ("evaluate", "Measure what the chip of a run holds now."),
     "drift": ("drift", "Let the chip of a run age, with each compensation."),
+    "retrain": ("retrain", "Train a network for a chip, with its noise."),
+    "sensitivity": ("sensitivity", "Find out how much of each nonideality a network bears."),
     "calibrate": ("calibrate", "Find out what a chip is, and keep it in a file."),
     "measure": ("measure", "Measure the devices of a chip."),
     "import": ("import_", "Bring measurements made elsewhere."),

@@ -29,6 +29,7 @@ RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 NETWORK_FORMAT = "hwloop-network"
+SENSITIVITY_FORMAT = "hwloop-sensitivity"
 FORMAT_VERSION = 1
 """Version of the layouts that are written; readers take any up to it."""
 FINGERPRINT = "sha256"

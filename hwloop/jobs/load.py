@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.run import Run
+    from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.nn.network import DeployedNetwork
 
-Loaded: TypeAlias = "Run | DeployedNetwork | Comparison | DriftResult | Calibration | list[Measurement] | Model"
+Loaded: TypeAlias = (
+    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Calibration | list[Measurement] | Model"
+)
 
 
 def load(path: str | Path) -> Loaded:
@@ -26,11 +29,11 @@ def load(path: str | Path) -> Loaded:
     Parameters
     ----------
     path
-        A run, network, comparison, drift, calibration or measurement file (HDF5), or a model file (JSON).
+        A run, network, comparison, drift, sensitivity, calibration or measurement file (HDF5), or a model file (JSON).
 
     Returns
     -------
-    Run, DeployedNetwork, Comparison, DriftResult, Calibration, list of Measurement, or Model
+    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Calibration, list of Measurement, or Model
         By what the file says of itself.
 
     Raises
@@ -84,6 +87,12 @@ def _measurements(path: Path) -> list[Measurement]:
     return read_measurements(path)
 
 
+def _sensitivity(path: Path) -> Sensitivity:
+    from hwloop.jobs.sensitivity import Sensitivity
+
+    return Sensitivity.load(path)
+
+
 def _model(path: Path) -> Model:
     from hwloop.files.model_file import load_model
 
@@ -97,6 +106,7 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-network": _network,
     "hwloop-comparison": _comparison,
     "hwloop-drift": _drift,
+    "hwloop-sensitivity": _sensitivity,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
 }

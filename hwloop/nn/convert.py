@@ -116,7 +116,7 @@ def convert(
         where nothing is left.
     """
     rules = {**CONVERSIONS, **(conversions or {})}
-    whole = _copied(network)
+    whole = copied(network)
     walk = _Walk(rules, _excluded(whole, exclude))
     whole = walk.replaced(whole, "")
     if not walk.layers:
@@ -179,7 +179,7 @@ class _Walk:
                 module._modules[name] = self.replaced(child, f"{path}.{name}" if path else name, module)
 
 
-def _copied(network: nn.Module) -> nn.Module:
+def copied(network: nn.Module) -> nn.Module:
     """Copy a network, also one whose weights were made by hooks of the forward pass and still know of it."""
     for path, module in network.named_modules():
         if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules:

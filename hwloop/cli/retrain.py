@@ -1,0 +1,115 @@
+"""`hwloop retrain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    command,
+    file_option,
+    force_option,
+    given,
+    json_option,
+    leave,
+    pairs,
+    print_json,
+    seed_option,
+    watched,
+)
+from hwloop.durations import format_duration
+
+if TYPE_CHECKING:
+    from hwloop.jobs.retrain import Retrained
+
+
+@dataclass(frozen=True)
+class RetrainOptions:
+    """Options of `hwloop retrain`."""
+
+    network: str = given(
+        click.Option(
+            ["--network"], required=True, metavar="MODULE:FACTORY", help="Makes the module; also FILE.py:NAME."
+        )
+    )
+    weights: str = given(file_option("--weights", "Trained weights to start from.", required=True))
+    dataset: str = given(
+        file_option("--dataset", "D.npz with images and labels, train_index and test_index.", required=True)
+    )
+    backend: str = given(
+        click.Option(["--backend"], required=True, help="Chip to train for, such as sim:hermes-64 or sim:MODEL.json.")
+    )
+    epochs: int | None = given(click.Option(["--epochs"], type=int, help="Times that all images are seen."))
+    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest."))
+    settings: tuple[str, ...] = given(
+        click.Option(
+            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the training; repeatable."
+        )
+    )
+    exclude: tuple[str, ...] = given(
+        click.Option(["--exclude"], multiple=True, metavar="PATH", help="A layer that will stay digital, or a pattern.")
+    )
+    seed: int = given(seed_option(0, "noise, batches and held-out images"))
+    out: str = given(file_option("--out", "Weights file to write (.safetensors).", required=True))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+@command(RetrainOptions, "retrain")
+def retrain(options: RetrainOptions) -> None:
+    """Train a trained network on, with the noise of a chip, so that it stays accurate there.
+
+    The noise is that of the chip's own model: nominal, or fitted where it is a twin (sim:MODEL.json). Programming,
+    drift to ages from --set youngest=60 to --set oldest=31536000 seconds, reads and converters are drawn anew for every
+    batch. The epoch that is best on held-out training images is written; test images decide nothing.
+
+    \b
+    Example:
+      hwloop retrain --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
+          --dataset data/digits.npz --backend sim:hermes-64 --epochs 10 --out robust.safetensors
+    """  # noqa: D301  click needs the backspace
+    import dataclasses
+
+    import hwloop
+    from hwloop.jobs.noise import network_of
+    from hwloop.nn.datasets import read_dataset
+    from hwloop.nn.learnt_ranges import check_weights_path
+    from hwloop.nn.retraining import Retraining
+
+    check_weights_path(options.out, force=options.force)
+    given_apart = {"epochs": options.epochs, "lr": options.lr, "seed": options.seed}
+    told = {name: str(value) for name, value in given_apart.items() if value is not None}
+    settings = Retraining.parse({**told, **pairs(options.settings)})
+    network = network_of(options.network, options.weights)
+    data = read_dataset(options.dataset)
+    with watched("  retrain") as report:
+        result = hwloop.retrain(network, data, options.backend, settings, exclude=options.exclude, progress=report)
+    result.save(options.out, force=options.force)
+    result = dataclasses.replace(result, file=options.out)
+    if options.as_json:
+        print_json(result.to_json())
+    else:
+        _show(result, options)
+    if result.status != "complete":
+        leave(GOAL_MISSED)
+
+
+def _show(result: Retrained, options: RetrainOptions) -> None:
+    click.echo(f"{options.network} for {result.chip}, {' to '.join(map(format_duration, result.settings.ages))}\n")
+    click.echo("epoch      loss   held-out images: digital   under noise")
+    for number, epoch in enumerate(result.course.epochs):
+        loss = f"{epoch.loss:9.4f}" if number else "        -"
+        kept = "  kept" if number == result.course.best else ""
+        click.echo(f"{number:>5} {loss}                  {epoch.digital:8.4f}      {epoch.noisy:8.4f}{kept}")
+    if result.status == "interrupted":
+        click.echo("\nStopped before the end; the best until then was kept.")
+    if result.status == "diverged":
+        click.echo("\nThe loss became NaN; the best until then was kept. Try a smaller --lr.")
+    if result.before is not None and result.after is not None:
+        click.echo("\ntest images             digital   under noise")
+        for name, tried in (("before", result.before), ("after", result.after)):
+            click.echo(f"{name:<20} {tried.digital:10.4f}  {tried.noisy:8.4f} +- {tried.spread:.4f} from chip to chip")
+    click.echo(f"\nWeights and learnt ranges in {result.file}.")

@@ -1,0 +1,144 @@
+"""`hwloop sensitivity`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    command,
+    file_option,
+    force_option,
+    given,
+    json_option,
+    leave,
+    pairs,
+    print_json,
+    seed_option,
+    watched,
+)
+from hwloop.durations import format_duration
+from hwloop.errors import BadInputError
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hwloop.jobs.noise import ChipLike, DataLike
+    from hwloop.jobs.sensitivity import Sensitivity
+    from hwloop.nn.sensitivity import Limit
+
+
+@dataclass(frozen=True)
+class SensitivityOptions:
+    """Options of `hwloop sensitivity`."""
+
+    deployed: str | None = given(click.Argument(["deployed"], required=False, type=click.Path(), metavar="[NET.h5]"))
+    network: str | None = given(
+        click.Option(["--network"], metavar="MODULE:FACTORY", help="Makes the module; also FILE.py:NAME.")
+    )
+    weights: str | None = given(file_option("--weights", "Trained weights, without NET.h5."))
+    dataset: str | None = given(file_option("--dataset", "D.npz as for hwloop deploy, without NET.h5."))
+    backend: str | None = given(
+        click.Option(["--backend"], help="Chip, such as sim:hermes-64 [default: that of NET.h5].")
+    )
+    settings: tuple[str, ...] = given(
+        click.Option(
+            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the search; repeatable."
+        )
+    )
+    exclude: tuple[str, ...] = given(
+        click.Option(["--exclude"], multiple=True, metavar="PATH", help="A layer that stays digital, or a pattern.")
+    )
+    seed: int = given(seed_option(0, "the noise"))
+    out: str = given(file_option("--out", "Sensitivity file to write (HDF5).", required=True))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+@command(SensitivityOptions, "sensitivity")
+def sensitivity(options: SensitivityOptions) -> None:
+    """Raise each nonideality of a chip alone until a network loses a point of accuracy, and so each layer alone.
+
+    The network is that of NET.h5 (hwloop deploy), or one that is named with its weights and data. Nothing is sent to
+    the chip: its model is computed with.
+
+    \b
+    Examples:
+      hwloop sensitivity net.h5 --out s.h5
+      hwloop sensitivity --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
+          --dataset data/digits.npz --backend sim:hermes-64 --out s.h5
+    """  # noqa: D301  click needs the backspace
+    import dataclasses
+
+    import hwloop
+    from hwloop.files.hdf5 import check_writable
+    from hwloop.nn.sensitivity import SensitivitySettings
+
+    check_writable(options.out, force=options.force)
+    settings = SensitivitySettings.parse({"seed": str(options.seed), **pairs(options.settings)})
+    with _given(options) as (network, data, chip), watched("sensitivity") as report:
+        found = hwloop.sensitivity(network, data, chip, settings, exclude=options.exclude, progress=report)
+    found.save(options.out, force=options.force)
+    found = dataclasses.replace(found, file=options.out)
+    if options.as_json:
+        print_json(found.to_json())
+    else:
+        _show(found)
+    if found.status != "complete":
+        leave(GOAL_MISSED)
+
+
+@contextlib.contextmanager
+def _given(options: SensitivityOptions) -> Iterator[tuple[nn.Module, DataLike | None, ChipLike | None]]:
+    """Open what the options name. Raises BadInputError for too much of it, or too little."""
+    from hwloop.chip.registry import connect
+    from hwloop.jobs.network import load_network
+    from hwloop.jobs.noise import network_of
+    from hwloop.nn.datasets import read_dataset
+    from hwloop.nn.factory import network_from
+
+    named = (("--network", options.network), ("--weights", options.weights), ("--dataset", options.dataset))
+    if options.deployed is None:
+        missing = [name for name, value in (*named, ("--backend", options.backend)) if value is None]
+        if missing or not (options.network and options.weights and options.dataset):
+            raise BadInputError(f"give NET.h5, or {', '.join(missing)} besides what there is")
+        yield network_of(options.network, options.weights), read_dataset(options.dataset), options.backend
+        return
+    refused = [name for name, value in named[1:] if value is not None] + ["--exclude"] * bool(options.exclude)
+    if refused:
+        raise BadInputError(f"{refused[0]}: a deployed network has its own; leave it out, or leave out NET.h5")
+    module = network_from(options.network) if options.network else None
+    with connect(options.backend) if options.backend else contextlib.nullcontext() as chip:
+        yield load_network(options.deployed, module, chip), None, None
+
+
+def _show(found: Sensitivity) -> None:
+    points = f"{100 * found.settings.loss:g}"
+    click.echo(f"{found.network} on {found.chip}, {format_duration(found.settings.age)} after programming")
+    click.echo(f"Accuracy {found.accuracy_digital:.4f} on {found.images} images; {points} of 100 less at:\n")
+    click.echo("alone                 unit               on the chip  accuracy    lost at   95 %")
+    for limit in found.parts:
+        name, unit, lost = f"{limit.name:<21}", f"{limit.unit:<17}", f"{_number(limit.value):>9}"
+        click.echo(f"{name} {unit} {limit.nominal:>11.4g}  {limit.accuracy:8.4f}  {lost}   {_interval(limit)}")
+    click.echo("\nlayer alone, with all that calibration leaves       accuracy    lost at   95 %")
+    for limit in found.layers:
+        click.echo(f"{limit.name[:50]:<50} {limit.accuracy:9.4f}  {_number(limit.value):>9}   {_interval(limit)}")
+    click.echo()
+    if found.status != "complete":
+        click.echo("Stopped before the end.")
+    click.echo(f"Weakest nonideality: {found.weakest_part or 'none'}; weakest layer: {found.weakest_layer or 'none'}.")
+    click.echo(f"Sensitivity file {found.file}.")
+
+
+def _number(value: float) -> str:
+    return "-" if finite(value) is None else f"{value:.3g}"
+
+
+def _interval(limit: Limit) -> str:
+    return f"{_number(limit.low)} to {_number(limit.high)}"

@@ -1,0 +1,201 @@
+"""Trains a network for a chip: with its noise, for the ages at which it shall work."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from hwloop.jobs.noise import ChipLike, DataLike, images_of, name_of, noise_of
+from hwloop.jobs.progress import Progress, reporting
+from hwloop.nn.convert import Converted, convert, copied
+from hwloop.nn.folding import fold
+from hwloop.nn.learnt_ranges import save_weights
+from hwloop.nn.noise_aware import NoisyNetwork
+from hwloop.nn.retraining import Course, Images, Retraining, right_exactly, right_under_noise, train
+from hwloop.typing import Json
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Accuracy of a network on test images.
+
+    Parameters
+    ----------
+    digital, noisy
+        Computed exactly, and the mean under noise.
+    spread
+        Standard deviation under noise, from draw to draw; a draw is a chip of its own at an age of its own.
+    """
+
+    digital: float
+    noisy: float
+    spread: float
+
+    @classmethod
+    def of(cls, noisy: NoisyNetwork, data: Images, settings: Retraining) -> Tried:
+        """Evaluate a network, always under the same noise."""
+        right, _ = right_under_noise(noisy, data, settings.test_draws, settings.seed + 2)
+        each = right.double().mean(1)
+        digital = float(right_exactly(noisy, data).double().mean())
+        return cls(digital, float(each.mean()), float(each.std(correction=min(1, len(each) - 1))))
+
+    def to_json(self) -> dict[str, Json]:
+        """Give every value by its name."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Retrained:
+    """A network that was trained for a chip.
+
+    Parameters
+    ----------
+    network
+        A copy of the network with new weights; parametrisations such as weight norm are folded.
+    input_ranges
+        Learnt input that is driven fully, by matrix.
+    settings
+        How it was trained.
+    course
+        What was reached epoch by epoch on held-out training images; the first entry is the network as it was.
+    before, after
+        Accuracy on test images; None without any.
+    chip
+        What it was trained for.
+    file
+        Weights file; empty for none.
+    """
+
+    network: nn.Module
+    input_ranges: Mapping[str, float]
+    settings: Retraining
+    course: Course
+    before: Tried | None
+    after: Tried | None
+    chip: str
+    file: str = ""
+
+    @property
+    def status(self) -> str:
+        """'complete', 'interrupted', or 'diverged'; the best until then was kept."""
+        return self.course.status
+
+    @property
+    def accuracy(self) -> list[tuple[float, float]]:
+        """Digital accuracy and that under noise on held-out images; one pair an epoch, from the beginning on."""
+        return [(epoch.digital, epoch.noisy) for epoch in self.course.epochs]
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the weights with the learnt ranges in their metadata: a .safetensors file, as `hwloop deploy` takes.
+
+        Raises
+        ------
+        BadInputError
+            For another ending, and a file that exists (without force) or cannot be written.
+        """
+        save_weights(path, self.network.state_dict(), self.input_ranges, force=force)
+
+    def to_json(self) -> dict[str, Json]:
+        """Summarise as the JSON object of `hwloop retrain`."""
+        return {
+            "chip": self.chip,
+            "status": self.status,
+            "ages_s": list(self.settings.ages),
+            "epochs": [
+                {
+                    "loss": finite(epoch.loss), "accuracy_digital": epoch.digital, "accuracy_noisy": epoch.noisy,
+                    "loss_noisy": finite(epoch.noisy_loss),
+                }
+                for epoch in self.course.epochs
+            ],
+            "best_epoch": self.course.best,
+            "test_before": None if self.before is None else self.before.to_json(),
+            "test_after": None if self.after is None else self.after.to_json(),
+            "input_ranges": dict(self.input_ranges),
+            "settings": dataclasses.asdict(self.settings),
+            "hwloop_version": importlib.metadata.version("hwloop"),
+            "file": self.file or None,
+        }  # fmt: skip
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas table with a row for each epoch; needs the extra `hwloop[pandas]`."""
+        from hwloop.jobs.tables import dataframe
+
+        rows: list[dict[str, Json]] = [
+            {"epoch": number, **dataclasses.asdict(epoch)} for number, epoch in enumerate(self.course.epochs)
+        ]
+        return dataframe(rows)
+
+    def __repr__(self) -> str:
+        first, best = (self.course.epochs[k] for k in (0, self.course.best)) if self.course.epochs else (None, None)
+        told = f"{first.noisy:.4f} to {best.noisy:.4f}" if first and best else "not reached"
+        kind = type(self.network).__name__
+        return f"<Retrained {kind} for {self.chip}, {self.status}: held-out accuracy under noise {told}>"
+
+
+def retrain(
+    network: nn.Module,
+    data: DataLike,
+    chip: ChipLike,
+    settings: Retraining | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    progress: Progress = False,
+) -> Retrained:
+    """Train a trained network on, with the noise of a chip, so that it stays accurate there.
+
+    Parameters
+    ----------
+    network
+        Gives (batch, classes); it stays as it is.
+    data
+        Labelled data: a data set, its .npz file, or a pair (inputs, labels). Test data decide nothing.
+    chip
+        An open chip, its URI or `ChipInfo`, or a fitted model of its devices. No chip is used but for what it is.
+    settings
+        Of the training, such as ``Retraining(epochs=10)``.
+    exclude
+        Paths of layers that will stay digital, or patterns.
+    progress
+        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop.
+
+    Returns
+    -------
+    Retrained
+        Also of a training that was stopped or whose loss became NaN: then with the best that was reached.
+
+    Raises
+    ------
+    BadInputError
+        For data that do not fit the network, and a network without layers for a chip.
+    """
+    settings = settings or Retraining()
+    converted = convert(network, exclude)
+    training, test = images_of(data, converted.network)
+    noisy = NoisyNetwork(converted, noise_of(chip, settings.ages), settings.seed)
+    noisy.fit_ranges(training.some(settings.calibration, settings.seed).inputs)
+    before = None if test is None else Tried.of(noisy, test, settings)
+    with reporting(progress, "retrain") as report:
+        course = train(noisy, training, settings, report)
+    after = None if test is None else Tried.of(noisy, test, settings)
+    made = _as_before(network, converted)
+    return Retrained(made, noisy.input_ranges(), settings, course, before, after, name_of(chip))
+
+
+def _as_before(network: nn.Module, converted: Converted) -> nn.Module:
+    """Make a network of the original's layers with the weights of the converted one."""
+    made = copied(network)
+    for path in converted.layers:
+        fold(made.get_submodule(path))
+    made.load_state_dict({name: value.detach() for name, value in converted.network.state_dict().items()})
+    return made

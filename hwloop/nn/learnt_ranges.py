@@ -1,0 +1,97 @@
+"""Input ranges that retraining has learnt, in the metadata of the weights' file.
+
+A .safetensors file carries texts beside its tensors. Ranges stand there under their own key, so that any program loads
+the weights as before, and `hwloop deploy` finds the ranges with them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from hwloop.errors import BadInputError
+from hwloop.files.hdf5 import check_writable, replace_file
+from hwloop.typing import Json
+
+KEY = "hwloop-input-ranges"
+"""Key of the metadata: a JSON object of the input that is driven fully, in the network's units, by matrix."""
+
+
+def save_weights(
+    path: str | Path, state: Mapping[str, torch.Tensor], ranges: Mapping[str, float], *, force: bool = False
+) -> None:
+    """Write a state dict with learnt input ranges.
+
+    Parameters
+    ----------
+    path
+        File to write; it must end in .safetensors.
+    state
+        Tensors by name; those that share memory are written each by itself.
+    ranges
+        Input that is driven fully, by the name of the matrix.
+    force
+        Replace an existing file.
+
+    Raises
+    ------
+    BadInputError
+        For another ending, and a file that exists or cannot be written.
+    """
+    from safetensors.torch import save
+
+    checked = check_weights_path(path, force=force)
+    tensors = {name: value.detach().to("cpu").clone().contiguous() for name, value in state.items()}
+    replace_file(checked, save(tensors, {KEY: json.dumps(dict(ranges), allow_nan=False)}))
+
+
+def check_weights_path(path: str | Path, *, force: bool) -> Path:
+    """Return the path once it is known that weights can be written there. Raises BadInputError otherwise."""
+    if Path(path).suffix != ".safetensors":
+        raise BadInputError(f"{path}: weights are written as .safetensors; give a name that ends so")
+    return check_writable(path, force=force)
+
+
+def read_input_ranges(path: str | Path) -> dict[str, float]:
+    """Read the learnt input ranges of a file of weights; empty where it has none, as files that others wrote.
+
+    Parameters
+    ----------
+    path
+        File of weights of any kind.
+
+    Returns
+    -------
+    dict
+        Input that is driven fully, by the name of the matrix as `hwloop.nn.convert.matrices_of` gives it.
+
+    Raises
+    ------
+    BadInputError
+        For a .safetensors file that cannot be read, and for ranges that are no positive numbers.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.suffix.lower() != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(KEY, "{}")
+    except (OSError, SafetensorError) as error:
+        raise BadInputError(f"{path} is not a readable .safetensors file ({str(error).splitlines()[0]})") from None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not (isinstance(found, dict) and all(map(_is_range, found.values()))):
+        raise BadInputError(f"{path}: its metadata '{KEY}' are no ranges by matrix; write it again with hwloop retrain")
+    return {name: float(value) for name, value in found.items()}
+
+
+def _is_range(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

@@ -1,0 +1,422 @@
+"""Noise-aware training: an ordinary loop over batches of a network whose products have the noise of a chip.
+
+After Rasch et al., Nature Communications 14, 5282 (2023): start from the trained network, inject the noise of the chip,
+learn the input ranges, keep the weights of each column clipped, and, where asked for, learn from the digital network
+(Hinton et al., arXiv 1503.02531, 2015).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hwloop.calibration.settings import Settings
+from hwloop.errors import BadInputError
+from hwloop.nn.convert import MatrixOf
+from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
+from hwloop.registry import suggest
+
+Report: TypeAlias = Callable[[int, int], None]
+"""Called with (done, total) after every batch; it may raise KeyboardInterrupt to stop there."""
+CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt")}
+"""What settings that are words may be."""
+
+
+@dataclass(frozen=True)
+class Retraining(Settings):
+    """Settings of noise-aware training."""
+
+    epochs: int = 30
+    """Times that all images are seen; none: the network is only evaluated."""
+    lr: float = 1e-3
+    """Learning rate of the weights at its highest; it falls to zero along a cosine."""
+    batch: int = 64
+    """Images in a batch."""
+    optimizer: str = "adamw"
+    """'adamw', or 'sgd' with momentum."""
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float = 1e-4
+    """Of parameters with two dimensions or more; ranges, biases and normalisation have none."""
+    range_lr: float = 1e-2
+    """Learning rate of the logarithms of all ranges; 0: they stay as they are chosen from activations."""
+    clip_sigmas: float = 0.0
+    """Largest weight of a column over the standard deviation of its weights: what is beyond is clipped after every
+    step, so that few weights do not use up the range of all others; 0: no clipping. Three cost the digits transformer
+    two points in its first epoch, which it did not win back in the next one."""
+    distillation: float = 0.5
+    """Weight of what the digital network says of each image, against that of its label."""
+    temperature: float = 2.0
+    """Temperature of both networks' scores in distillation."""
+    mixing: float = 1.0
+    """Each image of a batch is mixed with another one, in shares that are uniform up to this: the network then learns
+    what the digital one says between images too, and not only what the training data are (Beyer et al., CVPR 2022).
+    0: no mixing; of inputs that are whole numbers there is none."""
+    batch_norm: str = "kept"
+    """'kept': batch norm goes on with the statistics that it has; 'learnt': it follows the batches, noise and all. Its
+    factors and offsets are trained either way."""
+    noise: float = 1.0
+    """Strength of the noise in training, over that of the chip."""
+    ramp: float = 0.2
+    """Share of the training over which noise and learning rate rise from nothing to their full strength."""
+    youngest: float = 60.0
+    """Seconds after programming: the earliest moment at which the network shall work."""
+    oldest: float = 365 * 86400.0
+    """Seconds after programming: the latest one. Ages are drawn evenly in log time between both."""
+    held_out: float = 0.15
+    """Share of the training data that is not trained on and chooses the best epoch, by its accuracy under noise."""
+    calibration: int = 512
+    """Training images from which all ranges are chosen before they are learnt."""
+    draws: int = 4
+    """Draws of the noise, at ages from the youngest to the oldest, of which such an accuracy is the mean."""
+    test_draws: int = 20
+    """The same where test images are evaluated, before and after the training; they decide nothing."""
+    seed: int = 0
+    """Of the noise, the order of the images and what is held out."""
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            word = getattr(self, name)
+            if word not in known:
+                raise BadInputError(f"setting {name}='{word}': {suggest(str(word), known)}")
+        for name, low, high in (
+            ("epochs", 0, 100_000), ("lr", 0.0, 100.0), ("batch", 1, 1_000_000), ("momentum", 0.0, 0.9999),
+            ("weight_decay", 0.0, 10.0), ("range_lr", 0.0, 10.0), ("clip_sigmas", 0.0, 100.0),
+            ("distillation", 0.0, 1.0), ("mixing", 0.0, 1.0), ("temperature", 0.01, 1000.0),
+            ("noise", 0.0, 100.0), ("ramp", 0.0, 1.0),
+            ("youngest", 1e-6, 1e12), ("oldest", 1e-6, 1e12), ("held_out", 0.0, 0.9), ("draws", 1, 1000),
+            ("test_draws", 1, 10_000), ("calibration", 1, 1_000_000),
+            ("seed", 0, 2**53),
+        ):  # fmt: skip
+            self._require(name, low, high)
+        if self.youngest > self.oldest:
+            raise BadInputError(
+                f"settings youngest={self.youngest:g} and oldest={self.oldest:g} s are the wrong way round"
+            )
+
+    @property
+    def ages(self) -> tuple[float, ...]:
+        """Ages that the network is trained for, seconds."""
+        return (self.youngest, self.oldest) if self.youngest < self.oldest else (self.youngest,)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch has reached.
+
+    Parameters
+    ----------
+    loss
+        Mean training loss; NaN before the first epoch.
+    digital, noisy
+        Accuracy on held-out images, computed exactly, and the mean under noise.
+    noisy_loss
+        Cross entropy under noise there, nats.
+    """
+
+    loss: float
+    digital: float
+    noisy: float
+    noisy_loss: float
+
+
+@dataclass
+class Course:
+    """How a training went.
+
+    Parameters
+    ----------
+    epochs
+        What was reached; the first entry is the network as it was.
+    best
+        Index of the entry that was kept.
+    status
+        'complete', 'interrupted', or 'diverged' where the loss was no number.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best: int = 0
+    status: str = "complete"
+
+
+def train(noisy: NoisyNetwork, data: Images, settings: Retraining, report: Report) -> Course:
+    """Train a network under noise and leave it as the best of its epochs.
+
+    Parameters
+    ----------
+    noisy
+        The network, converted, with ranges (`NoisyNetwork.fit_ranges`); its parameters and ranges change.
+    data
+        Training images.
+    settings
+        How.
+    report
+        Told after every batch.
+    """
+    return _Training(noisy, data, settings, report).run()
+
+
+@dataclass(frozen=True)
+class Images:
+    """Inputs of a network with their classes.
+
+    Parameters
+    ----------
+    inputs
+        (images, ...).
+    labels
+        (images,) whole numbers from 0.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, which: torch.Tensor | slice) -> Images:
+        return Images(self.inputs[which], self.labels[which])
+
+    def some(self, most: int, seed: int) -> Images:
+        """Draw at most so many of them."""
+        if len(self) <= most:
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self[order[:most]]
+
+    def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Images]:
+        """Give them in batches, in an order (images,) of their indices."""
+        for first in range(0, len(self), size):
+            yield self[slice(first, first + size) if order is None else order[first : first + size]]
+
+
+class _Training:
+    """A training while it goes on."""
+
+    def __init__(self, noisy: NoisyNetwork, data: Images, settings: Retraining, report: Report) -> None:
+        self.noisy, self.settings, self.report = noisy, settings, report
+        self.random = torch.Generator().manual_seed(settings.seed)
+        order = torch.randperm(len(data), generator=self.random)
+        kept = min(math.ceil(settings.held_out * len(data)), len(data) - 1)
+        # Without held-out images the training images choose.
+        self.training, self.judging = data[order[kept:]], data[order[:kept]] if kept else data
+        self.teacher = copy_of_digital(noisy)
+        self.per_epoch = math.ceil(len(self.training) / settings.batch)
+        self.steps = settings.epochs * self.per_epoch
+        self.course, self.state = Course(), self._state()
+        self.done = 0
+
+    def run(self) -> Course:
+        """Go through all epochs."""
+        settings, course = self.settings, self.course
+        optimizer, schedule = self._optimizer()
+        try:
+            self._judge(math.nan)
+            for _ in range(settings.epochs):
+                loss = self._epoch(optimizer, schedule)
+                if not math.isfinite(loss):
+                    course.status = "diverged"
+                    break
+                self._judge(loss)
+        except KeyboardInterrupt:
+            course.status = "interrupted"
+        self._restore()
+        return course
+
+    def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        settings = self.settings
+        decayed: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for parameter in self.noisy.network.parameters():
+            if parameter.requires_grad:
+                (decayed if parameter.dim() > 1 else others).append(parameter)
+        groups = [
+            {"params": decayed, "lr": settings.lr, "weight_decay": settings.weight_decay},
+            {"params": others, "lr": settings.lr, "weight_decay": 0.0},
+            {"params": self.noisy.ranges(), "lr": settings.range_lr, "weight_decay": 0.0},
+        ]
+        optimizer: torch.optim.Optimizer
+        if settings.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups)
+        else:
+            optimizer = torch.optim.SGD(groups, momentum=settings.momentum)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+
+    def _rate(self, step: int) -> float:
+        """Give the learning rate of a step over its highest: rising with the noise, falling along a cosine."""
+        return self._ramp(step) * 0.5 * (1.0 + math.cos(math.pi * step / max(self.steps, 1)))
+
+    def _ramp(self, step: int) -> float:
+        return min(1.0, (step + 1) / max(self.settings.ramp * self.steps, 1.0))
+
+    def _epoch(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> float:
+        """Train on every image once; returns the mean loss, which ends the epoch where it is no number."""
+        noisy, settings, total = self.noisy, self.settings, 0.0
+        noisy.network.train()
+        if settings.batch_norm == "kept":
+            for module in noisy.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        order = torch.randperm(len(self.training), generator=self.random)
+        for batch in self.training.batches(settings.batch, order):
+            if len(batch) == 1 and len(self.training) > 1:
+                continue  # batch norm has no statistics of one image
+            strength = settings.noise * self._ramp(self.done)
+            share = float(torch.rand((), generator=self.random))
+            noisy.redraw(noisy.noise.age(share), noisy.noise.ramped(strength))
+            optimizer.zero_grad()
+            loss = self._loss(batch)
+            if not math.isfinite(loss.item()):
+                return math.nan
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            if settings.clip_sigmas:
+                for matrix in noisy.placed():
+                    clip_columns(matrix, settings.clip_sigmas)
+            total += loss.item() * len(batch) / len(self.training)
+            self.done += 1
+            self.report(self.done, self.steps)
+        return total
+
+    def _loss(self, batch: Images) -> torch.Tensor:
+        settings = self.settings
+        inputs, others, share = self._mixed(batch)
+        scores = self.noisy.network(inputs)
+        of_labels = (1.0 - share) * functional.cross_entropy(scores, batch.labels, reduction="none")
+        of_labels = of_labels + share * functional.cross_entropy(scores, others, reduction="none")
+        loss = (1.0 - settings.distillation) * of_labels.mean()
+        if settings.distillation:
+            with torch.no_grad():
+                taught = functional.log_softmax(self.teacher(inputs) / settings.temperature, 1)
+            learnt = functional.log_softmax(scores / settings.temperature, 1)
+            far = functional.kl_div(learnt, taught, reduction="batchmean", log_target=True)
+            loss = loss + settings.distillation * settings.temperature**2 * far
+        return loss
+
+    def _mixed(self, batch: Images) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mix each image with another one of the batch: the inputs, the labels of the others, and their shares."""
+        count, device = len(batch), batch.labels.device
+        if not (self.settings.mixing and batch.inputs.is_floating_point()):
+            return batch.inputs, batch.labels, torch.zeros(count, device=device)
+        share = self.settings.mixing * torch.rand(count, generator=self.random).to(device)
+        other = torch.randperm(count, generator=self.random).to(device)
+        wide = share.to(batch.inputs.dtype).reshape(-1, *[1] * (batch.inputs.dim() - 1))
+        return torch.lerp(batch.inputs, batch.inputs[other], wide), batch.labels[other], share
+
+    def _judge(self, loss: float) -> None:
+        """Evaluate on held-out images, always under the same noise, and keep the state if it is the best so far."""
+        noisy, settings, course = self.noisy, self.settings, self.course
+        digital = float(right_exactly(noisy, self.judging).double().mean())
+        right, entropy = right_under_noise(noisy, self.judging, settings.draws, settings.seed + 1)
+        epoch = Epoch(loss, digital, float(right.double().mean()), entropy)
+        course.epochs.append(epoch)
+        best = course.epochs[course.best]
+        if len(course.epochs) == 1 or (epoch.noisy, -epoch.noisy_loss) > (best.noisy, -best.noisy_loss):
+            course.best, self.state = len(course.epochs) - 1, self._state()
+
+    def _state(self) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        ranges = [part.detach().clone() for part in self.noisy.ranges()]
+        return {name: value.clone() for name, value in self.noisy.network.state_dict().items()}, ranges
+
+    def _restore(self) -> None:
+        parameters, ranges = self.state
+        self.noisy.network.load_state_dict(parameters)
+        with torch.no_grad():
+            for part, value in zip(self.noisy.ranges(), ranges, strict=True):
+                part.copy_(value)
+        self.noisy.redraw(self.noisy.noise.ages[0], self.noisy.noise)
+
+
+def copy_of_digital(noisy: NoisyNetwork) -> nn.Module:
+    """Copy a network with exact products, to learn from: it does not train, and needs no gradients."""
+    noisy.use(())
+    made = copy.deepcopy(noisy.network).eval().requires_grad_(False)
+    noisy.use()
+    return made
+
+
+def clip_columns(matrix: MatrixOf, sigmas: float) -> None:
+    """Clip the weights of every column at a number of their standard deviations.
+
+    Parameters are changed through the gradient of the matrix, which moves every weight by what is to be taken off it,
+    however the matrix is made of them.
+    """
+    values = matrix.layer.matrices()[matrix.own_name]
+    with torch.no_grad():
+        limit = sigmas * values.std(1, correction=0, keepdim=True)
+        beyond = values - torch.minimum(torch.maximum(values, -limit), limit)
+    if not beyond.any():
+        return
+    parameters = [one for one in matrix.layer.parameters() if one.requires_grad]
+    moves = torch.autograd.grad(values, parameters, beyond, allow_unused=True)
+    with torch.no_grad():
+        for parameter, move in zip(parameters, moves, strict=True):
+            if move is not None:
+                parameter.sub_(move)
+
+
+# ---- accuracy ----------------------------------------------------------------------------------------------------
+
+
+def right_exactly(noisy: NoisyNetwork, data: Images, batch: int = 500) -> torch.Tensor:
+    """Find which images (images,) are classified rightly by the network as it is digitally."""
+    noisy.use(())
+    right, _ = _right(noisy.network, data, batch)
+    noisy.use()
+    return right
+
+
+def right_under_noise(
+    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 500, noise: ChipNoise | None = None
+) -> tuple[torch.Tensor, float]:
+    """Find which images are classified rightly under noise.
+
+    Parameters
+    ----------
+    noisy
+        The network.
+    data
+        Images.
+    draws
+        How often the noise is drawn, at ages evenly in log time from the first to the last.
+    seed
+        Of the noise; the same seed gives the same noise.
+    batch
+        Images at a time.
+    noise
+        Of another chip than the network's own.
+
+    Returns
+    -------
+    tuple
+        (draws, images) right or wrong, and the mean cross entropy in nats.
+    """
+    found, entropies, chip = [], [], noise or noisy.noise
+    for draw in range(draws):
+        age = chip.age(draw / (draws - 1) if draws > 1 else 0.5)
+        noisy.redraw(age, chip, seed * 1000 + draw)
+        right, entropy = _right(noisy.network, data, batch)
+        found.append(right)
+        entropies.append(entropy)
+    return torch.stack(found), sum(entropies) / draws
+
+
+def _right(network: nn.Module, data: Images, batch: int) -> tuple[torch.Tensor, float]:
+    training = network.training
+    network.eval()
+    found, entropy = [], 0.0
+    with torch.no_grad():
+        for part in data.batches(batch):
+            scores = network(part.inputs)
+            found.append(scores.argmax(1) == part.labels)
+            entropy += float(functional.cross_entropy(scores, part.labels, reduction="sum"))
+    network.train(training)
+    return torch.cat(found), entropy / max(len(data), 1)

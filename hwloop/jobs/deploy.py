@@ -52,6 +52,8 @@ class Deployment:
         Copies of the matrices of a layer, by its path or a pattern.
     conversions
         Rules for further kinds of layer.
+    input_ranges
+        Inputs that drive converters fully, by matrix, as `hwloop.retrain` learns them; others are chosen.
     test
         Inputs and labels on which the network is to be tested; its file keeps them.
     age
@@ -71,6 +73,7 @@ class Deployment:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     replicas: Mapping[str, int] = field(default_factory=dict)
     conversions: Mapping[type[nn.Module], Rule] = field(default_factory=dict)
+    input_ranges: Mapping[str, float] = field(default_factory=dict)
     test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
     age: str | float | None = None
     seed: int = 0
@@ -189,7 +192,7 @@ class Plan:
             record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
             held = Held(record, chip, task.calibration.calibration if task.calibration else None)
             deployed = DeployedNetwork(converted, self.placed, held, self.inputs, settings.network, self.test)
-            deployed.fit(seen.samples)
+            deployed.fit(seen.samples, settings.input_ranges)
             deployed.digital = (*deployed.digital, *seen.around)
             deployed.names = names
             if digital is not None:

@@ -20,6 +20,7 @@ from hwloop.jobs.deploy import Deployment, Plan, plan_of
 from hwloop.nn.convert import convert
 from hwloop.nn.datasets import read_dataset
 from hwloop.nn.factory import network_from
+from hwloop.nn.learnt_ranges import read_input_ranges
 from hwloop.nn.network import DeployedNetwork
 from hwloop.nn.settings import NetworkNames
 from hwloop.nn.streaming import StreamedNetwork
@@ -68,7 +69,8 @@ def deploy_files(
     rng = np.random.default_rng(settings.seed)
     chosen = rng.permutation(len(dataset.x_train))[: files.images]
     test = (torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test))
-    settings = dataclasses.replace(settings, test=test)
+    learnt = read_input_ranges(files.weights)
+    settings = dataclasses.replace(settings, test=test, input_ranges={**learnt, **settings.input_ranges})
     converted = convert(module, files.exclude, settings.conversions)
     plan = Plan.of(converted, chip, torch.from_numpy(dataset.x_train[chosen]), settings)
     names = NetworkNames(

@@ -147,15 +147,23 @@ class DeployedNetwork(nn.Module):
         """What computes the network's outputs through the chip: it takes what the original takes."""
         return self.network
 
-    def fit(self, samples: Mapping[str, FloatArray]) -> None:
-        """Choose the ranges of all tiles and fit their columns, from samples of activations by matrix."""
+    def fit(self, samples: Mapping[str, FloatArray], learnt: Mapping[str, float] | None = None) -> None:
+        """Choose the ranges of all tiles and fit their columns.
+
+        Parameters
+        ----------
+        samples
+            Activations by matrix.
+        learnt
+            Inputs that drive converters fully, by matrix, where training has learnt them.
+        """
         for matrix in self.placed:
             sample = samples.get(matrix.name)
             if sample is None:
                 continue
             for replica in self._on_chip(matrix).replicas:
                 for tile in replica:
-                    tile.fit(sample[:, tile.inputs], self.settings.ranges)
+                    tile.fit(sample[:, tile.inputs], self.settings.ranges, (learnt or {}).get(matrix.name))
 
     def _on_chip(self, matrix: PlacedMatrix) -> OnChip:
         user = matrix.sharing[0]

@@ -87,7 +87,7 @@ class LayerTile:
             y = y * self.compensation.gain + self.compensation.offset
         return self.programmed.tile.in_output_order(y) * scale
 
-    def fit(self, activations: FloatArray, settings: RangeSettings) -> None:
+    def fit(self, activations: FloatArray, settings: RangeSettings, input_scale: float | None = None) -> None:
         """Choose the ranges of the tile for a network's activations and fit its columns to them.
 
         Probes are drawn from these activations from then on, so that a later compensation sees what the network sees.
@@ -98,10 +98,13 @@ class LayerTile:
             (vectors, rows) inputs of the tile in the network's units.
         settings
             How ranges are chosen.
+        input_scale
+            Input that drives a converter fully, where it was learnt in training; None to choose it.
         """
         known, backend = self.programmed, self.region.backend
         core = known.tile.place.core
-        chosen = choose(known.tile.target, backend.info, backend.adc_range(core), activations, settings)
+        adc_range = backend.adc_range(core)
+        chosen = choose(known.tile.target, backend.info, adc_range, activations, settings, input_scale)
         if chosen is None:
             return
         self.input_scale = chosen.input_scale

@@ -78,7 +78,12 @@ def vector_scales(x: AnyArray) -> FloatArray:
 
 
 def choose(
-    target: FloatArray, info: ChipInfo, adc_range: float, activations: FloatArray, settings: RangeSettings
+    target: FloatArray,
+    info: ChipInfo,
+    adc_range: float,
+    activations: FloatArray,
+    settings: RangeSettings,
+    input_scale: float | None = None,
 ) -> Ranges | None:
     """Choose the ranges of one tile.
 
@@ -92,6 +97,8 @@ def choose(
         (vectors, rows) sample inputs in the network's units.
     settings
         How.
+    input_scale
+        Input that drives a converter fully, where it is known; None to choose it.
 
     Returns
     -------
@@ -103,7 +110,7 @@ def choose(
     if settings.dynamic:
         activations, scale = activations / vector_scales(activations), 1.0
     else:
-        scale = _input_scale(target, info, activations, settings)
+        scale = _input_scale(target, info, activations, settings) if input_scale is None else input_scale
     sums = (activations / scale) @ target
     if not sums.any():
         return None
@@ -118,14 +125,16 @@ def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, se
         return 1.0
     if settings.inputs == "percentile":
         return float(np.percentile(magnitudes[magnitudes > 0], settings.percentile))
-    tried = activations[: max(1, settings.values // target.shape[1])]
+    tried = activations[: max(32, settings.values // (4 * target.shape[1]))].astype(np.float32)
+    weights = target.astype(np.float32)
     top, tail = info.input_max, Tail.of(magnitudes)
     power = float(np.square(target).sum() / target.shape[1])  # of one unit on every input, mean over columns
     scales = largest * np.geomspace(0.25, 1.5, settings.candidates)
     errors = []
     for scale in scales:
-        rounded = np.clip(np.rint(tried * (top / scale)), -top, top) * (scale / top)
-        errors.append(np.mean(np.square((rounded - tried) @ target)) + power * tail.unseen(float(scale)))
+        step = np.float32(scale / top)
+        rounded = np.clip(np.rint(tried / step), -top, top) * step
+        errors.append(float(np.mean(np.square((rounded - tried) @ weights))) + power * tail.unseen(float(scale)))
     return float(scales[np.argmin(errors)])
 
 

@@ -16,6 +16,7 @@ import hwloop
 from hwloop.calibration.programming.exact import Exact
 from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarning
 from hwloop.jobs.deploy_files import NetworkFiles, deploy_files, fill
+from hwloop.nn.learnt_ranges import save_weights
 from tests.conftest import OpenChip
 from tests.jobs.conftest import CtrlC, OpenWithout
 from tests.nn.conftest import IDEAL, NOISY, images, labelled, small_cnn
@@ -59,6 +60,15 @@ def test_a_network_by_its_files(files: NetworkFiles, open_chip: OpenChip, tmp_pa
         assert file["run"].attrs["status"] == "complete"
         assert len(file["network/test_labels"]) == 100
         assert "chip_state" not in file["network"]
+
+
+def test_learnt_input_ranges_are_taken_over(files: NetworkFiles, open_chip: OpenChip) -> None:
+    save_weights(files.weights, small_cnn().state_dict(), {"0.weight": 0.75}, force=True)
+    network = deploy_files(files, open_chip(NOISY), Exact(), hwloop.Deployment())
+    assert isinstance(network, hwloop.DeployedNetwork)
+    scales = {tile.programmed.tile.tensor: tile.input_scale for tile in network.tiles}
+    assert scales["0.weight"] == 0.75
+    assert scales["5.weight"] != 0.75
 
 
 def test_calibration_data_are_training_images_alone(files: NetworkFiles, open_chip: OpenChip) -> None:

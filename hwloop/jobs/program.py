@@ -213,7 +213,9 @@ class TileWork:
 
     def record(self, programmed_at: float | None) -> TileRecord:
         """Give the tile as it is now; `programmed_at` is the end of programming on the chip's clock, seconds."""
-        region, known = self.region, programmed_at is not None
+        region, ended = self.region, programmed_at
+        if Capability.TARGETS in region.backend.info.capabilities:
+            ended = None  # nothing was pulsed, so there is no age of pulses to know
         series = {name: np.array([step[name] for step in self.steps]) for name in STEP_NAMES}
         return TileRecord(
             tile=self.tile,
@@ -223,8 +225,8 @@ class TileWork:
             stuck=self.stuck,
             stuck_devices=self.stuck_devices,
             correction=self.correction,
-            pulse_age=(programmed_at - region.last_pulse).reshape(region.shape) if known else None,
-            amplitude=region.last_amplitude.reshape(region.shape) if known else None,
+            pulse_age=(ended - region.last_pulse).reshape(region.shape) if ended is not None else None,
+            amplitude=region.last_amplitude.reshape(region.shape) if ended is not None else None,
             reached=self.reached,
             mvm_error=self.outputs.mvm_error if self.outputs else math.nan,
             mvm_error_inputs=self.error_with_inputs,

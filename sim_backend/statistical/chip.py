@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hwloop.chip import checks
 from hwloop.chip.info import Capability
@@ -20,7 +21,7 @@ from hwloop.sim_backend.converters import ColumnConverters
 from hwloop.sim_backend.noise import FlickerLadder
 from hwloop.sim_backend.options import SimOptions
 from hwloop.sim_backend.parameters import ChipParameters
-from hwloop.sim_backend.statistical.learning import LEARNT, PulseLevel, rehearsing
+from hwloop.sim_backend.statistical.learning import LEARNT, Plan, PulseLevel, rehearsing
 from hwloop.sim_backend.statistical.patch import Patch, blocks
 from hwloop.sim_backend.statistical.rehearsal import Rehearsal
 from hwloop.sim_backend.statistical.settings import SETTINGS
@@ -73,6 +74,18 @@ class StatisticalChip(SimulatedBase[_Core]):
         self._ladder = FlickerLadder(parameters.device.read_noise.t_read, (1,), generator, now=0.0)
         self._rehearsals: list[Rehearsal] = []
 
+    def sibling(self, seed: int) -> StatisticalChip:
+        """Make the chip that this one's URI with another seed opens: of the same kind, and it knows the same."""
+        return StatisticalChip(self._chip, replace(self._options, seed=seed), self._pulse_level)
+
+    def conductances(self, core: int) -> NDArray[np.float32]:
+        """Return signed conductances (rows, columns) in uS of a core as they are now, without read noise."""
+        unit = self._core(self._check_core(core))
+        cells = torch.zeros((self._chip.rows, self._chip.columns), device=self._options.device)
+        for patch in unit.patches:
+            cells[patch.place] = patch.at(self._clock)[0]
+        return cells.cpu().numpy()
+
     # ---- the contract's hooks --------------------------------------------------------------------------------
 
     def _refuse_pulse(self, pulses: Pulses) -> None:
@@ -85,15 +98,19 @@ class StatisticalChip(SimulatedBase[_Core]):
         self._refuse_pulse(pulses)
 
     def _program_targets(self, targets: Sequence[Targets], age: float, by: Programmer) -> None:
-        heights = {one.cells.shape[0] for one in targets}
-        known = {rows: self._rehearsed(rows, age, by) for rows in sorted(heights)}
+        largest = self._chip.devices_per_polarity * self.info.g_max
+        kinds = [
+            (SETTINGS.rows(len(one.cells), self._chip.rows), SETTINGS.width(one.cells, largest)) for one in targets
+        ]
+        known = {kind: self._rehearsed(*kind, age, by) for kind in sorted(set(kinds))}
         for one in targets:
             self._core(one.core)
-        self._on_each_core(targets, lambda one: one.core, lambda one: self._lay(one, known[one.cells.shape[0]]))
+        works = list(zip(targets, kinds, strict=True))
+        self._on_each_core(works, lambda work: work[0].core, lambda work: self._lay(work[0], known[work[1]]))
 
-    def _rehearsed(self, rows: int, age: float, by: Programmer) -> Rehearsal:
-        chip = rehearsing(self._chip, rows)
-        found = LEARNT.rehearsal(chip, self._options.device, self._pulse_level, by, age)
+    def _rehearsed(self, rows: int, width: int, age: float, by: Programmer) -> Rehearsal:
+        plan = Plan(rehearsing(self._chip, rows), width, self._options.device, by, age)
+        found = LEARNT.rehearsal(plan, self._pulse_level)
         if not any(found is one for one in self._rehearsals):
             self._rehearsals.append(found)
         return found

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -15,10 +19,12 @@ class RehearsalSettings:
     """Share of cells with a target of zero."""
     largest: float = 0.004
     """Share of cells with the largest target, of each sign: with a scale for each column, every column has one."""
-    uniform: float = 0.4
-    """Share of the other cells whose targets are uniform; those of the rest are normal."""
-    sigma: float = 1.0 / 3.0
-    """Standard deviation of the normal ones, in units of the largest target."""
+    uniform: float = 0.1
+    """Share of the other cells whose targets are uniform; those of the rest are normal, as wide as what is wanted."""
+    width_step: float = 1.25
+    """Ratio of two widths that are told apart: what a method leaves depends a little on the other cells' targets."""
+    widths: tuple[int, int] = (-13, -4)
+    """Least and largest power of that ratio, the width in units of the largest target; wider ones count as uniform."""
     window: int = 256
     """A cell becomes one of so many of the rehearsal whose targets are nearest to its own; one random byte chooses."""
     grid: int = 2**13
@@ -43,8 +49,23 @@ class RehearsalSettings:
     """Ages at which a rehearsal's cells are kept in memory."""
 
     def rows(self, wanted: int, most: int) -> int:
-        """Choose the rows of a rehearsal for columns of `wanted` cells on a chip with `most` rows: a power of two."""
-        return min(max(self.fewest_rows, 1 << (wanted - 1).bit_length()), most)
+        """Choose the rows of a rehearsal for columns of `wanted` cells on a chip with `most` rows.
+
+        All rows, a quarter of them, a sixteenth and so on: what is left depends but little on the length of a column.
+        """
+        rows = most
+        while rows // 4 >= max(wanted, self.fewest_rows):
+            rows //= 4
+        return rows
+
+    def width(self, cells: NDArray[np.floating], largest: float) -> int:
+        """Tell how wide targets (rows, columns) in uS are, those of zero apart, as a power of `width_step`."""
+        count = np.count_nonzero(cells)
+        if not count:
+            return self.widths[0]
+        share = math.sqrt(float(np.vdot(cells, cells)) / count) / largest
+        power = round(math.log(share) / math.log(self.width_step))
+        return min(max(power, self.widths[0]), self.widths[1] + 1)
 
 
 SETTINGS = RehearsalSettings()

@@ -1,12 +1,13 @@
 """The slow part of the read noise of many cells, with one random number a cell where a ladder of decades needs ten.
 
 A cell has a relaxation process for every decade of time, as a device has (`hwloop.sim_backend.noise`). Only their sum
-is ever seen, so neighbouring decades are kept as one sum for as long as nothing tells them apart. When time has passed,
-the decades that are faster than that time are drawn anew, together; the slower ones stay. Where the border goes through
-a sum, it is split: its slow part, given the whole, is a Gaussian of known mean and variance.
+is ever seen, so neighbouring decades are kept as one sum for as long as nothing tells them apart.
 
-Taken as a step, in place of exp(-t / tau), the border lies at tau = 1.78 t (e to the Euler-Mascheroni constant): so the
-covariance of two products, summed over the decades of a 1/f spectrum, is the same.
+In place of a little forgetting at every look, a decade is forgotten by all cells at once, with the probability
+1 - exp(-t / tau) that the time t since the last look takes from its memory. The mean covariance of any two products is
+that of the ladder. One number decides for all decades: a fast one is forgotten whenever a slower one is, so what is
+forgotten is drawn anew as one sum. Where the border goes through a sum that is kept, this is split: its slow part,
+given the whole, is a Gaussian of known mean and variance.
 
 States start at zero when programming ends: what they were then belongs to the cells of the rehearsal.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hwloop.sim_backend.noise import EULER_GAMMA, FROZEN, LADDER, LN10, ladder_times
+from hwloop.sim_backend.noise import FROZEN, LADDER, LN10, ladder_times
 
 
 @dataclass
@@ -29,8 +30,6 @@ class _Sum:
     last: int
     state: torch.Tensor
     """In units of the cell's noise amplitude."""
-    moment: float
-    """Seconds on the chip's clock at which it was drawn."""
     variances: list[float]
     """Of each of its decades."""
 
@@ -42,6 +41,7 @@ class SlowNoise:
         """Start with nothing known; `t_read` is the duration of a read in seconds."""
         self._taus = ladder_times(t_read)
         self._sums: list[_Sum] = []  # fast ones first, without gaps
+        self._seen_at = 0.0
 
     def seen(
         self, now: float, age: float, duration: float, like: torch.Tensor, generator: torch.Generator
@@ -62,25 +62,26 @@ class SlowNoise:
             Source of random numbers.
         """
         frozen = next((k for k, tau in enumerate(self._taus) if tau > FROZEN * duration), len(self._taus))
-        kept = max(frozen, self._first_kept(now))
+        kept = max(frozen, self._first_kept(now, generator))
+        self._seen_at = now
         self._drop_below(kept, like, generator)
         grown = [-LN10 * math.expm1(-2.0 * age / tau) for tau in self._taus]
         self._fill(grown, like, generator)
         if frozen < kept:
             fresh = self._normal(like, generator).mul_(math.sqrt(sum(grown[frozen:kept])))
-            self._sums.insert(0, _Sum(frozen, kept, fresh, now, grown[frozen:kept]))
+            self._sums.insert(0, _Sum(frozen, kept, fresh, grown[frozen:kept]))
         if not self._sums:
             return torch.zeros_like(like)
         return self._sums[0].state if len(self._sums) == 1 else torch.stack([s.state for s in self._sums]).sum(0)
 
-    def _first_kept(self, now: float) -> int:
-        """Return the first decade from which on all are slower than the time since they were drawn."""
-        limit = math.exp(EULER_GAMMA)
-        for one in reversed(self._sums):
-            for k in range(one.last - 1, one.first - 1, -1):
-                if self._taus[k] <= limit * (now - one.moment):
-                    return k + 1
-        return self._sums[0].first if self._sums else len(self._taus)
+    def _first_kept(self, now: float, generator: torch.Generator) -> int:
+        """Return the first decade from which on all are still remembered."""
+        if not self._sums:
+            return len(self._taus)
+        left = float(torch.rand(1, generator=generator, device=generator.device))
+        elapsed = max(now - self._seen_at, 0.0)
+        kept = next((k for k, tau in enumerate(self._taus) if math.exp(-elapsed / tau) > left), len(self._taus))
+        return max(kept, self._sums[0].first)
 
     def _drop_below(self, kept: int, like: torch.Tensor, generator: torch.Generator) -> None:
         """Forget decades below `kept`, splitting the sum that the border goes through."""
@@ -92,7 +93,7 @@ class SlowNoise:
         whole = sum(fast) + sum(slow)
         share = sum(slow) / whole if whole > 0 else 0.0
         state = self._normal(like, generator).mul_(math.sqrt(sum(fast) * share)).add_(one.state, alpha=share)
-        self._sums[0] = _Sum(kept, one.last, state, one.moment, slow)
+        self._sums[0] = _Sum(kept, one.last, state, slow)
 
     def _fill(self, grown: list[float], like: torch.Tensor, generator: torch.Generator) -> None:
         """Add what the variance of kept decades has grown by since they were drawn, once it counts."""
@@ -117,23 +118,21 @@ class SlowNoise:
 
     def export(self) -> dict[str, torch.Tensor]:
         """Return the sums, by name."""
-        saved = {}
+        saved = {"slow/seen_at": torch.tensor(self._seen_at, dtype=torch.float64)}
         for k, one in enumerate(self._sums):
             saved[f"slow/{k}/state"] = one.state
-            saved[f"slow/{k}/about"] = torch.tensor(
-                [one.first, one.last, one.moment, *one.variances], dtype=torch.float64
-            )
+            saved[f"slow/{k}/about"] = torch.tensor([one.first, one.last, *one.variances], dtype=torch.float64)
         return saved
 
     def restore(self, state: dict[str, torch.Tensor], like: torch.Tensor) -> None:
         """Take back what `export` gave. Raises KeyError or ValueError for what it did not."""
-        self._sums = []
+        self._sums, self._seen_at = [], float(state["slow/seen_at"])
         while (name := f"slow/{len(self._sums)}/state") in state:
-            first, last, moment, *variances = state[name.replace("/state", "/about")].tolist()
+            first, last, *variances = state[name.replace("/state", "/about")].tolist()
             if (
                 state[name].shape != like.shape
                 or not 0 <= first < last <= len(self._taus)
                 or len(variances) != last - first
             ):
                 raise ValueError(f"'{name}' is not of this noise")
-            self._sums.append(_Sum(int(first), int(last), state[name].to(like), moment, variances))
+            self._sums.append(_Sum(int(first), int(last), state[name].to(like), variances))

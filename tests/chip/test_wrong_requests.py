@@ -186,7 +186,7 @@ def is_plausible(request_: str, value: object) -> bool:
     if request_ == "import_state, state":
         return isinstance(value, dict) and all(np.asarray(v).dtype.kind in "biuf" for v in value.values())
     kinds = {"read, devices": "iuf", "mvm, x": "iu"}  # an empty list of devices is of floats
-    array = np.asarray(value if not isinstance(value, fractions.Fraction) else float(value))
+    array = np.asarray(value if not isinstance(value, fractions.Fraction | int) else float(value))
     return array.dtype.kind in kinds.get(request_, "iuf")
 
 

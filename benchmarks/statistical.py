@@ -22,12 +22,11 @@ from hwloop.calibration.programming.registry import method_from
 from hwloop.calibration.programming.targets import programmer
 from hwloop.chip.info import ChipInfo
 from hwloop.chip.targets import Targets
+from hwloop.durations import parse_duration
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.partition import map_weights
 from hwloop.sim_backend.statistical.chip import StatisticalChip
 
-DAY = 86_400.0
-"""Seconds."""
 PRESETS = {1: "pcm-90nm", 2: "hermes-core"}
 """By devices per polarity."""
 
@@ -59,7 +58,7 @@ def measure(devices: int, weights: int, at_once: int) -> None:
             with programming:
                 chip.program_targets(part, age, by)
         with reading:
-            chip.wait(DAY)
+            chip.wait(parse_duration("1d"))
             chip.mvms(dict.fromkeys(range(cores), x))
     count, wall = cores * 65_536 / 1e6, programming.wall + reading.wall
     each = 1e3 * (programming.cpu + reading.cpu) / count
@@ -100,7 +99,7 @@ def measure_aihwkit(weights: int) -> None:
     x = torch.randn(1, 256)
     for _ in range(repeats):
         programmed, drift = model.apply_programming_noise(tensor)
-        x @ model.apply_drift_noise(programmed, drift, DAY)
+        x @ model.apply_drift_noise(programmed, drift, parse_duration("1d"))
     seconds = time.perf_counter() - began
     print(f"aihwkit's noise model: {repeats * tensor.numel() / seconds / 1e6:.1f} M weights/s")
 

@@ -126,7 +126,7 @@ BOUNDS = {
 
 
 def test_every_option_has_bounds():
-    assert sorted([*BOUNDS, "seed", "device"]) == OPTION_NAMES
+    assert sorted([*BOUNDS, "seed", "device", "level"]) == OPTION_NAMES
 
 
 @pytest.mark.parametrize("name", BOUNDS)

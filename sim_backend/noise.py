@@ -127,8 +127,8 @@ class FlickerLadder:
 
     def expected(self, now: float) -> torch.Tensor:
         """Return the noise (Q) of every device to expect at the time `now`, given the states as they are."""
-        total = torch.zeros(self._shape, device=self._generator.device)
-        for state, tau, updated in zip(self._states, self.taus, self._updated, strict=True):
+        total = torch.zeros(self.pulsed.shape, device=self.generator.device)
+        for state, tau, updated in zip(self.states, self.taus, self.updated, strict=True):
             if state is not None:
                 total.add_(state, alpha=math.sqrt(LN10) * math.exp(min(updated - now, 0.0) / tau))
         return total

@@ -260,6 +260,7 @@ class DeviceArray:
 
     def expected_noise(self, now: float) -> torch.Tensor:
         """Return the read noise of every device, in units of Q, to expect at a later time `now` (s) from today's."""
+        self.cell_noise.settle(self.amplitudes)
         return self.flicker.expected(now)
 
     def _drift_of(self, devices: torch.Tensor | slice, clock: float) -> torch.Tensor:

@@ -152,7 +152,7 @@ class StatisticalChip(SimulatedBase[_Core]):
         return unit.stuck
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
-        codes = self._product(self._core(core), x)
+        codes = self._codes(self._core(core), x)
         self._clock += x.shape[0] * self._chip.mvm_seconds
         return codes
 
@@ -178,7 +178,7 @@ class StatisticalChip(SimulatedBase[_Core]):
         codes: dict[int, CodeArray] = {}
 
         def work(core: int) -> None:
-            codes[core] = self._product(self._cores[core], checked[core])
+            codes[core] = self._codes(self._cores[core], checked[core])
 
         self._on_each_core(list(checked), lambda core: core, work)
         batches = [len(x) for x in checked.values()]
@@ -188,18 +188,11 @@ class StatisticalChip(SimulatedBase[_Core]):
         self._counts.chip_seconds += duration
         return {core: codes[core] for core in checked}
 
-    def _product(self, unit: _Core, x: CodeArray) -> CodeArray:
-        p = self._chip
-        duration = x.shape[0] * p.mvm_seconds
-        drive = self._inputs.drive(self._tensor(x))
+    def _codes(self, unit: _Core, x: CodeArray) -> CodeArray:
+        duration = x.shape[0] * self._chip.mvm_seconds
         conductance, noise = self._cells(unit, duration)
-        sums = drive @ conductance
-        variance = unit.converters.noise_variance(unit.adc_range)
-        if p.read_noise > 0:
-            fast = self._ladder.fast_variance(duration)
-            variance = torch.addmm(variance, drive.square(), noise.square(), alpha=fast)
-        sums.addcmul_(torch.empty_like(sums).normal_(generator=unit.dynamics), variance.sqrt_())
-        return unit.converters.convert(sums, unit.adc_range).to(torch.int32).cpu().numpy()
+        variance = noise.square() if self._chip.read_noise > 0 else None
+        return self._product(unit, x, conductance, variance, self._ladder.fast_variance(duration))
 
     def _cells(self, unit: _Core, duration: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Return conductances with slow noise and noise amplitudes (rows, columns) in uS, as a batch sees them."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from hwloop.sim_backend.noise import FROZEN, LADDER, LN10, ladder_times
+from hwloop.sim_backend.normals import normals
 
 
 @dataclass
@@ -112,7 +113,7 @@ class SlowNoise:
 
     @staticmethod
     def _normal(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return torch.empty_like(like).normal_(generator=generator)
+        return normals(tuple(like.shape), generator)
 
     # ---- saving ----------------------------------------------------------------------------------------------
 

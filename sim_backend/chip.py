@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from hwloop.chip.backend import Backend
-from hwloop.chip.driver import Settings
-from hwloop.chip.info import Capability, ChipInfo, Parameter
+from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import Scheme
-from hwloop.devices.model import FIELD_UNITS, DeviceModel
-from hwloop.devices.statistics import Polynomial
-from hwloop.errors import BadInputError, HwloopError
+from hwloop.errors import BadInputError
 from hwloop.registry import suggest
+from hwloop.sim_backend.base import Core, PulsedChip, SimulatedBase
 from hwloop.sim_backend.cells import Cells
-from hwloop.sim_backend.converters import ColumnConverters, InputConverters
-from hwloop.sim_backend.devices.pcm import DeviceArray, relaxation_rate
-from hwloop.sim_backend.normals import normals
-from hwloop.sim_backend.options import SimOptions, apply_options
+from hwloop.sim_backend.converters import ColumnConverters
+from hwloop.sim_backend.devices.pcm import DeviceArray
+from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
+from hwloop.sim_backend.statistical.chip import StatisticalChip
 from hwloop.sim_backend.twin import is_model, twin_parameters
-from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
+from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""
 
 
-def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
+def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | StatisticalChip:
     """Open `sim:TARGET?query`, a preset or a model file.
 
     Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
@@ -47,6 +44,8 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip:
             f"unknown simulated chip 'sim:{target}'; {suggest(target, sorted(PRESETS))}; a twin is sim:MODEL.json"
         )
     parameters, options = apply_options(chip, query)
+    if options.level == STATISTICAL:
+        return StatisticalChip(parameters, options, SimulatedChip)
     return SimulatedChip(parameters, options)
 
 
@@ -58,62 +57,23 @@ SCHEME = Scheme(
 
 
 @dataclass
-class _Core:
+class _Core(Core):
     """One core, made when it is first used."""
 
     devices: DeviceArray
-    converters: ColumnConverters
-    dynamics: torch.Generator
-    adc_range: float
     cells: Cells | None = None
     """What its products saw last."""
 
 
-class SimulatedChip(Backend):
-    """A chip that behaves as its parameters say; the same seed gives the same chip and the same results.
-
-    Every core has generators of its own, one for the specimen and one for what happens to it, so that the order in
-    which cores are used does not change what any of them does.
-    """
+class SimulatedChip(SimulatedBase[_Core], PulsedChip):
+    """A chip that behaves as its parameters say, pulse by pulse."""
 
     reads_at_once: ClassVar[int] = 2**22
     """Samples of device reads that are in memory at one time."""
-    outputs_at_once: ClassVar[int] = 2**16
-    """Outputs, or inputs, of a batch that are computed at one time: more would leave the processor's cache."""
-
-    driven_share: ClassVar[float] = 0.75
-    """Rows that a batch drives at all, over all rows, below which the others are left out of the arithmetic."""
 
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
-        self._chip = parameters
-        self._options = options or SimOptions()
-        self._cores: dict[int, _Core] = {}
-        self._inputs = InputConverters(parameters)
-        self._clock = 0.0
-        self._relaxation = relaxation_rate(parameters)
-        super().__init__(_describe(parameters, self._options))
-
-    def _snapshot(self) -> Settings:
-        """Return all parameters by dotted name, seed, clock, and converter ranges and trims in use (their rms)."""
-        cores = sorted(self._cores.items())
-        ranges = {f"core{index}.adc_range": core.adc_range for index, core in cores}
-        trims = {
-            f"core{index}.{name}_trim_rms": float(np.sqrt(np.mean(np.square(values))))
-            for index, core in cores
-            for name, values in zip(("offset", "gain"), core.converters.trims, strict=True)
-        }
-        own: Settings = {
-            "seed": self._options.seed,
-            "torch_device": self._options.device,
-            "now": self._clock,
-        }
-        parameters = {row.name: row.value for row in self._parameters()}
-        return {**parameters, **own, **ranges, **trims}
-
-    def _parameters(self) -> list[Parameter]:
-        """Return every number of the chip with its unit and source."""
-        return list(_rows(self._chip))
+        super().__init__(parameters, options or SimOptions(), frozenset(Capability) - {Capability.TARGETS})
 
     # ---- the contract's hooks --------------------------------------------------------------------------------
 
@@ -136,34 +96,9 @@ class SimulatedChip(Backend):
         cells = unit.cells = self._cells(unit)
         conductance = cells.noisy(unit.devices.slow_noise(self._clock, duration))
         fast = unit.devices.flicker.fast_variance(duration)
-        noise = None if cells.variance is None else cells.variance * fast
-        driven = np.flatnonzero(x.any(0))
-        if len(driven) < self.driven_share * p.rows:  # what the other rows would add is zero, noise and all
-            rows = torch.from_numpy(driven)
-            x, conductance, noise = x[:, driven], conductance[rows], None if noise is None else noise[rows]
-        codes = np.empty((x.shape[0], p.columns), np.int32)
-        vectors = max(1, self.outputs_at_once // p.columns)
-        for first in range(0, len(x), vectors):
-            part = slice(first, first + vectors)
-            codes[part] = self._outputs(unit, self._tensor(x[part], torch.float32), conductance, noise).cpu().numpy()
+        codes = self._product(unit, x, conductance, cells.variance, fast)
         self._clock += duration
         return codes
-
-    def _outputs(
-        self, unit: _Core, x: torch.Tensor, conductance: torch.Tensor, noise: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Return codes (batch, columns) of inputs (batch, rows).
-
-        Conductances with their slow noise and the variances of their fast noise are (rows, columns), uS and uS^2.
-        """
-        drive = self._inputs.drive(x)
-        sums = drive @ conductance
-        # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
-        variance = unit.converters.noise_variance(unit.adc_range)
-        if noise is not None:
-            variance = (drive.square_() @ noise).add_(variance)
-        sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), variance.sqrt_())
-        return unit.converters.convert(sums, unit.adc_range)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         p, unit = self._chip, self._core(core)
@@ -179,28 +114,6 @@ class SimulatedChip(Backend):
             return np.empty(0)
         return torch.cat(values).double().cpu().numpy()
 
-    def _now(self) -> float:
-        return self._clock
-
-    def _wait(self, seconds: float) -> None:
-        self._clock += seconds
-
-    def _temperature(self) -> float:
-        return self._chip.temperature
-
-    def _adc_range(self, core: int) -> float:
-        return self._core(core).adc_range
-
-    def _set_adc_range(self, core: int, full_scale: float) -> None:
-        self._core(core).adc_range = full_scale
-
-    def _trims(self, core: int) -> tuple[FloatArray, FloatArray]:
-        offset, gain = self._core(core).converters.trims
-        return offset.copy(), gain.copy()
-
-    def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
-        self._core(core).converters.trim(offset, gain)
-
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
         self._core(core).devices.place(
             self._tensor(devices),
@@ -209,89 +122,22 @@ class SimulatedChip(Backend):
             self._relaxed(),
         )
 
-    def _close(self) -> None:
-        self._cores.clear()
-
-    def _export_state(self) -> dict[str, AnyArray]:
-        state: dict[str, AnyArray] = {"clock": np.array(self._clock)}
-        for index, core in self._cores.items():
-            own = core.devices.export() | {
-                "generator": core.dynamics.get_state(),
-                "adc_range": torch.tensor(core.adc_range, dtype=torch.float64),
-                "offset_trim": torch.from_numpy(core.converters.trims[0]),
-                "gain_trim": torch.from_numpy(core.converters.trims[1]),
-            }
-            # A copy: the chip goes on, what was saved must not.
-            state |= {f"core{index}/{name}": tensor.cpu().numpy().copy() for name, tensor in own.items()}
-        return state
-
-    def _import_state(self, state: State) -> None:
-        """Take the state as a whole or not at all: until every part of it has been read, the chip stays as it was."""
-        parts: dict[str, dict[str, torch.Tensor]] = {}
-        try:
-            for name, array in state.items():
-                core, _, part = name.partition("/")
-                parts.setdefault(core, {})[part] = torch.from_numpy(np.array(array))
-            ((_, clock),) = parts.pop("clock").items()
-            if not 0 <= float(clock) < math.inf:
-                raise ValueError(f"the clock stands at {float(clock)}")
-            cores = {index: self._restored(index, parts.pop(name)) for index, name in self._named(parts)}
-            if parts:
-                raise ValueError(f"it has a part '{min(parts)}'")
-        except (
-            KeyError,
-            ValueError,
-            TypeError,
-            RuntimeError,
-            HwloopError,
-        ) as error:  # torch refuses a generator's state so
-            raise BadInputError(
-                f"{self.info.name}: the saved state is not of a chip with {self.info.cores} core(s) of "
-                f"{self.info.devices_per_core} devices ({error}); connect with the URI it was saved from"
-            ) from error
-        self._clock, self._cores = float(clock), cores
-
-    def _named(self, parts: Mapping[str, Any]) -> list[tuple[int, str]]:
-        """List the cores that have a part in a saved state, with its name."""
-        return [(index, f"core{index}") for index in range(self.info.cores) if f"core{index}" in parts]
-
-    def _restored(self, index: int, own: dict[str, torch.Tensor]) -> _Core:
-        """Make a core in a saved state; one of a version without trims has none.
-
-        Raises KeyError, ValueError, TypeError, RuntimeError or HwloopError for what is not a core's state.
-        """
-        core = self._new_core(index)
-        for name, tensor in own.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise ValueError(f"'{name}' is not finite")
-        core.devices.restore(own)
-        core.dynamics.set_state(own["generator"])
-        core.adc_range = float(own["adc_range"])
-        if not self.info.adc_range[0] <= core.adc_range <= self.info.adc_range[1]:
-            raise ValueError(f"the converter range of core {index} is {core.adc_range:g} uS")
-        if "offset_trim" in own or "gain_trim" in own:
-            core.converters.trim(*self._registers(index, own["offset_trim"].numpy(), own["gain_trim"].numpy()))
-        return core
+    def devices_of(self, core: int) -> DeviceArray:
+        """Return the devices of a core as they are. Do not modify them."""
+        return self._core(self._check_core(core)).devices
 
     # ---- inside ----------------------------------------------------------------------------------------------
-
-    def _core(self, index: int) -> _Core:
-        if index not in self._cores:
-            self._cores[index] = self._new_core(index)
-        return self._cores[index]
 
     def _new_core(self, index: int) -> _Core:
         specimen, dynamics = self._generator(2 * index), self._generator(2 * index + 1)
         devices = DeviceArray(self._chip, specimen, dynamics)
-        return _Core(devices, ColumnConverters(self._chip, specimen), dynamics, self._chip.adc_range[1])
+        return _Core(ColumnConverters(self._chip, specimen), dynamics, self._chip.adc_range[1], devices)
 
-    def _generator(self, stream: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self._options.seed, stream]).generate_state(1, np.uint64)[0]
-        return torch.Generator(self._options.device).manual_seed(int(seed >> np.uint64(1)))
+    def _saved_cells(self, core: _Core) -> dict[str, torch.Tensor]:
+        return core.devices.export()
 
-    def _relaxed(self) -> float:
-        """Return the time of structural relaxation: the clock, at the pace of the temperature."""
-        return self._clock * self._relaxation
+    def _restore_cells(self, core: _Core, own: dict[str, torch.Tensor]) -> None:
+        core.devices.restore(own)
 
     def _read_range(self) -> float:
         smallest, _, _ = self._chip.adc_range
@@ -303,51 +149,3 @@ class SimulatedChip(Backend):
         if unit.cells is not None and unit.cells.drifted is drifted:
             return unit.cells
         return Cells.of(drifted, unit.devices, self._chip)
-
-    def _tensor(self, array: AnyArray, dtype: torch.dtype | None = None) -> torch.Tensor:
-        return torch.tensor(array, dtype=dtype, device=self._options.device)
-
-
-def _describe(p: ChipParameters, options: SimOptions) -> ChipInfo:
-    return ChipInfo(
-        name=f"sim:{p.name}",
-        serial=f"simulated-{options.seed}{options.variant}",
-        cores=p.cores,
-        rows=p.rows,
-        columns=p.columns,
-        devices_per_polarity=p.devices_per_polarity,
-        input_bits=p.dac_bits,
-        output_bits=p.adc_bits,
-        g_max=p.device.drift.g_scale,
-        read_voltage=p.read_voltage,
-        adc_range=(p.adc_range[0], p.adc_range[2]),
-        limits=p.limits,
-        capabilities=frozenset(Capability),
-        device_model=_announced(p),
-        trims=p.trims,
-    )
-
-
-def _announced(p: ChipParameters) -> DeviceModel:
-    """Return the nominal device, and, where drift or read noise are switched off, that there is none."""
-    device, none = p.device, Polynomial((0.0,))
-    if p.drift == 0:
-        device = replace(device, drift=replace(device.drift, mean=none, spread=none))
-    if p.read_noise == 0:
-        device = replace(device, read_noise=replace(device.read_noise, q=none))
-    return device
-
-
-def _rows(chip: ChipParameters) -> Iterator[Parameter]:
-    """List all numbers of a chip, those of nested dataclasses by dotted names."""
-    pending: list[tuple[str, Any]] = [("", chip)]
-    while pending:
-        prefix, part = pending.pop(0)
-        for item in fields(part):
-            name, value = f"{prefix}{item.name}", getattr(part, item.name)
-            if is_dataclass(value) and not callable(value):
-                pending.append((f"{name}.", value))
-            elif item.name != "sources":
-                plain = value if isinstance(value, str | int | float | bool) else str(value)
-                unit = item.metadata.get("unit") or FIELD_UNITS.get(item.name, "1")
-                yield Parameter(name, plain, unit, chip.source(name))

@@ -125,6 +125,14 @@ class FlickerLadder:
             total.add_(state, alpha=math.sqrt(LN10))
         return total
 
+    def expected(self, now: float) -> torch.Tensor:
+        """Return the noise (Q) of every device to expect at the time `now`, given the states as they are."""
+        total = torch.zeros(self.pulsed.shape, device=self.generator.device)
+        for state, tau, updated in zip(self.states, self.taus, self.updated, strict=True):
+            if state is not None:
+                total.add_(state, alpha=math.sqrt(LN10) * math.exp(min(updated - now, 0.0) / tau))
+        return total
+
     def forget(self, devices: torch.Tensor, now: float) -> None:
         """Set the states of devices (flat indices) to zero: a pulse at the time `now` has made a new glass of them."""
         for state in self.states:

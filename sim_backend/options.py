@@ -38,6 +38,11 @@ _OVERRIDES: dict[str, tuple[type, float, float]] = {
 }
 
 
+PULSE, STATISTICAL = "pulse", "statistical"
+LEVELS = (PULSE, STATISTICAL)
+"""What is simulated: every pulse, or what programming by pulses leaves behind, drawn from its statistics."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SimOptions:
     """What does not belong to the chip itself: which specimen it is, and where it is computed."""
@@ -46,9 +51,11 @@ class SimOptions:
     device: str = "cpu"
     variant: str = ""
     """Tells chips of one preset and seed apart that were made with other options; their temperature does not."""
+    level: str = PULSE
+    """One of LEVELS."""
 
 
-OPTION_NAMES = sorted([*_OVERRIDES, "seed", "device"])
+OPTION_NAMES = sorted([*_OVERRIDES, "seed", "device", "level"])
 
 
 def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[ChipParameters, SimOptions]:
@@ -58,11 +65,15 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
     """
     refuse_unknown_options("sim", query, OPTION_NAMES)
     changes = {name: _parse(name, text) for name, text in query.items() if name in _OVERRIDES}
-    made = {name: value for name, value in sorted(changes.items()) if name != "temperature"}
+    made: dict[str, float | str] = {name: value for name, value in sorted(changes.items()) if name != "temperature"}
+    level = _level(query.get("level", PULSE))
+    if level != PULSE:
+        made["level"] = level
     options = SimOptions(
         seed=_seed(query.get("seed", "0")),
         device=_torch_device(query.get("device", "cpu")),
         variant=f"-{zlib.crc32(repr(made).encode()):08x}" if made else "",
+        level=level,
     )
     return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
 
@@ -80,6 +91,12 @@ def _parse(name: str, text: str) -> float | int:
 
 def _kind(kind: type) -> str:
     return "a whole number" if kind is int else "a number"
+
+
+def _level(text: str) -> str:
+    if text not in LEVELS:
+        raise BadInputError(f"option level={text}: expected one of {', '.join(LEVELS)}")
+    return text
 
 
 def _seed(text: str) -> int:

@@ -11,6 +11,8 @@ it), device within the polarity, row, column. A flat device index counts through
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, final
 
@@ -22,6 +24,7 @@ from hwloop.chip.counts import Counts, PulseLedger
 from hwloop.chip.driver import Driver, Settings
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
 from hwloop.chip.pulses import Pulses
+from hwloop.chip.targets import Programmer, Targets
 from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, State
 
@@ -142,6 +145,32 @@ class Backend(Driver):
         self.require(Capability.EXACT_PLACEMENT, "exact placement")
         core = self._check_core(core)
         self._place(core, *checks.placement(self.info, devices, conductance, age))
+
+    @final
+    def program_targets(self, targets: Sequence[Targets], age: float, by: Programmer) -> None:
+        """Bring rectangles of cells to signed conductances, on a chip that does it by itself. Needs TARGETS.
+
+        Parameters
+        ----------
+        targets
+            Rectangles; where two of them overlap, the later one holds.
+        age
+            Seconds from now at which the targets shall hold.
+        by
+            The way of programming; what it leaves is learnt at its first use, which takes some seconds.
+
+        Raises
+        ------
+        BadInputError
+            For targets that are not on the chip or out of reach, and for an age that cannot be.
+        """
+        self.require(Capability.TARGETS, "programming targets")
+        checks.check_targets(self.info, targets)
+        seconds = checks.age_in_seconds(age, "program_targets: age")
+        if not isinstance(by, Programmer):
+            raise BadInputError(f"program_targets: by must be a Programmer, not {reprlib.repr(by)}")
+        if targets:
+            self._program_targets(targets, seconds, by)
 
     # ---- matrix-vector products and converters -----------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwloop.chip.info import TRIM_ROUNDING, ChipInfo, TrimLimits
 from hwloop.chip.pulses import Pulses, device_indices, real_numbers
+from hwloop.chip.targets import Targets
 from hwloop.errors import BadInputError, LimitError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
@@ -38,6 +39,8 @@ class RequestLimits:
     """Shortest age of exact placement, seconds."""
     oldest: float = 1e12
     """Longest age of exact placement, seconds: short of where the fitted laws of drift and noise overflow."""
+    rounding: float = 1e-5
+    """Share by which a target may miss the largest conductance: arithmetic in single precision, not intent."""
 
 
 REQUESTS = RequestLimits()
@@ -210,12 +213,46 @@ def placement(
         raise BadInputError(
             f"place: conductances must be finite, not negative, at most {largest:g} uS, and one per device"
         )
-    seconds = real_number(age, "place: age")
+    return index, target, age_in_seconds(age, "place: age")
+
+
+def age_in_seconds(age: float, what: str) -> float:
+    """Return an age in seconds; `what` begins the message. Raises BadInputError for one that no device has."""
+    seconds = real_number(age, what)
     if not REQUESTS.youngest <= seconds <= REQUESTS.oldest:
         raise BadInputError(
-            f"place: age must be positive seconds, from {REQUESTS.youngest:g} to {REQUESTS.oldest:g}, not {seconds}"
+            f"{what} must be positive seconds, from {REQUESTS.youngest:g} to {REQUESTS.oldest:g}, not {seconds}"
         )
-    return index, target, seconds
+    return seconds
+
+
+def check_targets(info: ChipInfo, targets: Sequence[Targets]) -> None:
+    """Check rectangles of targets against the chip.
+
+    Raises
+    ------
+    BadInputError
+        For what is no sequence of rectangles, for one that is not on the chip, and for targets out of its reach.
+    """
+    if not isinstance(targets, list | tuple) or not all(isinstance(one, Targets) for one in targets):
+        raise BadInputError(f"targets: expected a list of Targets, not {reprlib.repr(targets)}")
+    reach = info.devices_per_polarity * info.g_max * (1.0 + REQUESTS.rounding)
+    for one in targets:
+        core_number(info, one.core)
+        row = whole_number(one.row, f"core {one.core}: first row of the targets", 0, info.rows - 1)
+        column = whole_number(one.column, f"core {one.core}: first column of the targets", 0, info.columns - 1)
+        rows, columns = one.cells.shape
+        if not (rows and columns and row + rows <= info.rows and column + columns <= info.columns):
+            raise BadInputError(
+                f"core {one.core}: targets for {rows} x {columns} cells from row {row} and column {column} on are not "
+                f"on a core of {info.rows} x {info.columns} cells"
+            )
+        low, high = float(one.cells.min()), float(one.cells.max())
+        if not (-reach <= low and high <= reach):  # NaN is neither
+            raise BadInputError(
+                f"core {one.core}: targets must be finite and within {reach:g} uS to both sides, "
+                f"not {low:g} to {high:g} uS"
+            )
 
 
 def trim_registers(

@@ -8,9 +8,11 @@ with a subclass of ChipError; an answer of another shape than stated here become
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
+from hwloop.chip.targets import Programmer, Targets
 from hwloop.errors import ChipError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
@@ -107,6 +109,14 @@ class Driver(abc.ABC):
         Devices occur once and may be none at all; conductances and ages are within `checks.REQUESTS`.
         """
         raise self._undeclared(Capability.EXACT_PLACEMENT)
+
+    def _program_targets(self, targets: Sequence[Targets], age: float, by: Programmer) -> None:
+        """Bring cells to their targets, as `by` would leave them on a chip that takes pulses. Capability.TARGETS.
+
+        There is one rectangle or more, each of them on the chip, and their targets are finite and within reach. They
+        hold `age` seconds from now. A chip that declares this refuses all pulses in `_refuse_pulse`.
+        """
+        raise self._undeclared(Capability.TARGETS)
 
     def _export_state(self) -> dict[str, AnyArray]:
         """Return copies of all arrays of numbers that make the chip what it is, by name. Capability.STATE.

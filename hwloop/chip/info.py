@@ -25,6 +25,8 @@ class Capability(enum.Enum):
     TRIMS = "converter-trims"
     EXACT_PLACEMENT = "exact-placement"
     STATE = "state"
+    TARGETS = "targets"
+    """It programs conductance targets by itself, and refuses pulses."""
 
 
 INSTEAD = {
@@ -35,6 +37,7 @@ INSTEAD = {
     Capability.TRIMS: "hwloop calibrate adc finds offsets and gains, and the correction is made digitally instead",
     Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
     Capability.STATE: "a real chip keeps its own state: connect to it again instead",
+    Capability.TARGETS: "program it by pulses with a method, as hwloop.program does",
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 
 import numpy as np
@@ -52,21 +54,33 @@ class Region:
         self.shape = (2, backend.info.devices_per_polarity, place.rows, place.columns)
         self.cost = Counts()
         self._full_scale = full_scale
-        every = np.arange(backend.info.devices_per_core).reshape(backend.info.device_shape)
-        rows = slice(place.row, place.row + place.rows)
+        self._rows = slice(place.row, place.row + place.rows)
         self._columns = slice(place.column, place.column + place.columns)
-        self._devices: IndexArray = every[:, :, rows, self._columns].reshape(-1)
-        self._rows = rows
-        self._pulses_at_start = self._device_pulses()
-        self.last_pulse = np.full(self.size, np.nan)
+        pulses = self._device_pulses()
+        self._pulses_at_start = pulses if pulses.any() else np.zeros((), np.int32)
+
+    # A network of many cores on a chip that takes no pulses does without what is known of single devices.
+
+    @cached_property
+    def _devices(self) -> IndexArray:
+        """(size,) flat indices on the core."""
+        every = np.arange(self.backend.info.devices_per_core).reshape(self.backend.info.device_shape)
+        return every[:, :, self._rows, self._columns].reshape(-1)
+
+    @cached_property
+    def last_pulse(self) -> FloatArray:
         """(size,) seconds on the chip's clock of each device's last pulse through this region; NaN before the first."""
-        self.last_amplitude = np.full(self.size, np.nan)
+        return np.full(self.size, np.nan)
+
+    @cached_property
+    def last_amplitude(self) -> FloatArray:
         """(size,) uA of that pulse if it was a RESET; NaN otherwise, because what SET pulses leave adds up."""
+        return np.full(self.size, np.nan)
 
     @property
     def size(self) -> int:
         """Number of devices."""
-        return int(self._devices.size)
+        return math.prod(self.shape)
 
     @property
     def full_scale(self) -> float:
@@ -128,10 +142,10 @@ class Region:
 
     def pulses_spent(self) -> NDArray[np.int32]:
         """Return the pulses each device has received since this region was made, array of `shape`."""
-        return (self._device_pulses() - self._pulses_at_start).reshape(self.shape)
+        return self._device_pulses() - self._pulses_at_start
 
     def _device_pulses(self) -> NDArray[np.int32]:
-        return self.backend.pulse_counts(self.place.core).reshape(-1)[self._devices]
+        return self.backend.pulse_counts(self.place.core)[:, :, self._rows, self._columns]
 
 
 class _Metered:

@@ -259,7 +259,7 @@ def floor_of(run: Run, weights: Weights, chip: str) -> float | None:
     used = UsedCalibration(known) if known is not None else None
     task = Task(weights, method_from(FLOOR), asked.mapping, run.age, asked.seed, used)
     with connect(chip) as opened:
-        if Capability.EXACT_PLACEMENT not in opened.info.capabilities:
+        if not opened.info.capabilities & {Capability.EXACT_PLACEMENT, Capability.TARGETS}:
             return None
         return finite(carry_out(task, opened).mvm_error)
 

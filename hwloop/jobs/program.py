@@ -26,6 +26,7 @@ from hwloop.calibration.evaluation import (
 )
 from hwloop.calibration.programming.base import Method, ProgrammingStep, check_age
 from hwloop.calibration.programming.registry import method_from
+from hwloop.calibration.programming.targets import hand_over
 from hwloop.calibration.randomness import Purpose, generator
 from hwloop.calibration.steps import run_together
 from hwloop.chip.backend import Backend
@@ -212,7 +213,9 @@ class TileWork:
 
     def record(self, programmed_at: float | None) -> TileRecord:
         """Give the tile as it is now; `programmed_at` is the end of programming on the chip's clock, seconds."""
-        region, known = self.region, programmed_at is not None
+        region, ended = self.region, programmed_at
+        if Capability.TARGETS in region.backend.info.capabilities:
+            ended = None  # nothing was pulsed, so there is no age of pulses to know
         series = {name: np.array([step[name] for step in self.steps]) for name in STEP_NAMES}
         return TileRecord(
             tile=self.tile,
@@ -222,8 +225,8 @@ class TileWork:
             stuck=self.stuck,
             stuck_devices=self.stuck_devices,
             correction=self.correction,
-            pulse_age=(programmed_at - region.last_pulse).reshape(region.shape) if known else None,
-            amplitude=region.last_amplitude.reshape(region.shape) if known else None,
+            pulse_age=(ended - region.last_pulse).reshape(region.shape) if ended is not None else None,
+            amplitude=region.last_amplitude.reshape(region.shape) if ended is not None else None,
             reached=self.reached,
             mvm_error=self.outputs.mvm_error if self.outputs else math.nan,
             mvm_error_inputs=self.error_with_inputs,
@@ -249,6 +252,7 @@ class Programming:
             For the calibration of another chip, and for weights that do not fit.
         """
         self._chip, self._recorder, self._name = chip, recorder, name
+        self._by_targets = Capability.TARGETS in chip.info.capabilities
         self.before = chip.counts
         self._age = task.target_age(chip)
         calibration = task.calibration.calibration if task.calibration else None
@@ -263,7 +267,8 @@ class Programming:
             TileWork(tile, region_of(chip, tile, calibration), of_tile(task.activations, tile)) for tile in tiles
         ]
         for item in self.tiles:
-            task.method.check(item.region, item.tile, self._age)
+            if not self._by_targets:
+                task.method.check(item.region, item.tile, self._age)
         if task.mapping.split is None and chip.info.devices_per_polarity > 1 and "fill" in {t.split for t in tiles}:
             text = f"{chip.info.name}: without a model of the devices, targets are shared by --split fill; {MEASURE}"
             warnings.warn(text, CalibrationWarning, stacklevel=2)
@@ -322,6 +327,9 @@ class Programming:
         )
 
     def _program(self, report: Report) -> None:
+        if self._by_targets:
+            self._hand_over(report)
+            return
         chip, task, began = self._chip, self._task, self._chip.now()
         works = [
             task.method.steps(item.region, item.tile, self._age, generator(task.seed, number, Purpose.PROGRAM))
@@ -338,6 +346,19 @@ class Programming:
             report(*shown)
 
         run_together(works, chip, watch, lambda: report(*shown))
+
+    def _hand_over(self, report: Report) -> None:
+        """Leave programming to a chip that does it by itself; what it must rehearse for that is reported as it goes."""
+        places = [(item.region, item.tile) for item in self.tiles]
+        hand_over(self._chip, self._task.method, places, self._age, lambda step: report(step.done, step.total + 1))
+        for number, item in enumerate(self.tiles):
+            nothing = np.zeros(item.tile.target.shape, bool)
+            values = item.note(
+                ProgrammingStep(0, 0, mvm_error=math.nan, pulses=0, unconverged=nothing, stuck=nothing), 0.0
+            )
+            if self._recorder is not None:
+                self._recorder.step(number, values)
+        report(1, 1)
 
     def _note_end(self) -> None:
         self._programmed_at, self._utc = self._chip.now(), datetime.now(UTC)

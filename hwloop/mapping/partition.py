@@ -136,9 +136,6 @@ def _tile(piece: _Piece, place: Place, info: ChipInfo, settings: MappingSettings
     scale = np.broadcast_to(level, (1, place.columns))[0] / (info.g_max * info.devices_per_polarity)
     wanted = values / scale
     target = wanted if clipping is None else np.clip(values, -level, level) / scale
-    # The standard deviation of a uniform input in [-1, 1] is 1 / sqrt(3).
-    widest = float(np.sqrt((target**2).sum(0).max() / 3.0))
-    low, high = info.adc_range
     return Tile(
         tensor=piece.tensor,
         place=place,
@@ -146,9 +143,17 @@ def _tile(piece: _Piece, place: Place, info: ChipInfo, settings: MappingSettings
         first_output=piece.first_output,
         target=target,
         scale=scale,
-        full_scale=min(max(RANGE_SIGMAS * widest, low), high),
+        full_scale=converter_range(target, info),
         split=sharing.split,
         table=sharing.table if sharing.split == "auto" else None,
         lean=None if clipping is None else target - wanted,
         clipping=clipping,
     )
+
+
+def converter_range(target: NDArray[np.float64], info: ChipInfo) -> float:
+    """Return the converter range in uS for signed targets (rows, columns) in uS and uniform random inputs."""
+    # The standard deviation of a uniform input in [-1, 1] is 1 / sqrt(3).
+    widest = float(np.sqrt((target**2).sum(0).max() / 3.0))
+    low, high = info.adc_range
+    return min(max(RANGE_SIGMAS * widest, low), high)

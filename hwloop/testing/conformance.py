@@ -33,7 +33,8 @@ from hwloop.testing.mvm_tests import MvmTests
 from hwloop.testing.pulse_tests import PulseTests
 from hwloop.testing.read_tests import ReadTests
 from hwloop.testing.simulation_tests import SimulationTests
+from hwloop.testing.target_tests import TargetTests
 
 
-class BackendConformance(ChipTests, PulseTests, MvmTests, ReadTests, ConverterTests, SimulationTests):
+class BackendConformance(ChipTests, PulseTests, MvmTests, ReadTests, ConverterTests, SimulationTests, TargetTests):
     """Tests of the whole contract; the module's text shows how to use them."""

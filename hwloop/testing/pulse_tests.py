@@ -44,6 +44,7 @@ class PulseTests(Suite):
 
     def test_the_limits_themselves_are_allowed(self, backend: Backend) -> None:
         """A limit is what may be sent: largest amplitude, shortest width."""
+        self._takes_pulses(backend)
         limits = backend.info.limits
         backend.pulse(self.core, Pulses.make(PulseKind.RESET, [0], limits.amplitude_max, limits.width_min))
         assert backend.counts.pulses == 1
@@ -59,6 +60,7 @@ class PulseTests(Suite):
 
     def test_a_spent_budget_is_final(self, backend: Backend) -> None:
         """A device gets as many pulses as its budget allows, and then none, alone or among others."""
+        self._takes_pulses(backend)
         with budget(backend, 2):
             for _ in range(2):
                 backend.pulse(self.core, one_pulse(backend))
@@ -78,6 +80,7 @@ class PulseTests(Suite):
 
     def test_every_pulse_is_counted_once(self, backend: Backend) -> None:
         """In the total and for each device, at its place in (2, K, rows, columns)."""
+        self._takes_pulses(backend)
         shape, limits = backend.info.device_shape, backend.info.limits
         last = backend.info.devices_per_core - 1
         before = backend.counts
@@ -93,6 +96,7 @@ class PulseTests(Suite):
 
     def test_counts_handed_out_do_not_change(self, backend: Backend) -> None:
         """`counts` and `pulse_counts` are copies: later pulses do not alter them, nor do changes to them the chip's."""
+        self._takes_pulses(backend)
         total, per_device = backend.counts, backend.pulse_counts(self.core)
         backend.pulse(self.core, one_pulse(backend))
         assert total.pulses == 0
@@ -102,6 +106,7 @@ class PulseTests(Suite):
 
     def test_a_request_is_not_altered(self, backend: Backend) -> None:
         """Arrays given to a backend stay the caller's."""
+        self._takes_pulses(backend)
         limits = backend.info.limits
         devices, amplitude = np.array([2, 0, 1]), np.array([0.5, 0.4, 0.3]) * limits.amplitude_max
         x = np.full((2, backend.info.rows), backend.info.input_max, np.int32)

@@ -16,12 +16,39 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability, TrimLimits
 from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.targets import Programmer, Targets
 from hwloop.typing import AnyArray, FloatArray, IndexArray
 
 T = TypeVar("T")
 
 Use = Callable[..., object]
 """One use of a backend (first argument) and its core (second), which may be none that exists."""
+
+
+def place_all(chip: Backend, targets: FloatArray, age: float) -> None:
+    """Place all devices of a chip's first core, those of one polarity equally, for signed targets in uS."""
+    info = chip.info
+    shares = np.stack([np.maximum(targets, 0.0), np.maximum(-targets, 0.0)]) / info.devices_per_polarity
+    devices = np.repeat(shares[:, None], info.devices_per_polarity, axis=1)
+    chip.place(0, np.arange(info.devices_per_core), devices.ravel(), age)
+
+
+PLACED = Programmer("conformance: placed", place_all)
+"""A way of programming that any simulated chip can rehearse."""
+
+
+def cells(chip: Backend, core: int, rows: int = 1, columns: int = 1, share: float = 0.5) -> Targets:
+    """Return targets for the first cells of a core, a share of the largest conductance of one device."""
+    return Targets(core, 0, 0, np.full((rows, columns), share * chip.info.g_max))
+
+
+def touch(chip: Backend, core: int) -> None:
+    """Send one pulse, or a target to a chip that takes those instead."""
+    if Capability.TARGETS in chip.info.capabilities:
+        chip.program_targets([cells(chip, core)], 1.0, PLACED)
+    else:
+        chip.pulse(core, one_pulse(chip))
+
 
 OPTIONAL: dict[Capability, Use] = {
     Capability.MVM: lambda chip, core: chip.mvm(core, np.zeros((1, chip.info.rows), np.int32)),
@@ -31,11 +58,12 @@ OPTIONAL: dict[Capability, Use] = {
     Capability.TRIMS: lambda chip, core: chip.set_trims(core, np.zeros(chip.info.columns), np.zeros(chip.info.columns)),
     Capability.EXACT_PLACEMENT: lambda chip, core: chip.place(core, [0], [chip.info.g_max / 2], 1.0),
     Capability.STATE: lambda chip, core: chip.export_state(),
+    Capability.TARGETS: lambda chip, core: chip.program_targets([cells(chip, core)], 1.0, PLACED),
 }
 """The plainest use of each capability."""
 
 ON_A_CORE: dict[str, Use] = {
-    "pulse": lambda chip, core: chip.pulse(core, one_pulse(chip)),
+    "pulse": touch,
     "empty pulse": lambda chip, core: chip.pulse(core, Pulses.make(PulseKind.RESET, [], 1.0, 1.0)),
     "adc_range": lambda chip, core: chip.adc_range(core),
     "pulse_counts": lambda chip, core: chip.pulse_counts(core),
@@ -88,7 +116,7 @@ class Suite:
         state = backend.export_state() if stateful else {}  # moves bytes over a link, so it comes before the costs
         costs = backend.counts
         called: list[str] = []
-        hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims")
+        hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims", "_program_targets")
         for name in hooks:
             setattr(backend, name, recording(getattr(backend, name), name, called))
         try:
@@ -106,6 +134,10 @@ class Suite:
     def _needs(self, backend: Backend, capability: Capability) -> None:
         if capability not in backend.info.capabilities:
             pytest.skip(f"the chip lacks '{capability.value}'")
+
+    def _takes_pulses(self, backend: Backend) -> None:
+        if Capability.TARGETS in backend.info.capabilities:
+            pytest.skip("the chip takes targets in place of pulses")
 
     def _trim_limits(self, backend: Backend) -> TrimLimits:
         self._needs(backend, Capability.TRIMS)
@@ -144,15 +176,24 @@ class Suite:
         return np.arange(min(count, info.rows * info.columns))
 
     def _conduct(self, backend: Backend) -> float:
-        """SET the first positive device of the first rows in a few columns, and return the converter range for them."""
-        info = backend.info
-        cells = np.arange(info.rows * info.columns).reshape(info.rows, info.columns)
-        devices = cells[: self._driven_rows(backend), self._used_columns(backend)].ravel()
-        backend.pulse(self.core, Pulses.make(PulseKind.SET, devices, *self._set_pulse(backend)))
-        low, high = info.adc_range
+        """Make the first rows conduct in a few columns, one device a cell, and return the converter range for them."""
+        info, rows = backend.info, self._driven_rows(backend)
+        if Capability.TARGETS in info.capabilities:
+            wanted = np.zeros((rows, info.columns))
+            wanted[:, self._used_columns(backend)] = info.g_max
+            backend.program_targets([Targets(self.core, 0, 0, wanted)], 1.0, PLACED)
+        else:
+            every = np.arange(info.rows * info.columns).reshape(info.rows, info.columns)
+            devices = every[:rows, self._used_columns(backend)].ravel()
+            backend.pulse(self.core, Pulses.make(PulseKind.SET, devices, *self._set_pulse(backend)))
         backend.wait(self.pause)  # so that drift does not matter between the MVMs of a test
-        full_scale = min(max(4 * info.g_max * math.sqrt(self._driven_rows(backend)), 2 * low), high)
-        if Capability.ADC_RANGE in info.capabilities:
+        return self._suitable_range(backend, 4 * info.g_max * math.sqrt(rows))
+
+    def _suitable_range(self, backend: Backend, wanted: float) -> float:
+        """Choose the converter range for column sums in uS, where it can be chosen, and return it."""
+        low, high = backend.info.adc_range
+        full_scale = min(max(wanted, 2 * low), high)
+        if Capability.ADC_RANGE in backend.info.capabilities:
             backend.set_adc_range(self.core, full_scale)
         return full_scale
 
@@ -177,7 +218,10 @@ class Suite:
         """Do a bit of everything, and return what came of it."""
         _, strong, width = self._reset_pulses(backend)
         codes = backend.mvm(self.core, self._probe(backend))
-        backend.pulse(self.core, Pulses.make(PulseKind.RESET, self._some_devices(backend, 4), strong, width))
+        if Capability.TARGETS in backend.info.capabilities:
+            backend.program_targets([cells(backend, self.core, 2, 2)], 1.0, PLACED)
+        else:
+            backend.pulse(self.core, Pulses.make(PulseKind.RESET, self._some_devices(backend, 4), strong, width))
         backend.wait(self.pause)
         later = backend.mvm(self.core, self._probe(backend))
         reads = backend.read(self.core, [0, 1]) if Capability.DEVICE_READ in backend.info.capabilities else np.empty(0)

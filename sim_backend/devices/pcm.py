@@ -258,6 +258,11 @@ class DeviceArray:
             relative += (self.q[devices] * slow[devices]).unsqueeze(1)
         return conductance.unsqueeze(1) * (1.0 + relative)
 
+    def expected_noise(self, now: float) -> torch.Tensor:
+        """Return the read noise of every device, in units of Q, to expect at a later time `now` (s) from today's."""
+        self.cell_noise.settle(self.amplitudes)
+        return self.flicker.expected(now)
+
     def _drift_of(self, devices: torch.Tensor | slice, clock: float) -> torch.Tensor:
         age = (clock - self.born[devices]).clamp_(min=ASSUMED.youngest).div_(self._model.drift.t0).to(torch.float32)
         conductance = age.log_().mul_(self.nu[devices]).neg_().exp_().mul_(self.g[devices])

@@ -10,6 +10,7 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability, ChipInfo, PulseLimits, TrimLimits
 from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.targets import Programmer, Targets
 from hwloop.errors import BadInputError, ChipError, ClosedError, LimitError, MissingCapabilityError
 
 INFO = ChipInfo(
@@ -294,6 +295,8 @@ def test_counts_subtract():
 
 # ---- what a chip may lack ---------------------------------------------------------------------------------------
 
+NO_WAY = Programmer("none", lambda chip, targets, age: None)
+
 USES = {
     Capability.DEVICE_READ: lambda chip: chip.read(0, [0]),
     Capability.TEMPERATURE: lambda chip: chip.temperature(),
@@ -302,6 +305,7 @@ USES = {
     Capability.EXACT_PLACEMENT: lambda chip: chip.place(0, [0], [1.0], 1.0),
     Capability.STATE: lambda chip: chip.export_state(),
     Capability.MVM: lambda chip: chip.mvm(0, np.zeros((1, chip.info.rows), np.int32)),
+    Capability.TARGETS: lambda chip: chip.program_targets([Targets(0, 0, 0, np.zeros((2, 2)))], 1.0, NO_WAY),
 }
 
 

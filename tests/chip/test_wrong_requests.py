@@ -18,13 +18,15 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.driver import Driver
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.targets import Targets
 from hwloop.errors import BadInputError, ClosedError, HwloopError
-from tests.chip.test_backend import INFO, TRIMS
+from tests.chip.test_backend import INFO, NO_WAY, TRIMS
 
 ALL = dataclasses.replace(INFO, capabilities=frozenset(Capability), trims=TRIMS)
 HOOKS = sorted(name for name in vars(Driver) if name.startswith("_") and callable(getattr(Driver, name)))
 QUIET = {"_link_bytes", "_undeclared", "_abc_impl", "__init__"}
 COLUMNS = [0.0] * INFO.columns
+CELLS = np.zeros((2, 2))
 
 
 class Reached(Exception):
@@ -90,6 +92,7 @@ WITH_A_CORE = {
     "trims": lambda chip, core: chip.trims(core),
     "place": lambda chip, core: chip.place(core, [0], [1.0], 1.0),
     "pulse_counts": lambda chip, core: chip.pulse_counts(core),
+    "program_targets": lambda chip, core: chip.program_targets([Targets(core, 0, 0, CELLS)], 1.0, NO_WAY),
 }
 """Every public method that takes a core, right but for the core."""
 
@@ -109,6 +112,12 @@ WRONG = {
     "place, devices": lambda chip, wrong: chip.place(0, wrong, [1.0], 1.0),
     "place, conductance": lambda chip, wrong: chip.place(0, [0], wrong, 1.0),
     "place, age": lambda chip, wrong: chip.place(0, [0], [1.0], wrong),
+    "program_targets, targets": lambda chip, wrong: chip.program_targets(wrong, 1.0, NO_WAY),
+    "program_targets, age": lambda chip, wrong: chip.program_targets([Targets(0, 0, 0, CELLS)], wrong, NO_WAY),
+    "program_targets, by": lambda chip, wrong: chip.program_targets([Targets(0, 0, 0, CELLS)], 1.0, wrong),
+    "program_targets, row": lambda chip, wrong: chip.program_targets([Targets(0, wrong, 0, CELLS)], 1.0, NO_WAY),
+    "program_targets, column": lambda chip, wrong: chip.program_targets([Targets(0, 0, wrong, CELLS)], 1.0, NO_WAY),
+    "program_targets, cells": lambda chip, wrong: chip.program_targets([Targets(0, 0, 0, wrong)], 1.0, NO_WAY),
     "import_state, state": lambda chip, wrong: chip.import_state(wrong),
     "import_state, counts": lambda chip, wrong: chip.import_state({"ledger/0": wrong}),
     "require, capability": lambda chip, wrong: chip.require(wrong, "a test"),
@@ -168,7 +177,7 @@ def test_only_errors_of_hwloop_come_out(request_, wrong):
     except Reached:
         assert is_plausible(request_, wrong)
     else:
-        assert request_ == "pulse, devices"
+        assert request_ in ("pulse, devices", "program_targets, targets")
         assert np.size(wrong) == 0
 
 
@@ -177,7 +186,7 @@ def is_plausible(request_: str, value: object) -> bool:
     if request_ == "import_state, state":
         return isinstance(value, dict) and all(np.asarray(v).dtype.kind in "biuf" for v in value.values())
     kinds = {"read, devices": "iuf", "mvm, x": "iu"}  # an empty list of devices is of floats
-    array = np.asarray(value if not isinstance(value, fractions.Fraction) else float(value))
+    array = np.asarray(value if not isinstance(value, fractions.Fraction | int) else float(value))
     return array.dtype.kind in kinds.get(request_, "iuf")
 
 

@@ -42,7 +42,15 @@ def test_the_documented_options_exist():
 
 
 def test_this_file_tries_every_option():
-    assert set(VALUES) | {"seed", "device"} == set(OPTION_NAMES)
+    assert set(VALUES) | {"seed", "device", "level"} == set(OPTION_NAMES)
+
+
+def test_the_level_is_part_of_the_serial_so_that_no_calibration_is_taken_for_another_chips():
+    with connect("sim:pcm-90nm?level=pulse") as pulsed, connect("sim:pcm-90nm?level=statistical") as drawn:
+        assert pulsed.info.serial == "simulated-0"
+        assert drawn.info.serial != pulsed.info.serial
+    with pytest.raises(BadInputError, match="option level=cells: expected one of pulse, statistical"):
+        connect("sim:pcm-90nm?level=cells")
 
 
 @pytest.mark.parametrize("preset", ["pcm-90nm", "hermes-core", "pcm-ideal"])
@@ -118,7 +126,7 @@ BOUNDS = {
 
 
 def test_every_option_has_bounds():
-    assert sorted([*BOUNDS, "seed", "device"]) == OPTION_NAMES
+    assert sorted([*BOUNDS, "seed", "device", "level"]) == OPTION_NAMES
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -34,6 +34,20 @@ class TestSimulatedChips(BackendConformance):
             yield chip
 
 
+class TestStatisticalChips(BackendConformance):
+    """Chips that take targets in place of pulses."""
+
+    @pytest.fixture(
+        params=[
+            f"sim:hermes-core?{SMALL}&seed=1&level=statistical",
+            f"sim:pcm-90nm?{SMALL}&seed=2&level=statistical&stuck_rate=0.01&adc_nonlinearity=1",
+        ]
+    )
+    def backend(self, request):
+        with connect(request.param) as chip:
+            yield chip
+
+
 class TestUnkindChips(BackendConformance):
     """All imperfections at once, the second of two cores, and a warm chip."""
 

@@ -84,7 +84,14 @@ class ProgramVerify(Method):
             error = devices.monitor(rng, self.monitor_vectors)
             gave_up, stuck = devices.outcome()
             return ProgrammingStep(
-                index, rounds, rest=rest, mvm_error=error, pulses=pulses, unconverged=gave_up, stuck=stuck
+                index,
+                rounds,
+                rest=rest,
+                mvm_error=error,
+                pulses=pulses,
+                unconverged=gave_up,
+                stuck=np.any(stuck, axis=(0, 1)),
+                stuck_devices=stuck,
             )
 
         pulses, index = devices.program_open_loop(), 0
@@ -190,11 +197,10 @@ class _TileDevices(VerifiedDevices):
         return devices[self.usable[devices]]
 
     def outcome(self) -> tuple[BoolArray, BoolArray]:
-        """Tell which cells (rows, columns) have a device given up, and which one that does not answer."""
+        """Tell which cells (rows, columns) have a device given up, and which devices (2, K, ...) do not answer."""
         shape = self._region.shape
         gave_up: BoolArray = np.any(self.gave_up.reshape(shape), axis=(0, 1))
-        stuck: BoolArray = np.any(self.unresponsive().reshape(shape), axis=(0, 1))
-        return gave_up, stuck
+        return gave_up, self.unresponsive().reshape(shape)
 
     def monitor(self, rng: np.random.Generator, vectors: int) -> float:
         """Measure the relative MVM error now, against what the chip would show now if it were on target.

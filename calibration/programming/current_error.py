@@ -115,10 +115,12 @@ class PulsedCells:
         curves: DeviceCurves,
         age: float,
     ) -> Self:
-        """Take the cells `at`, indices (n,) of rows and of columns, out of a tile.
+        """Take n cells out of a tile.
 
         Parameters
         ----------
+        at
+            Their indices, (n,) of rows and (n,) of columns.
         seen, variance
             (rows, columns) signed conductances, uS, and variance of the measurement, uS^2.
         amplitude

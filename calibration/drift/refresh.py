@@ -46,7 +46,7 @@ class Refresh(Strategy):
     name = "refresh"
     changes_chip: ClassVar[bool] = True
 
-    min_gain: float = 2.6
+    min_gain: float = 2.0
     """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
     worthwhile: float = 0.05
     """Pulses must lower the expected error of the tile by this fraction: they wear, and restart the drift of what they

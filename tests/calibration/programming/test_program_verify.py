@@ -194,11 +194,12 @@ def test_what_a_stuck_device_conducts_is_made_up_for() -> None:
 
 def test_a_cell_reports_devices_given_up_and_devices_that_do_not_answer() -> None:
     devices, _ = tile_devices(14.0)
-    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [False, False]
-    devices.give_up(np.array([3]))
-    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [True, False]
-    devices.streak[1] = 1
-    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [True, True]
+    for give_up, streak, gave_up, stuck in ([], 0, False, []), ([3], 0, True, []), ([], 1, True, [1]):
+        devices.give_up(np.array(give_up, int))
+        devices.streak[1] = streak
+        cells, unresponsive = devices.outcome()
+        assert cells.tolist() == [[gave_up]]
+        assert np.flatnonzero(unresponsive).tolist() == stuck
 
 
 def test_the_tolerance_is_that_of_the_setting_or_the_default_or_the_read_noise() -> None:

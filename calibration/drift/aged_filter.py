@@ -16,6 +16,7 @@ from hwloop.calibration.programming.cell_gains import robust_multiple
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
 from hwloop.calibration.programming.device_curves import DeviceIndex
 from hwloop.calibration.programming.filter_settings import FilterSettings
+from hwloop.calibration.programming.redraw import cost_of_pulse
 from hwloop.chip.cell_calibration import Devices
 from hwloop.typing import BoolArray, FloatArray
 
@@ -80,7 +81,7 @@ class _Pulse:
 class AgedConductanceFilter(ConductanceFilter):
     """What is known of the devices of a tile that was programmed long ago, and which of them to pulse."""
 
-    def __init__(self, tile: ProgrammedTile, known: Devices, limits: PulseLimits) -> None:
+    def __init__(self, tile: ProgrammedTile, known: Devices, limits: PulseLimits, rounds: int = 1) -> None:
         """Start from the record of programming.
 
         Parameters
@@ -91,10 +92,13 @@ class AgedConductanceFilter(ConductanceFilter):
             Its devices, by a calibration or the nominal model.
         limits
             What may be spent on it.
+        rounds
+            Rounds of pulses, in the later ones of which a result that is not good can be drawn again.
         """
         settings = FilterSettings(max_pulses_per_device=limits.pulses_per_device, min_gain=limits.min_gain)
         super().__init__(tile.region, tile.tile, known, tile.origin.target_age, settings)
-        self._left_to_spend = limits.pulses
+        self._left_to_spend, self._rounds_left = limits.pulses, rounds - 1
+        self._may_ask[:] = False  # a refresh is no time to look for stuck devices
         assert tile.pulses is not None
         self._recall(tile.pulses, tile.origin.end)
 
@@ -178,6 +182,7 @@ class AgedConductanceFilter(ConductanceFilter):
         self.variance[cell] += plan.device_variance + plan.pulse_variance
         self._device_variance[plan.at] = plan.pulse_variance
         self._left_to_spend -= len(plan.aim)
+        self._rounds_left = max(self._rounds_left - 1, 0)
         return len(plan.aim)
 
     def plan(self, scale: float, remaining: float) -> PulsePlan:
@@ -237,7 +242,10 @@ class AgedConductanceFilter(ConductanceFilter):
         device_variance = self._device_variance * effect**2
         read_noise = np.square(self._relative_noise(self.g, when - self._born) * present)
         young_read_noise = np.square(self._relative_noise(aim, remaining + age) * aim * young)
-        worth = error**2 - left**2 - variance - drift**2 - device_variance + read_noise - young_read_noise
+        redraws = np.minimum(self._rounds_left, self._settings.max_pulses_per_device - 1 - self._spent)
+        unresolved = self._unresolved / (self._rounds_left + 1)  # by all measurements to come
+        drawn = cost_of_pulse(self._redraw, redraws, variance + device_variance, unresolved, self._min_gain**2)
+        worth = error**2 - left**2 - drawn - drift**2 + read_noise - young_read_noise
         worth[self._exhausted] = -np.inf
         return _Pulse(aim, left, variance, device_variance, young, read_noise, worth)
 

@@ -46,12 +46,12 @@ class Refresh(Strategy):
     name = "refresh"
     changes_chip: ClassVar[bool] = True
 
-    min_gain: float = 2.6
+    min_gain: float = 2.0
     """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
     worthwhile: float = 0.05
     """Pulses must lower the expected error of the tile by this fraction: they wear, and restart the drift of what they
     touch."""
-    pulses_per_device: float = 0.65
+    pulses_per_device: float = 0.675
     """Pulses that may be spent, over the number of devices."""
     max_pulses: int = 8
     """Pulses one device may receive."""
@@ -105,7 +105,7 @@ class Refresh(Strategy):
         self.check(tile)
         region = tile.region
         pulses, vectors = _pulses(region), region.cost.mvms
-        cells = AgedConductanceFilter(tile, known_devices(region), self._limits(region))
+        cells = AgedConductanceFilter(tile, known_devices(region), self._limits(region), self.max_steps)
         rng = np.random.default_rng([*tile.seed, 1])
         cells.measure(rng, self._blocks(region))
         columns = ColumnAffine(probes=self.probes)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from hwloop.calibration.settings import Settings
 from hwloop.calibration.steps import Step, Work
 from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.info import ChipInfo
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
 from hwloop.mapping.tile import Tile
@@ -71,6 +72,29 @@ class Method(Settings, abc.ABC):
         rng
             Source of all random numbers that the method uses.
         """
+
+    def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
+        """Return the method with rests that take so many seconds of chip time together, or raise BadInputError.
+
+        Parameters
+        ----------
+        chip_seconds
+            Budget of one run.
+        age
+            Seconds after the end of programming at which the targets hold.
+        info
+            Of the chip.
+        """
+        raise BadInputError(f"the method '{self.name}' takes no budget of chip seconds; leave --chip-seconds out")
+
+
+def check_chip_seconds(seconds: float, rest: float) -> None:
+    """Refuse a budget of chip seconds that is shorter than the rest of one round, both in seconds."""
+    if not seconds >= rest:
+        raise BadInputError(
+            f"{seconds:g} chip seconds allow no round, which rests {rest:g} s: give at least as much, or a smaller "
+            "setting settle"
+        )
 
 
 AGES = (1e-3, 1e10)

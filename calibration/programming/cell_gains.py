@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hwloop.calibration.column_fit import huber_weights
+from hwloop.mapping.split_table import beyond
 from hwloop.typing import FloatArray
+
+SMALLEST_SENSITIVITY = 0.01
+"""Sensitivity below which a cell is taken for one that shows nothing."""
 
 
 def robust_multiple(reference: FloatArray, values: FloatArray, axis: int, rounds: int = 3) -> FloatArray:
@@ -61,3 +65,25 @@ def cell_sensitivity(seen: FloatArray, expected: FloatArray) -> FloatArray:
     degree = min(2, len(rows) - 1)
     profile = np.polyval(np.polyfit(position, rows, degree, w=np.sqrt((expected**2).sum(1)) + 1e-12), position)
     return columns * profile[:, None]
+
+
+def reachable_gain(target: FloatArray, reach: FloatArray, sigma: float, most: float, lost: float = 5e-4) -> float:
+    """Choose the gain at which cells shall hold their targets: as large as hardly any cell is out of reach.
+
+    Parameters
+    ----------
+    target, reach
+        (rows, columns) conductances wanted, and the most that a cell's devices can hold, uS.
+    sigma
+        Standard deviation by which cells hold more or less than that, uS.
+    most
+        Gain to choose where all cells can hold it.
+    lost
+        Squared error that may be expected to be out of reach, over the sum of the squared targets.
+    """
+    size, allowed = np.abs(target), lost * float((target**2).sum())
+    for gain in np.linspace(most, 1.0, 11) if most > 1.0 else ():
+        room = reach - gain * size
+        if float((beyond(room, sigma) if sigma else np.minimum(room, 0.0) ** 2).sum()) <= allowed:
+            return float(gain)
+    return min(most, 1.0)

@@ -14,7 +14,12 @@ import numpy as np
 from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import HadamardProbe, hadamard_inputs
 from hwloop.calibration.programming.base import open_loop_amplitudes
-from hwloop.calibration.programming.cell_gains import cell_sensitivity, robust_multiple
+from hwloop.calibration.programming.cell_gains import (
+    SMALLEST_SENSITIVITY,
+    cell_sensitivity,
+    reachable_gain,
+    robust_multiple,
+)
 from hwloop.calibration.programming.current_error import (
     CurrentError,
     CurrentErrorFit,
@@ -27,7 +32,7 @@ from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceInd
 from hwloop.calibration.programming.filter_settings import FilterSettings, Observation
 from hwloop.calibration.programming.noise_scale import NoiseScale
 from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse
-from hwloop.calibration.programming.stuck_search import StuckSearch
+from hwloop.calibration.programming.stuck_search import RULE, Look, StuckSearch
 from hwloop.calibration.programming.tables import Table, tabulated_drift
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.pulses import PulseKind
@@ -35,13 +40,6 @@ from hwloop.chip.region import Region
 from hwloop.devices.drift import Aging
 from hwloop.mapping.tile import Tile
 from hwloop.typing import AnyArray, BoolArray, FloatArray, IndexArray
-
-SMALLEST_SENSITIVITY = 0.01
-"""Sensitivity below which a cell is taken for one that shows nothing."""
-SURE = 0.03
-"""Standard deviation over g_max below which a cell is never known when devices are suspected."""
-QUESTIONS = (2, 10)
-"""Pulses and rounds that must be left for a suspect to be asked whether it answers."""
 
 
 class ConductanceFilter:
@@ -77,7 +75,7 @@ class ConductanceFilter:
         shape = self._shape = (2 * k, rows, columns)
         self._curves = DeviceCurves(known, shape)
         self._usable = known.usable.reshape(shape)
-        self._g_top = 1.05 * np.where(self._usable, known.capacity(info).reshape(shape), info.g_max)
+        self._most = self._g_top = 1.05 * np.where(self._usable, known.capacity(info).reshape(shape), info.g_max)
         self.g = known.stuck_at.reshape(shape).copy()
         """(D, rows, columns) estimated conductances, uS."""
         self.variance = np.zeros((rows, columns))
@@ -93,10 +91,10 @@ class ConductanceFilter:
         self._may_ask = self._usable.copy()  # devices that may be asked whether they answer
         self._search = StuckSearch(shape, self._sign, info.g_max, known.model.curve.g_max, settings.unresponsive_pulses)
         self._offset = np.zeros(columns)
-        self._seen = self._started = now
+        self._seen = now
         self._error = np.zeros((rows, columns))
         self._noise_scale = NoiseScale()
-        self._trust: FloatArray | None = None  # with which the last measurement was taken in
+        self._trust: FloatArray | None = None  # with which the last measurement was taken in; None before any
         self._unresolved = np.zeros((rows, columns))  # variance of what the last measurement showed
         self._sensitivity: FloatArray | None = None
         self._mean_gain = 1.0
@@ -148,7 +146,7 @@ class ConductanceFilter:
         gain.reshape(-1)[worth] -= lost
         # A suspect needs pulses and rounds to come back from where it is sent.
         spare = self._settings.max_pulses_per_device - self._spent
-        self._may_ask = ~exhausted & (spare > QUESTIONS[0]) & (rounds > QUESTIONS[1])
+        self._may_ask = ~exhausted & (spare > RULE.pulses_left) & (rounds > RULE.rounds_left)
         asked, levels = self._search.questions(self._may_ask, self._g_top)
         gain[:, asked[1], asked[2]] = -np.inf
         best = np.argmax(gain, axis=0)
@@ -159,7 +157,9 @@ class ConductanceFilter:
         every: DeviceIndex = tuple(np.concatenate([one, other]) for one, other in zip(at, asked, strict=True))
         sent = np.concatenate([aim[at], levels])
         aim[asked] = levels
-        noise[asked] = (self._pulse_variance(aim) * effect**2)[asked] if len(levels) else noise[asked]
+        if len(levels):
+            noise[asked] = (drawn := self._pulse_variance(aim)[asked]) * effect[asked] ** 2
+            self._search.sent(asked, levels, drawn)
         self._send(every, self._curves.amplitude(sent, every), sent)
         self._plain[at] = True
         self._added[every[1:]] = self._device_variance[every] * effect[every] ** 2 + noise[every]
@@ -182,23 +182,13 @@ class ConductanceFilter:
 
     def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
         """Fit the common error of the currents of open-loop pulses to the first measurement after them."""
-        rows, columns = chosen_cells((self._tile.target != 0) & self._usable.all(0), settings.cells)
-        if not len(rows):
+        at = chosen_cells((self._tile.target != 0) & self._usable.all(0), settings.cells)
+        if not len(at[0]):
             return None
         noise = self._measurement_noise(shown, self._weights_at(shown.begin)[1], None)
-        known = self._curves
-        cells = PulsedCells(
-            seen=shown.seen[rows, columns],
-            variance=noise[rows, columns],
-            position=np.linspace(-1.0, 1.0, len(shown.seen))[rows],
-            amplitude=(self._amplitude - known.shift)[:, rows, columns],
-            height=known.height[:, rows, columns],
-            sign=self._sign[:, :, 0],
-            shift_sigma=float(np.sqrt(known.shift_variance.mean())),
-            height_sigma=float(np.sqrt(known.height_variance.mean())),
-            age=max(shown.begin - float(self._born.max()), 1e-6),
-        )
-        return fit_current_error(cells, known.nominal, self._aging, settings)
+        age = max(shown.begin - float(self._born.max()), 1e-6)
+        cells = PulsedCells.of(at, shown.seen, noise, self._amplitude, self._curves, age)
+        return fit_current_error(cells, self._curves.nominal, self._aging, settings)
 
     def assume_currents(self, error: float) -> None:
         """Believe that devices need (1 + error) times the currents believed until now, and what follows of their state.
@@ -245,7 +235,7 @@ class ConductanceFilter:
     def _send(self, at: DeviceIndex, amplitude: FloatArray, aim: FloatArray) -> None:
         """RESET the devices `at` with amplitudes (n,) in uA that should bring them to `aim` (n,) in uS."""
         curve = self._model.curve
-        amplitude = np.clip(amplitude, curve.melt, self._limits.amplitude_max)
+        amplitude = np.clip(amplitude, self._curves.weakest, self._limits.amplitude_max)
         self._region.pulse(PulseKind.RESET, np.ravel_multi_index(at, self.g.shape), amplitude, curve.width)
         self._amplitude[at], self._before[at], self._born_before[at] = amplitude, self.g[at], self._born[at]
         self.g[at], self._born[at] = aim, self._region.backend.now()
@@ -324,10 +314,13 @@ class ConductanceFilter:
         if not self._loaded.any():
             return 1.0
         # Cells meant to conduct their targets at the reference age will have drifted from them at the target age.
-        devices = self._tile.device_targets(self._region.backend.info, self._known).reshape(self._shape)
-        aged = (self._sign * devices * self._aging.factor(devices, self._age)).sum(0)
-        found = robust_multiple(self._tile.target, aged * sensitivity, axis=0)[0]
-        return self._settings.mean_gain * float(found[self._loaded].mean())
+        devices, target = self._tile.device_targets(self._region.backend.info, self._known), self._tile.target
+        devices, most = devices.reshape(self._shape), self._g_top * (self._sign * target > 0)
+        aged, reach = (one * self._aging.factor(one, self._age) for one in (devices, most))
+        found = robust_multiple(target, (self._sign * aged).sum(0) * sensitivity, axis=0)[0]
+        sigma = float(np.sqrt(self._curves.height_variance.mean())) * self._region.backend.info.g_max
+        gain = reachable_gain(target, reach.sum(0), sigma, self._settings.mean_gain)
+        return gain * float(found[self._loaded].mean())
 
     def _update(self, observed: FloatArray, effect: FloatArray, shown: Observation) -> None:
         """Update every cell with its observed deviation (rows, columns) in uS from what was expected.
@@ -344,7 +337,8 @@ class ConductanceFilter:
         trust = self._trust = self.variance / (self.variance + self._unresolved)
         self._seen = shown.begin
         self._take_in(trust * observed, trust, effect)
-        self._learn_curve(np.nonzero(self._fresh & ~self._search.suspects & ~self._search.stuck))
+        self._believe_examined(effect)
+        self._learn_curve(np.nonzero(self._fresh & ~self._search.doubtful & ~self._search.stuck))
         self._fresh[:] = False
 
     def _measurement_noise(self, shown: Observation, effect: FloatArray, observed: FloatArray | None) -> FloatArray:
@@ -390,34 +384,39 @@ class ConductanceFilter:
     def _learn_curve(self, at: DeviceIndex) -> None:
         """Learn from the devices `at` how far their own curves are shifted along the amplitude."""
         self._curves.learn(at, self._amplitude[at], self.g[at], self._device_variance[at])
+        self._g_top = np.minimum(self._most, self._curves.reach())
 
     def _judge_answers(self, observed: FloatArray, effect: FloatArray, begin: float) -> FloatArray:
-        """Return what cells (rows, columns) deviate by once devices that do not answer have been looked for, in uS."""
+        """Look for devices that do not answer; return what the other cells (rows, columns) deviate by, in uS."""
         search, sensitivity = self._search, self._cell_sensitivity
-        observed, unresolved = observed / sensitivity, self._unresolved / sensitivity**2
-        floor = (SURE * self._region.backend.info.g_max) ** 2
-        unresolved = unresolved + floor
-        variance = self.variance / sensitivity**2 + unresolved
-        shown = self.g * effect / sensitivity
-        expected, known = shown.copy(), search.stuck.copy()
-        observed = search.hear(observed, variance, unresolved, shown)
-        at = np.nonzero(self._plain & ~search.stuck)
+        floor = (RULE.known * self._region.backend.info.g_max) ** 2
+        noise = self._unresolved / sensitivity**2 + floor
+        look = Look(observed / sensitivity, noise, self.g, self._device_variance, effect / sensitivity)
+        search.hear(look)
+        if self._trust is None:
+            search.first_look(look, self._may_ask)
+            return np.where(search.examined, 0.0, observed)
+        variance = self.variance / sensitivity**2 + look.noise
+        self._weigh_pulses(look, variance, begin)
+        search.suspect(look, variance, self._may_ask, self._fresh)
+        return np.where(search.examined, 0.0, observed)
+
+    def _weigh_pulses(self, look: Look, variance: FloatArray, begin: float) -> None:
+        """Weigh whether devices that were to correct something stayed where they were."""
+        search, sensitivity, shown = self._search, self._cell_sensitivity, look.g * look.effect
+        at = np.nonzero(self._plain & ~search.stuck & ~search.examined)
         cell, before = at[1:], self._before[at]
         before = before * self._aging.factor(before, begin - self._born_before[at])
-        stay = observed[cell] + self._sign[at[0], 0, 0] * (shown[at] - before)
-        calm = np.maximum(variance[cell] - self._added[cell] / sensitivity[cell] ** 2, unresolved[cell])
-        moved = observed[cell] ** 2 / variance[cell] + np.log(variance[cell])
-        search.weigh(at, stay**2 / calm + np.log(calm), moved)
-        if self._fresh.any() and not self._plain.any() and self._seen == self._started:
-            others = np.maximum(variance - self._device_variance * (effect / sensitivity) ** 2, unresolved)
-            search.weigh_levels(observed, variance, others, shown)
-        observed = search.suspect(observed, variance, shown, self._may_ask, self._fresh)
-        judged = np.nonzero(shown != expected)
-        self.g[judged] = (shown * sensitivity / effect)[judged]
-        # A device that does not answer is crystalline or open, and neither drifts: it stays where it is seen now.
-        new = search.stuck & ~known
-        self.g[new] = shown[new]
-        return observed * sensitivity
+        calm = np.maximum(variance[cell] - self._added[cell] / sensitivity[cell] ** 2, look.noise[cell])
+        search.weigh_pulses(at, look.off[cell], shown[at] - before, calm, variance[cell])
+
+    def _believe_examined(self, effect: FloatArray) -> None:
+        """Take over what the search believes of the cells that it examines."""
+        sensitivity = self._cell_sensitivity
+        cells, g, own, variance = self._search.beliefs(effect / sensitivity)
+        row, column = cells
+        self.g[:, row, column], self._device_variance[:, row, column] = np.maximum(g, 0.0), own
+        self.variance[cells] = variance * sensitivity[cells] ** 2
 
     @property
     def _cell_sensitivity(self) -> FloatArray:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
+from hwloop.calibration.programming.device_curves import DeviceCurves
 from hwloop.calibration.settings import Settings
 from hwloop.devices.drift import Aging
 from hwloop.devices.programming_curve import ProgrammingCurve
@@ -102,6 +104,44 @@ class PulsedCells:
     """Standard deviation of the devices' unknown heights."""
     age: float
     """Seconds between pulses and measurement."""
+
+    @classmethod
+    def of(
+        cls,
+        at: tuple[IndexArray, IndexArray],
+        seen: FloatArray,
+        variance: FloatArray,
+        amplitude: FloatArray,
+        curves: DeviceCurves,
+        age: float,
+    ) -> Self:
+        """Take n cells out of a tile.
+
+        Parameters
+        ----------
+        at
+            Their indices, (n,) of rows and (n,) of columns.
+        seen, variance
+            (rows, columns) signed conductances, uS, and variance of the measurement, uS^2.
+        amplitude
+            (D, rows, columns) of the devices' only pulses, uA; positive polarity first.
+        curves
+            What is known of the devices.
+        age
+            Seconds between pulses and measurement.
+        """
+        rows, columns = at
+        return cls(
+            seen=seen[rows, columns],
+            variance=variance[rows, columns],
+            position=np.linspace(-1.0, 1.0, len(seen))[rows],
+            amplitude=(amplitude - curves.shift)[:, rows, columns],
+            height=curves.height[:, rows, columns],
+            sign=np.repeat([[1.0], [-1.0]], len(amplitude) // 2, axis=0),
+            shift_sigma=float(np.sqrt(curves.shift_variance.mean())),
+            height_sigma=float(np.sqrt(curves.height_variance.mean())),
+            age=age,
+        )
 
 
 def chosen_cells(loaded: BoolArray, most: int) -> tuple[IndexArray, IndexArray]:

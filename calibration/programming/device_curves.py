@@ -11,6 +11,8 @@ from hwloop.typing import FloatArray, IndexArray
 
 DeviceIndex: TypeAlias = tuple[IndexArray, ...]
 """Indices (n,) into each axis of a device array (D, rows, columns)."""
+SMALLEST = 0.05
+"""Height over the nominal one below which none is believed."""
 
 
 class DeviceCurves:
@@ -30,7 +32,9 @@ class DeviceCurves:
             (D, rows, columns).
         """
         self.nominal = known.model.curve
-        self.height, self.height_variance = known.height.reshape(shape), known.height_sigma.reshape(shape) ** 2
+        self.height = known.height.reshape(shape).copy()
+        """Over the nominal one."""
+        self.height_variance = known.height_sigma.reshape(shape) ** 2
         self.shift = known.shift.reshape(shape).copy()
         """uA."""
         self.shift_variance = known.shift_sigma.reshape(shape) ** 2
@@ -71,8 +75,19 @@ class DeviceCurves:
         variance: FloatArray = pulse + height * (aim - before) ** 2
         return variance
 
+    @property
+    def weakest(self) -> float:
+        """Amplitude of the weakest pulse that is sure to melt something, uA: one that does not changes nothing."""
+        return self.nominal.melt + self.nominal.midpoint_spread
+
+    def reach(self) -> FloatArray:
+        """Return the highest conductances (D, rows, columns) in uS to which pulses can bring the devices."""
+        g_min = self.nominal.g_min
+        top = float(np.asarray(self.nominal.conductance(np.array(self.weakest))))
+        return np.asarray(g_min + self.height * (top - g_min), np.float64)
+
     def learn(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:
-        """Update the shifts of the devices `at` with what their last pulses led to.
+        """Update the shifts and heights of the devices `at` with what their last pulses led to.
 
         Parameters
         ----------
@@ -93,6 +108,17 @@ class DeviceCurves:
         trust = prior / np.maximum(prior + seen_variance, 1e-300)
         self.shift[at] += trust * (seen - self.shift[at])
         self.shift_variance[at] = (1.0 - trust) * prior
+        self._learn_height(at, amplitude, g, variance)
+
+    def _learn_height(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:
+        """Learn from what is left to explain once the shift is known; parameters are as in `learn`."""
+        curve, prior = self.nominal, self.height_variance[at]
+        above = np.asarray(curve.conductance(amplitude - self.shift[at]), np.float64) - curve.g_min
+        slope = curve.slope(above + curve.g_min)
+        unknown = curve.noise**2 + variance + slope**2 * (curve.jitter**2 + self.shift_variance[at])
+        trust = prior * above / np.maximum(prior * above**2 + unknown, 1e-300)
+        self.height[at] = np.maximum(self.height[at] + trust * (g - curve.g_min - self.height[at] * above), SMALLEST)
+        self.height_variance[at] = (1.0 - trust * above) * prior
 
     def _on_nominal(self, g: FloatArray, at: DeviceIndex) -> FloatArray:
         """Return what devices of nominal height would conduct (n,) where the devices `at` conduct g (n,), in uS."""

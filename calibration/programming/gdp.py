@@ -16,18 +16,18 @@ The published form, plain SGD with random inputs, is `hwloop.calibration.program
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
 from hwloop.calibration.probes import hadamard_block, hadamard_blocks
-from hwloop.calibration.programming.base import Method, ProgrammingStep, known_devices
+from hwloop.calibration.programming.base import Method, ProgrammingStep, check_chip_seconds, known_devices
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
 from hwloop.calibration.programming.currents import Currents
 from hwloop.calibration.programming.filter_settings import FilterSettings
 from hwloop.calibration.steps import Work
-from hwloop.chip.info import Capability
+from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
 from hwloop.mapping.tile import Tile
@@ -78,6 +78,8 @@ class GDP(Method):
         region.backend.require(Capability.MVM, "gradient-descent programming")
         known_devices(region)
         vectors = self._vectors(region)
+        if self.chip_seconds:
+            check_chip_seconds(self.chip_seconds, self.settle * age)
         if self.max_vectors < vectors:
             raise BadInputError(
                 f"setting max_vectors={self.max_vectors} allows no measurement of a column of {region.place.rows} "
@@ -113,6 +115,11 @@ class GDP(Method):
             cells.update(shown)
             pulses = cells.correct(remaining=left * rest, rounds=left)
         yield report(rounds, pulses, 0.0)
+
+    def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
+        """Return the method with a budget of chip seconds: all of it is rested, however many rounds there are."""
+        check_chip_seconds(chip_seconds, self.settle * age)
+        return replace(self, chip_seconds=chip_seconds)
 
     def _vectors(self, region: Region) -> int:
         """Return the vectors of one measurement."""

@@ -11,19 +11,19 @@ After Papandreou et al., ISCAS 2011 (programming on the right flank), with the f
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
 from hwloop.calibration.column_fit import calibrate_columns
 from hwloop.calibration.evaluation import computed_outputs, measure_outputs
-from hwloop.calibration.programming.base import Method, ProgrammingStep, known_devices
+from hwloop.calibration.programming.base import Method, ProgrammingStep, check_chip_seconds, known_devices
 from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
 from hwloop.calibration.programming.verified_devices import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
 from hwloop.calibration.steps import Work
 from hwloop.chip.cell_calibration import Devices
-from hwloop.chip.info import Capability
+from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, ProgrammingWarning
@@ -84,7 +84,14 @@ class ProgramVerify(Method):
             error = devices.monitor(rng, self.monitor_vectors)
             gave_up, stuck = devices.outcome()
             return ProgrammingStep(
-                index, rounds, rest=rest, mvm_error=error, pulses=pulses, unconverged=gave_up, stuck=stuck
+                index,
+                rounds,
+                rest=rest,
+                mvm_error=error,
+                pulses=pulses,
+                unconverged=gave_up,
+                stuck=np.any(stuck, axis=(0, 1)),
+                stuck_devices=stuck,
             )
 
         pulses, index = devices.program_open_loop(), 0
@@ -102,6 +109,12 @@ class ProgramVerify(Method):
                     break
             devices.give_up(active)
         yield report(index, pulses, 0.0)
+
+    def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
+        """Return the method with rests as short as the budget of chip seconds asks for."""
+        check_chip_seconds(chip_seconds, self.settle * age)
+        rounds = self.max_steps * info.devices_per_polarity
+        return replace(self, settle=min(self.settle, chip_seconds / (age * rounds)))
 
     def _correct_currents(self, devices: VerifiedDevices, verified: IndexArray, *, calibrated: bool) -> None:
         """Find out from the first reads whether all currents are off, and go on with the curve that fits.
@@ -184,11 +197,10 @@ class _TileDevices(VerifiedDevices):
         return devices[self.usable[devices]]
 
     def outcome(self) -> tuple[BoolArray, BoolArray]:
-        """Tell which cells (rows, columns) have a device given up, and which one that does not answer."""
+        """Tell which cells (rows, columns) have a device given up, and which devices (2, K, ...) do not answer."""
         shape = self._region.shape
         gave_up: BoolArray = np.any(self.gave_up.reshape(shape), axis=(0, 1))
-        stuck: BoolArray = np.any(self.unresponsive().reshape(shape), axis=(0, 1))
-        return gave_up, stuck
+        return gave_up, self.unresponsive().reshape(shape)
 
     def monitor(self, rng: np.random.Generator, vectors: int) -> float:
         """Measure the relative MVM error now, against what the chip would show now if it were on target.

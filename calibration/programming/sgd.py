@@ -11,17 +11,23 @@ what it learnt in a filter.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
 from hwloop.calibration.column_fit import calibrate_columns
 from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import uniform_inputs
-from hwloop.calibration.programming.base import Method, ProgrammingStep, known_devices, open_loop_amplitudes
+from hwloop.calibration.programming.base import (
+    Method,
+    ProgrammingStep,
+    check_chip_seconds,
+    known_devices,
+    open_loop_amplitudes,
+)
 from hwloop.calibration.steps import Work
-from hwloop.chip.info import Capability
+from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
 from hwloop.mapping.tile import Tile
@@ -99,6 +105,11 @@ class SGD(Method):
             region.pulse(PulseKind.RESET, np.ravel_multi_index(at, target.shape), amplitude[at], curve.width)
             pulses = int(large.sum())
         yield ProgrammingStep(rounds, rounds, mvm_error=error, pulses=pulses, unconverged=nothing, stuck=nothing)
+
+    def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
+        """Return the method with rests as short as the budget of chip seconds asks for."""
+        check_chip_seconds(chip_seconds, self.settle * age)
+        return replace(self, settle=min(self.settle, chip_seconds / (age * self._rounds())))
 
     def _rounds(self) -> int:
         """Count the steps that the budget of vectors allows."""

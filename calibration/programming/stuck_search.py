@@ -1,10 +1,9 @@
 """Find devices that do not answer to pulses, by pulses that tell a stuck device from a healthy one.
 
-A cell that is far from what its pulses should have left has a suspect: the device whose being stuck explains it best.
-The suspect is sent somewhere else. What the cell shows then is one of three things: the suspect has gone there, so its
-earlier pulse had a bad result; nothing has changed, so it did not answer; or the cell has changed as if the suspect had
-been on its aim all along, so that another device is to blame. Only a device that did not answer several times in a row
-is given up.
+The first measurement says for every device how likely it is to be stuck, and of all together how many are. A cell in
+which a device may be stuck is examined: the likeliest device is sent somewhere else, and what the cell shows then
+speaks for or against each hypothesis about the cell (`stuck_hypotheses`). The examination ends when no device of the
+cell is under suspicion any more, or has been found stuck; only one that did not answer several times is given up.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwloop.calibration.programming.device_curves import DeviceIndex
+from hwloop.calibration.programming.stuck_hypotheses import LEVELS, Hypotheses, HypothesisFilters
 from hwloop.typing import BoolArray, FloatArray
 
 
@@ -22,43 +22,65 @@ class SuspicionRule:
     """When a device is suspected, and where a suspect is sent. Conductances are shares of g_max."""
 
     far: float = 4.5
-    """Standard deviations by which a cell must be off for one of its devices to be suspected."""
+    """Standard deviations by which a cell must be off for it to be examined."""
     loaded: float = 0.1
-    """Conductance from which on a device's first pulse tells anything of whether it answers."""
-    evidence_at_first: float = 2.0
-    """The same for the first pulses of all: there is time left to ask."""
+    """Conductance from which on it matters whether a device is stuck fully RESET."""
     evidence: float = 4.0
-    """Logarithm of the likelihood ratio of staying to answering, over a device's pulses, that makes it suspect too."""
+    """Logarithm of the likelihood ratio of staying to answering, over a device's pulses, for it to be examined."""
     most_evidence: float = 3.0
     """What one pulse adds to it or takes from it at most: no single result decides."""
+    ask_from: float = 0.006
+    """Probability of being stuck from which on a device is asked."""
+    sure: float = 1e4
+    """Odds of being stuck from which on a device is given up."""
+    answered: float = 0.1
+    """A measurement that multiplies these odds by less than this is an answer, and ends a row of pulses without one."""
+    answering: float = 0.9
+    """Probability that all devices of a cell answer from which on its devices' curves are learnt."""
+    fewest: float = 1e-5
+    """Share of devices that are taken to be stuck at each end, at least, before anything is seen."""
+    suspected: float = 1e-3
+    """The same in cells that are examined."""
+    most: float = 0.1
+    """The same, at most."""
+    rounds: int = 10
+    """Rounds in which the share of stuck devices is estimated from the first look."""
     step: float = 0.6
     """Change of conductance that tells an answer from none for certain; more is not looked for."""
     asked: tuple[float, float, int] = (0.1, 1.0, 10)
     """Lowest and highest conductance that suspects are sent to, and how many there are to choose from."""
-    varied: float = 0.7
-    """What a change from the last question counts for, over a change from where the suspect may be."""
+    known: float = 0.03
+    """Standard deviation below which a cell is never known when devices are suspected."""
+    pulses_left: int = 2
+    """Pulses of a suspect of which more must be left for it to be asked: it has to come back from where it is sent."""
+    rounds_left: int = 10
+    """Rounds of which more must be left."""
     unsure: float = 0.08
     """Standard deviation of where a healthy suspect goes, beyond that of a pulse: little is known of its curve."""
-    steady: float = 0.03
-    """Standard deviation of what a device that was not moved shows, beyond that of measurements."""
-    reset: float = 0.05
-    """Standard deviation of the conductance of a device that is stuck fully RESET."""
-    set: float = 0.1
-    """Standard deviation of the conductance of a device that is stuck fully SET, about the top of its curve."""
-    anywhere: float = 9.0
-    """Squared standard deviations that a device stuck anywhere else counts for: three."""
-    beyond: float = 1.25
-    """Highest conductance that a suspect is believed to have."""
-    cleared: float = 30.0
-    """Squared standard deviations that speak for the others where a device has once been found to answer."""
 
 
 RULE = SuspicionRule()
 """The rule for every chip."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a measurement shows of all cells, by what is expected of them."""
+
+    off: FloatArray
+    """(rows, columns) what cells show beyond what is expected, uS."""
+    noise: FloatArray
+    """(rows, columns) variance of the measurement, uS^2."""
+    g: FloatArray
+    """(D, rows, columns) expected conductances at the reference age, uS."""
+    variance: FloatArray
+    """(D, rows, columns) of them, uS^2."""
+    effect: FloatArray
+    """(D, rows, columns) what devices contribute, over their conductance at the reference age."""
+
+
 class StuckSearch:
-    """Suspects of a tile, at most one per cell, and the devices that were found stuck; (D, rows, columns) in all."""
+    """The cells of a tile that are examined, and the devices that were found stuck; (D, rows, columns) in all."""
 
     def __init__(self, shape: tuple[int, int, int], sign: FloatArray, g_max: float, g_set: float, strikes: int) -> None:
         """Suspect nothing.
@@ -79,21 +101,23 @@ class StuckSearch:
         self._sign, self._g_max, self._g_set, self._strikes = sign, g_max, g_set, strikes
         self.stuck: BoolArray = np.zeros(shape, bool)
         """(D, rows, columns) devices that do not answer."""
-        self._cleared: BoolArray = np.zeros(shape, bool)
+        self.examined: BoolArray = np.zeros(shape[1:], bool)
+        """(rows, columns) cells that are examined."""
+        self._hypotheses = Hypotheses(sign[:, 0, 0], g_max, g_set)
+        self._share = RULE.suspected
         self._evidence = np.zeros(shape, np.float32)
-        self._enough = RULE.evidence_at_first
-        self._suspect = np.full(shape[1:], -1, np.int16)
-        self._count = np.zeros(shape[1:], np.int16)
-        # Where the suspect should have been, where it seems to be, where it was sent last, and the deviation that made
-        # it suspect.
-        self._aim, self._level, self._sent = np.zeros(shape[1:]), np.zeros(shape[1:]), np.zeros(shape[1:])
-        self._blame = np.zeros(shape[1:])
-        self._asked = np.zeros(shape[1:], bool)
+        nothing = np.zeros((shape[0], 0))
+        # Of the examined cells, n: their places, filters, pulses (D, n) and whether being RESET matters (D, n).
+        self._cells: DeviceIndex = (np.zeros(0, np.intp), np.zeros(0, np.intp))
+        self._filters = HypothesisFilters(
+            self._hypotheses, nothing, nothing, np.zeros((0, len(self._hypotheses.stuck)))
+        )
+        self._pulses, self._loaded = np.zeros((shape[0], 0), np.int16), np.zeros((shape[0], 0), bool)
 
     # ---- pulses ----------------------------------------------------------------------------------------------
 
     def questions(self, open_to: BoolArray, top: FloatArray) -> tuple[DeviceIndex, FloatArray]:
-        """Choose suspects to pulse, and the conductances to send them to.
+        """Choose the devices to ask, one in each examined cell, and the conductances to send them to.
 
         Parameters
         ----------
@@ -107,78 +131,43 @@ class StuckSearch:
         tuple
             Indices (n,) and aims (n,) in uS.
         """
-        cells = np.nonzero(self._suspect >= 0)
-        at = (self._suspect[cells].astype(np.intp), *cells)
-        may = open_to[at]
-        self._suspect[tuple(axis[~may] for axis in cells)] = -1
-        at = tuple(axis[may] for axis in at)
-        cell, step, highest = at[1:], RULE.step * self._g_max, top[at]
-        # Away from where it should be and from where it seems to be, and not where it was sent before.
+        posterior = self._filters.posterior()
+        matters = self._matters(posterior)
+        may = open_to[:, self._cells[0], self._cells[1]] & ~self.stuck[:, self._cells[0], self._cells[1]]
+        matters[~may] = 0.0
+        open_cells = matters.max(0, initial=0.0) >= RULE.ask_from
+        self._end(~open_cells)
+        matters, posterior = matters[:, open_cells], posterior[open_cells]
+        device = np.argmax(matters, axis=0)
+        each, at = np.arange(len(device)), (device, *self._cells)
+        # Where it would stand if it had answered so far: the answer must differ from that.
+        answering = posterior * ~self._hypotheses.stuck.T[device]
+        stands = (answering * self._filters.g[each, :, device]).sum(1) / np.maximum(answering.sum(1), 1e-300)
+        highest = top[at]
         tried = np.linspace(*RULE.asked)[:, None] * self._g_max
-        aim, level, sent = (np.abs(tried - place[cell]) for place in (self._aim, self._level, self._sent))
-        distance = np.minimum(np.minimum(aim, level), step) + RULE.varied * np.minimum(sent, step)
-        distance[(tried > highest) & (tried > RULE.asked[0] * self._g_max)] = -1.0
-        best = np.argmax(distance, axis=0)
-        asked = np.minimum(tried[best, 0], highest)
-        self._sent[cell] = asked
-        self._asked[:] = False
-        self._asked[cell] = True
-        return at, asked
+        change = np.abs(tried - stands)
+        worth = np.minimum(change, RULE.step * self._g_max) - 1e-3 * change
+        worth[(tried > highest) & (tried > RULE.asked[0] * self._g_max)] = -np.inf
+        return at, np.minimum(tried[np.argmax(worth, axis=0), 0], highest)
+
+    def sent(self, at: DeviceIndex, aims: FloatArray, variance: FloatArray) -> None:
+        """Take note that what `questions` chose was sent, with pulses of variances (n,) in uS^2."""
+        each = np.arange(len(aims))
+        self._filters.pulse(each, at[0], aims, variance + (RULE.unsure * self._g_max) ** 2)
+        self._pulses[at[0], each] += 1
 
     # ---- answers ---------------------------------------------------------------------------------------------
 
-    def hear(self, off: FloatArray, variance: FloatArray, noise: FloatArray, shown: FloatArray) -> FloatArray:
-        """Judge the answers to the last questions.
-
-        Parameters
-        ----------
-        off
-            (rows, columns) what cells show beyond what is expected, uS.
-        variance, noise
-            (rows, columns) of `off` where a pulse went as it should, and of the measurement alone, uS^2.
-        shown
-            (D, rows, columns) conductances as they are expected to show at present, uS; corrected in place for what the
-            answers say.
-
-        Returns
-        -------
-        ndarray
-            (rows, columns) `off`, less what the answers explain.
-        """
-        cells = np.nonzero(self._asked)
-        self._asked[:] = False
-        if not len(cells[0]):
-            return off
-        device = self._suspect[cells].astype(np.intp)
-        at, unit = (device, *cells), self._g_max**2
-        unmoved = (self._level[cells] - shown[at]) * self._sign[device, 0, 0]
-        beyond = np.stack([np.zeros_like(unmoved), unmoved, self._blame[cells]])
-        spread = np.stack(
-            [
-                variance[cells] + RULE.unsure**2 * unit,
-                2.0 * noise[cells] + RULE.steady**2 * unit,
-                variance[cells] + RULE.steady**2 * unit,
-            ]
-        )
-        verdict = np.argmin((off[cells] - beyond) ** 2 / spread + np.log(spread), axis=0)
-        silent, elsewhere = verdict == 1, verdict == 2
-        off = off.copy()
-        off[cells] -= unmoved * silent
-        shown[tuple(axis[silent] for axis in at)] = self._level[cells][silent]
-        self._count[cells] = np.where(silent, self._count[cells] + 1, 0)
-        found = silent & (self._count[cells] >= self._strikes)
-        self.stuck[tuple(axis[found] for axis in at)] = True
-        self._cleared[tuple(axis[elsewhere] for axis in at)] = True
-        self._evidence[tuple(axis[~silent] for axis in at)] = 0.0
-        self._suspect[tuple(axis[~silent | found] for axis in cells)] = -1
-        return off
-
-    @property
-    def suspects(self) -> BoolArray:
-        """(D, rows, columns) devices under suspicion: what they show says nothing of their curves."""
-        devices = np.arange(len(self.stuck))[:, None, None]
-        suspects: BoolArray = self._suspect == devices
-        return suspects
+    def hear(self, look: Look) -> None:
+        """Judge the answers to the last questions, and name devices that did not answer."""
+        at = self._cells
+        seen = look.off[at] + (self._sign * look.g * look.effect).sum(0)[at]
+        before = self._odds()
+        self._filters.measure(seen, look.noise[at], look.effect[:, at[0], at[1]])
+        odds = self._odds()
+        self._pulses[odds < RULE.answered * before] = 0
+        device, each = np.nonzero((odds > RULE.sure) & (self._pulses >= self._strikes))
+        self.stuck[device, at[0][each], at[1][each]] = True
 
     def weigh(self, at: DeviceIndex, stayed: FloatArray, answered: FloatArray) -> None:
         """Add what ordinary pulses of the devices `at` say.
@@ -193,83 +182,138 @@ class StuckSearch:
         ratio = np.clip(0.5 * (answered - stayed), -RULE.most_evidence, RULE.most_evidence)
         self._evidence[at] = np.maximum(self._evidence[at] + ratio, 0.0)
 
-    def weigh_levels(self, off: FloatArray, variance: FloatArray, others: FloatArray, shown: FloatArray) -> None:
-        """Add what the first pulses of all devices say: one that does not answer is fully RESET or fully SET.
+    def weigh_pulses(
+        self, at: DeviceIndex, off: FloatArray, meant: FloatArray, calm: FloatArray, variance: FloatArray
+    ) -> None:
+        """Weigh whether devices stayed where they were, or answered to ordinary pulses.
 
         Parameters
         ----------
-        off, variance
-            (rows, columns) what cells show beyond what is expected, and its expected variance, uS and uS^2.
-        others
-            (D, rows, columns) what of the variance is not the device's own, uS^2.
-        shown
-            (D, rows, columns) conductances as they are expected to show at present, uS.
+        at
+            Indices (n,) of the devices.
+        off, meant
+            (n,) what their cells show beyond what is expected, and by how much the devices were to change, uS.
+        calm, variance
+            (n,) expected variance of `off` without and with what pulses add, uS^2.
         """
-        answered, unit = off**2 / variance + np.log(variance), self._g_max**2
-        stayed = np.full(shown.shape, np.inf)
-        for level, spread in ((0.0, RULE.reset), (self._g_set, RULE.set)):
-            total = others + spread**2 * unit
-            stayed = np.minimum(stayed, (off + self._sign * (shown - level)) ** 2 / total + np.log(total))
-        at = np.nonzero(shown > RULE.loaded * self._g_max)
-        self.weigh(at, stayed[at], np.broadcast_to(answered, shown.shape)[at])
+        stay = off + self._sign[at[0], 0, 0] * meant
+        self.weigh(at, stay**2 / calm + np.log(calm), off**2 / variance + np.log(variance))
 
-    def suspect(
-        self, off: FloatArray, variance: FloatArray, shown: FloatArray, usable: BoolArray, fresh: BoolArray
-    ) -> FloatArray:
-        """Find the suspects of cells that are far off, and believe that they are where the cells say.
+    def first_look(self, look: Look, may_ask: BoolArray) -> None:
+        """Judge the first pulses of all devices: how many are stuck at all, and which may be; these are examined.
 
         Parameters
         ----------
-        off, variance
-            (rows, columns) what cells show beyond what is expected, and its expected variance, uS and uS^2.
-        shown
-            (D, rows, columns) conductances as they are expected to show at present, uS; those of new suspects are
-            corrected in place.
-        usable, fresh
-            (D, rows, columns) devices that answer as far as is known, and those pulsed since the last measurement.
+        look
+            The first measurement.
+        may_ask
+            (D, rows, columns) devices that may be pulsed.
+        """
+        # An empty device shows nothing of being stuck fully RESET.
+        matters = np.stack([may_ask & (look.g >= RULE.loaded * self._g_max), may_ask])
+        ratios = self._first_ratios(look) * matters
+        share, most = RULE.suspected, max(int(matters.sum()), 1)
+        for _ in range(RULE.rounds):  # expectation and maximisation in turn
+            likely = share * ratios
+            likely /= 1.0 + likely.sum((0, 1))
+            share = min(max(float(likely.sum()) / most, RULE.fewest), RULE.most)
+        self._share = max(share, RULE.suspected)
+        self._begin(np.any(likely.sum(0) > RULE.ask_from, axis=0), look, np.ones(look.g.shape, bool))
+
+    def _first_ratios(self, look: Look) -> FloatArray:
+        """Return the likelihoods (2, D, rows, columns) of being stuck fully RESET and fully SET, over answering."""
+        shown, variance = look.g * look.effect, look.variance * look.effect**2
+        total, unit = variance.sum(0) + look.noise, self._g_max**2
+        outlier = LEVELS.outliers / (2.0 * len(shown) * self._g_max)
+        answered = np.exp(-0.5 * look.off**2 / total) / np.sqrt(2.0 * np.pi * total) + outlier
+        ratios = []
+        for level, spread in ((0.0, LEVELS.reset), (self._g_set, LEVELS.set)):
+            other = total - variance + spread**2 * unit
+            off = look.off + self._sign * (shown - level)
+            ratios.append((np.exp(-0.5 * off**2 / other) / np.sqrt(2.0 * np.pi * other) + outlier) / answered)
+        return np.stack(ratios)
+
+    def suspect(self, look: Look, variance: FloatArray, may_ask: BoolArray, fresh: BoolArray) -> None:
+        """Examine the cells that are far off, and those whose pulses went unanswered.
+
+        Parameters
+        ----------
+        look
+            A measurement.
+        variance
+            (rows, columns) expected variance of what cells show beyond what is expected, uS^2.
+        may_ask, fresh
+            (D, rows, columns) devices that may be pulsed, and those pulsed since the last measurement.
+        """
+        far = look.off**2 > RULE.far**2 * variance
+        doubtful = np.any((self._evidence > RULE.evidence) & may_ask, axis=0)
+        self._begin((far | doubtful) & np.any(may_ask, axis=0), look, fresh)
+
+    @property
+    def doubtful(self) -> BoolArray:
+        """(rows, columns) examined cells whose devices may not all answer: what they show says nothing of curves."""
+        doubtful = np.zeros(self.examined.shape, bool)
+        doubtful[self._cells] = self._filters.posterior()[:, 0] < RULE.answering
+        return doubtful
+
+    def beliefs(self, effect: FloatArray) -> tuple[DeviceIndex, FloatArray, FloatArray, FloatArray]:
+        """Tell what is believed of the examined cells, by the likeliest hypothesis of each.
+
+        Parameters
+        ----------
+        effect
+            (D, rows, columns) what devices that answer contribute, over their conductance at the reference age.
 
         Returns
         -------
-        ndarray
-            (rows, columns) `off`, less what the suspects explain.
+        tuple
+            Indices of rows and columns (n,), conductances (D, n) at the reference age in uS, their variances (D, n),
+            and those of the cells (n,) as they show, in uS^2.
         """
-        candidates = usable & ~self.stuck
-        doubtful = candidates & (self._evidence > self._enough)
-        self._enough = RULE.evidence
-        far = off**2 > RULE.far**2 * variance
-        cells = np.nonzero((far | doubtful.any(0)) & candidates.any(0) & (self._suspect < 0))
+        at, each = self._cells, np.arange(len(self._cells[0]))
+        best = np.argmax(self._filters.posterior(), axis=1)
+        g, covariance = self._filters.g[each, best], self._filters.covariance[each, best]
+        factor = effect[:, at[0], at[1]]
+        u = self._filters.effects(factor)[each, best] * self._hypotheses.sign
+        shows = np.where(self._hypotheses.stuck[best] & ~self.stuck[:, at[0], at[1]].T, g / factor.T, g)
+        own = np.diagonal(covariance, axis1=1, axis2=2)
+        cells = np.einsum("ni,nij,nj->n", u, covariance, u)
+        return at, shows.T, own.T, cells
+
+    # ---- examined cells --------------------------------------------------------------------------------------
+
+    def _matters(self, posterior: FloatArray) -> FloatArray:
+        """Return the probabilities (D, n) that a device is stuck where it matters."""
+        stuck, at_reset = self._hypotheses.stuck, self._hypotheses.at_reset
+        return np.asarray((posterior @ (stuck & ~at_reset)).T + (posterior @ at_reset).T * self._loaded)
+
+    def _odds(self) -> FloatArray:
+        """Return the odds (D, n) of being stuck."""
+        stuck = (self._filters.posterior() @ self._hypotheses.stuck).T
+        return np.asarray(stuck / np.maximum(1.0 - stuck, 1e-300))
+
+    def _begin(self, chosen: BoolArray, look: Look, fresh: BoolArray) -> None:
+        """Examine the cells `chosen` (rows, columns), too; a device's fresh pulse counts as its first question."""
+        cells: DeviceIndex = np.nonzero(chosen & ~self.examined)
         if not len(cells[0]):
-            return off
-        row, column = cells
-        level = shown[:, row, column] + self._sign[:, :, 0] * off[cells]
-        cost = self._unlikely(level, variance[cells]) - 2.0 * self._evidence[:, row, column]
-        cost += np.where(candidates[:, row, column], RULE.cleared * self._cleared[:, row, column], np.inf)
-        device = np.argmin(cost, axis=0)
-        at = (device, *cells)
-        believed = np.clip(np.take_along_axis(level, device[None], 0)[0], 0.0, RULE.beyond * self._g_max)
-        self._suspect[cells], self._count[cells] = device, fresh[at]
-        self._aim[cells] = self._sent[cells] = shown[at]
-        self._level[cells] = believed
-        self._blame[cells] = self._sign[device, 0, 0] * (believed - shown[at])
-        off = off.copy()
-        off[cells] -= self._blame[cells]
-        shown[at] = believed
-        return off
+            return
+        evidence = self._evidence[:, cells[0], cells[1]].T @ (self._hypotheses.stuck.T / 1.0)
+        prior = self._hypotheses.prior(self._share) + evidence
+        # What is known to be stuck stays where it is.
+        g, variance = look.g[:, cells[0], cells[1]], look.variance[:, cells[0], cells[1]]
+        new = HypothesisFilters(self._hypotheses, g, variance, prior)
+        seen = look.off[cells] + (self._sign * look.g * look.effect).sum(0)[cells]
+        new.measure(seen, look.noise[cells], look.effect[:, cells[0], cells[1]])
+        self._filters.join(new)
+        self._cells = tuple(np.concatenate(both) for both in zip(self._cells, cells, strict=True))
+        self._pulses = np.concatenate([self._pulses, fresh[:, cells[0], cells[1]]], axis=1)
+        self._loaded = np.concatenate([self._loaded, g >= RULE.loaded * self._g_max], axis=1)
+        self.examined[cells] = True
+        self._evidence[:, cells[0], cells[1]] = 0.0
 
-    def _unlikely(self, level: FloatArray, variance: FloatArray) -> FloatArray:
-        """Return the squared standard deviations that a device stuck at a level counts for.
-
-        Parameters
-        ----------
-        level
-            (D, n) uS, as far as is known from the cell.
-        variance
-            (n,) of it, uS^2.
-        """
-        unit = self._g_max**2
-        at_reset = level**2 / (RULE.reset**2 * unit + variance)
-        at_set = (level - self._g_set) ** 2 / (RULE.set**2 * unit + variance)
-        outside = np.maximum(np.maximum(-level, level - self._g_set), 0.0)
-        anywhere = RULE.anywhere + outside**2 / (RULE.reset**2 * unit + variance)
-        cost: FloatArray = np.minimum(np.minimum(at_reset, at_set), anywhere)
-        return cost
+    def _end(self, done: BoolArray) -> None:
+        """End the examination of the cells `done` (n,)."""
+        self.examined[tuple(axis[done] for axis in self._cells)] = False
+        self._cells = tuple(axis[~done] for axis in self._cells)
+        self._filters.keep(~done)
+        self._pulses, self._loaded = self._pulses[:, ~done], self._loaded[:, ~done]

@@ -39,6 +39,9 @@ class ProgramOptions(TaskOptions):
             ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
         )
     )
+    chip_seconds: float | None = given(
+        click.Option(["--chip-seconds"], type=float, help="Seconds of chip time to rest in all while programming.")
+    )
     out: str = given(file_option("--out", "Run file to write (HDF5).", required=True))
     as_json: bool = given(json_option())
 
@@ -77,6 +80,7 @@ def program(options: ProgramOptions) -> None:
             inputs=options.inputs,
             mapping=mapping,
             age=options.age,
+            chip_seconds=options.chip_seconds,
             seed=options.seed,
             out=options.out,
             force=options.force,
@@ -98,15 +102,15 @@ def program(options: ProgramOptions) -> None:
 def _show(run: Run) -> None:
     record = run.record
     click.echo(f"{run.method} on {record.backend}, weights {Path(record.provenance.weights).name}\n")
-    click.echo("core  tensor                 cells   MVM error        pulses per   device   MVM      cells")
-    click.echo("                                     open loop  now   device       reads    vectors  given up")
-    names = shortened([tile.tile.tensor for tile in run.tiles])
+    click.echo("core  tensor                cells       MVM error  pulses   device     MVM given")
+    click.echo("                                    first     now /device    reads vectors    up")
+    names = shortened([tile.tile.tensor for tile in run.tiles], 15)
     for tile in run.tiles:
         core, place = tile.to_json(), tile.tile.place
         click.echo(
-            f"{place.core:>4}  {names[tile.tile.tensor]:<20} {place.rows:>4} x{place.columns:>4}"
-            f"   {_error(tile.mvm_error_before)}  {_error(tile.mvm_error)}  {tile.pulses_per_device:>6.2f}"
-            f"   {core['device_reads']:>9}  {core['mvms']:>7}  {core['unconverged_cells']:>6}"
+            f"{place.core:>4}  {names[tile.tile.tensor]:<16}{place.rows:>5} x{place.columns:>4}"
+            f"{_error(tile.mvm_error_before)}{_error(tile.mvm_error)}{tile.pulses_per_device:>8.2f}"
+            f"{core['device_reads']:>9}{core['mvms']:>8}{core['unconverged_cells']:>6}"
         )
     click.echo()
     if run.status != "complete":
@@ -131,4 +135,4 @@ def _show(run: Run) -> None:
 
 
 def _error(value: float) -> str:
-    return "   -   " if finite(value) is None else f"{value:7.4f}"
+    return "       -" if finite(value) is None else f"{value:>8.4f}"

@@ -59,6 +59,7 @@ def program(
     inputs: Mapping[str, FloatArray] | FloatArray | str | Path | None = None,
     mapping: MappingSettings | None = None,
     age: str | float | None = None,
+    chip_seconds: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     force: bool = False,
@@ -74,14 +75,14 @@ def program(
         A file, an array (outputs, inputs), arrays by name, a torch module, or what `hwloop.load_weights` gives.
     method
         Name of a method with default settings, or a method such as ``GDP(max_steps=30)``.
-    calibration
-        Of this very chip, an object or its file: its converters are corrected for, its bad devices left alone.
-    inputs
-        Sample activations (vectors, inputs) by tensor, or their file: what bad devices leave is corrected for them.
+    calibration, inputs
+        Of this very chip, an object or its file: its converters are corrected for, its bad devices left alone; sample
+        activations (vectors, inputs) by tensor, or their file: what bad devices leave is corrected for them.
     mapping, seed
         How weights become conductances; seed of all random numbers.
-    age
-        Seconds, or '1h', after programming at which targets hold and the error is measured; None: the chip's own.
+    age, chip_seconds
+        Seconds, or '1h', after programming at which targets hold and the error is measured (None: the chip's own);
+        seconds that devices may rest in all while they are programmed (None: as the method likes).
     out, force
         Run file that grows as the job goes, and whether it may replace one; None leaves saving to `Run.save`.
     progress
@@ -90,8 +91,7 @@ def program(
     Returns
     -------
     Run
-        With `mvm_error`, `tiles`, `matmul`, `save`, `plot`. Ctrl-C stops between steps: the run then comes back with
-        the status 'interrupted' and no error measured.
+        With `mvm_error`, `tiles`, `matmul`, `save`, `plot`; after Ctrl-C 'interrupted', with no error measured.
 
     Raises
     ------
@@ -102,8 +102,8 @@ def program(
     """
     given, chosen = weights_from(weights), method_from(method) if isinstance(method, str) else method
     until, used = None if age is None else seconds(age), calibration_from(calibration)
-    activations = activations_from(inputs, given.matrices)
-    task = Task(given, chosen, mapping or MappingSettings(), until, seed, used, activations)
+    samples, mapping = activations_from(inputs, given.matrices), mapping or MappingSettings()
+    task = Task(given, chosen, mapping, until, seed, used, samples).within(chip, chip_seconds)
     with reporting(progress, f"{task.method.name:>9}") as report:
         if out is None:
             return carry_out(task, chip, report=report)
@@ -138,6 +138,13 @@ class Task:
             return chip.info.reference_age
         check_age(self.age)
         return self.age
+
+    def within(self, chip: Backend, chip_seconds: float | None) -> Task:
+        """Return the task with a budget of seconds for the rests of its method; None leaves it as it is."""
+        if chip_seconds is None:
+            return self
+        method = self.method.within(chip_seconds, self.target_age(chip), chip.info)
+        return dataclasses.replace(self, method=method)
 
     def provenance(self, chip: Backend) -> Provenance:
         """Describe the task for whoever finds the run later."""

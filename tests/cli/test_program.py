@@ -53,6 +53,29 @@ def test_the_summary_names_the_error_the_file_and_the_next_step(command: Command
     assert result.stderr == ""
 
 
+def test_the_table_fits_a_terminal_and_shortens_long_names_in_their_middle(command: Command) -> None:
+    name = "encoder.layers.0.attention.out.weight"
+    save_file({name: gaussian(16, 12).astype(np.float32)}, "long.safetensors")
+    result = command("program", "long.safetensors", *BRIEF, "--out", "run.h5")
+    lines = result.stdout.splitlines()[2:]
+    table = lines[: lines.index("")]
+    assert len(table) == 3
+    assert max(map(len, table)) <= 80
+    assert len(table[2].split()[1]) == 15
+    assert len({len(line) for line in table}) == 1  # right-aligned under its head
+
+
+def test_a_budget_of_chip_seconds_is_kept_and_one_that_allows_no_round_is_refused(command: Command) -> None:
+    found = program_json(command, "w.npy", *BRIEF, "--out", "run.h5", "--chip-seconds", 30)
+    assert found["cores"][0]["chip_seconds"] == pytest.approx(30.0, rel=0.01)
+    found = program_json(command, "w.npy", *BRIEF, "--out", "run.h5", "--method", "iterative", "--chip-seconds", 30)
+    assert found["cores"][0]["chip_seconds"] <= 30.3
+    result = command("program", "w.npy", *BRIEF, "--out", "other.h5", "--chip-seconds", 1)
+    assert result.exit_code == 2
+    assert "1 chip seconds allow no round, which rests 4 s" in result.stderr
+    assert not Path("other.h5").exists()
+
+
 def test_what_clipping_costs_is_said_in_one_line(command: Command) -> None:
     result = command("program", "w.npy", *BRIEF, "--out", "run.h5", "--clip", "auto")
     assert result.exit_code == 0

@@ -43,9 +43,8 @@ def test_a_refresh_after_a_year_is_nearly_as_good_as_programming_with_a_third_of
         again = programmed(chip, seed=seed)
         ratios.append(refreshed / again.mvm_error)
         shares.append(made.pulses / tile.region.size / again.tiles[0].pulses.mean())
-    # It is 3 % worse, as it does not wait for better draws. An error of 8192 cells scatters by 0.8 %, the mean of two
-    # ratios by 0.8 %: 3 sigma more.
-    assert np.mean(ratios) < 1.06
+    # An error of 8192 cells scatters by 0.8 %, the mean of two ratios by 0.8 %: 3 sigma.
+    assert np.mean(ratios) < 1.024
     assert max(shares) < 1 / 3
 
 
@@ -117,7 +116,7 @@ def test_the_cells_that_are_off_are_pulsed_towards_their_targets(open_chip: Open
     after = np.array(chip.export_state()["core0/g"]).reshape(2, 32, 32)
     after = after[0] - after[1]
     # The steps of a 12-bit converter and curves of their own leave a part of the way, far from all of it.
-    assert np.all(np.abs(after - as_programmed)[tuple(moved)] < 0.7 * np.abs(off - as_programmed)[tuple(moved)])
+    assert np.all(np.abs(after - as_programmed)[tuple(moved)] < 0.5 * np.abs(off - as_programmed)[tuple(moved)])
 
 
 @pytest.fixture

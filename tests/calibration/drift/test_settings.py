@@ -25,9 +25,9 @@ BOUNDS: bounds.Bounds = {
         "seed": (0, 0, 2**63 - 1),
     },
     Refresh: {
-        "min_gain": (0.0, 2.6, 100.0),
+        "min_gain": (0.0, 2.0, 100.0),
         "worthwhile": (0.0, 0.05, 100.0),
-        "pulses_per_device": (0.0, 0.65, 1000.0),
+        "pulses_per_device": (0.0, 0.675, 1000.0),
         "max_pulses": (1, 8, 1_000_000),
         "max_steps": (1, 8, 10_000),
         "measurements": (1, 6, 1000),

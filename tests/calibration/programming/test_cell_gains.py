@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.programming.cell_gains import cell_sensitivity, robust_multiple
+from hwloop.calibration.programming.cell_gains import cell_sensitivity, reachable_gain, robust_multiple
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -49,3 +49,16 @@ def test_sensitivity_is_a_factor_per_column_times_a_parabola_along_the_rows() ->
 def test_short_columns_have_a_line_or_a_constant(rows: int) -> None:
     expected = np.full((rows, 3), 2.0)
     assert cell_sensitivity(1.1 * expected, expected) == pytest.approx(1.1)
+
+
+def test_a_gain_is_as_large_as_cells_can_hold_and_never_lowered_below_one() -> None:
+    target = np.array([[10.0, -10.0], [1.0, 2.0]])
+    assert reachable_gain(target, np.full((2, 2), 11.0), 0.0, 1.05) == 1.05
+    # Two cells of 10 uS that end at 10.3: 205 uS^2 allow 0.1 uS^2 out of reach, which is 0.23 uS on both.
+    assert reachable_gain(target, np.full((2, 2), 10.3), 0.0, 1.10) == pytest.approx(1.05)
+    assert reachable_gain(target, np.full((2, 2), 5.0), 0.0, 1.05) == 1.0
+    assert reachable_gain(target, np.full((2, 2), 5.0), 0.0, 0.9) == 0.9
+    # All cells alike, which reach 10.5 +- 0.5: half of them do not hold 1.05, and lose 0.125 uS^2 of 100.
+    alike = np.full((4, 4), 10.0)
+    assert reachable_gain(alike, np.full((4, 4), 10.5), 0.5, 1.05, lost=1.3e-3) == 1.05
+    assert 1.0 < reachable_gain(alike, np.full((4, 4), 10.5), 0.5, 1.05) < 1.04

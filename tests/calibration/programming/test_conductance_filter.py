@@ -261,7 +261,7 @@ def unanswered(answers: list[bool]) -> ConductanceFilter:
     for answer in answers:
         assert cell.correct(remaining=0.0, rounds=20) == 1
         if answer:
-            region.shown[3] = 10.0
+            region.shown[3] = aims(region, model)[3]
         cell.measure(signs, blocks=4)
         if answer:  # and is thrown off target again
             region.shown[3] = 15.0

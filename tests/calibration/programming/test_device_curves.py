@@ -71,3 +71,15 @@ def test_the_variance_of_some_devices_is_that_among_all() -> None:
     aim, before = rng.uniform(2, 20, (2, *SHAPE))
     everywhere, at = one.pulse_variance(aim, before).reshape(-1), np.array([1])
     assert np.array_equal(one.pulse_variance(aim.reshape(-1)[at], before.reshape(-1)[at], at), everywhere[at])
+
+
+def test_on_the_flat_top_an_answer_says_how_high_a_device_reaches() -> None:
+    one, curve = curves(midpoint_spread=1.0, jitter=0.5, height_spread=0.05)
+    assert one.reach()[0, 0, 0] == pytest.approx(20.0, rel=1e-3)  # the curve is flat where it begins to melt
+    rng = np.random.default_rng(2)
+    for amplitude in rng.uniform(40.0, 60.0, 30):
+        g = 1.0 + 0.9 * (curve.conductance(np.array([amplitude])) - 1.0) + 0.5 * rng.standard_normal(1)
+        one.learn(FIRST, np.array([amplitude]), g, np.array([0.0]))
+    assert one.height[0, 0, 0] == pytest.approx(0.9, abs=4 * one.height_variance[0, 0, 0] ** 0.5)
+    assert one.height_variance[0, 0, 0] < 0.01**2
+    assert one.reach()[:, 0, 0] == pytest.approx([1.0 + 0.9 * 19.0, 20.0], abs=0.4)

@@ -72,6 +72,17 @@ def test_a_cell_that_will_not_converge_is_recorded_and_not_hit_harder(open_chip:
     assert core["stuck_cells"] > 0
 
 
+def test_stuck_devices_are_named_and_no_other(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?seed=2&stuck_rate=0.05&rows=32&columns=32")
+    tile = program(chip, hwloop.matrices({"w": gaussian(32, 32)}), "iterative").tiles[0]
+    truly = chip._cores[0].devices.stuck.numpy().reshape(tile.pulses.shape)  # chips cannot say so, but the simulator
+    loaded = truly & (tile.tile.device_targets(chip.info) > 0.1 * chip.info.g_max)
+    assert tile.stuck_devices is not None
+    assert not np.any(tile.stuck_devices & ~truly)
+    assert tile.stuck_devices[loaded].mean() > 0.85  # 93 % of many; 85 of a hundred is three standard deviations less
+    assert np.array_equal(tile.stuck, tile.stuck_devices.any((0, 1)))
+
+
 def test_a_tolerance_below_the_read_noise_is_refused_with_the_noise(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=32&columns=32")
     with pytest.raises(BadInputError, match=r"tolerance=0.01 uS is below the read noise of 0\.\d+ uS"):
@@ -183,11 +194,12 @@ def test_what_a_stuck_device_conducts_is_made_up_for() -> None:
 
 def test_a_cell_reports_devices_given_up_and_devices_that_do_not_answer() -> None:
     devices, _ = tile_devices(14.0)
-    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [False, False]
-    devices.give_up(np.array([3]))
-    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [True, False]
-    devices.streak[1] = 1
-    assert [bool(flags[0, 0]) for flags in devices.outcome()] == [True, True]
+    for give_up, streak, gave_up, stuck in ([], 0, False, []), ([3], 0, True, []), ([], 1, True, [1]):
+        devices.give_up(np.array(give_up, int))
+        devices.streak[1] = streak
+        cells, unresponsive = devices.outcome()
+        assert cells.tolist() == [[gave_up]]
+        assert np.flatnonzero(unresponsive).tolist() == stuck
 
 
 def test_the_tolerance_is_that_of_the_setting_or_the_default_or_the_read_noise() -> None:

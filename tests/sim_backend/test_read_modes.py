@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import hwloop
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.presets import PRESETS
@@ -144,3 +145,14 @@ def test_the_statistical_level_has_the_same_modes():
         before = chip.now()
         chip.mvms({0: x[:50], 1: x})
         assert chip.now() - before == pytest.approx(50 * 521e-9)
+
+
+def test_one_phase_leaves_a_larger_error_of_products_that_were_placed_exactly():
+    """On every specimen: the converters' part of the variance is four times as large, that of the devices the same."""
+    weights = np.random.default_rng(0).standard_normal((64, 64))
+    for seed in (1, 2, 3):
+        errors = {}
+        for mode in ("one-phase", "four-phase"):
+            with connect(f"sim:hermes-core?rows=64&columns=64&seed={seed}&read_mode={mode}") as chip:
+                errors[mode] = hwloop.program(chip, weights, "exact").mvm_error
+        assert 1.03 < errors["one-phase"] / errors["four-phase"] < 2.0

@@ -219,6 +219,12 @@ class VisaChip(Backend):
         data = self._operate(dialect.TRIM_SAVE.write(core), b"", 2 * columns * arrays.REAL.itemsize)
         return arrays.unpack_trims(data, columns)
 
+    def _set_read_mode(self, core: int, mode: str) -> None:
+        self._done([dialect.READ_MODE.write(core, mode)])
+
+    def _read_mode(self, core: int) -> str:
+        return self._session.call([dialect.READ_MODE_Q.write(core)]).decode("ascii", "replace").strip('"')
+
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
         if len(devices):
             command = dialect.PLACE.write(core, len(devices), age)

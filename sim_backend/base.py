@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 
 from hwloop.chip.backend import Backend
 from hwloop.chip.driver import Settings
-from hwloop.chip.info import Capability, ChipInfo, Parameter
+from hwloop.chip.info import Capability, ChipInfo, Parameter, ReadMode
 from hwloop.devices.model import FIELD_UNITS, DeviceModel
 from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError, HwloopError
@@ -40,6 +40,16 @@ class Core:
     converters: ColumnConverters
     dynamics: torch.Generator
     adc_range: float
+    mode: int = field(default=0, kw_only=True)
+    """Index of the read mode in use."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a core does an MVM: seconds for a vector, and step and noise of its converters over those it states."""
+
+    seconds: float
+    coarseness: float = 1.0
 
 
 C = TypeVar("C", bound=Core)
@@ -96,8 +106,9 @@ class SimulatedBase(Backend, Generic[C]):
             "torch_device": self._options.device,
             "now": self._clock,
         }
+        modes = {f"core{index}.read_mode": self._read_mode(index) for index, _ in cores if self._chip.read_modes}
         parameters = {row.name: row.value for row in self._parameters()}
-        return {**parameters, **own, **ranges, **trims}
+        return {**parameters, **own, **ranges, **trims, **modes}
 
     def _parameters(self) -> list[Parameter]:
         """Return every number of the chip with its unit and source."""
@@ -127,6 +138,12 @@ class SimulatedBase(Backend, Generic[C]):
     def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
         self._core(core).converters.trim(offset, gain)
 
+    def _read_mode(self, core: int) -> str:
+        return self._chip.read_modes[self._core(core).mode].name
+
+    def _set_read_mode(self, core: int, mode: str) -> None:
+        self._core(core).mode = [known.name for known in self._chip.read_modes].index(mode)
+
     def _close(self) -> None:
         self._cores.clear()
 
@@ -139,6 +156,8 @@ class SimulatedBase(Backend, Generic[C]):
                 "offset_trim": torch.from_numpy(core.converters.trims[0]),
                 "gain_trim": torch.from_numpy(core.converters.trims[1]),
             }
+            if self._chip.read_modes:
+                own["read_mode"] = torch.tensor(self._mode_numbers()[core.mode])
             # A copy: the chip goes on, what was saved must not.
             state |= {f"core{index}/{name}": tensor.cpu().numpy().copy() for name, tensor in own.items()}
         return state
@@ -174,7 +193,7 @@ class SimulatedBase(Backend, Generic[C]):
         return [(index, f"core{index}") for index in range(self.info.cores) if f"core{index}" in parts]
 
     def _restored(self, index: int, own: dict[str, torch.Tensor]) -> C:
-        """Make a core in a saved state; one of a version without trims has none.
+        """Make a core in a saved state; one of a version without trims or read modes has none.
 
         Raises KeyError, ValueError, TypeError, RuntimeError or HwloopError for what is not a core's state.
         """
@@ -187,11 +206,25 @@ class SimulatedBase(Backend, Generic[C]):
         core.adc_range = float(own["adc_range"])
         if not self.info.adc_range[0] <= core.adc_range <= self.info.adc_range[1]:
             raise ValueError(f"the converter range of core {index} is {core.adc_range:g} uS")
+        if "read_mode" in own:
+            core.mode = self._mode_numbers().index(int(own["read_mode"]))
         if "offset_trim" in own or "gain_trim" in own:
             core.converters.trim(*self._registers(index, own["offset_trim"].numpy(), own["gain_trim"].numpy()))
         return core
 
     # ---- inside ----------------------------------------------------------------------------------------------
+
+    def _mode_numbers(self) -> list[int]:
+        """Return what stands in a saved state for each read mode: its place by name, whichever mode comes first."""
+        names = [mode.name for mode in self._chip.read_modes]
+        return [sorted(names).index(name) for name in names]
+
+    def _way(self, unit: C) -> Way:
+        """Return how a core does an MVM now."""
+        if not self._chip.read_modes:
+            return Way(self._chip.mvm_seconds)
+        mode = self._chip.read_modes[unit.mode]
+        return Way(mode.seconds, mode.coarseness)
 
     def _core(self, index: int) -> C:
         if index not in self._cores:
@@ -206,7 +239,7 @@ class SimulatedBase(Backend, Generic[C]):
         `variance` (rows, columns) is that of the cells per unit of flicker, in uS^2, and `fast` what of the flicker
         changes from vector to vector; None for cells without noise.
         """
-        p = self._chip
+        p, coarseness = self._chip, self._way(unit).coarseness
         codes = np.empty((x.shape[0], p.columns), np.int32)
         driven = np.flatnonzero(x.any(0))
         if len(driven) < self.driven_share * p.rows:  # what the other rows would add is zero, noise and all
@@ -219,11 +252,11 @@ class SimulatedBase(Backend, Generic[C]):
             drive = self._inputs.drive(self._tensor(x[part], torch.float32))
             sums = drive @ conductance
             # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
-            spread = unit.converters.noise_variance(unit.adc_range)
+            spread = unit.converters.noise_variance(unit.adc_range, coarseness)
             if variance is not None:
                 spread = (drive.square_() @ variance).mul_(fast).add_(spread)
             sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), spread.sqrt_())
-            codes[part] = unit.converters.convert(sums, unit.adc_range).cpu().numpy()
+            codes[part] = unit.converters.convert(sums, unit.adc_range, coarseness).cpu().numpy()
         return codes
 
     def _generator(self, stream: int) -> torch.Generator:
@@ -252,9 +285,18 @@ def _describe(p: ChipParameters, options: SimOptions, capabilities: frozenset[Ca
         read_voltage=p.read_voltage,
         adc_range=(p.adc_range[0], p.adc_range[2]),
         limits=p.limits,
-        capabilities=capabilities,
+        capabilities=capabilities - (set() if len(p.read_modes) > 1 else {Capability.READ_MODE}),
         device_model=_announced(p),
         trims=p.trims,
+        read_modes=tuple(
+            ReadMode(
+                mode.name,
+                mode.seconds,
+                mode.joules if (mode.rows, mode.columns) == (p.rows, p.columns) else None,
+                p.source(f"read_modes.{mode.name}"),
+            )
+            for mode in p.read_modes
+        ),
     )
 
 
@@ -277,6 +319,8 @@ def _rows(chip: ChipParameters) -> Iterator[Parameter]:
             name, value = f"{prefix}{item.name}", getattr(part, item.name)
             if is_dataclass(value) and not callable(value):
                 pending.append((f"{name}.", value))
+            elif item.name == "read_modes":
+                pending += [(f"{name}.{mode.name}.", mode) for mode in value]
             elif item.name != "sources":
                 plain = value if isinstance(value, str | int | float | bool) else str(value)
                 unit = item.metadata.get("unit") or FIELD_UNITS.get(item.name, "1")

@@ -91,8 +91,8 @@ class SimulatedChip(SimulatedBase[_Core], PulsedChip):
         )
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
-        p, unit = self._chip, self._core(core)
-        duration = x.shape[0] * p.mvm_seconds
+        unit = self._core(core)
+        duration = x.shape[0] * self._way(unit).seconds
         cells = unit.cells = self._cells(unit)
         conductance = cells.noisy(unit.devices.slow_noise(self._clock, duration))
         fast = unit.devices.flicker.fast_variance(duration)

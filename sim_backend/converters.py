@@ -63,18 +63,23 @@ class ColumnConverters:
         self.offset = self._own_offset + torch.tensor(offset).to(self._own_offset)
         self.gain = self._own_gain * (1.0 + torch.tensor(gain).to(self._own_gain))
 
-    def noise_variance(self, full_scale: float) -> torch.Tensor:
+    def noise_variance(self, full_scale: float, coarseness: float = 1.0) -> torch.Tensor:
         """Return the variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""
-        return (self._noise * full_scale / (self.top * self.gain)) ** 2
+        return (coarseness * self._noise * full_scale / (self.top * self.gain)) ** 2
 
-    def convert(self, sums: torch.Tensor, full_scale: float) -> torch.Tensor:
-        """Return integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`."""
+    def convert(self, sums: torch.Tensor, full_scale: float, coarseness: float = 1.0) -> torch.Tensor:
+        """Return integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`.
+
+        They are rounded to steps of `coarseness` codes, and reach the same ends whatever the step.
+        """
         codes = torch.addcmul(self.offset, sums, self.gain * (self.top / full_scale), out=sums)
         if self._is_nonlinear:
             inside = codes.clamp(-self.top, self.top)
             # In units of the scale's end: n (u^3 - u) / peak
             cubic = (inside * inside).sub_(self.top**2).mul_(self.nonlinearity / (_CUBIC_PEAK * self.top**3))
             codes.addcmul_(cubic, inside)
+        if coarseness != 1.0:
+            codes.mul_(1.0 / coarseness).round_().mul_(coarseness)
         return codes.round_().clamp_(-self.top, self.top)
 
     def read_device(

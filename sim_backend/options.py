@@ -55,7 +55,8 @@ class SimOptions:
     """One of LEVELS."""
 
 
-OPTION_NAMES = sorted([*_OVERRIDES, "seed", "device", "level"])
+READ_MODE = "read_mode"
+OPTION_NAMES = sorted([*_OVERRIDES, READ_MODE, "seed", "device", "level"])
 
 
 def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[ChipParameters, SimOptions]:
@@ -64,6 +65,7 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
     Raises BadInputError for an unknown option (listing the known ones) and for a value out of range.
     """
     refuse_unknown_options("sim", query, OPTION_NAMES)
+    preset = _in_mode(preset, query[READ_MODE]) if READ_MODE in query else preset
     changes = {name: _parse(name, text) for name, text in query.items() if name in _OVERRIDES}
     made: dict[str, float | str] = {name: value for name, value in sorted(changes.items()) if name != "temperature"}
     level = _level(query.get("level", PULSE))
@@ -76,6 +78,15 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
         level=level,
     )
     return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
+
+
+def _in_mode(preset: ChipParameters, name: str) -> ChipParameters:
+    try:
+        return preset.in_mode(name)
+    except KeyError:
+        known = ", ".join(sorted(mode.name for mode in preset.read_modes))
+        expected = f"expected one of {known}" if known else f"{preset.name} does an MVM in one way alone"
+        raise BadInputError(f"option {READ_MODE}={name}: {expected}") from None
 
 
 def _parse(name: str, text: str) -> float | int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hwloop.chip.info import PulseLimits, TrimLimits
@@ -31,6 +31,18 @@ class SetModel:
     sigma_level: float = _number("uS", "spread of the increment at zero conductance")
     crystallise: float = _number("uA", "amplitude below which a SET pulse changes nothing")
     full_width: float = _number("ns", "width from which a SET pulse crystallises the whole device")
+
+
+@dataclass(frozen=True)
+class ReadModeModel:
+    """A way in which the cores do an MVM: what it costs, and how coarse the column converters are in it."""
+
+    name: str = _number("", "read mode")
+    seconds: float = _number("s", "one input vector through a core")
+    joules: float = _number("J", "one MVM of a whole core of the published size")
+    rows: int = _number("1", "rows of the core that the energy was published for")
+    columns: int = _number("1", "columns of that core")
+    coarseness: float = _number("1", "step and noise of the column converters over those that the chip states")
 
 
 @dataclass(frozen=True)
@@ -79,12 +91,21 @@ class ChipParameters:
     programming_noise: float = _number("1", "scale of the pulse-to-pulse programming noise")
     drift: float = _number("1", "scale of the drift coefficients")
 
+    read_modes: tuple[ReadModeModel, ...] = field(
+        default=(), metadata={"unit": "", "meaning": "ways of an MVM; the first one is in use from the start"}
+    )
     sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def device_shape(self) -> tuple[int, int, int, int]:
         """(2, K, rows, columns)."""
         return (2, self.devices_per_polarity, self.rows, self.columns)
+
+    def in_mode(self, name: str) -> ChipParameters:
+        """Return the chip with another read mode in use from the start. Raises KeyError for one it does not have."""
+        modes = {mode.name: mode for mode in self.read_modes}
+        first = modes.pop(name)
+        return replace(self, mvm_seconds=first.seconds, read_modes=(first, *modes.values()))
 
     def source(self, name: str) -> str:
         """Say where a number, given by its dotted name, comes from: its own source, else that of what it belongs to."""

@@ -11,13 +11,20 @@ from hwloop.devices.model import DeviceModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE, ReadNoiseModel
 from hwloop.devices.statistics import LogClip, Piecewise, Polynomial, UpTo
-from hwloop.sim_backend.parameters import ChipParameters, SetModel
+from hwloop.sim_backend.parameters import ChipParameters, ReadModeModel, SetModel
 
 JOSHI = "Joshi et al., Nature Communications 11, 2473 (2020)"
 LE_GALLO = "Le Gallo et al., Nature Electronics 6, 680 (2023)"
 KHADDAM = "Khaddam-Aljameh et al., IEEE JSSC 57, 1027 (2022)"
 HERMES_MODEL = "HermesNoiseModel of aihwkit 1.2.0, single device, t0 = 200 s"
 NANDAKUMAR = "form and conductance slope: Nandakumar et al., J. Appl. Phys. 124, 152135 (2018); levels assumed"
+
+READ_MODE_SOURCES = {
+    "read_modes.four-phase": f"16.1 TOPS at 2.48 TOPS/W for 64 cores: {LE_GALLO}",
+    "read_modes.one-phase": f"63.1 TOPS at 9.76 TOPS/W for 64 cores: {LE_GALLO}",
+    "read_modes.four-phase.coarseness": "assumed: adc_bits, adc_noise and the spreads are of this mode",
+    "read_modes.one-phase.coarseness": f"assumed: the less precise one ({LE_GALLO}), by how much is not published",
+}
 
 
 def _pcm_90nm_device() -> DeviceModel:
@@ -97,9 +104,13 @@ def _pcm_90nm() -> ChipParameters:
     )
 
 
-def _hermes_core() -> ChipParameters:
-    base = _pcm_90nm()
-    device = DeviceModel(
+def _hermes_read_modes() -> tuple[ReadModeModel, ...]:
+    four = ReadModeModel("four-phase", seconds=521e-9, joules=52.9e-9, rows=256, columns=256, coarseness=1.0)
+    return four, replace(four, name="one-phase", seconds=133e-9, joules=13.4e-9, coarseness=2.0)
+
+
+def _hermes_device() -> DeviceModel:
+    return DeviceModel(
         curve=ProgrammingCurve(
             g_min=0.02,
             g_max=11.4,
@@ -137,13 +148,18 @@ def _hermes_core() -> ChipParameters:
             ),
         ),
     )
+
+
+def _hermes_core() -> ChipParameters:
+    base = _pcm_90nm()
     return replace(
         base,
         name="hermes-core",
         devices_per_polarity=2,
-        device=device,
+        device=_hermes_device(),
         adc_range=(16.0, 256.0, 4096.0),
         mvm_seconds=521e-9,
+        read_modes=_hermes_read_modes(),
         sources={
             "rows": KHADDAM,
             "columns": KHADDAM,
@@ -155,6 +171,7 @@ def _hermes_core() -> ChipParameters:
             "dac_bits": LE_GALLO,
             "adc_bits": LE_GALLO,
             "mvm_seconds": "16.1 TOPS for 64 cores in four-phase mode: " + LE_GALLO,
+            **READ_MODE_SOURCES,
         },
     )
 

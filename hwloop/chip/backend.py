@@ -251,6 +251,36 @@ class Backend(Driver):
             raise ChipError(f"core {core}: the chip answered with missing or non-finite trims")
         return offset, gain
 
+    @final
+    def set_read_mode(self, core: int, mode: str) -> None:
+        """Choose how a core does its MVMs from now on, by name. Needs Capability.READ_MODE.
+
+        Parameters
+        ----------
+        core
+            Core of the chip, counted from 0.
+        mode
+            Name of one of `info.read_modes`, which also say what an MVM costs.
+
+        Raises
+        ------
+        BadInputError
+            For a mode that the chip does not have.
+        """
+        self.require(Capability.READ_MODE, "choosing a read mode")
+        core = self._check_core(core)
+        self._set_read_mode(core, checks.read_mode(self.info, mode).name)
+
+    @final
+    def read_mode(self, core: int) -> str:
+        """Return the name of the mode in which a core does its MVMs. Needs Capability.READ_MODE."""
+        self.require(Capability.READ_MODE, "asking for the read mode")
+        core = self._check_core(core)
+        mode = self._read_mode(core)
+        if mode not in [known.name for known in self.info.read_modes]:
+            raise ChipError(f"core {core}: the chip is in a read mode '{mode}' that it does not tell of")
+        return mode
+
     # ---- the chip as a whole -----------------------------------------------------------------------------------
 
     @final

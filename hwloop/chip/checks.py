@@ -17,7 +17,7 @@ from typing import TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwloop.chip.info import TRIM_ROUNDING, ChipInfo, TrimLimits
+from hwloop.chip.info import TRIM_ROUNDING, ChipInfo, ReadMode, TrimLimits
 from hwloop.chip.pulses import Pulses, device_indices, real_numbers
 from hwloop.chip.targets import Targets
 from hwloop.errors import BadInputError, LimitError
@@ -180,6 +180,21 @@ def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
     if inputs.max() > top or inputs.min() < -top:
         raise LimitError(f"mvm: inputs must lie in [-{top}, {top}] for {info.input_bits}-bit DACs")
     return inputs.astype(np.int32, copy=False)
+
+
+def read_mode(info: ChipInfo, name: str) -> ReadMode:
+    """Return the read mode of a name.
+
+    Raises
+    ------
+    BadInputError
+        For one that the chip does not have, with those that it has.
+    """
+    for mode in info.read_modes:
+        if isinstance(name, str) and mode.name == name:
+            return mode
+    known = ", ".join(mode.name for mode in info.read_modes) or "none"
+    raise BadInputError(f"{info.name}: unknown read mode {reprlib.repr(name)}; it has: {known}")
 
 
 def seconds_to_wait(seconds: float) -> float:

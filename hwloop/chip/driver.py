@@ -103,6 +103,14 @@ class Driver(abc.ABC):
         """Return what is in the registers: offsets (columns,) in LSB, relative gains (columns,). Capability.TRIMS."""
         raise self._undeclared(Capability.TRIMS)
 
+    def _read_mode(self, core: int) -> str:
+        """Return the name of the read mode in use, one of `info.read_modes`. Capability.READ_MODE."""
+        raise self._undeclared(Capability.READ_MODE)
+
+    def _set_read_mode(self, core: int, mode: str) -> None:
+        """Let MVMs of a core be done in a mode, one of `info.read_modes`. Capability.READ_MODE."""
+        raise self._undeclared(Capability.READ_MODE)
+
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
         """Put devices (n,) on conductances (n,) in uS, reached `age` seconds from now. Capability.EXACT_PLACEMENT.
 

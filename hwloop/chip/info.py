@@ -23,6 +23,7 @@ class Capability(enum.Enum):
     TEMPERATURE = "temperature"
     ADC_RANGE = "adc-range"
     TRIMS = "converter-trims"
+    READ_MODE = "read-mode"
     EXACT_PLACEMENT = "exact-placement"
     STATE = "state"
     TARGETS = "targets"
@@ -35,6 +36,7 @@ INSTEAD = {
     Capability.TEMPERATURE: "pass the temperature that your bench thermometer shows",
     Capability.ADC_RANGE: "set the converter range on the instrument itself",
     Capability.TRIMS: "hwloop calibrate adc finds offsets and gains, and the correction is made digitally instead",
+    Capability.READ_MODE: "this chip does an MVM in one way alone; leave the read mode out",
     Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
     Capability.STATE: "a real chip keeps its own state: connect to it again instead",
     Capability.TARGETS: "program it by pulses with a method, as hwloop.program does",
@@ -98,6 +100,29 @@ class TrimLimits:
 
 
 @dataclass(frozen=True)
+class ReadMode:
+    """One way in which a core does an MVM, and what that costs. Raises BadInputError for costs that nothing has."""
+
+    name: str
+    """Such as 'one-phase'."""
+    seconds: float
+    """From one input vector to the next through the same core."""
+    joules: float | None = None
+    """Energy of one MVM of a whole core; None where none is known."""
+    source: str = ""
+    """Where both figures come from."""
+
+    def __post_init__(self) -> None:
+        """Check that the figures can be."""
+        for what, value in (("seconds", self.seconds), ("joules", self.joules)):
+            # Not `value <= 0`: NaN must not pass.
+            if value is not None and not 0 < value < math.inf:
+                raise BadInputError(f"read mode '{self.name}': {value:g} {what} for an MVM cannot be")
+        if not self.name:
+            raise BadInputError("a read mode must have a name")
+
+
+@dataclass(frozen=True)
 class ChipInfo:
     """Identity and geometry of a chip."""
 
@@ -126,6 +151,8 @@ class ChipInfo:
     """Nominal behaviour of the devices, where it is known; algorithms start from it."""
     trims: TrimLimits | None = None
     """Trim registers of the column converters, where the chip has them (Capability.TRIMS)."""
+    read_modes: tuple[ReadMode, ...] = ()
+    """Ways of an MVM whose cost is known; a core can be told which only with Capability.READ_MODE."""
 
     def __repr__(self) -> str:
         return f"ChipInfo({self.summary})"

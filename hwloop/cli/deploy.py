@@ -179,6 +179,7 @@ def _show(network: DeployedNetwork) -> None:
     record = network.held.record
     click.echo(f"{network.names.factory} by {record.method} on {record.backend}\n")
     click.echo(str(network.mapping_report()))
+    click.echo(f"\n{network.cost()}")
     _show_accuracy(network.tested)
     click.echo(f"Network file {record.name}; hwloop drift {record.name} shows its accuracy over time.")
 

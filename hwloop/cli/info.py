@@ -70,6 +70,7 @@ def _describe(uri: str, backend: Backend, checks: Sequence[Check]) -> dict[str, 
         "adc_range_uS": list(chip.adc_range),
         "offset_trim_step_max_LSB": [trims.offset_step, trims.offset_max] if trims else None,
         "gain_trim_step_max": [trims.gain_step, trims.gain_max] if trims else None,
+        "read_modes": [dataclasses.asdict(mode) for mode in chip.read_modes],
         "amplitude_max_uA": chip.limits.amplitude_max,
         "pulse_width_ns": [chip.limits.width_min, chip.limits.width_max],
         "pulses_per_device_limit": chip.limits.pulses_per_device,
@@ -90,15 +91,23 @@ def _show(result: Mapping[str, Json], checks: Sequence[Check]) -> None:
         outcome = {True: "passed", False: "FAILED", None: "not run"}[check.passed]
         click.echo(f"{outcome:<7}  {check.name}: {check.seen}")
     for name, value in result.items():
-        if name not in ("parameters", "self_test") and value is not None:
+        if name not in ("parameters", "self_test", "read_modes") and value is not None:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             click.echo(f"{name.replace('_', ' '):<26} {text}")
+    _show_read_modes(result["read_modes"])
     rows = result["parameters"]
     if isinstance(rows, list) and rows:
         click.echo("\nparameter                         value                  unit   source")
         for row in rows:
             if isinstance(row, Mapping):
                 click.echo(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}")
+
+
+def _show_read_modes(modes: Json) -> None:
+    for mode in modes if isinstance(modes, list) else []:
+        if isinstance(mode, Mapping):
+            energy = f", {mode['joules']} J for a whole core" if mode["joules"] else ""
+            click.echo(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}")
 
 
 @dataclass(frozen=True)

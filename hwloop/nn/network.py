@@ -34,6 +34,7 @@ from hwloop.nn.batch_norm import (
     use_statistics,
 )
 from hwloop.nn.convert import Converted
+from hwloop.nn.cost import Cost, cost_of
 from hwloop.nn.on_chip import LayerTile, OnChip
 from hwloop.nn.placement import Block, PlacedMatrix
 from hwloop.nn.report import LayerRow, MappingReport
@@ -328,6 +329,7 @@ class DeployedNetwork(nn.Module):
             "dataset": self.names.dataset or None,
             **({} if tested is None else tested.to_json()),
             **self.mapping_report().to_json(),
+            "cost": self.cost().to_json(),
             "mvm_error": finite(record.mvm_error),
             "mvm_error_interval": finite_interval(record.mvm_error_interval),
             "pulses": sum(int(tile.pulses.sum()) for tile in record.tiles if tile.pulses is not None),
@@ -336,6 +338,16 @@ class DeployedNetwork(nn.Module):
             "file": record.name or None,
             "hwloop_version": importlib.metadata.version("hwloop"),
         }
+
+    def cost(self) -> Cost:
+        """Estimate time and energy of one inference on this chip, and the digital work beside it.
+
+        Raises BadInputError without calibration inputs, the first of which is counted with.
+        """
+        if not len(self.inputs):
+            raise BadInputError("the network has no calibration input to count its vectors with")
+        matrices = [(matrix, self._on_chip(matrix)) for matrix in self.placed]
+        return cost_of(self.network, matrices, self.held.backend, self.inputs[:1])
 
     def mapping_report(self) -> MappingReport:
         """Say which layers lie where, how well the cores are used, and what stays digital."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from hwloop.chip.info import Capability, ChipInfo, PulseLimits, TrimLimits
+from hwloop.chip.info import Capability, ChipInfo, PulseLimits, ReadMode, TrimLimits
 from hwloop.devices import drift, model, programming_curve, read_noise, splines, statistics
 from hwloop.errors import BadInputError
 
@@ -16,6 +16,10 @@ _KINDS: dict[str, type] = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
+
+
+_BESIDE = ("trims", "read_modes")
+"""What stands beside the chip, where drivers of earlier versions, which do not know it, pass over it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +41,14 @@ class Description:
 def encode(description: Description) -> bytes:
     """Write a description as ASCII JSON; numbers keep all their digits."""
     info = description.info
-    plain = {f.name: getattr(info, f.name) for f in dataclasses.fields(info) if f.name != "trims"}
+    plain = {f.name: getattr(info, f.name) for f in dataclasses.fields(info) if f.name not in _BESIDE}
     plain["limits"] = dataclasses.asdict(info.limits)
     plain["capabilities"] = sorted(capability.value for capability in info.capabilities)
     plain["device_model"] = _plain(info.device_model)
     whole = {
         "chip": plain,
-        # Beside the chip, where drivers of version 1.0, which know no trims, pass over it.
         "trims": dataclasses.asdict(info.trims) if info.trims else None,
+        "read_modes": [dataclasses.asdict(mode) for mode in info.read_modes],
         "virtual_clock": description.virtual_clock,
         "buffer": description.buffer,
         "memory": description.memory,
@@ -66,6 +70,9 @@ def decode(data: bytes) -> Description:
             chip["trims"] = TrimLimits(**trims)
         elif Capability.TRIMS in chip["capabilities"]:
             raise ValueError("it says that the chip has trims, and not how far they reach")
+        chip["read_modes"] = tuple(ReadMode(**mode) for mode in whole.get("read_modes", ()))
+        if Capability.READ_MODE in chip["capabilities"] and not chip["read_modes"]:
+            raise ValueError("it says that the chip has read modes, and not which")
         return Description(ChipInfo(**chip), bool(whole["virtual_clock"]), int(whole["buffer"]), int(whole["memory"]))
     except (KeyError, TypeError, ValueError, IndexError, BadInputError) as error:
         raise ValueError(f"not a chip description: {error!r}") from error

@@ -13,10 +13,10 @@ from hwloop.scpi.codes import Code
 from hwloop.scpi.command import Command, Dialect
 from hwloop.scpi.parameters import Parameter
 
-VERSION = (1, 1)
+VERSION = (1, 2)
 """Major and minor version of the dialect; a driver works with every minor version of its own major one.
 
-1.1 added converter trims."""
+1.1 added converter trims, 1.2 read modes."""
 
 # ---- parameters that several commands share ----------------------------------------------------------------
 
@@ -53,8 +53,8 @@ OPC = Command("*OPC", "Set bit 0 of the standard events when all commands before
 OPC_Q = Command("*OPC?", "Answer 1 when all commands before it are done.", reply="1", example="*OPC?")
 RST = Command(
     "*RST",
-    "Idle state, converter ranges and trims as at power-on; the devices, the clock and the pulse counts stay as they "
-    "are.",
+    "Idle state, converter ranges, trims and read modes as at power-on; the devices, the clock and the pulse counts "
+    "stay as they are.",
     example="*RST",
     changes=True,
 )
@@ -208,6 +208,17 @@ TRIM_SAVE = Command(
     errors=(Code.HARDWARE_MISSING, Code.OUT_OF_MEMORY, *_CHIP_ERRORS),
     example="CONV:TRIM:SAVE 0",
     changes=True,
+)
+READ_MODE = Command(
+    "MVM:MODE",
+    "How a core does its MVMs from now on.",
+    (_CORE, Parameter("mode", "string", "one of `read_modes` of the description")),
+    errors=(Code.HARDWARE_MISSING, *_CHIP_ERRORS),
+    example='MVM:MODE 0,"one-phase"',
+    changes=True,
+)
+READ_MODE_Q = Command(
+    "MVM:MODE?", "That mode.", (_CORE,), "string", (Code.HARDWARE_MISSING, *_CHIP_ERRORS), "MVM:MODE? 0"
 )
 
 # ---- transfer memory ----------------------------------------------------------------------------------------
@@ -404,6 +415,8 @@ SECTIONS: dict[str, tuple[Command, ...]] = {
         READ_SINGLE_Q,
         MVM_RUN,
         MVM_ROW_Q,
+        READ_MODE,
+        READ_MODE_Q,
     ),
     "Simulated chips": (PLACE, STATE_SAVE, STATE_LOAD),
     "Link": (LINK_OPEN_Q, LINK_CALL_Q, LINK_ECHO_Q, LINK_CLOSE, LINK_BUFFER_Q),

@@ -68,8 +68,10 @@ session that was left open.
 
 `CHIP:DESCribe?` answers a JSON object: `chip` (name, serial, cores, rows, columns, devices_per_polarity, input_bits,
 output_bits, g_max in uS, read_voltage in V, adc_range in uS, limits, capabilities, device_model or null),
-`trims` (offset_step and offset_max in LSB, gain_step and gain_max relative) or null, `virtual_clock` (true where the
-clock moves only by commands), `buffer` and `memory` in bytes. An instrument of version 1.0 has no `trims`.
+`trims` (offset_step and offset_max in LSB, gain_step and gain_max relative) or null, `read_modes` (a list of name,
+seconds of an MVM, joules of one of a whole core or null, source), `virtual_clock` (true where the clock moves only by
+commands), `buffer` and `memory` in bytes. An instrument of version 1.0 has no `trims`, one of version 1.1 no
+`read_modes`.
 
 ## Trims
 
@@ -77,6 +79,12 @@ Offset and gain registers in front of each column's converter. A converter of ga
 a S + c of the ideal code S makes a (1 + gain) S + c + offset of it; nonlinearity, rounding and saturation come after.
 Single devices are read through the same converters: the gain acts there too, and offsets of both kinds cancel. A chip
 that has trims says so with the capability `converter-trims`.
+
+## Read modes
+
+Ways in which a core does an MVM that differ in time, energy and error, such as HERMES' `one-phase` and `four-phase`
+reads. A chip whose mode can be chosen says so with the capability `read-mode`; without it, `MVM:MODE` is refused with
+error -241.
 """
 
 

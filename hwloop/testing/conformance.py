@@ -31,10 +31,13 @@ from hwloop.testing.chip_tests import ChipTests
 from hwloop.testing.converter_tests import ConverterTests
 from hwloop.testing.mvm_tests import MvmTests
 from hwloop.testing.pulse_tests import PulseTests
+from hwloop.testing.read_mode_tests import ReadModeTests
 from hwloop.testing.read_tests import ReadTests
 from hwloop.testing.simulation_tests import SimulationTests
 from hwloop.testing.target_tests import TargetTests
 
 
-class BackendConformance(ChipTests, PulseTests, MvmTests, ReadTests, ConverterTests, SimulationTests, TargetTests):
+class BackendConformance(
+    ChipTests, PulseTests, MvmTests, ReadTests, ConverterTests, ReadModeTests, SimulationTests, TargetTests
+):
     """Tests of the whole contract; the module's text shows how to use them."""

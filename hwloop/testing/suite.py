@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
-from hwloop.chip.info import Capability, TrimLimits
+from hwloop.chip.info import Capability, ReadMode, TrimLimits
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.targets import Programmer, Targets
 from hwloop.typing import AnyArray, FloatArray, IndexArray
@@ -56,6 +56,7 @@ OPTIONAL: dict[Capability, Use] = {
     Capability.TEMPERATURE: lambda chip, core: chip.temperature(),
     Capability.ADC_RANGE: lambda chip, core: chip.set_adc_range(core, chip.info.adc_range[1]),
     Capability.TRIMS: lambda chip, core: chip.set_trims(core, np.zeros(chip.info.columns), np.zeros(chip.info.columns)),
+    Capability.READ_MODE: lambda chip, core: chip.read_mode(core),
     Capability.EXACT_PLACEMENT: lambda chip, core: chip.place(core, [0], [chip.info.g_max / 2], 1.0),
     Capability.STATE: lambda chip, core: chip.export_state(),
     Capability.TARGETS: lambda chip, core: chip.program_targets([cells(chip, core)], 1.0, PLACED),
@@ -116,7 +117,10 @@ class Suite:
         state = backend.export_state() if stateful else {}  # moves bytes over a link, so it comes before the costs
         costs = backend.counts
         called: list[str] = []
-        hooks = ("_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims", "_program_targets")
+        hooks = (
+            "_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims", "_set_read_mode",
+            "_program_targets",
+        )  # fmt: skip
         for name in hooks:
             setattr(backend, name, recording(getattr(backend, name), name, called))
         try:
@@ -143,6 +147,10 @@ class Suite:
         self._needs(backend, Capability.TRIMS)
         assert backend.info.trims is not None, "a chip that declares trims must say how far they reach"
         return backend.info.trims
+
+    def _read_modes(self, backend: Backend) -> tuple[ReadMode, ...]:
+        self._needs(backend, Capability.READ_MODE)
+        return backend.info.read_modes
 
     def _some_trims(self, backend: Backend) -> FloatArray:
         """Return (2, columns) offsets and gains all over the registers."""
@@ -231,6 +239,9 @@ class Suite:
             "reads": reads,
             "clock": np.array(backend.now()),
             "converter range": np.array(backend.adc_range(self.core)),
+            "read mode": np.array(
+                backend.read_mode(self.core) if Capability.READ_MODE in backend.info.capabilities else ""
+            ),
             "trims": np.stack(backend.trims(self.core))
             if Capability.TRIMS in backend.info.capabilities
             else np.empty(0),

@@ -70,6 +70,7 @@ class Instrument:
         self._attached = False
         self._ranges: dict[int, float] = {}
         self._trims: dict[int, tuple[FloatArray, FloatArray]] = {}
+        self._modes: dict[int, str] = {}
         self._handlers = self._table()
 
     # ---- what the server calls ------------------------------------------------------------------------------
@@ -207,6 +208,8 @@ class Instrument:
             self.chip.set_adc_range(core, full_scale)
         for core, trims in self._trims.items():
             self.chip.set_trims(core, *trims)
+        for core, mode in self._modes.items():
+            self.chip.set_read_mode(core, mode)
 
     def _set_range(self, core: int, full_scale: float) -> None:
         self._ranges.setdefault(core, self.chip.adc_range(core))
@@ -215,6 +218,10 @@ class Instrument:
     def _set_trims(self, core: int, offset: FloatArray, gain: FloatArray) -> None:
         self._trims.setdefault(core, self.chip.trims(core))
         self.chip.set_trims(core, offset, gain)
+
+    def _set_mode(self, core: int, mode: str) -> None:
+        self._modes.setdefault(core, self.chip.read_mode(core))
+        self.chip.set_read_mode(core, mode)
 
     def _trim_column(self, core: int, column: int, offset: float, gain: float) -> None:
         offsets, gains = self.chip.trims(core)
@@ -338,6 +345,8 @@ class Instrument:
             d.READ_SINGLE_Q: lambda core, device, averages: float(chip.read(core, [device], averages)[0]),
             d.MVM_RUN: self._mvm,
             d.MVM_ROW_Q: self._mvm_row,
+            d.READ_MODE: self._set_mode,
+            d.READ_MODE_Q: lambda core: f'"{chip.read_mode(core)}"',
             d.PLACE: self._place,
             d.STATE_SAVE: lambda: self._put(arrays.pack_state(chip.export_state())),
             d.STATE_LOAD: lambda: chip.import_state(arrays.unpack_state(self._take())),

@@ -152,14 +152,15 @@ class StatisticalChip(SimulatedBase[_Core]):
         return unit.stuck
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
-        codes = self._codes(self._core(core), x)
-        self._clock += x.shape[0] * self._chip.mvm_seconds
+        unit = self._core(core)
+        codes = self._codes(unit, x)
+        self._clock += x.shape[0] * self._way(unit).seconds
         return codes
 
     def mvms(self, inputs: Mapping[int, AnyArray]) -> dict[int, CodeArray]:
         """Return output codes (batch, columns) of several cores by number, which compute at once.
 
-        The chip's time passes once, as long as the largest batch takes.
+        The chip's time passes once, as long as the slowest of them takes.
 
         Parameters
         ----------
@@ -181,15 +182,15 @@ class StatisticalChip(SimulatedBase[_Core]):
             codes[core] = self._codes(self._cores[core], checked[core])
 
         self._on_each_core(list(checked), lambda core: core, work)
-        batches = [len(x) for x in checked.values()]
-        self._counts.mvms += sum(batches)
-        duration = max(batches, default=0) * self._chip.mvm_seconds
+        self._counts.mvms += sum(len(x) for x in checked.values())
+        times = [len(x) * self._way(self._cores[core]).seconds for core, x in checked.items()]
+        duration = max(times, default=0.0)
         self._clock += duration
         self._counts.chip_seconds += duration
         return {core: codes[core] for core in checked}
 
     def _codes(self, unit: _Core, x: CodeArray) -> CodeArray:
-        duration = x.shape[0] * self._chip.mvm_seconds
+        duration = x.shape[0] * self._way(unit).seconds
         conductance, noise = self._cells(unit, duration)
         variance = noise.square() if self._chip.read_noise > 0 else None
         return self._product(unit, x, conductance, variance, self._ladder.fast_variance(duration))

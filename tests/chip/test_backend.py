@@ -8,7 +8,7 @@ import pytest
 
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
-from hwloop.chip.info import Capability, ChipInfo, PulseLimits, TrimLimits
+from hwloop.chip.info import Capability, ChipInfo, PulseLimits, ReadMode, TrimLimits
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.targets import Programmer, Targets
 from hwloop.errors import BadInputError, ChipError, ClosedError, LimitError, MissingCapabilityError
@@ -302,6 +302,7 @@ USES = {
     Capability.TEMPERATURE: lambda chip: chip.temperature(),
     Capability.ADC_RANGE: lambda chip: chip.set_adc_range(0, 10.0),
     Capability.TRIMS: lambda chip: chip.set_trims(0, np.zeros(3), np.zeros(3)),
+    Capability.READ_MODE: lambda chip: chip.set_read_mode(0, "slow"),
     Capability.EXACT_PLACEMENT: lambda chip: chip.place(0, [0], [1.0], 1.0),
     Capability.STATE: lambda chip: chip.export_state(),
     Capability.MVM: lambda chip: chip.mvm(0, np.zeros((1, chip.info.rows), np.int32)),
@@ -320,9 +321,62 @@ def test_a_missing_capability_names_itself_and_the_way_out(capability):
     "capability", [c for c in Capability if c not in (Capability.DEVICE_READ, Capability.MVM)], ids=lambda c: c.value
 )
 def test_a_capability_declared_but_not_written_is_the_drivers_fault(capability):
-    chip = Recorder(dataclasses.replace(INFO, capabilities=frozenset(Capability)))
+    modes = (ReadMode("slow", 1e-6), ReadMode("fast", 1e-7))
+    chip = Recorder(dataclasses.replace(INFO, capabilities=frozenset(Capability), read_modes=modes))
     with pytest.raises(ChipError, match=f"Recorder declares '{capability.value}' but does not implement it"):
         USES[capability](chip)
+
+
+class Modes(Recorder):
+    """A chip with two read modes."""
+
+    def __init__(self):
+        modes = (ReadMode("slow", 4e-6, 8e-9, "measured"), ReadMode("fast", 1e-6))
+        super().__init__(dataclasses.replace(INFO, capabilities=frozenset({Capability.READ_MODE}), read_modes=modes))
+        self.mode = "slow"
+
+    def _set_read_mode(self, core, mode):
+        self.mode = mode
+
+    def _read_mode(self, core):
+        return self.mode
+
+
+def test_a_read_mode_reaches_the_chip_by_its_name():
+    chip = Modes()
+    assert chip.read_mode(1) == "slow"
+    chip.set_read_mode(1, "fast")
+    assert chip.read_mode(1) == "fast"
+
+
+@pytest.mark.parametrize("name", ["quick", "", None, 1, ["fast"]])
+def test_an_unknown_read_mode_is_refused_with_the_known_ones(name):
+    chip = Modes()
+    with pytest.raises(BadInputError, match=r"recorder: unknown read mode .*; it has: slow, fast"):
+        chip.set_read_mode(0, name)
+    assert chip.mode == "slow"
+
+
+def test_a_read_mode_that_the_chip_never_told_of_is_its_fault():
+    chip = Modes()
+    chip.mode = "quick"
+    with pytest.raises(ChipError, match="core 0: the chip is in a read mode 'quick' that it does not tell of"):
+        chip.read_mode(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seconds": 0.0}, "'slow': 0 seconds"),
+        ({"seconds": math.nan}, "nan seconds"),
+        ({"joules": -1e-9}, "-1e-09 joules"),
+        ({"joules": math.inf}, "inf joules"),
+        ({"name": ""}, "must have a name"),
+    ],
+)
+def test_costs_that_no_read_mode_has(changes, message):
+    with pytest.raises(BadInputError, match=message):
+        dataclasses.replace(ReadMode("slow", 1e-6), **changes)
 
 
 @pytest.mark.parametrize("full_scale", [4.9, 50.1, 0.0, -5.0, math.nan, math.inf])

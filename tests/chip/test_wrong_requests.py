@@ -16,13 +16,14 @@ from hypothesis.extra import numpy as st_numpy
 
 from hwloop.chip.backend import Backend
 from hwloop.chip.driver import Driver
-from hwloop.chip.info import Capability
+from hwloop.chip.info import Capability, ReadMode
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.targets import Targets
 from hwloop.errors import BadInputError, ClosedError, HwloopError
 from tests.chip.test_backend import INFO, NO_WAY, TRIMS
 
-ALL = dataclasses.replace(INFO, capabilities=frozenset(Capability), trims=TRIMS)
+MODES = (ReadMode("slow", 1e-6), ReadMode("fast", 1e-7))
+ALL = dataclasses.replace(INFO, capabilities=frozenset(Capability), trims=TRIMS, read_modes=MODES)
 HOOKS = sorted(name for name in vars(Driver) if name.startswith("_") and callable(getattr(Driver, name)))
 QUIET = {"_link_bytes", "_undeclared", "_abc_impl", "__init__"}
 COLUMNS = [0.0] * INFO.columns
@@ -90,6 +91,8 @@ WITH_A_CORE = {
     "adc_range": lambda chip, core: chip.adc_range(core),
     "set_trims": lambda chip, core: chip.set_trims(core, COLUMNS, COLUMNS),
     "trims": lambda chip, core: chip.trims(core),
+    "set_read_mode": lambda chip, core: chip.set_read_mode(core, "slow"),
+    "read_mode": lambda chip, core: chip.read_mode(core),
     "place": lambda chip, core: chip.place(core, [0], [1.0], 1.0),
     "pulse_counts": lambda chip, core: chip.pulse_counts(core),
     "program_targets": lambda chip, core: chip.program_targets([Targets(core, 0, 0, CELLS)], 1.0, NO_WAY),
@@ -109,6 +112,7 @@ WRONG = {
     "set_adc_range, full_scale": lambda chip, wrong: chip.set_adc_range(0, wrong),
     "set_trims, offset": lambda chip, wrong: chip.set_trims(0, wrong, COLUMNS),
     "set_trims, gain": lambda chip, wrong: chip.set_trims(0, COLUMNS, wrong),
+    "set_read_mode, mode": lambda chip, wrong: chip.set_read_mode(0, wrong),
     "place, devices": lambda chip, wrong: chip.place(0, wrong, [1.0], 1.0),
     "place, conductance": lambda chip, wrong: chip.place(0, [0], wrong, 1.0),
     "place, age": lambda chip, wrong: chip.place(0, [0], [1.0], wrong),

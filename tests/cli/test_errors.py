@@ -93,7 +93,7 @@ WEIGHTS: dict[str, tuple[str, Callable[[str], object], str]] = {
     "pickled pt": ("bad.pt", lambda f: torch.save({"w": Path}, f), "bad.pt is not a readable .pt file"),
     "no bytes": ("bad.npy", lambda f: Path(f).touch(), "bad.npy is not a readable .npy file"),
     "other kind": ("bad.csv", lambda f: Path(f).write_text("1,2"), "unknown kind of weights '.csv'; expected .npy"),
-    "folder": ("bad.npy", lambda f: Path(f).mkdir(), "bad.npy is a folder; expected a .npy"),
+    "folder": ("bad.npy", lambda f: Path(f).mkdir(), "bad.npy is a folder without weights"),
     "missing": ("bad.npy", lambda f: None, "bad.npy: no such file"),
 }
 
@@ -210,7 +210,7 @@ def test_chips_that_do_not_exist(command: Command, uri: str, complaint: str) -> 
         (["compare", "w.npy", "--backend", CHIP], "Missing option '--out'"),
         (["evaluate"], "Missing argument 'RUN'"),
         (["info"], "Missing argument 'URI'"),
-        (["nope"], "there is no command 'nope'; known: program, compare, evaluate"),
+        (["nope"], "there is no command 'nope'; known: program, deploy, compare, evaluate"),
     ],
 )
 def test_what_is_missing_is_named(command: Command, words: list[str], complaint: str) -> None:

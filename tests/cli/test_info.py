@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hwloop
 from hwloop.cli import COMMANDS
 from hwloop.sim_backend.server.server import serving
 from tests.cli.conftest import BRIEF, CHIP, Command, programmed_cells
+
+DATA = Path(__file__).parent.parent.parent / "data"
+OF_NETWORKS = ("deploy", "retrain", "sensitivity")
 
 
 def test_info_shows_identity_geometry_and_sources(command: Command) -> None:
@@ -64,16 +69,35 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     programmed_cells("meas.h5")  # for `fit`
     if name == "export":
         command("fit", "meas.h5", "--out", "model.json")
+    digits = few_digits("few.npz")
+    chip = "sim:hermes-core?rows=300&columns=96&seed=1" if name in OF_NETWORKS else CHIP
+    # The same words with a small matrix, data set and chip, so that it is quick.
+    small = {
+        "data/digits_mlp.safetensors": "w.npy",
+        "data/digits_cnn.safetensors": str(DATA / "digits_cnn.safetensors"),
+        "data/digits.npz": digits,
+        "20000": "200",
+    } | answering
+    if name == "sensitivity":
+        weights = ("--weights", DATA / "digits_cnn.safetensors", "--dataset", digits, "--backend", chip)
+        command("deploy", "--network", "hwloop.nn.zoo:digits_cnn", *weights, "--method", "exact", "--out", "net.h5")
     text = command(name, "--help").stdout
-    assert "\n  Example:\n    hwloop " in text
-    words = shlex.split(text.split("Example:")[1].split("\n\n")[0].replace("\\\n", " "))
-    # The same words with a small matrix and a small chip, so that it is quick.
-    small = {"data/digits_mlp.safetensors": "w.npy", "20000": "200"} | answering
-    assert words[0] == "hwloop"
-    words = [small.get(word, CHIP if word.startswith("sim:") else word) for word in words[1:]]
-    extra = ["--force"] if name in ("program", "compare") else []
+    begin = re.search(r"\n  Examples?:\n    hwloop ", text)
+    assert begin
+    first = text[begin.end() :].split("\n\n")[0].replace("\\\n", " ").splitlines()[0]
+    words = [small.get(word, chip if word.startswith("sim:") else word) for word in shlex.split(first)]
+    quick = {"deploy": ["--method", "exact"], "retrain": ["--set", "batch=200"], "sensitivity": []}
+    extra = ["--force"] if name in ("program", "compare") else quick.get(name, [])
     result = command(*words, *extra)
     assert result.exit_code == 0, result.stderr
+
+
+def few_digits(path: str) -> str:
+    """Write some of the digits, and return the path."""
+    with np.load(DATA / "digits.npz") as digits:
+        images, labels = digits["images"][:260], digits["labels"][:260]
+    np.savez(path, images=images, labels=labels, train_index=np.arange(200), test_index=np.arange(200, 260))
+    return path
 
 
 @pytest.mark.parametrize("option", ["--help", "-h", "--version"])

@@ -11,6 +11,7 @@ import pytest
 from hwloop.cli import COMMANDS
 from tests.cli.conftest import CHIP, Command, run_process
 
+NETWORK = "--network hwloop.nn.zoo:digits_cnn --weights w.npy --dataset none.npz"
 TO_CHIP = f"--backend {CHIP} --out out.h5"
 
 WRONG: list[tuple[str, str, str]] = [
@@ -18,6 +19,15 @@ WRONG: list[tuple[str, str, str]] = [
     ("program", f"none.npy {TO_CHIP}", "none.npy: no such file"),
     ("program", f"w.npy {TO_CHIP} --seed x", "Invalid value for '--seed': 'x' is not a valid integer"),
     ("program", f"w.npy {TO_CHIP} --methd gdp", "No such option '--methd'"),
+    ("deploy", "--out out.h5", "Missing option '--network' (hwloop deploy --help tells more)"),
+    ("deploy", f"{NETWORK} {TO_CHIP} --images 0", "Invalid value for '--images': 0 is not in the range x>=1"),
+    ("deploy", f"{NETWORK} {TO_CHIP} --set nope=1", "unknown setting 'nope'"),
+    ("retrain", "--out out.safetensors", "Missing option '--network' (hwloop retrain --help tells more)"),
+    ("retrain", f"{NETWORK} --backend {CHIP} --out out.npz", "out.npz: weights are written as .safetensors"),
+    ("retrain", f"{NETWORK} --backend {CHIP} --out o.safetensors --set nope=1", "unknown setting 'nope'"),
+    ("sensitivity", "none.h5 --out out.h5", "none.h5: no such file"),
+    ("sensitivity", "w.npy --out out.h5", "w.npy is not a readable HDF5 file"),
+    ("sensitivity", "none.h5 --seed x", "Invalid value for '--seed': 'x' is not a valid integer"),
     ("compare", f"w.npy {TO_CHIP} more.npy", "Got unexpected extra argument (more.npy)"),
     ("compare", f"w.npy {TO_CHIP} --repeats 0", "Invalid value for '--repeats': 0 is not in the range x>=1"),
     ("compare", f"w.npy {TO_CHIP} --set gdp.nope=1", "method gdp: unknown setting 'nope'"),

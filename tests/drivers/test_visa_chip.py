@@ -54,6 +54,18 @@ def test_the_instrument_tells_all_of_the_chip(serve, open_visa, preset):
     assert chip.snapshot().items() >= direct.snapshot().items()
 
 
+def test_a_read_mode_over_the_link_is_that_of_the_chip_bit_for_bit(serve, open_visa):
+    uri = "sim:hermes-core?rows=16&columns=16&seed=3"
+    direct, chip = hwloop.connect(uri), open_visa(serve(uri))
+    for backend in (direct, chip):
+        backend.pulse(0, resets(backend))
+        backend.set_read_mode(0, "one-phase")
+    assert chip.read_mode(0) == direct.read_mode(0) == "one-phase"
+    np.testing.assert_array_equal(chip.mvm(0, inputs(chip)), direct.mvm(0, inputs(direct)))
+    assert chip.now() == direct.now()
+    assert_same_state(chip, direct)
+
+
 def test_every_operation_equals_the_direct_one_bit_for_bit(serve, open_visa):
     direct, chip = hwloop.connect(SMALL), open_visa(serve(SMALL))
     for backend in (direct, chip):
@@ -266,7 +278,7 @@ def test_options_that_cannot_be_used(query, message):
     ("answer", "message"),
     [
         (b"KEITHLEY INSTRUMENTS,MODEL 2450,04412345,1.7.12b\n", "'MODEL 2450' by 'KEITHLEY INSTRUMENTS'"),
-        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.1"),
+        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.2"),
         (b"SSH-2.0-OpenSSH_9.6\n", "not an instrument"),
         (b"\xff" * 3000, "no newline"),
         (b"", r"TCPIP\S* does not say who it is \(\*IDN\?\): no reply in time"),

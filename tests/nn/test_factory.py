@@ -111,13 +111,14 @@ def test_a_name_that_leads_nowhere_says_how_it_should_look(tmp_path, monkeypatch
 
 
 def test_what_a_file_cannot_import_is_told_apart_from_a_file_that_is_not_there(net):
+    before = set(sys.modules)
     (net.parent / "helpers.py").unlink()
     with pytest.raises(BadInputError, match="raised ModuleNotFoundError: No module named 'helpers'"):
         network_from(f"{net}:make")
     net.write_text("def make(:\n")
     with pytest.raises(BadInputError, match=r"raised SyntaxError: .*my-net.v2.py, line 1"):
         network_from(f"{net}:make")
-    assert not [name for name in sys.modules if name.startswith("hwloop_network_")]
+    assert not [name for name in set(sys.modules) - before if name.startswith("hwloop_network_")]
 
 
 # ---- names that stand in a file -----------------------------------------------------------------------------------

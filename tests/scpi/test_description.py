@@ -37,6 +37,31 @@ def test_a_driver_of_version_1_0_finds_nothing_new_within_the_chip(told):
     assert set(json.loads(encode(told))["chip"]) == {*known.split(), "limits", "capabilities", "device_model"}
 
 
+def test_an_instrument_of_version_1_1_has_no_read_modes(told):
+    whole = json.loads(encode(told))
+    del whole["read_modes"]
+    whole["chip"]["capabilities"].remove("read-mode")
+    info = decode(json.dumps(whole).encode()).info
+    assert info.read_modes == ()
+    assert info.capabilities == told.info.capabilities - {Capability.READ_MODE}
+
+
+@pytest.mark.parametrize(
+    ("modes", "message"),
+    [
+        ([], "has read modes, and not which"),
+        ([{"name": "fast"}], "seconds"),
+        ([{"name": "fast", "seconds": -1.0}], "cannot be"),
+        ([{"name": "fast", "seconds": 1.0, "colour": "red"}], "colour"),
+        (3, "not iterable"),
+    ],
+)
+def test_read_modes_that_cannot_be_are_refused(told, modes, message):
+    whole = json.loads(encode(told)) | {"read_modes": modes}
+    with pytest.raises(ValueError, match=message):
+        decode(json.dumps(whole).encode())
+
+
 @pytest.mark.parametrize(
     ("trims", "message"),
     [

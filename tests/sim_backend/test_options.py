@@ -42,7 +42,7 @@ def test_the_documented_options_exist():
 
 
 def test_this_file_tries_every_option():
-    assert set(VALUES) | {"seed", "device", "level"} == set(OPTION_NAMES)
+    assert set(VALUES) | {"seed", "device", "level", "read_mode"} == set(OPTION_NAMES)
 
 
 def test_the_level_is_part_of_the_serial_so_that_no_calibration_is_taken_for_another_chips():
@@ -126,7 +126,7 @@ BOUNDS = {
 
 
 def test_every_option_has_bounds():
-    assert sorted([*BOUNDS, "seed", "device", "level"]) == OPTION_NAMES
+    assert sorted([*BOUNDS, "seed", "device", "level", "read_mode"]) == OPTION_NAMES
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -77,8 +77,8 @@ class TestABareChip(BackendConformance):
             yield chip
 
 
-def small(kind=SimulatedChip):
-    parameters, options = apply_options(PRESETS["pcm-90nm"](), {"rows": "32", "columns": "24"})
+def small(kind=SimulatedChip, preset="pcm-90nm", cores=1):
+    parameters, options = apply_options(PRESETS[preset](), {"rows": "32", "columns": "24", "cores": str(cores)})
     return kind(parameters, options)
 
 
@@ -226,7 +226,32 @@ class ImpossibleRange(SimulatedChip):
         self._info = dataclasses.replace(self.info, adc_range=(100.0, 10.0))
 
 
+class ForgetsTheReadMode(SimulatedChip):
+    def _set_read_mode(self, core, mode):
+        pass
+
+
+class OneReadModeForAll(SimulatedChip):
+    def _set_read_mode(self, core, mode):
+        for each in range(self.info.cores):
+            super()._set_read_mode(each, mode)
+
+
+class TooFastForItsMode(SimulatedChip):
+    def _way(self, unit):
+        return dataclasses.replace(super()._way(unit), seconds=133e-9)
+
+
+class ScalesByReadMode(SimulatedChip):
+    def _mvm(self, core, x):
+        return super()._mvm(core, x if self._read_mode(core) == "one-phase" else x // 2)
+
+
 BROKEN = {
+    ForgetsTheReadMode: "test_a_read_mode_stays_until_another_is_set",
+    OneReadModeForAll: "test_a_read_mode_stays_until_another_is_set",
+    TooFastForItsMode: "test_an_mvm_takes_the_time_of_its_mode_at_least",
+    ScalesByReadMode: "test_the_read_mode_leaves_the_scale_of_the_codes",
     ClampsAmplitudes: "test_an_impossible_amplitude_is_refused",
     ForgetsToCount: "test_every_pulse_is_counted_once",
     SharesItsCounts: "test_counts_handed_out_do_not_change",
@@ -251,6 +276,8 @@ BROKEN = {
     SnapsObjects: "test_snapshot_has_plain_names_and_values",
     ImpossibleRange: "test_info_describes_a_possible_chip",
 }
+MODES = (ForgetsTheReadMode, OneReadModeForAll, TooFastForItsMode, ScalesByReadMode)
+"""Chips with read modes, on the second of two cores."""
 SAID = {
     ClampsAmplitudes: "amplitude nan: expected LimitError",
     PulsesBackwards: r"uS after 220 uA, .* uS after 340 uA",
@@ -273,9 +300,10 @@ SAID = {
 def test_a_broken_backend_fails_the_test_that_is_about_it(kind):
     arguments = {"kind": PulseKind.RESET, "amplitude": math.nan} if kind is ClampsAmplitudes else {}
     check = getattr(BackendConformance(), BROKEN[kind])
-    check(small(), **arguments)
+    chip = {"preset": "hermes-core", "cores": 2} if kind in MODES else {}
+    check(small(**chip), **arguments)
     with pytest.raises((AssertionError, pytest.fail.Exception), match=SAID.get(kind, "^(assert |$)")):
-        check(small(kind), **arguments)
+        check(small(kind, **chip), **arguments)
 
 
 def test_the_example_in_the_documentation_runs(tmp_path):

@@ -78,7 +78,7 @@ def content_of(path: Path) -> Content:
         raise BadInputError(f"{shown(path)} cannot be read: {error.strerror}") from None
     if head.startswith(b"\x93NUMPY"):
         return Content.NPY
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the second begins an archive of nothing
         return _archive(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n") or head[512:].startswith(b"\x89HDF"):
         return Content.HDF5

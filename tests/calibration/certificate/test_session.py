@@ -321,7 +321,8 @@ def test_the_calibration_so_far_can_be_kept_after_every_part(open_chip: OpenChip
 
 
 def test_a_check_finds_nothing_where_nothing_has_moved(open_chip: OpenChip) -> None:
-    for seed in range(4):
+    moved = []
+    for seed in range(8):
         chip = open_chip(f"{SMALL}&adc_nonlinearity=2&adc_offset_spread=2&seed={seed}")
         findings = check(calibrate(chip), chip)
         assert {finding.what for finding in findings} >= {
@@ -329,8 +330,10 @@ def test_a_check_finds_nothing_where_nothing_has_moved(open_chip: OpenChip) -> N
             "offsets",
             "third-order nonlinearities",
         }
-        # 4 x 4 x 64 comparisons: one beyond four sigma is seen in one of 16 runs.
-        assert sum(finding.moved for finding in findings) <= 1
+        moved.append(sum(finding.moved for finding in findings))
+    # 4 x 64 comparisons a chip: one beyond four sigma is seen on one chip of 60. Third-order nonlinearities have an
+    # error in common, so that they move together, on one chip of 24.
+    assert sum(count > 1 for count in moved) <= 1
 
 
 @pytest.mark.parametrize(

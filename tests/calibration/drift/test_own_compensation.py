@@ -74,4 +74,4 @@ def test_the_example_runs_beside_the_others(installed: Path) -> None:
 
 def test_the_help_lists_it_after_those_of_hwloop(installed: Path) -> None:
     shown = " ".join(hwloop(installed, "drift", "--help").split())
-    assert "none, global, column, predictive, refresh, median" in shown
+    assert "none, global, column, predictive, batchnorm, refresh, median" in shown

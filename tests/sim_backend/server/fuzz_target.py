@@ -52,6 +52,7 @@ def seeds() -> list[bytes]:
         b"DATA:APP \x01\0\0\0\0\0\0\0\0\0\0\x10@\x02;:PLAC 0,1,20",
         b'DATA:APP \x01\x14\0\0\0[["clock","<f8",[]]]\0\0\0\0\0\0\0\0\x02;:MEM:STAT:LOAD',
         b"CONV:TRIM:SAVE 0;LOAD 0;:CONV:TRIM? 0,3",
+        b'MVM:MODE 0,"one-phase";MODE? 0',
         b"READ? 0,17,65536",
         b"MEM:STAT:SAVE;:DATA:SIZE?;:MEM:STAT:LOAD",
         b"LINK:ECHO? \x01anything\x02",

@@ -91,6 +91,21 @@ def test_trims_by_column_and_by_core(instrument):
     assert not errors(instrument)
 
 
+def test_reset_gives_back_the_read_mode_of_power_on():
+    with hwloop.connect("sim:hermes-core?rows=8&columns=8&read_mode=one-phase") as chip:
+        instrument = Instrument(chip)
+        answers = instrument.process(b'MVM:MODE? 0;:MVM:MODE 0,"four-phase";MODE? 0;*RST;:MVM:MODE? 0')
+        assert answers == b'"one-phase";"four-phase";"one-phase"'
+        instrument.process(b'MVM:MODE 0,"two-phase"')
+        assert errors(instrument) == [Code.ILLEGAL_PARAMETER]
+
+
+def test_a_chip_without_read_modes_says_so(instrument):
+    assert instrument.process(b"MVM:MODE? 0") == b""
+    instrument.process(b'MVM:MODE 0,"four-phase"')
+    assert errors(instrument) == [Code.HARDWARE_MISSING] * 2
+
+
 def test_reset_gives_back_the_trims_of_power_on():
     with hwloop.connect(CHIP) as chip:
         chip.set_trims(0, np.full(8, 1.5), np.full(8, 0.008))

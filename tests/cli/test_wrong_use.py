@@ -21,7 +21,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("program", f"w.npy {TO_CHIP} --methd gdp", "No such option '--methd'"),
     ("deploy", "--out out.h5", "Missing option '--network' (hwloop deploy --help tells more)"),
     ("deploy", f"{NETWORK} {TO_CHIP} --images 0", "Invalid value for '--images': 0 is not in the range x>=1"),
-    ("deploy", f"{NETWORK} {TO_CHIP} --set nope=1", "unknown setting 'nope'"),
+    ("deploy", f"{NETWORK} {TO_CHIP} --set nope=1", "method gdp: unknown setting 'nope'"),
     ("retrain", "--out out.safetensors", "Missing option '--network' (hwloop retrain --help tells more)"),
     ("retrain", f"{NETWORK} --backend {CHIP} --out out.npz", "out.npz: weights are written as .safetensors"),
     ("retrain", f"{NETWORK} --backend {CHIP} --out o.safetensors --set nope=1", "unknown setting 'nope'"),

@@ -179,7 +179,7 @@ def test_settings_are_fields(open_chip: OpenChip) -> None:
 
 
 def test_strategies_are_found_by_name() -> None:
-    assert compensation_names()[:5] == ["none", "global", "column", "predictive", "refresh"]
+    assert compensation_names()[:6] == ["none", "global", "column", "predictive", "batchnorm", "refresh"]
     assert compensation_from("global", probes=32) == GlobalFactor(probes=32)
     assert compensation_from("predictive", probes=32) == Predicted()
     assert compensation_from("refresh+column", probes=64) == chain([Refresh(probes=64), ColumnAffine(probes=64)])

@@ -187,7 +187,10 @@ def test_strategies_are_found_by_name() -> None:
 
 @pytest.mark.parametrize("text", ["refesh", "column+refesh", "refesh+none"])
 def test_an_unknown_name_is_refused_with_what_may_be_meant(text: str) -> None:
-    message = r"'refesh' is unknown; did you mean 'refresh'\? known: none, global, column, predictive, batchnorm, refresh, joined by"
+    message = (
+        r"'refesh' is unknown; did you mean 'refresh'\? "
+        "known: none, global, column, predictive, batchnorm, refresh, joined by"
+    )
     with pytest.raises(BadInputError, match=message):
         compensation_from(text)
 

@@ -60,6 +60,8 @@ class DriftRecorder:
                 "limit": limit,
                 "compensations": ",".join(names),
                 "mvm_error_in_run": study.mvm_error_in_run,
+                "devices": sum(tile.region.size for tile in study.tiles),
+                "seed": study.seed,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "hwloop_version": importlib.metadata.version("hwloop"),
             },

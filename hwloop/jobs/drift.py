@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,9 +35,6 @@ from hwloop.nn.accuracy import Batches
 from hwloop.nn.batch_norm import adapts_batch_norm
 from hwloop.nn.network import DeployedNetwork
 from hwloop.typing import FloatArray
-
-if TYPE_CHECKING:
-    pass
 
 LIMIT = 0.15
 """Relative MVM error whose passing is predicted unless another is asked for."""
@@ -104,8 +100,11 @@ def drift(
         study = DriftStudy(run.record, backend, seed=seed, probes=probes, drift=fitted, calibration=run.calibration)
         study.accuracy = measured
         study.check(ages, strategies)
+        through = used.name if used else calibration_name(run)
+        if file is not None:
+            hdf5.put_attributes(file.file, {"probes": probes, "calibration": through})
         result = _Work(study, strategies, ages, limit, report).result(run, file)
-    return dataclasses.replace(result, probes=probes, calibration=used.name if used else calibration_name(run))
+    return dataclasses.replace(result, probes=probes, calibration=through)
 
 
 def _opened(given: Run | DeployedNetwork | str | Path) -> tuple[Run, DeployedNetwork | None]:

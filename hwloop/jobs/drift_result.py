@@ -187,6 +187,10 @@ def read_drift(path: str | Path) -> DriftResult:
                 limit=float(file.attrs["limit"]),
                 times=tuple(times.tolist()),
                 courses={name: _read_course(file[f"compensations/{name}"]) for name in names},
+                devices=int(file.attrs.get("devices", 0)),
+                probes=int(file.attrs.get("probes", Probing.probes)),
+                seed=int(file.attrs.get("seed", 1)),
+                calibration=str(file.attrs.get("calibration", "")),
                 notes=tuple(filter(None, str(file.attrs.get("notes", "")).splitlines())),
                 file=str(path),
             )

@@ -72,9 +72,10 @@ def tune(
     Raises
     ------
     BadInputError
-        For a pattern that no digital parameter answers to, and for labels that the network does not have.
+        For a pattern that no digital parameter answers to, for labels that the network does not have, and where a loss
+        is not finite: the parameters are then what they were before.
     ChipError
-        When the chip fails; and where a loss is NaN, BadInputError: parameters are then what they were before.
+        When the chip fails.
     """
     settings = settings or Tuning()
     chosen = _chosen(network, parameters)

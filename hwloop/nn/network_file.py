@@ -147,12 +147,7 @@ def read_network(file: h5py.File) -> StoredNetwork:
             replicas={pattern: int(count) for pattern, count in replicas.items()},
         )
         asked = group["ranges"].attrs
-        ranges = RangeSettings(
-            inputs=str(asked["inputs"]),
-            percentile=float(asked["percentile"]),
-            bound_management=int(asked["bound_management"]),
-            vectors=int(asked["vectors"]),
-        )
+        ranges = RangeSettings.parse({item.name: str(asked[item.name]) for item in dataclasses.fields(RangeSettings)})
         settings = NetworkSettings(ranges, str(noted["replica_use"]), int(noted["seed"]))
         parameters = {key: np.asarray(hdf5.get(group["parameters"], key, "1")) for key in group["parameters"]}
         return StoredNetwork(

@@ -24,10 +24,11 @@ class RangeSettings(Settings):
     """How the inputs and outputs of a network's layers are brought into the ranges of the converters."""
 
     inputs: str = "error"
-    """'error': one scale for each tile, of the least error on sample activations; 'percentile': that of their
-    magnitudes; 'dynamic': every vector is scaled to its own largest magnitude (noise management)."""
+    """'error': one scale for each tile, that of the least error on sample activations; 'percentile': one scale for each
+    tile, the `percentile` of the magnitudes of its sample activations; 'dynamic': every vector is scaled to its own
+    largest magnitude (noise management)."""
     percentile: float = 99.9
-    """Percentile of the magnitudes that drives a converter fully, where inputs are ranged so."""
+    """Percentile of the magnitudes other than zero that drives a converter fully, where `inputs` is 'percentile'."""
     bound_management: int = 0
     """Times that a vector whose outputs saturate is repeated, each time at half the scale."""
     vectors: int = 1024
@@ -35,9 +36,9 @@ class RangeSettings(Settings):
     fewest: int = 6
     """Sample vectors, at least, to which columns are fitted; with fewer, those of programming stay."""
     candidates: int = 24
-    """Full scales of the inputs that are tried, and half as many as converter ranges."""
+    """Full scales of the inputs that are tried; of converter ranges twice as many are."""
     values: int = 2**15
-    """Outputs, at most, on which a converter range is tried."""
+    """Outputs, about, on which a converter range is tried: those of all columns to some of the sample vectors."""
 
     def __post_init__(self) -> None:
         if self.inputs not in INPUT_RANGES:
@@ -140,8 +141,8 @@ def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, se
 
 def _full_scale(sums: FloatArray, info: ChipInfo, settings: RangeSettings) -> float:
     """Choose the converter range for sums (vectors, columns) in uS."""
-    values = np.abs(sums).reshape(-1)
-    values = values[:: -(-values.size // settings.values)]
+    # Whole vectors: a stride through all values would look at the same few columns again and again.
+    values = np.abs(sums[:: max(1, sums.size // settings.values)]).reshape(-1)
     tail, top = Tail.of(values), info.code_max
     low, high = info.adc_range
     ranges = np.unique(np.clip(values.max() * np.geomspace(0.1, 2.0, 2 * settings.candidates), low, high))

@@ -206,7 +206,7 @@ class _Training:
         order = torch.randperm(len(data), generator=self.random)
         kept = min(math.ceil(settings.held_out * len(data)), len(data) - 1)
         # Without held-out images the training images choose.
-        self.training, self.judging = data[order[kept:]], data[order[:kept]] if kept else data
+        self.training, self.held_out = data[order[kept:]], data[order[:kept]] if kept else data
         self.teacher = copy_of_digital(noisy)
         self.per_epoch = math.ceil(len(self.training) / settings.batch)
         self.steps = settings.epochs * self.per_epoch
@@ -218,13 +218,13 @@ class _Training:
         settings, course = self.settings, self.course
         optimizer, schedule = self._optimizer()
         try:
-            self._judge(math.nan)
+            self._evaluate(math.nan)
             for _ in range(settings.epochs):
                 loss = self._epoch(optimizer, schedule)
                 if not math.isfinite(loss):
                     course.status = "diverged"
                     break
-                self._judge(loss)
+                self._evaluate(loss)
         except KeyboardInterrupt:
             course.status = "interrupted"
         self._restore()
@@ -311,11 +311,11 @@ class _Training:
         wide = share.to(batch.inputs.dtype).reshape(-1, *[1] * (batch.inputs.dim() - 1))
         return torch.lerp(batch.inputs, batch.inputs[other], wide), batch.labels[other], share
 
-    def _judge(self, loss: float) -> None:
+    def _evaluate(self, loss: float) -> None:
         """Evaluate on held-out images, always under the same noise, and keep the state if it is the best so far."""
         noisy, settings, course = self.noisy, self.settings, self.course
-        digital = float(right_exactly(noisy, self.judging).double().mean())
-        right, entropy = right_under_noise(noisy, self.judging, settings.draws, settings.seed + 1)
+        digital = float(right_exactly(noisy, self.held_out).double().mean())
+        right, entropy = right_under_noise(noisy, self.held_out, settings.draws, settings.seed + 1)
         epoch = Epoch(loss, digital, float(right.double().mean()), entropy)
         course.epochs.append(epoch)
         best = course.epochs[course.best]

@@ -24,7 +24,7 @@ STAGGER = 0.012
 
 
 class DrawnCourse(Protocol):
-    """What is drawn of one compensation; see `hwloop.jobs.drift.Course`."""
+    """What is drawn of one compensation; see `hwloop.jobs.drift_result.Course`."""
 
     @property
     def mvm_error(self) -> FloatArray:

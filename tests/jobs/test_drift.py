@@ -198,6 +198,12 @@ def test_everything_on_file_has_units(studied) -> None:
     assert not without
 
 
+def test_a_file_that_is_read_says_what_was_found(studied) -> None:
+    found = hwloop.load(studied[1])
+    assert isinstance(found, hwloop.DriftResult)
+    assert found.to_json() == studied[0]
+
+
 def test_compensations_are_there_for_use(studied) -> None:
     for name in ALL:
         tiles = load_compensations(studied[1], name)

@@ -128,7 +128,7 @@ def test_a_network_without_batch_norm_has_no_statistics_to_adapt(deployed: Deplo
 def test_a_file_goes_on_where_the_network_was(deployed: Deploy, tmp_path: Path) -> None:
     network = small_cnn()
     data = labelled(network)
-    ranges = hwloop.RangeSettings(inputs="dynamic", bound_management=1)
+    ranges = hwloop.RangeSettings(inputs="dynamic", bound_management=1, fewest=20, candidates=9, values=5000)
     settings = hwloop.Deployment(
         test=data, replicas={"0": 2}, network=hwloop.NetworkSettings(ranges, "share"), out=tmp_path / "net.h5"
     )

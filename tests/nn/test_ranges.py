@@ -62,6 +62,18 @@ def test_fine_converters_leave_room_for_what_the_sample_did_not_show(info: ChipI
     assert loss(fresh, largest, np.abs(sample / largest @ TARGET).max(), fine) > 1e-3
 
 
+@pytest.mark.parametrize("large", range(4))
+def test_every_column_counts_for_the_converter_range(info: ChipInfo, large: int) -> None:
+    """Every fourth column is ten times as large as the others, so that a range for the others alone clips it."""
+    target = 20.0 * RNG.standard_normal((64, 64))
+    target[:, large::4] *= 10.0
+    x = RNG.standard_normal((4096, 64))
+    chosen = choose(target, info, 100.0, x, ERROR)
+    assert chosen is not None
+    sums = np.abs(x / chosen.input_scale @ target)
+    assert np.mean(sums[:, large::4] > chosen.full_scale) < 0.01
+
+
 def test_a_percentile_is_one(info: ChipInfo) -> None:
     x = RNG.standard_normal((1000, 64))
     chosen = choose(TARGET, info, 100.0, x, RangeSettings(inputs="percentile", percentile=99.0))

@@ -87,7 +87,7 @@ def _readable_from(path: Path) -> IO[bytes]:
 
 
 def _header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Read shape and dtype, without numpy's parser, which evaluates what it finds."""
+    """Read shape and dtype of any version of the format; numpy has no public function for the third one."""
     try:
         version = np.lib.format.read_magic(stream)
         count = struct.unpack(*(("<H", stream.read(2)) if version[0] == 1 else ("<I", stream.read(4))))[0]

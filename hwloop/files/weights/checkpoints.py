@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 DTYPES = {"BOOL": "bool", "C64": "complex64"}
-"""What safetensors calls otherwise than all others."""
+"""What messages call kinds of numbers whose names in safetensors say little."""
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,19 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
-from hwloop.cli.options import METHOD_NAMES
+from hwloop.cli.options import (
+    AGE_HELP,
+    METHOD_NAMES,
+    SPLIT_HELP,
+    dataset_option,
+    exclude_option,
+    network_option,
+)
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping.clip import CLIPS
 from hwloop.mapping.sharing import SCALES, MappingSettings
-from hwloop.mapping.split import SPLITS
+from hwloop.registry import suggest
 
 if TYPE_CHECKING:
     from hwloop.nn.accuracy import Accuracy, DeployedAccuracy
@@ -40,30 +47,24 @@ RANGES = ("error", "percentile", "dynamic")
 class DeployOptions:
     """Options of `hwloop deploy`."""
 
-    network: str = given(
-        click.Option(
-            ["--network"],
-            required=True,
-            metavar="MODULE:FACTORY",
-            help="Makes the module; also FILE.py:NAME.",
-        )
-    )
+    network: str = given(network_option(required=True))
     weights: str = given(file_option("--weights", "Trained weights, as for hwloop program.", required=True))
-    dataset: str = given(
-        file_option("--dataset", "D.npz with images and labels, train_index and test_index.", required=True)
-    )
+    dataset: str = given(dataset_option(required=True))
     backend: str = given(click.Option(["--backend"], required=True, help="Chip, such as sim:hermes-64?seed=1."))
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
     settings: tuple[str, ...] = given(
         click.Option(
-            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
+            ["--set", "settings"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of the method (docs/methods.md); repeatable.",
         )
     )
-    exclude: tuple[str, ...] = given(
-        click.Option(["--exclude"], multiple=True, metavar="PATH", help="A layer that stays digital, or a pattern.")
-    )
+    exclude: tuple[str, ...] = given(exclude_option())
     replicas: tuple[str, ...] = given(
-        click.Option(["--replicas"], multiple=True, metavar="PATH=N", help="Put N copies of a layer on the chip.")
+        click.Option(
+            ["--replicas"], multiple=True, metavar="PATH=N", help="Put N copies of a layer on the chip; repeatable."
+        )
     )
     replica_use: str = given(
         click.Option(["--replica-use"], default=USES[0], show_default=True, help=f"Copies: {', '.join(USES)}.")
@@ -73,7 +74,8 @@ class DeployOptions:
             ["--ranges"],
             default=RANGES[0],
             show_default=True,
-            help=f"Input ranges: {', '.join(RANGES)} (every vector to its own maximum).",
+            help="Input ranges: error (those of the least error), percentile (of the inputs' magnitudes), dynamic "
+            "(every vector to its own largest value).",
         )
     )
     bound_management: int = given(
@@ -95,20 +97,28 @@ class DeployOptions:
         )
     )
     scale: str = given(
-        click.Option(["--scale"], default=SCALES[0], help=f"Weight scale per {' or per '.join(SCALES)}.")
+        click.Option(
+            ["--scale"], default=SCALES[0], show_default=True, help=f"Weight scale per {' or per '.join(SCALES)}."
+        )
     )
-    split: str | None = given(click.Option(["--split"], help=f"How devices share: {', '.join(SPLITS)}."))
+    split: str | None = given(click.Option(["--split"], help=SPLIT_HELP))
     clip: str = given(
-        click.Option(["--clip"], default=CLIPS[0], help=f"Clip the largest weights: {' or '.join(CLIPS)}.")
+        click.Option(
+            ["--clip"], default=CLIPS[0], show_default=True, help=f"Clip the largest weights: {' or '.join(CLIPS)}."
+        )
     )
-    age: str | None = given(click.Option(["--age"], help="Age after programming at which targets hold: 20s, 1h."))
+    age: str | None = given(click.Option(["--age"], help=AGE_HELP))
     calibration: str | None = given(file_option("--calibration", "Calibration file of this chip (hwloop calibrate)."))
     seed: int = given(seed_option(0, "inputs and probes"))
     goal: float | None = given(
-        click.Option(["--goal"], type=float, help="Exit with code 1 unless the accuracy is at least this.")
+        click.Option(["--goal"], type=float, help="Exit with code 1 unless the accuracy (0 to 1) is at least this.")
     )
     passes: bool = given(
-        click.Option(["--passes"], is_flag=True, help="Stream a network that does not fit; needs no --out.")
+        click.Option(
+            ["--passes"],
+            is_flag=True,
+            help="Stream a network that does not fit through the chip, part by part; takes no --out.",
+        )
     )
     out: str | None = given(file_option("--out", "Network file to write (HDF5)."))
     force: bool = given(force_option())
@@ -131,12 +141,18 @@ def deploy(options: DeployOptions) -> None:
         raise BadInputError("give --out, the network file to write")
     import hwloop
     from hwloop.calibration.programming.registry import method_from
+    from hwloop.files.hdf5 import check_writable
     from hwloop.jobs.deploy import Deployment
     from hwloop.jobs.deploy_files import NetworkFiles, deploy_files
     from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.ranges import RangeSettings
     from hwloop.nn.settings import NetworkSettings
 
+    for name, value, known in (("--ranges", options.ranges, RANGES), ("--replica-use", options.replica_use, USES)):
+        if value not in known:
+            raise BadInputError(f"{name} {value}: {suggest(value, known)}")
+    if options.out is not None:  # before anything that takes time
+        check_writable(options.out, force=options.force)
     files = NetworkFiles(options.network, options.weights, options.dataset, options.exclude, options.images)
     ranges = RangeSettings(inputs=options.ranges, bound_management=options.bound_management)
     method = method_from(options.method, pairs(options.settings))
@@ -181,7 +197,16 @@ def _show(network: DeployedNetwork) -> None:
     click.echo(str(network.mapping_report()))
     click.echo(f"\n{network.cost()}")
     _show_accuracy(network.tested)
-    click.echo(f"Network file {record.name}; hwloop drift {record.name} shows its accuracy over time.")
+    click.echo(f"Network file {record.name}. Its accuracy over time:\n  {_drift_command(network)}")
+
+
+def _drift_command(network: DeployedNetwork) -> str:
+    """Give the command that measures the network later; its class is named unless it is one of the zoo."""
+    from hwloop.nn import zoo
+
+    path, factory = network.held.record.name, network.names.factory
+    named = "" if factory.rpartition(":")[0] == zoo.__name__ else f" --network {factory}"
+    return f"hwloop drift {path}{named} --times 1h,30d,1y --out drift.h5"
 
 
 def _show_stream(network: StreamedNetwork) -> None:

@@ -67,7 +67,9 @@ class DriftOptions:
     )
     network: str | None = given(
         click.Option(
-            ["--network"], metavar="MODULE:FACTORY", help="Makes the network of RUN, where it is not of hwloop.nn.zoo."
+            ["--network"],
+            metavar="MODULE:FACTORY",
+            help="Makes the network of RUN, where it is not of hwloop.nn.zoo; also FILE.py:FACTORY.",
         )
     )
     dataset: str | None = given(
@@ -192,13 +194,16 @@ def _show(result: DriftResult) -> None:
     click.echo(
         f"\nTimes count from the end of programming; the error was {number(finite(result.mvm_error_in_run))} at "
         f"{format_duration(result.target_age)}.\n"
-        "A compensation holds until drift is expected to make its error a tenth larger. The limit is passed at the\n"
-        "age shown, with its 95 % interval, although the compensation is made anew."
+        "A compensation holds until drift is expected to make its error a tenth larger.\n"
+        "The limit is passed at the age shown, with its 95 % interval, although the\n"
+        "compensation is made anew."
     )
+    if any(one.accuracy is not None for one in courses.values()):
+        click.echo("MVM errors are those of uniform random inputs, accuracies those of the test images.")
     if any("refresh" in name for name in courses):
         click.echo(
-            "A refreshed chip rests until its targets hold and is measured then, as after programming; times with a\n"
-            "plus sign count from there."
+            "A refreshed chip rests until its targets hold and is measured then, as after\n"
+            "programming; times with a plus sign count from there."
         )
     if result.status != "complete":
         click.echo("Stopped before the end; the table has what was finished.")

@@ -28,7 +28,29 @@ def installed(group: str, first: tuple[str, ...] = ()) -> str:
     return ", ".join(ordered)
 
 
+def network_option(*, required: bool) -> click.Option:
+    """Make the option that names what makes the network."""
+    what = "Makes the network; also FILE.py:FACTORY."
+    return click.Option(["--network"], required=required, metavar="MODULE:FACTORY", help=what)
+
+
+def dataset_option(more: str = "", *, required: bool) -> click.Option:
+    """Make the option of labelled examples; `more` says when it is needed."""
+    what = "D.npz with x_train, y_train, x_test and y_test, or with images, labels, train_index and test_index"
+    return file_option("--dataset", f"{what}{more}.", required=required)
+
+
+def exclude_option() -> click.Option:
+    """Make the option that keeps layers off the chip."""
+    what = "A layer that stays digital, or a pattern; repeatable."
+    return click.Option(["--exclude"], multiple=True, metavar="PATH", help=what)
+
+
 METHOD_NAMES = installed("hwloop.methods", ("gdp", "iterative", "exact", "sgd"))
+SPLIT_HELP = (
+    f"How the devices of a polarity share: {', '.join(SPLITS)} [default: auto where the devices are known, else fill]."
+)
+AGE_HELP = "Age after programming at which targets hold: 20s, 1h [default: the chip's t0]."
 
 
 def tensor_option(what: str) -> click.Option:
@@ -76,21 +98,17 @@ class TaskOptions:
         )
     )
     scale: str = given(
-        click.Option(["--scale"], default=SCALES[0], help=f"Weight scale per {' or per '.join(SCALES)}.")
-    )
-    split: str | None = given(
         click.Option(
-            ["--split"],
-            help=f"How the devices of a polarity share: {', '.join(SPLITS)} "
-            "[default: auto where the devices are known, else fill].",
+            ["--scale"], default=SCALES[0], show_default=True, help=f"Weight scale per {' or per '.join(SCALES)}."
         )
     )
+    split: str | None = given(click.Option(["--split"], help=SPLIT_HELP))
     clip: str = given(
-        click.Option(["--clip"], default=CLIPS[0], help=f"Clip the largest weights: {' or '.join(CLIPS)}.")
+        click.Option(
+            ["--clip"], default=CLIPS[0], show_default=True, help=f"Clip the largest weights: {' or '.join(CLIPS)}."
+        )
     )
-    age: str | None = given(
-        click.Option(["--age"], help="Age after programming at which targets hold: 20s, 1h [default: the chip's t0].")
-    )
+    age: str | None = given(click.Option(["--age"], help=AGE_HELP))
     calibration: str | None = given(file_option("--calibration", "Calibration file of this chip (hwloop calibrate)."))
     inputs: str | None = given(file_option("--inputs", "Sample activations: .npz by tensor, or .npy for one tensor."))
     seed: int = given(seed_option(0, "inputs and probes"))

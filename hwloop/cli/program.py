@@ -36,7 +36,10 @@ class ProgramOptions(TaskOptions):
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
     settings: tuple[str, ...] = given(
         click.Option(
-            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the method; repeatable."
+            ["--set", "settings"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of the method (docs/methods.md); repeatable.",
         )
     )
     chip_seconds: float | None = given(

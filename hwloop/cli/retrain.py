@@ -20,6 +20,7 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
+from hwloop.cli.options import dataset_option, exclude_option, network_option
 from hwloop.durations import format_duration
 
 if TYPE_CHECKING:
@@ -30,28 +31,27 @@ if TYPE_CHECKING:
 class RetrainOptions:
     """Options of `hwloop retrain`."""
 
-    network: str = given(
-        click.Option(
-            ["--network"], required=True, metavar="MODULE:FACTORY", help="Makes the module; also FILE.py:NAME."
-        )
+    network: str = given(network_option(required=True))
+    weights: str = given(
+        file_option("--weights", "Trained weights to start from, as for hwloop program.", required=True)
     )
-    weights: str = given(file_option("--weights", "Trained weights to start from.", required=True))
-    dataset: str = given(
-        file_option("--dataset", "D.npz with images and labels, train_index and test_index.", required=True)
-    )
+    dataset: str = given(dataset_option(required=True))
     backend: str = given(
         click.Option(["--backend"], required=True, help="Chip to train for, such as sim:hermes-64 or sim:MODEL.json.")
     )
-    epochs: int | None = given(click.Option(["--epochs"], type=int, help="Times that all images are seen."))
-    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest."))
+    epochs: int | None = given(
+        click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 30].")
+    )
+    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.001]."))
     settings: tuple[str, ...] = given(
         click.Option(
-            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the training; repeatable."
+            ["--set", "settings"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of the training (docs/retraining.md); repeatable.",
         )
     )
-    exclude: tuple[str, ...] = given(
-        click.Option(["--exclude"], multiple=True, metavar="PATH", help="A layer that will stay digital, or a pattern.")
-    )
+    exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "noise, batches and held-out images"))
     out: str = given(file_option("--out", "Weights file to write (.safetensors).", required=True))
     force: bool = given(force_option())

@@ -22,6 +22,7 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
+from hwloop.cli.options import dataset_option, exclude_option, network_option
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.units import finite
@@ -39,22 +40,21 @@ class SensitivityOptions:
     """Options of `hwloop sensitivity`."""
 
     deployed: str | None = given(click.Argument(["deployed"], required=False, type=click.Path(), metavar="[NET.h5]"))
-    network: str | None = given(
-        click.Option(["--network"], metavar="MODULE:FACTORY", help="Makes the module; also FILE.py:NAME.")
-    )
+    network: str | None = given(network_option(required=False))
     weights: str | None = given(file_option("--weights", "Trained weights, without NET.h5."))
-    dataset: str | None = given(file_option("--dataset", "D.npz as for hwloop deploy, without NET.h5."))
+    dataset: str | None = given(dataset_option(", without NET.h5", required=False))
     backend: str | None = given(
         click.Option(["--backend"], help="Chip, such as sim:hermes-64 [default: that of NET.h5].")
     )
     settings: tuple[str, ...] = given(
         click.Option(
-            ["--set", "settings"], multiple=True, metavar="KEY=VALUE", help="A setting of the search; repeatable."
+            ["--set", "settings"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of the search (docs/retraining.md); repeatable.",
         )
     )
-    exclude: tuple[str, ...] = given(
-        click.Option(["--exclude"], multiple=True, metavar="PATH", help="A layer that stays digital, or a pattern.")
-    )
+    exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "the noise"))
     out: str = given(file_option("--out", "Sensitivity file to write (HDF5).", required=True))
     force: bool = given(force_option())
@@ -72,7 +72,7 @@ def sensitivity(options: SensitivityOptions) -> None:
     Examples:
       hwloop sensitivity net.h5 --out s.h5
       hwloop sensitivity --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
-          --dataset data/digits.npz --backend sim:hermes-64 --out s.h5
+          --dataset data/digits.npz --backend sim:hermes-64 --out cnn.h5
     """  # noqa: D301  click needs the backspace
     import dataclasses
 

@@ -77,10 +77,8 @@ def drift(
         Fitted one whose drift predictions go by; None for the chip's nominal one.
     data
         Inputs and labels for the accuracy of a network; None for the test data that it was deployed with.
-    limit
-        MVM error whose passing is predicted.
-    probes, seed
-        Probe vectors of each tile; seed of probes and inputs.
+    limit, probes, seed
+        MVM error whose passing is predicted; probe vectors of each tile; seed of probes and inputs.
     out, force, progress
         As for `hwloop.program`.
 
@@ -93,14 +91,13 @@ def drift(
     ages = tuple(seconds(time) for time in times)
     run, network = _opened(run)
     used, measured = calibration_from(calibration), _accuracies(network, strategies, data)
-    known = used.calibration if used else None
     _check(run, limit, out)
     with reporting(progress, "drift") as report, growing_file(out, hdf5.DRIFT_FORMAT, force=force) as file:
-        backend, fitted = run.attach(None if chip is run.chip else chip, known), _fitted_drift(model)
+        backend = run.attach(None if chip is run.chip else chip, used.calibration if used else None)
+        fitted, through = _fitted_drift(model), used.name if used else calibration_name(run)
         study = DriftStudy(run.record, backend, seed=seed, probes=probes, drift=fitted, calibration=run.calibration)
         study.accuracy = measured
         study.check(ages, strategies)
-        through = used.name if used else calibration_name(run)
         if file is not None:
             hdf5.put_attributes(file.file, {"probes": probes, "calibration": through})
         result = _Work(study, strategies, ages, limit, report).result(run, file)

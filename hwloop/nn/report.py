@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from textwrap import fill
 
 from hwloop.chip.info import ChipInfo
 from hwloop.nn.convert import Digital
@@ -109,10 +110,18 @@ class MappingReport:
             copies = f"  {layer.replicas} copies" if layer.replicas > 1 else ""
             shared = f"  shared with {', '.join(layer.shared_with)}" if layer.shared_with else ""
             lines.append(f"{layer.name:<{width}}  {shape:>15}  {_numbers(layer.cores):<9}  {error}{copies}{shared}")
+        lines += ["", "MVM errors are those of the network's own activations."]
         if self.digital:
-            lines += ["", "digital:"]
-            lines += [f"  {one.name or 'the network'} ({one.kind}): {one.reason}" for one in self.digital]
+            lines += ["", "digital:", *self._digital_lines()]
         return "\n".join(lines)
+
+    def _digital_lines(self) -> list[str]:
+        """Write what stays digital, each reason once."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for one in self.digital:
+            alike.setdefault((one.kind, one.reason), []).append(one.name or "the network")
+        texts = (f"{', '.join(names)} ({kind}): {reason}" for (kind, reason), names in alike.items())
+        return [fill(text, 80, initial_indent="  ", subsequent_indent="    ") for text in texts]
 
 
 def _numbers(cores: tuple[int, ...]) -> str:

@@ -162,7 +162,7 @@ def test_modules_are_listed_once_and_not_through_links() -> None:
 )
 def test_a_fault_is_caught_by_a_failure_or_by_its_time(tmp_path: Path, test: str, end: str) -> None:
     (tmp_path / "test_one.py").write_text(test)
-    assert mutation.outcome(tmp_path, ["test_one.py"], 2.0) == end
+    assert mutation.outcome(tmp_path, ["test_one.py"], 6.0) == end
 
 
 def test_faults_of_the_package_itself_compile() -> None:

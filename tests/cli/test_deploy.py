@@ -34,7 +34,7 @@ def test_from_files_to_accuracy_over_time(command: Command, dataset: Path) -> No
     for text in (
         "conv3.weight",
         "288 x 32",
-        "bn1 (BatchNorm2d)",
+        "bn1, bn2, bn3 (BatchNorm2d)",
         "on 60 test images",
         "digital 100.0%",
         "hwloop drift net",
@@ -89,7 +89,7 @@ def test_passes(command: Command, dataset: Path) -> None:
     [
         (("--out", "n.h5", "--exclude", "fz"), "the network has no layer 'fz'; known: conv1"),
         (("--out", "n.h5", "--replicas", "conv1"), "--replicas conv1: expected PATH=N"),
-        (("--out", "n.h5", "--ranges", "auto"), "inputs='auto' is unknown"),
+        (("--out", "n.h5", "--ranges", "auto"), "--ranges auto: known: error, percentile, dynamic"),
         (("--out", "n.h5", "--method", "gpd"), "did you mean 'gdp'?"),
         ((), "give --out"),
         (("--out", "n.h5", "--network", "hwloop.nn.zoo:digits_cn"), "digits_cnn"),

@@ -32,15 +32,14 @@ from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping.clip import CLIPS
 from hwloop.mapping.sharing import SCALES, MappingSettings
+from hwloop.nn.ranges import INPUT_RANGES
+from hwloop.nn.settings import REPLICA_USES
 from hwloop.registry import suggest
 
 if TYPE_CHECKING:
     from hwloop.nn.accuracy import Accuracy, DeployedAccuracy
     from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.streaming import StreamedNetwork
-
-USES = ("average", "share", "random")
-RANGES = ("error", "percentile", "dynamic")
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,14 @@ class DeployOptions:
         )
     )
     replica_use: str = given(
-        click.Option(["--replica-use"], default=USES[0], show_default=True, help=f"Copies: {', '.join(USES)}.")
+        click.Option(
+            ["--replica-use"], default=REPLICA_USES[0], show_default=True, help=f"Copies: {', '.join(REPLICA_USES)}."
+        )
     )
     ranges: str = given(
         click.Option(
             ["--ranges"],
-            default=RANGES[0],
+            default=INPUT_RANGES[0],
             show_default=True,
             help="Input ranges: error (those of the least error), percentile (of the inputs' magnitudes), dynamic "
             "(every vector to its own largest value).",
@@ -148,7 +149,10 @@ def deploy(options: DeployOptions) -> None:
     from hwloop.nn.ranges import RangeSettings
     from hwloop.nn.settings import NetworkSettings
 
-    for name, value, known in (("--ranges", options.ranges, RANGES), ("--replica-use", options.replica_use, USES)):
+    for name, value, known in (
+        ("--ranges", options.ranges, INPUT_RANGES),
+        ("--replica-use", options.replica_use, REPLICA_USES),
+    ):
         if value not in known:
             raise BadInputError(f"{name} {value}: {suggest(value, known)}")
     if options.out is not None:  # before anything that takes time

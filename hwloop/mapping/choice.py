@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from hwloop.errors import BadInputError
 from hwloop.mapping.layouts import LAYOUTS, Reading, is_keras, readings
 from hwloop.mapping.names import printable
-from hwloop.mapping.roles import Role, bias_of, is_copy, parts_of, role_of
-from hwloop.mapping.tensors import Tensor
+from hwloop.mapping.roles import bias_of, is_copy, parts_of, role_of
+from hwloop.mapping.tensors import Role, Tensor
 from hwloop.registry import suggest
 
 TensorLike = str | Sequence[str] | None
@@ -135,7 +135,7 @@ def choose(tensors: Sequence[Tensor], choice: Choice, source: str, *, strict: bo
 
 def _role(tensor: Tensor, by_name: Mapping[str, Tensor]) -> Role:
     if tensor.role is not None:
-        return Role(tensor.role)
+        return tensor.role
     if is_copy(tensor, by_name):
         return Role.COPY
     return role_of(tensor, bias_of(tensor, by_name) is not None)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from hwloop.mapping.choice import renamed
 from hwloop.mapping.layouts import Reading
 from hwloop.mapping.names import without_wrappers
-from hwloop.mapping.roles import Role
-from hwloop.mapping.tensors import Tensor, torch_tensor
+from hwloop.mapping.tensors import Role, Tensor, torch_tensor
 
 PLAIN = Reading("outputs-first")
 TURNED = "inputs first in this layer"
@@ -38,8 +38,7 @@ def module_tensors(module: nn.Module) -> list[Tensor]:
         for name, values in _own(layer):
             key = f"{path}.{name}" if path else name
             found[key] = _described(layer, name, key, values)
-    plain = without_wrappers(found)
-    return [_renamed(tensor, plain[tensor.key]) for tensor in found.values()]
+    return renamed(found.values(), without_wrappers(found))
 
 
 def _own(layer: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -65,7 +64,7 @@ def _described(layer: nn.Module, name: str, key: str, values: torch.Tensor) -> T
         )
     tensor = torch_tensor(key, values)
     role, reading = _known(layer, name, values)
-    return _with(tensor, role, reading)
+    return dataclasses.replace(tensor, role=role, reading=reading)
 
 
 def _known(layer: nn.Module, name: str, values: torch.Tensor) -> tuple[Role | None, Reading | None]:
@@ -83,19 +82,9 @@ def _known(layer: nn.Module, name: str, values: torch.Tensor) -> tuple[Role | No
     if isinstance(layer, TRANSPOSED):
         return Role.WEIGHT, Reading("transposed", layer.groups)
     if isinstance(layer, DENSE):
-        return (Role.BIAS, None) if name in ("bias_k", "bias_v") else (Role.WEIGHT, PLAIN)
+        return Role.WEIGHT, PLAIN
     if type(layer).__name__ == "Conv1D" and hasattr(layer, "nf") and values.dim() == 2:
         return Role.WEIGHT, Reading("inputs-first", why=TURNED)
     if isinstance(layer, nn.LayerNorm | nn.modules.batchnorm._NormBase | nn.GroupNorm):
         return Role.NORM, None
     return None, None
-
-
-def _with(tensor: Tensor, role: Role | None, reading: Reading | None) -> Tensor:
-
-    return dataclasses.replace(tensor, role=None if role is None else role.value, reading=reading)
-
-
-def _renamed(tensor: Tensor, name: str) -> Tensor:
-
-    return tensor if name == tensor.key else dataclasses.replace(tensor, key=name, alias=tensor.key)

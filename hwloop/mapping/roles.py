@@ -4,23 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import Enum
 
-from hwloop.mapping.tensors import Tensor
-
-
-class Role(Enum):
-    """What a tensor is for; the value is what a note calls it."""
-
-    WEIGHT = "weight"
-    EMBEDDING = "look-up table"
-    BIAS = "bias or mask"
-    NORM = "normalisation"
-    BUFFER = "buffer, mask or data"
-    INTEGER = "integers"
-    OTHER = "no weight by its name"
-    COPY = "a copy by its name"
-
+from hwloop.mapping.tensors import Role, Tensor
 
 LOOKUP = re.compile(
     r"^(wte|wpe|wtt|shared|lut|lookup|codebooks?|\w*factors|(user|item|word|vocab|token|entity|relation)s?|(\w*_)?emb(ed(der|dings?)?s?)?(_\w+|\d*)|\w*embeddings?(_\w+|\d*))$",

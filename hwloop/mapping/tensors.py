@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 Number: TypeAlias = Literal["float", "integer", "other"]
 """What kind of numbers a tensor holds; 'other' is all that is no real number."""
+
+
+class Role(Enum):
+    """What a tensor is for; the value is what a note calls it."""
+
+    WEIGHT = "weight"
+    EMBEDDING = "look-up table"
+    BIAS = "bias or mask"
+    NORM = "normalisation"
+    BUFFER = "buffer, mask or data"
+    INTEGER = "integers"
+    OTHER = "no weight by its name"
+    COPY = "a copy by its name"
 
 
 @dataclass(frozen=True)
@@ -47,8 +61,8 @@ class Tensor:
     """Why it is no part of the network that the file is about; empty for all that are."""
     alone: bool = False
     """Whether it is all that was given, so that it is meant whatever it is called."""
-    role: str | None = None
-    """What it is for, where its layer is known: the value of a `Role`."""
+    role: Role | None = None
+    """What it is for, where its layer is known."""
     reading: Reading | None = None
     """How it becomes a matrix, where its layer is known."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hwloop.nn.convert import EXCLUDED, LOOKED_UP, Converted, Digital
-from hwloop.nn.layers.base import EXACT
-from hwloop.nn.products import Product
+from hwloop.nn.convert import EXCLUDED, LOOKED_UP, Converted, Digital, MatrixOf, matrices_of
+from hwloop.nn.products import EXACT, Product
 
 MULTIPLICATIONS = frozenset(
     (
@@ -40,15 +40,16 @@ class Watch(TorchDispatchMode):
         """Get ready to watch a network."""
         super().__init__()
         self._converted = converted
-        self._calls = {name: 0 for name, _, _ in _matrices(converted)}
+        self._calls = {one.name: 0 for one in _matrices(converted)}
         self._digital: dict[str, str] = {}
         self._within_product = False
         self._names: dict[int, str] = {}
 
     def __enter__(self) -> Watch:
         """Begin to watch."""
-        for name, products, own in _matrices(self._converted):
-            products[own] = _Watched(products.get(own, EXACT), self._counted(name))
+        for one in _matrices(self._converted):
+            known = one.layer.products.get(one.own_name, EXACT)
+            one.layer.products[one.own_name] = _Watched(known, self._counted(one.name))
         self._names = {
             parameter.untyped_storage().data_ptr(): name
             for name, parameter in self._converted.network.named_parameters()
@@ -62,10 +63,10 @@ class Watch(TorchDispatchMode):
     ) -> None:
         """Put the products back."""
         super().__exit__(kind, error, trace)
-        for _, products, own in _matrices(self._converted):
-            watched = products.pop(own)
+        for one in _matrices(self._converted):
+            watched = one.layer.products.pop(one.own_name)
             if isinstance(watched, _Watched) and watched.product is not EXACT:
-                products[own] = watched.product
+                one.layer.products[one.own_name] = watched.product
 
     def __torch_dispatch__(
         self,
@@ -147,11 +148,9 @@ class _Watched(Product):
         return self._count(lambda: self.product(x, matrix))
 
 
-def _matrices(converted: Converted) -> Iterator[tuple[str, dict[str, Product], str]]:
-    """List the matrices of a network: name in the state dict, products of the layer, name in the layer."""
-    for path, layer in converted.layers.items():
-        for own in layer.matrices():
-            yield f"{path}.{own}" if path else own, layer.products, own
+def _matrices(converted: Converted) -> Iterator[MatrixOf]:
+    """List the matrices of a network, those that share their cells one by one."""
+    return itertools.chain.from_iterable(matrices_of(converted))
 
 
 def _tensors(values: Iterable[torch.Tensor | Iterable[torch.Tensor]]) -> Iterator[torch.Tensor]:

@@ -297,7 +297,7 @@ class MatrixOf:
         return self.layer.matrices()[self.own_name].detach()
 
 
-class _Cells(NamedTuple):
+class _SharedView(NamedTuple):
     """What layers share that read one parameter in the same way; turned, it is another matrix."""
 
     parameter: int
@@ -313,10 +313,10 @@ def matrices_of(converted: Converted) -> Iterator[tuple[MatrixOf, ...]]:
     tuple of MatrixOf
         The first names the cells.
     """
-    together: dict[_Cells, list[MatrixOf]] = {}
+    together: dict[_SharedView, list[MatrixOf]] = {}
     for path, layer in converted.layers.items():
         for own, values in layer.matrices().items():
-            key = _Cells(id(layer.parameter_of(own)), values.shape, values.stride())
+            key = _SharedView(id(layer.parameter_of(own)), values.shape, values.stride())
             together.setdefault(key, []).append(MatrixOf(f"{path}.{own}" if path else own, layer, own))
     for sharing in together.values():
         yield tuple(sharing)

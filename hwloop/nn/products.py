@@ -46,6 +46,10 @@ class Exact(Product):
         return (by_group @ matrix).transpose(0, 1).reshape(-1, groups * outputs)
 
 
+EXACT = Exact()
+"""Of matrices that lie nowhere yet."""
+
+
 class Recording(Exact):
     """Multiplies in float and keeps a uniform random sample of all input vectors that it has seen."""
 

@@ -9,8 +9,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.weights.content import shown, unreadable
 from hwloop.mapping.layouts import Reading
 from hwloop.mapping.names import printable
-from hwloop.mapping.roles import Role
-from hwloop.mapping.tensors import Tensor
+from hwloop.mapping.tensors import Role, Tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +52,7 @@ def read_onnx(path: Path) -> list[Tensor]:
                 tuple(one.dims),
                 str(dtype),
                 lambda one=one: numpy_helper.to_array(one),  # type: ignore[misc]
-                role=None if role is None else role.value,
+                role=role,
                 reading=reading,
             )
         )

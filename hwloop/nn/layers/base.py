@@ -7,7 +7,7 @@ import abc
 import torch
 from torch import nn
 
-from hwloop.nn.products import Exact, Product
+from hwloop.nn.products import EXACT, Product
 
 
 class AnalogLayer(nn.Module, abc.ABC):
@@ -67,10 +67,6 @@ class AnalogLayer(nn.Module, abc.ABC):
     def extra_repr(self) -> str:
         """Say what the layer stands for."""
         return self.kind
-
-
-EXACT = Exact()
-"""Of matrices that lie nowhere yet."""
 
 
 def share(layer: nn.Module, original: nn.Module) -> None:

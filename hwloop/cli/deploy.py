@@ -164,7 +164,7 @@ def deploy(options: DeployOptions) -> None:
         settings = Deployment(
             calibration=options.calibration,
             mapping=MappingSettings(options.scale, options.split, options.clip),
-            network=NetworkSettings(ranges, options.replica_use, options.seed),
+            network=NetworkSettings(ranges, options.replica_use),
             replicas=_counts(options.replicas),
             age=options.age,
             seed=options.seed,

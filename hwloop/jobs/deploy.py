@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
-from hwloop.nn.activations import record_activations
+from hwloop.nn.activations import Activations, record_activations
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, Held
 from hwloop.nn.network_file import RUN_GROUP, write_network
@@ -181,7 +181,7 @@ class Plan:
     def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
         """Program the network and fit it; `names` say what its file shall tell of its origin."""
         settings, converted = self.settings, self.converted
-        seen = record_activations(converted, self.placed, self.inputs, settings.network)
+        seen = self._activations()
         digital = None if self.test is None else accuracy_of(converted.network, self.test)
         task = self._task([tensor for matrix in self.placed for tensor in matrix.tensors()], method, names)
         with (
@@ -192,7 +192,7 @@ class Plan:
             record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
             held = Held(record, chip, task.calibration.calibration if task.calibration else None)
             deployed = DeployedNetwork(converted, self.placed, held, self.inputs, settings.network, self.test)
-            deployed.fit(seen.samples, settings.input_ranges)
+            deployed.fit(seen.samples, seen.learnt)
             deployed.digital = (*deployed.digital, *seen.around)
             deployed.names = names
             if digital is not None:
@@ -213,19 +213,27 @@ class Plan:
         settings, converted = self.settings, self.converted
         if settings.out is not None:
             raise BadInputError("a network that is streamed in passes is never whole on the chip: it has no file")
-        seen = record_activations(converted, self.placed, self.inputs, settings.network)
+        seen = self._activations()
         passes = passes_of(self.placed, list(seen.samples), chip.info)
 
-        def program(matrices: Sequence[Matrix]) -> RunRecord:
+        def program(matrices: Sequence[Matrix]) -> Held:
+            task = self._task(matrices, method, names)
             with reporting(settings.progress, f"{method.name:>9}") as report:
-                return _complete(carry_out(self._task(matrices, method, names), chip, report=report).record)
+                record = _complete(carry_out(task, chip, report=report).record)
+            return Held(record, chip, task.calibration.calibration if task.calibration else None)
 
         digital = None if self.test is None else accuracy_of(converted.network, self.test)
-        streamed = StreamedNetwork(converted, passes, seen.samples, chip, program, settings.network)
+        streamed = StreamedNetwork(converted, passes, seen, chip, program, settings.network)
         if self.test is not None and digital is not None:
             age = chip.info.reference_age if settings.age is None else seconds(settings.age)
             streamed.tested = DeployedAccuracy(streamed.accuracy(self.test), digital, age)
         return streamed
+
+    def _activations(self) -> Activations:
+        """Run the calibration inputs through the digital network."""
+        asked = self.settings
+        seen = record_activations(self.converted, self.placed, self.inputs, asked.network, asked.seed)
+        return replace(seen, learnt=asked.input_ranges)
 
     def _task(self, matrices: Sequence[Matrix], method: Method, names: NetworkNames) -> Task:
         """Make the programming task of matrices."""

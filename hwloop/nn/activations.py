@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,14 +30,17 @@ class Activations:
         nothing reaches is missing.
     around
         Weights that are multiplied by around the chip, and matrices that were never used, with reasons.
+    learnt
+        Inputs that drive converters fully, by matrix, where training has learnt them.
     """
 
     samples: Mapping[str, FloatArray]
     around: tuple[Digital, ...]
+    learnt: Mapping[str, float] = field(default_factory=dict)
 
 
 def record_activations(
-    converted: Converted, placed: Sequence[PlacedMatrix], inputs: torch.Tensor, settings: NetworkSettings
+    converted: Converted, placed: Sequence[PlacedMatrix], inputs: torch.Tensor, settings: NetworkSettings, seed: int
 ) -> Activations:
     """Run calibration inputs through the digital network and keep a sample of what every matrix is given.
 
@@ -50,7 +53,7 @@ def record_activations(
     """
     recordings, turns = {}, itertools.count()
     for number, matrix in enumerate(placed):
-        recordings[matrix.name] = Recording(settings.ranges.vectors, settings.seed + number, turns)
+        recordings[matrix.name] = Recording(settings.ranges.vectors, seed + number, turns)
         for user in matrix.sharing:
             user.layer.products[user.own_name] = recordings[matrix.name]
     try:

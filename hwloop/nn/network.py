@@ -117,7 +117,7 @@ class DeployedNetwork(nn.Module):
         """Accuracies as it was deployed; None without test data."""
         self.moved = False
         """Whether the chip has aged or was pulsed since it was deployed."""
-        self._as_programmed = held.tiles(self.settings.seed)
+        self._as_programmed = held.tiles(held.record.provenance.seed)
         self.tiles = [LayerTile(tile, slice(0), slice(0)) for tile in self._as_programmed]
         """Tiles of all matrices, in the order of the run's."""
         for matrix in self.placed:
@@ -131,7 +131,7 @@ class DeployedNetwork(nn.Module):
         """Make the product of a matrix of its tiles."""
         replicas = [[tile for block in blocks for tile in self._of_block(block, matrix)] for blocks in matrix.replicas]
         groups, _, outputs = matrix.shape
-        random = np.random.default_rng(self.settings.seed)
+        random = np.random.default_rng(self.held.record.provenance.seed)
         return OnChip(replicas, groups * outputs, self.settings.ranges, self.settings.replica_use, random)
 
     def _of_block(self, block: Block, matrix: PlacedMatrix) -> list[LayerTile]:

@@ -90,7 +90,6 @@ def write_network(file: h5py.File, network: DeployedNetwork) -> None:
         "exclude": "\n".join(names.exclude),
         "replicas": "\n".join(f"{pattern}={count}" for pattern, count in names.replicas.items()),
         "replica_use": settings.replica_use,
-        "seed": settings.seed,
         "compensation": network.compensation,
     }
     hdf5.put_attributes(group, texts)
@@ -148,7 +147,7 @@ def read_network(file: h5py.File) -> StoredNetwork:
         )
         asked = group["ranges"].attrs
         ranges = RangeSettings.parse({item.name: str(asked[item.name]) for item in dataclasses.fields(RangeSettings)})
-        settings = NetworkSettings(ranges, str(noted["replica_use"]), int(noted["seed"]))
+        settings = NetworkSettings(ranges, str(noted["replica_use"]))
         parameters = {key: np.asarray(hdf5.get(group["parameters"], key, "1")) for key in group["parameters"]}
         return StoredNetwork(
             names=names,

@@ -126,7 +126,9 @@ def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, se
         return 1.0
     if settings.inputs == "percentile":
         return float(np.percentile(magnitudes[magnitudes > 0], settings.percentile))
-    tried = activations[: max(32, settings.values // (4 * target.shape[1]))].astype(np.float32)
+    count = max(32, settings.values // (4 * target.shape[1]))
+    # Evenly spaced: a sample that was never full lies in the order of the data, which may be that of their classes.
+    tried = activations[:: -(-len(activations) // count)].astype(np.float32)
     weights = target.astype(np.float32)
     top, tail = info.input_max, Tail.of(magnitudes)
     power = float(np.square(target).sum() / target.shape[1])  # of one unit on every input, mean over columns

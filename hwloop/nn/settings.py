@@ -21,14 +21,11 @@ class NetworkSettings(Settings):
     replica_use: str = "average"
     """What copies of a layer are for: 'average' adds up their outputs, 'share' gives each its part of the vectors,
     'random' shares them out at random."""
-    seed: int = 0
-    """Of the sample of activations, of probes, and of random sharing."""
 
     def __post_init__(self) -> None:
         if self.replica_use not in REPLICA_USES:
             known = ", ".join(REPLICA_USES)
             raise BadInputError(f"setting replica_use='{self.replica_use}' is unknown; known: {known}")
-        self._require("seed", 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)

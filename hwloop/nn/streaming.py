@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +13,15 @@ from torch import nn
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import ChipInfo
 from hwloop.errors import BadInputError
-from hwloop.files.runs import RunRecord
 from hwloop.mapping.matrix import Matrix
 from hwloop.nn.accuracy import Accuracy, Batches, DeployedAccuracy, accuracy_of, as_one
+from hwloop.nn.activations import Activations
 from hwloop.nn.convert import Converted
 from hwloop.nn.network import DeployedNetwork, Held
 from hwloop.nn.placement import PlacedMatrix, cores_needed
 from hwloop.nn.products import Product
 from hwloop.nn.settings import NetworkSettings
-from hwloop.typing import FloatArray, Json
+from hwloop.typing import Json
 
 
 def passes_of(placed: Sequence[PlacedMatrix], order: Sequence[str], info: ChipInfo) -> list[list[PlacedMatrix]]:
@@ -92,9 +92,9 @@ class StreamedNetwork(nn.Module):
         self,
         converted: Converted,
         passes: Sequence[Sequence[PlacedMatrix]],
-        samples: Mapping[str, FloatArray],
+        seen: Activations,
         chip: Backend,
-        program: Callable[[Sequence[Matrix]], RunRecord],
+        program: Callable[[Sequence[Matrix]], Held],
         settings: NetworkSettings,
     ) -> None:
         """Prepare a network; nothing is programmed before it is used.
@@ -105,18 +105,19 @@ class StreamedNetwork(nn.Module):
             The network.
         passes
             Its matrices, as `passes_of` gives them.
-        samples
-            Activations of every matrix.
+        seen
+            Activations of every matrix, and what passes the chip by.
         chip
             The open chip.
         program
-            Puts matrices on it and returns the complete run.
+            Puts matrices on it and returns what holds them.
         settings
             Ranges.
         """
         super().__init__()
-        self.network, self.digital, self.settings = converted.network, converted.digital, settings
-        self._converted, self._passes, self._samples = converted, tuple(map(tuple, passes)), samples
+        self.network, self.settings = converted.network, settings
+        self.digital = (*converted.digital, *seen.around)
+        self._converted, self._passes, self._seen = converted, tuple(map(tuple, passes)), seen
         self._chip, self._program = chip, program
         self._loaded: int | None = None
         self._before = chip.counts
@@ -145,12 +146,10 @@ class StreamedNetwork(nn.Module):
             self._close(self._loaded)
         self._loaded = None
         matrices = [tensor for matrix in self._passes[number] for tensor in matrix.tensors()]
-        record = self._program(matrices)
+        held = self._program(matrices)
         self._programmings += 1
-        part = DeployedNetwork(
-            self._converted, self._passes[number], Held(record, self._chip), torch.empty(0), self.settings
-        )
-        part.fit(self._samples)
+        part = DeployedNetwork(self._converted, self._passes[number], held, torch.empty(0), self.settings)
+        part.fit(self._seen.samples, self._seen.learnt)
         self._loaded = number
 
     def _close(self, number: int) -> None:

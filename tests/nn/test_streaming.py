@@ -102,3 +102,24 @@ def test_tuning_that_cannot_be(deployed: Deploy) -> None:
     with pytest.raises(BadInputError, match="the loss is not finite"):
         tune(found, (x, y), ["1.*"])
     assert torch.equal(found.network[1].weight, before["1.weight"])
+
+
+def test_a_stream_keeps_what_was_asked_for(open_chip: OpenChip) -> None:
+    """Learnt input ranges, and weights that are multiplied around the chip."""
+
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(36, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.linear(self.b(self.a(x)), self.c.weight)
+
+    settings = hwloop.Deployment(passes=True, input_ranges={"a.weight": 0.625})
+    with pytest.warns(UserWarning, match=r"c\.weight"):
+        found = hwloop.deploy(Around(), open_chip(TIGHT), torch.rand(50, 36), "exact", settings=settings)
+    assert isinstance(found, StreamedNetwork)
+    assert "c.weight" in {one.name for one in found.digital}
+    found.load(0)
+    product = found.network.a.products["weight"]
+    assert {tile.input_scale for tile in product.tiles} == {0.625}

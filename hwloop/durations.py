@@ -35,14 +35,18 @@ def parse_durations(text: str) -> tuple[float, ...]:
 def format_duration(seconds: float) -> str:
     """Write a length of time short: three digits in the largest unit of which it has at least one, '1.5h'.
 
-    A smaller unit is taken where it needs no rounding: 200 s is '200s', not '3.33min'.
+    A smaller unit is taken where three digits are right to 0.01 % in it alone: 200 s is '200s', not '3.33min'.
     """
     if not math.isfinite(seconds):
         return "for ever" if seconds > 0 else "-"
     # Rounding may carry over: 59.9996 s is a minute.
     rounded = [(float(f"{seconds / size:.3g}"), unit) for unit, size in reversed(UNITS.items())]
     whole = [(value, unit) for value, unit in rounded if abs(value) >= 1.0]
-    exact = [(value, unit) for value, unit in whole if value < 1000.0 and math.isclose(value * UNITS[unit], seconds)]
+    exact = [
+        (value, unit)
+        for value, unit in whole
+        if value < 1000.0 and math.isclose(value * UNITS[unit], seconds, rel_tol=1e-4)
+    ]
     for value, unit in exact + whole:
         return f"{value:g}{unit}"
     return f"{seconds:.3g}s"

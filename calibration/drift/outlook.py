@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwloop.calibration.drift.digital import Uncompensated
 from hwloop.calibration.drift.monitor import Crossing, Expected, Monitor, Watched
 from hwloop.calibration.drift.outcome import CompensationOutcome
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
-from hwloop.calibration.drift.strategy import NOTHING, Strategy
+from hwloop.calibration.drift.strategy import Strategy
 from hwloop.typing import FloatArray
 
 
@@ -50,7 +51,7 @@ class Outlook:
         if strategy.changes_chip and outcomes:
             return self._after_refresh(limit, outcomes)
         watched = self._watched(outcomes)
-        expected = expected_error(self.tiles, 1.0 if strategy.name == NOTHING else None)
+        expected = expected_error(self.tiles, 1.0 if isinstance(strategy, Uncompensated) else None)
         if expected is None and len(watched.ages) < 2:
             return None
         return self.monitor.predict(limit, watched, expected)

@@ -103,6 +103,8 @@ def compare(options: CompareOptions) -> None:
         _show(comparison)
     errors = [comparison.mvm_error(method) for method in comparison.runs]
     missed = options.goal is not None and any(error > options.goal for error in errors)
+    if missed:
+        click.echo(f"goal missed: the MVM error {max(errors):.4f} is above {options.goal:g}", err=True)
     if missed or comparison.status != "complete":
         leave(GOAL_MISSED)
 

@@ -28,7 +28,6 @@ from hwloop.cli.options import (
     exclude_option,
     network_option,
 )
-from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.mapping.clip import CLIPS
 from hwloop.mapping.sharing import SCALES, MappingSettings
@@ -47,7 +46,7 @@ class DeployOptions:
     """Options of `hwloop deploy`."""
 
     network: str = given(network_option(required=True))
-    weights: str = given(file_option("--weights", "Trained weights, as for hwloop program.", required=True))
+    weights: str = given(file_option("--weights", "Its trained weights, a file as for hwloop program.", required=True))
     dataset: str = given(dataset_option(required=True))
     backend: str = given(click.Option(["--backend"], required=True, help="Chip, such as sim:hermes-64?seed=1."))
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
@@ -118,7 +117,7 @@ class DeployOptions:
         click.Option(
             ["--passes"],
             is_flag=True,
-            help="Stream a network that does not fit through the chip, part by part; takes no --out.",
+            help="Send a network that does not fit through the chip part by part; takes no --out.",
         )
     )
     out: str | None = given(file_option("--out", "Network file to write (HDF5)."))
@@ -154,7 +153,7 @@ def deploy(options: DeployOptions) -> None:
         ("--replica-use", options.replica_use, REPLICA_USES),
     ):
         if value not in known:
-            raise BadInputError(f"{name} {value}: {suggest(value, known)}")
+            raise BadInputError(f"{name} {value} is unknown; {suggest(value, known)}")
     if options.out is not None:  # before anything that takes time
         check_writable(options.out, force=options.force)
     files = NetworkFiles(options.network, options.weights, options.dataset, options.exclude, options.images)
@@ -180,7 +179,9 @@ def deploy(options: DeployOptions) -> None:
             _show(network)
         else:
             _show_stream(network)
-    if options.goal is not None and network.tested is not None and network.tested.on_chip.value < options.goal:
+    tested = network.tested
+    if options.goal is not None and tested is not None and tested.on_chip.value < options.goal:
+        click.echo(f"goal missed: the accuracy {tested.on_chip.value:.3f} is below {options.goal:g}", err=True)
         leave(GOAL_MISSED)
 
 
@@ -227,7 +228,7 @@ def _show_accuracy(tested: DeployedAccuracy | None) -> None:
     if tested is not None:
         click.echo(
             f"\nAccuracy {_percent(tested.on_chip)} on {tested.on_chip.total} test images,\n"
-            f"{format_duration(tested.age)} after programming; digital {_percent(tested.digital)}."
+            f"{tested.age:.3g} s after programming; digital {_percent(tested.digital)}."
         )
 
 

@@ -199,7 +199,7 @@ def _show(result: DriftResult) -> None:
         "compensation is made anew."
     )
     if any(one.accuracy is not None for one in courses.values()):
-        click.echo("MVM errors are those of uniform random inputs, accuracies those of the test images.")
+        click.echo(_about_accuracies(result))
     if any("refresh" in name for name in courses):
         click.echo(
             "A refreshed chip rests until its targets hold and is measured then, as after\n"
@@ -218,6 +218,14 @@ def _show_accuracies(result: DriftResult, width: int) -> None:
         shares = [None if one is None or index >= len(one) else finite(one[index, 0]) for one in every]
         cells = ["-" if share is None else f"{share:.1%}" for share in shares]
         click.echo(f"{format_duration(age):<12}  " + "  ".join(cell.rjust(width) for cell in cells))
+
+
+def _about_accuracies(result: DriftResult) -> str:
+    """Say what the figures are those of, and how far an accuracy is known."""
+    known = [one.accuracy for one in result.courses.values() if one.accuracy is not None and len(one.accuracy)]
+    halves = [np.nanmax(one[:, 2] - one[:, 1]) / 2 for one in known if np.isfinite(one).any()]
+    within = f",\n95 % intervals up to +-{100 * max(halves):.1f} points" if halves else ""
+    return f"MVM errors are those of uniform random inputs, accuracies of the test images{within}."
 
 
 def _last(values: np.ndarray) -> float | None:

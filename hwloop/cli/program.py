@@ -98,6 +98,8 @@ def program(options: ProgramOptions) -> None:
     else:
         _show(run)
     missed = options.goal is not None and run.mvm_error > options.goal
+    if missed:
+        click.echo(f"goal missed: the MVM error {run.mvm_error:.4f} is above {options.goal:g}", err=True)
     if missed or finite(run.mvm_error) is None:
         leave(GOAL_MISSED)
 

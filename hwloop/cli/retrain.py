@@ -22,6 +22,7 @@ from hwloop.cli.common import (
 )
 from hwloop.cli.options import dataset_option, exclude_option, network_option
 from hwloop.durations import format_duration
+from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.jobs.retrain import Retrained
@@ -82,7 +83,10 @@ def retrain(options: RetrainOptions) -> None:
     check_weights_path(options.out, force=options.force)
     given_apart = {"epochs": options.epochs, "lr": options.lr, "seed": options.seed}
     told = {name: str(value) for name, value in given_apart.items() if value is not None}
-    settings = Retraining.parse({**told, **pairs(options.settings)})
+    apart = pairs(options.settings)
+    if twice := sorted({"epochs", "lr"} & told.keys() & apart.keys()):
+        raise BadInputError(f"--{twice[0]} and --set {twice[0]} are both given; leave one out")
+    settings = Retraining.parse({**told, **apart})
     network = network_of(options.network, options.weights)
     data = read_dataset(options.dataset)
     with watched("  retrain") as report:
@@ -103,7 +107,9 @@ def _show(result: Retrained, options: RetrainOptions) -> None:
     for number, epoch in enumerate(result.course.epochs):
         loss = f"{epoch.loss:9.4f}" if number else "        -"
         kept = "  kept" if number == result.course.best else ""
-        click.echo(f"{number:>5} {loss}                  {epoch.digital:8.4f}      {epoch.noisy:8.4f}{kept}")
+        click.echo(f"{number:>5} {loss}                  {epoch.digital:8.2%}      {epoch.noisy:8.2%}{kept}")
+    if result.course.best == 0 and len(result.course.epochs) > 1:
+        click.echo("\nNo epoch was better on the held-out images: the network is as it was.")
     if result.status == "interrupted":
         click.echo("\nStopped before the end; the best until then was kept.")
     if result.status == "diverged":
@@ -111,5 +117,6 @@ def _show(result: Retrained, options: RetrainOptions) -> None:
     if result.before is not None and result.after is not None:
         click.echo("\ntest images             digital   under noise")
         for name, tried in (("before", result.before), ("after", result.after)):
-            click.echo(f"{name:<20} {tried.digital:10.4f}  {tried.noisy:8.4f} +- {tried.spread:.4f} from chip to chip")
+            noisy = f"{tried.noisy:8.2%} +- {tried.spread:.2%} from chip to chip"
+            click.echo(f"{name:<20} {tried.digital:10.2%}  {noisy}")
     click.echo(f"\nWeights and learnt ranges in {result.file}.")

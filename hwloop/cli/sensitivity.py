@@ -107,7 +107,7 @@ def _given(options: SensitivityOptions) -> Iterator[tuple[nn.Module, DataLike | 
     if options.deployed is None:
         missing = [name for name, value in (*named, ("--backend", options.backend)) if value is None]
         if missing or not (options.network and options.weights and options.dataset):
-            raise BadInputError(f"give NET.h5, or {', '.join(missing)} besides what there is")
+            raise BadInputError(f"give NET.h5, or {', '.join(missing)} as well")
         yield network_of(options.network, options.weights), read_dataset(options.dataset), options.backend
         return
     refused = [name for name, value in named[1:] if value is not None] + ["--exclude"] * bool(options.exclude)
@@ -119,16 +119,19 @@ def _given(options: SensitivityOptions) -> Iterator[tuple[nn.Module, DataLike | 
 
 
 def _show(found: Sensitivity) -> None:
-    points = f"{100 * found.settings.loss:g}"
     click.echo(f"{found.network} on {found.chip}, {format_duration(found.settings.age)} after programming")
-    click.echo(f"Accuracy {found.accuracy_digital:.4f} on {found.images} images; {points} of 100 less at:\n")
-    click.echo("alone                 unit               on the chip  accuracy    lost at   95 %")
+    click.echo(
+        f"Accuracy {found.accuracy_digital:.2%} on {found.images} images, without noise. Each nonideality alone,"
+    )
+    click.echo(f"as it is on the chip, and where {100 * found.settings.loss:g} of 100 images more are wrong:\n")
+    click.echo("alone                 unit             on chip  accuracy  lost at   95 %")
     for limit in found.parts:
-        name, unit, lost = f"{limit.name:<21}", f"{limit.unit:<17}", f"{_number(limit.value):>9}"
-        click.echo(f"{name} {unit} {limit.nominal:>11.4g}  {limit.accuracy:8.4f}  {lost}   {_interval(limit)}")
-    click.echo("\nlayer alone, with all that calibration leaves       accuracy    lost at   95 %")
+        name, unit, lost = f"{limit.name:<21}", f"{limit.unit:<16}", f"{_number(limit.value):>7}"
+        click.echo(f"{name} {unit} {limit.nominal:>7.4g}  {limit.accuracy:8.2%}  {lost}   {_interval(limit)}")
+    click.echo("\nOne layer alone with all that calibration leaves, in times of the chip's own:\n")
+    click.echo("layer                                           accuracy  lost at   95 %")
     for limit in found.layers:
-        click.echo(f"{limit.name[:50]:<50} {limit.accuracy:9.4f}  {_number(limit.value):>9}   {_interval(limit)}")
+        click.echo(f"{limit.name[:46]:<46}  {limit.accuracy:8.2%}  {_number(limit.value):>7}   {_interval(limit)}")
     click.echo()
     if found.status != "complete":
         click.echo("Stopped before the end.")

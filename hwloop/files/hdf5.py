@@ -30,6 +30,7 @@ COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 NETWORK_FORMAT = "hwloop-network"
 SENSITIVITY_FORMAT = "hwloop-sensitivity"
+_MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy"}
 FORMAT_VERSION = 1
 """Version of the layouts that are written; readers take any up to it."""
 FINGERPRINT = "sha256"
@@ -273,7 +274,9 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         ) from None
     if str(kind) not in kinds:
         file.close()
-        raise BadInputError(f"{path} is no {' or '.join(kinds)} file (its format attribute is {kind!r})")
+        maker = _MAKERS.get(kinds[0])
+        made_by = f", as hwloop {maker} writes it" if maker else ""
+        raise BadInputError(f"{path} is no {' or '.join(kinds)} file{made_by} (its format attribute is {kind!r})")
     if version not in range(1, FORMAT_VERSION + 1):
         file.close()
         raise BadInputError(

@@ -106,6 +106,7 @@ def _factory(name: str, module: ModuleType, wanted: str) -> Callable[[], nn.Modu
         for key, value in vars(module).items()
         if not key.startswith("_") and callable(value) and getattr(value, "__module__", "") == module.__name__
     ]
+    own = list(zoo.NAMES) if module is zoo else own
     if not hasattr(module, wanted):
         raise BadInputError(f"network '{name}': no '{wanted}' in {_file(module)}; {suggest(wanted, sorted(own))}")
     found = getattr(module, wanted)
@@ -142,4 +143,5 @@ def _told(name: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split()) or "no message"
-        raise BadInputError(f"network '{name}' raised {type(error).__name__}: {text}") from error
+        told = "; it is called without arguments" if isinstance(error, TypeError) and " argument" in text else ""
+        raise BadInputError(f"network '{name}' raised {type(error).__name__}: {text}{told}") from error

@@ -158,11 +158,14 @@ def check_fit(placed: Sequence[PlacedMatrix], info: ChipInfo) -> None:
         sizes = [size for matrix in placed for size in _tile_sizes(matrix, info)]
         cells = sum(math.prod(size) for size in sizes)
         largest = max(placed, key=lambda matrix: math.prod(matrix.shape) * len(matrix.replicas))
+        streamed = all(cores_needed([matrix], info) <= info.cores for matrix in placed)
+        other = ", or keep layers digital (exclude)"
+        if streamed:
+            other = ", keep layers digital (exclude), or stream it through the chip in passes (passes=True, --passes)"
         raise BadInputError(
             f"the network needs {needed} cores of {info.rows} x {info.columns} cells ({cells} cells in {len(sizes)} "
             f"tiles) and {info.name} has {info.cores}; its largest matrix is {largest.name}; use a chip with more cores"
-            f"{f' (sim:...?cores={needed})' if info.name.startswith('sim:') else ''}, keep layers digital (exclude), "
-            "or stream it through the chip in passes (passes=True, --passes)"
+            f"{f' (sim:...?cores={needed})' if info.name.startswith('sim:') else ''}{other}"
         )
 
 

@@ -116,7 +116,10 @@ def test_a_comparison_is_no_run(command: Command) -> None:
     command("compare", "w.npy", "--backend", CHIP, "--methods", "exact", "--out", "cmp.h5")
     result = command("evaluate", "cmp.h5")
     assert result.exit_code == 2
-    assert "cmp.h5 is no hwloop-run file (its format attribute is 'hwloop-comparison')" in result.stderr
+    assert (
+        "cmp.h5 is no hwloop-run file, as hwloop program writes it (its format attribute is 'hwloop-comparison')"
+        in result.stderr
+    )
 
 
 def test_ctrl_c_ends_without_a_traceback(command: Command, run_file: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,7 @@ def test_a_goal_decides_the_exit_code(command: Command) -> None:
     assert command("program", "w.npy", *BRIEF, "--out", "easy.h5", "--goal", 0.5).exit_code == 0
     missed = command("program", "w.npy", *BRIEF, "--out", "hard.h5", "--goal", 0.001)
     assert missed.exit_code == 1
+    assert "is above 0.001" in missed.stderr
     assert Path("hard.h5").exists()
 
 

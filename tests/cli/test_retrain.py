@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def test_weights_are_written(command: Command) -> None:
     assert result.exit_code == 0, result.stderr
     assert "hwloop.nn.zoo:digits_mlp for sim:hermes-core, 1min to 365d" in result.stdout
     assert result.stdout.count("  kept\n") == 1
+    assert ("No epoch was better" in result.stdout) == bool(re.search(r"^ +0 .*kept$", result.stdout, re.MULTILINE))
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert zoo.digits_mlp().state_dict().keys() == load_file("robust.safetensors").keys()
     assert set(read_input_ranges("robust.safetensors")) == {"fc1.weight", "fc2.weight", "fc3.weight"}
@@ -54,6 +56,7 @@ def test_json(command: Command) -> None:
     [
         (("--set", "epoch=3"), "unknown setting 'epoch'; did you mean 'epochs'"),
         (("--epochs", "-1"), "setting epochs=-1 is outside"),
+        (("--epochs", "1", "--set", "epochs=2"), "--epochs and --set epochs are both given"),
         (("--network", "hwloop.nn.zoo:digits_cnn"), "does not fit DigitsCNN"),
         (("--dataset", "none.npz"), "none.npz"),
         (("--out", "robust.npz"), "weights are written as .safetensors"),

@@ -215,7 +215,7 @@ def truncated(path: Path) -> None:
         (lambda path: path.write_text("not HDF5"), "not a readable HDF5 file"),
         (truncated, "not a readable HDF5 file .*truncated"),
         (foreign, "is no hwloop-run file"),
-        (lambda path: written(path, hdf5.COMPARISON_FORMAT), "is no hwloop-run file .*'hwloop-comparison'"),
+        (lambda path: written(path, hdf5.COMPARISON_FORMAT), "is no hwloop-run file.*'hwloop-comparison'"),
         (newer, "format version 2; this hwloop reads up to 1: upgrade"),
         (versionless, "format version None"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,8 @@ def deploy(options: DeployOptions) -> None:
       hwloop deploy --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
           --dataset data/digits.npz --backend "sim:hermes-64?seed=1" --out net.h5
     """  # noqa: D301  click needs the backspace
+    if options.goal is not None and math.isnan(options.goal):
+        raise BadInputError("--goal nan: expected an accuracy, as 0.95")
     if options.out is None and not options.passes:
         raise BadInputError("give --out, the network file to write")
     import hwloop
@@ -190,9 +193,12 @@ def _counts(texts: tuple[str, ...]) -> dict[str, int]:
     found = {}
     for text in texts:
         path, _, count = text.rpartition("=")
-        if not path or not count.isdigit():
+        try:
+            found[path] = int(count)
+        except ValueError:
+            path = ""
+        if not path:
             raise BadInputError(f"--replicas {text}: expected PATH=N, as conv1=4")
-        found[path] = int(count)
     return found
 
 

@@ -267,7 +267,7 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
         file = h5py.File(path, "r")
         refuse_outside(file)
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
-    except (OSError, RuntimeError, TypeError, ValueError) as error:  # what HDF5 finds wrong in a damaged file
+    except (OSError, KeyError, RuntimeError, SystemError, TypeError, ValueError) as error:  # of HDF5 in a damaged file
         raise BadInputError(
             f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]}); it is another kind of file, or cut "
             "short: copy it again, or make it anew"

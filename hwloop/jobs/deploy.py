@@ -135,6 +135,11 @@ def deploy(
 def plan_of(converted: Converted, chip: Backend, settings: Deployment) -> list[PlacedMatrix]:
     """Decide what goes where, from shapes alone. Raises BadInputError, MissingCapabilityError for what cannot go."""
     chip.require(Capability.MVM, "a network on a chip")
+    for name, value in settings.input_ranges.items():
+        if not np.finfo(np.float32).tiny <= value <= np.finfo(np.float32).max:
+            raise BadInputError(
+                f"input_ranges: '{name}' has {value:g}; expected what drives a converter fully, above 0"
+            )
     placed = place(converted, chip.info, settings.replicas)
     if not settings.passes:
         check_fit(placed, chip.info)
@@ -198,7 +203,7 @@ class Plan:
             if digital is not None:
                 deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
             if file is not None:
-                write_network(file.file, deployed)
+                write_network(file.file, deployed)  # the run has the chip's state
                 file.commit()
         return deployed
 
@@ -273,5 +278,6 @@ def _fingerprint(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, values in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(values.numpy(force=True)).tobytes())
+        if isinstance(values, torch.Tensor):  # state of a module's own may be anything
+            digest.update(values.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

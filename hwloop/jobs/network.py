@@ -17,7 +17,15 @@ from hwloop.jobs.run import Run
 from hwloop.nn.convert import convert
 from hwloop.nn.factory import zoo_network
 from hwloop.nn.network import DeployedNetwork, Held
-from hwloop.nn.network_file import RUN_GROUP, StoredNetwork, read_network, restore_network
+from hwloop.nn.network_file import (
+    RUN_GROUP,
+    StoredNetwork,
+    check_seal,
+    check_sizes,
+    read_network,
+    restore_network,
+    whole,
+)
 
 
 def load_network(path: str | Path, network: nn.Module | None = None, chip: Backend | None = None) -> DeployedNetwork:
@@ -39,10 +47,13 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
         For a file that is no whole network, another module or chip than its own, and where either must be named.
     """
     with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file:
-        if RUN_GROUP not in file:
-            raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
-        record = read_record(file[RUN_GROUP], str(path))
-        stored = read_network(file)
+        with whole(str(path)):
+            check_sizes(file)
+            if RUN_GROUP not in file:
+                raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
+            record = read_record(file[RUN_GROUP], str(path))
+            stored = read_network(file)
+            check_seal(file)
         known = calibration_of_run(record, None)
         module = _module(stored, str(path)) if network is None else network
         converted = convert(module, stored.names.exclude)
@@ -59,7 +70,9 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
                 record.restore(backend)
         if known is not None:
             use_calibration(known[1], backend)
-        return restore_network(file, stored, converted, Held(record, backend, known[1] if known else None))
+        held = Held(record, backend, known[1] if known else None)
+        with whole(str(path)):
+            return restore_network(file, stored, converted, held)
 
 
 def is_network(path: str | Path) -> bool:

@@ -117,6 +117,8 @@ def accuracy_of(network: nn.Module, data: Batches, batch: int = 500) -> Accuracy
 
 def batches(data: Batches, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Give inputs and labels as batches of tensors. Raises BadInputError for pairs that do not belong together."""
+    if batch < 1:
+        raise BadInputError(f"batch={batch}: a batch has one image at least")
     if isinstance(data, tuple | list) and len(data) == 2 and not isinstance(data[0], tuple | list):
         inputs, labels = torch.as_tensor(data[0]), torch.as_tensor(data[1])
         if inputs.dim() < 1 or labels.dim() != 1 or len(inputs) != len(labels):
@@ -140,9 +142,10 @@ def as_one(data: Batches) -> tuple[torch.Tensor, torch.Tensor]:
 
 def check_labels(labels: torch.Tensor, classes: int) -> None:
     """Raise BadInputError for labels that are no classes of a network."""
-    if labels.is_floating_point() or labels.dim() != 1:
+    if labels.is_floating_point() or labels.is_complex() or labels.dim() != 1:
         shape = tuple(labels.shape)
         raise BadInputError(f"labels must be whole numbers, one for each input, not {labels.dtype} {shape}")
+    labels = labels.long()  # torch cannot compare all whole numbers
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise BadInputError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, and the network has {classes} outputs"

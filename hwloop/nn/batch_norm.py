@@ -14,6 +14,7 @@ from hwloop.calibration.drift.compensation import Compensation
 from hwloop.calibration.drift.digital import Uncompensated
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.drift.strategy import NOTHING, Chain, Strategy
+from hwloop.errors import BadInputError
 from hwloop.typing import State
 
 Norm = nn.modules.batchnorm._BatchNorm
@@ -59,7 +60,11 @@ def use_statistics(network: nn.Module, statistics: dict[str, State]) -> None:
 
 
 def estimate_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
-    """Estimate the statistics of all batch norms anew from inputs that are run through the network."""
+    """Estimate the statistics of all batch norms anew from inputs that are run through the network.
+
+    Where that fails or is stopped, they are as before. Raises BadInputError for inputs that tell no variance.
+    """
+    statistics = statistics_of(network)
     norms = [norm for _, norm in batch_norms(network)]
     before = [(norm.momentum, norm.training) for norm in norms]
     try:
@@ -69,6 +74,13 @@ def estimate_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
             norm.train()
         with torch.no_grad():
             network(inputs)
+    except BaseException as error:
+        use_statistics(network, statistics)
+        if isinstance(error, ValueError) and not isinstance(error, BadInputError):  # torch: one value a channel
+            raise BadInputError(
+                f"batch norm cannot be adapted to {len(inputs)} calibration input(s): {error}"
+            ) from None
+        raise
     finally:
         for norm, (momentum, training) in zip(norms, before, strict=True):
             norm.momentum = momentum

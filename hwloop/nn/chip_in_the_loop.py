@@ -90,8 +90,10 @@ def tune(
         total = 0.0
         for part in torch.split(torch.randperm(len(labels), generator=order), settings.batch):
             outputs = network(inputs[part])
+            if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
+                raise BadInputError("tuning needs a network that gives one row of class scores for each input")
             check_labels(labels[part], outputs.shape[1])
-            loss = functional.cross_entropy(outputs, labels[part])
+            loss = functional.cross_entropy(outputs, labels[part].long())
             if not bool(torch.isfinite(loss)):
                 with torch.no_grad():
                     for value, old in zip(chosen.values(), before, strict=True):
@@ -107,6 +109,10 @@ def tune(
 
 
 def _chosen(network: DeployedNetwork, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
+    if not isinstance(network, DeployedNetwork):
+        raise BadInputError(
+            f"{type(network).__name__} is not whole on a chip; tune what hwloop.deploy gives without passes"
+        )
     known = digital_parameters(network)
     found: dict[str, nn.Parameter] = {}
     for pattern in patterns:
@@ -114,4 +120,8 @@ def _chosen(network: DeployedNetwork, patterns: Sequence[str]) -> dict[str, nn.P
         if not named:
             raise BadInputError(f"no digital parameter is called '{pattern}'; {suggest(pattern, list(known))}")
         found |= {name: known[name] for name in named}
+    if not found:
+        raise BadInputError("no digital parameter was named; give names or patterns, such as '*bias'")
+    if frozen := next((name for name, value in found.items() if not value.requires_grad), None):
+        raise BadInputError(f"'{frozen}' is frozen (requires_grad is False); leave it out, or let it be trained")
     return found

@@ -115,8 +115,6 @@ class DeployedNetwork(nn.Module):
         """Where it came from, for its file."""
         self.tested: DeployedAccuracy | None = None
         """Accuracies as it was deployed; None without test data."""
-        self.moved = False
-        """Whether the chip has aged or was pulsed since it was deployed."""
         self._as_programmed = held.tiles(held.record.provenance.seed)
         self.tiles = [LayerTile(tile, slice(0), slice(0)) for tile in self._as_programmed]
         """Tiles of all matrices, in the order of the run's."""
@@ -124,7 +122,8 @@ class DeployedNetwork(nn.Module):
             product = self._product(matrix)
             for user in matrix.sharing:
                 user.layer.products[user.own_name] = product
-        self._statistics = statistics_of(self.network)
+        self.statistics = statistics_of(self.network)
+        """Of batch norms, as trained: what compensations start from."""
         self.eval()
 
     def _product(self, matrix: PlacedMatrix) -> OnChip:
@@ -210,7 +209,6 @@ class DeployedNetwork(nn.Module):
                 f"the network is {format_duration(now)} old already; {format_duration(until)} has passed"
             )
         rest(self.held.backend, until - now)
-        self.moved = True
 
     def compensate(self, name: str | Strategy) -> tuple[Compensation, ...]:
         """Correct for drift as it is now, in place of what was corrected for before.
@@ -251,7 +249,7 @@ class DeployedNetwork(nn.Module):
         BadInputError, MissingCapabilityError
             With what is missing.
         """
-        if adapts_batch_norm(strategy) and not self._statistics:
+        if adapts_batch_norm(strategy) and not self.statistics:
             raise BadInputError(
                 f"compensation '{strategy.name}': the network has no batch norm with running statistics"
             )
@@ -267,7 +265,7 @@ class DeployedNetwork(nn.Module):
     def _forget(self) -> None:
         for tile in self.tiles:
             tile.compensation = None
-        use_statistics(self.network, self._statistics)
+        use_statistics(self.network, self.statistics)
         self.compensation = NOTHING
 
     def accuracy_after(self, strategy: Strategy, data: Batches | None = None) -> Accuracy:
@@ -299,7 +297,7 @@ class DeployedNetwork(nn.Module):
 
     def _pulse(self, strategy: Strategy) -> None:
         """Let a strategy change cells, at the ranges of programming, then fit the columns anew."""
-        known, self.moved = self._as_programmed, True
+        known = self._as_programmed
         run_together([strategy.steps(tile, uncompensated(tile)) for tile in known], self.held.backend)
         for tile in self.tiles:
             tile.refit()

@@ -7,9 +7,11 @@ The layout is in docs/file-format.md. A file imports nothing: the network's clas
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import h5py
 import numpy as np
@@ -29,9 +31,50 @@ from hwloop.nn.on_chip import LayerTile
 from hwloop.nn.placement import place
 from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.settings import NetworkNames, NetworkSettings
-from hwloop.typing import AnyArray, State
+from hwloop.typing import State
 
 NETWORK_GROUP, RUN_GROUP = "network", "run"
+BFLOAT16 = "bfloat16"
+HDF5_ERRORS = (OSError, RuntimeError, SystemError)
+"""What h5py raises for damaged files, beside KeyError and ValueError."""
+
+
+@contextmanager
+def whole(name: str) -> Iterator[None]:
+    """Tell of whatever a damaged file lets fail in one line, as BadInputError."""
+    try:
+        yield
+    except BadInputError:
+        raise
+    except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, *HDF5_ERRORS) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInputError(f"{name}: its network is not whole ({reason}); deploy it again") from error
+
+
+def check_sizes(file: h5py.File) -> None:
+    """Refuse a file that says it holds more than it can, before a value is read.
+
+    Raises
+    ------
+    BadInputError
+        With the dataset.
+    """
+
+    def check(name: str, item: h5py.HLObject) -> None:
+        # What gzip packs becomes a thousandth at best; what was never written takes no place at all.
+        if isinstance(item, h5py.Dataset) and item.nbytes > (1 << 20) + 2000 * item.id.get_storage_size():
+            raise BadInputError(f"{file.filename}: {name} says it takes {item.nbytes} bytes, and the file is smaller")
+
+    file.visititems(check)
+
+
+def check_seal(file: h5py.File) -> None:
+    """Refuse a file that was changed since it was written. Raises BadInputError."""
+    if hdf5.fingerprint(file) != file.attrs.get(hdf5.FINGERPRINT):
+        raise BadInputError(
+            f"{file.filename} was changed since it was written (its checksum does not fit); take the file as it was, "
+            "or deploy the network again"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +89,8 @@ class StoredNetwork:
         Ranges and replicas.
     parameters
         State dict of the converted network, by name.
+    statistics
+        Of its batch norms as trained, by path.
     inputs
         Calibration inputs.
     test
@@ -60,9 +105,10 @@ class StoredNetwork:
 
     names: NetworkNames
     settings: NetworkSettings
-    parameters: State
-    inputs: AnyArray
-    test: tuple[AnyArray, AnyArray] | None
+    parameters: Mapping[str, torch.Tensor]
+    statistics: dict[str, State]
+    inputs: torch.Tensor
+    test: tuple[torch.Tensor, torch.Tensor] | None
     tested: DeployedAccuracy | None
     compensation: str
     state: State | None
@@ -70,16 +116,26 @@ class StoredNetwork:
 
 def save_network(path: str | Path, network: DeployedNetwork, *, force: bool = False) -> None:
     """Write a network's file. Raises BadInputError when it exists (without force) or cannot be written."""
+    backend = network.held.backend
+    state = backend.export_state() if Capability.STATE in backend.info.capabilities else None
     with hdf5.WholeFileWriter(path, hdf5.NETWORK_FORMAT, force=force) as file:
-        write_run(file.file.create_group(RUN_GROUP), network.held.record, network.held.backend.snapshot())
-        write_network(file.file, network)
+        write_run(file.file.create_group(RUN_GROUP), network.held.record, backend.snapshot())
+        write_network(file.file, network, state)
         file.commit()
 
 
-def write_network(file: h5py.File, network: DeployedNetwork) -> None:
-    """Write a network beside its run, anew where the file holds one."""
-    if NETWORK_GROUP in file:
-        del file[NETWORK_GROUP]
+def write_network(file: h5py.File, network: DeployedNetwork, state: State | None = None) -> None:
+    """Write a network beside its run, and seal the file.
+
+    Parameters
+    ----------
+    file
+        With the run, and no network yet.
+    network
+        What to write.
+    state
+        Of the simulated chip as it is now; None where the run's is that.
+    """
     group = file.create_group(NETWORK_GROUP)
     settings, names = network.settings, network.names
     texts: dict[str, hdf5.Attribute] = {
@@ -94,22 +150,42 @@ def write_network(file: h5py.File, network: DeployedNetwork) -> None:
     }
     hdf5.put_attributes(group, texts)
     hdf5.put_attributes(group.create_group("ranges"), dataclasses.asdict(settings.ranges))
-    hdf5.put(group, "inputs", network.inputs.numpy(force=True), "1", "calibration inputs of the network")
+    _put_tensor(group, "inputs", network.inputs, "calibration inputs of the network")
     if network.test is not None:
         x, y = network.test
-        hdf5.put(group, "test_inputs", x.numpy(force=True), "1", "inputs that the network is tested on")
-        hdf5.put(group, "test_labels", y.numpy(force=True), "1", "their classes")
+        _put_tensor(group, "test_inputs", x, "inputs that the network is tested on")
+        _put_tensor(group, "test_labels", y, "their classes")
     if network.tested is not None:
         tested = network.tested
         counts = {"correct": tested.on_chip.correct, "correct_digital": tested.digital.correct, "age": tested.age}
         hdf5.put_attributes(group.create_group("tested"), {**counts, "total": tested.on_chip.total, "age_units": "s"})
     parameters = group.create_group("parameters")
     for name, values in network.network.state_dict().items():
-        hdf5.put(parameters, name, values.numpy(force=True), "1", "parameter of the network, as in its state dict")
+        if isinstance(values, torch.Tensor):  # what a module keeps of its own beside them comes with its class
+            _put_tensor(parameters, quote(name, safe=""), values, "parameter of the network, as in its state dict")
+    for path, statistics in network.statistics.items():
+        norm = group.create_group(f"statistics/{quote(path, safe='')}")
+        for name, own in statistics.items():
+            hdf5.put(norm, name, own, "1", "statistics of a batch norm as trained")
     for number, tile in enumerate(network.tiles):
         _write_tile(group.create_group(f"tiles/{number:04d}"), tile)
-    if network.moved and Capability.STATE in network.held.backend.info.capabilities:
-        write_state(group.create_group("chip_state"), network.held.backend.export_state())
+    if state is not None:
+        write_state(group.create_group("chip_state"), state)
+    file.attrs[hdf5.FINGERPRINT] = hdf5.fingerprint(file)
+
+
+def _put_tensor(group: h5py.Group, name: str, values: torch.Tensor, meaning: str) -> None:
+    """Write a tensor; one of bfloat16, which numpy does not know, without loss as float32 with a note."""
+    short = values.dtype == torch.bfloat16
+    dataset = hdf5.put(group, name, (values.float() if short else values).numpy(force=True), "1", meaning)
+    if short:
+        dataset.attrs["number_type"] = BFLOAT16
+
+
+def _get_tensor(group: h5py.Group, name: str) -> torch.Tensor:
+    """Read what `_put_tensor` wrote."""
+    values = torch.from_numpy(np.array(hdf5.get(group, name, "1")))
+    return values.bfloat16() if group[name].attrs.get("number_type") == BFLOAT16 else values
 
 
 def _write_tile(group: h5py.Group, tile: LayerTile) -> None:
@@ -129,46 +205,47 @@ def _write_tile(group: h5py.Group, tile: LayerTile) -> None:
 
 
 def read_network(file: h5py.File) -> StoredNetwork:
-    """Read what a file says of its network. Raises BadInputError for one that holds none, or not whole."""
+    """Read what a file says of its network, within `whole`. Raises BadInputError for one that holds none."""
     name = file.filename
     if NETWORK_GROUP not in file:
         raise BadInputError(f"{name}: the network was not deployed to its end; deploy it again")
     group = file[NETWORK_GROUP]
-    try:
-        noted = group.attrs
-        replicas = dict(line.rsplit("=", 1) for line in str(noted["replicas"]).splitlines())
-        names = NetworkNames(
-            factory=str(noted["factory"]),
-            weights=str(noted["weights"]),
-            weights_sha256=str(noted["weights_sha256"]),
-            dataset=str(noted["dataset"]),
-            exclude=tuple(str(noted["exclude"]).splitlines()),
-            replicas={pattern: int(count) for pattern, count in replicas.items()},
-        )
-        asked = group["ranges"].attrs
-        ranges = RangeSettings.parse({item.name: str(asked[item.name]) for item in dataclasses.fields(RangeSettings)})
-        settings = NetworkSettings(ranges, str(noted["replica_use"]))
-        parameters = {key: np.asarray(hdf5.get(group["parameters"], key, "1")) for key in group["parameters"]}
-        return StoredNetwork(
-            names=names,
-            settings=settings,
-            parameters=parameters,
-            inputs=hdf5.get(group, "inputs", "1"),
-            test=_read_test(group),
-            tested=_read_tested(group["tested"].attrs) if "tested" in group else None,
-            compensation=str(noted["compensation"]),
-            state=read_state(group["chip_state"]) if "chip_state" in group else None,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, BadInputError):
-            raise
-        raise BadInputError(f"{name}: its network is not whole ({error.args[0]}); deploy it again") from None
+    noted = group.attrs
+    replicas = dict(line.rsplit("=", 1) for line in str(noted["replicas"]).splitlines())
+    names = NetworkNames(
+        factory=str(noted["factory"]),
+        weights=str(noted["weights"]),
+        weights_sha256=str(noted["weights_sha256"]),
+        dataset=str(noted["dataset"]),
+        exclude=tuple(str(noted["exclude"]).splitlines()),
+        replicas={pattern: int(count) for pattern, count in replicas.items()},
+    )
+    asked = group["ranges"].attrs
+    ranges = RangeSettings.parse({item.name: str(asked[item.name]) for item in dataclasses.fields(RangeSettings)})
+    settings = NetworkSettings(ranges, str(noted["replica_use"]))
+    parameters = {unquote(key): _get_tensor(group["parameters"], key) for key in group["parameters"]}
+    return StoredNetwork(
+        names=names,
+        settings=settings,
+        parameters=parameters,
+        statistics=_read_statistics(group),
+        inputs=_get_tensor(group, "inputs"),
+        test=_read_test(group),
+        tested=_read_tested(group["tested"].attrs) if "tested" in group else None,
+        compensation=str(noted["compensation"]),
+        state=read_state(group["chip_state"]) if "chip_state" in group else None,
+    )
 
 
-def _read_test(group: h5py.Group) -> tuple[AnyArray, AnyArray] | None:
+def _read_test(group: h5py.Group) -> tuple[torch.Tensor, torch.Tensor] | None:
     if "test_inputs" not in group:
         return None
-    return hdf5.get(group, "test_inputs", "1"), hdf5.get(group, "test_labels", "1")
+    return _get_tensor(group, "test_inputs"), _get_tensor(group, "test_labels")
+
+
+def _read_statistics(group: h5py.Group) -> dict[str, State]:
+    norms = group.get("statistics", {})
+    return {unquote(path): {name: hdf5.get(norms[path], name, "1") for name in norms[path]} for path in norms}
 
 
 def _read_tested(noted: Mapping[str, float]) -> DeployedAccuracy:
@@ -194,28 +271,25 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
     BadInputError
         When the module is not the one that was deployed.
     """
-    tensors = {name: _tensor(values) for name, values in stored.parameters.items()}
+    own = {name: one for name, one in converted.network.state_dict().items() if not isinstance(one, torch.Tensor)}
+    tensors = own | dict(stored.parameters)
     try:
         converted.network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[1:2]).strip()
         raise BadInputError(f"{file.filename} holds another network than the one given: {reason}") from None
     placed = place(converted, held.backend.info, stored.names.replicas)
-    inputs = _tensor(stored.inputs)
-    test = None if stored.test is None else (_tensor(stored.test[0]), _tensor(stored.test[1]))
-    network = DeployedNetwork(converted, placed, held, inputs, stored.settings, test)
+    network = DeployedNetwork(converted, placed, held, stored.inputs, stored.settings, stored.test)
+    if network.statistics.keys() != stored.statistics.keys():
+        raise BadInputError(f"{file.filename}: its network is not whole (statistics are missing); deploy it again")
+    network.statistics = stored.statistics
     groups = file[NETWORK_GROUP]["tiles"]
     if len(groups) != len(network.tiles):
         raise BadInputError(f"{file.filename}: its network is not whole (tiles are missing); deploy it again")
     for name, tile in zip(sorted(groups), network.tiles, strict=True):
         _read_tile(groups[name], tile)
-    network.names, network.tested = stored.names, stored.tested
-    network.compensation, network.moved = stored.compensation, stored.state is not None
+    network.names, network.tested, network.compensation = stored.names, stored.tested, stored.compensation
     return network
-
-
-def _tensor(values: AnyArray) -> torch.Tensor:
-    return torch.from_numpy(np.array(values))
 
 
 def _read_tile(group: h5py.Group, tile: LayerTile) -> None:

@@ -104,7 +104,7 @@ def place(converted: Converted, info: ChipInfo, replicas: Mapping[str, int] | No
     Raises
     ------
     BadInputError
-        For replicas of nothing.
+        For replicas of nothing, and more of them than the chip has cells for.
     """
     wanted = _replicas(converted, replicas or {})
     placed = []
@@ -112,6 +112,11 @@ def place(converted: Converted, info: ChipInfo, replicas: Mapping[str, int] | No
         shape = tuple(sharing[0].layer.matrices()[sharing[0].own_name].shape)
         users = {one.layer for one in sharing}
         copies = max(wanted[path] for path, layer in converted.layers.items() if layer in users)
+        if copies > 1 and copies * math.prod(shape) > info.cores * info.rows * info.columns:
+            raise BadInputError(
+                f"replicas: {copies} copies of {sharing[0].name} take {copies * math.prod(shape)} cells at least, and "
+                f"{info.name} has {info.cores * info.rows * info.columns}"
+            )
         blocks = _blocks(sharing[0].name, shape, info)
         every = [
             tuple(dataclasses.replace(block, name=block.name + (f"@{copy + 1}" if copy else "")) for block in blocks)
@@ -127,7 +132,7 @@ def _replicas(converted: Converted, replicas: Mapping[str, int]) -> dict[str, in
         named = fnmatch.filter(wanted, pattern)
         if not named:
             raise BadInputError(f"replicas: there is no analog layer '{pattern}'; {suggest(pattern, list(wanted))}")
-        if not isinstance(count, int) or count < 1:
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadInputError(f"replicas of '{pattern}' must be a whole number from 1, not {count!r}")
         wanted.update(dict.fromkeys(named, count))
     return wanted

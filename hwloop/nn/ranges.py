@@ -74,7 +74,7 @@ class Ranges:
 
 def vector_scales(x: AnyArray) -> FloatArray:
     """Return the largest magnitude of each of the vectors (vectors, rows), as (vectors, 1); 1 for a vector of zeros."""
-    largest: FloatArray = np.abs(x).max(1, keepdims=True)
+    largest: FloatArray = np.abs(x).max(1, keepdims=True).astype(np.float64)  # no single has a subnormal's inverse
     return np.where(largest > 0, largest, 1.0)
 
 

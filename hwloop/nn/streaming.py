@@ -22,6 +22,7 @@ from hwloop.nn.placement import PlacedMatrix, cores_needed
 from hwloop.nn.products import Product
 from hwloop.nn.settings import NetworkSettings
 from hwloop.typing import Json
+from hwloop.units import finite
 
 
 def passes_of(placed: Sequence[PlacedMatrix], order: Sequence[str], info: ChipInfo) -> list[list[PlacedMatrix]]:
@@ -79,7 +80,7 @@ class StreamCost:
 
     def to_json(self) -> dict[str, Json]:
         """Give every value by its name."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "pulses_per_programming": finite(self.pulses_per_programming)}
 
 
 class StreamedNetwork(nn.Module):

@@ -29,6 +29,8 @@ from hwloop.typing import AnyArray, CodeArray, State
 
 CAPABILITIES = frozenset(Capability) - {Capability.DEVICE_READ, Capability.EXACT_PLACEMENT}
 """What it can do: it has cells, not devices that could be read or placed one by one."""
+CORE_PARTS = frozenset(("generator", "adc_range", "offset_trim", "gain_trim"))
+"""What a saved core has beside its cells."""
 A = TypeVar("A")
 
 
@@ -248,7 +250,7 @@ class StatisticalChip(SimulatedBase[_Core]):
                 parts.setdefault(which, {})[part] = torch.from_numpy(np.array(array))
         try:
             return [self._restored_rehearsal(parts[f"rehearsal{number}"]) for number in range(len(parts))]
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (LookupError, ArithmeticError, ValueError, TypeError, RuntimeError) as error:
             raise BadInputError(
                 f"{self.info.name}: the saved state has a rehearsal that is none ({error}); connect with the URI "
                 "it was saved from"
@@ -262,12 +264,21 @@ class StatisticalChip(SimulatedBase[_Core]):
     def _restore_cells(self, core: _Core, own: dict[str, torch.Tensor]) -> None:
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, tensor in own.items():
-            if name.startswith("patch"):
-                which, _, part = name.partition("/")
+            which, slash, part = name.partition("/")
+            if slash:
                 parts.setdefault(which, {})[part] = tensor
+            elif name not in CORE_PARTS:
+                raise ValueError(f"'{name}' is nothing that the statistical level has")
         for number in range(len(parts)):
-            patch = parts[f"patch{number}"]
-            core.patches.append(Patch.restored(self._rehearsals[int(patch["rehearsal"])], patch))
+            own_parts = parts[f"patch{number}"]
+            which_one = int(own_parts["rehearsal"])
+            if not 0 <= which_one < len(self._rehearsals):
+                raise ValueError(f"there is no rehearsal {which_one}")
+            patch = Patch.restored(self._rehearsals[which_one], own_parts)
+            rows, columns = patch.place
+            if min(rows.start, columns.start) < 0 or rows.stop > self._chip.rows or columns.stop > self._chip.columns:
+                raise ValueError("a patch of cells lies outside of the core")
+            core.patches.append(patch)
 
     # ---- inside ----------------------------------------------------------------------------------------------
 

@@ -137,6 +137,13 @@ def test_data_that_cannot_calibrate(open_chip: OpenChip, data: object, complaint
     assert chip.counts.pulses == 0
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e-320])
+def test_learnt_ranges_that_are_none(open_chip: OpenChip, value: float) -> None:
+    settings = hwloop.Deployment(input_ranges={"0.weight": value})
+    with pytest.raises(BadInputError, match=r"input_ranges: '0\.weight' has"):
+        hwloop.deploy(small_cnn(), open_chip(IDEAL), images(10), "exact", settings=settings)
+
+
 def test_activations_that_are_no_number(open_chip: OpenChip) -> None:
     network = small_cnn()
     with torch.no_grad():

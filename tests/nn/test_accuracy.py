@@ -38,6 +38,8 @@ def test_an_accuracy_is_short_and_has_its_json() -> None:
         (torch.zeros(3, 2), torch.tensor([0, 1, 2]), "labels run from 0 to 2, and the network has 2 outputs"),
         (torch.zeros(3, 2), torch.tensor([0, -1, 1]), "labels run from -1 to 1"),
         (torch.zeros(3, 2), torch.tensor([0.0, 1.0, 1.0]), "labels must be whole numbers"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, 1j]), "labels must be whole numbers"),
+        (torch.zeros(3, 2), torch.tensor([0, 1, 2], dtype=torch.uint16), "labels run from 0 to 2"),
         (torch.zeros(3, 2), torch.tensor([0, 1]), "do not belong together"),
         (torch.full((3, 2), torch.nan), torch.tensor([0, 1, 1]), "outputs are NaN"),
         (torch.zeros(3, 2, 2), torch.tensor([0, 1, 1]), "one row of class scores"),
@@ -52,5 +54,7 @@ def test_data_that_do_not_fit(x: torch.Tensor, y: torch.Tensor, complaint: str) 
 def test_no_batches() -> None:
     with pytest.raises(BadInputError, match="no data"):
         as_one([])
+    with pytest.raises(BadInputError, match="batch=0"):
+        accuracy_of(nn.Identity(), (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64)), batch=0)
     with pytest.raises(BadInputError, match="must be a pair"):
         as_one([torch.zeros(3)])

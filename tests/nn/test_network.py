@@ -14,6 +14,7 @@ import hwloop
 from hwloop.calibration.drift.digital import ColumnAffine
 from hwloop.calibration.drift.registry import compensation_from
 from hwloop.errors import BadInputError
+from hwloop.files import hdf5
 from hwloop.nn.batch_norm import statistics_of
 from tests.conftest import OpenChip
 from tests.nn.conftest import IDEAL, NOISY, Deploy, difference, images, labelled, small_cnn
@@ -165,6 +166,7 @@ def test_a_file_alone_imports_nothing(deployed: Deploy, tmp_path: Path) -> None:
         hwloop.load(tmp_path / "net.h5")
     with h5py.File(tmp_path / "net.h5", "a") as file:
         file["network"].attrs["factory"] = f"{tmp_path}/evil.py:make"
+        file.attrs[hdf5.FINGERPRINT] = hdf5.fingerprint(file)
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     with pytest.raises(BadInputError, match="--network"):
         hwloop.load(tmp_path / "net.h5")
@@ -176,6 +178,8 @@ def test_a_file_alone_imports_nothing(deployed: Deploy, tmp_path: Path) -> None:
         (lambda file: file.pop("network"), "not deployed to its end"),
         (lambda file: file.pop("run"), "not deployed to its end"),
         (lambda file: file["network/tiles"].pop("0000"), "tiles are missing"),
+        (lambda file: file["network"].pop("tiles"), "not whole"),
+        (lambda file: file["network"].pop("statistics"), "statistics are missing"),
         (lambda file: file["network"].attrs.pop("replica_use"), "not whole"),
         (lambda file: file["network/ranges"].attrs.modify("inputs", "auto"), "inputs='auto' is unknown"),
         (lambda file: file["network/parameters"].pop("0.bias"), "another network"),
@@ -185,8 +189,100 @@ def test_damaged_files(deployed: Deploy, tmp_path: Path, damage: object, complai
     deployed(small_cnn()).save(tmp_path / "net.h5")
     with h5py.File(tmp_path / "net.h5", "a") as file:
         damage(file)
+        file.attrs[hdf5.FINGERPRINT] = hdf5.fingerprint(file)
     with pytest.raises(BadInputError, match=complaint):
         hwloop.load_network(tmp_path / "net.h5", small_cnn())
+
+
+def test_one_wrong_bit_in_any_values_is_noticed(deployed: Deploy, tmp_path: Path) -> None:
+    deployed(small_cnn(), NOISY).save(tmp_path / "net.h5")
+    written, places = (tmp_path / "net.h5").read_bytes(), []
+
+    def note(_: str, item: h5py.HLObject) -> None:
+        """Note the middle of its values; a chunk may be empty there."""
+        if isinstance(item, h5py.Dataset) and item.id.get_offset() is not None and item.nbytes:
+            places.append(item.id.get_offset() + item.nbytes // 2)
+
+    with h5py.File(tmp_path / "net.h5") as file:
+        file.visititems(note)
+    assert len(places) > 50
+    for place in places[:: len(places) // 10]:
+        changed = bytearray(written)
+        changed[place] ^= 1
+        (tmp_path / "net.h5").write_bytes(changed)
+        with pytest.raises(BadInputError):
+            hwloop.load_network(tmp_path / "net.h5", small_cnn())
+
+
+def test_a_file_of_absurd_size_is_refused(deployed: Deploy, tmp_path: Path) -> None:
+    deployed(small_cnn()).save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        del file["network/inputs"]
+        file["network"].create_dataset("inputs", (10**9, 1000), "f8", chunks=(1, 1000)).attrs["units"] = "1"
+    with pytest.raises(BadInputError, match="8000000000000 bytes"):
+        hwloop.load_network(tmp_path / "net.h5", small_cnn())
+
+
+def test_trained_statistics_come_back_after_loading(deployed: Deploy, tmp_path: Path) -> None:
+    found = deployed(small_cnn(), DRIFTING)
+    found.age("30d")
+    found.compensate("batchnorm")
+    found.save(tmp_path / "net.h5")
+    again = hwloop.load_network(tmp_path / "net.h5", small_cnn())
+    assert not torch.equal(again.network[1].running_mean, small_cnn()[1].running_mean)
+    again.compensate("none")
+    torch.testing.assert_close(again.network[1].running_mean, small_cnn()[1].running_mean, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wait", ["the chip's own clock", "a drift study"])
+def test_a_file_has_the_chip_as_it_is_whoever_aged_it(deployed: Deploy, tmp_path: Path, wait: str) -> None:
+    network = small_cnn()
+    found = deployed(network, DRIFTING, settings=hwloop.Deployment(test=labelled(network)))
+    if wait == "a drift study":
+        hwloop.drift(found, times=["30d"], compensations=["none"])
+    else:
+        found.held.backend.wait(30 * 86400.0)
+    found.save(tmp_path / "net.h5")
+    again = hwloop.load_network(tmp_path / "net.h5", small_cnn())
+    assert again.seconds_after_programming == found.seconds_after_programming > 30 * 86400
+    with torch.no_grad():
+        torch.testing.assert_close(again(images(4)), found(images(4)), rtol=0, atol=0)
+
+
+def test_statistics_survive_a_compensation_that_fails(deployed: Deploy) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.BatchNorm1d(4)).eval()
+    found = deployed(network)
+    found.inputs = found.inputs[:1]
+    before = statistics_of(found.network)["2"]
+    with pytest.raises(BadInputError, match="1 calibration input"):
+        found.compensate("batchnorm")
+    np.testing.assert_array_equal(statistics_of(found.network)["2"]["running_var"], before["running_var"])
+
+
+def test_modules_with_unusual_state_are_kept(deployed: Deploy, tmp_path: Path) -> None:
+    """A number type that numpy lacks, a path with a slash in it, and state that is no tensor."""
+
+    class Own(nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"steps": 7}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            assert state == {"steps": 7}
+
+    def make() -> nn.Sequential:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten())
+        network.add_module("a/b", nn.Linear(72, 4))
+        network.add_module("own", Own(4, 3))
+        return network.bfloat16().eval()
+
+    found = hwloop.deploy(make(), hwloop.connect(IDEAL), images(50).bfloat16(), "exact", exclude=["own"])
+    found.save(tmp_path / "net.h5")
+    again = hwloop.load_network(tmp_path / "net.h5", make())
+    with torch.no_grad():
+        assert torch.equal(again(found.inputs), found(found.inputs))
+    assert (again.inputs.dtype, again(again.inputs).dtype) == (torch.bfloat16, torch.bfloat16)
 
 
 def test_another_network_or_chip_is_refused(deployed: Deploy, open_chip: OpenChip, tmp_path: Path) -> None:

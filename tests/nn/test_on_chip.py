@@ -38,6 +38,16 @@ def product(network: hwloop.DeployedNetwork, number: int = 0) -> OnChip:
     return found
 
 
+def test_the_smallest_numbers_disturb_no_other_vector(deployed: Deploy) -> None:
+    """Scaled to its own largest value, a vector of the smallest single is fully driven."""
+    found = product(deployed(small_cnn(), FINE, settings=settings(hwloop.RangeSettings(inputs="dynamic"))))
+    matrix = small_cnn()[0].weight.flatten(1).t()[None].detach()
+    x = torch.rand(3, 18)
+    x[1] = 0.0
+    x[1, 4] = 1e-45
+    torch.testing.assert_close(found(x, matrix), x @ matrix[0], rtol=1e-2, atol=1e-3)
+
+
 def test_bound_management_repeats_what_saturates(deployed: Deploy) -> None:
     network, x = small_cnn(), images(64)
     plain, bound = (

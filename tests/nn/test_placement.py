@@ -70,7 +70,13 @@ def test_what_does_not_fit_is_said_with_numbers(info: ChipInfo) -> None:
 
 @pytest.mark.parametrize(
     ("replicas", "complaint"),
-    [({"fc": 2}, "no analog layer 'fc'"), ({"0": 0}, "whole number from 1"), ({"0": 1.5}, "whole number from 1")],
+    [
+        ({"fc": 2}, "no analog layer 'fc'"),
+        ({"0": 0}, "whole number from 1"),
+        ({"0": 1.5}, "whole number from 1"),
+        ({"0": True}, "whole number from 1"),
+        ({"0": 10**12}, "copies of 0.weight"),
+    ],
 )
 def test_copies_of_nothing(info: ChipInfo, replicas: dict, complaint: str) -> None:
     with pytest.raises(BadInputError, match=complaint):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from hwloop.nn.streaming import StreamedNetwork
 from tests.conftest import OpenChip
 from tests.nn.conftest import NOISY, Deploy, difference, images, labelled, small_cnn
 
+KINDS = (torch.int64, torch.int32)
 TIGHT = "sim:pcm-ideal?adc_bits=16&dac_bits=16&rows=36&columns=16&cores=1"
 
 
@@ -89,6 +92,21 @@ def test_only_what_is_named_is_tuned(deployed: Deploy) -> None:
         assert torch.equal(value, network.get_parameter(name)) == (name != "5.bias")
 
 
+def test_a_network_in_passes_is_not_tuned_and_tells_its_cost(open_chip: OpenChip) -> None:
+    found = hwloop.deploy(small_cnn(), open_chip(TIGHT), images(50), "exact", settings=hwloop.Deployment(passes=True))
+    assert isinstance(found, StreamedNetwork)
+    json.dumps(found.to_json(), allow_nan=False)  # nothing was programmed yet
+    with pytest.raises(BadInputError, match="not whole on a chip"):
+        tune(found, labelled(small_cnn()))
+
+
+def test_labels_of_any_whole_number_type_tune_alike(deployed: Deploy) -> None:
+    network = small_cnn()
+    x, y = labelled(network)
+    losses = [tune(deployed(network, NOISY), (x, y.to(kind)), settings=Tuning(epochs=1)) for kind in KINDS]
+    assert losses[0] == losses[1]
+
+
 def test_tuning_that_cannot_be(deployed: Deploy) -> None:
     network = small_cnn()
     found, (x, y) = deployed(network, NOISY), labelled(network)
@@ -96,6 +114,11 @@ def test_tuning_that_cannot_be(deployed: Deploy) -> None:
         tune(found, (x, y), ["5.weight"])
     with pytest.raises(BadInputError, match="labels run from"):
         tune(found, (x, y + 5))
+    with pytest.raises(BadInputError, match="no digital parameter was named"):
+        tune(found, (x, y), [])
+    found.network[5].bias.requires_grad_(False)
+    with pytest.raises(BadInputError, match=r"'5\.bias' is frozen"):
+        tune(found, (x, y))
     before = {name: value.detach().clone() for name, value in digital_parameters(found).items()}
     with torch.no_grad():
         found.network[5].bias.fill_(float("inf"))

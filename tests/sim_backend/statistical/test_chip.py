@@ -274,6 +274,16 @@ def test_another_chip_opened_later_goes_on_from_a_saved_state():
                 other.import_state({key: array for key, array in state.items() if key != name})
         with pytest.raises(BadInputError, match="copies cells that there are not"):
             other.import_state(state | {"core0/patch0/chosen": state["core0/patch0/chosen"] + REHEARSED})
+        for name, value in (
+            ("core0/patch0/rehearsal", np.array(-1)),
+            ("core0/patch0/rehearsal", np.array(9)),
+            ("core0/patch0/about", state["core0/patch0/about"] - [60.0, 0.0, 0.0]),
+            ("core0/born", np.zeros(3)),
+            ("rehearsal0/targets", np.array(1.0)),
+            ("rehearsal0/targets", np.zeros((0, 3), np.float32)),
+        ):
+            with pytest.raises(BadInputError, match="saved state"):
+                other.import_state(state | {name: value})
         chip.wait(1.0)
         other.wait(1.0)
         assert np.array_equal(chip.mvm(0, x), other.mvm(0, x))

@@ -103,9 +103,7 @@ def accuracy_of(network: nn.Module, data: Batches, batch: int = 500) -> Accuracy
     with torch.no_grad():
         for inputs, labels in batches(data, batch):
             outputs = network(inputs)
-            if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2 or len(outputs) != len(labels):
-                raise BadInputError("accuracy needs a network that gives one row of class scores for each input")
-            check_labels(labels, outputs.shape[1])
+            check_scores(outputs, labels)
             if bool(torch.isnan(outputs).any()):
                 raise BadInputError("the network's outputs are NaN; look at its inputs and weights")
             correct += int((outputs.argmax(1).cpu() == labels.cpu()).sum())
@@ -138,6 +136,13 @@ def as_one(data: Batches) -> tuple[torch.Tensor, torch.Tensor]:
     if not parts:
         raise BadInputError("no data to compute an accuracy from")
     return torch.cat([inputs for inputs, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+def check_scores(outputs: torch.Tensor, labels: torch.Tensor) -> None:
+    """Raise BadInputError for outputs that are no class scores, and for labels that are none of their classes."""
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2 or len(outputs) != len(labels):
+        raise BadInputError("labels need a network that gives one row of class scores for each input")
+    check_labels(labels, outputs.shape[1])
 
 
 def check_labels(labels: torch.Tensor, classes: int) -> None:

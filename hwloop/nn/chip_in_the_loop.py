@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
-from hwloop.nn.accuracy import Batches, as_one, check_labels
+from hwloop.nn.accuracy import Batches, as_one, check_scores
 from hwloop.nn.network import DeployedNetwork
 from hwloop.registry import suggest
 
@@ -90,9 +90,7 @@ def tune(
         total = 0.0
         for part in torch.split(torch.randperm(len(labels), generator=order), settings.batch):
             outputs = network(inputs[part])
-            if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
-                raise BadInputError("tuning needs a network that gives one row of class scores for each input")
-            check_labels(labels[part], outputs.shape[1])
+            check_scores(outputs, labels[part])
             loss = functional.cross_entropy(outputs, labels[part].long())
             if not bool(torch.isfinite(loss)):
                 with torch.no_grad():

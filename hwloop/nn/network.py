@@ -15,9 +15,10 @@ from torch import nn
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.drift.aged_run import AgedRun, end_on_this_clock
 from hwloop.calibration.drift.compensation import Compensation
+from hwloop.calibration.drift.predictive import Predicted
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.drift.registry import compensation_from
-from hwloop.calibration.drift.strategy import NOTHING, Strategy, uncompensated
+from hwloop.calibration.drift.strategy import NOTHING, Chain, Strategy, uncompensated
 from hwloop.calibration.steps import rest, run_together
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
@@ -113,6 +114,8 @@ class DeployedNetwork(nn.Module):
         """Name of the compensation in use."""
         self.names = NetworkNames()
         """Where it came from, for its file."""
+        self.refreshed = False
+        """Whether cells were pulsed again since programming."""
         self.tested: DeployedAccuracy | None = None
         """Accuracies as it was deployed; None without test data."""
         self._as_programmed = held.tiles(held.record.provenance.seed)
@@ -232,6 +235,11 @@ class DeployedNetwork(nn.Module):
         """
         strategy = compensation_from(name) if isinstance(name, str) else name
         self.check(strategy)
+        if self.refreshed and _predicts(strategy):
+            raise BadInputError(
+                f"compensation '{strategy.name}': cells were refreshed, and the drift since programming is no longer "
+                "theirs; use 'global' or 'column', which measure"
+            )
         self._forget()
         if strategy.changes_chip:
             self._pulse(strategy)
@@ -297,7 +305,7 @@ class DeployedNetwork(nn.Module):
 
     def _pulse(self, strategy: Strategy) -> None:
         """Let a strategy change cells, at the ranges of programming, then fit the columns anew."""
-        known = self._as_programmed
+        known, self.refreshed = self._as_programmed, True
         run_together([strategy.steps(tile, uncompensated(tile)) for tile in known], self.held.backend)
         for tile in self.tiles:
             tile.refit()
@@ -368,6 +376,12 @@ class DeployedNetwork(nn.Module):
             shared_with=tuple(user.name for user in matrix.sharing[1:]),
             mvm_error=error,
         )
+
+
+def _predicts(strategy: Strategy) -> bool:
+    """Tell whether a strategy, or a part of it, goes by the drift model alone."""
+    parts = strategy.parts if isinstance(strategy, Chain) else (strategy,)
+    return any(isinstance(part, Predicted) for part in parts)
 
 
 def within(tile: Tile, first_input: int, first_output: int) -> tuple[slice, slice]:

@@ -99,6 +99,8 @@ class StoredNetwork:
         Accuracies as it was deployed; None without test data.
     compensation
         Name of the one in use.
+    refreshed
+        Whether cells were pulsed again since programming.
     state
         Of a simulated chip as the network was saved; None for as it was programmed.
     """
@@ -111,6 +113,7 @@ class StoredNetwork:
     test: tuple[torch.Tensor, torch.Tensor] | None
     tested: DeployedAccuracy | None
     compensation: str
+    refreshed: bool
     state: State | None
 
 
@@ -147,6 +150,7 @@ def write_network(file: h5py.File, network: DeployedNetwork, state: State | None
         "replicas": "\n".join(f"{pattern}={count}" for pattern, count in names.replicas.items()),
         "replica_use": settings.replica_use,
         "compensation": network.compensation,
+        "refreshed": network.refreshed,
     }
     hdf5.put_attributes(group, texts)
     hdf5.put_attributes(group.create_group("ranges"), dataclasses.asdict(settings.ranges))
@@ -233,6 +237,7 @@ def read_network(file: h5py.File) -> StoredNetwork:
         test=_read_test(group),
         tested=_read_tested(group["tested"].attrs) if "tested" in group else None,
         compensation=str(noted["compensation"]),
+        refreshed=bool(noted["refreshed"]),
         state=read_state(group["chip_state"]) if "chip_state" in group else None,
     )
 
@@ -288,7 +293,8 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
         raise BadInputError(f"{file.filename}: its network is not whole (tiles are missing); deploy it again")
     for name, tile in zip(sorted(groups), network.tiles, strict=True):
         _read_tile(groups[name], tile)
-    network.names, network.tested, network.compensation = stored.names, stored.tested, stored.compensation
+    network.names, network.tested = stored.names, stored.tested
+    network.compensation, network.refreshed = stored.compensation, stored.refreshed
     return network
 
 

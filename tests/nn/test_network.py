@@ -60,7 +60,7 @@ def test_statistics_of_batch_norm_follow_the_chip(deployed: Deploy) -> None:
     np.testing.assert_array_equal(statistics_of(found.network)["1"]["running_mean"], before["running_mean"])
 
 
-def test_a_refresh_is_followed_by_a_fit_of_the_columns(deployed: Deploy) -> None:
+def test_a_refresh_is_followed_by_a_fit_of_the_columns(deployed: Deploy, tmp_path: Path) -> None:
     """Untouched for a year, outputs are far off; refreshed, with no other compensation, they are near again."""
     network, x = small_cnn(), images(100, seed=7)
     found = deployed(network, "sim:pcm-90nm?rows=64&columns=64&cores=4&seed=3", "gdp")
@@ -75,6 +75,13 @@ def test_a_refresh_is_followed_by_a_fit_of_the_columns(deployed: Deploy) -> None
     assert found.held.backend.counts.pulses > pulses
     assert refreshed < 2.0 * fresh < 0.5 * drifted
     assert found.compensation == "refresh"
+    found.save(tmp_path / "net.h5")
+    for one in (found, hwloop.load_network(tmp_path / "net.h5", small_cnn())):
+        with pytest.raises(BadInputError, match="the drift since programming is no longer theirs"):
+            one.compensate("predictive")
+        one.compensate("column")
+        with torch.no_grad():
+            assert difference(one(x), ideal) < 2.0 * fresh
 
 
 def test_trying_a_compensation_leaves_no_trace(deployed: Deploy) -> None:

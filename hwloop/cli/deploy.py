@@ -203,7 +203,7 @@ def _counts(texts: tuple[str, ...]) -> dict[str, int]:
 
 
 def _show(network: DeployedNetwork) -> None:
-    record = network.held.record
+    record = network.open_run.record
     click.echo(f"{network.names.factory} by {record.method} on {record.backend}\n")
     click.echo(str(network.mapping_report()))
     click.echo(f"\n{network.cost()}")
@@ -215,7 +215,7 @@ def _drift_command(network: DeployedNetwork) -> str:
     """Give the command that measures the network later; its class is named unless it is one of the zoo."""
     from hwloop.nn import zoo
 
-    path, factory = network.held.record.name, network.names.factory
+    path, factory = network.open_run.record.name, network.names.factory
     named = "" if factory.rpartition(":")[0] == zoo.__name__ else f" --network {factory}"
     return f"hwloop drift {path}{named} --times 1h,30d,1y --out drift.h5"
 

@@ -29,7 +29,7 @@ from hwloop.mapping.sharing import MappingSettings
 from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
 from hwloop.nn.activations import Activations, record_activations
 from hwloop.nn.convert import Converted, Rule, convert
-from hwloop.nn.network import DeployedNetwork, Held
+from hwloop.nn.network import DeployedNetwork, OpenRun
 from hwloop.nn.network_file import RUN_GROUP, write_network
 from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
 from hwloop.nn.settings import NetworkNames, NetworkSettings
@@ -195,8 +195,8 @@ class Plan:
         ):
             recorder = None if file is None else Recorder(file, file.file.create_group(RUN_GROUP))
             record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
-            held = Held(record, chip, task.calibration.calibration if task.calibration else None)
-            deployed = DeployedNetwork(converted, self.placed, held, self.inputs, settings.network, self.test)
+            open_run = OpenRun(record, chip, task.calibration.calibration if task.calibration else None)
+            deployed = DeployedNetwork(converted, self.placed, open_run, self.inputs, settings.network, self.test)
             deployed.fit(seen.samples, seen.learnt)
             deployed.digital = (*deployed.digital, *seen.around)
             deployed.names = names
@@ -221,11 +221,11 @@ class Plan:
         seen = self._activations()
         passes = passes_of(self.placed, list(seen.samples), chip.info)
 
-        def program(matrices: Sequence[Matrix]) -> Held:
+        def program(matrices: Sequence[Matrix]) -> OpenRun:
             task = self._task(matrices, method, names)
             with reporting(settings.progress, f"{method.name:>9}") as report:
                 record = _complete(carry_out(task, chip, report=report).record)
-            return Held(record, chip, task.calibration.calibration if task.calibration else None)
+            return OpenRun(record, chip, task.calibration.calibration if task.calibration else None)
 
         digital = None if self.test is None else accuracy_of(converted.network, self.test)
         streamed = StreamedNetwork(converted, passes, seen, chip, program, settings.network)

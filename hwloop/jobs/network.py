@@ -16,7 +16,7 @@ from hwloop.files.run_reader import read_record
 from hwloop.jobs.run import Run
 from hwloop.nn.convert import convert
 from hwloop.nn.factory import zoo_network
-from hwloop.nn.network import DeployedNetwork, Held
+from hwloop.nn.network import DeployedNetwork, OpenRun
 from hwloop.nn.network_file import (
     RUN_GROUP,
     StoredNetwork,
@@ -70,9 +70,9 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
                 record.restore(backend)
         if known is not None:
             use_calibration(known[1], backend)
-        held = Held(record, backend, known[1] if known else None)
+        open_run = OpenRun(record, backend, known[1] if known else None)
         with whole(str(path)):
-            return restore_network(file, stored, converted, held)
+            return restore_network(file, stored, converted, open_run)
 
 
 def is_network(path: str | Path) -> bool:
@@ -83,8 +83,8 @@ def is_network(path: str | Path) -> bool:
 
 def run_of(network: DeployedNetwork) -> Run:
     """Give the run that programmed a network, with its open chip."""
-    held = network.held
-    return Run(held.record, held.backend, calibration=held.calibration)
+    open_run = network.open_run
+    return Run(open_run.record, open_run.backend, calibration=open_run.calibration)
 
 
 def _module(stored: StoredNetwork, path: str) -> nn.Module:

@@ -177,7 +177,7 @@ def sensitivity(
     settings = settings or SensitivitySettings()
     deployed = network if isinstance(network, DeployedNetwork) else None
     data = deployed.test if data is None and deployed is not None else data
-    chip = deployed.held.backend if chip is None and deployed is not None else chip
+    chip = deployed.open_run.backend if chip is None and deployed is not None else chip
     if data is None or chip is None:
         raise BadInputError("sensitivity needs labelled data and a chip, or a network that was deployed with both")
     with _converted(network, exclude) as converted:

@@ -45,7 +45,7 @@ from hwloop.units import finite, finite_interval
 
 
 @dataclass(frozen=True)
-class Held:
+class OpenRun:
     """What holds a network: the run that programmed it, and the open chip.
 
     Parameters
@@ -86,7 +86,7 @@ class DeployedNetwork(nn.Module):
         self,
         converted: Converted,
         placed: Sequence[PlacedMatrix],
-        held: Held,
+        open_run: OpenRun,
         inputs: torch.Tensor,
         settings: NetworkSettings | None = None,
         test: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -97,7 +97,7 @@ class DeployedNetwork(nn.Module):
         ----------
         converted, placed
             The network and where its matrices lie.
-        held
+        open_run
             The run and its chip.
         inputs
             Calibration inputs, which ranges, columns and batch statistics are taken from.
@@ -108,7 +108,7 @@ class DeployedNetwork(nn.Module):
         """
         super().__init__()
         self.network, self.digital = converted.network, converted.digital
-        self.placed, self.held, self.inputs, self.test = tuple(placed), held, inputs, test
+        self.placed, self.open_run, self.inputs, self.test = tuple(placed), open_run, inputs, test
         self.settings = settings or NetworkSettings()
         self.compensation = NOTHING
         """Name of the compensation in use."""
@@ -118,7 +118,7 @@ class DeployedNetwork(nn.Module):
         """Whether cells were pulsed again since programming."""
         self.tested: DeployedAccuracy | None = None
         """Accuracies as it was deployed; None without test data."""
-        self._as_programmed = held.tiles(held.record.provenance.seed)
+        self._as_programmed = open_run.tiles(open_run.record.provenance.seed)
         self.tiles = [LayerTile(tile, slice(0), slice(0)) for tile in self._as_programmed]
         """Tiles of all matrices, in the order of the run's."""
         for matrix in self.placed:
@@ -133,7 +133,7 @@ class DeployedNetwork(nn.Module):
         """Make the product of a matrix of its tiles."""
         replicas = [[tile for block in blocks for tile in self._of_block(block, matrix)] for blocks in matrix.replicas]
         groups, _, outputs = matrix.shape
-        random = np.random.default_rng(self.held.record.provenance.seed)
+        random = np.random.default_rng(self.open_run.record.provenance.seed)
         return OnChip(replicas, groups * outputs, self.settings.ranges, self.settings.replica_use, random)
 
     def _of_block(self, block: Block, matrix: PlacedMatrix) -> list[LayerTile]:
@@ -199,7 +199,7 @@ class DeployedNetwork(nn.Module):
     @property
     def seconds_after_programming(self) -> float:
         """Age of the weights now."""
-        return self.held.backend.now() - self.held.end
+        return self.open_run.backend.now() - self.open_run.end
 
     def age(self, to: str | float) -> None:
         """Let the chip reach an age after the end of programming: a simulated one at once, a real one by waiting.
@@ -211,7 +211,7 @@ class DeployedNetwork(nn.Module):
             raise BadInputError(
                 f"the network is {format_duration(now)} old already; {format_duration(until)} has passed"
             )
-        rest(self.held.backend, until - now)
+        rest(self.open_run.backend, until - now)
 
     def compensate(self, name: str | Strategy) -> tuple[Compensation, ...]:
         """Correct for drift as it is now, in place of what was corrected for before.
@@ -306,7 +306,7 @@ class DeployedNetwork(nn.Module):
     def _pulse(self, strategy: Strategy) -> None:
         """Let a strategy change cells, at the ranges of programming, then fit the columns anew."""
         known, self.refreshed = self._as_programmed, True
-        run_together([strategy.steps(tile, uncompensated(tile)) for tile in known], self.held.backend)
+        run_together([strategy.steps(tile, uncompensated(tile)) for tile in known], self.open_run.backend)
         for tile in self.tiles:
             tile.refit()
 
@@ -320,13 +320,13 @@ class DeployedNetwork(nn.Module):
 
     def __repr__(self) -> str:
         report = self.mapping_report()
-        kind, chip = type(self.network).__name__, self.held.backend.info.name
+        kind, chip = type(self.network).__name__, self.open_run.backend.info.name
         told = "" if self.tested is None else f", accuracy {self.tested.on_chip.value:.4f} as deployed"
         return f"<DeployedNetwork {kind} on {chip}: {report.cores_used} core(s), {len(report.layers)} matrices{told}>"
 
     def to_json(self) -> dict[str, Json]:
         """Summarise the network as the JSON object of `hwloop deploy`."""
-        record, tested = self.held.record, self.tested
+        record, tested = self.open_run.record, self.tested
         return {
             "method": record.method,
             "backend": record.backend,
@@ -353,12 +353,12 @@ class DeployedNetwork(nn.Module):
         if not len(self.inputs):
             raise BadInputError("the network has no calibration input to count its vectors with")
         matrices = [(matrix, self._on_chip(matrix)) for matrix in self.placed]
-        return cost_of(self.network, matrices, self.held.backend, self.inputs[:1])
+        return cost_of(self.network, matrices, self.open_run.backend, self.inputs[:1])
 
     def mapping_report(self) -> MappingReport:
         """Say which layers lie where, how well the cores are used, and what stays digital."""
         rows = [self._row(matrix) for matrix in self.placed]
-        return MappingReport(self.held.backend.info, tuple(rows), self.digital)
+        return MappingReport(self.open_run.backend.info, tuple(rows), self.digital)
 
     def _row(self, matrix: PlacedMatrix) -> LayerRow:
         tiles = self._on_chip(matrix).tiles

@@ -26,7 +26,7 @@ from hwloop.files.run_writer import write_run, write_state
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.nn.accuracy import Accuracy, DeployedAccuracy
 from hwloop.nn.convert import Converted
-from hwloop.nn.network import DeployedNetwork, Held
+from hwloop.nn.network import DeployedNetwork, OpenRun
 from hwloop.nn.on_chip import LayerTile
 from hwloop.nn.placement import place
 from hwloop.nn.ranges import RangeSettings
@@ -119,10 +119,10 @@ class StoredNetwork:
 
 def save_network(path: str | Path, network: DeployedNetwork, *, force: bool = False) -> None:
     """Write a network's file. Raises BadInputError when it exists (without force) or cannot be written."""
-    backend = network.held.backend
+    backend = network.open_run.backend
     state = backend.export_state() if Capability.STATE in backend.info.capabilities else None
     with hdf5.WholeFileWriter(path, hdf5.NETWORK_FORMAT, force=force) as file:
-        write_run(file.file.create_group(RUN_GROUP), network.held.record, backend.snapshot())
+        write_run(file.file.create_group(RUN_GROUP), network.open_run.record, backend.snapshot())
         write_network(file.file, network, state)
         file.commit()
 
@@ -259,7 +259,7 @@ def _read_tested(noted: Mapping[str, float]) -> DeployedAccuracy:
     return DeployedAccuracy(on_chip, digital, float(noted["age"]))
 
 
-def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted, held: Held) -> DeployedNetwork:
+def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted, open_run: OpenRun) -> DeployedNetwork:
     """Make the network of a file again.
 
     Parameters
@@ -268,7 +268,7 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
         The open file, and what `read_network` gave.
     converted
         The network's module, converted as it was then; its parameters are replaced by those of the file.
-    held
+    open_run
         The run, and its chip in the state that the file keeps.
 
     Raises
@@ -283,8 +283,8 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[1:2]).strip()
         raise BadInputError(f"{file.filename} holds another network than the one given: {reason}") from None
-    placed = place(converted, held.backend.info, stored.names.replicas)
-    network = DeployedNetwork(converted, placed, held, stored.inputs, stored.settings, stored.test)
+    placed = place(converted, open_run.backend.info, stored.names.replicas)
+    network = DeployedNetwork(converted, placed, open_run, stored.inputs, stored.settings, stored.test)
     if network.statistics.keys() != stored.statistics.keys():
         raise BadInputError(f"{file.filename}: its network is not whole (statistics are missing); deploy it again")
     network.statistics = stored.statistics

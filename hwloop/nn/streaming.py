@@ -17,7 +17,7 @@ from hwloop.mapping.matrix import Matrix
 from hwloop.nn.accuracy import Accuracy, Batches, DeployedAccuracy, accuracy_of, as_one
 from hwloop.nn.activations import Activations
 from hwloop.nn.convert import Converted
-from hwloop.nn.network import DeployedNetwork, Held
+from hwloop.nn.network import DeployedNetwork, OpenRun
 from hwloop.nn.placement import PlacedMatrix, cores_needed
 from hwloop.nn.products import Product
 from hwloop.nn.settings import NetworkSettings
@@ -95,7 +95,7 @@ class StreamedNetwork(nn.Module):
         passes: Sequence[Sequence[PlacedMatrix]],
         seen: Activations,
         chip: Backend,
-        program: Callable[[Sequence[Matrix]], Held],
+        program: Callable[[Sequence[Matrix]], OpenRun],
         settings: NetworkSettings,
     ) -> None:
         """Prepare a network; nothing is programmed before it is used.
@@ -147,9 +147,9 @@ class StreamedNetwork(nn.Module):
             self._close(self._loaded)
         self._loaded = None
         matrices = [tensor for matrix in self._passes[number] for tensor in matrix.tensors()]
-        held = self._program(matrices)
+        open_run = self._program(matrices)
         self._programmings += 1
-        part = DeployedNetwork(self._converted, self._passes[number], held, torch.empty(0), self.settings)
+        part = DeployedNetwork(self._converted, self._passes[number], open_run, torch.empty(0), self.settings)
         part.fit(self._seen.samples, self._seen.learnt)
         self._loaded = number
 

@@ -73,7 +73,7 @@ def test_settings_reach_the_network(command: Command, dataset: Path) -> None:
     layers = {layer.name: layer for layer in network.mapping_report().layers}
     assert layers["conv1.weight"].replicas == 2
     assert "fc.weight" not in layers
-    network.held.backend.close()
+    network.open_run.backend.close()
 
 
 def test_passes(command: Command, dataset: Path) -> None:

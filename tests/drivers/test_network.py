@@ -22,7 +22,7 @@ def test_a_network_through_a_link(serve: Serve, open_visa: Callable[..., VisaChi
     for chip in (open_chip(CHIP), open_visa(serve(CHIP))):
         net = hwloop.deploy(network, chip, images(100), hwloop.GDP(max_steps=4), settings=settings)
         assert isinstance(net, hwloop.DeployedNetwork)
-        net.age(chip.now() - net.held.end + 60)
+        net.age(chip.now() - net.open_run.end + 60)
         net.compensate("column+batchnorm")
         with torch.no_grad():
             outputs.append(net(images(30, seed=9)))

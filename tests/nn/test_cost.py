@@ -74,7 +74,7 @@ def test_digital_work_stands_apart(put: Put) -> None:
 def test_each_core_costs_what_its_read_mode_does(put: Put) -> None:
     """All in the fast one: a quarter. One core in the slow one holds up its matrix."""
     net = put(mlp(), torch.rand(80, 128))
-    chip, slow = net.held.backend, net.cost()
+    chip, slow = net.open_run.backend, net.cost()
     for core in range(5):
         chip.set_read_mode(core, "one-phase")
     fast = net.cost()
@@ -175,7 +175,7 @@ def test_a_chip_with_one_way_of_an_mvm_needs_no_read_mode(open_chip: OpenChip) -
 
 def test_counting_leaves_chip_and_network_as_they_are(put: Put) -> None:
     net = put(mlp(), torch.rand(80, 128))
-    chip, products = net.held.backend, [dict(layer.products) for layer in (net.network[0], net.network[2])]
+    chip, products = net.open_run.backend, [dict(layer.products) for layer in (net.network[0], net.network[2])]
     before = chip.counts
     first = net.cost()
     assert chip.counts == before

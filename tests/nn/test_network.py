@@ -69,10 +69,10 @@ def test_a_refresh_is_followed_by_a_fit_of_the_columns(deployed: Deploy, tmp_pat
         fresh = difference(found(x), ideal)
         found.age("1y")
         drifted = difference(found(x), ideal)
-        pulses = found.held.backend.counts.pulses
+        pulses = found.open_run.backend.counts.pulses
         assert not found.compensate("refresh")
         refreshed = difference(found(x), ideal)
-    assert found.held.backend.counts.pulses > pulses
+    assert found.open_run.backend.counts.pulses > pulses
     assert refreshed < 2.0 * fresh < 0.5 * drifted
     assert found.compensation == "refresh"
     found.save(tmp_path / "net.h5")
@@ -151,9 +151,9 @@ def test_a_file_goes_on_where_the_network_was(deployed: Deploy, tmp_path: Path) 
     with torch.no_grad():
         torch.testing.assert_close(again(data[0]), found(data[0]), rtol=0, atol=0)  # the same noise, too
     fresh = hwloop.load_network(tmp_path / "net.h5", small_cnn())
-    assert fresh.seconds_after_programming == pytest.approx(fresh.held.record.age)
+    assert fresh.seconds_after_programming == pytest.approx(fresh.open_run.record.age)
     for one in (again, fresh):
-        one.held.backend.close()
+        one.open_run.backend.close()
 
 
 def test_parameters_come_from_the_file(deployed: Deploy, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_file_has_the_chip_as_it_is_whoever_aged_it(deployed: Deploy, tmp_path
     if wait == "a drift study":
         hwloop.drift(found, times=["30d"], compensations=["none"])
     else:
-        found.held.backend.wait(30 * 86400.0)
+        found.open_run.backend.wait(30 * 86400.0)
     found.save(tmp_path / "net.h5")
     again = hwloop.load_network(tmp_path / "net.h5", small_cnn())
     assert again.seconds_after_programming == found.seconds_after_programming > 30 * 86400
@@ -298,7 +298,7 @@ def test_another_network_or_chip_is_refused(deployed: Deploy, open_chip: OpenChi
         hwloop.load_network(tmp_path / "net.h5", nn.Sequential(nn.Linear(3, 2)))
     with pytest.raises(BadInputError, match="fits that chip alone"):
         hwloop.load_network(tmp_path / "net.h5", small_cnn(), open_chip(NOISY))
-    assert IDEAL.split("?")[0] in hwloop.load_network(tmp_path / "net.h5", small_cnn()).held.record.backend
+    assert IDEAL.split("?")[0] in hwloop.load_network(tmp_path / "net.h5", small_cnn()).open_run.record.backend
 
 
 def test_a_strategy_with_settings_can_be_given(deployed: Deploy) -> None:

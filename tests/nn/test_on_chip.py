@@ -92,7 +92,7 @@ def test_copies_share_out_the_vectors(deployed: Deploy, use: str) -> None:
     found = deployed(network, FINE, settings=settings(replicas={"0": 3, "3": 2}, replica_use=use))
     with torch.no_grad():
         assert difference(found(x), network(x)) < 1e-3
-    chip, tile = found.held.backend, product(found).replicas[1][0]
+    chip, tile = found.open_run.backend, product(found).replicas[1][0]
     before = tile.region.cost.mvms
     product(found)(torch.rand(90, 18), found.placed[0].sharing[0].values())
     assert tile.region.cost.mvms - before == 30

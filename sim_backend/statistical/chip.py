@@ -29,7 +29,7 @@ from hwloop.typing import AnyArray, CodeArray, State
 
 CAPABILITIES = frozenset(Capability) - {Capability.DEVICE_READ, Capability.EXACT_PLACEMENT}
 """What it can do: it has cells, not devices that could be read or placed one by one."""
-CORE_PARTS = frozenset(("generator", "adc_range", "offset_trim", "gain_trim"))
+CORE_PARTS = frozenset(("generator", "adc_range", "read_mode", "offset_trim", "gain_trim"))
 """What a saved core has beside its cells."""
 A = TypeVar("A")
 

@@ -230,7 +230,7 @@ def fit_to_sample(
     """Fit gains and offsets of columns by least squares, as far from those of programming as the sample tells.
 
     Activations are often zero, so that no robust fit may take the others for outliers; saturated codes alone are left
-    out. A gain is drawn towards that of programming by the ratio of the variance of its fit to that of its prior, so
+    out. A gain is shrunk towards that of programming by the ratio of the variance of its fit to that of its prior, so
     that a column which the sample hardly drives keeps what it had.
 
     Parameters

@@ -1,5 +1,6 @@
 """The names of the public face and where they live, for type checkers and for loading each on its first use."""
 
+from . import data as data
 from . import plot as plot
 from .calibration.certificate.certificate import Calibration as Calibration
 from .calibration.programming.exact import Exact as Exact

@@ -31,6 +31,7 @@ COMMANDS = {
     "show": ("show", "Show what is in any file that hwloop writes."),
     "plot": ("plot", "Draw a picture of any file that hwloop writes."),
     "report": ("report", "Write one HTML page about any file that hwloop writes."),
+    "examples": ("examples", "Copy the example data into a folder."),
     "info": ("info", "Show a chip: geometry, limits, parameters with sources."),
     "backends": ("info", "List the kinds of chip that can be connected to."),
     "discover": ("discover", "Look for instruments."),

@@ -1,5 +1,7 @@
 """The names of the public face and where they live, for type checkers and for loading each on its first use."""
 
+from . import data as data
+from . import plot as plot
 from .calibration.certificate.certificate import Calibration as Calibration
 from .calibration.programming.exact import Exact as Exact
 from .calibration.programming.gdp import GDP as GDP
@@ -78,5 +80,8 @@ from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
 from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 from .nn.settings import NetworkSettings as NetworkSettings
+from .pages.html import report as report
+from .pages.opening import page_of as page_of
+from .pages.page import Page as Page
 
 __version__: str

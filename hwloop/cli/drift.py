@@ -91,7 +91,7 @@ class DriftOptions:
         )
     )
     seed: int = given(seed_option(1, "probes and inputs"))
-    plot: str | None = given(file_option("--plot", "Also draw the result, FILE.png or FILE.svg."))
+    plot: str | None = given(file_option("--plot", "Also draw the result, FILE.png, .svg or .pdf."))
     force: bool = given(force_option())
     as_json: bool = given(json_option())
 

@@ -234,6 +234,11 @@ class RunRecord:
         return self.provenance.method
 
     @property
+    def largest_tile(self) -> TileRecord:
+        """The tile with the most cells."""
+        return max(self.tiles, key=lambda tile: tile.tile.target.size)
+
+    @property
     def mvm_error_from(self) -> str:
         """'mvm', or 'device-reads' on a chip that has no MVM."""
         return "mvm" if any(tile.correction is not None for tile in self.tiles) else "device-reads"

@@ -42,13 +42,17 @@ def load(path: str | Path) -> Loaded:
         For a file that is missing, damaged, or not hwloop's. Nothing but the file itself is opened.
     """
     path = Path(path)
+    return _READERS[kind_of(path)](path)
+
+
+def kind_of(path: Path) -> str:
+    """Return what a file says it is. Raises BadInputError for one that is missing, damaged or not hwloop's."""
     if path.suffix.lower() == ".json":
-        return _model(path)
+        return MODEL
     from hwloop.files import hdf5
 
-    with hdf5.open_file(path, *_READERS) as file:
-        kind = str(file.attrs["format"])
-    return _READERS[kind](path)
+    with hdf5.open_file(path, *(kind for kind in _READERS if kind != MODEL)) as file:
+        return str(file.attrs["format"])
 
 
 def _run(path: Path) -> Run:
@@ -101,6 +105,7 @@ def _model(path: Path) -> Model:
     return load_model(path)
 
 
+MODEL = "hwloop-model"
 _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-run": _run,
     "hwloop-network": _network,
@@ -109,4 +114,5 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-sensitivity": _sensitivity,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
+    MODEL: _model,
 }

@@ -135,7 +135,7 @@ TASK_ERRORS = [
     ("--age soon", "duration 'soon': expected a number and one of"),
     ("--seed -1", "-1 is not in the range x>=0"),
     ("--goal good", "'good' is not a valid float"),
-    ("--plot run.pdf", "run.pdf: a plot is a .png or .svg file"),
+    ("--plot run.gif", "run.gif: a plot is a .png, .svg or .pdf file"),
     ("--plot folder/run.png", "folder/run.png: the folder folder does not exist; make it first"),
     ("--plot there.png", "there.png exists; use --force"),
     ("--out there.h5", "there.h5 exists; use --force to replace it, or another name"),

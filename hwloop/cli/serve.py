@@ -67,6 +67,7 @@ def serve(options: ServeOptions) -> None:
     """  # noqa: D301  click needs the backspace
     import torch
 
+    from hwloop.chip.info import Capability
     from hwloop.chip.registry import connect
     from hwloop.scpi.wire_log import WireLog
     from hwloop.sim_backend.server.instrument import Instrument
@@ -80,10 +81,11 @@ def serve(options: ServeOptions) -> None:
         if options.stdio:
             serve_streams(instrument, sys.stdin.fileno(), sys.stdout.fileno(), wire)
             return
-        asyncio.run(_serve(InstrumentServer(instrument, log=wire), options))
+        simulated = Capability.STATE in chip.info.capabilities
+        asyncio.run(_serve(InstrumentServer(instrument, log=wire), options, simulated=simulated))
 
 
-async def _serve(server: InstrumentServer, options: ServeOptions) -> None:
+async def _serve(server: InstrumentServer, options: ServeOptions, *, simulated: bool) -> None:
     stop, host = asyncio.Event(), options.host
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -100,4 +102,8 @@ async def _serve(server: InstrumentServer, options: ServeOptions) -> None:
         click.echo(f"serving {options.uri} as visa:{resource}; Ctrl-C stops")
     sys.stdout.flush()
     await stop.wait()
-    await server.stop()
+    if await server.stop():
+        return
+    if simulated:
+        os._exit(0)  # nothing to switch off, and nobody waits for what it computes
+    server.wait()

@@ -26,6 +26,7 @@ from hwloop.scpi.description import Description, encode
 from hwloop.scpi.dialect import DIALECT
 from hwloop.scpi.lexer import Unit, parse
 from hwloop.scpi.status import Event, Status, StatusBit
+from hwloop.sim_backend.server.bounds import Work, WorkLimits
 from hwloop.typing import FloatArray
 
 MAKER = "hwloop"
@@ -59,10 +60,19 @@ class _Session:
 class Instrument:
     """Carries out program messages on a chip."""
 
-    def __init__(self, chip: Backend, *, virtual_clock: bool = True, sizes: Sizes | None = None) -> None:
+    def __init__(
+        self,
+        chip: Backend,
+        *,
+        virtual_clock: bool = True,
+        sizes: Sizes | None = None,
+        work: WorkLimits | None = None,
+    ) -> None:
         """Serve `chip`, which stays its maker's to close. `virtual_clock`: its clock moves only by commands."""
         self.chip = chip
         self.sizes = sizes or Sizes()
+        self._limits = work or WorkLimits()
+        self._work = Work(self._limits)
         self.status = Status()
         self._virtual_clock = virtual_clock
         self._memory = bytearray()
@@ -79,11 +89,13 @@ class Instrument:
         """Take note that a client has connected; it is in no session until it opens one or comes back to its own."""
         self._attached = False
 
-    def process(self, message: bytes) -> bytes:
+    def process(self, message: bytes, unwanted: Callable[[], str] | None = None) -> bytes:
         """Carry out one program message and return its response, without terminator, or nothing.
 
-        The first error ends the message and goes to the error queue; this method raises nothing.
+        The first error ends the message and goes to the error queue; this method raises nothing. `unwanted` is asked
+        before every command: where it says why, the rest is not carried out.
         """
+        self._work = Work(self._limits, unwanted)
         return self._execute(message, in_call=False)
 
     def reject(self, error: ScpiError) -> None:
@@ -96,7 +108,8 @@ class Instrument:
         responses: list[bytes] = []
         path: tuple[str, ...] = ()
         try:
-            for unit in parse(message):
+            for unit in parse(message, self._limits.commands):
+                self._work.check()
                 command, path = DIALECT.find(unit, path)
                 self._message_available = bool(responses)
                 response = self._carry_out(command, unit, in_call=in_call)

@@ -1,7 +1,7 @@
 """Serves an instrument over a TCP socket or over standard input and output.
 
-The socket listens on the loopback interface unless told otherwise, because the dialect has no passwords. One client
-at a time: a second one gets one line that says who holds the instrument, and is disconnected.
+The socket listens on the loopback interface unless told otherwise. One client at a time: a second one gets one line
+that says who holds the instrument, and is disconnected.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import click
 
+from hwloop.cli.terminal import shown_streams
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
 
@@ -76,6 +77,7 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> None:
         """Run a command line."""
+        context.color = True  # else click would take escape sequences out of what no terminal reads, and not show them
         with _one_line(context):
             super().invoke(context)
 
@@ -86,9 +88,10 @@ WORDS = "hwloop.words"
 
 @contextmanager
 def _one_line(context: click.Context) -> Iterator[None]:
-    """End wrong use as one line, or one JSON object, like every other error."""
+    """Show what a terminal would obey, and end wrong use as one line, or one JSON object, like every other error."""
     try:
-        yield
+        with shown_streams():
+            yield
     except click.ClickException as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click before 8.2 has none
             raise

@@ -23,6 +23,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import installed
+from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration, parse_durations
 from hwloop.units import finite
 
@@ -138,7 +139,7 @@ def drift(options: DriftOptions) -> None:
 
         draw_drift(result, options.plot)
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(one_line(f"note: {note}"), err=True)
     if options.as_json:
         print_json(result.to_json())
     else:
@@ -169,9 +170,9 @@ def _test_data(path: str | None) -> Batches | None:
 def _show(result: DriftResult) -> None:
     courses = result.courses
     width = max(10, *(len(name) for name in courses))
-    click.echo(f"{result.run} on {result.backend}")
+    click.echo(one_line(f"{result.run} on {result.backend}"))
     if result.calibration:
-        click.echo(f"outputs are read through the calibration {result.calibration}")
+        click.echo(one_line(f"outputs are read through the calibration {result.calibration}"))
     click.echo()
     click.echo("MVM error     " + "  ".join(name.rjust(width) for name in courses))
     for index, age in enumerate(result.times):

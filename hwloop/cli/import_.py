@@ -15,6 +15,7 @@ from hwloop.cli.common import (
     print_json,
     watched,
 )
+from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment
@@ -169,6 +170,6 @@ def _show(report: ImportReport, out: str) -> None:
         f"conductances from {low:.3g} to {high:.3g} uS, ages from {_age(report.time[0])} to {_age(report.time[1])}"
     )
     for reason, found in report.dropped.items():
-        click.echo(f"left out: {found.count:,} rows, {reason} (first in line {found.first_line})")
+        click.echo(one_line(f"left out: {found.count:,} rows, {reason} (first in line {found.first_line})"))
     if BACKWARDS in report.dropped:
         click.echo("Cells measured anew, say at another temperature, are told apart by --split-by temperature.")

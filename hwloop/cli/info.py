@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwloop.cli.common import command, given, json_option, leave, print_json
+from hwloop.cli.terminal import one_line
 from hwloop.errors import ChipError
 
 if TYPE_CHECKING:
@@ -89,25 +90,25 @@ def _self_test(backend: Backend) -> list[Check]:
 def _show(result: Mapping[str, Json], checks: Sequence[Check]) -> None:
     for check in checks:
         outcome = {True: "passed", False: "FAILED", None: "not run"}[check.passed]
-        click.echo(f"{outcome:<7}  {check.name}: {check.seen}")
+        click.echo(one_line(f"{outcome:<7}  {check.name}: {check.seen}"))
     for name, value in result.items():
         if name not in ("parameters", "self_test", "read_modes") and value is not None:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(f"{name.replace('_', ' '):<26} {text}")
+            click.echo(one_line(f"{name.replace('_', ' '):<26} {text}"))
     _show_read_modes(result["read_modes"])
     rows = result["parameters"]
     if isinstance(rows, list) and rows:
         click.echo("\nparameter                         value                  unit   source")
         for row in rows:
             if isinstance(row, Mapping):
-                click.echo(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}")
+                click.echo(one_line(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}"))
 
 
 def _show_read_modes(modes: Json) -> None:
     for mode in modes if isinstance(modes, list) else []:
         if isinstance(mode, Mapping):
             energy = f", {mode['joules']} J for a whole core" if mode["joules"] else ""
-            click.echo(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}")
+            click.echo(one_line(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}"))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import Any, Self
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.callers import one_caller
 from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
@@ -166,6 +167,7 @@ class VisaChip(Backend):
         rows = _json(self._fetch_block(dialect.PARAMETERS_Q.write()), list)
         return [Parameter(**row) for row in rows]
 
+    @one_caller
     def echo(self, data: bytes) -> bytes:
         """Send bytes, at most a message long, to the instrument and back: a test of the link."""
         self._check_open()
@@ -173,11 +175,13 @@ class VisaChip(Backend):
             raise BadInputError(f"the instrument takes {self._chunk} bytes at a time, not {len(data)}")
         return self._fetch_block(dialect.LINK_ECHO_Q.write(data), 2 * len(data) * LINK.seconds_per_byte)
 
+    @one_caller
     def export_state(self) -> dict[str, AnyArray]:
         """Return the simulated chip's state and the instrument's pulse counts, which include those of other clients."""
         self.require(Capability.STATE, "saving the chip's state")
         return self._export_state()
 
+    @one_caller
     def import_state(self, state: State) -> None:
         """Put back a state, and with it the pulse counts of the instrument and of this driver."""
         super().import_state(state)

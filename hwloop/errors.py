@@ -62,5 +62,9 @@ class ProgrammingWarning(UserWarning):
     """Something that programming found out about the chip and worked around."""
 
 
+class OutputWarning(UserWarning):
+    """Something is kept elsewhere than it was asked for, or not at all."""
+
+
 class WeightsNote(UserWarning):
     """What was passed over in a file of weights, and what was read in another way than the usual one."""

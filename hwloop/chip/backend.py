@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, final
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.chip import checks
+from hwloop.chip.callers import Callers, one_caller
 from hwloop.chip.counts import Counts, PulseLedger
 from hwloop.chip.driver import Driver, Settings
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
@@ -45,6 +47,7 @@ class Backend(Driver):
         self._counts = Counts()
         self._ledger = PulseLedger(info.devices_per_core)
         self._closed = False
+        self._callers = Callers(info.name)
 
     def __repr__(self) -> str:
         """Say in one line which chip this is, from what is known here: nothing is sent to it."""
@@ -65,6 +68,7 @@ class Backend(Driver):
     # ---- devices ---------------------------------------------------------------------------------------------
 
     @final
+    @one_caller
     def pulse(self, core: int, pulses: Pulses) -> None:
         """Apply a batch of SET or RESET pulses; an empty batch does nothing.
 
@@ -103,6 +107,7 @@ class Backend(Driver):
         self._counts.chip_seconds += self.now() - before
 
     @final
+    @one_caller
     def read(self, core: int, devices: ArrayLike, averages: int = 1) -> FloatArray:
         """Read conductances (n,) in uS of single devices through the chip's own converter, means of `averages` reads.
 
@@ -128,10 +133,12 @@ class Backend(Driver):
         return values
 
     @final
+    @one_caller
     def pulse_counts(self, core: int) -> NDArray[np.int32]:
         """Return the pulses that each device of a core has received, shape (2, K, rows, columns)."""
         return self._ledger.of(self._check_core(core)).reshape(self.info.device_shape).copy()
 
+    @one_caller
     def place(self, core: int, devices: ArrayLike, conductance: ArrayLike, age: float) -> None:
         """Put devices (n,) on exact conductances (n,) in uS, reached `age` seconds from now. Needs EXACT_PLACEMENT.
 
@@ -147,6 +154,7 @@ class Backend(Driver):
         self._place(core, *checks.placement(self.info, devices, conductance, age))
 
     @final
+    @one_caller
     def program_targets(self, targets: Sequence[Targets], age: float, by: Programmer) -> None:
         """Bring rectangles of cells to signed conductances, on a chip that does it by itself. Needs TARGETS.
 
@@ -175,6 +183,7 @@ class Backend(Driver):
     # ---- matrix-vector products and converters -----------------------------------------------------------------
 
     @final
+    @one_caller
     def mvm(self, core: int, x: ArrayLike) -> CodeArray:
         """Return signed output codes (batch, columns) for signed integer inputs x (batch, rows). Needs Capability.MVM.
 
@@ -196,6 +205,7 @@ class Backend(Driver):
             raise ChipError(f"core {core}: expected {inputs.shape[0]} x {self.info.columns} codes, got {codes.shape}")
         return codes
 
+    @one_caller
     def set_adc_range(self, core: int, full_scale: float) -> None:
         """Set the full scale of a core's converters, uS. Needs Capability.ADC_RANGE.
 
@@ -212,11 +222,13 @@ class Backend(Driver):
             raise LimitError(f"converter range {value:g} uS is outside {low:g} to {high:g} uS")
         self._set_adc_range(core, value)
 
+    @one_caller
     def adc_range(self, core: int) -> float:
         """Return the converters' full scale, uS: a code of `info.code_max` stands for this column sum."""
         return self._adc_range(self._check_core(core))
 
     @final
+    @one_caller
     def set_trims(self, core: int, offset: ArrayLike, gain: ArrayLike) -> None:
         """Write the trims of a core's column converters, rounded to the registers' steps. Needs Capability.TRIMS.
 
@@ -242,6 +254,7 @@ class Backend(Driver):
         self._set_trims(core, *self._registers(core, offset, gain))
 
     @final
+    @one_caller
     def trims(self, core: int) -> tuple[FloatArray, FloatArray]:
         """Return the trims in use, (columns,) each: offsets in LSB and relative gains. Needs Capability.TRIMS."""
         self.require(Capability.TRIMS, "reading converter trims")
@@ -252,6 +265,7 @@ class Backend(Driver):
         return offset, gain
 
     @final
+    @one_caller
     def set_read_mode(self, core: int, mode: str) -> None:
         """Choose how a core does its MVMs from now on, by name. Needs Capability.READ_MODE.
 
@@ -272,6 +286,7 @@ class Backend(Driver):
         self._set_read_mode(core, checks.read_mode(self.info, mode).name)
 
     @final
+    @one_caller
     def read_mode(self, core: int) -> str:
         """Return the name of the mode in which a core does its MVMs. Needs Capability.READ_MODE."""
         self.require(Capability.READ_MODE, "asking for the read mode")
@@ -284,6 +299,7 @@ class Backend(Driver):
     # ---- the chip as a whole -----------------------------------------------------------------------------------
 
     @final
+    @one_caller
     def wait(self, seconds: float) -> None:
         """Let `seconds` of chip time pass: real time on a bench, virtual time in the simulator.
 
@@ -297,34 +313,40 @@ class Backend(Driver):
         self._wait(duration)
         self._counts.chip_seconds += duration
 
+    @one_caller
     def now(self) -> float:
         """Return the chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
         self._check_open()
         return self._now()
 
+    @one_caller
     def temperature(self) -> float:
         """Return the chip's temperature in kelvin. Needs Capability.TEMPERATURE."""
         self.require(Capability.TEMPERATURE, "measuring the temperature")
         return self._temperature()
 
     @final
+    @one_caller
     def snapshot(self) -> Settings:
         """Return every setting needed to explain a result later, as plain names and values."""
         self._check_open()
         return self._snapshot()
 
     @final
+    @one_caller
     def parameters(self) -> list[Parameter]:
         """Return what is known of the chip beyond `info`, with sources; empty where there is nothing to tell."""
         self._check_open()
         return self._parameters()
 
+    @one_caller
     def export_state(self) -> dict[str, AnyArray]:
         """Return what is needed to find a simulated chip as it was left, as named arrays. Needs Capability.STATE."""
         self.require(Capability.STATE, "saving the chip's state")
         ledgers = {f"{checks.LEDGER}{core}": counts.copy() for core, counts in self._ledger.cores.items()}
         return self._export_state() | ledgers
 
+    @one_caller
     def import_state(self, state: State) -> None:
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE.
 
@@ -337,6 +359,10 @@ class Backend(Driver):
         own, ledger = checks.saved_state(self.info, state)
         self._import_state(own)
         self._ledger.cores = ledger
+
+    def alone(self, purpose: str) -> AbstractContextManager[None]:
+        """Use the chip for a job, `with`; calls of other threads raise ChipError meanwhile, which names the purpose."""
+        return self._callers.alone(purpose)
 
     def require(self, capability: Capability, purpose: str) -> None:
         """Check that the chip is open and has a capability, which `purpose` needs.
@@ -356,6 +382,7 @@ class Backend(Driver):
             )
 
     @final
+    @one_caller
     def close(self) -> None:
         """Leave the chip in its safe idle state and release it; safe to call twice."""
         if not self._closed:

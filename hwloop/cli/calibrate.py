@@ -137,12 +137,15 @@ def _part_command(name: str) -> click.Command:
         from hwloop.jobs.calibrate import CalibrationFile, calibrate_into
 
         plan = _plan(options, PARTS if name == "all" else (name,))
-        with watched("calibrating") as report, hwloop.connect(options.backend) as chip:
-            file = CalibrationFile(options.out, force=options.force)
+        with (
+            watched("calibrating") as report,
+            hwloop.connect(options.backend) as chip,
+            CalibrationFile(options.out, force=options.force) as file,
+        ):
             calibration = calibrate_into(
                 file, chip, plan, cores=options.cores or None, seed=options.seed, report=report
             )
-        saved = options.out if calibration.measured() else None
+        saved = str(file.path) if calibration.measured() else None
         result = {**calibration.to_json(), "backend": options.backend, "calibration": saved}
         if options.as_json:
             print_json(result)

@@ -22,6 +22,7 @@ from hwloop.errors import (
     HwloopError,
     LimitError,
     MissingCapabilityError,
+    OutputWarning,
     ProgrammingWarning,
     WeightsNote,
 )
@@ -132,7 +133,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
-    if issubclass(category, CalibrationWarning | ProgrammingWarning):
+    if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
         click.echo(one_line(f"warning: {message}"), err=True)
     elif issubclass(category, WeightsNote):
         click.echo(one_line(f"note: {message}"), err=True)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwloop.errors import BadInputError
-from hwloop.files import hdf5
 from hwloop.files.models import CellCount, Estimate, Fit, Form, Model
+from hwloop.files.output import write_file
 from hwloop.typing import Json
 
 MODEL_FORMAT = "hwloop-model"
@@ -35,7 +35,7 @@ def save_model(model: Model, path: str | Path, *, force: bool = False) -> None:
     body: dict[str, Json] = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, **model.to_json()}
     body["checksum"] = _checksum(body)
     text = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False)
-    hdf5.replace_file(hdf5.check_writable(path, force=force), (text + "\n").encode())
+    write_file(path, (text + "\n").encode(), force=force)
 
 
 def load_model(path: str | Path) -> Model:

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.check import Finding, check
@@ -24,6 +26,8 @@ from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 from hwloop.files import hdf5
+from hwloop.files.output import OutputFile
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.typing import Json
 
@@ -38,6 +42,7 @@ ROUTINES: dict[str, type[Routine]] = {
 """Routines with settings, by what ROUTINE.KEY=VALUE calls them."""
 
 
+@exclusive
 def calibrate(
     chip: Backend,
     parts: Sequence[str] | Plan = PARTS,
@@ -81,7 +86,8 @@ def calibrate(
     plan = parts if isinstance(parts, Plan) else Plan(tuple(parts))
     with reporting(progress, "calibrating") as report:
         if out is not None:
-            return calibrate_into(CalibrationFile(out), chip, plan, cores=cores, seed=seed, report=report)
+            with CalibrationFile(out) as file:
+                return calibrate_into(file, chip, plan, cores=cores, seed=seed, report=report)
         return calibrate_cores(chip, plan, cores=cores, seed=seed, observer=_observer(report))
 
 
@@ -111,7 +117,7 @@ def plan_from(parts: Sequence[str], settings: Mapping[str, str]) -> Plan:
 
 
 class CalibrationFile:
-    """Writes the file of a calibration that goes on, so often that it takes a small share of the time.
+    """Writes the file of a calibration that goes on, so often that it takes a small share of the time; use it `with`.
 
     Parameters
     ----------
@@ -122,7 +128,7 @@ class CalibrationFile:
     """
 
     def __init__(self, path: str | Path, *, force: bool = False) -> None:
-        self.path = hdf5.check_writable(path, force=force)
+        self._output = OutputFile(path, force=force)
         self.last: Calibration | None = None
         self._timer = hdf5.CommitTimer()
 
@@ -135,7 +141,20 @@ class CalibrationFile:
     def save(self, calibration: Calibration) -> None:
         """Save now."""
         with self._timer.committing():
-            calibration.save(self.path, force=True)
+            calibration.save(self._output)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies; another place than was asked for once somebody else has put a file there."""
+        return self._output.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._output.close()
 
 
 def calibrate_into(

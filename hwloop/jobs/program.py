@@ -36,6 +36,7 @@ from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, CalibrationWarning, ProgrammingWarning
 from hwloop.files import hdf5
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, Provenance, RunRecord, StepSeries, TileRecord
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recorders import Recorder
@@ -50,6 +51,7 @@ from hwloop.mapping.tile import Tile
 from hwloop.typing import BoolArray, FloatArray, State
 
 
+@exclusive
 def program(
     chip: Backend,
     weights: WeightsLike,
@@ -83,10 +85,9 @@ def program(
     age, chip_seconds
         Seconds, or '1h', after programming at which targets hold and the error is measured (None: the chip's own);
         seconds that devices may rest in all while they are programmed (None: as the method likes).
-    out, force
-        Run file that grows as the job goes, and whether it may replace one; None leaves saving to `Run.save`.
-    progress
-        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
+    out, force, progress
+        Run file that grows as the job goes (None leaves saving to `Run.save`), and whether it may replace one; True
+        draws a bar, and a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
 
     Returns
     -------
@@ -316,7 +317,7 @@ class Programming:
         measured = len(outputs) == len(self.tiles) and status != "interrupted"
         noise = [item.noise for item in self.tiles if item.noise is not None]
         return RunRecord(
-            name=self._name,
+            name=self._recorder.name(self._name) if self._recorder is not None else self._name,
             provenance=self._task.provenance(self._chip),
             status=status,
             age=self._age,

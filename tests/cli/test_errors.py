@@ -15,7 +15,7 @@ from click.testing import Result
 from safetensors.numpy import save_file
 
 from hwloop.errors import ChipError
-from hwloop.files import hdf5
+from hwloop.files import output
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.cli.conftest import BRIEF, CHIP, Command, run_process
 from tests.conftest import gaussian
@@ -241,7 +241,7 @@ def test_a_full_disk(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hdf5.os, "fsync", full)
+    monkeypatch.setattr(output.os, "fsync", full)
     result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
     refused(result, "run.h5 cannot be written (No space left on device); give another place", {"w.npy"})
 

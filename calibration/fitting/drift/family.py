@@ -55,6 +55,7 @@ class DriftFamily(Family[DriftTable]):
 
     experiment = Experiment.DRIFT
     extrapolates = True
+    essential = (MEAN,)
     kind: ClassVar[str]
     """Form of mean and spread."""
     settings: DriftSettings = USUAL
@@ -240,11 +241,13 @@ class LogClipDrift(DriftFamily):
         return held, theta
 
     def _stated(self, theta: FloatArray, table: DriftTable) -> FloatArray:
-        """Raise upper bounds to the lower ones: bounds that cross make a constant."""
+        """State a constant, of which bounds that cross or a step between them are one, without a slope."""
         theta, layout = theta.copy(), self.layout(table)
         for name in STATISTICS:
-            low, high = layout.index(f"{name}.low"), layout.index(f"{name}.high")
-            theta[high] = max(theta[low], theta[high])
+            at = layout.at(name)
+            low, high = theta[at][2:]
+            if high <= low:
+                theta[at] = 0.0, low, low, low
         return theta
 
     def _devices_at(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:

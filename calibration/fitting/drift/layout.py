@@ -31,7 +31,10 @@ class DriftLayout(Layout):
     def of(cls, kind: str, table: DriftTable) -> DriftLayout:
         """Lay out the coefficients of a form of mean and spread for a table."""
         form = Form(kind, () if kind == "log-clip" else table.knots)
-        blocks = [Block.of_statistic(name, form, what, table.g_scale) for name, what in STATISTICS.items()]
+        widest = table.settings.search.widest
+        blocks = [
+            Block.of_statistic(name, form, what, table.g_scale, widest=widest) for name, what in STATISTICS.items()
+        ]
         places = np.exp(table.noise_knots) * table.g_scale
         noise = [
             Coefficient(

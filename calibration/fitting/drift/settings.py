@@ -169,6 +169,9 @@ class SearchSettings(Settings):
     """Noisy devices on which the intervals are computed."""
     any_roughness: float = 12.0
     """Of the logarithm of how rough mean and spread may be, to either side of what could just be seen."""
+    widest: float = 10.0
+    """Width of an interval of a coefficient of mean or spread, from which on it says nothing: drift coefficients of
+    real devices are below one."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError for settings out of range."""
@@ -179,6 +182,7 @@ class SearchSettings(Settings):
         self._require("loose_noise", 1e-3, 100.0)
         self._require("smallest_noise", 1e-20, 1.0)
         self._require("any_roughness", 0.1, 100.0)
+        self._require("widest", 1e-3, 1e9)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.profiles import resolved
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
 
@@ -85,11 +86,14 @@ def split_uri(uri: str) -> tuple[str, str, dict[str, str]]:
 def connect(uri: str) -> Backend:
     """Open the chip that a URI names; close it with `close()` or use it with `with`.
 
+    `lab:NAME` is one of the names that a lab gives its chips, see `hwloop.chip.profiles`.
+
     Raises
     ------
     BadInputError
-        For an unknown scheme, target or option.
+        For an unknown scheme, target or option, and for a name that the lab has not.
     """
+    uri = resolved(uri)
     scheme, target, query = split_uri(uri)
     return _opened(_scheme(scheme), target, query, uri)
 

@@ -126,6 +126,7 @@ def backends(options: BackendsOptions) -> None:
     Example:
       hwloop backends
     """  # noqa: D301  click needs the backspace
+    from hwloop.chip.profiles import profiles, profiles_path
     from hwloop.chip.registry import schemes
 
     kinds = {name: (entry.value, entry.load()) for name, entry in sorted(schemes().items())}
@@ -134,9 +135,12 @@ def backends(options: BackendsOptions) -> None:
             name: {"entry_point": value, "summary": kind.summary, "targets": list(kind.targets)}
             for name, (value, kind) in kinds.items()
         }
-        print_json({"backends": listed})
+        print_json({"backends": listed, "lab": dict(profiles())})
         return
     for name, (_, kind) in kinds.items():
         click.echo(f"{name}:  {kind.summary}")
         for target in kind.targets:
             click.echo(f"  {name}:{target}")
+    click.echo(f"lab:  chips by names of your own, in {profiles_path()}")
+    for name, uri in profiles().items():
+        click.echo(one_line(f"  lab:{name}  {uri}"))

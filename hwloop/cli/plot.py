@@ -29,7 +29,6 @@ def plot(options: PlotOptions) -> None:
 
     \b
     Example:
-      hwloop program data/digits_mlp.safetensors --tensor fc2.weight --backend "sim:hermes-core?seed=1" --out run.h5
       hwloop plot run.h5 --list
       hwloop plot run.h5 error-vs-step --out fig.pdf
     """  # noqa: D301  click needs the backspace

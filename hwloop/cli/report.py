@@ -27,7 +27,6 @@ def report(options: ReportOptions) -> None:
 
     \b
     Example:
-      hwloop program data/digits_mlp.safetensors --tensor fc2.weight --backend "sim:hermes-core?seed=1" --out run.h5
       hwloop report run.h5 --out report.html
     """  # noqa: D301  click needs the backspace
     import hwloop

@@ -33,7 +33,6 @@ def show(options: ShowOptions) -> None:
 
     \b
     Example:
-      hwloop program data/digits_mlp.safetensors --tensor fc2.weight --backend "sim:hermes-core?seed=1" --out run.h5
       hwloop show run.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.pages import page_of

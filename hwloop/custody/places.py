@@ -1,4 +1,4 @@
-"""Where hwloop keeps what outlives a run: the ledger of all chips and, beside it, the locks of chips in use."""
+"""Where hwloop keeps what outlives a run, the ledger of all chips and the locks of chips in use, and finds settings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def ledger_path() -> Path:
 def lock_folder() -> Path:
     """Return the folder with the locks of chips, beside the ledger: whoever shares a ledger shares the chips."""
     return ledger_path().parent / "locks"
+
+
+def settings_folder() -> Path:
+    """Return the folder in which this user's programs look for settings, by the customs of the operating system."""
+    if sys.platform in ("win32", "darwin"):
+        return data_folder()
+    told = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return (told if told.is_absolute() else Path.home() / ".config") / "hwloop"
 
 
 def data_folder() -> Path:

@@ -10,16 +10,16 @@ from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
-    from hwloop.files.measurements import Measurement
     from hwloop.files.models import Model
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.measurements import Measurements
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.nn.network import DeployedNetwork
 
 Loaded: TypeAlias = (
-    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Calibration | list[Measurement] | Model"
+    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Calibration | Measurements | Model"
 )
 
 
@@ -33,7 +33,7 @@ def load(path: str | Path) -> Loaded:
 
     Returns
     -------
-    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Calibration, list of Measurement, or Model
+    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Calibration, Measurements (a list), or Model
         By what the file says of itself.
 
     Raises
@@ -85,10 +85,11 @@ def _calibration(path: Path) -> Calibration:
     return Calibration.load(path)
 
 
-def _measurements(path: Path) -> list[Measurement]:
+def _measurements(path: Path) -> Measurements:
     from hwloop.files.measurement_reader import read_measurements
+    from hwloop.jobs.measurements import Measurements
 
-    return read_measurements(path)
+    return Measurements(read_measurements(path))
 
 
 def _sensitivity(path: Path) -> Sensitivity:

@@ -13,7 +13,6 @@ from hwloop.durations import parse_duration
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
 
-
 DURATION = "duration"
 """Key of the metadata of a field that is a length of time."""
 

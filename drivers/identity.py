@@ -25,6 +25,12 @@ class Identity:
     serial: str
     firmware: str
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the dialect; zeros for another kind of instrument."""
+        found = _FIRMWARE.fullmatch(self.firmware)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
 
 def identify(link: VisaLink, name: str, timeout: float) -> Identity:
     """Ask who is there. Raises LinkError when nobody answers in time, or the instrument is busy with another client."""

@@ -56,6 +56,8 @@ class LinkSettings:
     """Time allowed for collecting or restoring the state of a whole simulated chip."""
     tokens_since: tuple[int, int] = (1, 3)
     """Version of the dialect from which on an instrument may ask for a token."""
+    columns_since: tuple[int, int] = (1, 3)
+    """Version from which on an instrument gives products of some columns."""
     clock_margin: float = 0.01
     """Part by which a real clock on the other side may be slow while the chip waits."""
 
@@ -194,10 +196,20 @@ class VisaChip(Backend):
         self._operate(dialect.PULSE_FIRE.write(core, kind, len(pulses)), arrays.pack_pulses(pulses))
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
+        return self._codes(dialect.MVM_RUN.write(core, len(x)), x, self.info.columns)
+
+    def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
+        if self.identity.version < LINK.columns_since:
+            return super()._mvm_columns(core, x, columns)
+        count = columns.stop - columns.start
+        return self._codes(dialect.MVM_RUN.write(core, len(x), columns.start, count), x, count)
+
+    def _codes(self, command: bytes, x: CodeArray, columns: int) -> CodeArray:
+        """Send inputs (batch, rows), and return codes (batch, columns)."""
         info, batch = self.info, x.shape[0]
-        size = batch * info.columns * arrays.code_type(info.output_bits).itemsize
-        data = self._operate(dialect.MVM_RUN.write(core, batch), arrays.pack_codes(x, info.input_bits), size)
-        return arrays.unpack_codes(data, batch, info.columns, info.output_bits)
+        size = batch * columns * arrays.code_type(info.output_bits).itemsize
+        data = self._operate(command, arrays.pack_codes(x, info.input_bits), size)
+        return arrays.unpack_codes(data, batch, columns, info.output_bits)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         count = len(devices)

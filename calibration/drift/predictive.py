@@ -21,7 +21,9 @@ class Predicted(Digital):
     """The gain of every column that the drift model predicts from the targets and the age. Needs no probe.
 
     What programming by pulses leaves on the devices of a cell is not how targets are split over them, and it drifts
-    otherwise: where a record of the last pulses is known, the devices are what these pulses left. Where sample inputs are known, as those of a network are, it is the gain for these, and an offset goes with it.
+    otherwise: where a record of the last pulses is known, the devices are what these pulses left. Where sample inputs
+    are known, as those of a network are, it is the gain for these, and an offset goes with it.
+
     It is the gain of the smallest expected squared error, as a fit to probes would be: the spread of drift and read
     noise, which grow with age, are in it. The model has no law of temperature, so a CompensationWarning tells of a chip
     that has another one than at the calibration of its columns.

@@ -184,25 +184,37 @@ class Backend(Driver):
 
     @final
     @one_caller
-    def mvm(self, core: int, x: ArrayLike) -> CodeArray:
+    def mvm(self, core: int, x: ArrayLike, columns: slice | None = None) -> CodeArray:
         """Return signed output codes (batch, columns) for signed integer inputs x (batch, rows). Needs Capability.MVM.
+
+        Parameters
+        ----------
+        core
+            Core of the chip, counted from 0.
+        x
+            (batch, rows).
+        columns
+            Neighbouring columns whose codes are wanted; None for all. A chip that is computed, or behind a link, may
+            save the work for the others; what the wanted ones answer does not depend on it.
 
         Raises
         ------
         BadInputError
-            For inputs of another shape, or that are not integers: nothing is rounded.
+            For inputs of another shape, or that are not integers: nothing is rounded; and for columns that are none.
         LimitError
             For inputs beyond `info.input_max`.
         """
         self.require(Capability.MVM, "a matrix-vector product")
         core = self._check_core(core)
         inputs = checks.mvm_inputs(self.info, x)
+        wanted = checks.columns_of_core(self.info, columns)
+        count = wanted.stop - wanted.start
         before = self.now()
-        codes = self._mvm(core, inputs)
+        codes = self._mvm(core, inputs) if count == self.info.columns else self._mvm_columns(core, inputs, wanted)
         self._counts.mvms += inputs.shape[0]
         self._counts.chip_seconds += self.now() - before
-        if codes.shape != (inputs.shape[0], self.info.columns):
-            raise ChipError(f"core {core}: expected {inputs.shape[0]} x {self.info.columns} codes, got {codes.shape}")
+        if codes.shape != (inputs.shape[0], count):
+            raise ChipError(f"core {core}: expected {inputs.shape[0]} x {count} codes, got {codes.shape}")
         return codes
 
     @one_caller

@@ -182,6 +182,27 @@ def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
     return inputs.astype(np.int32, copy=False)
 
 
+def columns_of_core(info: ChipInfo, columns: slice | None) -> slice:
+    """Return neighbouring columns as a slice with both ends; None stands for all.
+
+    Raises
+    ------
+    BadInputError
+        For what is no slice of columns that exist, for none of them, and for every second one.
+    """
+    if columns is None:
+        return slice(0, info.columns)
+    if not isinstance(columns, slice) or columns.step is not None:
+        raise BadInputError(f"mvm: columns must be a slice of neighbours, not {reprlib.repr(columns)}")
+    first = 0 if columns.start is None else columns.start
+    end = info.columns if columns.stop is None else columns.stop
+    first = whole_number(first, "mvm: first column", 0, info.columns - 1)
+    end = whole_number(end, "mvm: end of the columns", 1, info.columns)
+    if first >= end:
+        raise BadInputError(f"mvm: columns {first} to {end} are none; the first must lie before the end")
+    return slice(first, end)
+
+
 def read_mode(info: ChipInfo, name: str) -> ReadMode:
     """Return the read mode of a name.
 

@@ -16,7 +16,7 @@ from hwloop.scpi.parameters import Parameter
 VERSION = (1, 3)
 """Major and minor version of the dialect; a driver works with every minor version of its own major one.
 
-1.1 added converter trims, 1.2 read modes, 1.3 tokens."""
+1.1 added converter trims, 1.2 read modes, 1.3 tokens and products of some columns."""
 
 # ---- parameters that several commands share ----------------------------------------------------------------
 
@@ -297,9 +297,14 @@ READ_SINGLE_Q = Command(
 )
 MVM_RUN = Command(
     "MVM:RUN",
-    "Send the input vectors in the transfer memory (layout `inputs`) through a core; the output codes replace them "
-    "(layout `outputs`).",
-    (_CORE, Parameter("batch", "integer", "input vectors", low=1, high=2**31 - 1)),
+    "Send the input vectors in the transfer memory (layout `inputs`) through a core; the output codes of all columns, "
+    "or of so many from the first on, replace them (layout `outputs`).",
+    (
+        _CORE,
+        Parameter("batch", "integer", "input vectors", low=1, high=2**31 - 1),
+        Parameter("first", "integer", "first column", low=0, high=2**31 - 1, default=0),
+        Parameter("columns", "integer", "columns; 0 for all from the first on", low=0, high=2**31 - 1, default=0),
+    ),
     errors=_MEMORY_ERRORS,
     example="MVM:RUN 0,1024",
     changes=True,

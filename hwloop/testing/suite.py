@@ -118,8 +118,8 @@ class Suite:
         costs = backend.counts
         called: list[str] = []
         hooks = (
-            "_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims", "_set_read_mode",
-            "_program_targets",
+            "_pulse", "_mvm", "_mvm_columns", "_read", "_wait", "_place", "_set_adc_range", "_set_trims",
+            "_set_read_mode", "_program_targets",
         )  # fmt: skip
         for name in hooks:
             setattr(backend, name, recording(getattr(backend, name), name, called))

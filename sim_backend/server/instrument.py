@@ -287,10 +287,13 @@ class Instrument:
         devices = arrays.unpack_indices(self._take(), count)
         self._put(arrays.pack_reals(self.chip.read(core, devices, averages)))
 
-    def _mvm(self, core: int, batch: int) -> None:
+    def _mvm(self, core: int, batch: int, first: int, columns: int) -> None:
         info = self.chip.info
+        end = first + columns if columns else info.columns
+        if not first < end <= info.columns:
+            raise ScpiError(Code.OUT_OF_RANGE, f"the chip has columns 0 to {info.columns - 1}")
         x = arrays.unpack_codes(self._take(), batch, info.rows, info.input_bits)
-        self._put(arrays.pack_codes(self.chip.mvm(core, x), info.output_bits))
+        self._put(arrays.pack_codes(self.chip.mvm(core, x, slice(first, end)), info.output_bits))
 
     def _mvm_row(self, core: int, row: int, value: int) -> str:
         if row >= self.chip.info.rows:

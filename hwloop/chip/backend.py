@@ -44,6 +44,8 @@ class Backend(Driver):
     """URI that the chip was opened with; empty for one that was made otherwise."""
     lifetime: Lifetime = Lifetime()
     """What its devices have received in earlier sessions, and where this one is kept."""
+    locks: tuple[Lock, ...] = ()
+    """What keeps others from it while it is open."""
 
     def __init__(self, info: ChipInfo) -> None:
         """Start counting for the chip that `info` describes."""
@@ -52,7 +54,6 @@ class Backend(Driver):
         self._ledger = PulseLedger(info.devices_per_core)
         self._closed = False
         self._callers = Callers(info.name)
-        self._locks: tuple[Lock, ...] = ()
 
     def __repr__(self) -> str:
         """Say in one line which chip this is, from what is known here: nothing is sent to it."""
@@ -392,12 +393,8 @@ class Backend(Driver):
                 self._close()
             finally:
                 self.lifetime.settle()
-                for lock in self._locks:
+                for lock in self.locks:
                     lock.release()
-
-    def opened_as(self, uri: str, lifetime: Lifetime, locks: Sequence[Lock] = ()) -> None:
-        """Note how the chip was opened: by which URI, with which life, and under which locks, freed when it closes."""
-        self.uri, self.lifetime, self._locks = uri, lifetime, tuple(locks)
 
     def __enter__(self) -> Self:
         return self

@@ -126,7 +126,7 @@ def _opened(uri: str) -> Backend:
     scheme = _scheme(name)
     if scheme.private:
         backend = scheme.open(target, query)
-        backend.opened_as(uri, KeptLifetime(identity_of(backend.info), uri, backend.info))
+        backend.uri, backend.lifetime = uri, KeptLifetime(identity_of(backend.info), uri, backend.info)
         return backend
     with ExitStack() as undo:
         locks = [_lock(f"{name}:{target}")]
@@ -135,7 +135,8 @@ def _opened(uri: str) -> Backend:
         undo.callback(backend.close)
         identity = identity_of(backend.info, target)
         locks.append(_lock(identity))
-        backend.opened_as(uri, KeptLifetime(identity, uri, backend.info), locks)
+        backend.uri, backend.lifetime = uri, KeptLifetime(identity, uri, backend.info)
+        backend.locks = tuple(locks)
         undo.pop_all()
     return backend
 

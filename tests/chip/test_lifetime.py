@@ -26,7 +26,7 @@ NAME = "recorder, serial 1"
 def session(info=FIVE) -> Recorder:
     """A real chip, as it is connected to anew."""
     chip = Recorder(info)
-    chip.opened_as("lab:bench", KeptLifetime(NAME, "lab:bench", info))
+    chip.lifetime = KeptLifetime(NAME, "lab:bench", info)
     return chip
 
 
@@ -68,7 +68,7 @@ def test_a_batch_is_in_the_ledger_before_it_goes_out(ledger_file: Path) -> None:
             raise ChipError("the link died")
 
     chip = Dying(FIVE)
-    chip.opened_as("lab:bench", KeptLifetime(NAME, "lab:bench", FIVE))
+    chip.lifetime = KeptLifetime(NAME, "lab:bench", FIVE)
     for _ in range(2):
         with pytest.raises(ChipError, match="the link died"):
             chip.pulse(0, batch(0))

@@ -18,6 +18,8 @@ retrain, sensitivity
     Train a network for a chip, with its noise; find out how much of each nonideality it bears.
 Retraining, SensitivitySettings
     Their settings.
+ledger
+    What the devices of a chip have received in their life.
 measure, import_measurement, fit, export
     Measure devices, bring measurements made elsewhere, fit noise and drift models, hand them to other tools.
 report, page_of, plot

@@ -40,6 +40,9 @@ from .errors import (
     InstrumentError as InstrumentError,
 )
 from .errors import (
+    LedgerError as LedgerError,
+)
+from .errors import (
     LimitError as LimitError,
 )
 from .errors import (
@@ -63,6 +66,8 @@ from .jobs.evaluate import evaluate as evaluate
 from .jobs.export import export as export
 from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement
+from .jobs.ledger import Life as Life
+from .jobs.ledger import ledger as ledger
 from .jobs.load import load as load
 from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network

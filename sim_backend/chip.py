@@ -53,6 +53,7 @@ SCHEME = Scheme(
     open_simulated,
     "simulated chips: a preset, such as sim:hermes-core?seed=1, or the twin of a model file",
     tuple(PRESETS),
+    private=True,
 )
 
 

@@ -25,8 +25,10 @@ from hwloop.chip.callers import Callers, one_caller
 from hwloop.chip.counts import Counts, PulseLedger
 from hwloop.chip.driver import Driver, Settings
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
+from hwloop.chip.lifetime import Lifetime
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
+from hwloop.custody.lock import Lock
 from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, State
 
@@ -40,6 +42,10 @@ class Backend(Driver):
 
     uri: str = ""
     """URI that the chip was opened with; empty for one that was made otherwise."""
+    lifetime: Lifetime = Lifetime()
+    """What its devices have received in earlier sessions, and where this one is kept."""
+    locks: tuple[Lock, ...] = ()
+    """What keeps others from it while it is open."""
 
     def __init__(self, info: ChipInfo) -> None:
         """Start counting for the chip that `info` describes."""
@@ -93,13 +99,9 @@ class Backend(Driver):
         self._refuse_pulse(batch)
         ledger = self._ledger.of(core)
         spent = ledger[batch.devices] + 1
-        if np.any(spent > self.info.limits.pulses_per_device):
-            worst = int(batch.devices[np.argmax(spent)])
-            raise LimitError(
-                f"core {core}, device {worst}: its budget of {self.info.limits.pulses_per_device} pulses is spent; "
-                "leave this device out, or raise the limit if its endurance is known to be higher"
-            )
+        checks.check_budget(self.info, core, batch.devices, spent, self.lifetime.before(core))
         # Counted before the wire: a link that dies halfway must never under-count what a device has suffered.
+        self.lifetime.ahead(core, batch.devices)
         ledger[batch.devices] = spent
         self._counts.pulses += len(batch)
         before = self.now()
@@ -399,7 +401,12 @@ class Backend(Driver):
         """Leave the chip in its safe idle state and release it; safe to call twice."""
         if not self._closed:
             self._closed = True
-            self._close()
+            try:
+                self._close()
+            finally:
+                self.lifetime.settle()
+                for lock in self.locks:
+                    lock.release()
 
     def __enter__(self) -> Self:
         return self

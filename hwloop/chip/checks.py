@@ -158,6 +158,36 @@ def check_pulses(info: ChipInfo, pulses: Pulses) -> Pulses:
     return pulses
 
 
+def check_budget(
+    info: ChipInfo, core: int, devices: IndexArray, spent: NDArray[np.int32], earlier: NDArray[np.int32] | None
+) -> None:
+    """Check that no device (n,) of a core exceeds its endurance budget.
+
+    Parameters
+    ----------
+    info, core, devices
+        The chip, a core, and devices that are to receive a pulse.
+    spent
+        (n,) pulses of each in this session, that pulse included.
+    earlier
+        (devices_per_core,) pulses of all devices in earlier sessions; None where they do not count.
+
+    Raises
+    ------
+    LimitError
+        For the device that would exceed it most.
+    """
+    before = np.zeros(1, np.int64) if earlier is None else earlier[devices].astype(np.int64)
+    total, budget = before + spent, info.limits.pulses_per_device
+    if np.any(total > budget):
+        at = int(np.argmax(total))
+        life = f" ({before[at]} of them in earlier sessions, by hwloop ledger)" if earlier is not None else ""
+        raise LimitError(
+            f"core {core}, device {devices[at]}: its budget of {budget} pulses is spent{life}; "
+            "leave this device out, or raise the limit if its endurance is known to be higher"
+        )
+
+
 def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
     """Return inputs (batch, rows) of an MVM as int32.
 

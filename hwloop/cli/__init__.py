@@ -33,6 +33,7 @@ COMMANDS = {
     "plot": ("plot", "Draw a picture of any file that hwloop writes."),
     "report": ("report", "Write one HTML page about any file that hwloop writes."),
     "examples": ("examples", "Copy the example data into a folder."),
+    "ledger": ("ledger", "Show what the devices of a chip have received in their life."),
     "info": ("info", "Show a chip: geometry, limits, parameters with sources."),
     "backends": ("info", "List the kinds of chip that can be connected to."),
     "discover": ("discover", "Look for instruments."),

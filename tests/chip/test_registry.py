@@ -1,7 +1,5 @@
 """Backends by URI."""
 
-from types import SimpleNamespace
-
 import pytest
 
 import hwloop
@@ -9,6 +7,7 @@ from hwloop.chip import registry as backends
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import Scheme, connect, schemes, split_uri
 from hwloop.errors import BadInputError
+from tests.chip.test_backend import Recorder
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_a_third_partys_scheme_gets_target_and_options_as_text(monkeypatch):
 
     def open_it(target, query):
         calls.append((target, query))
-        return SimpleNamespace(uri="")
+        return Recorder()
 
     class Entry:
         name = "lab"
@@ -84,7 +83,7 @@ def test_a_third_partys_scheme_gets_target_and_options_as_text(monkeypatch):
             return Scheme(open_it, "a chip in a lab")
 
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()] if group == "hwloop.backends" else [])
-    connect("lab:bench 3?volts=0.2")
+    connect("lab:bench 3?volts=0.2").close()
     assert calls == [("bench 3", {"volts": "0.2"})]
     with pytest.raises(BadInputError, match="no backend for 'sim:'; known: lab"):
         connect("sim:pcm-ideal")

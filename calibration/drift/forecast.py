@@ -181,9 +181,13 @@ class Forecast:
             raise BadInputError(f"age {age:g} s: nothing is predicted before the end of programming")
         known, t_read = self._loaded, self.model.read_noise.t_read
         now = np.maximum(age - known.born, YOUNGEST)
-        log_time = np.log(now / np.maximum(self.target_age - known.born, YOUNGEST))
+        then, drift = np.maximum(self.target_age - known.born, YOUNGEST), self.model.drift
+        log_time, alike = np.log(now / then), 0.0
+        if not drift.law.plain:
+            ends = [np.log(one / drift.t0) for one in (then, now)]
+            log_time, alike = (f(ends[1]) - f(ends[0]) for f in (drift.law.exponent, drift.law.common))
         log_variance = np.square(known.nu_spread * log_time)
-        mean = known.conductance * np.exp(log_variance / 2 - known.nu * log_time)
+        mean = known.conductance * np.exp(log_variance / 2 - known.nu * log_time - alike)
         flicker = known.q2 * np.log((now + t_read) / (2 * t_read))
         variance = mean**2 * (np.expm1(log_variance) + np.maximum(flicker, 0.0))
         power = float((known.conductance**2).sum())

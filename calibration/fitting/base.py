@@ -18,6 +18,7 @@ import torch
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.layout import Layout
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
+from hwloop.calibration.fitting.misfit import Check, failures, left_out_checks
 from hwloop.calibration.fitting.panels import Panel, ks_distance, quantile_panel
 from hwloop.calibration.fitting.screening import Screening
 from hwloop.errors import BadInputError
@@ -148,6 +149,10 @@ class Family(abc.ABC, Generic[Table]):
         """Say what the intervals of a fit do not contain."""
         return []
 
+    def checks(self, table: Table, theta: FloatArray, measurement: Measurement) -> list[Check]:
+        """Look at what the fit leaves of the measurement that the table was made of: see `misfit`."""
+        return []
+
     def size(self, table: Table) -> int:
         """Return the number of cells of a table."""
         return len(next(iter(_own_columns(table).values())))
@@ -190,7 +195,9 @@ class Family(abc.ABC, Generic[Table]):
         self.require_support(table)
         optimum, held = self.estimate(table, intervals=True)
         each = self.log_likelihood(table, optimum.theta)
+        cells = screening.count(measurement)
         warnings = [f"{name}: {reason}" for name, reason in held.items()] + self.caveats(table)
+        warnings += left_out_checks(cells) + failures(self.checks(table, optimum.theta, measurement))
         if not optimum.converged:
             warnings.append("the search for the maximum stopped before it had converged: values are near the best ones")
         parameters = self._estimates(table, optimum, held)
@@ -204,7 +211,7 @@ class Family(abc.ABC, Generic[Table]):
             parameters=parameters,
             forms=said.forms,
             settings=said.settings,
-            cells=screening.count(measurement),
+            cells=cells,
             conductance_range=said.conductance_range,
             time_range=said.time_range,
             log_likelihood_per_cell=float(each.mean()),
@@ -222,8 +229,8 @@ class Family(abc.ABC, Generic[Table]):
             what = f"nothing of the {' and the '.join(missing)}" if told else f"no parameter of '{self.name}'{why}"
             raise BadInputError(
                 f"{self.experiment.value}: these reads tell {what}: they scatter so much, or so little, or lie at so "
-                "few ages and conductances, that the model cannot be seen in them; look for wrong columns, units or "
-                "cell numbers, or measure more"
+                "few ages and conductances, that the model cannot be seen in them; look for stuck cells and wrong "
+                "columns, units or cell numbers, or measure more"
             )
 
     def _estimates(self, table: Table, optimum: Optimum, held: Mapping[str, str]) -> tuple[Estimate, ...]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
-from hwloop.calibration.fitting.checks import check_order, check_reads, take_rows, with_reads
+from hwloop.calibration.fitting.checks import check_order, check_reads, some_cells, split_last
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
 from hwloop.calibration.fitting.panels import Panel
@@ -37,7 +37,7 @@ class Selection(Settings):
     """Share of the cells on which families are evaluated that were fitted to the others."""
     outlier_share: float = 1e-6
     """Share that every prediction grants to anything within the range, so that one outlier does not decide."""
-    poor: float = 0.1
+    poor: float = 0.05
     """KS distance of the predicted quantiles, beyond what chance makes of a few cells, from which on a fit is warned
     of."""
     useless: float = 0.4
@@ -302,27 +302,9 @@ def _later_reads(family: AnyFamily, measurement: Measurement, known: KnownDevice
     return density
 
 
-def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
-    """Part the reads into those without, and only, the last one of every cell."""
-    reads = measurement.reads
-    last = np.full(len(measurement.cells), -1)
-    last[reads.cell] = np.arange(len(reads))  # later assignments win
-    is_last = np.zeros(len(reads), bool)
-    is_last[last[last >= 0]] = True
-    return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
-
-
 def _fewer_cells(measurement: Measurement, most: int) -> Measurement:
     """Return the measurement of so many of its cells at most, chosen at random."""
     count = len(measurement.cells)
     if count <= most:
         return measurement
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(0).choice(count, most, replace=False)] = True
-    number = np.cumsum(chosen) - 1
-    reads = take_rows(measurement.reads, chosen[measurement.reads.cell])
-    return replace(
-        measurement,
-        cells=take_rows(measurement.cells, chosen),
-        reads=replace(reads, cell=number[reads.cell].astype(np.int32)),
-    )
+    return some_cells(measurement, np.sort(np.random.default_rng(0).choice(count, most, replace=False)))

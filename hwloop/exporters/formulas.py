@@ -12,7 +12,8 @@ from hwloop.devices.splines import Spline
 from hwloop.devices.statistics import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.exporters.content import USABLE, Content
-from hwloop.files.fitted_devices import read_noise_model
+from hwloop.files.fitted_devices import read_noise_model, time_law
+from hwloop.files.models import Fit
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,19 @@ def relaxed(words: Words) -> list[str]:
         f"moves = move_shift + {m}.exp(move_width) * {move}",
         f"moving = {words.uniform.format(like='g')} < 1 / (1 + {m}.exp(-moved))",
         f"return g_prog + {m}.where(moving, moves, stays)",
+    ]
+
+
+def lost(nu: str, drift: Fit, time: str) -> list[str]:
+    """Write statements that make `ln_lost`, ln(G / G(START)) at `time` (s), of a drift that is no power law."""
+    law, t0 = time_law(drift), drift.settings["t0"]
+    now, then = (
+        f"math.log(({age} + {law.onset * t0!r}) / {t0 * (1 + law.onset)!r})" for age in (f"START + {time}", "START")
+    )
+    return [
+        f"now, then = {now}, {then}",
+        f"bent = {law.curvature!r} * (now**2 - then**2)",
+        f"ln_lost = -{nu} * (now - then + bent) - {law.bend!r} * (now**2 - then**2)",
     ]
 
 

@@ -9,7 +9,8 @@ from hwloop.devices.drift import DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.statistics import Knots, PowerLaw
-from hwloop.files.models import Model
+from hwloop.devices.time_law import TimeLaw
+from hwloop.files.models import Fit, Model
 
 
 def drift_model(model: Model) -> DriftModel | None:
@@ -17,7 +18,15 @@ def drift_model(model: Model) -> DriftModel | None:
     fit = model.fits.get("drift")
     if fit is None or "mean" not in fit.forms:
         return None
-    return DriftModel(fit.settings["t0"], fit.settings["g_scale"], fit.statistic("mean"), fit.statistic("spread"))
+    t0 = fit.settings["t0"]
+    return DriftModel(t0, fit.settings["g_scale"], fit.statistic("mean"), fit.statistic("spread"), time_law(fit))
+
+
+def time_law(fit: Fit) -> TimeLaw:
+    """Return how a fitted drift goes on with age."""
+    values = {row.name: row.value for row in fit.parameters if row.name.startswith("law.")}
+    onset = values.get("law.onset", 0.0) / fit.settings["t0"]
+    return TimeLaw(onset, values.get("law.curvature", 0.0), values.get("law.bend", 0.0))
 
 
 def read_noise_model(model: Model, t_read: float) -> ReadNoiseModel | None:

@@ -426,3 +426,18 @@ def test_a_model_without_noise_is_refused(tmp_path: Path) -> None:
     save_model(model, tmp_path / "curve.json")
     with pytest.raises(BadInputError, match="it has: programming-curve"):
         export_model(tmp_path / "curve.json", "aihwkit", tmp_path / "x.py")
+
+
+@BOTH
+def test_a_drift_with_an_onset_is_exported_with_it(tmp_path: Path, to: str) -> None:
+    fit = fitted_drift()
+    still = [replace(row, value=0.0) for row in fit.parameters if row.name.startswith("spread.")]
+    rest = [row for row in fit.parameters if not row.name.startswith("spread.")]
+    onset = Estimate("law.onset", 300.0, 290.0, 310.0, "s", "")
+    bend = Estimate("law.bend", 0.002, 0.001, 0.003, "1", "")
+    code, model = exported(tmp_path, to, drift=replace(fit, parameters=(*rest, *still, onset, bend)))
+    drift = drift_model(model)
+    assert drift is not None
+    targets, start = np.array([2.0, 10.0, 20.0]), fit.settings["t0"]
+    expected = targets * drift.factor(targets, start + 1e4)
+    assert aged(code, to, targets, 1e4) == pytest.approx(expected, rel=1e-5)

@@ -10,7 +10,7 @@ from hwloop.calibration.fitting.drift.table import DriftTable
 from hwloop.calibration.fitting.layout import Block, Coefficient, Layout
 from hwloop.files.models import Form
 
-MEAN, SPREAD, NOISE, FLOOR, DENSITY = "mean", "spread", "noise", "floor", "density"
+MEAN, SPREAD, NOISE, FLOOR, LAW, DENSITY = "mean", "spread", "noise", "floor", "law", "density"
 STATISTICS = {MEAN: "mean drift coefficient", SPREAD: "spread of drift coefficients"}
 """Statistics of nu that have a form, and what they are."""
 SMALLEST_SPREAD = 1e-5
@@ -19,7 +19,7 @@ SMALLEST_SPREAD = 1e-5
 
 @dataclass(frozen=True)
 class DriftLayout(Layout):
-    """Mean and spread of nu, ln V at its knots, the constant noise, and the density of noisy devices.
+    """Mean and spread of nu, ln V at its knots, the constant noise, the law, and the density of noisy devices.
 
     The density stands at the end: it is fitted along, and reports do not show it.
     """
@@ -45,8 +45,24 @@ class DriftLayout(Layout):
         note = "" if table.floor else "all noise that is seen falls with the conductance: held at zero"
         floor = Coefficient("noise.floor", "uS", "noise of a read that is constant in uS", start=table.floor, note=note)
         blocks += [Block(NOISE, tuple(noise)), Block(FLOOR, (floor,))]
+        if not table.law.plain:
+            blocks.append(Block(LAW, _law_coefficients(table)))
         if table.marginal is not None:
             knots = table.marginal.grid.knots[:-1]  # of densities that sum up to one the last is known
             density = (Coefficient(f"density.v{k}", "1", "density of devices", log=True) for k in range(len(knots)))
             blocks.append(Block(DENSITY, tuple(density), shown=False))
         return cls(tuple(blocks), form)
+
+
+def _law_coefficients(table: DriftTable) -> tuple[Coefficient, ...]:
+    """Return what the law has besides ln t: known beforehand, as the constant noise."""
+    law, meaning = table.law, "per unit of ln(t / t0)"
+    if law.onset:
+        start = float(np.log(law.onset * table.t0))
+        return (Coefficient("law.onset", "s", "age before which devices hardly drift", log=True, start=start),)
+    slope = f"by how much each device's own drift speeds up, {meaning}"
+    bend = f"coefficient of the square of ln(t / t0), the same for all devices, {meaning}"
+    return (
+        Coefficient("law.curvature", "1", slope, start=law.curvature),
+        Coefficient("law.bend", "1", bend, start=law.bend),
+    )

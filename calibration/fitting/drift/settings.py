@@ -186,6 +186,33 @@ class SearchSettings(Settings):
 
 
 @dataclass(frozen=True)
+class LawSettings(Settings):
+    """How a law other than the power law is looked for."""
+
+    learnt_from: int = 2_000
+    """Devices that tell it."""
+    quiet: float = 0.1
+    """Relative standard deviation of a read up to which they do, or of the quietest fifth if that is more."""
+    freedom: float = 4.0
+    """Degrees of freedom with which the noise of a device is taken as known."""
+    places: int = 21
+    """Onsets that are tried before the best is looked for."""
+    sure: float = 1e-3
+    """Chance that a power law shows as much, above which a law is refused."""
+    step: float = 1e-2
+    """Of ln onset, and a tenth of it of curvature and a hundredth of bend: over these derivatives are taken."""
+
+    def __post_init__(self) -> None:
+        """Raise BadInputError for settings out of range."""
+        self._require("learnt_from", 10, 10**9)
+        self._require("quiet", 1e-6, 10.0)
+        self._require("freedom", 0.1, 1e3)
+        self._require("places", 5, 1_000)
+        self._require("sure", 0.0, 1.0)
+        self._require("step", 1e-6, 1.0)
+
+
+@dataclass(frozen=True)
 class DriftSettings:
     """All of them."""
 
@@ -195,6 +222,7 @@ class DriftSettings:
     grid: GridSettings = GridSettings()
     knots: KnotSettings = KnotSettings()
     search: SearchSettings = SearchSettings()
+    law: LawSettings = LawSettings()
 
 
 USUAL = DriftSettings()

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import with_reads
+from hwloop.calibration.fitting.checks import split_last, with_reads
 from hwloop.calibration.fitting.panels import ks_distance
 from hwloop.calibration.fitting.relaxation import Relaxation, relaxation_table
-from hwloop.calibration.fitting.selection import split_last
 from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Cells, Experiment, Measurement, Reads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hwloop.calibration.fitting.drift.cleaning import CleaningSettings
 from hwloop.calibration.fitting.drift.settings import (
     GridSettings,
     KnotSettings,
@@ -85,6 +86,19 @@ BOUNDS: bounds.Bounds = {
         "places": (5, 21, 1000),
         "sure": (0.0, 0.001, 1.0),
         "step": (1e-06, 0.01, 1.0),
+        "lightest": (2.0, 30.0, 1000.0),
+        "fewest_switching": (0.0, 0.01, 1.0),
+    },
+    CleaningSettings: {
+        "rounds": (1, 12, 1_000_000),
+        "cells_per_bin": (1, 100, 1_000_000),
+        "most_bins": (1, 30, 1_000_000),
+        "quantile": (0.01, 0.25, 0.5),
+        "smallest": (1e-4, 0.02, 1.0),
+        "largest": (0.02, 0.5, 5.0),
+        "steps": (1, 8, 1_000_000),
+        "least": (1e-6, 0.05, 1.0),
+        "lightest": (3.0, 100.0, 1e6),
     },
     CheckSettings: {
         "family_wise": (0.0, 0.02, 1.0),
@@ -158,6 +172,7 @@ BOUNDS: bounds.Bounds = {
     },
 }
 BESIDE = {
+    (CleaningSettings, "smallest"): {"largest": 1.0},
     (ProgrammingSettings, "largest_tail"): {"tail_start": 1.0},
     (ReadNoiseSettings, "bumps_start"): {"bumps_least": 1e-6},
     (Selection, "poor"): {"useless": 1.0},

@@ -17,8 +17,14 @@ import numpy as np
 from machine import machine, verdict
 
 from hwloop.calibration.fitting.checks import with_reads
-from hwloop.calibration.fitting.drift import CurvedDrift, DriftFamily, OnsetDrift, SplineDrift
-from hwloop.calibration.fitting.drift.prediction import quantiles
+from hwloop.calibration.fitting.drift import (
+    CurvedDrift,
+    DriftFamily,
+    HeavyTailedDrift,
+    OnsetDrift,
+    SplineDrift,
+    TelegraphDrift,
+)
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
 from hwloop.sim_backend.presets import PRESETS
@@ -142,6 +148,8 @@ REFITTED: dict[str, DriftFamily] = {
     "onset at 300 s": OnsetDrift(),
     "curvature": CurvedDrift(),
     "curvature alike": CurvedDrift(),
+    "noise t(2.2)": HeavyTailedDrift(),
+    "telegraph in 41 %": TelegraphDrift(),
 }
 """Law -> the alternative that describes it."""
 
@@ -185,7 +193,7 @@ def refitted(sets: int) -> None:
 def foretold(family: DriftFamily, measurement: Measurement, later: Measurement) -> float:
     """Share of the later reads within the 90 % interval of each device."""
     fitted, table = family.fit(measurement)
-    found = quantiles(family._model(table), fitted.optimum.theta, measurement, later)
+    found = family.foretold(table, fitted.optimum.theta, measurement, later)
     found = found[np.isfinite(found)]
     return float(np.mean((found > 0.05) & (found < 0.95)))
 

@@ -220,7 +220,7 @@ class Forecast:
         known, t_read = self._loaded, self.model.read_noise.t_read
         now = np.maximum(age - known.born, YOUNGEST)
         then, drift = np.maximum(self.target_age - known.born, YOUNGEST), self.model.drift
-        log_time, alike = np.log(now / then), 0.0
+        log_time, alike = np.log(now / then), np.zeros_like(now)
         if not drift.law.plain:
             ends = [np.log(one / drift.t0) for one in (then, now)]
             log_time, alike = (f(ends[1]) - f(ends[0]) for f in (drift.law.exponent, drift.law.common))

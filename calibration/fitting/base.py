@@ -229,8 +229,8 @@ class Family(abc.ABC, Generic[Table]):
             what = f"nothing of the {' and the '.join(missing)}" if told else f"no parameter of '{self.name}'{why}"
             raise BadInputError(
                 f"{self.experiment.value}: these reads tell {what}: they scatter so much, or so little, or lie at so "
-                "few ages and conductances, that the model cannot be seen in them; look for wrong columns, units or "
-                "cell numbers, or measure more"
+                "few ages and conductances, that the model cannot be seen in them; look for stuck cells and wrong "
+                "columns, units or cell numbers, or measure more"
             )
 
     def _estimates(self, table: Table, optimum: Optimum, held: Mapping[str, str]) -> tuple[Estimate, ...]:

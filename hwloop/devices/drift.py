@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class DriftModel:
     def factor(self, conductance: Array, age: Array | float) -> Array:
         """Return the expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
         xp = namespace(conductance)
-        log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
+        log_age: Any = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
         loss = self.mean(conductance / self.g_scale) * self.law.exponent(log_age)
         value: Array = xp.exp(-loss if not self.law.bend else -loss - self.law.common(log_age))
         return value

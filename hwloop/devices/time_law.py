@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hwloop.devices.arrays import Array, namespace
+import numpy as np
+from numpy.typing import NDArray
+
+from hwloop.devices.arrays import namespace
+from hwloop.typing import FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+Ages = TypeVar("Ages", float, FloatArray, NDArray[np.floating[Any]], "torch.Tensor")
+"""A number, or an array of them."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +48,23 @@ class TimeLaw:
         """Whether it is the power law."""
         return not (self.onset or self.curvature or self.bend)
 
-    def exponent(self, x: Array) -> Array:
+    def exponent(self, x: Ages) -> Ages:
         """Return h at x = ln(t / t0), of any shape."""
         y = self._since(x)
-        value: Array = y + self.curvature * y * y if self.curvature else y
+        value: Ages = y + self.curvature * y * y if self.curvature else y
         return value
 
-    def common(self, x: Array) -> Array:
+    def common(self, x: Ages) -> Ages:
         """Return bend y^2 at x = ln(t / t0): what all devices have lost alike, in ln G."""
         y = self._since(x)
-        value: Array = self.bend * y * y
+        value: Ages = self.bend * y * y
         return value
 
-    def _since(self, x: Array) -> Array:
+    def _since(self, x: Ages) -> Ages:
         if not self.onset:
             return x
         xp: Any = math if isinstance(x, float) else namespace(x)
-        value: Array = xp.log((xp.exp(x) + self.onset) / (1.0 + self.onset))
+        value: Ages = xp.log((xp.exp(x) + self.onset) / (1.0 + self.onset))
         return value
 
 

@@ -28,6 +28,7 @@ from hwloop.calibration.fitting.drift.layout import (
     LAW,
     MEAN,
     NOISE,
+    OTHER,
     SMALLEST_SPREAD,
     SPREAD,
     STATISTICS,
@@ -35,7 +36,7 @@ from hwloop.calibration.fitting.drift.layout import (
 )
 from hwloop.calibration.fitting.drift.likelihood import DriftLikelihood
 from hwloop.calibration.fitting.drift.lines import CHUNK
-from hwloop.calibration.fitting.drift.prediction import log_density
+from hwloop.calibration.fitting.drift.prediction import later_quantiles, log_density
 from hwloop.calibration.fitting.drift.residuals import drift_checks
 from hwloop.calibration.fitting.drift.seen import STEP, log_noise, noise_slope, statistic
 from hwloop.calibration.fitting.drift.settings import USUAL, DriftSettings
@@ -147,12 +148,15 @@ class DriftFamily(Family[DriftTable]):
         if not table.law.plain:
             at, some = model.layout.at(LAW), slice(0, 1) if table.law.onset else slice(1, 3)
             found[at, at] = table.law_error[some, some]
+        if table.other is not None:
+            at = model.layout.at(OTHER)
+            found[at, at] = np.diag([error**2 for *_, error in table.other.coefficients().values()])
         return found
 
     @staticmethod
     def _beforehand(layout: DriftLayout) -> list[str]:
         """Name the blocks that are known before the fit."""
-        return [block.name for block in layout.blocks if block.name in (FLOOR, LAW)]
+        return [block.name for block in layout.blocks if block.name in (FLOOR, LAW, OTHER)]
 
     def _climb(self, table: DriftTable, theta: FloatArray, free: BoolArray, prior: FloatArray) -> Optimum:
         """Find the maximum from theta, in directions in which the scores of a part of the devices scatter by one."""
@@ -191,6 +195,10 @@ class DriftFamily(Family[DriftTable]):
     def predict(self, table: DriftTable, theta: FloatArray, earlier: Measurement, later: Measurement) -> FloatArray:
         """Predict one later read of each device: see `prediction`."""
         return log_density(self._model(table), theta, earlier, later)
+
+    def foretold(self, table: DriftTable, theta: FloatArray, earlier: Measurement, later: Measurement) -> FloatArray:
+        """Return the predicted quantile (cells of `later`) of one later read of each cell: see `prediction`."""
+        return later_quantiles(self._model(table), theta, earlier, later)
 
     def quantiles(self, table: DriftTable, theta: FloatArray) -> FloatArray:
         """Return the quantiles of the precise devices' coefficients."""

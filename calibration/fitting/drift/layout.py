@@ -10,7 +10,7 @@ from hwloop.calibration.fitting.drift.table import DriftTable
 from hwloop.calibration.fitting.layout import Block, Coefficient, Layout
 from hwloop.files.models import Form
 
-MEAN, SPREAD, NOISE, FLOOR, LAW, DENSITY = "mean", "spread", "noise", "floor", "law", "density"
+MEAN, SPREAD, NOISE, FLOOR, LAW, OTHER, DENSITY = "mean", "spread", "noise", "floor", "law", "other", "density"
 STATISTICS = {MEAN: "mean drift coefficient", SPREAD: "spread of drift coefficients"}
 """Statistics of nu that have a form, and what they are."""
 SMALLEST_SPREAD = 1e-5
@@ -47,6 +47,10 @@ class DriftLayout(Layout):
         blocks += [Block(NOISE, tuple(noise)), Block(FLOOR, (floor,))]
         if not table.law.plain:
             blocks.append(Block(LAW, _law_coefficients(table)))
+        if table.other is not None:
+            rows = table.other.coefficients().items()
+            other = (Coefficient(name, unit, text, log=True, start=at) for name, (unit, text, at, _) in rows)
+            blocks.append(Block(OTHER, tuple(other)))
         if table.marginal is not None:
             knots = table.marginal.grid.knots[:-1]  # of densities that sum up to one the last is known
             density = (Coefficient(f"density.v{k}", "1", "density of devices", log=True) for k in range(len(knots)))

@@ -103,10 +103,11 @@ class DriftLikelihood:
         layout, table = self.layout, self.table
         precise, stiffness = self.precise(Sums.of_groups(table)), tensor(prior)
         first_look = tensor(np.interp(np.array(table.noise_knots), *noise_seen(table)))
-        loose = table.settings.search.loose_noise
+        # Where all noise is constant in uS, or no device is, ln V could be anywhere.
+        anywhere = table.marginal is not None or table.floor > 0
+        loose = table.settings.search.loose_noise if anywhere else math.inf
 
         def held(theta: torch.Tensor) -> torch.Tensor:
-            """Keep ln V from anywhere, as where all noise is constant in uS or no device is."""
             away = (layout.part(theta, NOISE) - first_look) / loose
             value: torch.Tensor = -0.5 * (away**2).sum() - 0.5 * theta @ stiffness @ theta
             return value

@@ -153,7 +153,9 @@ def log_density(likelihood: DriftLikelihood, theta: FloatArray, earlier: Measure
     return result
 
 
-def quantiles(likelihood: DriftLikelihood, theta: FloatArray, earlier: Measurement, later: Measurement) -> FloatArray:
+def later_quantiles(
+    likelihood: DriftLikelihood, theta: FloatArray, earlier: Measurement, later: Measurement
+) -> FloatArray:
     """Return the predicted quantile (cells of `later`) of one later read of each cell, NaN where the table lacks it."""
     table, found = likelihood.table, later_reads(likelihood, theta, earlier, later)
     own = found.quantile

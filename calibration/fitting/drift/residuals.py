@@ -13,7 +13,7 @@ from hwloop.calibration.fitting.drift.covariance import Mix, Precision
 from hwloop.calibration.fitting.drift.law import CURVED, ONSET, fitted_law
 from hwloop.calibration.fitting.drift.likelihood import DriftLikelihood
 from hwloop.calibration.fitting.drift.lines import Devices, fit_lines
-from hwloop.calibration.fitting.drift.prediction import later_reads
+from hwloop.calibration.fitting.drift.prediction import Later, later_reads
 from hwloop.calibration.fitting.drift.seen import log_noise
 from hwloop.calibration.fitting.drift.table import DriftTable
 from hwloop.calibration.fitting.misfit import USUAL, Check, CheckSettings, Means, shape_check, tail_check
@@ -245,18 +245,34 @@ def _of_coefficients(table: DriftTable, theta: FloatArray, expected: Expected, s
     return [*checks, shape_check("coefficients", stats.norm.cdf(unit), said, settings)]
 
 
-def _later(
-    likelihood: DriftLikelihood, theta: FloatArray, measurement: Measurement, settings: CheckSettings
-) -> list[Check]:
-    """Check that the last read of each device is foretold from its earlier ones by the fit."""
+def foretold(
+    likelihood: DriftLikelihood, theta: FloatArray, earlier: Measurement, later: Measurement, settings: CheckSettings
+) -> tuple[Later, DriftTable] | None:
+    """Foretell one later read of devices by the fit, and by lines through their earlier reads.
+
+    Parameters
+    ----------
+    likelihood
+        Of devices that their own lines describe, at their place in the fit.
+    theta
+        (p,) parameters.
+    earlier, later
+        Reads of these devices, or of every so many, in their order.
+    settings
+        How many devices are needed.
+
+    Returns
+    -------
+    tuple
+        The reads with what is expected of them, and the devices, as cells of `later`; None where they are too few.
+    """
     table = likelihood.table
-    step = max(1, table.cells.size // table.settings.search.first_look)
-    earlier, later = split_last(some_cells(measurement, table.cells[::step]))
+    step = -(-table.cells.size // len(earlier.cells))
     rows = rows_of(earlier)
     rows = replace(rows, there=rows.there & (rows.time > 0))
     enough = rows.counts >= table.settings.lines.fewest_reads
     if enough.sum() < settings.fewest_cells:
-        return []  # no age to spare
+        return None  # no age to spare
     devices = Devices(rows, table.t0, table.settings).bent(table.law)
     cells = np.zeros(table.cells.size, bool)
     cells[::step] = enough
@@ -268,10 +284,22 @@ def _later(
         var_nu=lines.var_nu, cells=np.flatnonzero(enough),
     )  # fmt: skip
     own = own.lines_of(lines.found & (own.noise < own.settings.noise.line_noise**2))
-    found = later_reads(replace(likelihood, table=own), theta, earlier, later)
-    unit = ((found.read - found.expected) / found.sigma)[found.there]
-    if unit.size < settings.fewest_cells:
+    if own.cells.size < settings.fewest_cells:
+        return None
+    return later_reads(replace(likelihood, table=own), theta, earlier, later), own
+
+
+def _later(
+    likelihood: DriftLikelihood, theta: FloatArray, measurement: Measurement, settings: CheckSettings
+) -> list[Check]:
+    """Check that the last read of each device is foretold from its earlier ones by the fit."""
+    table = likelihood.table
+    step = max(1, table.cells.size // table.settings.search.first_look)
+    pair = foretold(likelihood, theta, *split_last(some_cells(measurement, table.cells[::step])), settings)
+    if pair is None:
         return []
+    found = pair[0]
+    unit = ((found.read - found.expected) / found.sigma)[found.there]
     inside = float(np.mean(np.abs(unit) < stats.norm.ppf(0.95)))
     bias = abs(float(unit.mean())) / float(unit.std() / np.sqrt(unit.size))
     off = float(np.median(((found.read - found.expected) / found.expected)[found.there]))

@@ -201,6 +201,10 @@ class LawSettings(Settings):
     """Chance that a power law shows as much, above which a law is refused."""
     step: float = 1e-2
     """Of ln onset, and a tenth of it of curvature and a hundredth of bend: over these derivatives are taken."""
+    lightest: float = 30.0
+    """Degrees of freedom of Student's t from which on the noise of reads is taken as normal."""
+    fewest_switching: float = 0.01
+    """Share of cells with telegraph noise below which it is not worth a family of its own."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError for settings out of range."""
@@ -210,6 +214,8 @@ class LawSettings(Settings):
         self._require("places", 5, 1_000)
         self._require("sure", 0.0, 1.0)
         self._require("step", 1e-6, 1.0)
+        self._require("lightest", 2.0, 1e3)
+        self._require("fewest_switching", 0.0, 1.0)
 
 
 @dataclass(frozen=True)

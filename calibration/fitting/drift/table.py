@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.checks import Rows, check_order, check_reads, conductance_scale, reference_age, rows_of
+from hwloop.calibration.fitting.drift.cleaning import OtherNoise
 from hwloop.calibration.fitting.drift.covariance import Growth, Precision
 from hwloop.calibration.fitting.drift.grid import Grid, Noisy, grid_of, joined, noisy_of
 from hwloop.calibration.fitting.drift.law import PLAIN, fitted_law, require_law
@@ -77,6 +78,8 @@ class DriftTable:
     settings: DriftSettings = USUAL
     law: TimeLaw = POWER_LAW
     """How drift goes on with age."""
+    other: OtherNoise | None = None
+    """What noise reads have that is not normal; its arrays are by the measured cells."""
     law_error: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
     """Covariance of the logarithm of its onset, its curvature and its bend."""
 

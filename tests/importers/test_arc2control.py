@@ -11,7 +11,7 @@ import pytest
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment
 from hwloop.importers.files import ImportOptions, import_file
-from hwloop.importers.text import TextOptions
+from hwloop.importers.layout import TextOptions
 from tests.importers.conftest import Import
 
 READ, PULSE, PULSEREAD = 1, 2, 3

@@ -65,8 +65,7 @@ class Collector:
         self.names: Names | None = None
         """What cells are called whose numbers are places in it; None where numbers are all there is."""
         self._episodes: dict[float, int] = {}
-        self._keys = np.empty(0, np.int64)  # sorted, with the index of each cell beside it
-        self._index = np.empty(0, np.int64)
+        self._index = _Index()
         self._latest = np.empty(0)  # by cell: latest time, and the last read at it
         self._last = np.empty((0, 3))
 
@@ -197,20 +196,17 @@ class Collector:
 
     def _numbered(self, keys: IndexArray, rows: Rows) -> IndexArray:
         """Return the index of each row's cell, (rows,); cells that are new are written."""
-        unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        at = np.searchsorted(self._keys, unique)
-        known = np.isin(unique, self._keys, assume_unique=True)
-        new = np.flatnonzero(~known)
-        new = new[np.argsort(first[new], kind="stable")]  # in the order in which the file names them
-        index = np.empty(unique.size, np.int64)
-        index[known] = self._index[at[known]]
-        index[new] = self._latest.size + np.arange(new.size)
+        index = self._index.of(keys)
+        new = np.flatnonzero(index < 0)
         if new.size:
-            self._add_cells(rows, first[new])
-            order = np.argsort(unique[new])
-            self._keys = np.insert(self._keys, at[new][order], unique[new][order])
-            self._index = np.insert(self._index, at[new][order], index[new][order])
-        return index[inverse]
+            unique, first, inverse = np.unique(keys[new], return_index=True, return_inverse=True)
+            order = np.argsort(first)  # in the order in which the file names them
+            number = np.empty(unique.size, np.int64)
+            number[order] = self._latest.size + np.arange(unique.size)
+            self._add_cells(rows, new[first[order]])
+            self._index.add(unique, number)
+            index[new] = number[inverse]
+        return index
 
     def _key(self, rows: Rows) -> IndexArray:
         """Return one number per cell, core and episode, for each row, (rows,)."""
@@ -254,34 +250,73 @@ class Collector:
 
     def _forward(self, cell: IndexArray, rows: Rows, lines: IndexArray) -> BoolArray:
         """Find the rows that are not before an earlier one of their cell in time, and do not repeat the one before."""
-        time = rows["time"]
-        present = np.unique(cell)
-        everyone, moments = np.append(present, cell), np.append(self._latest[present], time)
-        order = np.argsort(everyone, kind="stable")  # each cell's past first, then its rows in their order
-        rank = np.unique(moments, return_inverse=True)[1].astype(np.int64)
-        place = everyone[order] * (rank.max() + 1) + rank[order]
-        late = np.empty(order.size, bool)
-        late[order] = place < np.maximum.accumulate(place)
-        backwards = late[present.size :]
-        self.report.drop(BACKWARDS, lines[backwards])
-        self._latest[present] = np.maximum.reduceat(
-            moments[order], np.flatnonzero(np.diff(everyone[order], prepend=-1))
-        )
+        order = np.argsort(cell, kind="stable")
+        who, time, conductance = cell[order], rows["time"][order], rows["conductance"][order]
+        repeat = rows["repeat"][order] if "repeat" in rows else np.zeros(time.size)
+        begins = np.diff(who, prepend=-1) != 0
+        first = np.flatnonzero(begins)
+        last = np.append(first[1:], time.size) - 1
+        present = who[first]
 
-        repeat = rows.get("repeat", np.zeros(time.size))
-        what = np.stack([time, rows["conductance"], repeat], axis=1)
-        before = np.empty_like(what)
-        rows_order = order[order >= present.size] - present.size
-        starts = np.diff(cell[rows_order], prepend=-1) != 0
-        shifted = np.roll(what[rows_order], 1, axis=0)
-        shifted[starts] = self._last[cell[rows_order][starts]]
-        before[rows_order] = shifted
-        ends = np.roll(starts, -1)
-        self._last[cell[rows_order][ends]] = what[rows_order][ends]
-        same = np.all(what == before, axis=1) & ~backwards
-        self.report.drop("repeats the row before of the same cell", lines[same])
-        forward: BoolArray = ~(backwards | same)
+        late = np.zeros(time.size, bool)
+        if np.any((np.diff(time, prepend=-np.inf) < 0) & ~begins) or np.any(time[first] < self._latest[present]):
+            late = _before_earlier(who, time, first, self._latest[present])
+        self._latest[present] = np.maximum(self._latest[present], np.maximum.reduceat(time, first))
+
+        same = ~late
+        for k, values in enumerate((time, conductance, repeat)):
+            before = np.roll(values, 1)
+            before[first] = self._last[present, k]
+            self._last[present, k] = values[last]
+            same &= values == before
+        self.report.drop(BACKWARDS, lines[order[late]])
+        self.report.drop("repeats the row before of the same cell", lines[order[same]])
+        forward = np.empty(time.size, bool)
+        forward[order] = ~(late | same)
         return forward
+
+
+def _before_earlier(who: IndexArray, time: FloatArray, first: IndexArray, latest: FloatArray) -> BoolArray:
+    """Find the rows (rows,) that are before an earlier one of their cell; rows of a cell follow each other.
+
+    `first` (cells,) is where those of each cell begin, and `latest` (cells,) the latest time of it before them.
+    """
+    rank = np.unique(np.append(time, latest), return_inverse=True)[1].astype(np.int64)
+    size = rank.max() + 1
+    place = who * size + rank[: time.size]
+    bound = place.copy()
+    bound[first] = np.maximum(bound[first], who[first] * size + rank[time.size :])
+    late: BoolArray = place < np.maximum.accumulate(bound)
+    return late
+
+
+class _Index:
+    """Numbers by keys: a table for small keys, and a sorted list for all others."""
+
+    def __init__(self, table: int = 2**22) -> None:
+        """Begin empty, with a table for keys below `table`."""
+        self._table = np.full(table, -1, np.int32)
+        self._keys = np.empty(0, np.int64)
+        self._number = np.empty(0, np.int64)
+
+    def of(self, keys: IndexArray) -> IndexArray:
+        """Return the number of each key (rows,), -1 for one that is not there."""
+        if keys.size and keys.min() >= 0 and keys.max() < self._table.size:
+            return self._table[keys].astype(np.int64)
+        at = np.minimum(np.searchsorted(self._keys, keys), max(self._keys.size - 1, 0))
+        found = self._keys[at] == keys if self._keys.size else np.zeros(keys.size, bool)
+        number = np.where(found, self._number[at], -1) if self._keys.size else np.full(keys.size, -1)
+        small = (keys >= 0) & (keys < self._table.size)
+        number[small] = self._table[keys[small]]
+        return number
+
+    def add(self, keys: IndexArray, numbers: IndexArray) -> None:
+        """Add keys (n,), sorted, that are not there."""
+        small = (keys >= 0) & (keys < self._table.size)
+        self._table[keys[small]] = numbers[small]
+        at = np.searchsorted(self._keys, keys[~small])
+        self._keys = np.insert(self._keys, at, keys[~small])
+        self._number = np.insert(self._number, at, numbers[~small])
 
 
 def _numbers(rows: Rows, name: str, at: IndexArray, missing: int) -> IndexArray | None:

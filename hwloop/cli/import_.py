@@ -105,11 +105,12 @@ class ImportCommandOptions:
 def import_(options: ImportCommandOptions) -> None:
     """Bring measurements made elsewhere into a measurement file.
 
-    FILE is delimited text (CSV, TSV, also gzipped), described by --columns, or an HDF5 file of arc2control. Several
-    texts, or a pattern in quotes, become one measurement, with a cell for each file. A column map names the columns in
-    order, with their units; an empty name is a column to ignore. Behind the last name, '...' means that all further
-    columns are samples of a time series, ':cells' that they are other cells, and ':repeats' that they are repeated
-    reads. What cannot be used is left out and counted, and what is hardly plausible is asked about.
+    FILE is delimited text (CSV, TSV, also gzipped), described by --columns, an HDF5 file of arc2control, or arrays in
+    HDF5 or netCDF. Several texts, or a pattern in quotes, become one measurement, with a cell for each file. A column
+    map names the columns in order, with their units; an empty name is a column to ignore. Behind the last name, '...'
+    means that all further columns are samples of a time series, ':cells' that they are other cells, and ':repeats'
+    that they are repeated reads. What cannot be used is left out and counted, and what is hardly plausible is asked
+    about.
 
     \b
     Names: cell cell[name] word bit core level repeat time[s] time[iso] date[iso] nominal_time[s] conductance[S]
@@ -121,6 +122,7 @@ def import_(options: ImportCommandOptions) -> None:
       hwloop import lab.csv --columns "cell,time[s],resistance[ohm],,level" --out lab.h5
       hwloop import "dev*.csv" --columns auto --start-age 1s --out lab.h5
       hwloop import analyser.csv --columns auto --where voltage=0.2 --out lab.h5
+      hwloop import lab.nc --columns "time=t,conductance=G" --out lab.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.jobs.import_measurement import import_to
 

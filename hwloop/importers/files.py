@@ -19,13 +19,17 @@ from hwloop.files.measurement_writer import MeasurementWriter, Mode
 from hwloop.files.measurements import Experiment
 from hwloop.importers.ages import Origins
 from hwloop.importers.arc2control import Arc2File
+from hwloop.importers.arrays import ArraysImport, is_classic, variables
 from hwloop.importers.checks import ImportReport
 from hwloop.importers.collect import Collector
 from hwloop.importers.columns import NAME, ColumnMap, Spread
 from hwloop.importers.encoding import Follow
-from hwloop.importers.layout import TextOptions
+from hwloop.importers.layout import AUTO, TextOptions
 from hwloop.importers.names import Names
 from hwloop.importers.text import TextImport
+
+MOMENTS = "times are moments of a clock; state how old a cell is at its first read, such as --start-age 1s"
+"""Why ages cannot be told, and the way out."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def import_file(
             raise BadInputError(f"{out} is the file to import; give another name for the output")
     with MeasurementWriter(out, mode) as writer:
         source = _Source(paths, options, writer)
-        arrays = [one for one in paths if h5py.is_hdf5(one)]
+        arrays = [one for one in paths if h5py.is_hdf5(one) or is_classic(one)]
         if arrays and len(paths) > 1:
             raise BadInputError(f"{arrays[0]} holds arrays; import such files one at a time, the others with --append")
         collector = _from_arrays(paths[0], options, source) if arrays else _from_texts(paths, options, source, follow)
@@ -177,25 +181,26 @@ def _origins(columns: ColumnMap, options: ImportOptions, path: Path) -> tuple[Or
     if options.interval is not None:
         return Origins(start or 0.0, options.interval), f"assumed: reads every {options.interval:g} s"
     if start is None and columns.clocked():
-        raise BadInputError(
-            f"{path}: times are moments of a clock; state how old a cell is at its first read, such as --start-age 1s"
-        )
+        raise BadInputError(f"{path}: {MOMENTS}")
     if start is None:
         return None, None
     return Origins(start), f"first read of each cell, which is {start:g} s old"
 
 
 def _from_arrays(path: Path, options: ImportOptions, source: _Source) -> Collector:
-    if options.text != TextOptions() or options.split_by:
-        raise BadInputError(f"{path} is HDF5, whose columns are known; leave the options for text out")
+    """Import a file of HDF5 or netCDF: of arc2control, or arrays that the column map names."""
     try:
+        if is_classic(path):
+            return _named_arrays(path, options, source)
         with h5py.File(path, "r") as file:
             refuse_outside(file)
             if file.attrs.get("format") == MEASUREMENT_FORMAT:
                 raise BadInputError(f"{path} is a measurement file already; use it as it is")
             if not Arc2File.recognises(file):
+                return _named_arrays(path, options, source)
+            if options.text != TextOptions() or options.split_by:
                 raise BadInputError(
-                    f"{path} is HDF5 of an unknown kind; known are the files of arc2control (H5DS) and delimited text"
+                    f"{path} is of arc2control, whose columns are known; leave the options for text out"
                 )
             found = Arc2File(file, path)
             if not found.crosspoints:
@@ -203,6 +208,30 @@ def _from_arrays(path: Path, options: ImportOptions, source: _Source) -> Collect
             return (_retention if found.has_retention() else _histories)(found, path, options, source)
     except OSError as error:
         raise BadInputError(f"{path} is damaged or cut off ({str(error).splitlines()[0]})") from None
+
+
+def _named_arrays(path: Path, options: ImportOptions, source: _Source) -> Collector:
+    """Import the datasets that the column map names."""
+    kept = ("columns", "code_step", "read_voltage", "shunt", "reverse_current")
+    with variables(path) as found:
+        if not found:
+            raise BadInputError(
+                f"{path} is HDF5 of an unknown kind; known are arrays, files of arc2control (H5DS) and delimited text"
+            )
+        plain = TextOptions(**{name: getattr(options.text, name) for name in kept})
+        if options.text != plain:
+            raise BadInputError(f"{path} holds arrays; leave the options for text out")
+        work = ArraysImport.of(path, found, options.text)
+        if not work.columns.has("time") and options.interval is None:
+            raise BadInputError(f"{path}: no time among the datasets named; the age of every read is needed")
+        if options.start is None and work.moments(found):
+            raise BadInputError(f"{path}: {MOMENTS}")
+        origins, origin = _origins(work.columns, options, path)
+        collector = source.begin(_kind(work.columns), origin, None, origins)
+        if options.text.columns == AUTO:
+            collector.report.note(f"columns taken as {work.columns.text}")
+        work.take(found, collector)
+    return collector
 
 
 def _retention(found: Arc2File, path: Path, options: ImportOptions, source: _Source) -> Collector:

@@ -104,6 +104,8 @@ def _demand(columns: ColumnMap, options: TextOptions, path: str, *, counted: boo
         check(columns, options)
     except BadInputError as error:
         raise BadInputError(f"{path}: {error}") from None
+    if any(source.path for source in columns.sources):
+        raise BadInputError(f"{path} is text, whose columns are named in their order; '=' is for the datasets of HDF5")
     if columns.samples and options.sample_rate is None:
         raise BadInputError(f"{path}: rows of samples need their rate, such as --sample-rate 400 (per second)")
     if not columns.samples and options.sample_rate is not None:

@@ -156,7 +156,7 @@ def real() -> None:
     from hwloop.calibration.fitting.panels import ks_distance
     from hwloop.calibration.fitting.relaxation import Relaxation
     from hwloop.importers.files import ImportOptions, import_file
-    from hwloop.importers.text import TextOptions
+    from hwloop.importers.layout import TextOptions
     from tests.calibration.fitting.shared_data import shared_file
     from tests.calibration.fitting.test_relaxation import BASELINES
 

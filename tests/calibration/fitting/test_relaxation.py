@@ -15,7 +15,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.importers.files import ImportOptions, import_file
-from hwloop.importers.text import TextOptions
+from hwloop.importers.layout import TextOptions
 from hwloop.typing import FloatArray
 from tests.calibration.fitting.shared_data import shared_file
 

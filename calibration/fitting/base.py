@@ -83,6 +83,8 @@ class Family(abc.ABC, Generic[Table]):
     preference: ClassVar[int] = 100
     """Place among the families of an experiment: the less a family assumes, the smaller. Of those that predict alike
     the first is taken."""
+    rivals: ClassVar[tuple[str, ...]] = ()
+    """Families of other growth with which this one is compared by held-out times even when it is asked for by name."""
     kinks: ClassVar[bool] = False
     """Whether the likelihood has kinks, across which its curvature is taken."""
     essential: ClassVar[tuple[str, ...]] = ()

@@ -77,15 +77,15 @@ def test_a_third_partys_scheme_gets_target_and_options_as_text(monkeypatch):
         return Recorder()
 
     class Entry:
-        name = "lab"
+        name = "acme"
 
         def load(self):
             return Scheme(open_it, "a chip in a lab")
 
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()] if group == "hwloop.backends" else [])
-    connect("lab:bench 3?volts=0.2").close()
+    connect("acme:bench 3?volts=0.2").close()
     assert calls == [("bench 3", {"volts": "0.2"})]
-    with pytest.raises(BadInputError, match="no backend for 'sim:'; known: lab"):
+    with pytest.raises(BadInputError, match="no backend for 'sim:'; known: acme"):
         connect("sim:pcm-ideal")
 
 
@@ -100,11 +100,11 @@ def test_what_is_nearly_right_is_suggested(uri, meant):
 
 def test_an_entry_point_that_names_no_scheme_is_its_packages_fault(monkeypatch):
     class Entry:
-        name = "lab"
+        name = "acme"
 
         def load(self):
             return connect
 
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()])
-    with pytest.raises(BadInputError, match=r"the backend for 'lab:' is broken: .* names a function, not a Scheme"):
-        connect("lab:bench")
+    with pytest.raises(BadInputError, match=r"the backend for 'acme:' is broken: .* names a function, not a Scheme"):
+        connect("acme:bench")

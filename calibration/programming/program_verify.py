@@ -23,6 +23,7 @@ from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
 from hwloop.calibration.programming.verified_devices import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
 from hwloop.calibration.steps import Work
 from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.checks import REQUESTS
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.devices.model import DeviceModel
@@ -57,7 +58,7 @@ class ProgramVerify(Method):
     """Relative error of all currents at which a calibration is taken to be wrong, and programming stops."""
 
     def __post_init__(self) -> None:
-        self._require("averages", 1, 100_000)
+        self._require("averages", 1, REQUESTS.averages)
         self._require("tolerance", 0, 1000)
         self._require("gain", 0.01, 2)
         self._require("max_pulses_per_device", 1, 1_000_000)

@@ -104,9 +104,9 @@ class PartOptions:
 
 def _plan(options: PartOptions, parts: Sequence[str]) -> Plan:
     """Make the plan of the options. Raises BadInputError for what does not go together."""
+    from hwloop.files.activations import activations_from
     from hwloop.jobs.calibrate import plan_from
     from hwloop.jobs.inputs import seconds, weights_from
-    from hwloop.mapping.activations import activations_from
 
     plan = plan_from(parts, pairs(options.settings))
     if options.weights is None and options.tensor is not None:

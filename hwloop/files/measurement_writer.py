@@ -26,6 +26,7 @@ from hwloop.files.hdf5 import FORMAT_VERSION, open_file, utc_now
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.measurements import Attributes, Cells, Experiment
 from hwloop.files.output import OutputFile
+from hwloop.files.seal import copy_without_seal, seal
 
 Mode = Literal["x", "a", "w"]
 """How a file is opened: 'x' makes a new one, 'a' goes on with one or makes it, 'w' replaces one or makes it."""
@@ -78,7 +79,7 @@ class MeasurementWriter:
         for left in (self._working, self._fresh):  # a killed process may have left them; a link is not followed
             left.unlink(missing_ok=True)
         if keep:
-            shutil.copyfile(self.path, self._working)
+            copy_without_seal(self.path, self._working)
         file = h5py.File(self._working, "r+" if keep else "x", locking=False)  # the lock is our own
         if not keep:
             file.attrs["format"] = MEASUREMENT_FORMAT
@@ -101,6 +102,7 @@ class MeasurementWriter:
         self.file.flush()
         with _writable(self.path):
             shutil.copyfile(self._working, self._fresh)
+            seal(self._fresh)
             self._put_in_place(self._fresh)
 
     def finish(self) -> None:
@@ -108,6 +110,7 @@ class MeasurementWriter:
         with _writable(self.path):
             final = self._packed() if self._has_gaps else self._working
             self.file.close()
+            seal(final)
             self._put_in_place(final)
         self._clean()
 

@@ -12,6 +12,7 @@ from hwloop.chip.info import Capability
 from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 from hwloop.files.run_reader import read_record
 from hwloop.jobs.run import Run
 from hwloop.nn.convert import convert
@@ -21,10 +22,8 @@ from hwloop.nn.network_file import (
     RUN_GROUP,
     StoredNetwork,
     check_seal,
-    check_sizes,
     read_network,
     restore_network,
-    whole,
 )
 
 
@@ -47,8 +46,7 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
         For a file that is no whole network, another module or chip than its own, and where either must be named.
     """
     with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file:
-        with whole(str(path)):
-            check_sizes(file)
+        with whole(path, "network file", "deploy it again"):
             if RUN_GROUP not in file:
                 raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
             record = read_record(file[RUN_GROUP], str(path))
@@ -71,7 +69,7 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
         if known is not None:
             use_calibration(known[1], backend)
         open_run = OpenRun(record, backend, known[1] if known else None)
-        with whole(str(path)):
+        with whole(path, "network file", "deploy it again"):
             return restore_network(file, stored, converted, open_run)
 
 

@@ -35,13 +35,14 @@ from hwloop.chip.region import Place, Region
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, CalibrationWarning, ProgrammingWarning
 from hwloop.files import hdf5
+from hwloop.files.activations import activations_from
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, Provenance, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.run import Run
-from hwloop.mapping.activations import activations_from, of_tile
+from hwloop.mapping.activations import of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.partition import map_weights

@@ -7,8 +7,7 @@ The layout is in docs/file-format.md. A file imports nothing: the network's clas
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -35,37 +34,6 @@ from hwloop.typing import State
 
 NETWORK_GROUP, RUN_GROUP = "network", "run"
 BFLOAT16 = "bfloat16"
-HDF5_ERRORS = (OSError, RuntimeError, SystemError)
-"""What h5py raises for damaged files, beside KeyError and ValueError."""
-
-
-@contextmanager
-def whole(name: str) -> Iterator[None]:
-    """Tell of whatever a damaged file lets fail in one line, as BadInputError."""
-    try:
-        yield
-    except BadInputError:
-        raise
-    except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, *HDF5_ERRORS) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInputError(f"{name}: its network is not whole ({reason}); deploy it again") from error
-
-
-def check_sizes(file: h5py.File) -> None:
-    """Refuse a file that says it holds more than it can, before a value is read.
-
-    Raises
-    ------
-    BadInputError
-        With the dataset.
-    """
-
-    def check(name: str, item: h5py.HLObject) -> None:
-        # What gzip packs becomes a thousandth at best; what was never written takes no place at all.
-        if isinstance(item, h5py.Dataset) and item.nbytes > (1 << 20) + 2000 * item.id.get_storage_size():
-            raise BadInputError(f"{file.filename}: {name} says it takes {item.nbytes} bytes, and the file is smaller")
-
-    file.visititems(check)
 
 
 def check_seal(file: h5py.File) -> None:

@@ -59,7 +59,7 @@ RANGES = {
     ("gdp", "mean_gain"): (0.1, 10),
     ("gdp", "outlier"): (0.1, 1000),
     ("gdp", "unresponsive_pulses"): (1, 100),
-    ("iterative", "averages"): (1, 100_000),
+    ("iterative", "averages"): (1, 2**16),
     ("iterative", "tolerance"): (0, 1000),
     ("iterative", "gain"): (0.01, 2),
     ("iterative", "max_pulses_per_device"): (1, 1_000_000),

@@ -62,7 +62,7 @@ BOUNDS: bounds.Bounds = {
         "unresponsive_pulses": (1, 3, 100),
     },
     ProgramVerify: {
-        "averages": (1, 16, 100_000),
+        "averages": (1, 16, 2**16),
         "tolerance": (0.0, 0.0, 1000.0),
         "gain": (0.01, 0.4, 2.0),
         "max_pulses_per_device": (1, 15, 1_000_000),

@@ -113,6 +113,8 @@ class DeployedNetwork(nn.Module):
         self.settings = settings or NetworkSettings()
         self.compensation = NOTHING
         """Name of the compensation in use."""
+        self.adaptation_mvms = 0
+        """Input vectors that went through the chip to adapt the digital part to the last compensation."""
         self.names = NetworkNames()
         """Where it came from, for its file."""
         self.refreshed = False
@@ -270,8 +272,11 @@ class DeployedNetwork(nn.Module):
 
     def _follow(self, strategy: Strategy) -> None:
         """Adapt the digital part to a compensation that was made."""
+        backend = self.open_run.backend
+        before = backend.counts.mvms
         if adapts_batch_norm(strategy):
             estimate_statistics(self.network, self.inputs)
+        self.adaptation_mvms = backend.counts.mvms - before
         self.compensation = strategy.name
 
     def _forget(self) -> None:

@@ -248,6 +248,9 @@ def test_drift_of_a_network_has_its_accuracy(open_chip: OpenChip, tmp_path: Path
     assert all((np.diff(values[:, [1, 0, 2]]) > 0).all() for values in shares.values())
     assert shares["column"][1, 0] > shares["none"][1, 0] + 0.1
     assert shares["refresh"][1, 0] > shares["none"][1, 0] + 0.1
+    tiles = sum(tile.programmed.tile.tensor.startswith("3.weight") for tile in found.tiles)
+    vectors = 36 + 4 * tiles + 1  # places of the first convolution and of the second one, and the linear layer
+    assert (study.courses["column+batchnorm"].mvms - study.courses["column"].mvms).tolist() == [200.0 * vectors] * 2
     told = study.to_json()["compensations"]["column"]
     assert told["accuracy"] == shares["column"][:, 0].tolist()
     assert len(told["accuracy_interval"]) == 2

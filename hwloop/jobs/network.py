@@ -8,7 +8,9 @@ from torch import nn
 
 from hwloop.calibration.certificate.use import calibration_of_run, use_calibration
 from hwloop.chip.backend import Backend
+from hwloop.chip.holders import programmed_over
 from hwloop.chip.info import Capability
+from hwloop.chip.region import Place
 from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
@@ -62,6 +64,9 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
                     f"{path} was deployed on {record.backend}; the state of a simulated chip fits that chip alone, not "
                     f"{backend.uri}"
                 )
+            info = backend.info
+            whole_cores = [Place(core, 0, 0, info.rows, info.columns) for core in range(info.cores)]
+            programmed_over(backend, whole_cores, f"what {path} holds")
             if stored.state is not None:
                 backend.import_state(stored.state)
             else:

@@ -30,6 +30,7 @@ from hwloop.calibration.programming.targets import hand_over
 from hwloop.calibration.randomness import Purpose, generator
 from hwloop.calibration.steps import run_together
 from hwloop.chip.backend import Backend
+from hwloop.chip.holders import programmed_over
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Place, Region
 from hwloop.devices.model import DeviceModel
@@ -299,6 +300,7 @@ class Programming:
     def run(self, report: Report) -> None:
         """Program all tiles in lockstep, let the chip reach the target age, and measure."""
         began = time.perf_counter()
+        programmed_over(self._chip, [item.tile.place for item in self.tiles], self._task.weights.name)
         if self._recorder is not None:
             self._recorder.begin(self.record(), self._chip.snapshot())
         try:

@@ -148,6 +148,7 @@ def _from_texts(paths: Sequence[Path], options: ImportOptions, source: _Source, 
         named = columns.has("word") or columns.spread is Spread.CELLS or (cell is not None and cell.form == NAME)
         collector = source.begin(_kind(columns), origin, None, origins)
         collector.names = names if named or several else None
+        collector.report.file = paths[0].name if len(paths) > 1 else ""
         return collector
 
     work = TextImport(options.text, begin, counted=options.interval is not None, split_by=options.split_by)

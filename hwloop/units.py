@@ -41,7 +41,7 @@ def conversion(unit: str, base: str) -> tuple[float, float]:
     return known[spelled]
 
 
-def value(unit: str, meaning: str, stored: str = "") -> Any:
+def value(unit: str, meaning: str, stored: str = "", absent: float | None = None) -> Any:
     """Describe a field of a result by its unit and a sentence on what it is; both go into the file it is saved to.
 
     Parameters
@@ -50,8 +50,11 @@ def value(unit: str, meaning: str, stored: str = "") -> Any:
         The unit, '1' for a bare number, and what the value is.
     stored
         Name of the value in files and in JSON, where that is not the field's own.
+    absent
+        What to take for it in files of before there was such a value; None where all files have it.
     """
-    return field(metadata={"unit": unit, "meaning": meaning, "stored": stored})
+    metadata = {"unit": unit, "meaning": meaning, "stored": stored}
+    return field(metadata=metadata) if absent is None else field(metadata=metadata, default=absent)
 
 
 def finite(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -293,6 +293,11 @@ class Programming:
         self._moment, self._wall = AS_PROGRAMMED, 0.0
 
     @property
+    def chip(self) -> Backend:
+        """The chip that is programmed."""
+        return self._chip
+
+    @property
     def regions(self) -> list[Region]:
         """Cells of each tile, as regions of the chip."""
         return [item.region for item in self.tiles]
@@ -389,17 +394,21 @@ class Programming:
 
     def _measure(self) -> None:
         """Let the chip reach the target age, then calibrate the columns and measure the error of every tile."""
-        seed = self._task.seed
         self._chip.wait(self._age)
-        for number, item in enumerate(self.tiles):
-            item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
-            item.noise = weight_noise(item.region, item.tile, self._age)
-            if item.activations is not None and item.correction is not None:
-                outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
-                item.error_with_inputs = outputs.mvm_error if outputs else math.nan
-        for number, item in enumerate(self.tiles):
-            rng = generator(seed, number, Purpose.MAP)
-            item.reached = conductance_map(item.region, item.tile, item.correction, rng)
+        measure_tiles(list(enumerate(self.tiles)), self._task.seed, self._age)
+
+
+def measure_tiles(tiles: Sequence[tuple[int, TileWork]], seed: int, age: float) -> None:
+    """Calibrate the columns of tiles that have reached their age, and measure the error of each; by their numbers."""
+    for number, item in tiles:
+        item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
+        item.noise = weight_noise(item.region, item.tile, age)
+        if item.activations is not None and item.correction is not None:
+            outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
+            item.error_with_inputs = outputs.mvm_error if outputs else math.nan
+    for number, item in tiles:
+        rng = generator(seed, number, Purpose.MAP)
+        item.reached = conductance_map(item.region, item.tile, item.correction, rng)
 
 
 def _model_of(calibration: Calibration | None, info: ChipInfo, place: Place) -> DeviceModel | None:

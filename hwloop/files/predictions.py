@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,8 +18,6 @@ from hwloop.files.fitted_devices import is_relaxation, relaxation_law, time_law
 from hwloop.files.models import Fit, Model
 from hwloop.typing import FloatArray, Json
 
-PROBABILITIES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-"""Of the quantiles that are shown."""
 PREDICTABLE = ("drift", "programming")
 """Experiments whose fits predict conductances, those that say more of time first."""
 
@@ -26,6 +25,9 @@ PREDICTABLE = ("drift", "programming")
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """The distribution of the conductance of devices of one level at one age."""
+
+    shown: ClassVar[tuple[float, ...]] = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    """Probabilities of the quantiles that are told."""
 
     time: float
     """Age, s."""
@@ -52,7 +54,7 @@ class Prediction:
     @property
     def quantiles(self) -> dict[float, float]:
         """Probability -> conductance (uS); where families differ, the outermost of theirs."""
-        return {p: _outermost(p, [own[p] for own in self.each.values()]) for p in PROBABILITIES}
+        return {p: _outermost(p, [own[p] for own in self.each.values()]) for p in Prediction.shown}
 
     @property
     def probability_outside(self) -> float | None:
@@ -133,7 +135,7 @@ def predict(
     fits = (fit, *fit.alternatives)
     parts = [distribution(one, time, level) for one in fits]
     each = {
-        one.family: {p: float(part.quantile(p)) for p in PROBABILITIES}
+        one.family: {p: float(part.quantile(p)) for p in Prediction.shown}
         for one, part in zip(fits, parts, strict=True)
     }  # fmt: skip
     return Prediction(

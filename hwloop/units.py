@@ -7,6 +7,7 @@ converted when it is read, and a unit that is not in the table is an error, neve
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import field
 from typing import Any
 
@@ -39,6 +40,21 @@ def conversion(unit: str, base: str) -> tuple[float, float]:
     if spelled not in known:
         raise BadInputError(f"the unit '{unit}' cannot be read as {base}; use one of {', '.join(known)}")
     return known[spelled]
+
+
+def parse_conductance(text: str) -> float:
+    """Return the conductance (uS) that a text such as '12uS', '0.1 mS' or '12' (uS) stands for.
+
+    Raises BadInputError for what is no finite number with a known unit.
+    """
+    match = re.fullmatch(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*(\S*)\s*", text)
+    if match is None:
+        raise BadInputError(f"conductance '{text}': expected a number and a unit, such as 12uS")
+    factor, _ = conversion(match[2] or "uS", "uS")
+    found = factor * float(match[1])
+    if not math.isfinite(found):
+        raise BadInputError(f"conductance '{text}' is not finite")
+    return found
 
 
 def value(unit: str, meaning: str, stored: str = "", absent: float | None = None) -> Any:

@@ -125,4 +125,6 @@ def test_drift_and_pulse_noise_are_kept_in_the_file(tmp_path: Path) -> None:
     again = Calibration.load(tmp_path / "chip.cal.h5").cores[0]
     assert again.drift == known.cores[0].drift
     assert again.programming_curve.relative_noise == known.cores[0].programming_curve.relative_noise > 0
-    assert again.of_cells(Place(0, 0, 0, 64, 64), chip.info).devices.model.drift.law.onset * 20.0 == pytest.approx(again.drift.onset)
+    assert again.of_cells(Place(0, 0, 0, 64, 64), chip.info).devices.model.drift.law.onset * 20.0 == pytest.approx(
+        again.drift.onset
+    )

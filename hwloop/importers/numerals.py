@@ -47,7 +47,7 @@ class Numerals:
     """Numbers of this size and beyond are codes of an instrument, such as 9.9e37, 9.91e37 and 199.999e99."""
 
 
-PADDING = b"\0" * 32
+PADDING = b"".ljust(32, b"\0")
 """Around every buffer, so that words may be taken at its ends."""
 
 _OVER = re.compile(

@@ -127,8 +127,6 @@ def programming_table(
     if not kept.any():
         raise BadInputError("programming: every cell is stuck or an outlier; nothing is left to fit")
     seen, typical, averages = conductance[kept], float(np.median(age[kept])), _averages(measurement)
-    level = np.maximum(target[kept], 1e-3 * g_scale)
-    noise = known.read_noise
     at_zero, at_top = seen <= 0, seen >= seen.max()
     return ProgrammingTable(
         g_scale=g_scale,
@@ -137,9 +135,16 @@ def programming_table(
         conductance=seen,
         at_zero=at_zero & bool(np.mean(seen == 0) > settings.pile),
         at_top=at_top & bool(at_top.mean() > settings.pile),
-        read_variance=np.zeros_like(level) if noise is None else noise.variance(level, typical, averages) * level**2,
+        read_variance=_read_variance(known, np.maximum(target[kept], 1e-3 * g_scale), typical, averages),
         averages=averages,
     ), screening
+
+
+def _read_variance(known: KnownDevice, level: FloatArray, age: float, averages: int) -> FloatArray:
+    """Return the variance (cells,) in uS^2 of reads at `level` (uS); zero where nothing is known of it."""
+    if known.read_noise is None:
+        return np.zeros(level.size)
+    return known.read_noise.variance(level, age, averages) * level**2
 
 
 def _averages(measurement: Measurement) -> int:

@@ -57,6 +57,9 @@ class ReadNoiseSettings(Settings):
     """Frequency bins per decade."""
     cells_per_knot: int = 3
     """Cells for every conductance at which Q and the white noise are fitted."""
+    bend: float = 1.0
+    """Change of the slope of ln Q and of the white noise in ln g from knot to knot that is as likely as not: where few
+    cells tell them, curves go on straight."""
     bumps_start: float = 0.1
     """Relative scatter of the spectrum from bin to bin where the fit starts."""
     bumps_least: float = 0.02
@@ -69,6 +72,7 @@ class ReadNoiseSettings(Settings):
         self._require("skipped", 0, 100)
         self._require("per_decade", 1, 1000)
         self._require("cells_per_knot", 1, 10**6)
+        self._require("bend", 0.01, 1e6)
         self._require("bumps_start", 1e-6, 10.0)
         self._require("bumps_least", 1e-6, self.bumps_start)
 
@@ -213,7 +217,7 @@ class ReadNoiseFamily(Family[SpectrumTable]):
 
     def estimate(self, table: SpectrumTable, *, intervals: bool) -> tuple[Optimum, dict[str, str]]:
         """Maximise Whittle's likelihood, and hold what no cell tells."""
-        likelihood, layout = self.likelihood(table), self.layout(table)
+        likelihood, layout = self._smooth(table), self.layout(table)
         start = self.start(table)
         free = np.ones(start.size, bool)
         found = maximise(likelihood, start, free=free)
@@ -236,6 +240,21 @@ class ReadNoiseFamily(Family[SpectrumTable]):
         if intervals:
             found = replace(found, covariance=covariance(likelihood, found.theta, free=free, kinks=True))
         return found, held
+
+    def _smooth(self, table: SpectrumTable) -> LogLikelihood:
+        """Return the likelihood of the cells, and one more unit: how little curves through knots bend as a rule."""
+        each, layout = self.likelihood(table), self.layout(table)
+        if len(table.knots) < 3:
+            return each
+        slopes = np.diff(np.eye(len(table.knots)), axis=0) / np.diff(table.knots)[:, None]
+        bends = tensor(np.diff(slopes, axis=0) / self.settings.bend)
+        names = ("q", "white") if self.kind == "knots" else ("white",)
+
+        def likelihood(theta: torch.Tensor) -> torch.Tensor:
+            bent = [((bends @ layout.part(theta, name)) ** 2).sum() for name in names]
+            return torch.cat([each(theta), -0.5 * torch.stack(bent).sum()[None]])
+
+        return likelihood
 
     def _capped(self, table: SpectrumTable, theta: FloatArray) -> bool:
         """Say whether enough cells lie where Q is at its cap."""

@@ -28,8 +28,8 @@ from hwloop.typing import FloatArray, IndexArray
 
 Noise = TypeVar("Noise", HeavyTails, TwoStates)
 """What was found of the noise of reads."""
-NODES, WEIGHTS = special.roots_hermitenorm(15)
-"""Of the quadrature over where a device is."""
+QUADRATURE = special.roots_hermitenorm(15)
+"""Nodes and weights of the quadrature over where a device is."""
 UNTOUCHED = ("ages", "ages by level", "temperature", "levels, mean", "levels, spread", "coefficients", "later reads")
 """Checks of the lines of devices, which hold whatever noise their reads have."""
 
@@ -112,13 +112,13 @@ class HeavyTailedDrift(OtherNoiseDrift[HeavyTails]):
     def log_density(self, noise: HeavyTails, later: Later, cells: IndexArray) -> FloatArray:
         """Return Student's t around all the places where a device may be."""
         unit, scale = _around(later, noise.scale)
-        density = stats.t.pdf(unit, noise.freedom) / scale[:, None] @ (WEIGHTS / WEIGHTS.sum())
+        density = stats.t.pdf(unit, noise.freedom) / scale[:, None] @ (QUADRATURE[1] / QUADRATURE[1].sum())
         return np.asarray(np.log(np.maximum(density, 1e-300)))
 
     def distribution(self, noise: HeavyTails, later: Later, cells: IndexArray) -> FloatArray:
         """Return the same of the distribution."""
         unit, _ = _around(later, noise.scale)
-        return np.asarray(stats.t.cdf(unit, noise.freedom) @ (WEIGHTS / WEIGHTS.sum()))
+        return np.asarray(stats.t.cdf(unit, noise.freedom) @ (QUADRATURE[1] / QUADRATURE[1].sum()))
 
 
 class TelegraphDrift(OtherNoiseDrift[TwoStates]):
@@ -156,4 +156,4 @@ def _around(later: Later, scale: float) -> tuple[FloatArray, FloatArray]:
     """Return reads over the scale of their noise, from all places (devices, nodes) a device may be; and the scale."""
     place = np.sqrt(np.maximum(later.sigma**2 - later.noise**2, 0.0))
     own = scale * later.noise
-    return (later.read[:, None] - later.expected[:, None] - place[:, None] * NODES) / own[:, None], own
+    return (later.read[:, None] - later.expected[:, None] - place[:, None] * QUADRATURE[0]) / own[:, None], own

@@ -97,3 +97,15 @@ def test_as_many_cells_as_frequencies() -> None:
     """Cells are held out, frequencies are not, however many there are of either."""
     bins = spectrum_table(measured(30, seed=1))[0].frequency.size
     assert fit_measurement(measured(bins, seed=1)).fitted.record.cells.used == bins
+
+
+def test_curves_bend_little_where_cells_do_not_tell_them() -> None:
+    """White noise that 1/f noise hides, at six knots of twenty cells: no factor of ten from knot to knot."""
+    rng = np.random.default_rng(1)
+    conductance = np.exp(rng.uniform(np.log(0.5), np.log(25.0), 20))
+    measurement = flickering(Q(conductance / 25.0), conductance, 1.1, Sampling(512, 1e-2, 0.002), rng)
+    rows = KnotsReadNoise().fit(measurement)[0].record.parameters
+    for name in ("white.v", "q.v"):
+        values = np.log([row.value for row in rows if row.name.startswith(name)])
+        assert values.size == 6
+        assert np.abs(np.diff(values)).max() < np.log(10.0)

@@ -149,6 +149,7 @@ BOUNDS: bounds.Bounds = {
         "skipped": (0, 3, 100),
         "per_decade": (1, 12, 1000),
         "cells_per_knot": (1, 3, 1_000_000),
+        "bend": (0.01, 1.0, 1e6),
         "bumps_start": (1e-06, 0.1, 10.0),
         "bumps_least": (1e-06, 0.02, 0.1),
     },

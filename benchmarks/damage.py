@@ -61,8 +61,9 @@ def kinds(folder: Path) -> list[Kind]:
     hwloop.compare(CHIP, {"layer": weights}, ["iterative", "exact"], out=folder / "compare.h5")
     with hwloop.connect(CHIP) as chip:
         hwloop.calibrate(chip, ["devices"]).save(folder / "cal.h5")
-        hwloop.measure(chip, "drift", out=folder / "meas.h5", cells=20, levels=4, until=100.0)
-    hwloop.fit(folder / "meas.h5").save(folder / "model.json")
+    with hwloop.connect("sim:hermes-core?rows=16&columns=16&seed=1") as chip:
+        hwloop.measure(chip, "drift", out=folder / "meas.h5", cells=240, levels=4, until=1000.0)
+    hwloop.fit(folder / "meas.h5", family="log-clip").save(folder / "model.json")
     np.save(folder / "w.npy", weights)
     np.savez_compressed(folder / "w.npz", layer=weights)
     np.save(folder / "x.npy", rng.standard_normal((64, 8)))
@@ -71,7 +72,7 @@ def kinds(folder: Path) -> list[Kind]:
 
     save_file({"layer.weight": weights}, folder / "w.safetensors")
     rows = [f"{cell},{age},{20 * age**-0.05:.4f}" for cell in range(5) for age in (1, 10, 100)]
-    (folder / "t.csv").write_text("cell,time (s),conductance (uS)\n" + "\n".join(rows) + "\n")
+    (folder / "t.csv").write_text("cell,time_s,conductance_uS\n" + "\n".join(rows) + "\n")
     unsealed = folder / "unsealed.h5"
     unsealed.write_bytes((folder / "run.h5").read_bytes()[:-SEAL_SIZE])
 
@@ -79,7 +80,7 @@ def kinds(folder: Path) -> list[Kind]:
         return activations_from(path, matrices)
 
     def imported(path: Path) -> object:
-        return hwloop.import_measurement(path, folder / "out.h5", force=True)
+        return hwloop.import_measurement(path, columns="auto", out=folder / "out.h5", force=True)
 
     evaluate, program = ("evaluate", "{}"), ("program", "{}", "--backend", CHIP, "--out", "o.h5", "--force")
     given = ("program", "w.npy", "--backend", CHIP, "--out", "o.h5", "--force", "--inputs", "{}")
@@ -97,7 +98,7 @@ def kinds(folder: Path) -> list[Kind]:
         ("weights.npy", "w.npy", load_weights, program, False),
         ("weights.npz", "w.npz", load_weights, program, False),
         ("weights.safetensors", "w.safetensors", load_weights, program, False),
-        ("text", "t.csv", imported, ("import", "{}", "--out", "o.h5", "--force"), False),
+        ("text", "t.csv", imported, ("import", "{}", "--columns", "auto", "--out", "o.h5", "--force"), False),
     ]
     return [Kind(name, folder / file, read, command, sealed) for name, file, read, command, sealed in rows_]
 
@@ -169,7 +170,10 @@ def main() -> None:
         for number in range(options.files + options.commands):
             kind = chosen[number % len(chosen)]
             path = kind.path.with_name(f"damaged{kind.path.suffix}")
-            path.write_bytes(damaged(rng, kind.path.read_bytes()))
+            content = kind.path.read_bytes()
+            while (changed := damaged(rng, content)) == content:
+                pass  # zeros in the place of zeros
+            path.write_bytes(changed)
             found = outcome(kind, path) if number < options.files else by_command(kind, path)
             tally[kind.name, found] += 1
             if found.isupper() or found.split()[0].isupper():

@@ -1,19 +1,20 @@
 """Tasks on the computers of a Dask cluster; needs the extra `hwloop[dask]`.
 
 Every task is bound to the worker that has its chip's link, or to any worker where its chip is not bound to one. A task
-whose worker died is begun anew by the scheduler, on another worker where that may be. What tasks tell comes over a
-topic of the cluster, and the wish to stop goes over a variable of it.
+whose worker died is begun anew by the scheduler, on another worker where that may be; one that failed is not. What
+tasks tell comes over a topic of the cluster, and the wish to stop goes over a variable of it.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from hwloop.errors import BadInputError, ChipError, LinkError
-from hwloop.fleet.executors import Executor, Work
+from hwloop.fleet.executors import Executor, Work, portable
 
 if TYPE_CHECKING:
     import distributed
@@ -26,8 +27,6 @@ R = TypeVar("R")
 class DaskExecutor(Executor):
     """Carries out tasks on the workers of a Dask scheduler."""
 
-    retries = 3
-    """Times that a task is begun anew, where its worker died."""
     poll = 0.2
     """Seconds between two looks at what came back, and at whether to stop."""
 
@@ -69,7 +68,7 @@ class DaskExecutor(Executor):
         self, work: Work[T, M, R], tasks: Sequence[T], hear: Callable[[int, M], None], check: Callable[[], None]
     ) -> list[R | None]:
         """Carry out the tasks; see `Executor.map`."""
-        from distributed import Variable, wait
+        from distributed import Variable
 
         client, topic = self._client, f"hwloop-{secrets.token_hex(8)}"
         said: deque[tuple[int, M]] = deque()
@@ -85,10 +84,9 @@ class DaskExecutor(Executor):
                         hear(*said.popleft())
                     if not stopped:
                         check()
-                    done, pending = wait(list(pending), timeout=self.poll, return_when="FIRST_COMPLETED")
-                    wrong = any(future.status == "error" for future in done)
-                except TimeoutError:
-                    continue
+                    time.sleep(self.poll)
+                    done = {future for future in pending if future.done()}
+                    pending, wrong = pending - done, any(future.status == "error" for future in done)
                 except KeyboardInterrupt:
                     if stopped:
                         raise  # asked a second time: at once
@@ -111,7 +109,7 @@ class DaskExecutor(Executor):
     def _submit(self, work: Work[T, M, R], task: T, number: int, topic: str) -> distributed.Future:
         bound = self._workers[number] if number < len(self._workers) else ""
         return self._client.submit(
-            _carry_out, work, task, number, topic, workers=[bound] if bound else None, retries=self.retries, pure=False
+            _carry_out, work, task, number, topic, workers=[bound] if bound else None, pure=False
         )
 
 
@@ -130,6 +128,8 @@ def _carry_out(work: Work[T, M, R], task: T, number: int, topic: str) -> R | Non
         return work(task, tell)
     except KeyboardInterrupt:
         return None
+    except Exception as error:
+        raise portable(error) from None
 
 
 def _result(future: distributed.Future) -> R | None:

@@ -8,10 +8,11 @@ never does, so that no link has two users. Results come in the order of the task
 from __future__ import annotations
 
 import abc
+import pickle
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, ChipError, HwloopError
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -79,3 +80,15 @@ def check_workers(workers: int) -> int:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise BadInputError(f"workers must be a whole number from 1 on, not {workers!r}")
     return workers
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that survives the way to another process, with its notes."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever a class of its own does there
+        plain = ChipError(str(error)) if isinstance(error, HwloopError) else RuntimeError(repr(error))
+        for note in getattr(error, "__notes__", []):
+            plain.add_note(note)
+        return plain
+    return error

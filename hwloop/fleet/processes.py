@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections import deque
@@ -16,8 +15,8 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 from typing import Generic, TypeVar
 
-from hwloop.errors import ChipError, HwloopError
-from hwloop.fleet.executors import Executor, Work, check_workers
+from hwloop.errors import ChipError
+from hwloop.fleet.executors import Executor, Work, check_workers, portable
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -216,7 +215,7 @@ def _answer(
     except KeyboardInterrupt:
         return DONE, number, None
     except Exception as error:
-        return FAILED, number, _portable(error)
+        return FAILED, number, portable(error)
 
 
 def _follow_parent(stop: Event) -> None:
@@ -228,15 +227,3 @@ def _follow_parent(stop: Event) -> None:
     over.daemon = True
     over.start()
     stop.set()
-
-
-def _portable(error: Exception) -> Exception:
-    """Return an error that survives the way to another process, with its notes."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever a class of its own does there
-        plain = ChipError(str(error)) if isinstance(error, HwloopError) else RuntimeError(repr(error))
-        for note in getattr(error, "__notes__", []):
-            plain.add_note(note)
-        return plain
-    return error

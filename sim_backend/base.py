@@ -336,7 +336,7 @@ def _rows(chip: ChipParameters) -> Iterator[Parameter]:
                 pending.append((f"{name}.", value))
             elif item.name == "read_modes":
                 pending += [(f"{name}.{mode.name}.", mode) for mode in value]
-            elif item.name != "sources":
+            elif item.name != "sources" and value is not None:
                 plain = value if isinstance(value, str | int | float | bool) else str(value)
                 unit = item.metadata.get("unit") or FIELD_UNITS.get(item.name, "1")
                 yield Parameter(name, plain, unit, chip.source(name))

@@ -19,6 +19,7 @@ from hwloop.sim_backend.base import Core, PulsedChip, Seen, SimulatedBase
 from hwloop.sim_backend.cells import Cells
 from hwloop.sim_backend.converters import ALL_COLUMNS, ColumnConverters
 from hwloop.sim_backend.devices.pcm import DeviceArray
+from hwloop.sim_backend.devices.rram import RelaxingArray
 from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
@@ -134,7 +135,12 @@ class SimulatedChip(SimulatedBase[_Core], PulsedChip):
 
     def _new_core(self, index: int) -> _Core:
         specimen, dynamics = self._generator(2 * index), self._generator(2 * index + 1)
-        devices = DeviceArray(self._chip, specimen, dynamics)
+        law = self._chip.relaxation
+        devices = (
+            DeviceArray(self._chip, specimen, dynamics)
+            if law is None
+            else RelaxingArray(self._chip, law, specimen, dynamics)
+        )
         return _Core(ColumnConverters(self._chip, specimen), dynamics, self._chip.adc_range[1], devices)
 
     def _saved_cells(self, core: _Core) -> dict[str, torch.Tensor]:

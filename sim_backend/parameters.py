@@ -7,6 +7,7 @@ from typing import Any
 
 from hwloop.chip.info import PulseLimits, TrimLimits
 from hwloop.devices.model import DeviceModel
+from hwloop.devices.relaxation import RelaxationLaw
 
 ASSUMED = "assumed"
 
@@ -93,6 +94,9 @@ class ChipParameters:
 
     read_modes: tuple[ReadModeModel, ...] = field(
         default=(), metadata={"unit": "", "meaning": "ways of an MVM; the first one is in use from the start"}
+    )
+    relaxation: RelaxationLaw | None = field(
+        default=None, metadata={"unit": "", "meaning": "relaxation of resistive memory in place of drift"}
     )
     sources: dict[str, str] = field(default_factory=dict)
 

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
+from hwloop.devices.drift import DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
-from hwloop.files.fitted_devices import CURVE_FIELDS, drift_model, programming_curve, read_noise_model
+from hwloop.files.fitted_devices import (
+    CURVE_FIELDS,
+    drift_model,
+    is_relaxation,
+    programming_curve,
+    read_noise_model,
+    relaxation_law,
+)
 from hwloop.files.model_file import load_model
 from hwloop.files.models import Model
 from hwloop.sim_backend.parameters import ChipParameters
@@ -16,6 +25,8 @@ from hwloop.sim_backend.presets import PRESETS
 
 BASE = "base"
 """Option of a twin's URI: the preset that says what was not measured."""
+IDEAL = "pcm-ideal"
+"""Preset of the periphery and the pulses of resistive memory, which no preset is of."""
 MOST_ERROR = 0.5
 """Of a specimen's currents; further off, what the chip tells is of another chip."""
 GEOMETRY = {
@@ -45,40 +56,97 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
     chip = PRESETS[preset]()
     sources = {item.name: _unmeasured(chip, item.name, preset) for item in fields(chip) if item.name != "sources"}
     sources |= {name: f"not measured, as {preset}: {source}" for name, source in chip.sources.items()}
-    device, fitted = chip.device, f"fitted, {Path(path).name}"
-    curve = programming_curve(model, device.curve.melt)
-    if curve is not None:
-        sources |= {f"device.curve.{name}": fitted for name in CURVE_FIELDS}
-        sources |= {"device.curve.width": f"measured, {Path(path).name}", "steepness_spread": fitted}
-        chip = replace(chip, steepness_spread=model.fits["programming-curve"].value("steepness_spread"))
-        curve, error = _as_announced(curve, model)
-        chip = replace(chip, current_error=error)
-        sources["current_error"] = f"{fitted}: the fitted midpoint over that which the chip tells of itself"
-    drift = drift_model(model)
-    read_noise = read_noise_model(model, device.read_noise.t_read)
-    if drift is not None:
-        sources["device.drift"] = fitted
-    if read_noise is not None:
-        alpha = model.fits["read-noise"].value("alpha")
-        sources["device.read_noise.q"] = f"{fitted}: exponent {alpha:.2f} taken as 1"
-        sources["device.read_noise.g_scale"] = fitted
-    if "programming" in model.fits:
-        sources["programming_noise"] = f"{sources['programming_noise']}; the programming fit is not carried over"
-    if curve is None and drift is None and read_noise is None:
+    fitted = f"fitted, {Path(path).name}"
+    changed = [_with_relaxation(chip, model, fitted, sources)]
+    for change in (_with_curve, _with_drift, _with_read_noise):
+        changed.append(change(changed[-1] or chip, model, fitted, sources) or changed[-1])
+    twin = changed[-1]
+    if twin is None:
         raise BadInputError(
-            f"{path} has no drift, read-noise or programming-curve fit that a simulated chip can use "
+            f"{path} has no drift, relaxation, read-noise or programming-curve fit that a simulated chip can use "
             f"(it has: {', '.join(f'{name}, {fit.family}' for name, fit in model.fits.items())})"
         )
-    device = replace(
-        device,
-        curve=curve or device.curve,
-        drift=drift or device.drift,
-        read_noise=read_noise or device.read_noise,
-    )
+    if "programming" in model.fits:
+        sources["programming_noise"] = f"{sources['programming_noise']}; the programming fit is not carried over"
     known = {name: kind(model.chip[name]) for name, kind in GEOMETRY.items() if name in model.chip}
     sources |= {name: f"as the chip said of itself, {Path(path).name}" for name in known}
     sources["name"] = fitted
-    return replace(chip, name=Path(path).name, device=device, sources=sources, **known), rest
+    return replace(twin, name=Path(path).name, sources=sources, **known), rest
+
+
+# What was fitted is in force on every base: a preset that has a part switched off does not switch off what was fitted.
+
+
+def _with_curve(chip: ChipParameters, model: Model, fitted: str, sources: dict[str, str]) -> ChipParameters | None:
+    """Return the chip with the fitted programming curve; None where none was fitted."""
+    curve = programming_curve(model, chip.device.curve.melt)
+    if curve is None:
+        return None
+    sources |= {f"device.curve.{name}": fitted for name in CURVE_FIELDS}
+    measured = fitted.replace("fitted", "measured", 1)
+    sources |= {"device.curve.width": measured, "steepness_spread": fitted, "programming_noise": fitted}
+    spread = model.fits["programming-curve"].value("steepness_spread")
+    curve, error = _as_announced(curve, model)
+    sources["current_error"] = f"{fitted}: the fitted midpoint over that which the chip tells of itself"
+    device = replace(chip.device, curve=curve)
+    return replace(chip, device=device, steepness_spread=spread, current_error=error, programming_noise=1.0)
+
+
+def _with_drift(chip: ChipParameters, model: Model, fitted: str, sources: dict[str, str]) -> ChipParameters | None:
+    """Return the chip with the fitted drift; None where none was fitted."""
+    drift = drift_model(model)
+    if drift is None:
+        return None
+    sources |= {"device.drift": fitted, "drift": fitted}
+    return replace(chip, device=replace(chip.device, drift=drift), drift=1.0)
+
+
+def _with_read_noise(chip: ChipParameters, model: Model, fitted: str, sources: dict[str, str]) -> ChipParameters | None:
+    """Return the chip with the fitted read noise; None where none was fitted."""
+    noise = read_noise_model(model, chip.device.read_noise.t_read)
+    if noise is None:
+        return None
+    alpha = model.fits["read-noise"].value("alpha")
+    sources["device.read_noise.q"] = f"{fitted}: exponent {alpha:.2f} taken as 1"
+    sources |= {"device.read_noise.g_scale": fitted, "read_noise": fitted}
+    return replace(chip, device=replace(chip.device, read_noise=noise), read_noise=1.0)
+
+
+def _with_relaxation(chip: ChipParameters, model: Model, fitted: str, sources: dict[str, str]) -> ChipParameters | None:
+    """Return the chip with the fitted relaxation of resistive memory; None where none was fitted.
+
+    Conductances of the base are stretched to those that were measured; noise of reads is a part of the relaxation.
+    """
+    fit = model.fits.get("drift")
+    if fit is None or not is_relaxation(fit):
+        return None
+    law = relaxation_law(fit)
+    wider = stretched(chip, law.g_scale / chip.device.drift.g_scale)
+    none = Polynomial((0.0,))
+    t0 = law.first_age or 0.1 * law.clock  # read at once: before they are read again
+    drift = DriftModel(t0, law.g_scale, none, none)
+    for name in ("device.curve", "set_model", "adc_range"):
+        sources[name] = f"assumed: {sources.get(name, name)}, stretched to {law.g_scale:g} uS"
+    sources |= {"relaxation": fitted, "drift": fitted, "device.drift": f"{fitted}: relaxation in its place"}
+    sources["read_noise"] = f"{fitted}: noise of reads is a part of the relaxation"
+    return replace(wider, relaxation=law, device=replace(wider.device, drift=drift), drift=1.0, read_noise=0.0)
+
+
+def stretched(chip: ChipParameters, factor: float) -> ChipParameters:
+    """Return the chip with all conductances this much larger."""
+    device, step = chip.device, chip.set_model
+    names = ("g_min", "g_max", "noise")
+    curve = replace(device.curve, **{name: factor * getattr(device.curve, name) for name in names})
+    drift = replace(device.drift, g_scale=factor * device.drift.g_scale)
+    noise = replace(device.read_noise, g_scale=factor * device.read_noise.g_scale)
+    sizes = {name: factor * getattr(step, name) for name in ("level", "first", "sigma_level")}
+    low, usual, high = (factor * end for end in chip.adc_range)
+    return replace(
+        chip,
+        device=replace(device, curve=curve, drift=drift, read_noise=noise),
+        set_model=replace(step, **sizes),
+        adc_range=(low, usual, high),
+    )
 
 
 def _as_announced(curve: ProgrammingCurve, model: Model) -> tuple[ProgrammingCurve, float]:
@@ -108,6 +176,8 @@ def _base(model: Model, asked: str | None, path: str) -> str:
     measured = str(model.chip.get("chip", "")).removeprefix("sim:")
     if measured in PRESETS:
         return measured
+    if "drift" in model.fits and is_relaxation(model.fits["drift"]):
+        return IDEAL
     raise BadInputError(
         f"{path} does not say on which preset to build what was not measured (converters, SET pulses); "
         f"give one as sim:{path}?{BASE}=NAME, one of {known}"

@@ -39,6 +39,14 @@ class FitOptions:
             help=f"auto chooses by held-out likelihood; or one of {installed('hwloop.families')}.",
         )
     )
+    hold_out: tuple[str, ...] = given(
+        click.Option(
+            ["--hold-out"],
+            multiple=True,
+            type=click.Choice(["cells", "times"]),
+            help="Fit the drift without 30 % of the cells, or the last age, too: how well are these predicted?",
+        )
+    )
     figures: str | None = given(file_option("--figures", "Folder for a figure of every fit, PNG and SVG."))
     force: bool = given(click.Option(["--force"], is_flag=True, help="Replace existing files."))
     as_json: bool = given(json_option())
@@ -63,7 +71,14 @@ def fit(options: FitOptions) -> None:
 
         figure_paths([kind.value for kind in Experiment], options.figures, force=options.force)
     with watched("fitting") as report:
-        model = hwloop.fit(options.measurements, options.family, out=options.out, force=options.force, progress=report)
+        model = hwloop.fit(
+            options.measurements,
+            options.family,
+            out=options.out,
+            force=options.force,
+            hold_out=options.hold_out,
+            progress=report,
+        )
     drawn: list[str] = []
     if options.figures is not None:
         names = list(model.outcomes)
@@ -80,6 +95,7 @@ def fit(options: FitOptions) -> None:
         print_json(result)
     else:
         _show(model, options.out, drawn)
+        _show_held_out(model)
     for note in model.notes:
         click.echo(one_line(f"warning: {note}"), err=True)
     if model.missing:
@@ -108,6 +124,16 @@ def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
     click.echo(f"Model file {out}.")
     if drawn:
         click.echo(f"Figures {', '.join(drawn)}.")
+
+
+def _show_held_out(model: FittedModel) -> None:
+    for name, one in model.held_out.items():
+        click.echo(f"Held out of {name} ({one.family}):")
+        click.echo(f"  {'level, uS':>10} {'time, s':>10} {'reads':>7} {'ln L a read':>12} {'KS':>6} {'in 90 %':>8}")
+        for row in (*one.rows, one.pooled):
+            place = f"{row.level:>10.4g} {row.time:>10.4g}" if row is not one.pooled else f"{'all':>10} {'all':>10}"
+            score = f"{row.log_likelihood:>12.4f} {row.ks_distance:>6.3f} {row.covered:>8.1%}"
+            click.echo(f"  {place} {row.reads:>7} {score}")
 
 
 def _show_choice(family: str, choice: dict[str, float]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwloop.calibration.fitting.drift import SplineDrift
+from hwloop.calibration.fitting.hold_out import HeldOut, parted, score
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice, KnownDrift, KnownReadNoise
 from hwloop.calibration.fitting.panels import Panel
 from hwloop.calibration.fitting.selection import AUTO, Outcome, families, fit_measurement
@@ -53,11 +54,14 @@ class FittedModel(Model):
         What is worth knowing, a sentence each.
     missing
         Experiments that an interruption has left out.
+    held_out
+        Scores of reads that were held out, by experiment, where that was asked for.
     """
 
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -90,6 +94,7 @@ class FittedModel(Model):
         return {
             "fits": {name: _summary(one, self.fits[name]) for name, one in self.outcomes.items()},
             "refused_families": {name: one.refused for name, one in self.outcomes.items() if one.refused},
+            "held_out": {name: one.to_json() for name, one in self.held_out.items()},
             "status": self.status,
             "missing": list(self.missing),
             "warnings": list(self.notes),
@@ -108,6 +113,7 @@ def fit(
     *,
     out: str | Path | None = None,
     force: bool = False,
+    hold_out: Sequence[str] = (),
     progress: Progress = False,
 ) -> FittedModel:
     """Fit noise and drift models to measurements.
@@ -120,6 +126,9 @@ def fit(
         Name of a family, for the experiments that have it; 'auto' takes the one that predicts held-out data best.
     out, force
         Model file, written after every fit, and whether it may replace one.
+    hold_out
+        'cells', 'times' or both: the family of the drift is fitted once more without 30 % of the cells, or without the
+        last age, and `held_out` tells how well it predicts these. The model rests on all reads.
     progress
         True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt, which keeps the fits done.
 
@@ -142,7 +151,20 @@ def fit(
         keep = _saver(out) if out is not None else _nothing
         model = _fit_all(measurements, data, family, report, keep)
         keep(model)
-    return model
+    return replace(model, held_out=_held_out(measurements, model, hold_out)) if hold_out else model
+
+
+def _held_out(measurements: Sequence[Measurement], model: Model, what: Sequence[str]) -> dict[str, HeldOut]:
+    """Fit the family of the drift to a part of the reads, and predict the others.
+
+    Raises BadInputError where there is no drift, or nothing is left to fit or to predict.
+    """
+    name = Experiment.DRIFT.value
+    if name not in model.fits:
+        raise BadInputError(f"hold-out: only '{name}' measurements are predicted, and none was fitted")
+    training, rest, since = parted(_latest(measurements)[0][Experiment.DRIFT], what)
+    outcome = fit_measurement(training, model.fits[name].family)
+    return {name: score(outcome.fitted.record, rest, since)}
 
 
 def _given(measurement: Measurement | Sequence[Measurement] | str | Path) -> tuple[list[Measurement], dict[str, str]]:

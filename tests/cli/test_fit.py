@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from hwloop.calibration.fitting.selection import families
+from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.measurements import Experiment
 from hwloop.files.model_file import load_model
+from tests.calibration.fitting.test_relaxation import measured
 from tests.cli.conftest import Command, programmed_cells
 
 
@@ -94,3 +96,17 @@ def test_export_writes_code(command: Command) -> None:
         assert result.exit_code == 0, result.stderr
         assert json.loads(result.stdout)["fits"] == ["programming"]
         compile(Path(f"{to}_model.py").read_text(), to, "exec")
+
+
+def test_what_is_held_out_is_told_by_level_and_time(command: Command, folder: Path) -> None:
+    measurement = measured(500, seed=3)
+    with MeasurementWriter(folder / "rram.h5") as writer:
+        writer.begin(measurement.experiment, measurement.cells, {}).append(measurement.reads)
+        writer.commit()
+        writer.finish()
+    options = ("--family", "relaxation-sublinear", "--hold-out", "cells", "--hold-out", "times")
+    result = command("fit", "rram.h5", "--out", "rram.json", *options)
+    assert result.exit_code == 0, result.stderr
+    rows = result.stdout.partition("Held out of drift (relaxation-sublinear):\n")[2].splitlines()
+    assert rows[0].split()[:2] == ["level,", "uS"]
+    assert rows[7].split()[:2] == ["all", "all"]

@@ -11,9 +11,9 @@ from hwloop.calibration.settings import Settings
 class RelaxationSettings(Settings):
     """What the fit of relaxation takes for granted."""
 
-    knots: int = 12
+    knots: int = 18
     """First conductances at which every quantity is fitted, where there are cells enough."""
-    cells_per_knot: int = 150
+    cells_per_knot: int = 200
     """Cells that support a knot; with fewer cells there are fewer knots."""
     largest_tail: float = 5.0
     """ln of degrees of freedom less one, beyond which Student's t is normal."""

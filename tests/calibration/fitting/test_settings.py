@@ -154,8 +154,8 @@ BOUNDS: bounds.Bounds = {
         "bumps_least": (1e-06, 0.02, 0.1),
     },
     RelaxationSettings: {
-        "knots": (2, 12, 100),
-        "cells_per_knot": (1, 150, 10**6),
+        "knots": (2, 18, 100),
+        "cells_per_knot": (1, 200, 10**6),
         "largest_tail": (1.0, 5.0, 20.0),
         "stiffness": (0.0, 5.0, 1000000.0),
         "growth_stiffness": (0.0, 50.0, 1000000.0),

@@ -1,0 +1,158 @@
+"""What a family says of reads that it was not fitted to: other cells, later times, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwloop.calibration.fitting.checks import take_rows, with_reads
+from hwloop.calibration.fitting.panels import binned, ks_distance
+from hwloop.devices.predicted import Blend
+from hwloop.errors import BadInputError
+from hwloop.files.measurements import Measurement
+from hwloop.files.models import Fit
+from hwloop.files.predictions import distribution
+from hwloop.typing import BoolArray, FloatArray, Json
+
+CELLS, TIMES = "cells", "times"
+"""What can be held out."""
+
+
+@dataclass(frozen=True)
+class HeldOutRow:
+    """How well reads of one level and one time were predicted."""
+
+    level: float
+    """Mean conductance (uS) of the cells at the reference age."""
+    time: float
+    """Their median age, s."""
+    reads: int
+    log_likelihood: float
+    """Per read, natural logarithm of 1/uS."""
+    ks_distance: float
+    covered: float
+    """Share of the reads within their 90 % intervals."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it by its names."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well a family that was fitted to a part predicts the rest, given one read of each cell."""
+
+    family: str
+    rows: tuple[HeldOutRow, ...]
+    """By level and time."""
+    pooled: HeldOutRow
+    """All of them together."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it by its names."""
+        rows: list[Json] = [row.to_json() for row in self.rows]
+        return {"family": self.family, "pooled": self.pooled.to_json(), "rows": rows}
+
+
+def parted(
+    measurement: Measurement, what: Collection[str], share: float = 0.3
+) -> tuple[Measurement, Measurement, float]:
+    """Part reads into those to fit and those to predict.
+
+    Parameters
+    ----------
+    measurement
+        Reads of one experiment.
+    what
+        'cells' holds out this share of the cells, 'times' the last age; both, the last age of these cells.
+    share
+        Of the cells.
+
+    Returns
+    -------
+    tuple
+        What to fit; the reads of the cells to predict; and the age (s) from which on their reads are to be predicted.
+
+    Raises
+    ------
+    BadInputError
+        For anything else to be held out, and for reads at one age.
+    """
+    if unknown := set(what) - {CELLS, TIMES}:
+        raise BadInputError(f"hold-out '{min(unknown)}': expected {CELLS} or {TIMES}")
+    reads = measurement.reads
+    every = np.ones(len(reads), bool)
+    held = (np.random.default_rng(0).random(len(measurement.cells)) < share)[reads.cell] if CELLS in what else ~every
+    age = _ages(reads.time)
+    if np.unique(age).size < 2:
+        raise BadInputError(f"{measurement.experiment.value}: reads at one age leave no time to hold out")
+    late = age == age.max() if TIMES in what else ~every
+    since = float(reads.time[late].min()) if TIMES in what else 0.0
+    return with_reads(measurement, ~held & ~late), with_reads(measurement, held if CELLS in what else every), since
+
+
+def _ages(time: FloatArray) -> FloatArray:
+    """Round ages to a tenth of a decade, so that those that were meant alike are alike."""
+    return np.asarray(np.round(np.log10(np.maximum(time, 1e-12)), 1))
+
+
+def _known(fit: Fit, measurement: Measurement) -> BoolArray:
+    """Tell from which read of each cell the others are predicted: at the age at which the fit states conductances."""
+    reads = measurement.reads
+    t0 = fit.settings.get("t0", 0.0)
+    apart = np.abs(np.log(np.maximum(reads.time, 1e-12) / t0)) if t0 > 0 else reads.time
+    order = np.lexsort((apart, reads.cell))
+    cell = reads.cell[order]
+    nearest = np.zeros(order.size, bool)
+    nearest[order[np.concatenate([[True], cell[1:] != cell[:-1]])]] = True
+    return nearest
+
+
+def score(fit: Fit, rest: Measurement, since: float = 0.0, bins: int = 6) -> HeldOut:
+    """Predict the later reads of each cell from the one at the age at which the fit states conductances.
+
+    Parameters
+    ----------
+    fit
+        Of the other part: see `parted`.
+    rest
+        Reads of the cells to predict.
+    since
+        Age (s) from which on their reads are to be predicted.
+    bins
+        Levels that are told apart, by the conductance of the cells.
+
+    Raises
+    ------
+    BadInputError
+        For a family that predicts no conductances, and for a rest without later reads.
+    """
+    reads, known = rest.reads, _known(fit, rest)
+    level, then = np.full((2, len(rest.cells)), np.nan)
+    level[reads.cell[known]], then[reads.cell[known]] = reads.conductance[known], reads.time[known]
+    later = (reads.time > then[reads.cell]) & (reads.time >= since) & (level[reads.cell] > 0)
+    if not later.any():
+        raise BadInputError(f"{fit.experiment}: no held-out read comes after the one that it is predicted from")
+    chosen = take_rows(reads, later)
+    own = level[chosen.cell]
+    predicted = Blend([distribution(one, chosen.time, own) for one in (fit, *fit.alternatives)])
+    density = np.log(np.maximum(predicted.density(chosen.conductance), 1e-300))
+    quantile = predicted.cdf(chosen.conductance)
+    number, age = binned(own, bins)[0], _ages(chosen.time)
+
+    def row(some: BoolArray) -> HeldOutRow:
+        within = (quantile[some] > 0.05) & (quantile[some] < 0.95)
+        return HeldOutRow(
+            level=float(own[some].mean()),
+            time=float(np.median(chosen.time[some])),
+            reads=int(density[some].size),
+            log_likelihood=float(density[some].mean()),
+            ks_distance=ks_distance(quantile[some]),
+            covered=float(within.mean()),
+        )
+
+    places = sorted(set(zip(number.tolist(), age.tolist(), strict=True)))
+    rows = tuple(row((number == one) & (age == when)) for one, when in places)
+    return HeldOut(fit.family, rows, row(np.ones(own.size, bool)))

@@ -65,6 +65,7 @@ from .jobs.load import load as load
 from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network
 from .jobs.program import program as program
+from .jobs.resume import resume as resume
 from .jobs.retrain import Retrained as Retrained
 from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run

@@ -12,9 +12,10 @@ it), device within the polarity, row, column. A flat device index counts through
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, final
+from typing import Self, TypeVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,8 +26,11 @@ from hwloop.chip.driver import Driver, Settings
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
+from hwloop.chip.witness import Asked, Witness
 from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, State
+
+A = TypeVar("A")
 
 
 class Backend(Driver):
@@ -38,6 +42,8 @@ class Backend(Driver):
 
     uri: str = ""
     """URI that the chip was opened with; empty for one that was made otherwise."""
+    witness: Witness | None = None
+    """Sees every request to the chip and its answer, and may answer in its place; None: nobody does."""
 
     def __init__(self, info: ChipInfo) -> None:
         """Start counting for the chip that `info` describes."""
@@ -61,6 +67,11 @@ class Backend(Driver):
         counts = self._counts.copy()
         counts.link_bytes = self._link_bytes()
         return counts
+
+    @property
+    def ledger(self) -> PulseLedger:
+        """Pulses that every device has received, for those who go on with a job; `pulse_counts` is for everybody."""
+        return self._ledger
 
     # ---- devices ---------------------------------------------------------------------------------------------
 
@@ -99,7 +110,7 @@ class Backend(Driver):
         ledger[batch.devices] = spent
         self._counts.pulses += len(batch)
         before = self.now()
-        self._pulse(core, batch)
+        self._ask("pulse", self._pulse, core, batch)
         self._counts.chip_seconds += self.now() - before
 
     @final
@@ -120,7 +131,7 @@ class Backend(Driver):
         index = checks.devices_of_core(self.info, devices, unique=False)
         averages = checks.whole_number(averages, "read: averages", 1, checks.REQUESTS.averages)
         before = self.now()
-        values = self._read(core, index, averages)
+        values = self._ask("read", self._read, core, index, averages)
         self._counts.device_reads += int(index.size) * averages
         self._counts.chip_seconds += self.now() - before
         if values.shape != index.shape or not np.all(np.isfinite(values)):
@@ -144,7 +155,7 @@ class Backend(Driver):
         """
         self.require(Capability.EXACT_PLACEMENT, "exact placement")
         core = self._check_core(core)
-        self._place(core, *checks.placement(self.info, devices, conductance, age))
+        self._ask("place", self._place, core, *checks.placement(self.info, devices, conductance, age))
 
     @final
     def program_targets(self, targets: Sequence[Targets], age: float, by: Programmer) -> None:
@@ -170,7 +181,7 @@ class Backend(Driver):
         if not isinstance(by, Programmer):
             raise BadInputError(f"program_targets: by must be a Programmer, not {reprlib.repr(by)}")
         if targets:
-            self._program_targets(targets, seconds, by)
+            self._ask("program_targets", self._program_targets, targets, seconds, by)
 
     # ---- matrix-vector products and converters -----------------------------------------------------------------
 
@@ -189,7 +200,7 @@ class Backend(Driver):
         core = self._check_core(core)
         inputs = checks.mvm_inputs(self.info, x)
         before = self.now()
-        codes = self._mvm(core, inputs)
+        codes = self._ask("mvm", self._mvm, core, inputs)
         self._counts.mvms += inputs.shape[0]
         self._counts.chip_seconds += self.now() - before
         if codes.shape != (inputs.shape[0], self.info.columns):
@@ -210,11 +221,11 @@ class Backend(Driver):
         low, high = self.info.adc_range
         if not low <= value <= high:
             raise LimitError(f"converter range {value:g} uS is outside {low:g} to {high:g} uS")
-        self._set_adc_range(core, value)
+        self._ask("set_adc_range", self._set_adc_range, core, value)
 
     def adc_range(self, core: int) -> float:
         """Return the converters' full scale, uS: a code of `info.code_max` stands for this column sum."""
-        return self._adc_range(self._check_core(core))
+        return self._ask("adc_range", self._adc_range, self._check_core(core))
 
     @final
     def set_trims(self, core: int, offset: ArrayLike, gain: ArrayLike) -> None:
@@ -239,14 +250,14 @@ class Backend(Driver):
         """
         self.require(Capability.TRIMS, "writing converter trims")
         core = self._check_core(core)
-        self._set_trims(core, *self._registers(core, offset, gain))
+        self._ask("set_trims", self._set_trims, core, *self._registers(core, offset, gain))
 
     @final
     def trims(self, core: int) -> tuple[FloatArray, FloatArray]:
         """Return the trims in use, (columns,) each: offsets in LSB and relative gains. Needs Capability.TRIMS."""
         self.require(Capability.TRIMS, "reading converter trims")
         core = self._check_core(core)
-        offset, gain = self._trims(core)
+        offset, gain = self._ask("trims", self._trims, core)
         if not all(v.shape == (self.info.columns,) and np.all(np.isfinite(v)) for v in (offset, gain)):
             raise ChipError(f"core {core}: the chip answered with missing or non-finite trims")
         return offset, gain
@@ -269,14 +280,14 @@ class Backend(Driver):
         """
         self.require(Capability.READ_MODE, "choosing a read mode")
         core = self._check_core(core)
-        self._set_read_mode(core, checks.read_mode(self.info, mode).name)
+        self._ask("set_read_mode", self._set_read_mode, core, checks.read_mode(self.info, mode).name)
 
     @final
     def read_mode(self, core: int) -> str:
         """Return the name of the mode in which a core does its MVMs. Needs Capability.READ_MODE."""
         self.require(Capability.READ_MODE, "asking for the read mode")
         core = self._check_core(core)
-        mode = self._read_mode(core)
+        mode = self._ask("read_mode", self._read_mode, core)
         if mode not in [known.name for known in self.info.read_modes]:
             raise ChipError(f"core {core}: the chip is in a read mode '{mode}' that it does not tell of")
         return mode
@@ -294,24 +305,45 @@ class Backend(Driver):
         """
         self._check_open()
         duration = checks.seconds_to_wait(seconds)
-        self._wait(duration)
+        self._ask("wait", self._wait, duration)
         self._counts.chip_seconds += duration
+
+    @final
+    def as_one(self, name: str, work: Callable[[], None]) -> None:
+        """Do work with the chip that a witness sees as one request, because the clock of the computer steers it."""
+        before = self._counts.chip_seconds
+        self._counts.chip_seconds = before + self._ask(name, self._unseen, work)
+
+    def _unseen(self, work: Callable[[], None]) -> float:
+        """Do work that no witness sees; return the seconds of chip time that it took."""
+        witness, self.witness = self.witness, None
+        before = self._counts.chip_seconds
+        try:
+            work()
+        finally:
+            self.witness = witness
+        return self._counts.chip_seconds - before
+
+    @final
+    def utc(self) -> datetime:
+        """Return the present by the calendar; of a job that is gone on with, what it was then."""
+        return datetime.fromisoformat(self._ask("utc", _utc))
 
     def now(self) -> float:
         """Return the chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
         self._check_open()
-        return self._now()
+        return self._ask("now", self._now)
 
     def temperature(self) -> float:
         """Return the chip's temperature in kelvin. Needs Capability.TEMPERATURE."""
         self.require(Capability.TEMPERATURE, "measuring the temperature")
-        return self._temperature()
+        return self._ask("temperature", self._temperature)
 
     @final
     def snapshot(self) -> Settings:
         """Return every setting needed to explain a result later, as plain names and values."""
         self._check_open()
-        return self._snapshot()
+        return self._ask("snapshot", self._snapshot)
 
     @final
     def parameters(self) -> list[Parameter]:
@@ -323,7 +355,14 @@ class Backend(Driver):
         """Return what is needed to find a simulated chip as it was left, as named arrays. Needs Capability.STATE."""
         self.require(Capability.STATE, "saving the chip's state")
         ledgers = {f"{checks.LEDGER}{core}": counts.copy() for core, counts in self._ledger.cores.items()}
-        return self._export_state() | ledgers
+        return self._ask("export_state", self._export_state) | ledgers
+
+    @final
+    def state_parts(self) -> Iterator[tuple[str, AnyArray]]:
+        """Yield what `export_state` returns, part by part, each to be used before the chip is asked for more."""
+        self.require(Capability.STATE, "saving the chip's state")
+        yield from self._state_parts()
+        yield from ((f"{checks.LEDGER}{core}", counts) for core, counts in self._ledger.cores.items())
 
     def import_state(self, state: State) -> None:
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE.
@@ -335,7 +374,7 @@ class Backend(Driver):
         """
         self.require(Capability.STATE, "restoring the chip's state")
         own, ledger = checks.saved_state(self.info, state)
-        self._import_state(own)
+        self._ask("import_state", self._import_state, own)
         self._ledger.cores = ledger
 
     def require(self, capability: Capability, purpose: str) -> None:
@@ -377,6 +416,10 @@ class Backend(Driver):
 
     # ---- checks ------------------------------------------------------------------------------------------------
 
+    def _ask(self, name: str, hook: Callable[..., A], *asked: Asked) -> A:
+        """Call a hook, or let the witness do so."""
+        return hook(*asked) if self.witness is None else self.witness.ask(name, hook, *asked)
+
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"{self.info.name} was closed; connect again")
@@ -390,3 +433,7 @@ class Backend(Driver):
         if self.info.trims is None:
             raise self._undeclared(Capability.TRIMS)
         return checks.trim_registers(self.info, self.info.trims, core, offset, gain)
+
+
+def _utc() -> str:
+    return datetime.now(UTC).isoformat()

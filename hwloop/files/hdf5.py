@@ -48,7 +48,7 @@ class CommitTimer:
 
     share: float = 0.05
     """Share of the time that commits may take."""
-    longest: float = 10.0
+    longest: float = 5.0
     """Seconds from one commit to the next at most, however long they take: what a killed process may lose."""
     _due: float = 0.0
     """Monotonic clock of the computer at which the next commit is due, seconds; the first one is due at once."""
@@ -88,9 +88,14 @@ class WholeFileWriter:
             replace_file(self.path, self.file.id.get_file_image())
         self.committed = True
 
+    @property
+    def due(self) -> bool:
+        """Whether the last commit is so old that another one costs a small share of the time."""
+        return self._timer.due()
+
     def commit_if_due(self) -> None:
         """Commit, unless the last commit is so young that large files would spend their time on the disk."""
-        if self._timer.due():
+        if self.due:
             self.commit()
 
     def close(self) -> None:
@@ -162,10 +167,15 @@ def put(
 
     packed: compress it, without loss; for large arrays in which numbers repeat.
     """
+    array, found = np.asarray(values), group.get(name)
+    if isinstance(found, h5py.Dataset) and (found.dtype, found.shape) == (array.dtype, array.shape):
+        found[...] = array  # in place: HDF5 does not give back the room of what is deleted
+        found.attrs["units"], found.attrs["description"] = units, meaning
+        return found
     if name in group:
         del group[name]
     how = {"compression": "gzip", "shuffle": True} if packed else {}
-    dataset = group.create_dataset(name, data=np.asarray(values), **how)
+    dataset = group.create_dataset(name, data=array, **how)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
     return dataset

@@ -178,7 +178,7 @@ class RunRecord:
     provenance
         What was asked for.
     status
-        'complete', 'interrupted', 'failed' or 'running'.
+        'complete', 'interrupted', 'failed', 'running', or 'killed': what wrote it died.
     age
         Seconds after the end of programming at which the targets hold and the error was measured.
     tiles

@@ -51,6 +51,29 @@ class WriteLock:
             self._descriptor = -1
 
 
+def is_locked(path: Path) -> bool:
+    """Tell whether somebody has the lock of a file, or may have it; the file is neither made nor changed."""
+    if sys.platform == "win32":
+        return path.exists()
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # this file system has no locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(descriptor: int) -> None:
     """Lock without waiting. Raises BlockingIOError where somebody else has the lock."""
     if sys.platform == "win32":

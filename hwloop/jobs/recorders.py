@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import h5py
 
@@ -13,6 +14,9 @@ from hwloop.files import hdf5
 from hwloop.files.run_writer import RunWriter, Snapshot
 from hwloop.files.runs import RunRecord
 
+SoFar: TypeAlias = Callable[[], tuple[RunRecord, Counts]]
+"""Gives a run as it is now, and what it has cost."""
+
 
 class Recorder:
     """Writes one run into a group of a growing file, and the file to the disk as often as is cheap.
@@ -20,9 +24,14 @@ class Recorder:
     Nothing is on disk before the first commit: what is refused before the first pulse leaves no file.
     """
 
-    def __init__(self, file: hdf5.WholeFileWriter, group: h5py.Group) -> None:
-        """Write into `group` of `file`, which stays its opener's to close."""
-        self._file, self._group = file, group
+    def __init__(
+        self, file: hdf5.WholeFileWriter, group: h5py.Group, replaying: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Write into `group` of `file`, which stays its opener's to close.
+
+        replaying tells whether the run is only led to where an earlier process has left it: that is on the disk.
+        """
+        self._file, self._group, self._replaying = file, group, replaying
         self._writer: RunWriter | None = None
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
         self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
@@ -31,10 +40,13 @@ class Recorder:
         """Write what was asked for."""
         self._writer = RunWriter(self._group, record, chip)
 
-    def step(self, tile: int, values: Mapping[str, float]) -> None:
-        """Append a step of a tile."""
+    def step(self, tile: int, values: Mapping[str, float], so_far: SoFar | None = None) -> None:
+        """Append a step of a tile; `so_far` gives what came of the run until now, for a process that is killed."""
         self._begun().step(tile, values)
-        self._file.commit_if_due()
+        if not self._replaying() and self._file.due:
+            if so_far is not None:
+                self._begun().outcome(*so_far())
+            self._file.commit()
 
     def programmed(self, record: RunRecord) -> None:
         """Note the end of programming."""
@@ -58,7 +70,9 @@ class Recorder:
             self._writer.fail(error)
         self._file.file.attrs["status"] = "failed"
         self._file.commit()
-        error.add_note(f"what was done until then is in {self._file.path}")
+        goes_on = self._file.file.attrs["format"] == hdf5.RUN_FORMAT
+        more = f"; hwloop resume {self._file.path} goes on" if goes_on else ""
+        error.add_note(f"what was done until then is in {self._file.path}{more}")
 
     def _begun(self) -> RunWriter:
         assert self._writer is not None

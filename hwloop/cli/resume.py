@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
+from hwloop.cli import calibrate, drift, program
 from hwloop.cli.common import command, given, json_option, watched
-from hwloop.cli.program import finish
+
+if TYPE_CHECKING:
+    from hwloop.jobs.resume import Resumed
 
 
 @dataclass(frozen=True)
@@ -39,5 +43,18 @@ def resume(options: ResumeOptions) -> None:
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(watched("   resume"))
         chip = None if options.backend is None else stack.enter_context(hwloop.connect(options.backend))
-        run = hwloop.resume(options.file, chip, progress=report)
-    finish(run, None, as_json=options.as_json)
+        found = hwloop.resume(options.file, chip, progress=report)
+    _finish(found, options)
+
+
+def _finish(found: Resumed, options: ResumeOptions) -> None:
+    """Show what the job gave, as the command does with which it was begun."""
+    from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.run import Run
+
+    if isinstance(found, Run):
+        program.finish(found, None, as_json=options.as_json)
+    elif isinstance(found, DriftResult):
+        drift.finish(found, as_json=options.as_json)
+    else:
+        calibrate.finish(found, options.backend or "", options.file, as_json=options.as_json)

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +178,17 @@ class ResumeFolder:
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
+
+
+def plain(value: Json) -> Mapping[str, Json]:
+    """Return an object of a JSON file. Raises TypeError for anything else."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected an object, not {value!r:.40}")
+    return value
+
+
+def listed(value: Json) -> Sequence[Json]:
+    """Return a list of a JSON file. Raises TypeError for anything else."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"expected a list, not {value!r:.40}")
+    return value

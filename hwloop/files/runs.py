@@ -279,7 +279,7 @@ class RunRecord:
         if self.state is None:
             raise BadInputError(
                 f"{self.name}: holds no chip state, because the run did not finish (status '{self.status}') or the "
-                "chip was a real one; program again, or name the chip with --backend"
+                "chip was a real one; go on with hwloop resume, or name the chip with --backend"
             )
         return self.state
 

@@ -35,8 +35,8 @@ from hwloop.typing import AnyArray, Json
 A = TypeVar("A")
 SENT = frozenset({"pulse"})
 """Requests that are on file before they reach the chip: a device has received what the file says, or one batch less."""
-CHANGING = SENT | {"place", "program_targets"}
-"""Requests after which a chip is not what it was."""
+WORK = SENT | {"place", "program_targets", "mvm", "read", "wait", "rest"}
+"""Requests that are work: a job that made one has something to go on with."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Recording:
         self._pinned: set[int] = {0}
         self._clock = self._offset = 0.0
         self.touched = end > 0
-        """Whether anything may have changed the chip."""
+        """Whether any work was asked of the chip."""
         self.counted: Mapping[int, NDArray[np.int32]] = {}
         """Pulses by core that a real chip was known to have received before the job was led to where it was."""
         self.completed = False
@@ -106,7 +106,7 @@ class Recording:
             return hook(*asked)
         if name in SENT:
             self._keep(Entry({**told, **_sent(asked)}, _devices(asked)))
-        self.touched |= name in CHANGING
+        self.touched |= name in WORK
         try:
             answer = hook(*asked)
         except HwloopError as error:

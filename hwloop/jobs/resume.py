@@ -13,9 +13,11 @@ from hwloop.files.resume_folder import ResumeFolder
 from hwloop.jobs.progress import Progress
 
 if TYPE_CHECKING:
+    from hwloop.calibration.certificate.certificate import Calibration
+    from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.run import Run
 
-Resumed: TypeAlias = "Run"
+Resumed: TypeAlias = "Run | Calibration | DriftResult"
 """What a job gives."""
 
 
@@ -57,7 +59,9 @@ def _nothing(folder: ResumeFolder) -> str:
         return f"{folder.out}: no such file, and nothing beside it to go on with"
     from hwloop.jobs.load import load
 
-    status = getattr(load(folder.out), "status", "complete")
+    found = load(folder.out)
+    unfinished = {"interrupted", "unfinished"} & set(getattr(found, "skipped", {}))
+    status = "interrupted" if unfinished else getattr(found, "status", "complete")
     if status == "complete":
         return f"{folder.out} is complete: there is nothing to go on with"
     return f"{folder.out} cannot be gone on with: its folder {folder.path} is gone (status '{status}'); begin anew"
@@ -69,4 +73,20 @@ def _program(folder: ResumeFolder, chip: Backend, progress: Progress) -> Run:
     return program_again(folder, chip, progress)
 
 
-_JOBS: Mapping[str, Callable[[ResumeFolder, Backend, Progress], Resumed]] = {"program": _program}
+def _calibration(folder: ResumeFolder, chip: Backend, progress: Progress) -> Calibration:
+    from hwloop.jobs.calibrate import calibrate_again
+
+    return calibrate_again(folder, chip, progress)
+
+
+def _drift(folder: ResumeFolder, chip: Backend, progress: Progress) -> DriftResult:
+    from hwloop.jobs.drift import drift_again
+
+    return drift_again(folder, chip, progress)
+
+
+_JOBS: Mapping[str, Callable[[ResumeFolder, Backend, Progress], Resumed]] = {
+    "program": _program,
+    "calibrate": _calibration,
+    "drift": _drift,
+}

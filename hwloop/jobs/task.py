@@ -16,7 +16,7 @@ from hwloop.calibration.programming.base import Method, check_age
 from hwloop.calibration.programming.registry import method_from
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError
-from hwloop.files.resume_folder import ResumeFolder
+from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.files.runs import Provenance
 from hwloop.jobs.inputs import UsedCalibration, Weights
 from hwloop.jobs.recording import JobOnFile
@@ -102,8 +102,8 @@ class Task:
         told = folder.job()
         try:
             # As JSON gives them back, the types of values are those that were written.
-            settings = {name: str(value) for name, value in dict(told["settings"]).items()}  # type: ignore[arg-type]
-            names, sampled = list(told["tensors"]), list(told["activations"])  # type: ignore[arg-type]
+            settings = {name: str(value) for name, value in plain(told["settings"]).items()}
+            names, sampled = listed(told["tensors"]), listed(told["activations"])
             values, samples = folder.arrays("weights"), folder.arrays("activations")
             matrices = tuple(
                 Matrix(str(name), np.asarray(one, np.float64)) for name, one in zip(names, values, strict=True)

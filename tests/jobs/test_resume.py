@@ -227,7 +227,7 @@ def test_a_chip_that_could_do_harm_is_not_opened_from_the_file(stopped: Path) ->
 @pytest.mark.parametrize("gone", ["weights.0000.npy", "job.json"])
 def test_what_is_gone_is_named(stopped: Path, gone: str) -> None:
     (folder_of(stopped) / gone).unlink()
-    with pytest.raises(BadInputError, match="begin|gone"):
+    with pytest.raises(BadInputError, match=r"begin|gone"):
         hwloop.resume(stopped)
 
 

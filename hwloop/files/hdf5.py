@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.errors import BadInputError
+from hwloop.files.safe_file import kept_at, rescued
 
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
@@ -87,6 +88,19 @@ class WholeFileWriter:
             self.file.flush()
             replace_file(self.path, self.file.id.get_file_image())
         self.committed = True
+
+    def commit_somewhere(self) -> None:
+        """Commit, or keep the file at another place where its own has no room.
+
+        Raises BadInputError in that case, which says where the file is.
+        """
+        try:
+            self.commit()
+        except BadInputError as error:
+            image = self.file.id.get_file_image()
+            place = rescued(self.path, lambda other: replace_file(other, image))
+            error.add_note(kept_at(self.path, place))
+            raise
 
     @property
     def due(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import h5py
 
 from hwloop.chip.counts import Counts
+from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.run_writer import RunWriter, Snapshot
 from hwloop.files.runs import RunRecord
@@ -33,6 +34,7 @@ class Recorder:
         """
         self._file, self._group, self._replaying = file, group, replaying
         self._writer: RunWriter | None = None
+        self._ended = False
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
         self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
 
@@ -56,20 +58,27 @@ class Recorder:
         """Write the outcome, and the file to the disk."""
         self._begun().outcome(record, cost)
         self._begun().finish(record, chip)
-        self._file.commit()
+        self._ended = True
+        self._file.commit_somewhere()
 
     def fail(self, record: RunRecord, cost: Counts, error: Exception) -> None:
         """Write all that was done until a failure, if anything may have reached the chip.
 
         Pulses are counted before they are sent: a device may have received fewer than the file says, never more.
         """
+        if self._ended:  # complete but for its place on the disk
+            return
         if not self._file.committed and not (self._writer is not None and cost.pulses):
             return
         if self._writer is not None:
             self._writer.outcome(record, cost)
             self._writer.fail(error)
         self._file.file.attrs["status"] = "failed"
-        self._file.commit()
+        try:
+            self._file.commit_somewhere()
+        except BadInputError as unwritten:
+            error.add_note("; ".join([str(unwritten), *unwritten.__notes__]))
+            return
         goes_on = self._file.file.attrs["format"] == hdf5.RUN_FORMAT
         more = f"; hwloop resume {self._file.path} goes on" if goes_on else ""
         error.add_note(f"what was done until then is in {self._file.path}{more}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli import calibrate, drift, program
+from hwloop.cli import calibrate, drift, measure, program
 from hwloop.cli.common import command, given, json_option, watched
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ def resume(options: ResumeOptions) -> None:
 def _finish(found: Resumed, options: ResumeOptions) -> None:
     """Show what the job gave, as the command does with which it was begun."""
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.run import Run
 
     if isinstance(found, Run):
         program.finish(found, None, as_json=options.as_json)
+    elif isinstance(found, MeasurementReport):
+        measure.finish(found, as_json=options.as_json)
     elif isinstance(found, DriftResult):
         drift.finish(found, as_json=options.as_json)
     else:

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, TypeAlias
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError
+from hwloop.files.hdf5 import open_file
+from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.resume_folder import ResumeFolder
-from hwloop.jobs.progress import Progress
+from hwloop.jobs.progress import Progress, reporting
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.run import Run
 
-Resumed: TypeAlias = "Run | Calibration | DriftResult"
+Resumed: TypeAlias = "Run | Calibration | DriftResult | MeasurementReport"
 """What a job gives."""
 
 
@@ -30,7 +33,8 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
     Parameters
     ----------
     out
-        Output file of the job, such as a run file; what is needed lies beside it, in the folder `out`.resume.
+        Output file of the job, such as a run file; what is needed lies beside it, in the folder `out`.resume, and for a
+        measurement in the file itself.
     chip
         The open chip; None for the simulated preset that the job was begun on.
     progress
@@ -42,6 +46,11 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
         For a job that is complete, one of which nothing is left, another chip, and while another process is at it.
     """
     folder = ResumeFolder(out)
+    if not folder.exists and folder.out.is_file() and _is_measurement(folder.out):
+        from hwloop.jobs.measure_again import measure_again
+
+        with reporting(progress, "measuring") as report:
+            return measure_again(folder.out, chip, report)
     if not folder.exists:
         raise BadInputError(_nothing(folder))
     told = folder.job()
@@ -51,6 +60,15 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
     if chip is None:
         chip = connect_recorded(str(told.get("chip")), folder.path)
     return _JOBS[kind](folder, chip, progress)
+
+
+def _is_measurement(path: Path) -> bool:
+    """Tell whether a file is one of measurements, which holds itself what its experiment needs to go on."""
+    try:
+        with open_file(path, MEASUREMENT_FORMAT):
+            return True
+    except BadInputError:
+        return False
 
 
 def _nothing(folder: ResumeFolder) -> str:

@@ -153,6 +153,9 @@ class ResumeFolder:
 
     def remove(self) -> None:
         """Remove the folder: the job is complete. What is not of hwloop stays."""
+        if not self.path.is_dir():
+            self.close()
+            return
         self._clear()
         self.close()
         with contextlib.suppress(OSError):

@@ -240,8 +240,8 @@ def recorded(out: str | Path, chip: Backend, job: JobOnFile) -> Iterator[Recordi
         folder.make({**identity, **job.told}, job.arrays, _parts(chip))
         recording = Recording(folder, chip)
     except OSError as error:
-        folder.close()
-        raise _unwritable(folder, error) from None
+        folder.remove()
+        raise BadInputError(f"{out} cannot be written ({error.strerror}); give another place") from None
     yield from _witnessed(folder, chip, recording)
 
 

@@ -152,11 +152,11 @@ def bad_cells() -> None:
 def real() -> None:
     """Relaxation of 16 000 real cells, predicted ten times further than fitted."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from hwloop.calibration.fitting.checks import with_reads
+    from hwloop.calibration.fitting.checks import rows_of, with_reads
     from hwloop.calibration.fitting.panels import ks_distance
     from hwloop.calibration.fitting.relaxation import Relaxation
     from hwloop.importers.files import ImportOptions, import_file
-    from hwloop.importers.text import TextOptions
+    from hwloop.importers.layout import TextOptions
     from tests.calibration.fitting.shared_data import shared_file
     from tests.calibration.fitting.test_relaxation import BASELINES
 
@@ -172,17 +172,18 @@ def real() -> None:
     family = Relaxation()
     table, _ = family.prepare(early)
     theta = family.estimate(table, intervals=False)[0].theta
-    predicted = family.predict(table, theta, early, late)
-    judged = np.isfinite(predicted)
-    ours = predicted[judged].mean()
-    print(f"  {judged.sum()} cells; log-likelihood per cell {ours:.4f}")
+    rows = rows_of(late)
+    judged = rows.there[table.cells, 0]
+    cells = table.cells[judged]
+    found, read = family.law(table, theta).at(rows.time[cells, 0], table.first[judged]), rows.conductance[cells, 0]
+    ours = np.log(found.density(read)).mean()
+    print(f"  {cells.size} cells; log-likelihood per cell {ours:.4f}")
     theirs = {}
     for name, baseline in BASELINES.items():
-        density = baseline(early, late)[judged]
+        density = baseline(early, late)[cells]
         theirs[name] = density[np.isfinite(density)].mean()
         print(f"  {name}: {theirs[name]:.4f}")
-    held_out = family.later(table, late)
-    distance = ks_distance(family.quantiles(family.subset(held_out, held_out.there[:, 0]), theta))
+    distance = ks_distance(found.cdf(read))
     verdict("best baseline less the fit, log-likelihood per cell", max(theirs.values()) - ours, 0.0)
     verdict("Kolmogorov distance of the predicted quantiles", distance, 0.05)
 

@@ -23,7 +23,7 @@ from hwloop.files.measurement_reader import open_measurements
 from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.measurements import Cells, Experiment, Reads
 from hwloop.importers.files import ImportOptions, import_file
-from hwloop.importers.text import TextOptions
+from hwloop.importers.layout import TextOptions
 
 COLUMNS = "cell,time[s],resistance[ohm],conductance[S],,level"
 CELLS = 100_000

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Self, cast
 
 import numpy as np
 
+from hwloop.durations import parse_duration
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
+
+DURATION = "duration"
+"""Key of the metadata of a field that is a length of time."""
+
+
+def seconds(default: float) -> float:
+    """Declare a field of seconds, which may also be given as a text such as '1.5h' or '1y'."""
+    return cast(float, field(default=default, metadata={DURATION: True}))
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,9 @@ class Settings:
                 raise BadInputError(f"unknown setting '{name}'; {suggest(name, list(known))}{none}")
             if isinstance(known[name].default, str):
                 values[name] = text
+                continue
+            if known[name].metadata.get(DURATION):
+                values[name] = parse_duration(text)
                 continue
             kind = int if isinstance(known[name].default, int) else float
             try:

@@ -25,6 +25,12 @@ class Identity:
     serial: str
     firmware: str
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the dialect; zeros for another kind of instrument."""
+        found = _FIRMWARE.fullmatch(self.firmware)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
 
 def identify(link: VisaLink, name: str, timeout: float) -> Identity:
     """Ask who is there. Raises LinkError when nobody answers in time, or the instrument is busy with another client."""
@@ -47,8 +53,8 @@ def read_identity(reply: str, name: str) -> Identity:
     return Identity(*fields)
 
 
-def check_chip(identity: Identity, name: str) -> None:
-    """Raise LinkError unless this is an instrument that speaks this version of the dialect."""
+def check_chip(identity: Identity, name: str) -> tuple[int, int]:
+    """Return the version of the dialect that a chip speaks. Raises LinkError for anything else, or another version."""
     firmware = _FIRMWARE.fullmatch(identity.firmware)
     if identity.maker != MAKER or not firmware:
         raise LinkError(
@@ -61,3 +67,4 @@ def check_chip(identity: Identity, name: str) -> None:
             f"{name} speaks version {major}.{minor} of the hwloop dialect and this driver version "
             f"{dialect.VERSION[0]}.{dialect.VERSION[1]}; update the firmware or hwloop"
         )
+    return major, minor

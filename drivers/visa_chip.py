@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Self
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.callers import one_caller
 from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
@@ -31,6 +33,7 @@ from hwloop.scpi import arrays, description, dialect
 from hwloop.scpi.blocks import read_definite, unseal
 from hwloop.scpi.codes import ScpiError
 from hwloop.scpi.description import Description
+from hwloop.scpi.token import answer, token_from_environment, token_from_file
 from hwloop.scpi.wire_log import WireLog
 from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
@@ -51,6 +54,10 @@ class LinkSettings:
     """Time allowed beyond the timeout for each byte moved or device read: slower is a failure."""
     seconds_per_state: float = 30.0
     """Time allowed for collecting or restoring the state of a whole simulated chip."""
+    tokens_since: tuple[int, int] = (1, 3)
+    """Version of the dialect from which on an instrument may ask for a token."""
+    columns_since: tuple[int, int] = (1, 3)
+    """Version from which on an instrument gives products of some columns."""
     clock_margin: float = 0.01
     """Part by which a real clock on the other side may be slow while the chip waits."""
 
@@ -58,11 +65,11 @@ class LinkSettings:
 LINK = LinkSettings()
 """The settings of every link."""
 
-_OPTIONS = ("visa_library", "timeout", "log")
+_OPTIONS = ("visa_library", "timeout", "log", "token_file", "token_env")
 
 
 def open_visa(target: str, query: Mapping[str, str]) -> VisaChip:
-    """Open `visa:RESOURCE?visa_library=@py&timeout=5&log=FILE`.
+    """Open `visa:RESOURCE?visa_library=@py&timeout=5&log=FILE&token_file=FILE`.
 
     Raises BadInputError for a resource name or an option that cannot be used, LinkError when the chip does not answer.
     """
@@ -72,8 +79,15 @@ def open_visa(target: str, query: Mapping[str, str]) -> VisaChip:
         timeout = float(text)
     except ValueError:
         raise BadInputError(f"option timeout={text}: expected seconds") from None
-    log = Path(query["log"]) if "log" in query else None
-    return VisaChip.open(target, visa_library=query.get("visa_library", LINK.library), timeout=timeout, log=log)
+    if "token_file" in query and "token_env" in query:
+        raise BadInputError("give either token_file or token_env")
+    token = None
+    if "token_file" in query:
+        token = token_from_file(query["token_file"])
+    elif "token_env" in query:
+        token = token_from_environment(query["token_env"])
+    library, log = query.get("visa_library", LINK.library), Path(query["log"]) if "log" in query else None
+    return VisaChip.open(target, visa_library=library, timeout=timeout, log=log, token=token)
 
 
 SCHEME = Scheme(
@@ -103,6 +117,7 @@ class VisaChip(Backend):
         visa_library: str = LINK.library,
         timeout: float = LINK.timeout,
         log: Path | None = None,
+        token: bytes | None = None,
     ) -> Self:
         """Connect to a chip.
 
@@ -111,13 +126,14 @@ class VisaChip(Backend):
         visa_library  '@py' (pyvisa-py), '@ivi' (an installed vendor's library), or a path, as pyvisa takes it
         timeout       seconds, for each exchange; long operations get more by their size
         log           file for a log of the wire
+        token         what the instrument asks of clients from other machines; it is proved to be known, never sent
 
         Raises BadInputError for arguments that cannot be used, LinkError when no chip answers there, it is busy, or
         it speaks another version of the dialect.
         """
         if not (math.isfinite(timeout) and 0 < timeout <= LINK.longest_timeout):
             raise BadInputError(f"timeout must be between 0 and {LINK.longest_timeout:g} seconds, not {timeout}")
-        connect = _Connector(resource, visa_library, timeout)
+        connect = _Connector(resource, visa_library, timeout, token)
         wire = connect.log = WireLog(log) if log is not None else None
         try:
             chip = cls._in_session(_session(connect, timeout), connect.name)
@@ -153,6 +169,7 @@ class VisaChip(Backend):
         rows = _json(self._fetch_block(dialect.PARAMETERS_Q.write()), list)
         return [Parameter(**row) for row in rows]
 
+    @one_caller
     def echo(self, data: bytes) -> bytes:
         """Send bytes, at most a message long, to the instrument and back: a test of the link."""
         self._check_open()
@@ -160,11 +177,13 @@ class VisaChip(Backend):
             raise BadInputError(f"the instrument takes {self._chunk} bytes at a time, not {len(data)}")
         return self._fetch_block(dialect.LINK_ECHO_Q.write(data), 2 * len(data) * LINK.seconds_per_byte)
 
+    @one_caller
     def export_state(self) -> dict[str, AnyArray]:
         """Return the simulated chip's state and the instrument's pulse counts, which include those of other clients."""
         self.require(Capability.STATE, "saving the chip's state")
         return self._ask("export_state", self._export_state)
 
+    @one_caller
     def import_state(self, state: State) -> None:
         """Put back a state, and with it the pulse counts of the instrument and of this driver."""
         super().import_state(state)
@@ -177,10 +196,20 @@ class VisaChip(Backend):
         self._operate(dialect.PULSE_FIRE.write(core, kind, len(pulses)), arrays.pack_pulses(pulses))
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
+        return self._codes(dialect.MVM_RUN.write(core, len(x)), x, self.info.columns)
+
+    def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
+        if self.identity.version < LINK.columns_since:
+            return super()._mvm_columns(core, x, columns)
+        count = columns.stop - columns.start
+        return self._codes(dialect.MVM_RUN.write(core, len(x), columns.start, count), x, count)
+
+    def _codes(self, command: bytes, x: CodeArray, columns: int) -> CodeArray:
+        """Send inputs (batch, rows), and return codes (batch, columns)."""
         info, batch = self.info, x.shape[0]
-        size = batch * info.columns * arrays.code_type(info.output_bits).itemsize
-        data = self._operate(dialect.MVM_RUN.write(core, batch), arrays.pack_codes(x, info.input_bits), size)
-        return arrays.unpack_codes(data, batch, info.columns, info.output_bits)
+        size = batch * columns * arrays.code_type(info.output_bits).itemsize
+        data = self._operate(command, arrays.pack_codes(x, info.input_bits), size)
+        return arrays.unpack_codes(data, batch, columns, info.output_bits)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         count = len(devices)
@@ -298,11 +327,14 @@ class VisaChip(Backend):
 class _Connector:
     """Makes the links of a session: the first one, on which it checks who is there, and those after a failure."""
 
-    def __init__(self, resource: str | MessageBasedResource, visa_library: str, timeout: float) -> None:
+    def __init__(
+        self, resource: str | MessageBasedResource, visa_library: str, timeout: float, token: bytes | None = None
+    ) -> None:
         """Raise BadInputError for a resource name or a library that cannot be used; nothing is opened yet."""
         self._resource = resource
         self._timeout = timeout
-        self._recognised = False
+        self._token = token
+        self._version: tuple[int, int] | None = None
         self._open = opener(resource, visa_library) if isinstance(resource, str) else None
         self.name = resource if isinstance(resource, str) else str(resource.resource_name)
         self.log: WireLog | None = None
@@ -321,13 +353,31 @@ class _Connector:
             link = VisaLink(self._resource, owned=False, log=self.log)
         try:
             link.clear()
-            if not self._recognised:
-                check_chip(identify(link, self.name, self._timeout), self.name)
-                self._recognised = True
+            if self._version is None:
+                self._version = check_chip(identify(link, self.name, self._timeout), self.name)
+            if self._version >= LINK.tokens_since:
+                self._prove_token(link)
         except LinkError:
             link.close()
             raise
         return link
+
+    def _prove_token(self, link: VisaLink) -> None:
+        """Answer the challenge of an instrument that asks for a token. Raises LinkError where that fails."""
+        asked = self._ask(link, dialect.LINK_CHALLENGE_Q.write()).strip('"')
+        if not asked:
+            return
+        if self._token is None:
+            raise LinkError(
+                f"{self.name} asks for a token; add ?token_file=FILE or ?token_env=VARIABLE to the name of the chip"
+            )
+        if self._ask(link, dialect.LINK_AUTHENTICATE_Q.write(answer(self._token, asked))) != "1":
+            raise LinkError(f"{self.name} does not take this token; it is that of another instrument")
+
+    def _ask(self, link: VisaLink, query: bytes) -> str:
+        deadline = time.monotonic() + self._timeout
+        link.write(query, deadline)
+        return link.read_line(deadline).decode("ascii", "replace")
 
 
 def _session(connect: _Connector, timeout: float) -> Session:

@@ -18,8 +18,14 @@ retrain, sensitivity
     Train a network for a chip, with its noise; find out how much of each nonideality it bears.
 Retraining, SensitivitySettings
     Their settings.
+ledger
+    What the devices of a chip have received in their life.
 measure, import_measurement, fit, export
     Measure devices, bring measurements made elsewhere, fit noise and drift models, hand them to other tools.
+report, page_of, plot
+    Write one HTML page about any file or result; what is on it, in Python; the figures, one function each.
+data
+    Small trained networks, the images to test them on, and a measurement: `hwloop.data.path("digits.npz")`.
 GDP, ProgramVerify, SGD, Exact
     Programming methods with their settings.
 Backend, ChipInfo, Capability, Pulses, PulseKind, PulseLimits, DeviceModel and the errors

@@ -1,5 +1,7 @@
 """The names of the public face and where they live, for type checkers and for loading each on its first use."""
 
+from . import data as data
+from . import plot as plot
 from .calibration.certificate.certificate import Calibration as Calibration
 from .calibration.programming.exact import Exact as Exact
 from .calibration.programming.gdp import GDP as GDP
@@ -38,6 +40,9 @@ from .errors import (
     InstrumentError as InstrumentError,
 )
 from .errors import (
+    LedgerError as LedgerError,
+)
+from .errors import (
     LimitError as LimitError,
 )
 from .errors import (
@@ -61,6 +66,8 @@ from .jobs.evaluate import evaluate as evaluate
 from .jobs.export import export as export
 from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement
+from .jobs.ledger import Life as Life
+from .jobs.ledger import ledger as ledger
 from .jobs.load import load as load
 from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network
@@ -79,5 +86,8 @@ from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
 from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 from .nn.settings import NetworkSettings as NetworkSettings
+from .pages.html import report as report
+from .pages.opening import page_of as page_of
+from .pages.page import Page as Page
 
 __version__: str

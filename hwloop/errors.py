@@ -45,6 +45,10 @@ class LinkError(ChipError):
     """The instrument cannot be reached, is busy, is not the one expected, or stopped answering."""
 
 
+class LedgerError(HwloopError):
+    """The ledger of lifetime pulses cannot be read or written. Nothing was sent to the chip."""
+
+
 class InstrumentError(ChipError):
     """The instrument refused a command and said why in its error queue."""
 
@@ -60,6 +64,10 @@ class CalibrationWarning(UserWarning):
 
 class ProgrammingWarning(UserWarning):
     """Something that programming found out about the chip and worked around."""
+
+
+class OutputWarning(UserWarning):
+    """Something is kept elsewhere than it was asked for, or not at all."""
 
 
 class WeightsNote(UserWarning):

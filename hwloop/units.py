@@ -14,14 +14,16 @@ from hwloop.errors import BadInputError
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
+_AMPERES = {"A": 1e6, "mA": 1e3, "uA": 1.0, "nA": 1e-3, "pA": 1e-6, "fA": 1e-9}
+
 _TABLE: dict[str, dict[str, tuple[float, float]]] = {
     "uS": {name: (factor, 0.0) for name, factor in {"S": 1e6, "mS": 1e3, "uS": 1.0, "nS": 1e-3, "pS": 1e-6}.items()},
     "s": {name: (factor, 0.0) for name, factor in _SECONDS.items()},
     "ns": {name: (1e9 * factor, 0.0) for name, factor in _SECONDS.items() if factor <= 1},
     "K": {"K": (1.0, 0.0), "degC": (1.0, 273.15)},
-    "uA": {name: (factor, 0.0) for name, factor in {"A": 1e6, "mA": 1e3, "uA": 1.0, "nA": 1e-3}.items()},
+    "uA": {name: (factor, 0.0) for name, factor in _AMPERES.items()},
     "ohm": {name: (factor, 0.0) for name, factor in {"ohm": 1.0, "kohm": 1e3, "Mohm": 1e6, "Gohm": 1e9}.items()},
-    "V": {"V": (1.0, 0.0), "mV": (1e-3, 0.0)},
+    "V": {"V": (1.0, 0.0), "mV": (1e-3, 0.0), "uV": (1e-6, 0.0), "kV": (1e3, 0.0)},
     "1": {"1": (1.0, 0.0)},
 }
 """Unit of hwloop -> compatible unit -> (factor, offset): value * factor + offset is in hwloop's unit."""

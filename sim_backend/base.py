@@ -52,6 +52,25 @@ class Way:
     coarseness: float = 1.0
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a batch of products sees of the cells of a core.
+
+    Parameters
+    ----------
+    conductance
+        (rows, columns) with slow noise, uS.
+    variance
+        (rows, columns) per unit of flicker, uS^2; None for cells without noise.
+    fast
+        What of the flicker changes from vector to vector.
+    """
+
+    conductance: torch.Tensor
+    variance: torch.Tensor | None
+    fast: float
+
+
 C = TypeVar("C", bound=Core)
 
 
@@ -234,32 +253,28 @@ class SimulatedBase(Backend, Generic[C]):
             self._cores[index] = self._new_core(index)
         return self._cores[index]
 
-    def _product(
-        self, unit: C, x: CodeArray, conductance: torch.Tensor, variance: torch.Tensor | None, fast: float
-    ) -> CodeArray:
-        """Return codes (batch, columns) of inputs (batch, rows) to cells (rows, columns) in uS with slow noise.
-
-        `variance` (rows, columns) is that of the cells per unit of flicker, in uS^2, and `fast` what of the flicker
-        changes from vector to vector; None for cells without noise.
-        """
+    def _product(self, unit: C, x: CodeArray, seen: Seen, columns: slice) -> CodeArray:
+        """Return codes (batch, wanted) of inputs (batch, rows) to what is seen of the cells."""
         p, coarseness = self._chip, self._way(unit).coarseness
-        codes = np.empty((x.shape[0], p.columns), np.int32)
+        conductance = seen.conductance[:, columns]
+        variance = None if seen.variance is None else seen.variance[:, columns]
+        codes = np.empty((x.shape[0], conductance.shape[1]), np.int32)
         driven = np.flatnonzero(x.any(0))
         if len(driven) < self.driven_share * p.rows:  # what the other rows would add is zero, noise and all
             rows = torch.from_numpy(driven)
             x, conductance = x[:, driven], conductance[rows]
             variance = None if variance is None else variance[rows]
-        vectors = max(1, self.outputs_at_once // p.columns)
+        vectors = max(1, self.outputs_at_once // max(conductance.shape))
         for first in range(0, len(x), vectors):
             part = slice(first, first + vectors)
             drive = self._inputs.drive(self._tensor(x[part], torch.float32))
             sums = drive @ conductance
             # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
-            spread = unit.converters.noise_variance(unit.adc_range, coarseness)
+            spread = unit.converters.noise_variance(unit.adc_range, coarseness, columns)
             if variance is not None:
-                spread = (drive.square_() @ variance).mul_(fast).add_(spread)
+                spread = (drive.square_() @ variance).mul_(seen.fast).add_(spread)
             sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), spread.sqrt_())
-            codes[part] = unit.converters.convert(sums, unit.adc_range, coarseness).cpu().numpy()
+            codes[part] = unit.converters.convert(sums, unit.adc_range, coarseness, columns).cpu().numpy()
         return codes
 
     def _generator(self, stream: int) -> torch.Generator:

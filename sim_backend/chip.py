@@ -15,9 +15,9 @@ from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import Scheme
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
-from hwloop.sim_backend.base import Core, PulsedChip, SimulatedBase
+from hwloop.sim_backend.base import Core, PulsedChip, Seen, SimulatedBase
 from hwloop.sim_backend.cells import Cells
-from hwloop.sim_backend.converters import ColumnConverters
+from hwloop.sim_backend.converters import ALL_COLUMNS, ColumnConverters
 from hwloop.sim_backend.devices.pcm import DeviceArray
 from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options
 from hwloop.sim_backend.parameters import ChipParameters
@@ -53,6 +53,7 @@ SCHEME = Scheme(
     open_simulated,
     "simulated chips: a preset, such as sim:hermes-core?seed=1, or the twin of a model file",
     tuple(PRESETS),
+    private=True,
 )
 
 
@@ -91,12 +92,15 @@ class SimulatedChip(SimulatedBase[_Core], PulsedChip):
         )
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
+        return self._mvm_columns(core, x, ALL_COLUMNS)
+
+    def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
         unit = self._core(core)
         duration = x.shape[0] * self._way(unit).seconds
         cells = unit.cells = self._cells(unit)
         conductance = cells.noisy(unit.devices.slow_noise(self._clock, duration))
         fast = unit.devices.flicker.fast_variance(duration)
-        codes = self._product(unit, x, conductance, cells.variance, fast)
+        codes = self._product(unit, x, Seen(conductance, cells.variance, fast), columns)
         self._clock += duration
         return codes
 

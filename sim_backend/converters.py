@@ -14,6 +14,10 @@ _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
 """Largest magnitude of u^3 - u on [-1, 1]; dividing by it makes the non-linearity parameters peak values."""
 
 
+ALL_COLUMNS = slice(None)
+"""Columns of a core where no others are left out."""
+
+
 class InputConverters:
     """Signed integers to row drives in [-1, 1], with a third-order non-linearity common to all rows."""
 
@@ -63,20 +67,24 @@ class ColumnConverters:
         self.offset = self._own_offset + torch.tensor(offset).to(self._own_offset)
         self.gain = self._own_gain * (1.0 + torch.tensor(gain).to(self._own_gain))
 
-    def noise_variance(self, full_scale: float, coarseness: float = 1.0) -> torch.Tensor:
+    def noise_variance(self, full_scale: float, coarseness: float = 1.0, columns: slice = ALL_COLUMNS) -> torch.Tensor:
         """Return the variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""
-        return (coarseness * self._noise * full_scale / (self.top * self.gain)) ** 2
+        return (coarseness * self._noise * full_scale / (self.top * self.gain[columns])) ** 2
 
-    def convert(self, sums: torch.Tensor, full_scale: float, coarseness: float = 1.0) -> torch.Tensor:
+    def convert(
+        self, sums: torch.Tensor, full_scale: float, coarseness: float = 1.0, columns: slice = ALL_COLUMNS
+    ) -> torch.Tensor:
         """Return integer codes (batch, columns) of column sums (uS) that have their noise; overwrites `sums`.
 
         They are rounded to steps of `coarseness` codes, and reach the same ends whatever the step.
         """
-        codes = torch.addcmul(self.offset, sums, self.gain * (self.top / full_scale), out=sums)
+        gain = self.gain[columns] * (self.top / full_scale)
+        codes = torch.addcmul(self.offset[columns], sums, gain, out=sums)
         if self._is_nonlinear:
             inside = codes.clamp(-self.top, self.top)
             # In units of the scale's end: n (u^3 - u) / peak
-            cubic = (inside * inside).sub_(self.top**2).mul_(self.nonlinearity / (_CUBIC_PEAK * self.top**3))
+            size = self.nonlinearity[columns] / (_CUBIC_PEAK * self.top**3)
+            cubic = (inside * inside).sub_(self.top**2).mul_(size)
             codes.addcmul_(cubic, inside)
         if coarseness != 1.0:
             codes.mul_(1.0 / coarseness).round_().mul_(coarseness)

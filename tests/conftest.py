@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,33 @@ torch.set_num_threads(1)
 # business of benchmarks/scpi_coverage.py.
 settings.register_profile("hwloop", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hwloop")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def place_of_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ledger and the locks of chips, away from the user's own, for processes that tests start as well."""
+    before, path = os.environ.get("HWLOOP_LEDGER"), tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    os.environ["HWLOOP_LEDGER"] = str(path)
+    yield path
+    if before is None:
+        del os.environ["HWLOOP_LEDGER"]
+    else:
+        os.environ["HWLOOP_LEDGER"] = before
+
+
+@pytest.fixture(autouse=True)
+def ledger_of_this_test(place_of_ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins with new chips; the file is made when a chip receives its first pulse."""
+    monkeypatch.setenv("HWLOOP_LEDGER", str(place_of_ledger.with_name(secrets.token_hex(8)) / "ledger.sqlite"))
+
+
+@pytest.fixture
+def ledger_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger of the test's own, which does not exist yet."""
+    path = tmp_path / "lab" / "ledger.sqlite"
+    monkeypatch.setenv("HWLOOP_LEDGER", str(path))
+    return path
+
 
 OpenChip = Callable[..., hwloop.Backend]
 

@@ -63,9 +63,14 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, path: str) -> Iterat
     arguments = node.args
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     count = len(named) - bool(named and named[0].arg in ("self", "cls"))
-    count += bool(arguments.vararg) + KEYWORDS * bool(arguments.kwarg)
+    count += bool(arguments.vararg) + KEYWORDS * bool(arguments.kwarg and not _passed_on(arguments.kwarg))
     if count > PARAMETERS:
         yield Place("many parameters", path, node.lineno, f"{node.name}, {count}")
+
+
+def _passed_on(kwarg: ast.arg) -> bool:
+    """Tell whether `**kwargs: P.kwargs` passes on the parameters of the one function that a decorator wraps."""
+    return isinstance(kwarg.annotation, ast.Attribute) and kwarg.annotation.attr == "kwargs"
 
 
 def _loose_types(text: str, path: str) -> Iterator[Place]:

@@ -18,11 +18,15 @@ import hwloop.sim_backend
 ROOT = Path(__file__).parent.parent
 
 
+DATA = (".npz", ".safetensors", ".h5", "README.md")
+"""Endings of the example data."""
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # From a copy: a build rewrites the metadata beside its sources, which other tests find their backends through.
     folder, copy = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("copy") / "hwloop"
-    needless = shutil.ignore_patterns(".*", "*.egg-info", "build", "demo", "tests", "data", "__pycache__")
+    needless = shutil.ignore_patterns(".*", "*.egg-info", "build", "demo", "tests", "__pycache__")
     shutil.copytree(ROOT, copy, symlinks=True, ignore=needless)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
     subprocess.run(command, cwd=copy, check=True, timeout=120)
@@ -34,7 +38,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         os.path.relpath(Path(folder) / name, ROOT)
         for folder, _, names in os.walk(ROOT / "hwloop", followlinks=True)
         for name in names
-        if name.endswith((".py", ".pyi", "py.typed"))
+        if name.endswith((".py", ".pyi", "py.typed", ".html", *DATA))
     ]
     with zipfile.ZipFile(wheel) as archive:
         held = [name for name in archive.namelist() if ".dist-info/" not in name]

@@ -33,6 +33,7 @@ from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.output import OutputFile
 from hwloop.typing import Json
 
 FORMAT = "hwloop-calibration"
@@ -187,7 +188,7 @@ class Calibration:
 
     # ---- files -----------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
+    def save(self, path: str | Path | OutputFile, *, force: bool = False) -> None:
         """Write the file in one step. Raises BadInputError when it exists (without force) or cannot be written."""
         with hdf5.WholeFileWriter(path, FORMAT, force=force) as writer:
             file = writer.file

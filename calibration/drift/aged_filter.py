@@ -259,6 +259,12 @@ class AgedConductanceFilter(ConductanceFilter):
 
     # ---- afterwards ------------------------------------------------------------------------------------------
 
+    def at_calibration(self, tile: ProgrammedTile) -> FloatArray:
+        """Give the devices (D, rows, columns) in uS as they were when the columns were calibrated after programming."""
+        then = tile.origin.end + tile.origin.target_age
+        present: FloatArray = self.g * self._aging.factor(self.g, np.maximum(then - self._born, 1e-6))
+        return present
+
     def forecast(self, tile: ProgrammedTile, made: Compensation) -> Forecast:
         """Predict what drift will do from here on, with the devices' own ages.
 

@@ -66,6 +66,34 @@ class Forecast:
         """
         return np.asarray(self._best(age) / self._best_at_calibration, np.float64)
 
+    def correction(self, age: float, inputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Predict the factor and the offset on the outputs that leave the smallest expected squared error for inputs.
+
+        Inputs that have a mean, such as a network's activations, see what drift takes off small and large cells as an
+        offset, which no factor makes up for. What differs from cell to cell by chance adds to it as well, but nobody
+        can predict that.
+
+        Parameters
+        ----------
+        age
+            Seconds after the end of programming.
+        inputs
+            (vectors, rows) sample inputs, 1 = full range.
+
+        Returns
+        -------
+        tuple
+            Factors and offsets (columns,), the latter in weight units, on top of the column calibration.
+
+        Raises
+        ------
+        BadInputError
+            For an age before the end of programming.
+        """
+        first, shift = self._affine(self.target_age, inputs)
+        gain, offset = self._affine(age, inputs)
+        return gain / first, offset - gain / first * shift
+
     def mvm_error(self, age: float, gain: FloatArray | float | None = None) -> float:
         """Predict the relative MVM error, for inputs of independent rows with zero mean, whose variance drops out.
 
@@ -161,6 +189,16 @@ class Forecast:
         power = (mean**2 + variance).sum(0)
         return np.asarray(np.where(power > 0, (mean * self._target).sum(0) / np.where(power > 0, power, 1.0), 1.0))
 
+    def _affine(self, age: float, inputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Find factor and offset (columns,) that bring the sums of cells at an age nearest to those of the targets."""
+        mean, variance = self._cells(age)
+        about = inputs - inputs.mean(0)
+        sums, wanted = about @ mean, about @ self._target
+        power = np.square(sums).sum(0) + np.square(about).sum(0) @ variance
+        factor = np.where(power > 0, (sums * wanted).sum(0) / np.where(power > 0, power, 1.0), 1.0)
+        factor = np.where(factor > 0, factor, 1.0)
+        return factor, inputs.mean(0) @ (self._target - factor * mean) * self.scale
+
     def _cells(self, age: float) -> tuple[FloatArray, FloatArray]:
         """Predict conductances (rows, columns) in uS at an age, and their variance (uS^2), read noise included."""
         mean, variance, lost = self._devices(age)
@@ -181,9 +219,13 @@ class Forecast:
             raise BadInputError(f"age {age:g} s: nothing is predicted before the end of programming")
         known, t_read = self._loaded, self.model.read_noise.t_read
         now = np.maximum(age - known.born, YOUNGEST)
-        log_time = np.log(now / np.maximum(self.target_age - known.born, YOUNGEST))
+        then, drift = np.maximum(self.target_age - known.born, YOUNGEST), self.model.drift
+        log_time, alike = np.log(now / then), np.zeros_like(now)
+        if not drift.law.plain:
+            ends = [np.log(one / drift.t0) for one in (then, now)]
+            log_time, alike = (f(ends[1]) - f(ends[0]) for f in (drift.law.exponent, drift.law.common))
         log_variance = np.square(known.nu_spread * log_time)
-        mean = known.conductance * np.exp(log_variance / 2 - known.nu * log_time)
+        mean = known.conductance * np.exp(log_variance / 2 - known.nu * log_time - alike)
         flicker = known.q2 * np.log((now + t_read) / (2 * t_read))
         variance = mean**2 * (np.expm1(log_variance) + np.maximum(flicker, 0.0))
         power = float((known.conductance**2).sum())

@@ -18,6 +18,7 @@ import torch
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.layout import Layout
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor
+from hwloop.calibration.fitting.misfit import Check, failures, left_out_checks
 from hwloop.calibration.fitting.panels import Panel, ks_distance, quantile_panel
 from hwloop.calibration.fitting.screening import Screening
 from hwloop.errors import BadInputError
@@ -82,8 +83,12 @@ class Family(abc.ABC, Generic[Table]):
     preference: ClassVar[int] = 100
     """Place among the families of an experiment: the less a family assumes, the smaller. Of those that predict alike
     the first is taken."""
+    rivals: ClassVar[tuple[str, ...]] = ()
+    """Families of other growth with which this one is compared by held-out times even when it is asked for by name."""
     kinks: ClassVar[bool] = False
     """Whether the likelihood has kinks, across which its curvature is taken."""
+    essential: ClassVar[tuple[str, ...]] = ()
+    """Statistics of each of which the data must determine a coefficient: a fit without says nothing, and is refused."""
     cells_per_parameter: ClassVar[int] = 5
     """Fewer cells than this per parameter support no fit."""
 
@@ -146,6 +151,10 @@ class Family(abc.ABC, Generic[Table]):
         """Say what the intervals of a fit do not contain."""
         return []
 
+    def checks(self, table: Table, theta: FloatArray, measurement: Measurement) -> list[Check]:
+        """Look at what the fit leaves of the measurement that the table was made of: see `misfit`."""
+        return []
+
     def size(self, table: Table) -> int:
         """Return the number of cells of a table."""
         return len(next(iter(_own_columns(table).values())))
@@ -188,17 +197,15 @@ class Family(abc.ABC, Generic[Table]):
         self.require_support(table)
         optimum, held = self.estimate(table, intervals=True)
         each = self.log_likelihood(table, optimum.theta)
+        cells = screening.count(measurement)
         warnings = [f"{name}: {reason}" for name, reason in held.items()] + self.caveats(table)
+        warnings += left_out_checks(cells) + failures(self.checks(table, optimum.theta, measurement))
         if not optimum.converged:
             warnings.append("the search for the maximum stopped before it had converged: values are near the best ones")
         parameters = self._estimates(table, optimum, held)
         # A search that stopped early, as at a spike of the likelihood, has values worth having, with a warning.
-        if all(item.low is None for item in parameters) and (optimum.certain or optimum.converged):
-            why = "" if optimum.certain else f" ({NO_MAXIMUM})"
-            raise BadInputError(
-                f"{self.experiment.value}: these reads tell no parameter of '{self.name}'{why}: they scatter so much, "
-                "or so little, that the model cannot be seen in them; look for wrong columns, units or cell numbers"
-            )
+        if optimum.certain or optimum.converged:
+            self._require_identified(parameters, optimum)
         said = self.describe(table)
         record = Fit(
             experiment=self.experiment.value,
@@ -206,7 +213,7 @@ class Family(abc.ABC, Generic[Table]):
             parameters=parameters,
             forms=said.forms,
             settings=said.settings,
-            cells=screening.count(measurement),
+            cells=cells,
             conductance_range=said.conductance_range,
             time_range=said.time_range,
             log_likelihood_per_cell=float(each.mean()),
@@ -215,6 +222,19 @@ class Family(abc.ABC, Generic[Table]):
         )
         return Fitted(self, optimum, record, held), table
 
+    def _require_identified(self, parameters: tuple[Estimate, ...], optimum: Optimum) -> None:
+        """Raise BadInputError where the data tell no parameter, or none of an essential statistic."""
+        told = [item.name for item in parameters if item.low is not None]
+        missing = [name for name in self.essential if not any(one.startswith(f"{name}.") for one in told)]
+        if not told or missing:
+            why = "" if optimum.certain else f" ({NO_MAXIMUM})"
+            what = f"nothing of the {' and the '.join(missing)}" if told else f"no parameter of '{self.name}'{why}"
+            raise BadInputError(
+                f"{self.experiment.value}: these reads tell {what}: they scatter so much, or so little, or lie at so "
+                "few ages and conductances, that the model cannot be seen in them; look for stuck cells and wrong "
+                "columns, units or cell numbers, or measure more"
+            )
+
     def _estimates(self, table: Table, optimum: Optimum, held: Mapping[str, str]) -> tuple[Estimate, ...]:
         rows = []
         for index, item in enumerate(self.layout(table).shown):
@@ -222,6 +242,8 @@ class Family(abc.ABC, Generic[Table]):
             note = held.get(item.name, item.note)
             if not note and not np.isfinite(high - low):
                 note = UNDETERMINED if optimum.certain else "not at a maximum: no interval"
+            if not note and high - low > item.widest:
+                note = f"known to within {high - low:.2g} only, which says nothing: no interval"
             # No width at all is no knowledge either: nothing that was read moves the likelihood.
             if not note and not (0.0 < high - low < (WIDEST if item.log else np.inf)):
                 note = "the data do not tell how sure it is"

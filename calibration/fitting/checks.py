@@ -143,6 +143,29 @@ def take_rows(table: Columns, chosen: BoolArray) -> Columns:
     return replace(table, **{name: column[chosen] for name, column in columns.items() if column is not None})
 
 
+def some_cells(measurement: Measurement, cells: IndexArray) -> Measurement:
+    """Return the measurement of some of its cells, by their ascending indices, numbered anew."""
+    chosen = np.zeros(len(measurement.cells), bool)
+    chosen[cells] = True
+    number = np.cumsum(chosen) - 1
+    reads = take_rows(measurement.reads, chosen[measurement.reads.cell])
+    return replace(
+        measurement,
+        cells=take_rows(measurement.cells, chosen),
+        reads=replace(reads, cell=number[reads.cell].astype(np.int32)),
+    )
+
+
+def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
+    """Part the reads into those without, and only, the last one of every cell."""
+    reads = measurement.reads
+    last = np.full(len(measurement.cells), -1)
+    last[reads.cell] = np.arange(len(reads))  # later assignments win
+    is_last = np.zeros(len(reads), bool)
+    is_last[last[last >= 0]] = True
+    return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
+
+
 def _named(measurement: Measurement, bad: BoolArray) -> str:
     at = int(np.argmax(bad))
     address = measurement.cells.address[measurement.reads.cell[at]]

@@ -6,6 +6,7 @@ take blocks by name out of a vector, and reports say what every element means.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -47,6 +48,8 @@ class Coefficient:
     """Element of the vector from which a search begins, where the family does not look for a better one."""
     note: str = ""
     """Why it is held at its value, where that is nothing to warn of."""
+    widest: float = math.inf
+    """Width of an interval beyond which the data do not tell it: more than it could be at all."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class Block:
     """Whether reports show them; what is fitted along and means nothing to people stands at the end of the vector."""
 
     @classmethod
-    def of_statistic(cls, name: str, form: Form, quantity: str, g_scale: float, *, log: bool = False) -> Block:
+    def of_statistic(
+        cls, name: str, form: Form, quantity: str, g_scale: float, *, log: bool = False, widest: float = math.inf
+    ) -> Block:
         """Make the block of the coefficients of a statistic of the normalised conductance.
 
         Parameters
@@ -74,9 +79,12 @@ class Block:
             Conductance (uS) that counts as 1.
         log
             Whether the vector holds logarithms of the coefficients.
+        widest
+            See `Coefficient`.
         """
         meanings = coefficient_meanings(form, quantity, g_scale)
-        return cls(name, tuple(Coefficient(f"{name}.{one}", "1", text, log) for one, text in meanings.items()))
+        rows = (Coefficient(f"{name}.{one}", "1", text, log, widest=widest) for one, text in meanings.items())
+        return cls(name, tuple(rows))
 
 
 @dataclass(frozen=True)

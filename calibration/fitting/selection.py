@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
-from hwloop.calibration.fitting.checks import check_order, check_reads, take_rows, with_reads
+from hwloop.calibration.fitting.checks import check_order, check_reads, some_cells, split_last
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
 from hwloop.calibration.fitting.panels import Panel
@@ -18,6 +18,7 @@ from hwloop.calibration.settings import Settings
 from hwloop.calibration.steps import Step, Work, exhaust, unwatched_alone
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
+from hwloop.files.models import Fit
 from hwloop.registry import Registry
 from hwloop.typing import FloatArray, Json
 
@@ -37,7 +38,7 @@ class Selection(Settings):
     """Share of the cells on which families are evaluated that were fitted to the others."""
     outlier_share: float = 1e-6
     """Share that every prediction grants to anything within the range, so that one outlier does not decide."""
-    poor: float = 0.1
+    poor: float = 0.05
     """KS distance of the predicted quantiles, beyond what chance makes of a few cells, from which on a fit is warned
     of."""
     useless: float = 0.4
@@ -143,19 +144,45 @@ def fitting(
     candidates = families(measurement.experiment)
     choice: dict[str, float] = {}
     refused: dict[str, str] = {}
-    if family == AUTO and len(candidates) > 1:
+    compared = _compared(candidates, measurement.experiment, family)
+    chosen, ties = compared[0], list[AnyFamily]()
+    if len(compared) > 1:
         check_reads(measurement)
-        scores, refused = yield from scoring(measurement, candidates, known, settings)
-        chosen = _chosen(candidates, scores, settings.tie)
+        scores, refused = yield from scoring(measurement, compared, known, settings)
+        chosen, ties = _chosen(compared, scores, settings.tie)
         choice = {name: float(each.mean()) for name, each in scores.items()}
-    else:
-        chosen = _named(candidates, measurement.experiment, family)
     steps = len(choice) + len(refused)
     yield Step(steps, steps + 1, f"fitting {chosen.name}")
     with _soluble(chosen):
         fitted, table = chosen.fit(measurement, known)
-    fitted = _evaluated(replace(fitted, record=replace(fitted.record, choice=choice)), settings)
+    others = yield from _alternatives(measurement, ties, known, steps)
+    fitted = replace(fitted, record=replace(fitted.record, choice=choice, alternatives=others))
+    fitted = _evaluated(fitted, settings)
     return Outcome(fitted, chosen.panels(table, fitted.optimum.theta), refused)
+
+
+def _compared(candidates: Sequence[AnyFamily], experiment: Experiment, family: str) -> list[AnyFamily]:
+    """Return the families among which held-out data decide: all, or the named one and its rivals."""
+    if family == AUTO and len(candidates) > 1:
+        return list(candidates)
+    named = _named(candidates, experiment, family)
+    return [named, *(one for one in candidates if one.name in named.rivals)]
+
+
+def _alternatives(
+    measurement: Measurement, ties: Sequence[AnyFamily], known: KnownDevice, steps: int
+) -> Work[Step, tuple[Fit, ...]]:
+    """Fit the families that predict alike to all cells; those that cannot be are none."""
+    found = []
+    for number, one in enumerate(ties):
+        yield Step(steps + number + 1, steps + len(ties) + 1, f"fitting {one.name}, which predicts alike")
+        try:
+            with _soluble(one):
+                fitted, _ = one.fit(measurement, known)
+        except BadInputError:
+            continue
+        found.append(fitted.record)
+    return tuple(found)
 
 
 def _named(candidates: Sequence[AnyFamily], experiment: Experiment, family: str) -> AnyFamily:
@@ -169,8 +196,10 @@ def _named(candidates: Sequence[AnyFamily], experiment: Experiment, family: str)
     raise BadInputError(f"{experiment.value} has no family '{family}'; known: {AUTO}, {known}")
 
 
-def _chosen(candidates: Sequence[AnyFamily], scores: Mapping[str, FloatArray], tie: float) -> AnyFamily:
-    """Return the family of the best mean score; of drift families that tie with it, the one that assumes least.
+def _chosen(
+    candidates: Sequence[AnyFamily], scores: Mapping[str, FloatArray], tie: float
+) -> tuple[AnyFamily, list[AnyFamily]]:
+    """Return the family of the best mean score, of drift families that tie with it the first; and the others that tie.
 
     A later read is a blunt instrument: forms that are far apart in their parameters predict it nearly alike. What is
     derived from a form that is not the devices' own is off by more than its intervals say.
@@ -178,13 +207,14 @@ def _chosen(candidates: Sequence[AnyFamily], scores: Mapping[str, FloatArray], t
     tried = [one for one in candidates if one.name in scores]
     best = max(tried, key=lambda one: float(scores[one.name].mean()))
     if not best.extrapolates:
-        return best
+        return best, []
 
     def ties(one: AnyFamily) -> bool:
         behind = scores[best.name] - scores[one.name]
         return bool(behind.mean() <= tie * behind.std() / math.sqrt(behind.size))
 
-    return next(one for one in tried if ties(one))
+    alike = [one for one in tried if ties(one)]
+    return alike[0], [one for one in alike[1:] if one.name in alike[0].rivals]
 
 
 def _evaluated(fitted: AnyFitted, settings: Selection) -> AnyFitted:
@@ -302,27 +332,9 @@ def _later_reads(family: AnyFamily, measurement: Measurement, known: KnownDevice
     return density
 
 
-def split_last(measurement: Measurement) -> tuple[Measurement, Measurement]:
-    """Part the reads into those without, and only, the last one of every cell."""
-    reads = measurement.reads
-    last = np.full(len(measurement.cells), -1)
-    last[reads.cell] = np.arange(len(reads))  # later assignments win
-    is_last = np.zeros(len(reads), bool)
-    is_last[last[last >= 0]] = True
-    return with_reads(measurement, ~is_last), with_reads(measurement, is_last)
-
-
 def _fewer_cells(measurement: Measurement, most: int) -> Measurement:
     """Return the measurement of so many of its cells at most, chosen at random."""
     count = len(measurement.cells)
     if count <= most:
         return measurement
-    chosen = np.zeros(count, bool)
-    chosen[np.random.default_rng(0).choice(count, most, replace=False)] = True
-    number = np.cumsum(chosen) - 1
-    reads = take_rows(measurement.reads, chosen[measurement.reads.cell])
-    return replace(
-        measurement,
-        cells=take_rows(measurement.cells, chosen),
-        reads=replace(reads, cell=number[reads.cell].astype(np.int32)),
-    )
+    return some_cells(measurement, np.sort(np.random.default_rng(0).choice(count, most, replace=False)))

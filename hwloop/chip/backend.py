@@ -12,28 +12,28 @@ it), device within the polarity, row, column. A flat device index counts through
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self, TypeVar, final
+from typing import Self, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.chip import checks
+from hwloop.chip.asking import Asking
+from hwloop.chip.callers import Callers, one_caller
 from hwloop.chip.counts import Counts, PulseLedger
-from hwloop.chip.driver import Driver, Settings
+from hwloop.chip.driver import Settings
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
-from hwloop.chip.witness import Asked, Witness
+from hwloop.custody.lock import Lock
 from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, State
 
-A = TypeVar("A")
 
-
-class Backend(Driver):
+class Backend(Asking):
     """A chip, real or simulated. Use it with `with`; `close()` leaves it in its safe idle state.
 
     Every method raises ClosedError once the backend is closed, and BadInputError for a core that does not exist or is
@@ -42,15 +42,16 @@ class Backend(Driver):
 
     uri: str = ""
     """URI that the chip was opened with; empty for one that was made otherwise."""
-    witness: Witness | None = None
-    """Sees every request to the chip and its answer, and may answer in its place; None: nobody does."""
+    locks: tuple[Lock, ...] = ()
+    """What keeps others from it while it is open."""
 
     def __init__(self, info: ChipInfo) -> None:
         """Start counting for the chip that `info` describes."""
         self._info = info
-        self._counts = Counts()
+        super().__init__()
         self._ledger = PulseLedger(info.devices_per_core)
         self._closed = False
+        self._callers = Callers(info.name)
 
     def __repr__(self) -> str:
         """Say in one line which chip this is, from what is known here: nothing is sent to it."""
@@ -76,6 +77,7 @@ class Backend(Driver):
     # ---- devices ---------------------------------------------------------------------------------------------
 
     @final
+    @one_caller
     def pulse(self, core: int, pulses: Pulses) -> None:
         """Apply a batch of SET or RESET pulses; an empty batch does nothing.
 
@@ -100,20 +102,16 @@ class Backend(Driver):
         self._refuse_pulse(batch)
         ledger = self._ledger.of(core)
         spent = ledger[batch.devices] + 1
-        if np.any(spent > self.info.limits.pulses_per_device):
-            worst = int(batch.devices[np.argmax(spent)])
-            raise LimitError(
-                f"core {core}, device {worst}: its budget of {self.info.limits.pulses_per_device} pulses is spent; "
-                "leave this device out, or raise the limit if its endurance is known to be higher"
-            )
+        checks.check_budget(self.info, core, batch.devices, spent, self.lifetime.before(core))
         # Counted before the wire: a link that dies halfway must never under-count what a device has suffered.
         ledger[batch.devices] = spent
         self._counts.pulses += len(batch)
         before = self.now()
-        self._ask("pulse", self._pulse, core, batch)
+        self._ask("pulse", self._counted_pulse, core, batch)
         self._counts.chip_seconds += self.now() - before
 
     @final
+    @one_caller
     def read(self, core: int, devices: ArrayLike, averages: int = 1) -> FloatArray:
         """Read conductances (n,) in uS of single devices through the chip's own converter, means of `averages` reads.
 
@@ -139,10 +137,12 @@ class Backend(Driver):
         return values
 
     @final
+    @one_caller
     def pulse_counts(self, core: int) -> NDArray[np.int32]:
         """Return the pulses that each device of a core has received, shape (2, K, rows, columns)."""
         return self._ledger.of(self._check_core(core)).reshape(self.info.device_shape).copy()
 
+    @one_caller
     def place(self, core: int, devices: ArrayLike, conductance: ArrayLike, age: float) -> None:
         """Put devices (n,) on exact conductances (n,) in uS, reached `age` seconds from now. Needs EXACT_PLACEMENT.
 
@@ -158,6 +158,7 @@ class Backend(Driver):
         self._ask("place", self._place, core, *checks.placement(self.info, devices, conductance, age))
 
     @final
+    @one_caller
     def program_targets(self, targets: Sequence[Targets], age: float, by: Programmer) -> None:
         """Bring rectangles of cells to signed conductances, on a chip that does it by itself. Needs TARGETS.
 
@@ -186,27 +187,43 @@ class Backend(Driver):
     # ---- matrix-vector products and converters -----------------------------------------------------------------
 
     @final
-    def mvm(self, core: int, x: ArrayLike) -> CodeArray:
+    @one_caller
+    def mvm(self, core: int, x: ArrayLike, columns: slice | None = None) -> CodeArray:
         """Return signed output codes (batch, columns) for signed integer inputs x (batch, rows). Needs Capability.MVM.
+
+        Parameters
+        ----------
+        core
+            Core of the chip, counted from 0.
+        x
+            (batch, rows).
+        columns
+            Neighbouring columns whose codes are wanted; None for all. A chip that is computed, or behind a link, may
+            save the work for the others; what the wanted ones answer does not depend on it.
 
         Raises
         ------
         BadInputError
-            For inputs of another shape, or that are not integers: nothing is rounded.
+            For inputs of another shape, or that are not integers: nothing is rounded; and for columns that are none.
         LimitError
             For inputs beyond `info.input_max`.
         """
         self.require(Capability.MVM, "a matrix-vector product")
         core = self._check_core(core)
         inputs = checks.mvm_inputs(self.info, x)
+        wanted = checks.columns_of_core(self.info, columns)
+        count = wanted.stop - wanted.start
         before = self.now()
-        codes = self._ask("mvm", self._mvm, core, inputs)
+        every = count == self.info.columns
+        hook, more = (self._mvm, ()) if every else (self._mvm_columns, (wanted,))
+        codes = self._ask("mvm", hook, core, inputs, *more)
         self._counts.mvms += inputs.shape[0]
         self._counts.chip_seconds += self.now() - before
-        if codes.shape != (inputs.shape[0], self.info.columns):
-            raise ChipError(f"core {core}: expected {inputs.shape[0]} x {self.info.columns} codes, got {codes.shape}")
+        if codes.shape != (inputs.shape[0], count):
+            raise ChipError(f"core {core}: expected {inputs.shape[0]} x {count} codes, got {codes.shape}")
         return codes
 
+    @one_caller
     def set_adc_range(self, core: int, full_scale: float) -> None:
         """Set the full scale of a core's converters, uS. Needs Capability.ADC_RANGE.
 
@@ -223,11 +240,13 @@ class Backend(Driver):
             raise LimitError(f"converter range {value:g} uS is outside {low:g} to {high:g} uS")
         self._ask("set_adc_range", self._set_adc_range, core, value)
 
+    @one_caller
     def adc_range(self, core: int) -> float:
         """Return the converters' full scale, uS: a code of `info.code_max` stands for this column sum."""
         return self._ask("adc_range", self._adc_range, self._check_core(core))
 
     @final
+    @one_caller
     def set_trims(self, core: int, offset: ArrayLike, gain: ArrayLike) -> None:
         """Write the trims of a core's column converters, rounded to the registers' steps. Needs Capability.TRIMS.
 
@@ -253,6 +272,7 @@ class Backend(Driver):
         self._ask("set_trims", self._set_trims, core, *self._registers(core, offset, gain))
 
     @final
+    @one_caller
     def trims(self, core: int) -> tuple[FloatArray, FloatArray]:
         """Return the trims in use, (columns,) each: offsets in LSB and relative gains. Needs Capability.TRIMS."""
         self.require(Capability.TRIMS, "reading converter trims")
@@ -263,6 +283,7 @@ class Backend(Driver):
         return offset, gain
 
     @final
+    @one_caller
     def set_read_mode(self, core: int, mode: str) -> None:
         """Choose how a core does its MVMs from now on, by name. Needs Capability.READ_MODE.
 
@@ -283,6 +304,7 @@ class Backend(Driver):
         self._ask("set_read_mode", self._set_read_mode, core, checks.read_mode(self.info, mode).name)
 
     @final
+    @one_caller
     def read_mode(self, core: int) -> str:
         """Return the name of the mode in which a core does its MVMs. Needs Capability.READ_MODE."""
         self.require(Capability.READ_MODE, "asking for the read mode")
@@ -295,6 +317,7 @@ class Backend(Driver):
     # ---- the chip as a whole -----------------------------------------------------------------------------------
 
     @final
+    @one_caller
     def wait(self, seconds: float) -> None:
         """Let `seconds` of chip time pass: real time on a bench, virtual time in the simulator.
 
@@ -308,49 +331,33 @@ class Backend(Driver):
         self._ask("wait", self._wait, duration)
         self._counts.chip_seconds += duration
 
-    @final
-    def as_one(self, name: str, work: Callable[[], None]) -> None:
-        """Do work with the chip that a witness sees as one request, because the clock of the computer steers it."""
-        before = self._counts.chip_seconds
-        self._counts.chip_seconds = before + self._ask(name, self._unseen, work)
-
-    def _unseen(self, work: Callable[[], None]) -> float:
-        """Do work that no witness sees; return the seconds of chip time that it took."""
-        witness, self.witness = self.witness, None
-        before = self._counts.chip_seconds
-        try:
-            work()
-        finally:
-            self.witness = witness
-        return self._counts.chip_seconds - before
-
-    @final
-    def utc(self) -> datetime:
-        """Return the present by the calendar; of a job that is gone on with, what it was then."""
-        return datetime.fromisoformat(self._ask("utc", _utc))
-
+    @one_caller
     def now(self) -> float:
         """Return the chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
         self._check_open()
         return self._ask("now", self._now)
 
+    @one_caller
     def temperature(self) -> float:
         """Return the chip's temperature in kelvin. Needs Capability.TEMPERATURE."""
         self.require(Capability.TEMPERATURE, "measuring the temperature")
         return self._ask("temperature", self._temperature)
 
     @final
+    @one_caller
     def snapshot(self) -> Settings:
         """Return every setting needed to explain a result later, as plain names and values."""
         self._check_open()
         return self._ask("snapshot", self._snapshot)
 
     @final
+    @one_caller
     def parameters(self) -> list[Parameter]:
         """Return what is known of the chip beyond `info`, with sources; empty where there is nothing to tell."""
         self._check_open()
         return self._parameters()
 
+    @one_caller
     def export_state(self) -> dict[str, AnyArray]:
         """Return what is needed to find a simulated chip as it was left, as named arrays. Needs Capability.STATE."""
         self.require(Capability.STATE, "saving the chip's state")
@@ -364,6 +371,7 @@ class Backend(Driver):
         yield from self._state_parts()
         yield from ((f"{checks.LEDGER}{core}", counts) for core, counts in self._ledger.cores.items())
 
+    @one_caller
     def import_state(self, state: State) -> None:
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE.
 
@@ -376,6 +384,10 @@ class Backend(Driver):
         own, ledger = checks.saved_state(self.info, state)
         self._ask("import_state", self._import_state, own)
         self._ledger.cores = ledger
+
+    def alone(self, purpose: str) -> AbstractContextManager[None]:
+        """Use the chip for a job, `with`; calls of other threads raise ChipError meanwhile, which names the purpose."""
+        return self._callers.alone(purpose)
 
     def require(self, capability: Capability, purpose: str) -> None:
         """Check that the chip is open and has a capability, which `purpose` needs.
@@ -395,11 +407,17 @@ class Backend(Driver):
             )
 
     @final
+    @one_caller
     def close(self) -> None:
         """Leave the chip in its safe idle state and release it; safe to call twice."""
         if not self._closed:
             self._closed = True
-            self._close()
+            try:
+                self._close()
+            finally:
+                self.lifetime.settle()
+                for lock in self.locks:
+                    lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -416,10 +434,6 @@ class Backend(Driver):
 
     # ---- checks ------------------------------------------------------------------------------------------------
 
-    def _ask(self, name: str, hook: Callable[..., A], *asked: Asked) -> A:
-        """Call a hook, or let the witness do so."""
-        return hook(*asked) if self.witness is None else self.witness.ask(name, hook, *asked)
-
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"{self.info.name} was closed; connect again")
@@ -433,7 +447,3 @@ class Backend(Driver):
         if self.info.trims is None:
             raise self._undeclared(Capability.TRIMS)
         return checks.trim_registers(self.info, self.info.trims, core, offset, gain)
-
-
-def _utc() -> str:
-    return datetime.now(UTC).isoformat()

@@ -158,6 +158,36 @@ def check_pulses(info: ChipInfo, pulses: Pulses) -> Pulses:
     return pulses
 
 
+def check_budget(
+    info: ChipInfo, core: int, devices: IndexArray, spent: NDArray[np.int32], earlier: NDArray[np.int32] | None
+) -> None:
+    """Check that no device (n,) of a core exceeds its endurance budget.
+
+    Parameters
+    ----------
+    info, core, devices
+        The chip, a core, and devices that are to receive a pulse.
+    spent
+        (n,) pulses of each in this session, that pulse included.
+    earlier
+        (devices_per_core,) pulses of all devices in earlier sessions; None where they do not count.
+
+    Raises
+    ------
+    LimitError
+        For the device that would exceed it most.
+    """
+    before = np.zeros(1, np.int64) if earlier is None else earlier[devices].astype(np.int64)
+    total, budget = before + spent, info.limits.pulses_per_device
+    if np.any(total > budget):
+        at = int(np.argmax(total))
+        life = f" ({before[at]} of them in earlier sessions, by hwloop ledger)" if earlier is not None else ""
+        raise LimitError(
+            f"core {core}, device {devices[at]}: its budget of {budget} pulses is spent{life}; "
+            "leave this device out, or raise the limit if its endurance is known to be higher"
+        )
+
+
 def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
     """Return inputs (batch, rows) of an MVM as int32.
 
@@ -180,6 +210,27 @@ def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
     if inputs.max() > top or inputs.min() < -top:
         raise LimitError(f"mvm: inputs must lie in [-{top}, {top}] for {info.input_bits}-bit DACs")
     return inputs.astype(np.int32, copy=False)
+
+
+def columns_of_core(info: ChipInfo, columns: slice | None) -> slice:
+    """Return neighbouring columns as a slice with both ends; None stands for all.
+
+    Raises
+    ------
+    BadInputError
+        For what is no slice of columns that exist, for none of them, and for every second one.
+    """
+    if columns is None:
+        return slice(0, info.columns)
+    if not isinstance(columns, slice) or columns.step is not None:
+        raise BadInputError(f"mvm: columns must be a slice of neighbours, not {reprlib.repr(columns)}")
+    first = 0 if columns.start is None else columns.start
+    end = info.columns if columns.stop is None else columns.stop
+    first = whole_number(first, "mvm: first column", 0, info.columns - 1)
+    end = whole_number(end, "mvm: end of the columns", 1, info.columns)
+    if first >= end:
+        raise BadInputError(f"mvm: columns {first} to {end} are none; the first must lie before the end")
+    return slice(first, end)
 
 
 def read_mode(info: ChipInfo, name: str) -> ReadMode:

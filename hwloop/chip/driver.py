@@ -81,6 +81,13 @@ class Driver(abc.ABC):
         """
         raise self._undeclared(Capability.MVM)
 
+    def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
+        """Return the codes (batch, wanted) of neighbouring columns alone, else as `_mvm`, which it calls by default.
+
+        Both ends of the slice are given. The clock goes on and noise is drawn as for all columns, or statistically so.
+        """
+        return self._mvm(core, x)[:, columns]
+
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         """Return conductances (n,) in uS, float64 and finite, each the mean of `averages` reads.
 

@@ -64,7 +64,7 @@ class PulseLimits:
     width_max: float
     """Longest pulse, ns."""
     pulses_per_device: int
-    """Endurance budget: pulses one device may receive while this backend is open."""
+    """Endurance budget: pulses one device may receive, over all sessions where the chip is known to the ledger."""
 
 
 @dataclass(frozen=True)

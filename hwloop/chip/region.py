@@ -42,11 +42,13 @@ class Region:
         place: Place,
         full_scale: float | None = None,
         calibration: CellCalibration | None = None,
+        alone: bool = False,
     ) -> None:
         """Take over the cells of a place; nothing is sent to the chip yet.
 
         full_scale   converter range (uS) to use for this region; None leaves the chip's own
         calibration  what a calibration tells about these cells; its converters are corrected for from then on
+        alone        let the chip leave out the other columns of the core in products, where it can
         """
         self.backend = backend
         self.place = place
@@ -54,6 +56,7 @@ class Region:
         self.shape = (2, backend.info.devices_per_polarity, place.rows, place.columns)
         self.cost = Counts()
         self._full_scale = full_scale
+        self.alone = alone
         self._rows = slice(place.row, place.row + place.rows)
         self._columns = slice(place.column, place.column + place.columns)
         pulses = self._device_pulses()
@@ -132,7 +135,10 @@ class Region:
         inputs = np.zeros((x.shape[0], self.backend.info.rows), np.int32 if converters else x.dtype)
         inputs[:, self._rows] = converters.inputs_to_send(x) if converters else x
         with _Metered(self):
-            codes = self.backend.mvm(core, inputs)[:, self._columns]
+            if self.alone:
+                codes = self.backend.mvm(core, inputs, self._columns)
+            else:
+                codes = self.backend.mvm(core, inputs)[:, self._columns]
         return converters.ideal_codes(codes) if converters else codes
 
     def place_exactly(self, conductance: FloatArray, age: float) -> None:

@@ -7,13 +7,19 @@ object a `Scheme`. A third party's chip is thus a package of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from hwloop.chip.backend import Backend
-from hwloop.errors import BadInputError
+from hwloop.chip.info import Capability, ChipInfo
+from hwloop.chip.lifetime import KeptLifetime
+from hwloop.chip.profiles import resolved
+from hwloop.custody.lock import Lock, lock_named
+from hwloop.custody.places import lock_folder
+from hwloop.errors import BadInputError, LinkError
 from hwloop.registry import suggest
 
 GROUP = "hwloop.backends"
@@ -41,6 +47,9 @@ class Scheme:
     """One line for `hwloop backends`."""
     targets: tuple[str, ...] = ()
     """The targets that have names, if any, in the order in which they are listed."""
+    private: bool = False
+    """Whether its chips live in the process that opens them, so that nobody else can reach them. All others have one
+    user at a time, under a lock."""
 
 
 def schemes() -> dict[str, EntryPoint]:
@@ -85,13 +94,16 @@ def split_uri(uri: str) -> tuple[str, str, dict[str, str]]:
 def connect(uri: str) -> Backend:
     """Open the chip that a URI names; close it with `close()` or use it with `with`.
 
+    `lab:NAME` is one of the names that a lab gives its chips, see `hwloop.chip.profiles`.
+
     Raises
     ------
     BadInputError
-        For an unknown scheme, target or option.
+        For an unknown scheme, target or option, and for a name that the lab has not.
+    LinkError
+        For a real or served chip that somebody else is using, or that does not answer.
     """
-    scheme, target, query = split_uri(uri)
-    return _opened(_scheme(scheme), target, query, uri)
+    return _opened(resolved(uri))
 
 
 def same_chip(one: str, other: str) -> bool:
@@ -102,10 +114,42 @@ def same_chip(one: str, other: str) -> bool:
         return False
 
 
-def _opened(scheme: Scheme, target: str, query: Mapping[str, str], uri: str) -> Backend:
-    backend = scheme.open(target, query)
-    backend.uri = uri
+def identity_of(info: ChipInfo, place: str = "") -> str:
+    """Return what tells a chip from every other: its name and serial number.
+
+    A simulated chip behind an instrument is one of many with the same seed; its `place` tells which.
+    """
+    where = f", at {place}" if place and Capability.STATE in info.capabilities else ""
+    return f"{info.name}, serial {info.serial}{where}"
+
+
+def _opened(uri: str) -> Backend:
+    """Open a chip under the lock of its place and, once it has said who it is, that of its identity."""
+    name, target, query = split_uri(uri)
+    scheme = _scheme(name)
+    if scheme.private:
+        backend = scheme.open(target, query)
+        backend.uri, backend.lifetime = uri, KeptLifetime(identity_of(backend.info), uri, backend.info)
+        return backend
+    with ExitStack() as undo:
+        locks = [_lock(f"{name}:{target}")]
+        undo.callback(locks[0].release)
+        backend = scheme.open(target, query)
+        undo.callback(backend.close)
+        identity = identity_of(backend.info, target)
+        locks.append(_lock(identity))
+        backend.uri, backend.lifetime = uri, KeptLifetime(identity, uri, backend.info)
+        backend.locks = tuple(locks)
+        undo.pop_all()
     return backend
+
+
+def _lock(chip: str) -> Lock:
+    """Take the sole right to a chip. Raises LinkError where somebody has it, with who that is."""
+    try:
+        return lock_named(lock_folder(), chip, "use another chip")
+    except BadInputError as error:
+        raise LinkError(str(error)) from None
 
 
 def connect_recorded(uri: str, path: str | Path) -> Backend:
@@ -120,7 +164,7 @@ def connect_recorded(uri: str, path: str | Path) -> Backend:
         For any other URI.
     """
     try:
-        scheme, target, query = split_uri(uri)
+        scheme, target, _ = split_uri(uri)
         harmless = scheme == SIMULATED and target in _scheme(scheme).targets
     except BadInputError:
         harmless = False
@@ -129,7 +173,7 @@ def connect_recorded(uri: str, path: str | Path) -> Backend:
             f"{path} names the chip {uri!r}; from a file alone only simulated presets are opened: "
             "if you trust it, name the chip with --backend"
         )
-    return _opened(_scheme(scheme), target, query, uri)
+    return _opened(uri)
 
 
 def _scheme(name: str) -> Scheme:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import click
 
+from hwloop.cli.terminal import shown_streams
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
 
@@ -29,6 +30,11 @@ COMMANDS = {
     "import": ("import_", "Bring measurements made elsewhere."),
     "fit": ("fit", "Fit noise and drift models to measurements."),
     "export": ("export", "Write a fitted model for another simulator."),
+    "show": ("show", "Show what is in any file that hwloop writes."),
+    "plot": ("plot", "Draw a picture of any file that hwloop writes."),
+    "report": ("report", "Write one HTML page about any file that hwloop writes."),
+    "examples": ("examples", "Copy the example data into a folder."),
+    "ledger": ("ledger", "Show what the devices of a chip have received in their life."),
     "info": ("info", "Show a chip: geometry, limits, parameters with sources."),
     "backends": ("info", "List the kinds of chip that can be connected to."),
     "discover": ("discover", "Look for instruments."),
@@ -73,6 +79,7 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> None:
         """Run a command line."""
+        context.color = True  # else click would take escape sequences out of what no terminal reads, and not show them
         with _one_line(context):
             super().invoke(context)
 
@@ -83,9 +90,10 @@ WORDS = "hwloop.words"
 
 @contextmanager
 def _one_line(context: click.Context) -> Iterator[None]:
-    """End wrong use as one line, or one JSON object, like every other error."""
+    """Show what a terminal would obey, and end wrong use as one line, or one JSON object, like every other error."""
     try:
-        yield
+        with shown_streams():
+            yield
     except click.ClickException as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click before 8.2 has none
             raise

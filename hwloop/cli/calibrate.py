@@ -22,6 +22,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import layout_option, layouts_from
+from hwloop.cli.terminal import one_line
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -137,12 +138,15 @@ def _part_command(name: str) -> click.Command:
         from hwloop.jobs.calibrate import CalibrationFile, calibrate_into
 
         plan = _plan(options, PARTS if name == "all" else (name,))
-        with watched("calibrating") as report, hwloop.connect(options.backend) as chip:
-            file = CalibrationFile(options.out, force=options.force)
+        with (
+            watched("calibrating") as report,
+            hwloop.connect(options.backend) as chip,
+            CalibrationFile(options.out, force=options.force) as file,
+        ):
             calibration = calibrate_into(
                 file, chip, plan, cores=options.cores or None, seed=options.seed, report=report
             )
-        finish(calibration, options.backend, options.out, as_json=options.as_json)
+        finish(calibration, options.backend, str(file.path), as_json=options.as_json)
 
     short, text = _HELP[name]
     example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
@@ -230,7 +234,7 @@ def check(options: CheckOptions) -> None:
         print_json(report.to_json())
     else:
         for text in report.warnings:
-            click.echo(f"warning: {text}", err=True)
+            click.echo(one_line(f"warning: {text}"), err=True)
         click.echo("core  what                             compared   moved   worst (sigma)")
         for found in report.findings:
             core = "-" if found.core is None else found.core
@@ -277,7 +281,7 @@ def _show(told: dict[str, Any]) -> None:
     chip, cost = told["chip"], told["cost"]
     kelvin = told["temperature_kelvin"]
     where = "" if kelvin is None else f" at {kelvin:.1f} K"
-    click.echo(f"{chip['name']} {chip['serial']}, calibrated {told['created'][:16]} UTC{where}")
+    click.echo(one_line(f"{chip['name']} {chip['serial']}, calibrated {told['created'][:16]} UTC{where}"))
     click.echo(
         f"cost: {cost['pulses']:,.0f} pulses, {cost['device_reads']:,.0f} device reads, {cost['mvms']:,.0f} "
         f"MVM vectors, {cost['chip_seconds']:.0f} s of chip time"

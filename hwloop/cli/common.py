@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
+from hwloop.cli.terminal import drawing, one_line
 from hwloop.errors import (
     BadInputError,
     CalibrationWarning,
@@ -23,6 +24,7 @@ from hwloop.errors import (
     HwloopError,
     LimitError,
     MissingCapabilityError,
+    OutputWarning,
     ProgrammingWarning,
     WeightsNote,
 )
@@ -116,7 +118,7 @@ def fail(text: str, kind: str, code: int, *, as_json: bool, plain: str | None = 
     if as_json:
         print_json({"error": text, "kind": kind})
     else:
-        click.echo(plain if plain is not None else f"error: {text}", err=True)
+        click.echo(one_line(plain if plain is not None else f"error: {text}"), err=True)
     sys.exit(code)
 
 
@@ -134,10 +136,10 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
-    if issubclass(category, CalibrationWarning | ProgrammingWarning):
-        click.echo(f"warning: {message}", err=True)
+    if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
+        click.echo(one_line(f"warning: {message}"), err=True)
     elif issubclass(category, WeightsNote):
-        click.echo(f"note: {message}", err=True)
+        click.echo(one_line(f"note: {message}"), err=True)
 
 
 def leave(code: int) -> NoReturn:
@@ -167,7 +169,8 @@ def file_option(name: str, text: str, *, required: bool = False) -> click.Option
 
 def print_json(result: Json) -> None:
     """Print the one JSON object of a command."""
-    click.echo(json.dumps(result, indent=2, allow_nan=False))
+    # JSON escapes all that a terminal would obey but the one character that is ASCII and above the space.
+    click.echo(json.dumps(result, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def pairs(texts: tuple[str, ...]) -> dict[str, str]:
@@ -208,7 +211,7 @@ def progress_bar(label: str) -> Iterator[Report]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    with click.progressbar(length=1000, label=label, file=sys.stderr, show_pos=False) as bar:
+    with click.progressbar(length=1000, label=label, file=drawing(sys.stderr), show_pos=False) as bar:
         drawn = 0
 
         def show(done: int, total: int) -> None:

@@ -23,6 +23,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import installed
+from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration, parse_durations
 from hwloop.units import finite
 
@@ -91,7 +92,7 @@ class DriftOptions:
         )
     )
     seed: int = given(seed_option(1, "probes and inputs"))
-    plot: str | None = given(file_option("--plot", "Also draw the result, FILE.png or FILE.svg."))
+    plot: str | None = given(file_option("--plot", "Also draw the result, FILE.png, .svg or .pdf."))
     force: bool = given(force_option())
     as_json: bool = given(json_option())
 
@@ -143,7 +144,7 @@ def drift(options: DriftOptions) -> None:
 def finish(result: DriftResult, *, as_json: bool) -> None:
     """Show what came of a study, and leave with the exit code of one that was stopped."""
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(one_line(f"note: {note}"), err=True)
     if as_json:
         print_json(result.to_json())
     else:
@@ -174,9 +175,9 @@ def _test_data(path: str | None) -> Batches | None:
 def _show(result: DriftResult) -> None:
     courses = result.courses
     width = max(10, *(len(name) for name in courses))
-    click.echo(f"{result.run} on {result.backend}")
+    click.echo(one_line(f"{result.run} on {result.backend}"))
     if result.calibration:
-        click.echo(f"outputs are read through the calibration {result.calibration}")
+        click.echo(one_line(f"outputs are read through the calibration {result.calibration}"))
     click.echo()
     click.echo("MVM error     " + "  ".join(name.rjust(width) for name in courses))
     for index, age in enumerate(result.times):

@@ -15,28 +15,33 @@ from hwloop.cli.common import (
     print_json,
     watched,
 )
+from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment
-from hwloop.importers.collect import BACKWARDS, ImportReport
+from hwloop.importers.checks import BACKWARDS, ImportReport
 from hwloop.importers.columns import KNOWN
 from hwloop.importers.files import ImportOptions
-from hwloop.importers.text import TextOptions
+from hwloop.importers.layout import TextOptions
 
-SPLITS = [name for name in KNOWN if name not in ("cell", "time", "conductance", "resistance", "current", "repeat")]
+NO_SPLITS = {"cell", "word", "bit", "time", "date", "conductance", "resistance", "current", "repeat"}
+NO_SPLITS |= {"source_voltage", "shunt_voltage"}
+SPLITS = [name for name in KNOWN if name not in NO_SPLITS]
 
 
 @dataclass(frozen=True)
 class ImportCommandOptions:
     """Options of `hwloop import`."""
 
-    file: str = given(click.Argument(["file"], type=click.Path()))
+    files: tuple[str, ...] = given(click.Argument(["files"], metavar="FILE...", nargs=-1, required=True))
     out: str = given(
         click.Option(["--out"], required=True, type=click.Path(), help="Measurement file to write (HDF5).")
     )
     columns: str | None = given(
         click.Option(
-            ["--columns"], help="Column map, such as cell,time[s],resistance[ohm],,level [default: the header line]."
+            ["--columns"],
+            help="Column map, such as cell,time[s],resistance[ohm],,level; auto: as the header is recognised "
+            "[default: the header line].",
         )
     )
     experiment: str | None = given(
@@ -67,11 +72,30 @@ class ImportCommandOptions:
     skip: int = given(
         click.Option(["--skip"], type=click.IntRange(0), default=0, help="Lines to pass over at the beginning.")
     )
-    start_age: str = given(
-        click.Option(["--start-age"], default="0s", help="arc2control: age at the first read of a retention table.")
+    decimal: str | None = given(
+        click.Option(["--decimal"], type=click.Choice(["point", "comma"]), help="Decimal mark [default: as found].")
+    )
+    where: tuple[str, ...] = given(
+        click.Option(
+            ["--where"],
+            multiple=True,
+            help="Leave out rows that do not meet a condition: voltage=0.2, status!=bad; repeatable.",
+        )
+    )
+    start_age: str | None = given(
+        click.Option(["--start-age"], help="Count ages from the first read of each cell, which is that old: 1s.")
     )
     interval: str | None = given(
-        click.Option(["--interval"], help="arc2control: time from row to row of a biasing history.")
+        click.Option(["--interval"], help="Time from read to read of a cell, where there are no times: 0.5s.")
+    )
+    read_voltage: float | None = given(
+        click.Option(["--read-voltage"], type=float, help="V at which currents flowed, where no column has it.")
+    )
+    shunt: float | None = given(
+        click.Option(["--shunt"], type=float, help="Ohm of the shunt that a shunt_voltage is across.")
+    )
+    reverse_current: bool = given(
+        click.Option(["--reverse-current"], is_flag=True, help="Currents are counted the other way round.")
     )
     append: bool = given(click.Option(["--append"], is_flag=True, help="Add to the measurement file if it exists."))
     force: bool = given(click.Option(["--force"], is_flag=True, help="Replace the measurement file if it exists."))
@@ -82,23 +106,30 @@ class ImportCommandOptions:
 def import_(options: ImportCommandOptions) -> None:
     """Bring measurements made elsewhere into a measurement file.
 
-    FILE is delimited text (CSV, TSV, also gzipped), described by --columns, or an HDF5 file of arc2control. A column
-    map names the columns in order, with their units; an empty name is a column to ignore, and '...' behind the last
-    name means that all further columns are samples of a time series. What cannot be used is left out and counted.
+    FILE is delimited text (CSV, TSV, also gzipped), described by --columns, an HDF5 file of arc2control, or arrays in
+    HDF5 or netCDF. Several texts, or a pattern in quotes, become one measurement, with a cell for each file. A column
+    map names the columns in order, with their units; an empty name is a column to ignore. Behind the last name, '...'
+    means that all further columns are samples of a time series, ':cells' that they are other cells, and ':repeats'
+    that they are repeated reads. What cannot be used is left out and counted, and what is hardly plausible is asked
+    about.
 
     \b
-    Names: cell core level repeat time[s] nominal_time[s] conductance[S] resistance[ohm] current[A] voltage[V]
-           target[S] verify[S] temperature[degC] amplitude[uA] width[ns] pulse_voltage[V]
+    Names: cell cell[name] word bit core level repeat time[s] time[iso] date[iso] nominal_time[s] conductance[S]
+           resistance[ohm] current[A] voltage[V] shunt_voltage[V] source_voltage[V] target[S] verify[S]
+           temperature[degC] amplitude[uA] width[ns] pulse_voltage[V]
 
     \b
-    Example:
+    Examples:
       hwloop import lab.csv --columns "cell,time[s],resistance[ohm],,level" --out lab.h5
+      hwloop import "dev*.csv" --columns auto --start-age 1s --out lab.h5
+      hwloop import analyser.csv --columns auto --where voltage=0.2 --out lab.h5
+      hwloop import lab.nc --columns "time=t,conductance=G" --out lab.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.jobs.import_measurement import import_to
 
     with watched("import") as report:
         found = import_to(
-            options.file,
+            options.files,
             options.out,
             _parsed(options),
             append=options.append,
@@ -106,7 +137,8 @@ def import_(options: ImportCommandOptions) -> None:
             progress=report,
         )
     if options.as_json:
-        print_json({"file": options.file, "out": options.out} | found.to_json())
+        named = {"file": options.files[0]} if len(options.files) == 1 else {"files": list(options.files)}
+        print_json(named | {"out": options.out} | found.to_json())
     else:
         _show(found, options.out)
     if found.reads < found.rows / 2:
@@ -121,6 +153,7 @@ def _parsed(options: ImportCommandOptions) -> ImportOptions:
     for name, value, unit in (
         ("--sample-rate", options.sample_rate, "samples per second"),
         ("--code-step", options.code_step, "uS"),
+        ("--shunt", options.shunt, "ohm"),
     ):
         if value is not None and not value > 0:
             raise BadInputError(f"{name} {value:g}: expected a positive number of {unit}")
@@ -130,19 +163,24 @@ def _parsed(options: ImportCommandOptions) -> ImportOptions:
     if between == 0:
         raise BadInputError(f"--interval {options.interval}: rows must be some time apart")
     text = TextOptions(
-        options.columns,
-        options.code_step,
-        options.sample_rate,
-        _character(options.delimiter),
-        options.comment,
-        options.skip,
+        columns=options.columns,
+        code_step=options.code_step,
+        sample_rate=options.sample_rate,
+        delimiter=_character(options.delimiter),
+        comment=options.comment,
+        skip=options.skip,
+        decimal={"point": ".", "comma": ",", None: None}[options.decimal],
+        read_voltage=options.read_voltage,
+        shunt=options.shunt,
+        reverse_current=options.reverse_current,
+        where=options.where,
     )
     return ImportOptions(
         text,
         _experiment(options.experiment),
         options.split_by,
         options.keep_non_positive,
-        parse_duration(options.start_age),
+        parse_duration(options.start_age) if options.start_age else None,
         between,
     )
 
@@ -169,6 +207,10 @@ def _show(report: ImportReport, out: str) -> None:
         f"conductances from {low:.3g} to {high:.3g} uS, ages from {_age(report.time[0])} to {_age(report.time[1])}"
     )
     for reason, found in report.dropped.items():
-        click.echo(f"left out: {found.count:,} rows, {reason} (first in line {found.first_line})")
+        click.echo(one_line(f"left out: {found.count:,} rows, {reason} (first in {found.where()})"))
+    for question, found in report.questions.items():
+        click.echo(one_line(f"question: {found.count:,} reads, {question} (first in {found.where()})"))
+    for note in report.notes:
+        click.echo(one_line(f"note: {note}"))
     if BACKWARDS in report.dropped:
         click.echo("Cells measured anew, say at another temperature, are told apart by --split-by temperature.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwloop.cli.common import command, given, json_option, leave, print_json
+from hwloop.cli.terminal import one_line
 from hwloop.errors import ChipError
 
 if TYPE_CHECKING:
@@ -89,25 +90,25 @@ def _self_test(backend: Backend) -> list[Check]:
 def _show(result: Mapping[str, Json], checks: Sequence[Check]) -> None:
     for check in checks:
         outcome = {True: "passed", False: "FAILED", None: "not run"}[check.passed]
-        click.echo(f"{outcome:<7}  {check.name}: {check.seen}")
+        click.echo(one_line(f"{outcome:<7}  {check.name}: {check.seen}"))
     for name, value in result.items():
         if name not in ("parameters", "self_test", "read_modes") and value is not None:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(f"{name.replace('_', ' '):<26} {text}")
+            click.echo(one_line(f"{name.replace('_', ' '):<26} {text}"))
     _show_read_modes(result["read_modes"])
     rows = result["parameters"]
     if isinstance(rows, list) and rows:
         click.echo("\nparameter                         value                  unit   source")
         for row in rows:
             if isinstance(row, Mapping):
-                click.echo(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}")
+                click.echo(one_line(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}"))
 
 
 def _show_read_modes(modes: Json) -> None:
     for mode in modes if isinstance(modes, list) else []:
         if isinstance(mode, Mapping):
             energy = f", {mode['joules']} J for a whole core" if mode["joules"] else ""
-            click.echo(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}")
+            click.echo(one_line(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}"))
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def backends(options: BackendsOptions) -> None:
     Example:
       hwloop backends
     """  # noqa: D301  click needs the backspace
+    from hwloop.chip.profiles import profiles, profiles_path
     from hwloop.chip.registry import schemes
 
     kinds = {name: (entry.value, entry.load()) for name, entry in sorted(schemes().items())}
@@ -133,9 +135,12 @@ def backends(options: BackendsOptions) -> None:
             name: {"entry_point": value, "summary": kind.summary, "targets": list(kind.targets)}
             for name, (value, kind) in kinds.items()
         }
-        print_json({"backends": listed})
+        print_json({"backends": listed, "lab": dict(profiles())})
         return
     for name, (_, kind) in kinds.items():
         click.echo(f"{name}:  {kind.summary}")
         for target in kind.targets:
             click.echo(f"  {name}:{target}")
+    click.echo(f"lab:  chips by names of your own, in {profiles_path()}")
+    for name, uri in profiles().items():
+        click.echo(one_line(f"  lab:{name}  {uri}"))

@@ -113,7 +113,7 @@ class TaskOptions:
     inputs: str | None = given(file_option("--inputs", "Sample activations: .npz by tensor, or .npy for one tensor."))
     seed: int = given(seed_option(0, "inputs and probes"))
     force: bool = given(force_option())
-    plot: str | None = given(file_option("--plot", "Also draw the result, FILE.png or FILE.svg."))
+    plot: str | None = given(file_option("--plot", "Also draw the result, FILE.png, .svg or .pdf."))
     goal: float | None = given(
         click.Option(["--goal"], type=float, help="Exit with code 1 unless the MVM error is at most this.")
     )

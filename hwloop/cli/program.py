@@ -22,6 +22,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
+from hwloop.cli.terminal import one_line
 from hwloop.mapping.names import shortened
 from hwloop.units import finite
 
@@ -111,7 +112,8 @@ def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
 
 def _show(run: Run) -> None:
     record = run.record
-    click.echo(f"{run.method} on {record.backend}, weights {Path(record.provenance.weights).name}\n")
+    weights = Path(record.provenance.weights).name
+    click.echo(one_line(f"{run.method} on {record.backend}, weights {weights}") + "\n")
     click.echo("core  tensor                cells       MVM error  pulses   device     MVM given")
     click.echo("                                    first     now /device    reads vectors    up")
     names = shortened([tile.tile.tensor for tile in run.tiles], 15)
@@ -130,10 +132,11 @@ def _show(run: Run) -> None:
         click.echo(NO_MVM)
     for tile in run.tiles:
         if finite(tile.mvm_error_inputs) is not None:
-            click.echo(f"With its sample inputs, {tile.tile.tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
+            tensor = one_line(tile.tile.tensor)
+            click.echo(f"With its sample inputs, {tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
     for tile in run.tiles:
         if tile.tile.clipping is not None:
-            click.echo(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}.")
+            click.echo(one_line(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}."))
     if record.provenance.calibration:
         parts = ", ".join(part.replace("_", " ") for part in record.calibration_parts)
         created = record.calibration_created[:16]

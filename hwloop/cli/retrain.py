@@ -64,8 +64,11 @@ def retrain(options: RetrainOptions) -> None:
     """Train a trained network on, with the noise of a chip, so that it stays accurate there.
 
     The noise is that of the chip's own model: nominal, or fitted where it is a twin (sim:MODEL.json). Programming,
-    drift to ages from --set youngest=60 to --set oldest=31536000 seconds, reads and converters are drawn anew for every
-    batch. The epoch that is best on held-out training images is written; test images decide nothing.
+    drift to ages from --set youngest=1min to --set oldest=1y, reads and converters are drawn anew for every batch.
+    Columns are taken to be compensated at these ages; --set compensation=none trains for a chip that is left alone.
+
+    The epoch that is best on mixed held-out training images is written, or the network as it was where none is better
+    beyond its standard error; test images decide nothing.
 
     \b
     Example:
@@ -103,13 +106,17 @@ def retrain(options: RetrainOptions) -> None:
 
 def _show(result: Retrained, options: RetrainOptions) -> None:
     click.echo(f"{options.network} for {result.chip}, {' to '.join(map(format_duration, result.settings.ages))}\n")
-    click.echo("epoch      loss   held-out images: digital   under noise")
+    click.echo("epoch      loss   held-out images: digital   under noise   loss when mixed")
     for number, epoch in enumerate(result.course.epochs):
         loss = f"{epoch.loss:9.4f}" if number else "        -"
         kept = "  kept" if number == result.course.best else ""
-        click.echo(f"{number:>5} {loss}                  {epoch.digital:8.2%}      {epoch.noisy:8.2%}{kept}")
+        noisy = f"{epoch.noisy:8.2%}          {epoch.noisy_loss:8.4f}"
+        click.echo(f"{number:>5} {loss}                  {epoch.digital:8.2%}      {noisy}{kept}")
     if result.course.best == 0 and len(result.course.epochs) > 1:
-        click.echo("\nNo epoch was better on the held-out images: the network is as it was.")
+        click.echo(
+            f"\nNo epoch was better on the mixed images by {result.settings.certainty:g} standard errors:\n"
+            "the network is as it was."
+        )
     if result.status == "interrupted":
         click.echo("\nStopped before the end; the best until then was kept.")
     if result.status == "diverged":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hwloop.cli.common import command, given, json_option, print_json
-from hwloop.errors import LinkError
+from hwloop.errors import BadInputError, LinkError
+from hwloop.scpi.token import VARIABLE, token_from_environment, token_from_file
 
 if TYPE_CHECKING:
     from hwloop.sim_backend.server.server import InstrumentServer
@@ -41,7 +43,17 @@ class ServeOptions:
     )
     host: str = given(
         click.Option(
-            ["--host"], default=LOOPBACK, show_default=True, help="Address to listen on. There is no password."
+            ["--host"],
+            default=LOOPBACK,
+            show_default=True,
+            help="Address to listen on; any but this machine's own needs a token.",
+        )
+    )
+    token_file: Path | None = given(
+        click.Option(
+            ["--token-file"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=f"File with the token that clients must know; the variable {VARIABLE} holds one, too.",
         )
     )
     stdio: bool = given(
@@ -67,23 +79,58 @@ def serve(options: ServeOptions) -> None:
     """  # noqa: D301  click needs the backspace
     import torch
 
+    from hwloop.chip.info import Capability
     from hwloop.chip.registry import connect
     from hwloop.scpi.wire_log import WireLog
     from hwloop.sim_backend.server.instrument import Instrument
     from hwloop.sim_backend.server.server import InstrumentServer, serve_streams
 
+    token = _token(options)
     # The client computes on this machine too, as a rule. Threads of both that wait for each other's cores, spinning,
     # make programming many times slower than either half of the cores alone.
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     with connect(options.uri) as chip, WireLog(options.log) if options.log else contextlib.nullcontext() as wire:
-        instrument = Instrument(chip)
+        instrument = Instrument(chip, token=token)
         if options.stdio:
             serve_streams(instrument, sys.stdin.fileno(), sys.stdout.fileno(), wire)
             return
-        asyncio.run(_serve(InstrumentServer(instrument, log=wire), options))
+        simulated = Capability.STATE in chip.info.capabilities
+        asyncio.run(_serve(InstrumentServer(instrument, log=wire), options, simulated=simulated))
 
 
-async def _serve(server: InstrumentServer, options: ServeOptions) -> None:
+def _token(options: ServeOptions) -> bytes | None:
+    """Read the token that clients must know; None for anyone on this machine.
+
+    Raises BadInputError when other machines are let in without one.
+    """
+    token = None
+    if options.token_file is not None:
+        token = token_from_file(options.token_file)
+    elif VARIABLE in os.environ:
+        token = token_from_environment(VARIABLE)
+    if options.stdio or _is_loopback(options.host):
+        return token
+    if token is None:
+        raise BadInputError(
+            f"--host {options.host} lets other machines use the chip; give a token that they must know with "
+            f"--token-file FILE or in {VARIABLE}"
+        )
+    click.echo(
+        f"warning: the chip can be reached at {options.host} by whoever knows the token; what goes over the network is "
+        "not encrypted: use it on a network that you trust, or through a tunnel (ssh -L)",
+        err=True,
+    )
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _serve(server: InstrumentServer, options: ServeOptions, *, simulated: bool) -> None:
     stop, host = asyncio.Event(), options.host
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -100,4 +147,8 @@ async def _serve(server: InstrumentServer, options: ServeOptions) -> None:
         click.echo(f"serving {options.uri} as visa:{resource}; Ctrl-C stops")
     sys.stdout.flush()
     await stop.wait()
-    await server.stop()
+    if await server.stop():
+        return
+    if simulated:
+        os._exit(0)  # nothing to switch off, and nobody waits for what it computes
+    server.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 
-Array = TypeVar("Array", NDArray[np.floating[Any]], "torch.Tensor")
+Floating: TypeAlias = NDArray[np.floating[Any]]
+"""Numbers in an array of numpy, of any precision."""
+Array = TypeVar("Array", Floating, "torch.Tensor")
 
 
 def namespace(x: Any) -> Any:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hwloop.devices.arrays import Array, namespace
 from hwloop.devices.statistics import LogClip, Statistic
+from hwloop.devices.time_law import POWER_LAW, TimeLaw
 from hwloop.typing import FloatArray
 
 
 @dataclass(frozen=True)
 class DriftModel:
-    """G(t) = G(t0) * (t / t0)^-nu with nu normal per device, its mean and spread functions of g = G(t0) / g_scale."""
+    """G(t) = G(t0) * (t / t0)^-nu with nu normal per device, its mean and spread functions of g = G(t0) / g_scale.
+
+    With another law, ln G falls by nu times what it says, and by what all devices lose alike.
+    """
 
     t0: float
     """Reference age, seconds after the last pulse."""
@@ -22,12 +27,15 @@ class DriftModel:
     """Conductance that counts as g = 1, uS."""
     mean: Statistic
     spread: Statistic
+    law: TimeLaw = POWER_LAW
+    """How drift goes on with age."""
 
     def factor(self, conductance: Array, age: Array | float) -> Array:
         """Return the expected G(age) / G(t0) of devices with G(t0) = conductance (uS) at an age in seconds."""
         xp = namespace(conductance)
-        log_age = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
-        value: Array = xp.exp(-self.mean(conductance / self.g_scale) * log_age)
+        log_age: Any = math.log(age / self.t0) if isinstance(age, float | int) else xp.log(age / self.t0)
+        loss = self.mean(conductance / self.g_scale) * self.law.exponent(log_age)
+        value: Array = xp.exp(-loss if not self.law.bend else -loss - self.law.common(log_age))
         return value
 
 
@@ -58,8 +66,11 @@ class Aging:
         exponent = np.maximum(age, 1e-6, dtype=np.float64)
         exponent /= self.drift.t0
         np.log(exponent, out=exponent)
-        np.negative(exponent, out=exponent)
-        value = exponent * self.drift.mean(conductance / self.drift.g_scale)
+        law = self.drift.law
+        alike = law.common(exponent) if law.bend else 0.0
+        if not law.plain:
+            exponent = law.exponent(exponent)
+        value = -exponent * self.drift.mean(conductance / self.drift.g_scale) - alike
         return np.exp(value, out=value)
 
     def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
@@ -81,8 +92,16 @@ class Aging:
         return found
 
     def log_spread(self, conductance: FloatArray, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
-        """Return the relative standard deviation of G(other) when G(age) is known: spread(nu) * |ln(other/age)|."""
+        """Return the relative standard deviation of G(other) when G(age) is known: spread(nu) * |ln(other/age)|.
+
+        With a law other than the power law, its exponents stand for ln(age).
+        """
         if self.drift is None:
             return np.zeros_like(conductance)
-        decades = np.abs(np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6)))
-        return np.asarray(self.drift.spread(conductance / self.drift.g_scale) * decades, np.float64)
+        law, t0 = self.drift.law, self.drift.t0
+        if law.plain:
+            apart = np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6))
+        else:
+            ends = [law.exponent(np.log(np.maximum(one, 1e-6) / t0)) for one in (age, other)]
+            apart = ends[1] - ends[0]
+        return np.asarray(self.drift.spread(conductance / self.drift.g_scale) * np.abs(apart), np.float64)

@@ -16,11 +16,13 @@ from hwloop.exporters.formulas import (
     constants,
     formulas_code,
     header,
+    lost,
     method,
     noisy,
     programmed,
     relaxed,
 )
+from hwloop.files.fitted_devices import time_law
 
 TORCH = Words("torch", "torch.randn_like({like})", "torch.rand_like({like})", "_student({freedom}, {like})")
 """The words of torch, and of the function below."""
@@ -112,6 +114,9 @@ def _methods(content: Content) -> str:
             ["conductance = g_target", *coefficient(TORCH)],
         )  # fmt: skip
         aged = ["conductance = g_prog * ((START + t_inference) / START) ** -drift_noise_param"]
+        if not time_law(content.drift).plain:
+            lines = lost("drift_noise_param", content.drift, "t_inference")
+            aged = [*lines, "conductance = g_prog * torch.exp(ln_lost)"]
     if content.noise:
         body += method("read", "conductance, time", "One read of conductances (uS).", noisy(TORCH, "self.t_read"))
         aged.append("conductance = self.read(conductance, t_inference)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwloop.files.fitted_devices import is_relaxation
 from hwloop.files.models import Fit, Model
 
 USABLE = ("programming", "drift", "read-noise")
@@ -46,7 +47,7 @@ class Content:
     @property
     def relaxes(self) -> bool:
         """Whether the drift is that of resistive memory: a mixture, without a coefficient per device."""
-        return self.drift is not None and "mean" not in self.drift.forms
+        return self.drift is not None and is_relaxation(self.drift)
 
     @property
     def heavy_tails(self) -> bool:

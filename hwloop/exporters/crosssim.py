@@ -11,11 +11,13 @@ from hwloop.exporters.formulas import (
     constants,
     formulas_code,
     header,
+    lost,
     method,
     noisy,
     programmed,
     relaxed,
 )
+from hwloop.files.fitted_devices import time_law
 
 NUMPY = Words(
     "xp",
@@ -108,10 +110,10 @@ def _programming_and_drift(content: Content) -> str:
         return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY))
     if not content.drift:
         return body + method("drift", "g_prog, time", "No drift was fitted.", ["return g_prog"])
-    body += method(
-        "drift", "g_prog, time", meaning,
-        ["return g_prog * ((START + time) / START) ** -self.drift_coefficients(g_prog)"],
-    )  # fmt: skip
+    lines = ["return g_prog * ((START + time) / START) ** -self.drift_coefficients(g_prog)"]
+    if not time_law(content.drift).plain:
+        lines = [*lost("self.drift_coefficients(g_prog)", content.drift, "time"), "return g_prog * xp.exp(ln_lost)"]
+    body += method("drift", "g_prog, time", meaning, lines)
     return body + method(
         "drift_coefficients", "conductance", "A drift coefficient for every device.", coefficient(NUMPY)
     )

@@ -14,8 +14,8 @@ from hwloop.errors import BadInputError
 from hwloop.exporters.aihwkit import noise_model
 from hwloop.exporters.content import Content
 from hwloop.exporters.crosssim import device_model
-from hwloop.files import hdf5
 from hwloop.files.model_file import load_model
+from hwloop.files.output import write_file
 from hwloop.registry import suggest
 from hwloop.typing import Json
 
@@ -73,6 +73,5 @@ def export_model(path: str | Path, to: str, out: str | Path, *, force: bool = Fa
             f"{path} has no programming, drift or read-noise fit, which is what {to} can use "
             f"(it has: {', '.join(model.fits)})"
         )
-    hdf5.check_writable(out, force=force)
-    hdf5.replace_file(out, SIMULATORS[to](content).encode())
+    write_file(out, SIMULATORS[to](content).encode(), force=force)
     return Export(str(path), to, str(out), tuple(fit.experiment for fit in content.fits))

@@ -5,14 +5,14 @@ Simulators differ only in the words of their array library.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from hwloop.devices.splines import Spline
 from hwloop.devices.statistics import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.exporters.content import USABLE, Content
-from hwloop.files.fitted_devices import read_noise_model
+from hwloop.files.fitted_devices import read_noise_model, relaxation_law, time_law
+from hwloop.files.models import Fit
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ def constants(content: Content) -> str:
         rows.append(f"DRIFT_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
     if content.drift and content.relaxes:
         fit = content.drift
+        law = relaxation_law(fit)
         rows += [
-            f"STAY_FREEDOM, MOVE_FREEDOM = {1 + fit.value('stay_tail')!r}, {1 + fit.value('move_tail')!r}",
-            f"REFERENCE_DECADE = {fit.settings['reference_decade']!r}  # log10 s",
-            f"FIRST_TIME = {fit.time_range[0]!r}  # s: changes are not known before, and held",
+            f"STAY_FREEDOM, MOVE_FREEDOM = {law.freedom!r}  # of Student's t",
+            f"WARP = {law.warp!r}  # uS: changes are those of y = G + WARP ln G",
+            f"EXPONENT = {law.exponent!r}  # of the growth of widths and hazard",
+            f"FIRST_AGE, CLOCK = {law.first_age!r}, {law.clock!r}  # s, ages of the first reads and of those after",
         ]
     if fit := content.noise:
         rows.append(f"NOISE_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
@@ -100,8 +102,8 @@ def _pieces(x, first, pieces):
 '''
 
 
-def statistic_code(statistic: Statistic, words: Words, *, linear: bool = False) -> str:
-    """Write a statistic as an expression of the array `g`; knots are in g rather than ln g if `linear`."""
+def statistic_code(statistic: Statistic, words: Words) -> str:
+    """Write a statistic as an expression of the array `g`."""
     ln_g = f"{words.module}.log(g.clip({G_FLOOR!r}, None))"
     if isinstance(statistic, LogClip):
         return f"({statistic.slope!r} * {ln_g} + {statistic.offset!r}).clip({statistic.low!r}, {statistic.high!r})"
@@ -112,8 +114,7 @@ def statistic_code(statistic: Statistic, words: Words, *, linear: bool = False) 
         powers = ["0.0 * g", *(f"{c!r} * g**{k}" for k, c in enumerate(statistic.coefficients) if k)]
         return " + ".join([repr(statistic.coefficients[0]), *powers])
     if isinstance(statistic, Knots):
-        at = tuple(math.exp(a) for a in statistic.at) if linear else statistic.at
-        rows = ("g" if linear else ln_g, repr(at), repr(statistic.values))
+        rows = (ln_g, repr(statistic.at), repr(statistic.values))
         return "_lines(\n" + "".join(f"            {row},\n" for row in rows) + "        )"
     if isinstance(statistic, Spline):
         pieces = "".join(f"                {piece!r},\n" for piece in statistic.pieces())
@@ -132,7 +133,7 @@ def formulas_code(content: Content, words: Words) -> str:
     if (fit := content.drift) and content.relaxes:
         for name in fit.forms:
             meaning = f"Of the mixture: {name.replace('_', ' ')}, g = first conductance / DRIFT_SCALE."
-            rows.append((f"relaxation_{name}", meaning, statistic_code(fit.statistic(name), words, linear=True)))
+            rows.append((f"relaxation_{name}", meaning, statistic_code(fit.statistic(name), words)))
     elif fit:
         for name, what in (("mean", "Mean"), ("spread", "Standard deviation")):
             meaning = f"{what} of the drift coefficient, g = conductance before drift / DRIFT_SCALE."
@@ -171,19 +172,46 @@ def relaxed(words: Words) -> list[str]:
     """Write statements that make `drifted` (uS) of `g_prog` (uS) at `time` (s)."""
     m = words.module
     stay, move = (words.student.format(freedom=f"{who}_FREEDOM", like="g") for who in ("STAY", "MOVE"))
+
+    def grown(name: str) -> str:
+        growth = f"(1 + {m}.exp(self.relaxation_{name}_growth(g)) * decades)"
+        return f"{name} = {m}.exp(self.relaxation_{name}(g)) * {growth} ** EXPONENT"
+
+    def shifted(name: str) -> str:
+        return f"{name} = self.relaxation_{name}(g) + self.relaxation_{name}_growth(g) * decades"
+
     return [
         "if time <= 0:",
         "    return g_prog",
-        "g = g_prog / DRIFT_SCALE",
-        "decade = math.log10(max(time, FIRST_TIME)) - REFERENCE_DECADE",
-        *(
-            f"{name} = self.relaxation_{name}_level(g) + self.relaxation_{name}_slope(g) * decade"
-            for name in ("moved", "stay_shift", "stay_width", "move_shift", "move_width")
-        ),
-        f"stays = stay_shift + {m}.exp(stay_width) * {stay}",
-        f"moves = move_shift + {m}.exp(move_width) * {move}",
-        f"moving = {words.uniform.format(like='g')} < 1 / (1 + {m}.exp(-moved))",
-        f"return g_prog + {m}.where(moving, moves, stays)",
+        f"first = g_prog.clip({G_FLOOR!r} * DRIFT_SCALE, None)",
+        "g = first / DRIFT_SCALE",
+        "decades = math.log10((FIRST_AGE + time + CLOCK) / (FIRST_AGE + CLOCK))",
+        *(grown(name) for name in ("hazard", "stay_width", "move_width")),
+        *(shifted(name) for name in ("stay_shift", "move_shift")),
+        f"stays = stay_shift + stay_width * {stay}",
+        f"skew = {m}.exp(self.relaxation_move_skew(g))",
+        f"lower = {words.uniform.format(like='g')} < skew / (skew + 1 / skew)",
+        f"moves = move_shift + move_width * {m}.where(lower, -skew, 1 / skew) * {m}.abs({move})",
+        f"moving = {words.uniform.format(like='g')} < 1 - {m}.exp(-hazard)",
+        f"y = first + WARP * {m}.log(first) + {m}.where(moving, moves, stays)",
+        f"log_g = {m}.where(y > 1, {m}.log(y.clip(1, None)), (y / WARP).clip(None, 0))",
+        "for _ in range(12):  # of y = G + WARP ln G",
+        f"    over = {m}.exp(log_g) + WARP * log_g - y",
+        f"    log_g = log_g - over / ({m}.exp(log_g) + WARP)",
+        f"return {m}.exp(log_g)",
+    ]
+
+
+def lost(nu: str, drift: Fit, time: str) -> list[str]:
+    """Write statements that make `ln_lost`, ln(G / G(START)) at `time` (s), of a drift that is no power law."""
+    law, t0 = time_law(drift), drift.settings["t0"]
+    now, then = (
+        f"math.log(({age} + {law.onset * t0!r}) / {t0 * (1 + law.onset)!r})" for age in (f"START + {time}", "START")
+    )
+    return [
+        f"now, then = {now}, {then}",
+        f"bent = {law.curvature!r} * (now**2 - then**2)",
+        f"ln_lost = -{nu} * (now - then + bent) - {law.bend!r} * (now**2 - then**2)",
     ]
 
 

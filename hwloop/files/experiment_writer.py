@@ -37,8 +37,8 @@ class ExperimentWriter:
         group.attrs["started"] = utc_now()
         writer = cls(group, deleted)
         writer.describe(attributes)
-        _make_columns(group.create_group("cells"), CELL_COLUMNS)
-        _make_columns(group.create_group("reads"), {k: c for k, c in READ_COLUMNS.items() if not c.optional})
+        for table, columns in (("cells", CELL_COLUMNS), ("reads", READ_COLUMNS)):
+            _make_columns(group.create_group(table), {k: c for k, c in columns.items() if not c.optional})
         writer.append_cells(cells)
         return writer
 
@@ -57,9 +57,10 @@ class ExperimentWriter:
         self._group.attrs.update(attributes)
 
     def append_cells(self, cells: Cells) -> None:
-        """Add cells behind those that are there."""
+        """Add cells behind those that are there. Raises BadInputError for other columns than those before."""
+        table = self._table("cells", CELL_COLUMNS, cells.columns())
         for name, values in cells.columns().items():
-            _extend(self._group["cells"][name], values)
+            _extend(table[name], values)
 
     def update_cells(self, *, verify: FloatArray | None = None, mark: MarkArray | None = None) -> None:
         """Replace whole columns of the cells, each (cells,); accepted verify reads are in uS."""
@@ -82,14 +83,18 @@ class ExperimentWriter:
                 f"{self.name}: reads name cells {reads.cell.min()} to {reads.cell.max()}, "
                 f"but there are {self.cell_count} cells"
             )
-        table = self._group["reads"]
-        given = {name: column for name, column in READ_COLUMNS.items() if name in reads.columns()}
-        if not table["time"].shape[0]:
-            _make_columns(table, {name: column for name, column in given.items() if name not in table})
+        table = self._table("reads", READ_COLUMNS, reads.columns())
+        for name, values in reads.columns().items():
+            _extend(table[name], values)
+
+    def _table(self, name: str, known: Mapping[str, Column], given: Mapping[str, AnyArray]) -> h5py.Group:
+        """Return a table with the columns that are given; the first rows of a table may bring optional ones."""
+        table = self._group[name]
+        if not next(iter(table.values())).shape[0]:
+            _make_columns(table, {k: column for k, column in known.items() if k in given and k not in table})
         if set(given) != set(table):
-            raise BadInputError(f"{self.name}: all reads need the columns {', '.join(table)}, not {', '.join(given)}")
-        for name in given:
-            _extend(table[name], reads.columns()[name])
+            raise BadInputError(f"{self.name}: all {name} need the columns {', '.join(table)}, not {', '.join(given)}")
+        return table
 
     @property
     def read_count(self) -> int:
@@ -164,6 +169,8 @@ def _make_columns(table: h5py.Group, columns: Mapping[str, Column]) -> None:
 
 
 def _extend(dataset: h5py.Dataset, values: AnyArray) -> None:
+    if values.dtype.kind == "U":
+        values = values.astype(object)  # strings of any length
     start = dataset.shape[0]
     dataset.resize(start + values.size, axis=0)
     dataset[start:] = values

@@ -8,8 +8,10 @@ from dataclasses import replace
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import ReadNoiseModel
+from hwloop.devices.relaxation import CURVES, RelaxationLaw
 from hwloop.devices.statistics import Knots, PowerLaw
-from hwloop.files.models import Model
+from hwloop.devices.time_law import TimeLaw
+from hwloop.files.models import Fit, Model
 
 
 def drift_model(model: Model) -> DriftModel | None:
@@ -17,7 +19,35 @@ def drift_model(model: Model) -> DriftModel | None:
     fit = model.fits.get("drift")
     if fit is None or "mean" not in fit.forms:
         return None
-    return DriftModel(fit.settings["t0"], fit.settings["g_scale"], fit.statistic("mean"), fit.statistic("spread"))
+    t0 = fit.settings["t0"]
+    return DriftModel(t0, fit.settings["g_scale"], fit.statistic("mean"), fit.statistic("spread"), time_law(fit))
+
+
+def time_law(fit: Fit) -> TimeLaw:
+    """Return how a fitted drift goes on with age."""
+    values = {row.name: row.value for row in fit.parameters if row.name.startswith("law.")}
+    onset = values.get("law.onset", 0.0) / fit.settings["t0"]
+    return TimeLaw(onset, values.get("law.curvature", 0.0), values.get("law.bend", 0.0))
+
+
+def is_relaxation(fit: Fit) -> bool:
+    """Tell whether a fit is one of relaxation of resistive memory."""
+    return CURVES.keys() <= fit.forms.keys()
+
+
+def relaxation_law(fit: Fit) -> RelaxationLaw:
+    """Return the relaxation of resistive memory that was fitted. Raises BadInputError for a fit of anything else."""
+    return RelaxationLaw(
+        curves={name: fit.statistic(name) for name in CURVES},
+        freedom=(1.0 + fit.value("stay_tail"), 1.0 + fit.value("move_tail")),
+        warp=fit.value("warp"),
+        exponent=fit.settings["exponent"],
+        g_scale=fit.settings["g_scale"],
+        first_age=fit.settings["first_age"],
+        clock=fit.settings["clock"],
+        memory=(1.0 / (1.0 + math.exp(-fit.value("memory"))), fit.value("memory_decades")),
+        memory_freedom=fit.settings["memory_freedom"],
+    )
 
 
 def read_noise_model(model: Model, t_read: float) -> ReadNoiseModel | None:

@@ -8,8 +8,6 @@ after the last commit. docs/file-format.md describes the layout.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.errors import BadInputError
+from hwloop.files.output import OutputFile
+from hwloop.files.output import check_writable as check_writable
+from hwloop.files.output import replace_file as replace_file
 from hwloop.files.safe_file import kept_at, rescued
 
 RUN_FORMAT = "hwloop-run"
@@ -73,20 +74,37 @@ class CommitTimer:
 class WholeFileWriter:
     """A new HDF5 file of a given format; nothing is on disk before the first `commit`."""
 
-    def __init__(self, path: str | Path, kind: str, *, force: bool = False) -> None:
-        """Check that `path` can be written. Raises BadInputError when it exists (without force) or cannot be."""
-        self.path = check_writable(path, force=force)
+    def __init__(self, path: str | Path | OutputFile, kind: str, *, force: bool = False) -> None:
+        """Take the sole right to write `path`; an `OutputFile` has it already, and stays its opener's to close.
+
+        Raises
+        ------
+        BadInputError
+            When it exists (without force), cannot be written, or is being written by somebody.
+        """
+        self._borrowed = isinstance(path, OutputFile)
+        self._output = path if isinstance(path, OutputFile) else OutputFile(path, force=force)
         self.committed = False
         self._timer = CommitTimer()
         self.file = h5py.File(str(self.path), "w", driver="core", backing_store=False)
         self.file.attrs["format"] = kind
         self.file.attrs["format_version"] = FORMAT_VERSION
 
+    @property
+    def path(self) -> Path:
+        """Where the file lies; another place than was asked for once somebody else has put a file there."""
+        return self._output.path
+
+    @property
+    def moved(self) -> bool:
+        """Whether it lies elsewhere than was asked for."""
+        return self._output.moved
+
     def commit(self) -> None:
         """Replace what is on disk by the file as it is now."""
         with self._timer.committing():
             self.file.flush()
-            replace_file(self.path, self.file.id.get_file_image())
+            self._output.replace(self.file.id.get_file_image())
         self.committed = True
 
     def commit_somewhere(self) -> None:
@@ -113,8 +131,10 @@ class WholeFileWriter:
             self.commit()
 
     def close(self) -> None:
-        """Release the memory; what was not committed is lost."""
+        """Release the memory and let others write the file; what was not committed is lost."""
         self.file.close()
+        if not self._borrowed:
+            self._output.close()
 
     def __enter__(self) -> Self:
         return self
@@ -123,55 +143,6 @@ class WholeFileWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def check_writable(path: str | Path, *, force: bool) -> Path:
-    """Return the path once it is known that a file can be written there. Raises BadInputError otherwise."""
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise BadInputError(f"{path} is a folder; give a file name")
-        if path.exists() and not path.is_file():
-            raise BadInputError(f"{path} is a device or a pipe; give the name of a file")
-        if path.exists() and not force:
-            raise BadInputError(f"{path} exists; use --force to replace it, or another name")
-        if not path.absolute().parent.is_dir():
-            raise BadInputError(f"{path}: the folder {path.parent} does not exist; make it first")
-        with tempfile.NamedTemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    return path
-
-
-def _unwritable(path: Path, error: OSError) -> BadInputError:
-    return BadInputError(f"{path} cannot be written ({error.strerror}); give another place")
-
-
-def _umask() -> int:
-    """Return the permissions that new files of this process do not get; it can only be asked by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and put it in its place in one step. Raises BadInputError when that fails."""
-    name = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=".hwloop.", dir=path.absolute().parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException as error:
-        if name:
-            Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from None
-        raise
 
 
 def put(

@@ -39,6 +39,7 @@ CELL_COLUMNS = {
     "verify": Column("f8", "uS", "accepted verify read, biased by its own selection; NaN: none"),
     "level": Column("i4", "1", "index of the programmed level; -1: no levels"),
     "mark": Column(MARK_TYPE, "1", "GOOD, or why the cell is not to be trusted"),
+    "name": Column(h5py.string_dtype(), "1", "what the source calls the cell", optional=True),
 }
 READ_COLUMNS = {
     "cell": Column("i4", "1", "index into the columns of cells/"),

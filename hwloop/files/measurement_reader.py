@@ -87,6 +87,8 @@ class StoredExperiment:
         """Read all cells."""
         columns = self._cells.read(0, self._cells.size)
         columns["mark"] = _known_marks(self._cells.column("mark"), columns["mark"], self._where)
+        if "name" in columns:
+            columns["name"] = np.array([_text(name) for name in columns["name"].tolist()], np.str_)
         return Cells(**columns)
 
     def reads(self, start: int = 0, stop: int | None = None) -> Reads:
@@ -147,6 +149,10 @@ class _Table:
 def _converted(values: AnyArray, column: Column, scale: tuple[float, float]) -> AnyArray:
     values = values.astype(np.dtype(column.dtype), copy=False)
     return values if scale == (1.0, 0.0) else values * scale[0] + scale[1]
+
+
+def _text(stored: bytes | str) -> str:
+    return stored.decode("utf-8", "replace") if isinstance(stored, bytes) else stored
 
 
 def _known_marks(dataset: h5py.Dataset, values: AnyArray, where: str) -> MarkArray:

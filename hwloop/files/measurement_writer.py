@@ -22,11 +22,11 @@ import h5py
 
 from hwloop.errors import BadInputError
 from hwloop.files.experiment_writer import ExperimentWriter
-from hwloop.files.hdf5 import FORMAT_VERSION, check_writable, open_file, utc_now
+from hwloop.files.hdf5 import FORMAT_VERSION, open_file, utc_now
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.measurements import Attributes, Cells, Experiment
+from hwloop.files.output import OutputFile
 from hwloop.files.safe_file import SafeFile, kept_at, rescued
-from hwloop.files.write_lock import WriteLock
 
 Mode = Literal["x", "a", "w"]
 """How a file is opened: 'x' makes a new one, 'a' goes on with one or makes it, 'w' replaces one or makes it."""
@@ -52,26 +52,32 @@ class MeasurementWriter:
         ------
         BadInputError
             When the file exists and the mode is 'x', when it is no measurement file or has parts in other files and the
-            mode is 'a', when it cannot be written, and when another process is writing it.
+            mode is 'a', when it cannot be written, and when somebody else is writing it.
         """
         keep = mode == "a" and Path(path).exists()
-        self.path = check_writable(path, force=mode == "w" or keep)
-        self._working = self.path.absolute().with_name(f".{self.path.name}.writing")
+        self._output = OutputFile.going_on(path) if keep else OutputFile(path, force=mode == "w")
+        real = Path(os.path.realpath(path))
+        self._working = real.with_name(f".{real.name}.writing")
         self._fresh = self._working.with_suffix(".commit")
         self.committed = False
         self._has_gaps = self._rescued = False
-        if keep:
-            open_file(self.path, MEASUREMENT_FORMAT).close()
-        with _writable(self.path):
-            self._lock = WriteLock(self._working, self.path)
-            try:
+        try:
+            if keep:
+                open_file(self.path, MEASUREMENT_FORMAT).close()
+            with _writable(self.path):
                 self.file = self._open(keep)
-            except BaseException:
-                self._clean()
-                raise
+        except BaseException:
+            self._output.close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies; another place than was asked for once somebody else has put a file there."""
+        return self._output.path
 
     def _open(self, keep: bool) -> h5py.File:
-        self._fresh.unlink(missing_ok=True)  # a killed process may have left it
+        for left in (self._working, self._fresh):  # a killed process may have left them; a link is not followed
+            left.unlink(missing_ok=True)
         if keep:
             shutil.copyfile(self.path, self._working)
         self._disk = SafeFile(self._working, keep=keep)
@@ -140,13 +146,13 @@ class MeasurementWriter:
             os.fsync(stream.fileno())
         if self.path.exists():
             shutil.copymode(self.path, file)
-        os.replace(file, self.path)
+        self._output.place(file)
         self.committed = True
 
     def _clean(self) -> None:
         self._working.unlink(missing_ok=True)
         self._fresh.unlink(missing_ok=True)
-        self._lock.release()
+        self._output.close()
 
     def _note_gap(self) -> None:
         """Note that something was deleted, so that `finish` gives its room back."""

@@ -71,6 +71,8 @@ class Cells:
     """Index of the programmed level; -1 where there are no levels."""
     mark: MarkArray
     """One of `Mark`."""
+    name: NDArray[np.str_] | None = None
+    """What the cell is called where the data comes from, and its number is only its place; None without names."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError unless all columns have the same length."""
@@ -83,8 +85,8 @@ class Cells:
         return f"<Cells: {len(self):,}, of which {np.count_nonzero(self.mark == Mark.GOOD):,} good>"
 
     def columns(self) -> dict[str, AnyArray]:
-        """Return all columns by their names."""
-        return dict(vars(self))
+        """Return the columns that are there by their names."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
     @classmethod
     def at(

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwloop.errors import BadInputError
-from hwloop.files import hdf5
 from hwloop.files.models import CellCount, Estimate, Fit, Form, Model
+from hwloop.files.output import write_file
 from hwloop.typing import Json
 
 MODEL_FORMAT = "hwloop-model"
 """Value of the key 'format' of every model file."""
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Number of the newest layout that is known; files say which theirs is."""
 LARGEST = 64 * 2**20
 """Bytes of a file at most; a model is a page or two, and a foreign file shall not fill the memory."""
@@ -35,7 +35,7 @@ def save_model(model: Model, path: str | Path, *, force: bool = False) -> None:
     body: dict[str, Json] = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, **model.to_json()}
     body["checksum"] = _checksum(body)
     text = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False)
-    hdf5.replace_file(hdf5.check_writable(path, force=force), (text + "\n").encode())
+    write_file(path, (text + "\n").encode(), force=force)
 
 
 def load_model(path: str | Path) -> Model:
@@ -107,7 +107,7 @@ def _model(body: Mapping[str, Json]) -> Model:
 
 _FIT = (
     "experiment", "family", "parameters", "forms", "settings", "cells", "conductance_range", "time_range",
-    "log_likelihood_per_cell", "calibration_distance", "choice", "warnings",
+    "log_likelihood_per_cell", "calibration_distance", "choice", "warnings", "alternatives",
 )  # fmt: skip
 _CELLS = ("measured", "used", "stuck", "wild", "left_out", "stuck_addresses", "wild_addresses")
 _ESTIMATE = ("name", "value", "low", "high", "unit", "meaning", "note")
@@ -115,7 +115,7 @@ _ESTIMATE = ("name", "value", "low", "high", "unit", "meaning", "note")
 
 def _fit(name: str, value: Json) -> Fit:
     where = f"fit '{name}'"
-    fit = _object(value, where, _FIT)
+    fit = _object({"alternatives": (), **_object(value, where)}, where, _FIT)  # version 1 has no alternatives
     cells = _object(fit["cells"], f"the cells of '{name}'", _CELLS)
     return Fit(
         experiment=_text(fit["experiment"], where),
@@ -138,6 +138,7 @@ def _fit(name: str, value: Json) -> Fit:
         ks_distance=_number(fit["calibration_distance"], f"{where}: 'calibration_distance'"),
         choice=_numbers_by_name(fit["choice"], f"{where}: 'choice'"),
         warnings=tuple(_text(warning, where) for warning in _list(fit["warnings"], where)),
+        alternatives=tuple(_fit(name, other) for other in _list(fit["alternatives"], where)),
     )
 
 

@@ -113,6 +113,8 @@ class Fit:
     """Held-out log-likelihood per cell of every family tried, when the family was chosen by it."""
     warnings: tuple[str, ...] = ()
     """What the user should know about it."""
+    alternatives: tuple[Fit, ...] = ()
+    """Fits of other families that predict held-out times alike: where they part, nobody knows which is true."""
 
     def value(self, name: str) -> float:
         """Return a parameter by name; raise BadInputError when the fit has none of that name."""
@@ -144,6 +146,7 @@ class Fit:
             "calibration_distance": self.ks_distance,
             "choice": self.choice,
             "warnings": self.warnings,
+            "alternatives": [one.to_json() for one in self.alternatives],
         }
 
     def __repr__(self) -> str:

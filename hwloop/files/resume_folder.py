@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from hwloop.custody.lock import file_in_use
 from hwloop.errors import BadInputError
 from hwloop.files.hdf5 import FORMAT_VERSION
 from hwloop.files.journal import Entry, Records, packed
-from hwloop.files.write_lock import WriteLock, is_locked
 from hwloop.typing import AnyArray, Json
 
 RESUME_FORMAT = "hwloop-resume"
 _STATE = re.compile(r"state\.(\d+)")
-_OWN = re.compile(r"job\.json|journal|lock|state\.\d+|[a-z]+\.\d+\.npy|.*\.new")
+_OWN = re.compile(r"job\.json|journal|state\.\d+|[a-z]+\.\d+\.npy|.*\.new")
 
 
 def folder_of(out: str | Path) -> Path:
@@ -33,13 +33,12 @@ def folder_of(out: str | Path) -> Path:
 
 
 class ResumeFolder:
-    """What a job needs to go on, on disk; only one process at a time has it open for writing."""
+    """What a job needs to go on, on disk; whoever has the lock of the output file may write it."""
 
     def __init__(self, out: str | Path) -> None:
         """Name the folder that belongs to an output file; nothing is made or read yet."""
         self.out, self.path = Path(out), folder_of(out)
         self.journal = self.path / "journal"
-        self._lock: WriteLock | None = None
 
     @property
     def exists(self) -> bool:
@@ -65,13 +64,10 @@ class ResumeFolder:
 
         Raises
         ------
-        BadInputError
-            When another process is writing it.
         OSError
             When it cannot be written.
         """
         self.path.mkdir(exist_ok=True)
-        self.lock()
         self._clear()
         for name, several in arrays.items():
             for number, array in enumerate(several):
@@ -80,15 +76,10 @@ class ResumeFolder:
         head: Mapping[str, Json] = {"format": RESUME_FORMAT, "format_version": FORMAT_VERSION}
         self._replace("job.json", [json.dumps({**head, **job}, indent=1).encode()])
 
-    def lock(self) -> None:
-        """Take the sole right to write. Raises BadInputError when another process has it."""
-        if self._lock is None:
-            self._lock = WriteLock(self.path / "lock", self.out)
-
     @property
     def in_use(self) -> bool:
-        """Whether a process is writing it now."""
-        return is_locked(self.path / "lock")
+        """Whether a process is writing the output file now, and with it this folder."""
+        return file_in_use(self.out)
 
     def job(self) -> dict[str, Json]:
         """Read what was asked for. Raises BadInputError for a folder that is not whole."""
@@ -145,27 +136,17 @@ class ResumeFolder:
 
     # ---- the end ---------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Leave the folder to whoever goes on."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
     def remove(self) -> None:
         """Remove the folder: the job is complete. What is not of hwloop stays."""
-        if not self.path.is_dir():
-            self.close()
-            return
-        self._clear()
-        self.close()
-        with contextlib.suppress(OSError):
-            (self.path / "lock").unlink(missing_ok=True)
-            self.path.rmdir()
+        if self.path.is_dir():
+            self._clear()
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def _clear(self) -> None:
         (self.path / "job.json").unlink(missing_ok=True)  # first: what is left without it is no job
         for path in self.path.iterdir():
-            if _OWN.fullmatch(path.name) and path.name != "lock" and not path.is_dir():
+            if _OWN.fullmatch(path.name) and not path.is_dir():
                 path.unlink()
 
     def _replace(self, name: str, parts: Iterable[bytes | memoryview]) -> None:

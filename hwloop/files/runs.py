@@ -154,6 +154,9 @@ class Provenance:
         Of all random numbers of the run.
     calibration, calibration_sha256
         File of the calibration through which outputs are read, and its fingerprint; empty for none.
+    chip, device_shape, session
+        What tells the chip from every other, (cores, 2, K, rows, columns) of its devices, and the session of its ledger
+        that the run is part of; empty in files that did not record them.
     """
 
     backend: str
@@ -165,6 +168,9 @@ class Provenance:
     seed: int
     calibration: str = ""
     calibration_sha256: str = ""
+    chip: str = ""
+    device_shape: tuple[int, ...] = ()
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,6 +238,11 @@ class RunRecord:
     def method(self) -> str:
         """Name of the programming method."""
         return self.provenance.method
+
+    @property
+    def largest_tile(self) -> TileRecord:
+        """The tile with the most cells."""
+        return max(self.tiles, key=lambda tile: tile.tile.target.size)
 
     @property
     def mvm_error_from(self) -> str:

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError
-from hwloop.importers.collect import Collector, Rows
+from hwloop.importers.checks import Rows
+from hwloop.importers.collect import Collector
 from hwloop.typing import FloatArray, IndexArray
 
 VERSIONS = ("0.0", "0.1", "0.2")
@@ -49,6 +50,8 @@ class Arc2File:
 
     rows_at_once: ClassVar[int] = 2**20
     """Rows of a biasing history that are read at a time."""
+    jitter: ClassVar[float] = 0.1
+    """Share of a retention table's time that its stamps may run backwards by, as they jitter."""
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         """Check the layout.
@@ -89,6 +92,7 @@ class Arc2File:
 
     def take_retention(self, collector: Collector, start: float) -> None:
         """Hand over all retention tables; the first read of each is `start` seconds old."""
+        uneasy, worst = 0, 0.0
         for number, (address, dataset) in enumerate(self._retention()):
             used = int(dataset.attrs.get("NROWS", 0)) or dataset.shape[0]  # tables of fixed size leave NROWS at 0
             table = dataset[:used]
@@ -99,10 +103,33 @@ class Arc2File:
             if not table.size:
                 continue
             moment = 10**6 * table["tstamp_s"].astype(np.int64) + table["tstamp_us"].astype(np.int64)
+            elapsed, jitter = self._in_order(1e-6 * (moment - moment[0]))
             rows = self._conductances(address, table["current"], table["read_voltage"])
-            rows["time"] = start + 1e-6 * (moment - moment[0])
+            rows["time"] = start + elapsed
             rows["episode"] = np.full(table.size, float(number))
+            rows["repeat"] = np.arange(table.size, dtype=np.float64)  # equal reads at equal times are two reads
             collector.take(rows, lines)
+            if jitter:
+                uneasy, worst = uneasy + 1, max(worst, jitter)
+        if uneasy:
+            collector.report.note(
+                f"time stamps of {uneasy} retention tables run backwards by up to {worst:.3g} s: reads are kept in "
+                "their order, at times halfway between the latest stamp before and the earliest one after"
+            )
+
+    def _in_order(self, stamps: FloatArray) -> tuple[FloatArray, float]:
+        """Return times (rows,) that never run backwards, and by how much the stamps do, seconds.
+
+        Stamps that jitter are put in the order of their rows. A step back by more than a share of the whole is no
+        jitter: a clock was set. It is left as it is.
+        """
+        back = float(np.max(-np.diff(stamps), initial=0.0))
+        if not 0 < back <= self.jitter * np.ptp(stamps):
+            return stamps, 0.0
+        latest = np.maximum.accumulate(stamps)
+        earliest = np.minimum.accumulate(stamps[::-1])[::-1]
+        times = (latest + earliest) / 2
+        return times - times[0], back
 
     def take_timeseries(self, collector: Collector, interval: float) -> None:
         """Hand over all reads of the biasing histories, taking rows as `interval` seconds apart."""

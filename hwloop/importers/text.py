@@ -1,304 +1,328 @@
-"""Delimited text (CSV, TSV, also gzipped), read in chunks of lines."""
+"""Delimited text (CSV, TSV, also gzipped), read in blocks of lines.
+
+The stages, a module each: `encoding` (bytes to lines in one spelling), `layout` (delimiter, header, decimal mark, with
+the columns by `columns` and `headers`), `fields` (where they stand), `numerals` and `moments` (values), `quantities`
+(conductances). What comes of them is handed to a collector, which leaves out what cannot be used.
+"""
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from hwloop.errors import BadInputError
-from hwloop.files.measurements import Experiment
-from hwloop.importers.collect import Collector, Rows
-from hwloop.importers.columns import ColumnMap, Source, parse_columns
-from hwloop.typing import BoolArray, FloatArray, IndexArray
+from hwloop.importers.checks import FAULTS, Rows
+from hwloop.importers.collect import Collector
+from hwloop.importers.columns import ColumnMap, Source, Spread
+from hwloop.importers.conditions import Condition, parse_condition
+from hwloop.importers.encoding import Follow, TextFile
+from hwloop.importers.fields import Grid, gathered, grid
+from hwloop.importers.headers import known, words
+from hwloop.importers.layout import Layout, TextOptions, find_layout
+from hwloop.importers.moments import seconds
+from hwloop.importers.names import Names, joined
+from hwloop.importers.numerals import Found, parse
+from hwloop.importers.quantities import check, conducted, used
+from hwloop.typing import AnyArray, BoolArray, FloatArray
 
-CHUNK_CHARACTERS = 4_000_000
-"""Characters of text in memory at one time; one line more where lines are longer."""
-SLOWLY = 64
-"""Number of lines among which a bad one is sought one by one; also the first ones, by which a layout is recognised."""
-Begin = Callable[[Experiment], Collector]
+Begin = Callable[[ColumnMap, Names], Collector]
 """Makes the collector, once the columns have shown what kind of experiment it is."""
-Follow = Callable[[int], None]
-"""Told the position in the file, bytes."""
-GZIP_MAGIC = b"\x1f\x8b"
-"""First bytes of a gzipped file."""
 
 
-@dataclass(frozen=True)
-class TextOptions:
-    """How a text is laid out."""
+@dataclass
+class TextImport:
+    """Texts that become one experiment, one after the other."""
 
-    columns: str | None = None
-    """Column map; None takes the file's own header line, which must then be one."""
-    code_step: float | None = None
-    """uS per converter code, for columns with the unit 'code'."""
-    sample_rate: float | None = None
-    """Samples per second of rows that are time series."""
-    delimiter: str | None = None
-    """Between columns; None looks at the first line: tab, semicolon, comma, else blanks."""
-    comment: str = "#"
-    """Lines that begin with this are passed over."""
-    skip: int = 0
-    """Lines to pass over at the beginning."""
-    disagreement: float = 0.1
-    """Conductance times resistance may differ from one by this much, by rounding."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What the first lines have shown."""
-
-    columns: ColumnMap
-    delimiter: str | None
-    header: int
-    """Number of the header line, 0 for none."""
-
-
-def import_text(path: Path, options: TextOptions, begin: Begin, follow: Follow) -> Collector:
-    """Read a text and hand its rows to a collector, chunk by chunk.
-
-    Parameters
-    ----------
-    path, options
-        The file, and how it is laid out.
-    begin
-        Makes the collector, once the columns have shown what kind of experiment it is.
-    follow
-        Told the position in the file, bytes.
-
-    Raises
-    ------
-    BadInputError
-        For a column map that does not match, a file that is no text, and one that is cut off.
-    """
-    layout: _Layout | None = None
+    options: TextOptions
+    """How they are laid out."""
+    begin: Begin
+    """Makes the collector."""
+    counted: bool = False
+    """Whether ages are counted by rows, so that no row may be missing."""
+    split_by: str | None = None
+    """Quantity that tells episodes of a cell apart."""
     collector: Collector | None = None
-    row = 0
-    for numbers, lines in _chunks(path, options, follow):
-        if layout is None or collector is None:
-            layout = _look(path, lines[0], numbers[0], options)
-            _compare(path, layout, lines[:SLOWLY], options.disagreement)
-            collector = begin(_kind(layout.columns))
-        if layout.header and numbers[0] == layout.header:
-            numbers, lines = numbers[1:], lines[1:]
-        if not lines:
-            continue
-        if layout.columns.samples:
-            for number, line in zip(numbers.tolist(), lines, strict=True):
-                _take_series(layout, options, collector, line, number, row)
-                row += 1
-        else:
-            _take_rows(layout, collector, lines, numbers)
-    if collector is None:
-        raise BadInputError(f"{path} has no lines of data")
-    return collector
+    """Where the rows go; made with the first text."""
+    names: Names = field(default_factory=Names)
+    """Names of cells, of all texts."""
 
+    def take(self, path: Path, follow: Follow, cell: str | None = None) -> Collector:
+        """Read a text and hand its rows to the collector, block by block.
 
-def _kind(columns: ColumnMap) -> Experiment:
-    if columns.samples:
-        return Experiment.READ_NOISE
-    pulsed = columns.has("amplitude") or columns.has("pulse_voltage")
-    return Experiment.PROGRAMMING_CURVE if pulsed else Experiment.DRIFT
+        Parameters
+        ----------
+        path
+            The file.
+        follow
+            Told the position in the file, bytes.
+        cell
+            What the cell of the whole file is called, where no column says it.
 
-
-# ---- lines -----------------------------------------------------------------------------------------------------------
-
-
-def _chunks(path: Path, options: TextOptions, follow: Follow) -> Iterator[tuple[IndexArray, list[str]]]:
-    """Yield lines that are neither blank nor comments, with their numbers counted from 1."""
-    with path.open("rb") as raw, _whole(path):
-        packed = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        binary = gzip.GzipFile(fileobj=raw) if packed else raw
-        text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="replace")
-        number = 0
-        while lines := text.readlines(CHUNK_CHARACTERS):
-            follow(raw.tell())
-            kept = [
-                k
-                for k, line in enumerate(lines)
-                if not line.isspace() and not line.startswith(options.comment) and number + k >= options.skip
-            ]
-            if kept:
-                yield number + 1 + np.array(kept, np.int64), [lines[k] for k in kept]
-            number += len(lines)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInputError(f"{path} is cut off or damaged ({error}); get a whole copy of it") from None
-
-
-def _split(line: str, delimiter: str | None) -> list[str]:
-    return [field.strip().strip('"') for field in line.rstrip("\r\n").split(delimiter)]
-
-
-def _delimiter(line: str, options: TextOptions) -> str | None:
-    """Find the mark that gives as many columns as the map names, else the first of tab, semicolon, comma."""
-    marks = [mark for mark in "\t;," if mark in line]
-    named = (options.columns or "").count(",") + 1
-    fitting = [mark for mark in marks if line.count(mark) + 1 == named]
-    return options.delimiter or next(iter(fitting + marks), None)
-
-
-def _look(path: Path, line: str, number: int, options: TextOptions) -> _Layout:
-    """Find delimiter, column map and header in the first line; raise BadInputError when they do not fit."""
-    if "\0" in line:
-        raise BadInputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8")
-    delimiter = _delimiter(line, options)
-    fields, shown = _split(line, delimiter), _shown(line)
-    if options.columns is None:
-        try:
-            columns, header = parse_columns(",".join(fields), options.code_step), True
-        except BadInputError as error:
-            raise BadInputError(
-                f"{path}: give --columns, as the first line is no column map ({error}): '{shown}'"
-            ) from None
-    else:
-        columns = parse_columns(options.columns, options.code_step)
-        if len(fields) != columns.width and not (columns.samples and len(fields) > columns.width):
-            raise BadInputError(
-                f"{path}: --columns names {columns.width} columns, and line {number} has {len(fields)}: '{shown}'"
+        Raises
+        ------
+        BadInputError
+            For a column map that does not match, a file that is no text, and one that is cut off.
+        """
+        text = TextFile(path, self.options.block)
+        blocks = text.blocks(follow)
+        head: list[bytes] = []
+        for block in blocks:  # enough of them to recognise the layout by
+            head.append(block)
+            if sum(map(len, head)) >= self.options.sample_bytes:
+                break
+        reader = self._open(path, b"".join(head), cell)
+        for block in itertools.chain(head, blocks):
+            reader.take(block)
+        if text.encoding != "UTF-8":
+            reader.collector.report.note(f"read as text in {text.encoding}")
+        if not text.ended:
+            reader.collector.report.note(
+                "the last line has no line end: where the file is cut off, its last value is too"
             )
-        # A line of data with one bad field is no header: it is counted among what was left out.
-        header = not any(_is_number(fields[source.index]) for source in columns.sources if fields[source.index])
+        return reader.collector
+
+    def _open(self, path: Path, block: bytes, cell: str | None) -> _Reader:
+        """Find the layout of a text, and begin the collector with the first one."""
+        layout = find_layout(block, self.options, str(path))
+        _demand(layout.columns, self.options, str(path), counted=self.counted)
+        if self.collector is None:
+            self.collector = self.begin(layout.columns, self.names)
+        for note in layout.notes:
+            self.collector.report.note(note)
+        reader = _Reader(self, path, layout, self.collector, cell)
+        reader.compare(block)
+        return reader
+
+
+def _demand(columns: ColumnMap, options: TextOptions, path: str, *, counted: bool) -> None:
+    """Raise BadInputError where options and columns do not go together."""
+    try:
+        check(columns, options)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
+    if any(source.path for source in columns.sources):
+        raise BadInputError(f"{path} is text, whose columns are named in their order; '=' is for the datasets of HDF5")
     if columns.samples and options.sample_rate is None:
         raise BadInputError(f"{path}: rows of samples need their rate, such as --sample-rate 400 (per second)")
     if not columns.samples and options.sample_rate is not None:
         raise BadInputError(f"{path}: a sample rate is for rows of samples; put '...' behind the last name of the map")
-    if not columns.samples and not columns.has("time"):
-        raise BadInputError(f"{path}: no time[s] among the columns; the age of every read is needed")
-    return _Layout(columns, delimiter, int(number) if header else 0)
-
-
-def _shown(line: str) -> str:
-    """Return as much of a line as an error message shows."""
-    return line.strip()[:120]
-
-
-def _compare(path: Path, layout: _Layout, lines: list[str], disagreement: float) -> None:
-    """Raise BadInputError where conductance and resistance, given both, contradict each other in most lines.
-
-    That is how a wrong unit or a wrong column shows. The conductance is what is imported.
-    """
-    both = [source for source in layout.columns.sources if source.name in ("conductance", "resistance")]
-    if len(both) < 2 or layout.columns.samples:
-        return
-    lines = [line for line in lines if len(_split(line, layout.delimiter)) == layout.columns.width]
-    values, numeric = _parse(lines, [source.index for source in both], layout.delimiter)
-    values = values[numeric & np.all(np.isfinite(values) & (values != 0), axis=1)] * [source.factor for source in both]
-    wrong = np.abs(1e-6 * values.prod(1) - 1) > disagreement
-    if 2 * np.count_nonzero(wrong) > len(wrong):
-        shown = dict(zip((source.name for source in both), values[np.argmax(wrong)], strict=True))
+    timed = columns.has("time") or columns.has("date") or columns.samples
+    if not timed and not counted:
         raise BadInputError(
-            f"{path}: conductance and resistance contradict each other ({shown['conductance']:.3g} uS, "
-            f"{shown['resistance']:.3g} ohm); check their columns and units, or leave one out of the map"
+            f"{path}: no time[s] among the columns, and the age of every read is needed; where reads were evenly "
+            "paced, state the time from read to read, such as --interval 0.5s"
         )
+    if timed and counted:
+        raise BadInputError(f"{path} has times; leave --interval out")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text or "nan")
-    except ValueError:
-        return False
-    return True
+class _Reader:
+    """Reads the blocks of one text whose layout is known."""
+
+    def __init__(self, work: TextImport, path: Path, layout: Layout, collector: Collector, cell: str | None) -> None:
+        self._work, self._path, self._layout, self.collector = work, path, layout, collector
+        self._columns, self._options = layout.columns, work.options
+        self._used = sorted(used(layout.columns, work.split_by), key=lambda source: source.index)
+        self._lines, self._rows = 0, 0
+        self._cell = None if cell is None or self._named() else work.names.number(cell.encode())
+        conditions = [parse_condition(text) for text in self._options.where]
+        self._conditions: list[tuple[Condition, int]] = [
+            (condition, condition.index(layout.columns, layout.header)) for condition in conditions
+        ]
+        for condition, index in self._conditions:
+            if not 0 <= index < layout.width or (index >= layout.columns.width - 1 and self._spread):
+                raise BadInputError(f"--where {condition.text}: there is no column {index + 1} to compare")
+
+    @property
+    def _spread(self) -> bool:
+        return self._columns.spread is not Spread.NONE
+
+    def _named(self) -> bool:
+        return any(self._columns.has(name) for name in ("cell", "word"))
+
+    def take(self, block: bytes) -> None:
+        """Hand the rows of a block to the collector."""
+        lines = self._data(grid(block, self._layout.delimiter, self._lines + 1))
+        self._lines += block.count(b"\n") + (not block.endswith(b"\n"))
+        if not len(lines):
+            return
+        for condition, index in self._conditions:
+            holds = condition.holds(lines, index, self._layout.numerals)
+            self.collector.pass_over(f"not where {condition.text}", lines.number[~holds])
+            lines = lines.keep(holds)
+        rows = self._spread_rows(lines) if self._spread else self._plain_rows(lines)
+        if not self._spread and not block.endswith(b"\n") and len(lines):
+            self._doubt_last(lines, rows)
+        self._begin_again(lines, rows)
+        number = rows.pop("line").astype(np.int64) if "line" in rows else lines.number
+        self.collector.take(conducted(rows, self._options), number)
+
+    def compare(self, block: bytes) -> None:
+        """Raise BadInputError where conductance and resistance, given both, contradict each other in most lines.
+
+        That is how a wrong unit or a wrong column shows. The conductance is what is imported.
+        """
+        both = [self._columns.source(name) for name in ("conductance", "resistance")]
+        sources = [source for source in both if source is not None]
+        if len(sources) < 2 or self._spread:
+            return
+        head = b"".join(block.splitlines(keepends=True)[: self._layout.first + self._options.sample_lines])
+        lines = self._data(grid(head, self._layout.delimiter), counting=False)
+        values = np.stack([self._values(lines, source)[0] for source in sources], axis=1)
+        values = values[np.all(np.isfinite(values) & (values != 0), axis=1)]
+        wrong = np.abs(1e-6 * values.prod(1) - 1) > self._options.disagreement
+        if 2 * np.count_nonzero(wrong) > len(wrong):
+            conductance, resistance = values[np.argmax(wrong)]
+            raise BadInputError(
+                f"{self._path}: conductance and resistance contradict each other ({conductance:.3g} uS, "
+                f"{resistance:.3g} ohm); check their columns and units, or leave one out of the map"
+            )
+
+    def _data(self, lines: Grid, *, counting: bool = True) -> Grid:
+        """Return the lines that are rows of data, as wide as they must be; count those of another width."""
+        layout = self._layout
+        plain = (lines.number >= layout.first) & ~lines.begins_with(self._options.comment.encode()) & ~lines.empty()
+        lines = lines.keep(plain)
+        if layout.row_word:
+            lines = lines.keep(self._of_rows(lines))
+        count = lines.count - self._trails(lines)
+        fits = count == layout.width
+        if self._columns.spread is Spread.CELLS and layout.header:
+            fits = count == len(layout.header)
+        elif self._spread:
+            fits = count >= layout.width
+        if not counting:
+            return lines.keep(fits)
+        wrong = lines.number[~fits]
+        self.collector.pass_over("wrong number of columns", wrong)
+        if wrong.size and self._work.counted:
+            raise BadInputError(
+                f"{self._path}: line {wrong[0]} has another number of columns, and ages counted by rows need every "
+                "row; mend it, or give a column of times"
+            )
+        return lines.keep(fits)
+
+    def _trails(self, lines: Grid) -> BoolArray:
+        """Tell which lines (lines,) end in a delimiter, whose empty field behind it is none."""
+        longer = lines.count > (0 if self._spread else self._layout.width)
+        at = np.maximum(lines.first + lines.count - 1, 0)
+        trails: BoolArray = longer & (lines.end[at] - lines.start[at] <= 0) & (lines.count > 1)
+        return trails
+
+    def _of_rows(self, lines: Grid) -> BoolArray:
+        """Tell which lines (lines,) begin with the word of rows; a second header must be that of the first."""
+        words = lines.names(0)
+        for k in np.flatnonzero(np.char.lower(words) == self._layout.header[0].lower().encode()).tolist():
+            self._same_header(lines.texts(k), int(lines.number[k]))
+        of_rows: BoolArray = words == self._layout.row_word.encode()
+        return of_rows
+
+    def _begin_again(self, lines: Grid, rows: Rows) -> None:
+        """Raise BadInputError for a second header that is not that of the first, behind which columns may be others."""
+        suspects = np.flatnonzero(rows.get("fault", np.zeros(0)) == FAULTS.index("not a number"))
+        suspects = np.unique(rows["line"][suspects]).astype(np.int64) if "line" in rows else lines.number[suspects]
+        for k in np.searchsorted(lines.number, suspects[: self._options.sample_lines]).tolist():
+            texts = lines.texts(k)
+            if known(texts) > 1:
+                self._same_header(texts, int(lines.number[k]))
+
+    def _same_header(self, texts: list[str], number: int) -> None:
+        if texts[: len(self._layout.header)] != list(self._layout.header):
+            raise BadInputError(
+                f"{self._path}: line {number} is another header than the first one ({','.join(texts)[:80]}); "
+                "import what is below it as a file of its own"
+            )
+
+    # ---- values ------------------------------------------------------------------------------------------------------
+
+    def _plain_rows(self, lines: Grid) -> Rows:
+        """Return one row per line."""
+        rows, fault = self._quantities(lines, self._used)
+        if self._cell is not None:
+            rows["cell"] = np.full(len(lines), float(self._cell))
+        return rows | {"fault": fault} if np.any(fault) else rows
+
+    def _spread_rows(self, lines: Grid) -> Rows:
+        """Return one row per field of the last quantity, which all further columns hold."""
+        *leading, last = self._used
+        rows, fault = self._quantities(lines, leading)
+        count = lines.count - self._trails(lines) - last.index
+        owner = np.repeat(np.arange(len(lines)), count)
+        place = np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)
+        at = lines.first[owner] + last.index + place
+        start, end = Grid(lines.buffer, lines.start, lines.end, at, at, at).column(0)
+        values, found = parse(lines.buffer, start, end, self._layout.numerals)
+        rows = {name: column[owner] for name, column in rows.items()}
+        rows[last.name] = values * last.factor + last.offset
+        rows["fault"] = np.maximum(fault[owner], _faults(found))
+        rows["line"] = lines.number[owner].astype(np.float64)
+        if self._columns.spread is Spread.SAMPLES:
+            assert self._options.sample_rate is not None  # `_demand` has seen to it
+            rows["time"] = rows.get("time", np.zeros(1)) + place / self._options.sample_rate
+            rows.setdefault("cell", (self._rows + owner).astype(np.float64))
+        elif self._columns.spread is Spread.REPEATS:
+            rows["repeat"] = place.astype(np.float64)
+        else:
+            rows["cell"] = self._cells_of_columns(last.index, int(place.max(initial=-1)) + 1)[place]
+        if self._cell is not None:
+            rows.setdefault("cell", np.full(owner.size, float(self._cell)))
+        self._rows += len(lines)
+        return rows
+
+    def _cells_of_columns(self, first: int, count: int) -> FloatArray:
+        """Return the number of the cell of each spread column, (count,)."""
+        names = [words(name) for name in self._layout.header[first:]] or [
+            f"column {first + k + 1}" for k in range(count)
+        ]
+        return np.array([self._work.names.number(name.encode()) for name in names], np.float64)
+
+    def _quantities(self, lines: Grid, sources: list[Source]) -> tuple[Rows, FloatArray]:
+        """Return columns (lines,) in hwloop's units, and the fault of each line, 0 for none."""
+        rows: Rows = {}
+        fault = np.zeros(len(lines))
+        texts: dict[str, AnyArray] = {}
+        for source in sources:
+            if source.form == "name" or source.name in ("word", "bit"):
+                texts[source.name] = lines.names(source.index)
+                continue
+            rows[source.name], wrong = self._values(lines, source)
+            fault = np.maximum(fault, wrong)
+        if "word" in texts:
+            texts["cell"] = joined(texts["word"], texts["bit"])
+        if "cell" in texts:
+            rows["cell"] = self._work.names.numbers(texts["cell"])
+        if "date" in rows:
+            rows["time"] = rows.pop("date") + rows.get("time", np.zeros(1))
+        return rows, fault
+
+    def _values(self, lines: Grid, source: Source) -> tuple[FloatArray, FloatArray]:
+        """Return a column (lines,) in hwloop's unit, and the fault of each line."""
+        start, end = lines.column(source.index)
+        if source.form:
+            values, good = seconds(gathered(lines.buffer, start, end), source.form)
+            return values, np.where(good | (start >= end), 0.0, 1.0)
+        values, found = parse(lines.buffer, start, end, self._layout.numerals)
+        if source.factor != 1 or source.offset:
+            values = values * source.factor + source.offset
+        return values, _faults(found)
+
+    def _doubt_last(self, lines: Grid, rows: Rows) -> None:
+        """Mark the last row where its last field is shorter than the one above it, and the line has no end."""
+        if len(lines) < 2 or self._used[-1].index != self._layout.width - 1:
+            return
+        start, end = lines.column(self._layout.width - 1)
+        if end[-1] - start[-1] < end[-2] - start[-2]:
+            rows.setdefault("fault", np.zeros(len(lines)))
+            rows["fault"][-1] = len(FAULTS) - 1
 
 
-# ---- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def _take_rows(layout: _Layout, collector: Collector, lines: list[str], numbers: IndexArray) -> None:
-    """Take one read per line."""
-    columns, delimiter = layout.columns, layout.delimiter
-    if delimiter is None:
-        count = np.array([len(line.split()) for line in lines])
-    else:
-        count = np.array([line.count(delimiter) for line in lines]) + 1
-    fits = count == columns.width
-    collector.pass_over("wrong number of columns", numbers[~fits])
-    if not np.all(fits):
-        lines, numbers = [line for line, good in zip(lines, fits, strict=True) if good], numbers[fits]
-    used = _used(columns)
-    values, numeric = _parse(lines, [source.index for source in used], delimiter)
-    collector.pass_over("not a number", numbers[~numeric])
-    if np.any(numeric):
-        collector.take(_quantities(used, values[numeric]), numbers[numeric])
-
-
-def _take_series(layout: _Layout, options: TextOptions, collector: Collector, line: str, number: int, row: int) -> None:
-    """Take one time series per line."""
-    columns, fields = layout.columns, _split(line, layout.delimiter)
-    if len(fields) < columns.width:
-        collector.pass_over("wrong number of columns", np.array([number]))
-        return
-    *leading, last = _used(columns)
-    indices = [source.index for source in leading] + list(range(last.index, len(fields)))
-    values, _ = _parse([line], indices, layout.delimiter)
-    samples = values[0, len(leading) :]
-    rows = _quantities([last], samples[:, None])
-    rows |= _quantities(leading, np.tile(values[:, : len(leading)], (samples.size, 1)))
-    assert options.sample_rate is not None  # _look has seen to it
-    rows["time"] = rows.get("time", np.zeros(1)) + np.arange(samples.size) / options.sample_rate
-    rows.setdefault("cell", np.full(samples.size, float(row)))
-    collector.take(rows, np.full(samples.size, number))
-
-
-def _used(columns: ColumnMap) -> list[Source]:
-    """Choose the columns to read: of conductance, resistance and current one is enough."""
-    names = {source.name for source in columns.sources}
-    spare: set[str] = set()
-    if "conductance" in names:
-        spare = {"resistance", "current", "voltage"}
-    elif "resistance" in names:
-        spare = {"current", "voltage"}
-    return [source for source in columns.sources if source.name not in spare]
-
-
-def _quantities(used: list[Source], values: FloatArray) -> Rows:
-    """Convert values (rows, columns) into columns in hwloop's units, conductance (uS) among them."""
-    rows = {source.name: values[:, k] * source.factor + source.offset for k, source in enumerate(used)}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if "resistance" in rows:
-            rows["conductance"] = 1e6 / rows.pop("resistance")
-        elif "current" in rows and "conductance" not in rows:
-            rows["conductance"] = rows.pop("current") / rows.pop("voltage", np.ones(1))
-    return rows
-
-
-def _parse(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, BoolArray]:
-    """Return values (lines, indices) and which lines (lines,) are numbers throughout; an empty field is NaN."""
-    if not lines:
-        return np.empty((0, len(indices))), np.empty(0, bool)
-    try:
-        table = np.loadtxt(lines, delimiter=delimiter, usecols=indices, comments=None, quotechar='"', ndmin=2)
-    except ValueError:
-        return _parse_unsound(lines, indices, delimiter)
-    return table, np.ones(len(lines), bool)
-
-
-def _parse_unsound(lines: list[str], indices: list[int], delimiter: str | None) -> tuple[FloatArray, BoolArray]:
-    """Parse lines of which at least one is not all numbers."""
-    if len(lines) > SLOWLY:  # halves that are sound are read fast
-        half = len(lines) // 2
-        parts = [_parse(part, indices, delimiter) for part in (lines[:half], lines[half:])]
-        return np.concatenate([values for values, _ in parts]), np.concatenate([good for _, good in parts])
-    values = np.full((len(lines), len(indices)), np.nan)
-    numeric = np.ones(len(lines), bool)
-    for k, line in enumerate(lines):
-        fields = _split(line, delimiter)
-        for j, index in enumerate(indices):
-            text = fields[index]
-            if _is_number(text) and "_" not in text:
-                values[k, j] = float(text or "nan")
-            else:
-                numeric[k] = False
-    return values, numeric
+def _faults(found: AnyArray) -> FloatArray:
+    """Return the fault (n,) of fields by what they are: places in `FAULTS`."""
+    table = np.zeros(len(Found))
+    table[Found.TEXT], table[Found.OUT_OF_RANGE] = 1, 2
+    faults: FloatArray = table[found]
+    return faults

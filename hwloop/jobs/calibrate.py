@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -27,7 +29,9 @@ from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 from hwloop.files import hdf5
+from hwloop.files.output import OutputFile
 from hwloop.files.resume_folder import ResumeFolder, listed, plain
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recording import JobOnFile, Recording, recorded, replayed
 from hwloop.mapping.matrix import Matrix
@@ -44,6 +48,7 @@ ROUTINES: dict[str, type[Routine]] = {
 """Routines with settings, by what ROUTINE.KEY=VALUE calls them."""
 
 
+@exclusive
 def calibrate(
     chip: Backend,
     parts: Sequence[str] | Plan = PARTS,
@@ -87,7 +92,8 @@ def calibrate(
     plan = parts if isinstance(parts, Plan) else Plan(tuple(parts))
     with reporting(progress, "calibrating") as report:
         if out is not None:
-            return calibrate_into(CalibrationFile(out), chip, plan, cores=cores, seed=seed, report=report)
+            with CalibrationFile(out) as file:
+                return calibrate_into(file, chip, plan, cores=cores, seed=seed, report=report)
         return calibrate_cores(chip, plan, cores=cores, seed=seed, observer=_observer(report))
 
 
@@ -117,7 +123,7 @@ def plan_from(parts: Sequence[str], settings: Mapping[str, str]) -> Plan:
 
 
 class CalibrationFile:
-    """Writes the file of a calibration that goes on, so often that it takes a small share of the time.
+    """Writes the file of a calibration that goes on, so often that it takes a small share of the time; use it `with`.
 
     Parameters
     ----------
@@ -128,7 +134,7 @@ class CalibrationFile:
     """
 
     def __init__(self, path: str | Path, *, force: bool = False) -> None:
-        self.path = hdf5.check_writable(path, force=force)
+        self._output = OutputFile(path, force=force)
         self.last: Calibration | None = None
         self.replaying: Callable[[], bool] = lambda: False
         """Whether the calibration is only led to where an earlier process has left it: that is on the disk."""
@@ -143,7 +149,20 @@ class CalibrationFile:
     def save(self, calibration: Calibration) -> None:
         """Save now."""
         with self._timer.committing():
-            calibration.save(self.path, force=True)
+            calibration.save(self._output)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies; another place than was asked for once somebody else has put a file there."""
+        return self._output.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._output.close()
 
 
 def calibrate_into(
@@ -165,6 +184,7 @@ def calibrate_into(
         return job.carry_out(file, chip, recording, report)
 
 
+@exclusive
 def calibrate_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> Calibration:
     """Go on with a calibration that was stopped or killed; see `hwloop.resume`."""
     job, file = CalibrationJob.from_file(folder), CalibrationFile(folder.out, force=True)

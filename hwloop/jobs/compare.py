@@ -20,6 +20,7 @@ from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.run_reader import read_record
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
 from hwloop.jobs.progress import Progress, Report, reporting
@@ -131,6 +132,7 @@ class _Sofar:
     status: str = "complete"
 
 
+@exclusive
 def compare(
     chip: str | Backend,
     weights: WeightsLike,
@@ -155,10 +157,8 @@ def compare(
         the same state; a real one goes on from what the method before has left.
     methods
         Names, or methods with settings; `exact` shows the noise floor of a simulated chip.
-    repeats
-        Runs of each method in a row, on the same cells.
-    weights, calibration, inputs, mapping, age, seed, out, force, progress
-        As for `hwloop.program`.
+    repeats, weights, calibration, inputs, mapping, age, seed, out, force, progress
+        Runs of each method in a row, on the same cells; the others as for `hwloop.program`.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.runs import RunRecord
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, calibration_from, seconds
 from hwloop.jobs.program import Task, carry_out
 from hwloop.jobs.progress import Progress, reporting
@@ -83,6 +84,7 @@ class Deployment:
     progress: Progress = False
 
 
+@exclusive
 def deploy(
     network: nn.Module,
     chip: Backend,

@@ -30,6 +30,7 @@ from hwloop.files.resume_folder import ResumeFolder
 from hwloop.jobs.drift_asked import Asked
 from hwloop.jobs.drift_result import Course, DriftResult
 from hwloop.jobs.evaluate import calibration_name, load_run
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_from, seconds
 from hwloop.jobs.network import is_network, load_network, run_of
 from hwloop.jobs.progress import Progress, Report, reporting
@@ -47,6 +48,7 @@ DEFAULT = ("none", "global", "column", "predictive")
 """Compensations that pulse no cell: what is done to them can be undone on any chip."""
 
 
+@exclusive
 def drift(
     run: Run | DeployedNetwork | str | Path,
     chip: Backend | None = None,
@@ -82,10 +84,8 @@ def drift(
         Fitted one whose drift predictions go by; None for the chip's nominal one.
     data
         Inputs and labels for the accuracy of a network; None for the test data that it was deployed with.
-    limit, probes, seed
-        MVM error whose passing is predicted; probe vectors of each tile; seed of probes and inputs.
-    out, force, progress
-        As for `hwloop.program`.
+    limit, probes, seed, out, force, progress
+        MVM error whose passing is predicted; probe vectors of each tile; the others as for `hwloop.program`.
 
     Raises
     ------
@@ -103,6 +103,7 @@ def drift(
         return _study(asked, given, Output(out, force, opened), report)
 
 
+@exclusive
 def drift_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> DriftResult:
     """Go on with a study that was stopped or killed; see `hwloop.resume`.
 

@@ -15,6 +15,7 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError
 from hwloop.files.run_reader import read_run
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_from
 from hwloop.jobs.program import warn_of_useless
 from hwloop.jobs.run import Run
@@ -102,6 +103,7 @@ class Evaluation:
         return f"<Evaluation on {self.backend}: MVM error {self.mvm_error:.4f}, was {self.mvm_error_in_run:.4f}>"
 
 
+@exclusive
 def evaluate(
     run: Run | str | Path,
     chip: Backend | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -261,15 +262,20 @@ def _identity(measurements: Iterable[Measurement]) -> dict[str, str | int | floa
     found: dict[str, str | int | float | bool] = {}
     for one in measurements:
         for name in IDENTITY:
-            if name in one.attributes:
+            # A chip without a thermometer says NaN of its temperature: nothing is known of it.
+            if name in one.attributes and one.attributes[name] == one.attributes[name]:
                 found.setdefault(name, one.attributes[name])
         try:
             snapshot = json.loads(str(one.attributes.get("chip_at_start", "{}")))
         except json.JSONDecodeError:
             continue
         for name in GEOMETRY:
-            if isinstance(snapshot.get(name), int | float):
+            if _is_number(snapshot.get(name)):
                 found.setdefault(name, snapshot[name])
-        if isinstance(snapshot.get(NOMINAL), int | float):
+        if _is_number(snapshot.get(NOMINAL)):
             found.setdefault("nominal_midpoint", snapshot[NOMINAL])
     return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurement_writer import Mode
 from hwloop.files.measurements import Measurement
-from hwloop.importers.collect import ImportReport
+from hwloop.importers.checks import ImportReport
 from hwloop.importers.files import ImportOptions, import_file
 from hwloop.jobs.progress import Progress, reporting
 
+Sources = str | Path | Sequence[str | Path]
+"""A file, a pattern such as 'dev*.csv', or several of them."""
+
 
 def import_measurement(
-    path: str | Path,
+    path: Sources,
     columns: str | None = None,
     *,
     options: ImportOptions | None = None,
@@ -24,15 +30,15 @@ def import_measurement(
     force: bool = False,
     progress: Progress = False,
 ) -> Measurement:
-    """Import one measurement made elsewhere: delimited text, or HDF5 of arc2control.
+    """Import one measurement made elsewhere: delimited text, HDF5 of arc2control, or arrays in HDF5 and netCDF.
 
     Parameters
     ----------
     path
-        The file.
+        The file, or texts of one cell each: a pattern such as ``"dev*.csv"``, or a list.
     columns
         Names and units of its columns in order, such as ``"cell,time[s],resistance[ohm],,level"``; None takes the
-        header line.
+        header line, and ``"auto"`` what that most likely means.
     options
         What else the file does not say about itself.
     out, force
@@ -60,7 +66,7 @@ def import_measurement(
 
 
 def import_to(
-    path: str | Path,
+    path: Sources,
     out: str | Path,
     options: ImportOptions,
     *,
@@ -75,9 +81,32 @@ def import_to(
     BadInputError
         As `import_measurement`.
     """
-    size = Path(path).stat().st_size if Path(path).is_file() else 1
+    paths = matching(path)
+    size = sum(one.stat().st_size for one in paths if one.is_file()) or 1
     if append and force:
         raise BadInputError("append goes on with what force would delete; give one of them")
     mode: Mode = "a" if append else "w" if force else "x"
     with reporting(progress, "import") as report:
-        return import_file(path, out, options, mode, lambda done: report(done, size))
+        return import_file(paths, out, options, mode, lambda done: report(done, size))
+
+
+def matching(path: Sources) -> list[Path]:
+    """Return the files that names and patterns stand for, those of a pattern in the order of the numbers in them.
+
+    Raises BadInputError for a pattern that nothing matches.
+    """
+    found: list[Path] = []
+    for one in [path] if isinstance(path, str | Path) else path:
+        if Path(one).exists() or not glob.has_magic(str(one)):
+            found.append(Path(one))
+            continue
+        names = glob.glob(str(one))
+        if not names:
+            raise BadInputError(f"no file matches {one}")
+        found += [Path(name) for name in sorted(names, key=_natural)]
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return what names are sorted by, dev2 before dev10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]

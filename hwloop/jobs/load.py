@@ -10,16 +10,16 @@ from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
-    from hwloop.files.measurements import Measurement
     from hwloop.files.models import Model
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.measurements import Measurements
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.nn.network import DeployedNetwork
 
 Loaded: TypeAlias = (
-    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Calibration | list[Measurement] | Model"
+    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Calibration | Measurements | Model"
 )
 
 
@@ -33,7 +33,7 @@ def load(path: str | Path) -> Loaded:
 
     Returns
     -------
-    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Calibration, list of Measurement, or Model
+    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Calibration, Measurements (a list), or Model
         By what the file says of itself.
 
     Raises
@@ -42,13 +42,17 @@ def load(path: str | Path) -> Loaded:
         For a file that is missing, damaged, or not hwloop's. Nothing but the file itself is opened.
     """
     path = Path(path)
+    return _READERS[kind_of(path)](path)
+
+
+def kind_of(path: Path) -> str:
+    """Return what a file says it is. Raises BadInputError for one that is missing, damaged or not hwloop's."""
     if path.suffix.lower() == ".json":
-        return _model(path)
+        return MODEL
     from hwloop.files import hdf5
 
-    with hdf5.open_file(path, *_READERS) as file:
-        kind = str(file.attrs["format"])
-    return _READERS[kind](path)
+    with hdf5.open_file(path, *(kind for kind in _READERS if kind != MODEL)) as file:
+        return str(file.attrs["format"])
 
 
 def _run(path: Path) -> Run:
@@ -81,10 +85,11 @@ def _calibration(path: Path) -> Calibration:
     return Calibration.load(path)
 
 
-def _measurements(path: Path) -> list[Measurement]:
+def _measurements(path: Path) -> Measurements:
     from hwloop.files.measurement_reader import read_measurements
+    from hwloop.jobs.measurements import Measurements
 
-    return read_measurements(path)
+    return Measurements(read_measurements(path))
 
 
 def _sensitivity(path: Path) -> Sensitivity:
@@ -101,6 +106,7 @@ def _model(path: Path) -> Model:
     return load_model(path)
 
 
+MODEL = "hwloop-model"
 _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-run": _run,
     "hwloop-network": _network,
@@ -109,4 +115,5 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-sensitivity": _sensitivity,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
+    MODEL: _model,
 }

@@ -34,6 +34,7 @@ from hwloop.files.hdf5 import CommitTimer
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.measurements import Attributes, Mark, Measurement
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_from, seconds
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.registry import suggest
@@ -154,6 +155,7 @@ EXPERIMENTS: dict[str, type[DeviceExperiment]] = {
 """Experiments by the names that measurement files have for them."""
 
 
+@exclusive
 def measure(
     chip: Backend,
     experiment: str | DeviceExperiment,

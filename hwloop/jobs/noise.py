@@ -24,7 +24,7 @@ from hwloop.nn.accuracy import check_labels
 from hwloop.nn.datasets import Dataset, read_dataset
 from hwloop.nn.factory import network_from
 from hwloop.nn.noise_aware import ChipNoise
-from hwloop.nn.retraining import Images
+from hwloop.nn.noisy_accuracy import Images
 
 ChipLike: TypeAlias = "Backend | ChipInfo | ChipNoise | Model | str | Path"
 """What may say how a chip is: an open one, its description, a fitted model or its file, or a URI."""

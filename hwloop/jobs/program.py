@@ -37,6 +37,7 @@ from hwloop.errors import BadInputError, CalibrationWarning, ProgrammingWarning
 from hwloop.files import hdf5
 from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, TileRecord
+from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recorders import Recorder
@@ -53,6 +54,7 @@ from hwloop.mapping.tile import Tile
 from hwloop.typing import BoolArray, FloatArray, State
 
 
+@exclusive
 def program(
     chip: Backend,
     weights: WeightsLike,
@@ -86,10 +88,9 @@ def program(
     age, chip_seconds
         Seconds, or '1h', after programming at which targets hold and the error is measured (None: the chip's own);
         seconds that devices may rest in all while they are programmed (None: as the method likes).
-    out, force
-        Run file that grows as the job goes, and whether it may replace one; None leaves saving to `Run.save`.
-    progress
-        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
+    out, force, progress
+        Run file that grows as the job goes (None leaves saving to `Run.save`), and whether it may replace one; True
+        draws a bar, and a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
 
     Returns
     -------
@@ -113,6 +114,7 @@ def program(
         return _into_file(task, chip, out, report, force=force)
 
 
+@exclusive
 def program_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> Run:
     """Go on with a job of `program` that was stopped or killed, from what it has left; see `hwloop.resume`."""
     task = Task.from_file(folder)
@@ -292,7 +294,7 @@ class Programming:
         measured = len(outputs) == len(self.tiles) and status != "interrupted"
         noise = [item.noise for item in self.tiles if item.noise is not None]
         return RunRecord(
-            name=self._name,
+            name=self._recorder.name(self._name) if self._recorder is not None else self._name,
             provenance=self._task.provenance(self._chip),
             status=status,
             age=self._age,

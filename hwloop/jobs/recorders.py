@@ -38,6 +38,10 @@ class Recorder:
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
         self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
 
+    def name(self, asked: str) -> str:
+        """Return what the file is called now, where `asked` was asked for: it moves aside for somebody else's."""
+        return str(self._file.path) if self._file.moved else asked
+
     def begin(self, record: RunRecord, chip: Snapshot) -> None:
         """Write what was asked for."""
         self._writer = RunWriter(self._group, record, chip)

@@ -67,7 +67,7 @@ class Recording:
         Parameters
         ----------
         folder
-            Where answers are kept; locked by the caller.
+            Where answers are kept; the caller has the lock of the output file.
         chip
             Who is asked.
         known, end
@@ -249,7 +249,7 @@ def recorded(out: str | Path, chip: Backend, job: JobOnFile) -> Iterator[Recordi
 def replayed(folder: ResumeFolder, chip: Backend) -> Iterator[Recording]:
     """Lead the job in the body to where it was, and go on; see `recorded`.
 
-    Raises BadInputError for another chip than that of the job, and for a folder that another process is writing.
+    Raises BadInputError for another chip than that of the job.
     """
     told, info = folder.job(), chip.info
     if (told.get("name"), told.get("serial")) != (info.name, info.serial):
@@ -257,7 +257,6 @@ def replayed(folder: ResumeFolder, chip: Backend) -> Iterator[Recording]:
             f"{folder.out} was begun on {told.get('name')}, serial {told.get('serial')} ({told.get('chip')}); "
             f"{info.name}, serial {info.serial}, is another chip: name the right one with --backend"
         )
-    folder.lock()
     known = Records(folder.journal) if folder.journal.exists() else None
     end = _known_until(folder, chip, known) if known is not None else 0
     counted = {core: counts.copy() for core, counts in chip.ledger.cores.items()}
@@ -274,9 +273,7 @@ def _witnessed(folder: ResumeFolder, chip: Backend, recording: Recording) -> Ite
     finally:
         recording.leave()
         chip.witness = None
-        if recording.touched and not recording.completed:
-            folder.close()
-        else:
+        if recording.completed or not recording.touched:
             folder.remove()
 
 

@@ -17,7 +17,8 @@ from hwloop.nn.convert import Converted, convert, copied
 from hwloop.nn.folding import fold
 from hwloop.nn.learnt_ranges import save_weights
 from hwloop.nn.noise_aware import NoisyNetwork
-from hwloop.nn.retraining import Course, Images, Retraining, right_exactly, right_under_noise, train
+from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise
+from hwloop.nn.retraining import Course, Retraining, train
 from hwloop.typing import Json
 from hwloop.units import finite
 
@@ -114,7 +115,7 @@ class Retrained:
             "epochs": [
                 {
                     "loss": finite(epoch.loss), "accuracy_digital": epoch.digital, "accuracy_noisy": epoch.noisy,
-                    "loss_noisy": finite(epoch.noisy_loss),
+                    "loss_noisy": finite(epoch.noisy_loss), "gain": epoch.gain, "gain_error": epoch.gain_error,
                 }
                 for epoch in self.course.epochs
             ],
@@ -182,7 +183,8 @@ def retrain(
     settings = settings or Retraining()
     converted = convert(network, exclude)
     training, test = images_of(data, converted.network)
-    noisy = NoisyNetwork(converted, noise_of(chip, settings.ages), settings.seed)
+    noise = dataclasses.replace(noise_of(chip, settings.ages), compensation=settings.compensation)
+    noisy = NoisyNetwork(converted, noise, settings.seed)
     noisy.fit_ranges(training.some(settings.calibration, settings.seed).inputs)
     before = None if test is None else Tried.of(noisy, test, settings)
     with reporting(progress, "retrain") as report:

@@ -22,6 +22,7 @@ from hwloop.errors import BadInputError, ClosedError
 from hwloop.files import hdf5
 from hwloop.files.run_writer import write_run
 from hwloop.files.runs import RunRecord, TileRecord
+from hwloop.mapping.names import printable
 from hwloop.typing import FloatArray, Json
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Run:
     def __repr__(self) -> str:
         tensors = len({tile.tile.tensor for tile in self.tiles})
         error = f"MVM error {self.mvm_error:.4f}" if np.isfinite(self.mvm_error) else f"status {self.status}"
-        return f"<Run {self.method} on {self.record.backend or 'a chip'}: {tensors} tensor(s), {error}>"
+        return printable(f"<Run {self.method} on {self.record.backend or 'a chip'}: {tensors} tensor(s), {error}>")
 
     def _repr_html_(self) -> str:
         rows = "".join(

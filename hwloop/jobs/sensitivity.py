@@ -21,7 +21,7 @@ from hwloop.nn.convert import Converted, convert
 from hwloop.nn.layers.base import AnalogLayer
 from hwloop.nn.network import DeployedNetwork
 from hwloop.nn.noise_aware import NoisyNetwork
-from hwloop.nn.retraining import Images, right_exactly
+from hwloop.nn.noisy_accuracy import Images, right_exactly
 from hwloop.nn.sensitivity import Limit, SensitivitySettings, limits_of_layers, limits_of_parts, weakest
 from hwloop.typing import Json
 from hwloop.units import finite

@@ -72,6 +72,9 @@ class Task:
             seed=self.seed,
             calibration=used.name if used else "",
             calibration_sha256=used.sha256 if used else "",
+            chip=chip.lifetime.identity,
+            device_shape=(chip.info.cores, *chip.info.device_shape),
+            session=chip.lifetime.session,
         )
 
     def on_file(self) -> JobOnFile:

@@ -63,17 +63,17 @@ def shorten(name: str, width: int) -> str:
 
 
 def shortened(names: Iterable[str], width: int = 20) -> dict[str, str]:
-    """Shorten names so that no two of them look alike.
+    """Shorten names, made printable, so that no two of them look alike.
 
     What is left out is in the middle; where that makes two alike, it is what all names begin with, and where that does
     not help, they are numbered.
     """
-    wanted = list(dict.fromkeys(names))
-    fitted = {name: shorten(name, width) for name in wanted}
+    wanted = {name: printable(name) for name in names}
+    fitted = {name: shorten(shown, width) for name, shown in wanted.items()}
     if len(set(fitted.values())) < len(wanted):
-        levels = zip(*(name.split(".") for name in wanted), strict=False)
+        levels = zip(*(shown.split(".") for shown in wanted.values()), strict=False)
         shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
-        fitted = {name: shorten("…" + ".".join(name.split(".")[shared:]), width) for name in wanted}
+        fitted = {name: shorten("…" + ".".join(shown.split(".")[shared:]), width) for name, shown in wanted.items()}
     if len(set(fitted.values())) < len(wanted):
-        fitted = {name: shorten(f"{number}:…{name}", width) for number, name in enumerate(wanted)}
+        fitted = {name: shorten(f"{number}:…{shown}", width) for number, (name, shown) in enumerate(wanted.items())}
     return fitted

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from hwloop.devices.drift import Aging
 from hwloop.devices.model import DeviceModel
@@ -156,10 +155,12 @@ def split_table(errors: DeviceErrors, devices: int) -> SplitTable:
 
 def beyond(room: FloatArray, sigma: float) -> FloatArray:
     """Compute the mean square of what a normal error of deviation `sigma` exceeds `room` (...) by, on one side."""
+    from scipy.special import ndtr  # only to be loaded by who makes a table, not by who reads a file
+
     if sigma == 0:
         return np.zeros_like(room)
     a = room / sigma
-    squared: FloatArray = sigma**2 * ((1.0 + a**2) * norm.sf(a) - a * norm.pdf(a))
+    squared: FloatArray = sigma**2 * ((1.0 + a**2) * ndtr(-a) - a * np.exp(-(a**2) / 2) / np.sqrt(2 * np.pi))
     return squared
 
 

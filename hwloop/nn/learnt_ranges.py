@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from hwloop.errors import BadInputError
-from hwloop.files.hdf5 import check_writable, replace_file
+from hwloop.files.output import check_writable, write_file
 from hwloop.typing import Json
 
 KEY = "hwloop-input-ranges"
@@ -46,7 +46,7 @@ def save_weights(
 
     checked = check_weights_path(path, force=force)
     tensors = {name: value.detach().to("cpu").clone().contiguous() for name, value in state.items()}
-    replace_file(checked, save(tensors, {KEY: json.dumps(dict(ranges), allow_nan=False)}))
+    write_file(checked, save(tensors, {KEY: json.dumps(dict(ranges), allow_nan=False)}), force=force)
 
 
 def check_weights_path(path: str | Path, *, force: bool) -> Path:

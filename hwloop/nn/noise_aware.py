@@ -12,14 +12,15 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from hwloop.chip.info import ChipInfo, Parameter
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.files.models import Model
+from hwloop.nn.blocks import Affine, Blocks, per_weight
 from hwloop.nn.cells import CellModel, Cells, drawn
 from hwloop.nn.convert import Converted, MatrixOf, matrices_of
 from hwloop.nn.nonidealities import (
@@ -39,6 +40,11 @@ from hwloop.nn.nonidealities import (
     WireResistance,
 )
 from hwloop.nn.products import Product, Recording
+from hwloop.nn.ranges import Converters, RangeSettings, best_full_scale, best_input_scale
+from hwloop.registry import suggest
+
+COMPENSATIONS = ("column", "global", "none")
+"""What may make up for drift, as noise knows it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,13 @@ class ChipNoise:
         Seconds after programming, ascending; an age is drawn evenly in log time between the first and the last.
     together
         Seconds during which the vectors of a forward pass go through the chip.
+    adc_range
+        Smallest and largest range of the output converters, uS.
+    compensation
+        What makes up for drift: 'column' finds one gain for each column at the age in question, 'global' one factor for
+        each tile, and with 'none' the gains of the columns stay those of `fitted`.
+    fitted
+        Seconds after programming at which the columns are calibrated.
     """
 
     rows: int
@@ -64,8 +77,15 @@ class ChipNoise:
     parts: tuple[Nonideality, ...]
     ages: tuple[float, ...]
     together: float = 1e-3
+    adc_range: tuple[float, float] = (0.0, math.inf)
+    compensation: str = COMPENSATIONS[0]
+    fitted: float = 20.0
 
     def __post_init__(self) -> None:
+        if self.compensation not in COMPENSATIONS:
+            raise BadInputError(
+                f"compensation '{self.compensation}' of noise: {suggest(self.compensation, COMPENSATIONS)}"
+            )
         if not self.ages or not all(a < b for a, b in zip(self.ages, self.ages[1:], strict=False)):
             raise BadInputError(f"ages {', '.join(f'{age:g}' for age in self.ages) or '(none)'} do not rise")
         if not (self.ages[0] > 0 and math.isfinite(self.ages[-1])):
@@ -117,7 +137,9 @@ class ChipNoise:
             OutputRange(1.0),
         )
         kept = tuple(part for part in parts if corrected or not part.corrected)
-        return cls(info.rows, CellModel.of(info, model), kept, tuple(ages) or (info.reference_age,))
+        cell, fitted = CellModel.of(info, model), info.reference_age
+        adc_range = Converters.of(info).adc_range
+        return cls(info.rows, cell, kept, tuple(ages) or (fitted,), adc_range=adc_range, fitted=fitted)
 
     def only(self, *parts: Nonideality) -> ChipNoise:
         """Return a chip with these nonidealities and no other."""
@@ -136,47 +158,13 @@ class ChipNoise:
         """Return the age a share of the way from the first to the last, in log time; seconds."""
         return float(self.ages[0] * (self.ages[-1] / self.ages[0]) ** share)
 
-    def levels(self, kind: type[InputRounding | OutputRounding]) -> int:
-        """Return the number of steps up to full range of the converters of a kind; very many where none rounds."""
-        return next((part.top for part in self.parts if isinstance(part, kind)), 2**23)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """How a matrix (groups, inputs, outputs) is cut into blocks that a column adds up in one go."""
-
-    groups: int
-    inputs: int
-    outputs: int
-    tiles: int
-    rows: int
-
-    @classmethod
-    def of(cls, shape: Sequence[int], rows: int) -> Blocks:
-        """Cut a matrix of a shape into tiles of at most `rows` inputs."""
-        groups, inputs, outputs = shape
-        tiles = max(1, math.ceil(inputs / rows))
-        return cls(groups, inputs, outputs, tiles, inputs if tiles == 1 else rows)
-
     @property
-    def _missing(self) -> int:
-        return self.tiles * self.rows - self.inputs
+    def converters(self) -> Converters:
+        """What ranges are chosen for; where nothing rounds, very many steps."""
+        return Converters(self._steps(InputRounding), self._steps(OutputRounding), self.adc_range)
 
-    def cut(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Cut (groups, inputs, outputs) into (blocks, rows, outputs); rows that are missing hold zeros."""
-        whole = functional.pad(matrix, (0, 0, 0, self._missing)) if self._missing else matrix
-        return whole.reshape(self.groups * self.tiles, self.rows, self.outputs)
-
-    def cut_inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """Cut (vectors, groups * inputs) into (blocks, vectors, rows)."""
-        by_group = x.reshape(len(x), self.groups, self.inputs)
-        whole = functional.pad(by_group, (0, self._missing)) if self._missing else by_group
-        return whole.reshape(len(x), -1, self.rows).transpose(0, 1)
-
-    def join(self, y: torch.Tensor) -> torch.Tensor:
-        """Add up tiles of (blocks, vectors, outputs): (vectors, groups * outputs)."""
-        added = y.reshape(self.groups, self.tiles, -1, self.outputs).sum(1)
-        return added.transpose(0, 1).reshape(-1, self.groups * self.outputs)
+    def _steps(self, kind: type[InputRounding | OutputRounding]) -> int:
+        return next((part.top for part in self.parts if isinstance(part, kind)), 2**23)
 
 
 @dataclass(frozen=True)
@@ -185,8 +173,10 @@ class _Draw:
 
     Parameters
     ----------
+    correction
+        What is done to the outputs of columns.
     slope
-        (blocks, 1, columns) conductance over weight, as the outputs are scaled: uS.
+        (blocks, 1, columns) conductance over weight, as the cells are now: uS.
     rest
         (blocks, rows, columns) conductances less `slope` times the weights, uS.
     variance
@@ -195,6 +185,7 @@ class _Draw:
         The cells.
     """
 
+    correction: Affine
     slope: torch.Tensor
     rest: torch.Tensor
     variance: torch.Tensor | None
@@ -204,10 +195,10 @@ class _Draw:
 class NoisyProduct(Product):
     """Multiplies as a chip with noise would.
 
-    Weights are scaled per column to the cells' full conductance, as they are when they are programmed, and the outputs
-    of each column are scaled so that its error is least, as the digital correction does: a common loss by drift is
-    made up for, and what differs from cell to cell stays. The noise of the cells is drawn once and holds until
-    `redraw`; that of reads and converters is new in every call.
+    Weights are scaled per column to the cells' full conductance, as they are when they are programmed. Gains and
+    offsets of columns are fitted to sample inputs, as they are on a chip: with the compensation 'column' what drift
+    does to all inputs alike is made up for, and what differs from input to input stays. The noise of the cells is
+    drawn once and holds until `redraw`; that of reads and converters is new in every call.
     """
 
     def __init__(self, noise: ChipNoise, seed: int) -> None:
@@ -217,6 +208,8 @@ class NoisyProduct(Product):
         """Logarithm of the input that is driven fully."""
         self.output_range = nn.Parameter(torch.zeros(1))
         """(tiles,) logarithm of the column sum at the end of the converters, uS at full-scale input."""
+        self.sample: torch.Tensor | None = None
+        """(vectors, groups * inputs) to which columns are fitted; None: to inputs independent of each other."""
         self._random: torch.Generator | None = None
         self._draw: _Draw | None = None
 
@@ -243,7 +236,7 @@ class NoisyProduct(Product):
         blocks = Blocks.of(matrix.shape, self.noise.rows)
         if self._draw is None:
             with torch.no_grad():
-                self._draw = self._drawn(blocks.cut(matrix.detach()))
+                self._draw = self._drawn(blocks.cut(matrix.detach()), self._sample_of(blocks))
         draw, input_range = self._draw, self.input_range.exp()
         u = blocks.cut_inputs(x / input_range)
         for part in self.noise.parts:
@@ -256,75 +249,71 @@ class NoisyProduct(Product):
         s = sums / full_scale
         for part in self.noise.parts:
             s = part.outputs(s, draw.cells)
-        return blocks.join(s * (full_scale / draw.slope)) * input_range
+        return blocks.join(draw.correction(s * full_scale)) * input_range
 
-    def fit_ranges(self, x: torch.Tensor, matrix: torch.Tensor) -> None:
-        """Choose the ranges that clip and round a sample of inputs (vectors, groups * inputs) with the least error."""
-        blocks, noise = Blocks.of(matrix.shape, self.noise.rows), self.noise
+    def fit_ranges(self, x: torch.Tensor, matrix: torch.Tensor, settings: RangeSettings | None = None) -> None:
+        """Choose ranges for a sample of inputs (vectors, groups * inputs), as they are chosen on a chip."""
+        blocks, converters = Blocks.of(matrix.shape, self.noise.rows), self.noise.converters
+        how = settings or RangeSettings()
         with torch.no_grad():
             weights = blocks.cut(matrix)
-            chosen = least_error(x.reshape(1, -1), noise.levels(InputRounding))[0]
-            u = blocks.cut_inputs((x / chosen).clamp(-1.0, 1.0))
-            sums = (u @ (weights * per_weight(weights, noise.cell.largest))).reshape(blocks.groups, blocks.tiles, -1)
-            full_scale = least_error(sums.transpose(0, 1).flatten(1), noise.levels(OutputRounding))
-            self.input_range = nn.Parameter(chosen.log())
-            self.output_range = nn.Parameter(full_scale.log())
-        self._draw = None
+            target = (weights * per_weight(weights, self.noise.cell.largest)).double().numpy(force=True)
+            activations = blocks.cut_inputs(x).double().numpy(force=True)
+            scale = best_input_scale(target, converters, activations, how)
+            sums = (np.clip(activations / scale, -1.0, 1.0) @ target).reshape(blocks.groups, blocks.tiles, len(x), -1)
+            of_tiles = sums.swapaxes(0, 1).reshape(blocks.tiles, -1, blocks.outputs)
+            ends = [best_full_scale(one, converters, how) if one.any() else 1.0 for one in of_tiles]
+            chosen = torch.tensor([scale, *ends], dtype=torch.float32, device=matrix.device).log()
+            self.input_range, self.output_range = nn.Parameter(chosen[0].clone()), nn.Parameter(chosen[1:].clone())
+            self.hold_range()
+        self.keep(x)
 
-    def _drawn(self, weights: torch.Tensor) -> _Draw:
-        """Program the weights (blocks, rows, columns), let them age, and find the scale of each column."""
+    def keep(self, x: torch.Tensor) -> None:
+        """Fit columns to these inputs (vectors, groups * inputs) from the next draw on."""
+        self.sample, self._draw = x, None
+
+    def hold_range(self) -> None:
+        """Bring a learnt output range back to what the converters can do."""
+        low, high = self.noise.adc_range
+        with torch.no_grad():
+            self.output_range.clamp_(math.log(low) if low else -math.inf, math.log(high))
+
+    def _sample_of(self, blocks: Blocks) -> torch.Tensor | None:
+        """Give the sample as (blocks, vectors, rows), 1 = full range, as it is driven."""
+        if self.sample is None:
+            return None
+        return blocks.cut_inputs(self.sample / self.input_range.exp()).clamp(-1.0, 1.0)
+
+    def _drawn(self, weights: torch.Tensor, sample: torch.Tensor | None) -> _Draw:
+        """Program the weights (blocks, rows, columns), let them age, and correct the columns."""
         if self._random is None:
             self._random = torch.Generator(weights.device).manual_seed(self._seed)
         scale = per_weight(weights, self.noise.cell.largest)
         target = weights * scale
-        converters = drawn((2, len(weights), 1, weights.shape[2]), weights, self._random)
-        cells = Cells(self.noise.cell, target, target, self.age, self.noise.together, converters, self._random)
+        before = self._random.get_state()
+        then = self._cells(target, self.noise.fitted)[0] if self.noise.compensation != "column" else None
+        if then is not None:
+            self._random.set_state(before)  # the same cells, at two ages
+        cells, variance = self._cells(target, self.age)
+        correction = Affine.of(cells.now, weights, scale, sample)
+        slope = 1.0 / correction.gain
+        if then is not None:
+            correction = Affine.of(then.now, weights, scale, sample)
+            if self.noise.compensation == "global":
+                correction = correction.with_factor(cells.now, weights, sample)
+        return _Draw(correction, slope, cells.now - weights * slope, variance, cells)
+
+    def _cells(self, target: torch.Tensor, age: float) -> tuple[Cells, torch.Tensor | None]:
+        """Program targets (blocks, rows, columns), and give the cells at an age, with their variance."""
+        assert self._random is not None
+        converters = drawn((2, len(target), 1, target.shape[2]), target, self._random)
+        cells = Cells(self.noise.cell, target, target, age, self.noise.together, converters, self._random)
         variances = []
         for part in self.noise.parts:
             variances.append(part.variance(cells))
             cells = cells.moved(part.cells(cells))
         there = [one for one in variances if one is not None]
-        power = cells.now.square().sum(1, keepdim=True)
-        shared = (cells.now * target).sum(1, keepdim=True)
-        gain = torch.where((power > 0) & (shared > 0), shared / power.clamp(min=torch.finfo(power.dtype).tiny), 1.0)
-        slope = scale / gain
-        return _Draw(slope, cells.now - weights * slope, torch.stack(there).sum(0) if there else None, cells)
-
-
-def per_weight(weights: torch.Tensor, largest: float) -> torch.Tensor:
-    """Give the conductance of a unit weight (blocks, 1, columns), uS: the largest of a column takes `largest` uS."""
-    most = weights.abs().amax(1, keepdim=True)
-    return torch.where(most > 0, largest / most.clamp(min=torch.finfo(most.dtype).tiny), 1.0)
-
-
-def least_error(values: torch.Tensor, levels: int, candidates: int = 32, narrowest: float = 0.1) -> torch.Tensor:
-    """Find the range of a converter that clips and rounds values with the least mean squared error.
-
-    Parameters
-    ----------
-    values
-        (converters, values).
-    levels
-        Steps from zero to the end of the range.
-    candidates, narrowest
-        How many ranges are tried, and the narrowest of them over the largest value.
-
-    Returns
-    -------
-    Tensor
-        (converters,), 1 where all values are zero.
-    """
-    most = values.abs().amax(1)
-    largest = torch.where(most > 0, most, 1.0)
-    tried = [float(share) for share in torch.logspace(math.log10(narrowest), 0.0, candidates)]
-    errors = []
-    for share in tried:
-        end = (largest * share)[:, None]
-        read = (values / end * levels).round().clamp(-levels, levels) * (end / levels)
-        errors.append((read - values).square().mean(1))
-    best = torch.stack(errors).argmin(0)
-    chosen = largest * torch.tensor(tried, dtype=values.dtype, device=values.device)[best]
-    return torch.where(most > 0, chosen, largest)
+        return cells, torch.stack(there).sum(0) if there else None
 
 
 class NoisyNetwork:
@@ -366,6 +355,16 @@ class NoisyNetwork:
         vectors
             Input vectors of each matrix that are looked at.
         """
+        for name, sample in self._recorded(x, vectors).items():
+            self.products[name].fit_ranges(sample, self._sharing[name][0].values())
+
+    def fit_columns(self, x: torch.Tensor, vectors: int = 256) -> None:
+        """Let columns be fitted to what the layers are given now; parameters as of `fit_ranges`."""
+        for name, sample in self._recorded(x, vectors).items():
+            self.products[name].keep(sample)
+
+    def _recorded(self, x: torch.Tensor, vectors: int) -> dict[str, torch.Tensor]:
+        """Run inputs through the exact network, and sample what each matrix is given (vectors, groups * inputs)."""
         turns = itertools.count()
         recording = {name: Recording(vectors, self.seed, turns) for name in self.products}
         for name, sharing in self._sharing.items():
@@ -375,11 +374,15 @@ class NoisyNetwork:
         with torch.no_grad():
             self.network.eval()(x)
         self.network.train(training)
-        for name, product in self.products.items():
-            matrix, sample = self._sharing[name][0].values(), recording[name].sample
-            if sample is not None:
-                product.fit_ranges(sample.to(matrix), matrix)
         self.use()
+        found = {name: one.sample for name, one in recording.items()}
+        like = {name: sharing[0].values() for name, sharing in self._sharing.items()}
+        return {name: sample.to(like[name]) for name, sample in found.items() if sample is not None}
+
+    def hold_ranges(self) -> None:
+        """Bring learnt ranges back to what the converters can do."""
+        for product in self.products.values():
+            product.hold_range()
 
     def ranges(self) -> list[nn.Parameter]:
         """List what there is to learn beside the network's own parameters: the logarithms of all ranges."""

@@ -248,7 +248,8 @@ class Drift(Nonideality):
         law, devices = cells.model.drift, cells.on_devices()
         g = devices / law.g_scale
         nu = law.mean(g) + law.spread(g) * cells.normal(cells.model.devices)
-        return torch.sign(cells.now) * (devices * torch.exp(-self.amount * cells.log_age * nu)).sum(0)
+        loss = law.law.exponent(cells.log_age) * nu + law.law.common(cells.log_age)
+        return torch.sign(cells.now) * (devices * torch.exp(-self.amount * loss)).sum(0)
 
 
 class ReadNoise(Nonideality):

@@ -69,12 +69,19 @@ class LayerTile:
             One for all, or (vectors, 1).
         """
         top = self.region.backend.info.input_max
-        return np.clip(np.rint(x * (top / scale)), -top, top).astype(np.int32)
+        factor = top / np.asarray(scale)
+        if factor.size == 1 and factor.item() < np.finfo(np.float32).max:
+            factor = factor.astype(x.dtype)  # in the precision of the inputs, which are many
+        whole = np.multiply(x, factor)
+        np.rint(whole, out=whole)
+        return np.clip(whole, -top, top, out=whole).astype(np.int32)
 
     def multiply(self, x: AnyArray, settings: RangeSettings) -> FloatArray:
         """Multiply inputs (vectors, rows) by the tile: (vectors, columns) in the order of the layer's outputs."""
         own = settings.dynamic or math.isnan(self.input_scale)
-        scale = vector_scales(x) if own else np.full((len(x), 1), self.input_scale)
+        scale = vector_scales(x) if own else np.array([[self.input_scale]])
+        if settings.bound_management:
+            scale = np.broadcast_to(scale, (len(x), 1)).copy()  # a vector may be repeated at a scale of its own
         codes = self.region.mvm(self.codes(x, scale))
         for _ in range(settings.bound_management):
             again = self._saturated(codes)
@@ -119,7 +126,8 @@ class LayerTile:
         """Use another converter range, in uS, with the column correction for it, and a sample of inputs to probe by."""
         known, backend = self.programmed, self.region.backend
         adjustable = Capability.ADC_RANGE in backend.info.capabilities
-        region = Region(backend, known.tile.place, full_scale if adjustable else None, self.region.calibration)
+        own = full_scale if adjustable else None
+        region = Region(backend, known.tile.place, own, self.region.calibration, alone=True)
         origin = replace(known.origin, correction=correction)
         self.programmed = replace(known, region=region, origin=origin, sample=sample)
 

@@ -7,7 +7,8 @@ distributions are (Pickands, Ann. Statist. 3, 119, 1975): fine converters then l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -78,6 +79,30 @@ def vector_scales(x: AnyArray) -> FloatArray:
     return np.where(largest > 0, largest, 1.0)
 
 
+@dataclass(frozen=True)
+class Converters:
+    """What ranges are chosen for.
+
+    Parameters
+    ----------
+    input_steps, output_steps
+        Steps from zero to the end of the range.
+    adc_range
+        Smallest and largest range of the output converters, uS.
+    """
+
+    input_steps: int
+    output_steps: int
+    adc_range: tuple[float, float] = (0.0, math.inf)
+
+    @classmethod
+    def of(cls, info: ChipInfo, standing: float | None = None) -> Converters:
+        """Describe the converters of a chip; `standing` is a range in uS that cannot be changed, where one is known."""
+        if standing is None or Capability.ADC_RANGE in info.capabilities:
+            return cls(info.input_max, info.code_max, info.adc_range)
+        return cls(info.input_max, info.code_max, (standing, standing))
+
+
 def choose(
     target: FloatArray,
     info: ChipInfo,
@@ -106,32 +131,45 @@ def choose(
     Ranges or None
         None where all outputs are zero: nothing can be chosen, and nothing is lost by any range.
     """
-    if Capability.ADC_RANGE not in info.capabilities:
-        info = replace(info, adc_range=(adc_range, adc_range))
+    converters = Converters.of(info, adc_range)
     if settings.dynamic:
         activations, scale = activations / vector_scales(activations), 1.0
     else:
-        scale = _input_scale(target, info, activations, settings) if input_scale is None else input_scale
+        scale = best_input_scale(target, converters, activations, settings) if input_scale is None else input_scale
     sums = (activations / scale) @ target
     if not sums.any():
         return None
-    return Ranges(scale, _full_scale(sums, info, settings))
+    return Ranges(scale, best_full_scale(sums, converters, settings))
 
 
-def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, settings: RangeSettings) -> float:
-    """Choose what drives an input converter fully; 1 for inputs of zeros."""
+def best_input_scale(
+    target: FloatArray, converters: Converters, activations: FloatArray, settings: RangeSettings
+) -> float:
+    """Choose what drives an input converter fully; 1 for inputs of zeros.
+
+    Parameters
+    ----------
+    target
+        (..., rows, columns) weights, or conductances, in any unit.
+    converters
+        How finely inputs are rounded.
+    activations
+        (..., vectors, rows) sample inputs.
+    settings
+        How.
+    """
     magnitudes = np.abs(activations)
     largest = float(magnitudes.max())
     if largest == 0:
         return 1.0
     if settings.inputs == "percentile":
         return float(np.percentile(magnitudes[magnitudes > 0], settings.percentile))
-    count = max(32, settings.values // (4 * target.shape[1]))
+    count = max(32, settings.values // (4 * target.shape[-1]))
     # Evenly spaced: a sample that was never full lies in the order of the data, which may be that of their classes.
-    tried = activations[:: -(-len(activations) // count)].astype(np.float32)
+    tried = activations[..., :: -(-activations.shape[-2] // count), :].astype(np.float32)
     weights = target.astype(np.float32)
-    top, tail = info.input_max, Tail.of(magnitudes)
-    power = float(np.square(target).sum() / target.shape[1])  # of one unit on every input, mean over columns
+    top, tail = converters.input_steps, Tail.of(magnitudes)
+    power = float(np.square(target).sum(-2).mean())  # of one unit on every input, mean over columns
     scales = largest * np.geomspace(0.25, 1.5, settings.candidates)
     errors = []
     for scale in scales:
@@ -141,12 +179,12 @@ def _input_scale(target: FloatArray, info: ChipInfo, activations: FloatArray, se
     return float(scales[np.argmin(errors)])
 
 
-def _full_scale(sums: FloatArray, info: ChipInfo, settings: RangeSettings) -> float:
+def best_full_scale(sums: FloatArray, converters: Converters, settings: RangeSettings) -> float:
     """Choose the converter range for sums (vectors, columns) in uS."""
     # Whole vectors: a stride through all values would look at the same few columns again and again.
     values = np.abs(sums[:: max(1, sums.size // settings.values)]).reshape(-1)
-    tail, top = Tail.of(values), info.code_max
-    low, high = info.adc_range
+    tail, top = Tail.of(values), converters.output_steps
+    low, high = converters.adc_range
     ranges = np.unique(np.clip(values.max() * np.geomspace(0.1, 2.0, 2 * settings.candidates), low, high))
     steps = ranges[:, None] / top
     seen = np.clip(np.rint(values / steps), 0, top) * steps

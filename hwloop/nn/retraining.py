@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -17,15 +17,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hwloop.calibration.settings import Settings
+from hwloop.calibration.settings import Settings, seconds
 from hwloop.errors import BadInputError
 from hwloop.nn.convert import MatrixOf
-from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
+from hwloop.nn.noise_aware import COMPENSATIONS, NoisyNetwork
+from hwloop.nn.noisy_accuracy import Images, Trial, right_exactly, right_under_noise
 from hwloop.registry import suggest
 
 Report: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) after every batch; it may raise KeyboardInterrupt to stop there."""
-CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt")}
+CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt"), "compensation": COMPENSATIONS}
 """What settings that are words may be."""
 
 
@@ -66,12 +67,19 @@ class Retraining(Settings):
     """Strength of the noise in training, over that of the chip."""
     ramp: float = 0.2
     """Share of the training over which noise and learning rate rise from nothing to their full strength."""
-    youngest: float = 60.0
+    youngest: float = seconds(60.0)
     """Seconds after programming: the earliest moment at which the network shall work."""
-    oldest: float = 365 * 86400.0
+    oldest: float = seconds(365 * 86400.0)
     """Seconds after programming: the latest one. Ages are drawn evenly in log time between both."""
+    compensation: str = COMPENSATIONS[0]
+    """What will make up for drift on the chip: 'column', 'global', or 'none' where nothing is done."""
     held_out: float = 0.15
-    """Share of the training data that is not trained on and chooses the best epoch, by its accuracy under noise."""
+    """Share of the training data that is not trained on and chooses the best epoch, by its loss under noise."""
+    mixes: int = 4
+    """Times that each held-out image is mixed with another one for that, where `mixing` is not zero; the network may
+    know the images themselves by heart."""
+    certainty: float = 2.0
+    """Standard errors by which the loss of an epoch must be lower than at the beginning, or nothing is changed."""
     calibration: int = 512
     """Training images from which all ranges are chosen before they are learnt."""
     draws: int = 4
@@ -92,6 +100,7 @@ class Retraining(Settings):
             ("distillation", 0.0, 1.0), ("mixing", 0.0, 1.0), ("temperature", 0.01, 1000.0),
             ("noise", 0.0, 100.0), ("ramp", 0.0, 1.0),
             ("youngest", 1e-6, 1e12), ("oldest", 1e-6, 1e12), ("held_out", 0.0, 0.9), ("draws", 1, 1000),
+            ("mixes", 1, 1000), ("certainty", 0.0, 100.0),
             ("test_draws", 1, 10_000), ("calibration", 1, 1_000_000),
             ("seed", 0, 2**53),
         ):  # fmt: skip
@@ -118,13 +127,17 @@ class Epoch:
     digital, noisy
         Accuracy on held-out images, computed exactly, and the mean under noise.
     noisy_loss
-        Cross entropy under noise there, nats.
+        Cross entropy under noise of the images by which epochs are compared (`Trial`), nats.
+    gain, gain_error
+        By how much that is lower than at the beginning, and the standard error of it.
     """
 
     loss: float
     digital: float
     noisy: float
     noisy_loss: float
+    gain: float = 0.0
+    gain_error: float = 0.0
 
 
 @dataclass
@@ -163,40 +176,6 @@ def train(noisy: NoisyNetwork, data: Images, settings: Retraining, report: Repor
     return _Training(noisy, data, settings, report).run()
 
 
-@dataclass(frozen=True)
-class Images:
-    """Inputs of a network with their classes.
-
-    Parameters
-    ----------
-    inputs
-        (images, ...).
-    labels
-        (images,) whole numbers from 0.
-    """
-
-    inputs: torch.Tensor
-    labels: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, which: torch.Tensor | slice) -> Images:
-        return Images(self.inputs[which], self.labels[which])
-
-    def some(self, most: int, seed: int) -> Images:
-        """Draw at most so many of them."""
-        if len(self) <= most:
-            return self
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self[order[:most]]
-
-    def batches(self, size: int, order: torch.Tensor | None = None) -> Iterator[Images]:
-        """Give them in batches, in an order (images,) of their indices."""
-        for first in range(0, len(self), size):
-            yield self[slice(first, first + size) if order is None else order[first : first + size]]
-
-
 class _Training:
     """A training while it goes on."""
 
@@ -207,6 +186,9 @@ class _Training:
         kept = min(math.ceil(settings.held_out * len(data)), len(data) - 1)
         # Without held-out images the training images choose.
         self.training, self.held_out = data[order[kept:]], data[order[:kept]] if kept else data
+        largest = min(0.5, settings.mixing)
+        self.trial = Trial.of(self.held_out, settings.mixes, largest, settings.seed)
+        self.at_first = torch.empty(0)
         self.teacher = copy_of_digital(noisy)
         self.per_epoch = math.ceil(len(self.training) / settings.batch)
         self.steps = settings.epochs * self.per_epoch
@@ -259,6 +241,7 @@ class _Training:
     def _epoch(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> float:
         """Train on every image once; returns the mean loss, which ends the epoch where it is no number."""
         noisy, settings, total = self.noisy, self.settings, 0.0
+        noisy.fit_columns(self.training.some(settings.calibration, settings.seed).inputs)
         noisy.network.train()
         if settings.batch_norm == "kept":
             for module in noisy.network.modules():
@@ -278,6 +261,7 @@ class _Training:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+            noisy.hold_ranges()
             if settings.clip_sigmas:
                 for matrix in noisy.placed():
                     clip_columns(matrix, settings.clip_sigmas)
@@ -315,11 +299,16 @@ class _Training:
         """Evaluate on held-out images, always under the same noise, and keep the state if it is the best so far."""
         noisy, settings, course = self.noisy, self.settings, self.course
         digital = float(right_exactly(noisy, self.held_out).double().mean())
-        right, entropy = right_under_noise(noisy, self.held_out, settings.draws, settings.seed + 1)
-        epoch = Epoch(loss, digital, float(right.double().mean()), entropy)
-        course.epochs.append(epoch)
+        right, _ = right_under_noise(noisy, self.held_out, settings.draws, settings.seed + 1)
+        losses = self.trial.losses(noisy, settings.draws, settings.seed + 1)
+        if not course.epochs:
+            self.at_first = losses
+        gain = self.at_first - losses
+        error = float(gain.std(correction=min(1, len(gain) - 1))) / math.sqrt(len(gain))
+        noisy_loss, mean = float(losses.mean()), float(gain.mean())
+        course.epochs.append(Epoch(loss, digital, float(right.double().mean()), noisy_loss, mean, error))
         best = course.epochs[course.best]
-        if len(course.epochs) == 1 or (epoch.noisy, -epoch.noisy_loss) > (best.noisy, -best.noisy_loss):
+        if len(course.epochs) == 1 or (mean > settings.certainty * error and noisy_loss < best.noisy_loss):
             course.best, self.state = len(course.epochs) - 1, self._state()
 
     def _state(self) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
@@ -361,62 +350,3 @@ def clip_columns(matrix: MatrixOf, sigmas: float) -> None:
         for parameter, move in zip(parameters, moves, strict=True):
             if move is not None:
                 parameter.sub_(move)
-
-
-# ---- accuracy ----------------------------------------------------------------------------------------------------
-
-
-def right_exactly(noisy: NoisyNetwork, data: Images, batch: int = 500) -> torch.Tensor:
-    """Find which images (images,) are classified rightly by the network as it is digitally."""
-    noisy.use(())
-    right, _ = _right(noisy.network, data, batch)
-    noisy.use()
-    return right
-
-
-def right_under_noise(
-    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 500, noise: ChipNoise | None = None
-) -> tuple[torch.Tensor, float]:
-    """Find which images are classified rightly under noise.
-
-    Parameters
-    ----------
-    noisy
-        The network.
-    data
-        Images.
-    draws
-        How often the noise is drawn, at ages evenly in log time from the first to the last.
-    seed
-        Of the noise; the same seed gives the same noise.
-    batch
-        Images at a time.
-    noise
-        Of another chip than the network's own.
-
-    Returns
-    -------
-    tuple
-        (draws, images) right or wrong, and the mean cross entropy in nats.
-    """
-    found, entropies, chip = [], [], noise or noisy.noise
-    for draw in range(draws):
-        age = chip.age(draw / (draws - 1) if draws > 1 else 0.5)
-        noisy.redraw(age, chip, seed * 1000 + draw)
-        right, entropy = _right(noisy.network, data, batch)
-        found.append(right)
-        entropies.append(entropy)
-    return torch.stack(found), sum(entropies) / draws
-
-
-def _right(network: nn.Module, data: Images, batch: int) -> tuple[torch.Tensor, float]:
-    training = network.training
-    network.eval()
-    found, entropy = [], 0.0
-    with torch.no_grad():
-        for part in data.batches(batch):
-            scores = network(part.inputs)
-            found.append(scores.argmax(1) == part.labels)
-            entropy += float(functional.cross_entropy(scores, part.labels, reduction="sum"))
-    network.train(training)
-    return torch.cat(found), entropy / max(len(data), 1)

@@ -76,7 +76,7 @@ class DrawnStudy(Protocol):
 
 
 def draw_drift(study: DrawnStudy, path: str | Path) -> None:
-    """Draw a drift study into a PNG or SVG file; of a network its accuracy comes first."""
+    """Draw a drift study into a PNG, SVG or PDF file; of a network its accuracy comes first."""
     if any(course.accuracy is not None for course in study.courses.values()):
         figure = Figure(figsize=(8, 8.5), layout="constrained")
         top, bottom = figure.subplots(2)

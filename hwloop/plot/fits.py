@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from hwloop.calibration.fitting.panels import Panel, Series
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.plot.style import BLUE, FORMATS, GREEN, ORANGE, PURPLE, SKY, VERMILION, axes_of, save_figure
+from hwloop.plot.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, axes_of, save_figure
 
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of several series of one kind."""
+WRITTEN = (".png", ".svg")
+"""Kinds of file in which each figure of a fit is written."""
 
 
 def draw_fits(
@@ -42,7 +44,7 @@ def figure_paths(names: Iterable[str], folder: str | Path, *, force: bool) -> di
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError(f"{folder} cannot be made a folder for figures ({error.strerror})") from None
-    paths = {name: [folder / f"{name}{suffix}" for suffix in FORMATS] for name in names}
+    paths = {name: [folder / f"{name}{suffix}" for suffix in WRITTEN] for name in names}
     for path in (path for group in paths.values() for path in group):
         hdf5.check_writable(path, force=force)
     return paths

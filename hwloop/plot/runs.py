@@ -9,13 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from hwloop.files.runs import RunRecord, TileRecord
-from hwloop.plot.style import BLUE, GREEN, PURPLE, VERMILION, axes_of, save_figure
-from hwloop.typing import FloatArray
+from hwloop.files.runs import RunRecord
+from hwloop.plot.style import BLACK, BLUE, GREEN, PURPLE, VERMILION, axes_of, save_figure
+from hwloop.plot.tiles import difference_map, error_by_conductance, reached_map, rms_deviation, target_map
 
 COLOURS = {"gdp": BLUE, "iterative": VERMILION, "sgd": PURPLE, "exact": GREEN}
-SMALLEST_SPAN = 1e-12
-"""uS; the scale of a map of differences is never smaller."""
 
 
 def draw_runs(runs: Sequence[Sequence[RunRecord]], path: str | Path, floor: float | None = None) -> None:
@@ -28,12 +26,12 @@ def draw_runs(runs: Sequence[Sequence[RunRecord]], path: str | Path, floor: floa
     runs
         Of each method, all its repeats.
     path
-        PNG or SVG.
+        PNG, SVG or PDF.
     floor
         MVM error with every conductance on target, drawn where it is known.
     """
     first = [repeats[0] for repeats in runs]
-    mapped = [run for run in first if largest_tile(run).reached is not None]
+    mapped = [run for run in first if run.largest_tile.reached is not None]
     figure = Figure(figsize=(12, 4.2 + 3.6 * len(mapped)), layout="constrained")
     asked = first[0].provenance
     figure.suptitle(f"{Path(asked.weights).name} on {asked.backend}")
@@ -41,15 +39,10 @@ def draw_runs(runs: Sequence[Sequence[RunRecord]], path: str | Path, floor: floa
     left, right = rows[0].subplots(1, 2, width_ratios=[3, 1])
     error_against_step(first, left, floor=floor)
     results_of_methods(runs, right, floor=floor)
-    span = max((3 * _rms_deviation(largest_tile(run)) for run in mapped), default=1.0)
+    span = max((3 * rms_deviation(run.largest_tile) for run in mapped), default=1.0)
     for row, run in zip(rows[1:], mapped, strict=True):
         _draw_maps(row, run, span)
     save_figure(figure, Path(path))
-
-
-def largest_tile(run: RunRecord) -> TileRecord:
-    """Return the tile with the most cells."""
-    return max(run.tiles, key=lambda tile: tile.tile.target.size)
 
 
 def error_against_step(runs: Sequence[RunRecord], ax: Axes | None = None, *, floor: float | None = None) -> Axes:
@@ -66,7 +59,7 @@ def error_against_step(runs: Sequence[RunRecord], ax: Axes | None = None, *, flo
     """
     axes = axes_of(ax)
     for run in runs:
-        name, tile = run.method, largest_tile(run)
+        name, tile = run.method, run.largest_tile
         errors = tile.steps.mvm_error
         if np.isfinite(errors).any():
             axes.plot(errors, ".-", color=COLOURS.get(name), label=f"{name}, as it sees itself")
@@ -103,32 +96,20 @@ def results_of_methods(
     return axes
 
 
-def _rms_deviation(tile: TileRecord) -> float:
-    assert tile.reached is not None
-    return float(np.sqrt(((tile.reached - tile.tile.target) ** 2).mean()))
+def errors_by_conductance(runs: Sequence[RunRecord], ax: Axes | None = None) -> Axes:
+    """Draw how far the cells of each run's largest tile are off, by their targets, where that was measured."""
+    axes = axes_of(ax)
+    for run in runs:
+        if run.largest_tile.reached is not None:
+            error_by_conductance(run.largest_tile, axes, label=run.method, colour=COLOURS.get(run.method, BLACK))
+    return axes
 
 
 def _draw_maps(row: SubFigure, run: RunRecord, deviation_span: float) -> None:
     """Draw target, reached and difference; the differences of all methods share a scale, for comparison."""
-    record = largest_tile(run)
-    assert record.reached is not None
-    target, reached, place = record.tile.target, record.reached, record.tile.place
-    row.suptitle(f"{run.method}: {record.tile.tensor}, core {place.core}")
-    axes = row.subplots(1, 3)
-    span = float(np.abs(target).max())
-    conductance_map(target, axes[0], span=span, title="target")
-    conductance_map(reached, axes[1], span=span, title="reached, as MVMs show it")
-    title = f"reached - target, rms {_rms_deviation(record):.2f} uS"
-    conductance_map(reached - target, axes[2], span=max(deviation_span, SMALLEST_SPAN), title=title)
-
-
-def conductance_map(values: FloatArray, ax: Axes | None = None, *, span: float | None = None, title: str = "") -> Axes:
-    """Draw signed conductances (rows, columns) in uS as a map; `span` is the largest magnitude of the colours."""
-    axes = axes_of(ax)
-    largest = span if span is not None else max(float(np.abs(values).max(initial=0.0)), SMALLEST_SPAN)
-    image = axes.imshow(values, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
-    axes.set(title=title, xlabel="column (output)", ylabel="row (input)")
-    figure = axes.get_figure()
-    assert figure is not None
-    figure.colorbar(image, ax=axes, label="conductance, uS")
-    return axes
+    record = run.largest_tile
+    row.suptitle(f"{run.method}: {record.tile.tensor}, core {record.tile.place.core}")
+    target, reached, difference = row.subplots(1, 3)
+    target_map(record, target)
+    reached_map(record, reached)
+    difference_map(record, difference, span=deviation_span)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -12,14 +15,55 @@ from matplotlib.figure import Figure
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 
-FORMATS = (".png", ".svg")
+FORMATS = (".png", ".svg", ".pdf")
 BLACK, BLUE, SKY, ORANGE, GREEN, VERMILION, PURPLE = (
     "#000000", "#0072b2", "#56b4e9", "#e69f00", "#009e73", "#d55e00", "#cc79a7",
 )  # fmt: skip
 """The colours of Okabe and Ito (Color Universal Design, 2008)."""
+GREY = "#7a7a7a"
+"""Of what only helps the eye."""
 SERIES = (BLACK, BLUE, SKY, ORANGE, GREEN, VERMILION, PURPLE)
 PIXELS_PER_INCH = 110
 """Resolution of bitmaps."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a figure looks.
+
+    Parameters
+    ----------
+    size
+        Width and height, inches.
+    font_size
+        Of its texts, points.
+    line_width
+        Of its lines, points.
+    """
+
+    size: tuple[float, float] = (7.0, 4.5)
+    font_size: float = 10.0
+    line_width: float = 1.5
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Draw what is drawn within in this style."""
+        with matplotlib.rc_context(
+            {
+                "font.size": self.font_size,
+                "axes.titlesize": self.font_size,
+                "legend.fontsize": self.font_size - 1,
+                "lines.linewidth": self.line_width,
+                "pdf.fonttype": 42,  # letters stay letters, which journals ask for
+            }
+        ):
+            yield
+
+
+SCREEN = Style()
+"""For a screen, and half a page."""
+PAPER = Style(size=(3.5, 2.6), font_size=7.0, line_width=1.0)
+"""For one column of a two-column paper, 89 mm."""
 
 
 def check_figure_path(path: str | Path, source: str | Path, *, force: bool) -> Path:
@@ -31,7 +75,7 @@ def check_figure_path(path: str | Path, source: str | Path, *, force: bool) -> P
         For another kind of file, the data's own file, and a file that exists (without force).
     """
     if Path(path).suffix.lower() not in FORMATS:
-        raise BadInputError(f"{path}: a plot is a {' or '.join(FORMATS)} file")
+        raise BadInputError(f"{path}: a plot is a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
     if Path(path).resolve() == Path(source).resolve():
         raise BadInputError(f"{path} is to hold the data; give another name for the plot")
     return hdf5.check_writable(path, force=force)

@@ -13,10 +13,10 @@ from hwloop.scpi.codes import Code
 from hwloop.scpi.command import Command, Dialect
 from hwloop.scpi.parameters import Parameter
 
-VERSION = (1, 2)
+VERSION = (1, 3)
 """Major and minor version of the dialect; a driver works with every minor version of its own major one.
 
-1.1 added converter trims, 1.2 read modes."""
+1.1 added converter trims, 1.2 read modes, 1.3 tokens and products of some columns."""
 
 # ---- parameters that several commands share ----------------------------------------------------------------
 
@@ -297,9 +297,14 @@ READ_SINGLE_Q = Command(
 )
 MVM_RUN = Command(
     "MVM:RUN",
-    "Send the input vectors in the transfer memory (layout `inputs`) through a core; the output codes replace them "
-    "(layout `outputs`).",
-    (_CORE, Parameter("batch", "integer", "input vectors", low=1, high=2**31 - 1)),
+    "Send the input vectors in the transfer memory (layout `inputs`) through a core; the output codes of all columns, "
+    "or of so many from the first on, replace them (layout `outputs`).",
+    (
+        _CORE,
+        Parameter("batch", "integer", "input vectors", low=1, high=2**31 - 1),
+        Parameter("first", "integer", "first column", low=0, high=2**31 - 1, default=0),
+        Parameter("columns", "integer", "columns; 0 for all from the first on", low=0, high=2**31 - 1, default=0),
+    ),
     errors=_MEMORY_ERRORS,
     example="MVM:RUN 0,1024",
     changes=True,
@@ -368,6 +373,19 @@ LINK_ECHO_Q = Command(
     "LINK:ECHO? #15a....",
 )
 LINK_CLOSE = Command("LINK:CLOSe", "End the session.", example="LINK:CLOS")
+LINK_CHALLENGE_Q = Command(
+    "LINK:CHALlenge?",
+    "A random number for LINK:AUTHenticate?, good for one answer; empty where this client needs no token (see Tokens).",
+    reply="string",
+    example="LINK:CHAL?",
+)
+LINK_AUTHENTICATE_Q = Command(
+    "LINK:AUTHenticate?",
+    "Prove that the token is known.",
+    (Parameter("answer", "string", "HMAC-SHA256 of the challenge under the token, 64 hexadecimal digits"),),
+    "1 when this client may go on, 0 when not",
+    example='LINK:AUTH? "..."',
+)
 LINK_BUFFER_Q = Command("LINK:BUFFer?", "Longest program message in bytes.", reply="integer", example="LINK:BUFF?")
 
 SECTIONS: dict[str, tuple[Command, ...]] = {
@@ -419,7 +437,7 @@ SECTIONS: dict[str, tuple[Command, ...]] = {
         READ_MODE_Q,
     ),
     "Simulated chips": (PLACE, STATE_SAVE, STATE_LOAD),
-    "Link": (LINK_OPEN_Q, LINK_CALL_Q, LINK_ECHO_Q, LINK_CLOSE, LINK_BUFFER_Q),
+    "Link": (LINK_OPEN_Q, LINK_CALL_Q, LINK_ECHO_Q, LINK_CLOSE, LINK_BUFFER_Q, LINK_CHALLENGE_Q, LINK_AUTHENTICATE_Q),
 }
 """All commands by section of the manual."""
 

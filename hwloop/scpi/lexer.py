@@ -136,11 +136,16 @@ class MessageFramer:
         return found.start() + (self._buffer[found.start()] != ord("\n"))
 
 
-def parse(message: bytes) -> list[Unit]:
-    """Read the commands of one program message, in order. Raises ScpiError -1xx for what cannot be read."""
+def parse(message: bytes, most: int | None = None) -> list[Unit]:
+    """Read the commands of one program message, in order.
+
+    Raises ScpiError -1xx for what cannot be read, -223 for more than `most` commands.
+    """
     units: list[Unit] = []
     at = _skip(message, 0)
     while at < len(message):
+        if len(units) == most:
+            raise ScpiError(Code.TOO_MUCH_DATA, f"a message may have {most} commands")
         unit, at = _unit(message, at)
         units.append(unit)
         if at < len(message):

@@ -28,6 +28,8 @@ instrument `hwloop serve` both use. Firmware that answers as this page says work
 {{suffixes}}
 * Nothing is clamped, and nothing rounded but trims, to the steps of their registers: a value that cannot be used is an
   error, and nothing is done.
+* A message has at most 4096 commands (error -223), must end within 60 s of its first byte, and no command of it but the
+  first eight begins when those before it have taken 60 s (error -365).
 * A message is read as a whole before its first command is carried out, and the first error ends it. The rest of a
   message never runs on the remains of a command that failed.
 * Commands are carried out one after the other; a response to `*OPC?` means that all before it is done.
@@ -63,6 +65,13 @@ message.
 
 A plain client that types commands needs none of this; the first command of such a client that changes something ends a
 session that was left open.
+
+## Tokens
+
+An instrument that can be reached from other machines may ask for a token. Until a connection has proved that it knows
+it, every command but `*IDN?`, `*CLS`, `SYSTem:ERRor?` and the two here is refused with error -203. `LINK:CHALlenge?`
+answers a random number, and `LINK:AUTHenticate?` takes the HMAC-SHA256 of its text under the token, in hexadecimal; a
+challenge is good for one try. So the token itself never goes over the link.
 
 ## Description
 

@@ -30,6 +30,33 @@ class MvmTests(Suite):
         for x in (small.astype(np.int8), small.astype(np.uint16), small.tolist(), np.asfortranarray(small)):
             assert backend.mvm(self.core, x).shape == (3, info.columns)
 
+    def test_mvm_gives_the_columns_that_are_wanted(self, backend: Backend) -> None:
+        """A slice of neighbours, with the codes that they have among all columns; time and counts are the same."""
+        self._needs(backend, Capability.MVM)
+        columns = backend.info.columns
+        x = np.tile(self._probe(backend)[:1], (64, 1))
+        whole, spent = backend.mvm(self.core, x).astype(np.float64), backend.counts
+        first, end = columns // 3, max(columns // 3 + 1, columns // 2)
+        part = backend.mvm(self.core, x, slice(first, end))
+        later = backend.counts - spent
+        assert part.shape == (64, end - first)
+        assert part.dtype == np.int32
+        assert later.mvms == 64
+        assert later.chip_seconds > 0
+        error = np.sqrt((whole[:, first:end].var(0) + part.var(0) + 1.0) / 64)
+        assert np.all(np.abs(part.mean(0) - whole[:, first:end].mean(0)) < 6.0 * error + 2.0)
+        assert backend.mvm(self.core, x[:1], slice(None)).shape == (1, columns)
+
+    def test_mvm_refuses_columns_that_are_none(self, backend: Backend) -> None:
+        """Outside of the core, empty, every second one, and what is no slice."""
+        self._needs(backend, Capability.MVM)
+        columns, x = backend.info.columns, np.zeros((1, backend.info.rows), np.int32)
+        for wanted in (
+            slice(0, columns + 1), slice(-1, columns), slice(1, 1), slice(0, 1, 2), slice(0.5, 1), 3, [0, 1], "all",
+        ):  # fmt: skip
+            with self._nothing_sent(backend), raises(BadInputError, f"mvm of columns {wanted!r}"):
+                backend.mvm(self.core, x, wanted)  # type: ignore[arg-type]
+
     def test_mvm_counts_vectors(self, backend: Backend) -> None:
         """One per input vector, and nothing else."""
         self._needs(backend, Capability.MVM)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability, ReadMode, TrimLimits
+from hwloop.chip.lifetime import Lifetime
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.targets import Programmer, Targets
 from hwloop.typing import AnyArray, FloatArray, IndexArray
@@ -118,8 +119,8 @@ class Suite:
         costs = backend.counts
         called: list[str] = []
         hooks = (
-            "_pulse", "_mvm", "_read", "_wait", "_place", "_set_adc_range", "_set_trims", "_set_read_mode",
-            "_program_targets",
+            "_pulse", "_mvm", "_mvm_columns", "_read", "_wait", "_place", "_set_adc_range", "_set_trims",
+            "_set_read_mode", "_program_targets",
         )  # fmt: skip
         for name in hooks:
             setattr(backend, name, recording(getattr(backend, name), name, called))
@@ -279,11 +280,21 @@ def recording(hook: Callable[..., T], name: str, called: list[str]) -> Callable[
 
 @contextlib.contextmanager
 def budget(backend: Backend, pulses: int) -> Iterator[None]:
-    """Give the backend an endurance budget of `pulses`, so that spending it does not wear the chip out."""
-    info = backend.info
+    """Give the backend an endurance budget of `pulses` from now on, so that spending it does not wear the chip out."""
+    info, life = backend.info, backend.lifetime
     limits = dataclasses.replace(info.limits, pulses_per_device=pulses)
-    backend._info = dataclasses.replace(info, limits=limits)
+    backend._info, backend.lifetime = dataclasses.replace(info, limits=limits), _NewLife(life)
     try:
         yield
     finally:
-        backend._info = info
+        backend._info, backend.lifetime = info, life
+
+
+class _NewLife(Lifetime):
+    """Keeps on record what devices receive, and lets nothing that they received before count."""
+
+    def __init__(self, life: Lifetime) -> None:
+        self._life = life
+
+    def ahead(self, core: int, devices: IndexArray) -> None:
+        self._life.ahead(core, devices)

@@ -175,7 +175,12 @@ class DeviceArray:
         """Make devices pass through exactly `target` (uS) when they are `age` seconds of relaxation old."""
         at_reference = self._scaled_by_temperature(target, 1.0 / (1.0 - self._thermal))
         self._reborn(devices, at_reference, clock)
-        self.g[devices] = at_reference * (age / self._model.drift.t0) ** self.nu[devices]
+        drift = self._model.drift
+        raised = (age / drift.t0) ** self.nu[devices]
+        if not drift.law.plain:
+            x = math.log(age / drift.t0)
+            raised = torch.exp(self.nu[devices] * drift.law.exponent(x) + drift.law.common(x))
+        self.g[devices] = at_reference * raised
 
     def _reborn(self, devices: torch.Tensor, conductance: torch.Tensor, clock: float) -> None:
         if not devices.numel():
@@ -265,7 +270,9 @@ class DeviceArray:
 
     def _drift_of(self, devices: torch.Tensor | slice, clock: float) -> torch.Tensor:
         age = (clock - self.born[devices]).clamp_(min=ASSUMED.youngest).div_(self._model.drift.t0).to(torch.float32)
-        conductance = age.log_().mul_(self.nu[devices]).neg_().exp_().mul_(self.g[devices])
+        x, law = age.log_(), self._model.drift.law
+        loss = x.mul_(self.nu[devices]) if law.plain else law.exponent(x) * self.nu[devices] + law.common(x)
+        conductance = loss.neg_().exp_().mul_(self.g[devices])
         return self._scaled_by_temperature(conductance, 1.0 - self._thermal)
 
     def _scaled_by_temperature(self, conductance: torch.Tensor, exponent: float) -> torch.Tensor:

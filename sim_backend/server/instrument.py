@@ -26,6 +26,8 @@ from hwloop.scpi.description import Description, encode
 from hwloop.scpi.dialect import DIALECT
 from hwloop.scpi.lexer import Unit, parse
 from hwloop.scpi.status import Event, Status, StatusBit
+from hwloop.scpi.token import challenge, is_answer
+from hwloop.sim_backend.server.bounds import Work, WorkLimits
 from hwloop.typing import FloatArray
 
 MAKER = "hwloop"
@@ -34,6 +36,9 @@ LOG = logging.getLogger(__name__)
 Response = bytes | str | float | None
 """What carries out a command and gives back: response data before they are spelt; None for a command."""
 
+_WITHOUT_TOKEN = frozenset(
+    {dialect.IDN_Q, dialect.CLS, dialect.ERROR_Q, dialect.LINK_CHALLENGE_Q, dialect.LINK_AUTHENTICATE_Q}
+)
 _OUTSIDE_CALLS = frozenset({dialect.LINK_OPEN_Q, dialect.LINK_CALL_Q, dialect.LINK_CLOSE})
 
 
@@ -59,15 +64,31 @@ class _Session:
 class Instrument:
     """Carries out program messages on a chip."""
 
-    def __init__(self, chip: Backend, *, virtual_clock: bool = True, sizes: Sizes | None = None) -> None:
-        """Serve `chip`, which stays its maker's to close. `virtual_clock`: its clock moves only by commands."""
+    def __init__(
+        self,
+        chip: Backend,
+        *,
+        virtual_clock: bool = True,
+        sizes: Sizes | None = None,
+        work: WorkLimits | None = None,
+        token: bytes | None = None,
+    ) -> None:
+        """Serve `chip`, which stays its maker's to close.
+
+        virtual_clock  its clock moves only by commands
+        token          what a client must know; None for anyone
+        """
         self.chip = chip
         self.sizes = sizes or Sizes()
+        self._limits = work or WorkLimits()
+        self._work = Work(self._limits)
         self.status = Status()
         self._virtual_clock = virtual_clock
         self._memory = bytearray()
         self._session: _Session | None = None
         self._attached = False
+        self._token, self._challenge = token, ""
+        self._admitted = token is None
         self._ranges: dict[int, float] = {}
         self._trims: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._modes: dict[int, str] = {}
@@ -78,12 +99,15 @@ class Instrument:
     def connected(self) -> None:
         """Take note that a client has connected; it is in no session until it opens one or comes back to its own."""
         self._attached = False
+        self._admitted, self._challenge = self._token is None, ""
 
-    def process(self, message: bytes) -> bytes:
+    def process(self, message: bytes, unwanted: Callable[[], str] | None = None) -> bytes:
         """Carry out one program message and return its response, without terminator, or nothing.
 
-        The first error ends the message and goes to the error queue; this method raises nothing.
+        The first error ends the message and goes to the error queue; this method raises nothing. `unwanted` is asked
+        before every command: where it says why, the rest is not carried out.
         """
+        self._work = Work(self._limits, unwanted)
         return self._execute(message, in_call=False)
 
     def reject(self, error: ScpiError) -> None:
@@ -96,7 +120,8 @@ class Instrument:
         responses: list[bytes] = []
         path: tuple[str, ...] = ()
         try:
-            for unit in parse(message):
+            for unit in parse(message, self._limits.commands):
+                self._work.check()
                 command, path = DIALECT.find(unit, path)
                 self._message_available = bool(responses)
                 response = self._carry_out(command, unit, in_call=in_call)
@@ -112,6 +137,8 @@ class Instrument:
     _message_available = False
 
     def _carry_out(self, command: Command, unit: Unit, *, in_call: bool) -> Response:
+        if not self._admitted and command not in _WITHOUT_TOKEN:
+            raise ScpiError(Code.COMMAND_PROTECTED, f"{command.header} needs the token first (LINK:AUTHenticate?)")
         if in_call and command in _OUTSIDE_CALLS:
             raise ScpiError(Code.COMMAND_PROTECTED, f"{command.header} within a call")
         if command.changes and not in_call:
@@ -141,6 +168,18 @@ class Instrument:
         except Exception as error:  # an instrument answers with an error, it does not fall silent
             LOG.exception("%s failed", command.header)
             raise ScpiError(Code.SYSTEM_ERROR, f"{type(error).__name__}: {error}") from error
+
+    # ---- tokens ---------------------------------------------------------------------------------------------
+
+    def _give_challenge(self) -> str:
+        self._challenge = "" if self._token is None else challenge()
+        return f'"{self._challenge}"'
+
+    def _authenticate(self, given: str) -> int:
+        known, self._challenge = self._challenge, ""
+        if self._token is not None:
+            self._admitted = bool(known) and is_answer(given, self._token, known)
+        return int(self._admitted)
 
     # ---- sessions and calls ---------------------------------------------------------------------------------
 
@@ -248,10 +287,13 @@ class Instrument:
         devices = arrays.unpack_indices(self._take(), count)
         self._put(arrays.pack_reals(self.chip.read(core, devices, averages)))
 
-    def _mvm(self, core: int, batch: int) -> None:
+    def _mvm(self, core: int, batch: int, first: int, columns: int) -> None:
         info = self.chip.info
+        end = first + columns if columns else info.columns
+        if not first < end <= info.columns:
+            raise ScpiError(Code.OUT_OF_RANGE, f"the chip has columns 0 to {info.columns - 1}")
         x = arrays.unpack_codes(self._take(), batch, info.rows, info.input_bits)
-        self._put(arrays.pack_codes(self.chip.mvm(core, x), info.output_bits))
+        self._put(arrays.pack_codes(self.chip.mvm(core, x, slice(first, end)), info.output_bits))
 
     def _mvm_row(self, core: int, row: int, value: int) -> str:
         if row >= self.chip.info.rows:
@@ -355,6 +397,8 @@ class Instrument:
             d.LINK_ECHO_Q: sealed_block,
             d.LINK_CLOSE: self._close_session,
             d.LINK_BUFFER_Q: lambda: self.sizes.buffer,
+            d.LINK_CHALLENGE_Q: self._give_challenge,
+            d.LINK_AUTHENTICATE_Q: self._authenticate,
         }
 
     def _identify(self) -> str:

@@ -1,7 +1,7 @@
 """Serves an instrument over a TCP socket or over standard input and output.
 
-The socket listens on the loopback interface unless told otherwise, because the dialect has no passwords. One client
-at a time: a second one gets one line that says who holds the instrument, and is disconnected.
+The socket listens on the loopback interface unless told otherwise. One client at a time: a second one gets one line
+that says who holds the instrument, and is disconnected.
 """
 
 from __future__ import annotations
@@ -9,33 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from hwloop.chip.backend import Backend
 from hwloop.scpi.codes import Code, ScpiError
 from hwloop.scpi.lexer import MessageFramer
 from hwloop.scpi.wire_log import WireLog
+from hwloop.sim_backend.server.bounds import Presence, ServerLimits
 from hwloop.sim_backend.server.instrument import Instrument
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """What a client may ask of the server; times in seconds."""
-
-    messages_per_second: float = 20_000.0
-    """Beyond this rate the server reads more slowly."""
-    message_seconds: float = 60.0
-    """A message begun must end within this time, or it is discarded."""
-    send_seconds: float = 30.0
-    """A client that does not take its response within this time is disconnected."""
-    grace_seconds: float = 1.0
-    """How long a second client waits for the first to leave before it is refused."""
-    read_bytes: int = 2**18
-    """Bytes taken from the link at a time."""
 
 
 class _Pace:
@@ -64,46 +49,74 @@ class InstrumentServer:
         self._free = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._stopping = threading.Event()
         # The chip is not for several threads; one worker keeps the loop free to refuse other clients meanwhile.
         self._worker = ThreadPoolExecutor(1, "instrument")
+        self._work = Future[bytes]()
+        self._work.set_result(b"")
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen, and return the port that was taken (0 chooses a free one). Raises OSError when it cannot."""
-        self._server = await asyncio.start_server(self._client, host, port, limit=4 * self._limits.read_bytes)
+        self._server = await asyncio.start_server(
+            self._client, host, port, limit=self._limits.read_bytes, backlog=self._limits.clients
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def stop(self) -> None:
-        """Stop listening, disconnect the client, let a running operation of the chip end."""
+    async def stop(self) -> bool:
+        """Stop listening, disconnect all clients, begin no further command.
+
+        Returns False when the command that was being carried out is not done after `ServerLimits.stop_seconds`.
+        """
+        self._stopping.set()
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._limits.stop_seconds)
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        return not (await asyncio.to_thread(wait, [self._work], self._limits.stop_seconds)).not_done
+
+    def wait(self) -> None:
+        """Wait for the command that `stop` did not wait for."""
         self._worker.shutdown(wait=True)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._stopping.is_set() or len(self._tasks) >= self._limits.clients:
+            writer.transport.abort()
+            return
         self._tasks.add(task)
         try:
             await self._admit(reader, writer)
         except (OSError, asyncio.CancelledError):
             pass  # the client is gone or the server is: either way this conversation is over
         finally:
+            if self._stopping.is_set():
+                writer.transport.abort()
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+                await asyncio.wait_for(writer.wait_closed(), self._limits.grace_seconds)
+            writer.transport.abort()  # a client that reads nothing would keep what was not yet sent
             self._tasks.discard(task)
 
     async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pausable = writer.transport
+        assert isinstance(pausable, asyncio.Transport)
+        pausable.pause_reading()
         try:
             await asyncio.wait_for(self._free.acquire(), self._limits.grace_seconds)
         except TimeoutError:
+            pausable.resume_reading()
             await self._refuse(reader, writer)
             return
         try:
+            pausable.resume_reading()
             host, port = writer.get_extra_info("peername")[:2]
             self._holder = f"{host}:{port}"
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._instrument.connected()
             await self._converse(reader, writer)
         finally:
@@ -120,28 +133,45 @@ class InstrumentServer:
                 return
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop, pace = asyncio.get_running_loop(), _Pace(self._limits.messages_per_second)
+        pace = _Pace(self._limits.messages_per_second)
         framer = MessageFramer(self._instrument.sizes.buffer)
-        while data := await self._receive(reader, framer.partial):
+        connection = writer.get_extra_info("socket")
+        presence = Presence(connection, self._limits.goodbye_seconds, reader.at_eof)
+
+        def unwanted() -> str:
+            if self._stopping.is_set():
+                return "the instrument is being switched off"
+            return "the client has hung up" if presence.gone() else ""
+
+        begun = 0.0
+        while data := await self._receive(reader, begun):
             framer.feed(data)
+            begun = begun or time.monotonic()
             try:
                 while (message := framer.next_message()) is not None:
                     await pace.next()
+                    if presence.gone():
+                        return
                     self._note("<", message)
-                    response = await loop.run_in_executor(self._worker, self._instrument.process, message)
+                    self._work = self._worker.submit(self._instrument.process, message, unwanted)
+                    response = await asyncio.wrap_future(self._work)
+                    begun = time.monotonic()  # of the next message, at the latest
                     if response:
                         await self._send(writer, response)
             except ScpiError as error:
                 # After an overlong message nothing tells where the next one begins: start over with a new connection.
                 self._instrument.reject(error)
                 return
+            begun = begun if framer.partial else 0.0
 
-    async def _receive(self, reader: asyncio.StreamReader, partial: bool) -> bytes:
-        """Return what the client sends next; nothing when it is gone or does not end what it began."""
+    async def _receive(self, reader: asyncio.StreamReader, begun: float) -> bytes:
+        """Return what the client sends next; nothing when it is gone or does not end what it began.
+
+        begun: when the message began that is not complete, on the monotonic clock; 0 where there is none.
+        """
+        left = begun + self._limits.message_seconds - time.monotonic() if begun else None
         try:
-            return await asyncio.wait_for(
-                reader.read(self._limits.read_bytes), self._limits.message_seconds if partial else None
-            )
+            return await asyncio.wait_for(reader.read(self._limits.read_bytes), left)
         except TimeoutError:
             self._instrument.reject(ScpiError(Code.TIME_OUT, "a message was begun and not ended"))
             return b""
@@ -169,7 +199,8 @@ def serving(chip: Backend, limits: ServerLimits | None = None, instrument: Instr
         ports.append(await server.start())
         started.set()
         await over.wait()
-        await server.stop()
+        if not await server.stop():
+            server.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="instrument-server")
     thread.start()

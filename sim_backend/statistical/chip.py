@@ -16,8 +16,8 @@ from hwloop.chip.info import Capability
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
 from hwloop.errors import BadInputError, LimitError
-from hwloop.sim_backend.base import Core, SimulatedBase
-from hwloop.sim_backend.converters import ColumnConverters
+from hwloop.sim_backend.base import Core, Seen, SimulatedBase
+from hwloop.sim_backend.converters import ALL_COLUMNS, ColumnConverters
 from hwloop.sim_backend.noise import FlickerLadder
 from hwloop.sim_backend.options import SimOptions
 from hwloop.sim_backend.parameters import ChipParameters
@@ -154,8 +154,11 @@ class StatisticalChip(SimulatedBase[_Core]):
         return unit.stuck
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
+        return self._mvm_columns(core, x, ALL_COLUMNS)
+
+    def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
         unit = self._core(core)
-        codes = self._codes(unit, x)
+        codes = self._codes(unit, x, columns)
         self._clock += x.shape[0] * self._way(unit).seconds
         return codes
 
@@ -191,11 +194,11 @@ class StatisticalChip(SimulatedBase[_Core]):
         self._counts.chip_seconds += duration
         return {core: codes[core] for core in checked}
 
-    def _codes(self, unit: _Core, x: CodeArray) -> CodeArray:
+    def _codes(self, unit: _Core, x: CodeArray, columns: slice = ALL_COLUMNS) -> CodeArray:
         duration = x.shape[0] * self._way(unit).seconds
         conductance, noise = self._cells(unit, duration)
         variance = noise.square() if self._chip.read_noise > 0 else None
-        return self._product(unit, x, conductance, variance, self._ladder.fast_variance(duration))
+        return self._product(unit, x, Seen(conductance, variance, self._ladder.fast_variance(duration)), columns)
 
     def _cells(self, unit: _Core, duration: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Return conductances with slow noise and noise amplitudes (rows, columns) in uS, as a batch sees them."""

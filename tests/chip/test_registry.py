@@ -1,7 +1,5 @@
 """Backends by URI."""
 
-from types import SimpleNamespace
-
 import pytest
 
 import hwloop
@@ -9,6 +7,7 @@ from hwloop.chip import registry as backends
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import Scheme, connect, schemes, split_uri
 from hwloop.errors import BadInputError
+from tests.chip.test_backend import Recorder
 
 
 @pytest.mark.parametrize(
@@ -75,18 +74,18 @@ def test_a_third_partys_scheme_gets_target_and_options_as_text(monkeypatch):
 
     def open_it(target, query):
         calls.append((target, query))
-        return SimpleNamespace(uri="")
+        return Recorder()
 
     class Entry:
-        name = "lab"
+        name = "acme"
 
         def load(self):
             return Scheme(open_it, "a chip in a lab")
 
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()] if group == "hwloop.backends" else [])
-    connect("lab:bench 3?volts=0.2")
+    connect("acme:bench 3?volts=0.2").close()
     assert calls == [("bench 3", {"volts": "0.2"})]
-    with pytest.raises(BadInputError, match="no backend for 'sim:'; known: lab"):
+    with pytest.raises(BadInputError, match="no backend for 'sim:'; known: acme"):
         connect("sim:pcm-ideal")
 
 
@@ -101,11 +100,11 @@ def test_what_is_nearly_right_is_suggested(uri, meant):
 
 def test_an_entry_point_that_names_no_scheme_is_its_packages_fault(monkeypatch):
     class Entry:
-        name = "lab"
+        name = "acme"
 
         def load(self):
             return connect
 
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()])
-    with pytest.raises(BadInputError, match=r"the backend for 'lab:' is broken: .* names a function, not a Scheme"):
-        connect("lab:bench")
+    with pytest.raises(BadInputError, match=r"the backend for 'acme:' is broken: .* names a function, not a Scheme"):
+        connect("acme:bench")

@@ -108,6 +108,9 @@ WRONG = {
     "read, devices": lambda chip, wrong: chip.read(0, wrong),
     "read, averages": lambda chip, wrong: chip.read(0, [0], wrong),
     "mvm, x": lambda chip, wrong: chip.mvm(0, wrong),
+    "mvm, columns": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), wrong),
+    "mvm, end of columns": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), slice(0, wrong)),
+    "mvm, step of columns": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), slice(0, 1, wrong)),
     "wait, seconds": lambda chip, wrong: chip.wait(wrong),
     "set_adc_range, full_scale": lambda chip, wrong: chip.set_adc_range(0, wrong),
     "set_trims, offset": lambda chip, wrong: chip.set_trims(0, wrong, COLUMNS),
@@ -189,6 +192,10 @@ def is_plausible(request_: str, value: object) -> bool:
     """Whether a drawn value is what the argument may be: the arrays of numbers that are let through."""
     if request_ == "import_state, state":
         return isinstance(value, dict) and all(np.asarray(v).dtype.kind in "biuf" for v in value.values())
+    if request_ in ("mvm, columns", "mvm, end of columns", "mvm, step of columns") and value is None:
+        return True  # all of them
+    if request_ in ("mvm, columns", "mvm, step of columns"):
+        return False
     kinds = {"read, devices": "iuf", "mvm, x": "iu"}  # an empty list of devices is of floats
     array = np.asarray(value if not isinstance(value, fractions.Fraction | int) else float(value))
     return array.dtype.kind in kinds.get(request_, "iuf")

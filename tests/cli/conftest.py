@@ -84,6 +84,10 @@ class Endless:
             env=os.environ | ONE_THREAD,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait_for_steps(self, count: int) -> int:
         """Read the file from here until it has so many steps; returns how many it has."""
         deadline = time.monotonic() + 30

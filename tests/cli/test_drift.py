@@ -91,7 +91,7 @@ def test_a_plot_comes_along(command: Command, suffix: str) -> None:
         (("--times", "1 fortnight"), "duration '1 fortnight': expected a number and one of ns, us"),
         (("--compensation", "best"), "compensation 'best'"),
         (("--limit", "0"), "limit 0 must be a positive MVM error"),
-        (("--plot", "drift.jpg"), "a plot is a .png or .svg file"),
+        (("--plot", "drift.jpg"), "a plot is a .png, .svg or .pdf file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(command: Command, words: tuple[str, ...], message: str) -> None:

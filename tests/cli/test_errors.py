@@ -15,7 +15,7 @@ from click.testing import Result
 from safetensors.numpy import save_file
 
 from hwloop.errors import ChipError
-from hwloop.files import hdf5
+from hwloop.files import output
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.cli.conftest import BRIEF, CHIP, Command, run_process
 from tests.conftest import gaussian
@@ -135,7 +135,7 @@ TASK_ERRORS = [
     ("--age soon", "duration 'soon': expected a number and one of"),
     ("--seed -1", "-1 is not in the range x>=0"),
     ("--goal good", "'good' is not a valid float"),
-    ("--plot run.pdf", "run.pdf: a plot is a .png or .svg file"),
+    ("--plot run.gif", "run.gif: a plot is a .png, .svg or .pdf file"),
     ("--plot folder/run.png", "folder/run.png: the folder folder does not exist; make it first"),
     ("--plot there.png", "there.png exists; use --force"),
     ("--out there.h5", "there.h5 exists; use --force to replace it, or another name"),
@@ -241,7 +241,7 @@ def test_a_full_disk(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hdf5.os, "fsync", full)
+    monkeypatch.setattr(output.os, "fsync", full)
     result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
     refused(result, "run.h5 cannot be written (No space left on device); give another place", {"w.npy"})
 

@@ -42,6 +42,10 @@ def test_json(command: Command) -> None:
         "conductance_range": [4.0, 5.0],
         "time_range": [0.0, 10.0],
         "dropped": {"conductance is missing or not finite": {"count": 1, "first_line": 2}},
+        "questions": {},
+        "notes": [
+            "ages begin at 0s: where they count from the first read, state the age of that, such as --start-age 1s"
+        ],
     }
 
 
@@ -89,7 +93,7 @@ def test_cells_measured_anew_get_a_hint(command: Command, lab: Path) -> None:
         ((*MAP, "--out", "lab.csv", "--force"), "lab.csv is the file to import"),
         ((*MAP, "--skip", "10"), "has no lines of data"),
         ((*MAP, "--sample-rate", "400"), "a sample rate is for rows of samples"),
-        ((*MAP, "--interval", "1s"), "leave the options for arc2control out"),
+        ((*MAP, "--interval", "1s"), "lab.csv has times; leave --interval out"),
     ],
 )
 def test_wrong_use_is_one_line_with_the_way_out(

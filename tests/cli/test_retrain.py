@@ -31,9 +31,9 @@ def files(folder: Path) -> None:
 
 
 def test_weights_are_written(command: Command) -> None:
-    result = command(*WORDS, "--epochs", 3, "--lr", 0.01, "--set", "batch=32", "--set", "distillation=0")
+    result = command(*WORDS, "--epochs", 3, "--lr", 0.01, "--set", "batch=32", "--set", "oldest=1y")
     assert result.exit_code == 0, result.stderr
-    assert "hwloop.nn.zoo:digits_mlp for sim:hermes-core, 1min to 365d" in result.stdout
+    assert "hwloop.nn.zoo:digits_mlp for sim:hermes-core, 1min to 1y" in result.stdout
     assert result.stdout.count("  kept\n") == 1
     assert ("No epoch was better" in result.stdout) == bool(re.search(r"^ +0 .*kept$", result.stdout, re.MULTILINE))
     assert max(map(len, result.stdout.splitlines())) <= 80

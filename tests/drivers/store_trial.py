@@ -29,6 +29,9 @@ from tests.drivers.link_trial import ATTEMPTS, Outcome, Recorded, recorded
 OWN = (
     "programmed_utc",
     "created",
+    "run_id",
+    "chip",
+    "session",
     "backend",
     "result_json",
     "command_line",

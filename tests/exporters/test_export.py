@@ -24,11 +24,12 @@ from scipy import stats
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise
 from hwloop.calibration.fitting.relaxation import Relaxation
+from hwloop.devices.relaxation import CURVES
 from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
 from hwloop.exporters.content import Content
 from hwloop.exporters.export import export_model
-from hwloop.files.fitted_devices import drift_model, read_noise_model
+from hwloop.files.fitted_devices import drift_model, read_noise_model, relaxation_law
 from hwloop.files.measurements import Measurement
 from hwloop.files.model_file import load_model, save_model
 from hwloop.files.models import Estimate, Fit, Form, Model
@@ -270,7 +271,7 @@ def test_what_an_export_contains() -> None:
     unaged = replace(programming(), settings=programming().settings | {"age": 0.0})
     assert content(programming=unaged, drift=drift).start[0] == 20.0
     assert content(programming=unaged).start == (0.0, "that of the first reads")
-    mixture = replace(drift, forms={"moved": Form("polynomial")})
+    mixture = replace(drift, forms={name: Form("knots", (0.0,)) for name in CURVES})
     assert content(drift=mixture).relaxes
 
 
@@ -316,7 +317,7 @@ def test_heavy_tails_are_drawn(tmp_path: Path, to: str) -> None:
 
 @BOTH
 def test_relaxation_draws_the_mixture(tmp_path: Path, to: str) -> None:
-    fit, table = Relaxation().fit(test_relaxation.measured(2_000, seed=1))
+    fit, _ = Relaxation().fit(test_relaxation.measured(1_000, seed=1))
     code, _ = exported(tmp_path, to, drift=fit.record)
 
     def after(seconds: float) -> np.ndarray:
@@ -327,15 +328,10 @@ def test_relaxation_draws_the_mixture(tmp_path: Path, to: str) -> None:
         return code.G_MAX * crosssim_device(code, seconds).drift_error(normalised, seconds)  # type: ignore[no-any-return]
 
     assert after(0.0) == pytest.approx(20.0)
-    for seconds in (100.0, 1e-9):  # before the first time that was measured, changes are those of that time
-        decade = np.log10(max(seconds, fit.record.time_range[0])) - fit.record.settings["reference_decade"]
-        drawn = after(seconds)
-        whole = drawn > 0  # CrossSim and aihwkit know no negative conductance
-        assert whole.mean() > 0.99
-        change, every = (drawn - 20.0)[:, None], np.ones((drawn.size, 1))
-        seen = replace(table, first=20.0 * every[:, 0], decades=decade * every, change=change, there=whole[:, None])
-        uniform = Relaxation().quantiles(seen, fit.optimum.theta)
-        assert stats.kstest(uniform, "uniform").pvalue > 1e-3  # the mixture's own distribution function
+    for seconds in (100.0, 1e-3):
+        expected = relaxation_law(fit.record).at(seconds, 20.0)
+        assert stats.kstest(expected.cdf(after(seconds)), "uniform").pvalue > 1e-3
+        assert after(seconds).min() > 0.0
 
 
 def test_a_polynomial_without_bias_becomes_pcm_like(tmp_path: Path) -> None:
@@ -426,3 +422,18 @@ def test_a_model_without_noise_is_refused(tmp_path: Path) -> None:
     save_model(model, tmp_path / "curve.json")
     with pytest.raises(BadInputError, match="it has: programming-curve"):
         export_model(tmp_path / "curve.json", "aihwkit", tmp_path / "x.py")
+
+
+@BOTH
+def test_a_drift_with_an_onset_is_exported_with_it(tmp_path: Path, to: str) -> None:
+    fit = fitted_drift()
+    still = [replace(row, value=0.0) for row in fit.parameters if row.name.startswith("spread.")]
+    rest = [row for row in fit.parameters if not row.name.startswith("spread.")]
+    onset = Estimate("law.onset", 300.0, 290.0, 310.0, "s", "")
+    bend = Estimate("law.bend", 0.002, 0.001, 0.003, "1", "")
+    code, model = exported(tmp_path, to, drift=replace(fit, parameters=(*rest, *still, onset, bend)))
+    drift = drift_model(model)
+    assert drift is not None
+    targets, start = np.array([2.0, 10.0, 20.0]), fit.settings["t0"]
+    expected = targets * drift.factor(targets, start + 1e4)
+    assert aged(code, to, targets, 1e4) == pytest.approx(expected, rel=1e-5)

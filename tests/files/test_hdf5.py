@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hwloop.errors import BadInputError
-from hwloop.files import hdf5
+from hwloop.files import hdf5, output
 
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -36,7 +36,7 @@ def test_a_committed_file_is_plain_hdf5_with_its_format(tmp_path: Path) -> None:
 
 def test_nothing_is_on_disk_before_the_first_commit(tmp_path: Path) -> None:
     with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT):
-        assert not list(tmp_path.iterdir())
+        assert [item.name for item in tmp_path.iterdir()] == [".run.h5.lock"]
     assert not list(tmp_path.iterdir())
 
 
@@ -74,7 +74,7 @@ def test_commits_that_are_slow_become_rare(tmp_path: Path, monkeypatch: pytest.M
     moments = itertools.count()  # every look at the clock is a second later, so that a commit takes a second
     monkeypatch.setattr(hdf5.time, "monotonic", lambda: float(next(moments)))
     commits = []
-    monkeypatch.setattr(hdf5, "replace_file", lambda path, content: commits.append(path))
+    monkeypatch.setattr(output, "replace_file", lambda path, content, new: commits.append(path))
     with hdf5.WholeFileWriter(tmp_path / "run.h5", hdf5.RUN_FORMAT) as writer:
         for _ in range(100):
             writer.commit_if_due()
@@ -114,7 +114,7 @@ def test_a_full_disk_keeps_the_earlier_file_and_leaves_no_rest(tmp_path: Path, m
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hdf5.os, "fsync", full)
+    monkeypatch.setattr(output.os, "fsync", full)
     with pytest.raises(BadInputError, match=r"run\.h5 cannot be written \(No space left on device\)"):
         hdf5.replace_file(path, b"later")
     assert path.read_bytes() == b"earlier"

@@ -62,7 +62,7 @@ def test_round_trip_keeps_every_column_and_attribute(path: Path) -> None:
     reads = some_reads(5, amplitude=np.linspace(100, 400, 5), width=np.full(5, 100.0), nominal=np.full(5, 1.0))
     [found] = read_measurements(write_one(path, reads, Experiment.PROGRAMMING_CURVE))
     assert found.experiment is Experiment.PROGRAMMING_CURVE
-    for name, column in vars(some_cells()).items():
+    for name, column in some_cells().columns().items():
         np.testing.assert_array_equal(getattr(found.cells, name), column)
         assert getattr(found.cells, name).dtype == column.dtype
     for name, column in vars(reads).items():
@@ -238,7 +238,7 @@ def test_a_second_writer_is_refused(path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(BadInputError, match="being written by another process"):
+        with pytest.raises(BadInputError, match="is in use by process"):
             MeasurementWriter(path, "a")
         process.kill()
 
@@ -249,7 +249,7 @@ def test_a_second_writer_harms_nothing_of_the_first(path: Path, mode: Mode) -> N
     with MeasurementWriter(path, "a") as first:
         one = first.begin(Experiment.PROGRAMMING, some_cells())
         one.append(some_reads(20))
-        with pytest.raises(BadInputError, match=r"meas\.h5 is being written by another process; wait for it"):
+        with pytest.raises(BadInputError, match=r"meas\.h5 is in use by process .*; wait for it, or"):
             MeasurementWriter(path, mode)
         one.append(some_reads(5))
         first.finish()
@@ -262,9 +262,9 @@ def test_a_link_in_place_of_the_working_file_is_not_followed(path: Path) -> None
     precious = path.with_name("precious.txt")
     precious.write_text("mine")
     path.with_name(f".{path.name}.writing").symlink_to(precious)
-    with pytest.raises(BadInputError, match="cannot be written"):
-        MeasurementWriter(path)
+    write_one(path)
     assert precious.read_text() == "mine"
+    assert not path.is_symlink()
 
 
 def test_what_cannot_be_begun_leaves_nothing(path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_model_comes_back_as_it_was(saved: Path) -> None:
 
 def test_the_file_reads_as_text(saved: Path) -> None:
     body = json.loads(saved.read_text())
-    assert (body["format"], body["format_version"]) == ("hwloop-model", 1)
+    assert (body["format"], body["format_version"]) == ("hwloop-model", 2)
     row = body["fits"]["drift"]["parameters"][0]
     assert set(row) == {"name", "value", "low", "high", "unit", "meaning", "note"}
     assert (row["name"], row["value"], row["unit"]) == ("mean.slope", -0.0155, "1")
@@ -93,7 +93,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
     [
         (lambda text: text[: len(text) // 2], "truncated or not JSON"),
         (lambda text: "[]", "no model file"),
-        (changed(lambda body: body.update(format_version=2)), "format version 2; this hwloop reads up to 1"),
+        (changed(lambda body: body.update(format_version=3)), "format version 3; this hwloop reads up to 2"),
         (changed(lambda body: body.update(colour="red")), "the file has the unknown key 'colour'"),
         (changed(lambda body: body["fits"]["drift"].update(nu=1)), "fit 'drift' has the unknown key 'nu'"),
         (changed(lambda body: body["fits"]["drift"].pop("forms")), "lacks the key 'forms'"),

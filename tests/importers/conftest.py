@@ -10,9 +10,9 @@ import pytest
 
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Measurement
-from hwloop.importers.collect import ImportReport
+from hwloop.importers.checks import ImportReport
 from hwloop.importers.files import ImportOptions, import_file
-from hwloop.importers.text import TextOptions
+from hwloop.importers.layout import TextOptions
 
 Import = Callable[..., tuple[Measurement, ImportReport]]
 

@@ -182,5 +182,6 @@ def test_a_report_says_what_it_counted() -> None:
     report = taken.finish(Path("x"))
     assert report.to_json() == {
         "rows": 2, "reads": 2, "cells": 1, "conductance_range": [4.0, 5.0], "time_range": [1.0, 2.0], "dropped": {},
+        "questions": {}, "notes": [],
     }  # fmt: skip
     assert repr(report) == "<ImportReport: 2 reads of 1 cells from 2 rows>"

@@ -13,7 +13,6 @@ import pytest
 
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment
-from hwloop.importers import text as text_module
 from tests.importers.conftest import Import
 
 MAP = "cell,time[s],conductance[uS]"
@@ -54,9 +53,16 @@ def test_a_first_line_with_a_bad_number_is_no_header(imported: Import) -> None:
     assert report.dropped["not a number"].first_line == 1
 
 
-def test_decimal_commas_are_not_taken_for_something_else(imported: Import) -> None:
-    with pytest.raises(BadInputError, match=r"not a number \(1, first in line 1\)"):
-        imported("1;0,5;3,2\n", MAP)
+def test_decimal_commas_are_found(imported: Import) -> None:
+    found, _ = imported("1;0,5;3,2\n", MAP)
+    assert (found.reads.time.tolist(), found.reads.conductance.tolist()) == ([0.5], [3.2])
+
+
+def test_a_comma_that_may_be_either_is_asked_about(imported: Import) -> None:
+    with pytest.raises(BadInputError, match=r"'1,000' may have a decimal comma or a comma between thousands"):
+        imported("1;1,000;3\n", MAP)
+    assert imported("1;1,000;3\n", MAP, decimal=",")[0].reads.time.tolist() == [1]
+    assert imported("1;1,000;3\n", MAP, decimal=".")[0].reads.time.tolist() == [1000]
 
 
 def test_numbers_of_cells_cores_and_levels_are_whole(imported: Import) -> None:
@@ -223,18 +229,16 @@ def test_every_quantity_lands_in_its_own_column(imported: Import) -> None:
 
 
 @pytest.mark.parametrize("characters", [1, 17, 100])
-def test_no_cell_is_lost_between_chunks(imported: Import, monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
-    monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", characters)
+def test_no_cell_is_lost_between_chunks(imported: Import, characters: int) -> None:
     address = np.random.default_rng(3).permutation(300)
-    found, report = imported("".join(f"{cell},0,{cell + 1}\n" for cell in address), MAP)
+    found, report = imported("".join(f"{cell},0,{cell + 1}\n" for cell in address), MAP, block=characters)
     assert (report.rows, report.reads, report.cells) == (300, 300, 300)
     np.testing.assert_array_equal(found.cells.address, address)
     np.testing.assert_array_equal(found.reads.conductance, found.cells.address[found.reads.cell] + 1)
 
 
-def test_a_cell_goes_backwards_or_repeats_across_chunks_too(imported: Import, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", 1)
-    found, report = imported("1,10,5\n2,0,7\n1,9,4\n2,0,7\n1,10,6\n1,11,6\n", MAP)
+def test_a_cell_goes_backwards_or_repeats_across_chunks_too(imported: Import) -> None:
+    found, report = imported("1,10,5\n2,0,7\n1,9,4\n2,0,7\n1,10,6\n1,11,6\n", MAP, block=1)
     assert found.reads.time.tolist() == [10, 0, 10, 11]
     assert {reason: (d.count, d.first_line) for reason, d in report.dropped.items()} == {
         "time runs backwards within a cell": (1, 3),
@@ -242,7 +246,7 @@ def test_a_cell_goes_backwards_or_repeats_across_chunks_too(imported: Import, mo
     }
 
 
-def test_the_chunks_do_not_show(imported: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chunks_do_not_show(imported: Import) -> None:
     rng = np.random.default_rng(1)
     rows = [
         f"{c},{t},{g:.6g}" for t in range(60) for c, g in zip(rng.permutation(40), rng.normal(2, 1, 40), strict=True)
@@ -250,8 +254,7 @@ def test_the_chunks_do_not_show(imported: Import, monkeypatch: pytest.MonkeyPatc
     for k in rng.choice(len(rows), 30, replace=False):
         rows[k] = rng.choice([rows[k - 1], rows[k].replace(",", ",x", 1), "5,3,1", rows[k] + ",1"])
     whole, report = imported("\n".join(rows) + "\n", MAP)
-    monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", 500)
-    parts, again = imported("\n".join(rows) + "\n", MAP)
+    parts, again = imported("\n".join(rows) + "\n", MAP, block=500)
     assert again == report
     for table in ("cells", "reads"):
         for name, column in vars(getattr(whole, table)).items():
@@ -288,7 +291,7 @@ def test_order_and_repetitions_against_a_plain_loop(imported: Import) -> None:
         ("1,0,nan\n", MAP, "conductance is missing or not finite (1, first in line 1)"),
         ("1,5\n", "cell,conductance[uS]", "no time[s] among the columns"),
         ("1,5,6\n", "level,conductance[uS]...", "rows of samples need their rate"),
-        ("1,0,5\n".encode("utf-16"), MAP, "no text in UTF-8"),
+        (b"1,\0\0\0,5\n\0\0\1\2\3", MAP, "no text in UTF-8"),
         (gzip.compress(b"1,0,5\n" * 10_000, mtime=0)[:-20], MAP, "cut off or damaged"),
         (gzip.compress(b"1,0,5\n" * 10_000, mtime=0)[:50] + b"#" * 30, MAP, "cut off or damaged"),
     ],

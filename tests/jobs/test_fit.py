@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,3 +107,19 @@ def test_a_figure_says_what_it_is_of() -> None:
     assert FittedModel.title(model, "drift") == "drift of hermes 7: spline, 90 of 95 cells used, 2 outliers"
     fit.cells.stuck, fit.cells.outliers, model.chip = 3, 0, {}
     assert FittedModel.title(model, "drift") == "drift of a.h5, b.h5: spline, 90 of 95 cells used, 3 stuck"
+
+
+def test_a_chip_without_a_thermometer_is_fitted_and_says_nothing_of_its_temperature(tmp_path: Path) -> None:
+    rng, out = np.random.default_rng(2), tmp_path / "model.json"
+    made = programmed(Polynomial((0.0, 0.1)), Polynomial((0.3, 1.0)), 25.0, rng.uniform(2.0, 25.0, 300), 20.0, rng)
+    snapshot = '{"rows": 16, "read_voltage": NaN}'
+    attributes = {"temperature_at_start": float("nan"), "chip": "bench", "chip_at_start": snapshot}
+    unknown = replace(
+        made,
+        attributes=made.attributes | attributes,
+        reads=replace(made.reads, temperature=np.full(len(made.reads), np.nan)),
+    )
+    hwloop.fit(unknown, out=out)
+    chip = load_model(out).chip
+    assert (chip["chip"], chip["rows"]) == ("bench", 16)
+    assert not {"temperature_at_start", "read_voltage"} & set(chip)

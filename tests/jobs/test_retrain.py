@@ -62,7 +62,14 @@ def test_json_and_table() -> None:
         "hwloop_version", "file",
     }  # fmt: skip
     assert told["epochs"][0]["loss"] is None
-    assert told["epochs"][1].keys() == {"loss", "accuracy_digital", "accuracy_noisy", "loss_noisy"}
+    assert told["epochs"][1].keys() == {
+        "loss",
+        "accuracy_digital",
+        "accuracy_noisy",
+        "loss_noisy",
+        "gain",
+        "gain_error",
+    }
     assert told["test_after"].keys() == {"digital", "noisy", "spread"}
     assert list(made.to_dataframe()["epoch"]) == [0, 1, 2]
 

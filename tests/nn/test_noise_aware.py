@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import hwloop
+from hwloop.nn.blocks import Blocks, per_weight
 from hwloop.nn.convert import convert
-from hwloop.nn.noise_aware import Blocks, ChipNoise, NoisyNetwork, NoisyProduct, least_error, per_weight
+from hwloop.nn.noise_aware import COMPENSATIONS, ChipNoise, NoisyNetwork, NoisyProduct
 from hwloop.nn.nonidealities import (
     Drift,
     InputRange,
@@ -23,6 +24,7 @@ from hwloop.nn.nonidealities import (
     StuckDevices,
 )
 from hwloop.nn.products import Exact
+from hwloop.nn.ranges import RangeSettings, choose
 from tests.conftest import gaussian
 
 YEAR = 365 * 86400.0
@@ -148,12 +150,55 @@ def test_the_global_random_state_is_left_alone(noise: ChipNoise) -> None:
 # ---- ranges and gradients ----------------------------------------------------------------------------------------
 
 
-def test_ranges_of_least_error() -> None:
-    values = torch.cat([torch.linspace(-1, 1, 2001), torch.tensor([10.0])])[None]
-    coarse, fine = (float(least_error(values, levels)[0]) for levels in (3, 2**15))
-    assert coarse < 5.0
-    assert fine == 10.0
-    assert least_error(torch.zeros(2, 5), 127).tolist() == [1.0, 1.0]
+def test_ranges_are_those_of_a_chip(noise: ChipNoise) -> None:
+    """A matrix that fits one tile is given the ranges that its tile has when it is deployed."""
+    matrix, x = weights(16, 64), uniform(400, 64).square()
+    with hwloop.connect("sim:hermes-core") as chip:
+        target = (matrix * per_weight(matrix, noise.cell.largest))[0].double().numpy()
+        chosen = choose(target, chip.info, chip.adc_range(0), x.double().numpy(), RangeSettings())
+    product = product_of(noise, x, matrix)
+    assert chosen is not None
+    assert float(product.input_range.detach().exp()) == pytest.approx(chosen.input_scale)
+    assert product.output_range.exp().tolist() == pytest.approx([chosen.full_scale], rel=0.1)  # of clipped inputs
+
+
+def test_learnt_ranges_stay_within_the_converters(noise: ChipNoise) -> None:
+    low, high = noise.adc_range
+    product = NoisyProduct(noise, 0)
+    for far, near in ((low / 10, low), (high * 10, high)):
+        with torch.no_grad():
+            product.output_range.copy_(torch.tensor([far]).log())
+        product.hold_range()
+        assert product.output_range.exp().tolist() == pytest.approx([near])
+    product.fit_ranges(uniform(100, 4) * 1e-3, torch.eye(4)[None] * 1e-3)
+    assert low <= float(product.output_range.detach().exp()) <= high
+
+
+def test_what_makes_up_for_drift(noise: ChipNoise) -> None:
+    """Without it outputs shrink as the cells do; one factor leaves what differs between columns, gains the cells."""
+    matrix, x = weights(32, 256), uniform(500, 256)
+    matrix[:, :, ::2] *= torch.linspace(0, 1, 256)[:, None] ** 4  # mostly small, and those drift more
+    ideal, lost, error = Exact()(x, matrix), {}, {}
+    for compensation in COMPENSATIONS:
+        chip = dataclasses.replace(noise.only(Drift(1.0)), compensation=compensation)
+        product = product_of(chip, x, matrix)
+        product.redraw(YEAR)
+        y = product(x, matrix).detach()
+        lost[compensation] = 1 - float((y * ideal).sum() / ideal.square().sum())
+        error[compensation] = float((y - ideal).norm() / ideal.norm())
+    assert 0.2 < lost["none"] < 0.5
+    assert abs(lost["global"]) < 0.05
+    assert error["column"] < error["global"] < error["none"]
+    with pytest.raises(hwloop.BadInputError, match="compensation 'colum' of noise: did you mean 'column'"):
+        dataclasses.replace(noise, compensation="colum")
+
+
+def test_without_compensation_columns_are_as_they_were_fitted(noise: ChipNoise) -> None:
+    """At the age at which columns are fitted, what would make up for drift later makes no difference."""
+    matrix, x = weights(), uniform(50, 64)
+    chips = [dataclasses.replace(noise, compensation=one, ages=(noise.fitted,)) for one in COMPENSATIONS]
+    first, *others = (computed(chip, x, matrix) for chip in chips)
+    assert all(other == pytest.approx(first, abs=1e-3) for other in others)
 
 
 def test_gradients_of_weights_are_those_of_the_exact_product(noise: ChipNoise) -> None:

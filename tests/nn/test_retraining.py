@@ -12,8 +12,9 @@ from torch import nn
 import hwloop
 from hwloop.nn.convert import convert, matrices_of
 from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
+from hwloop.nn.noisy_accuracy import Images, Trial, right_exactly, right_under_noise
 from hwloop.nn.nonidealities import ProgrammingNoise
-from hwloop.nn.retraining import Images, Retraining, clip_columns, right_exactly, right_under_noise, train
+from hwloop.nn.retraining import Retraining, clip_columns, train
 
 BRIEF = Retraining(epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0)
 
@@ -91,13 +92,13 @@ def test_what_noise_costs_is_regained(noise: ChipNoise) -> None:
     assert before < 0.5 < 0.85 < digital
     assert after > digital - 0.05
     assert len(course.epochs) == 7
-    assert course.epochs[course.best].noisy == max(epoch.noisy for epoch in course.epochs)
+    assert course.epochs[course.best].noisy_loss == min(epoch.noisy_loss for epoch in course.epochs)
 
 
 def test_the_same_seed_gives_the_same_network(noise: ChipNoise) -> None:
     made = []
     for seed in (0, 0, 1):
-        noisy = noisy_network(noise)
+        noisy = noisy_network(noise, brittle())
         train(noisy, blobs(300, 0), dataclasses.replace(BRIEF, epochs=2, seed=seed), silent)
         made.append({name: value.clone() for name, value in noisy.network.state_dict().items()})
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
@@ -112,7 +113,7 @@ def test_the_global_random_state_does_not_matter(noise: ChipNoise) -> None:
 
 def test_ranges_are_learnt_unless_told_otherwise(noise: ChipNoise) -> None:
     for rate, same in ((0.01, False), (0.0, True)):
-        noisy = noisy_network(noise)
+        noisy = noisy_network(noise, brittle())
         before = noisy.input_ranges()
         train(noisy, blobs(300, 0), dataclasses.replace(BRIEF, epochs=2, range_lr=rate), silent)
         assert (noisy.input_ranges() == before) is same
@@ -126,6 +127,25 @@ def test_batch_norm_keeps_its_statistics(noise: ChipNoise, batch_norm: str, same
     state = noisy.network.state_dict()
     assert torch.equal(state["1.running_mean"], norm.running_mean) is same
     assert not torch.equal(state["1.weight"], norm.weight)
+
+
+def test_where_there_is_nothing_to_gain_nothing_is_changed(noise: ChipNoise) -> None:
+    """On a chip without noise a trained network cannot become better by more than its standard error allows for."""
+    noisy = noisy_network(noise.only())
+    before = {name: value.clone() for name, value in noisy.network.state_dict().items()}
+    course = train(noisy, blobs(400, 3), dataclasses.replace(BRIEF, lr=1e-3, range_lr=0.0), silent)
+    assert course.best == 0
+    assert all(epoch.gain <= 2 * epoch.gain_error for epoch in course.epochs)
+    assert all(torch.equal(before[name], value) for name, value in noisy.network.state_dict().items())
+
+
+def test_an_epoch_must_be_better_by_more_than_its_error(noise: ChipNoise) -> None:
+    for certainty, kept in ((2.0, True), (100.0, False)):
+        noisy = noisy_network(noise, brittle())
+        course = train(noisy, blobs(400, 0), dataclasses.replace(BRIEF, certainty=certainty), silent)
+        last = course.epochs[-1]
+        assert 0 < 2 * last.gain_error < last.gain < 100 * last.gain_error
+        assert (course.best > 0) is kept
 
 
 def test_no_epochs_change_nothing(noise: ChipNoise) -> None:
@@ -206,6 +226,35 @@ def test_whole_numbers_are_not_mixed(noise: ChipNoise) -> None:
     first = noisy.network[0]
     assert isinstance(first, Watching)
     assert {tuple(row) for row in first.seen[0].tolist()} == {tuple(row) for row in tokens.inputs.tolist()}
+
+
+# ---- comparison of epochs ----------------------------------------------------------------------------------------
+
+
+def test_images_of_a_trial_are_mixed_and_keep_their_class() -> None:
+    data = Images(torch.eye(50), torch.arange(50) % 10)
+    trial = Trial.of(data, 3, 0.5, seed=1)
+    assert torch.equal(trial.images.labels, data.labels.repeat(3))
+    assert torch.equal(trial.images.inputs.argmax(1), torch.arange(50).repeat(3))  # the larger share is its own
+    shares = 1 - trial.images.inputs.max(1).values
+    assert 0 < float(shares.min()) < 0.1 < 0.4 < float(shares.max()) <= 0.5
+    assert float(shares.mean()) == pytest.approx(0.25, abs=0.03)
+    assert Trial.of(data, 3, 0.0, 1).images is data
+    tokens = Images(torch.arange(40).reshape(10, 4), torch.arange(10) % 2)
+    assert Trial.of(tokens, 3, 0.5, 1).images is tokens
+
+
+def test_a_trial_does_not_count_how_sure_a_network_is(noise: ChipNoise) -> None:
+    trial = Trial.of(blobs(200, 4), 2, 0.5, seed=1)
+    losses = []
+    for scale in (1.0, 0.25):
+        network = trained()
+        with torch.no_grad():
+            network[2].weight.mul_(scale)
+            network[2].bias.mul_(scale)
+        losses.append(trial.losses(noisy_network(noise.only(), network), 1, 0))
+    assert losses[0].shape == (200,)
+    assert float(losses[1].mean()) == pytest.approx(float(losses[0].mean()), rel=0.01)
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------

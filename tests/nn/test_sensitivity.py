@@ -13,8 +13,8 @@ from torch import nn
 import hwloop
 from hwloop.nn.convert import convert
 from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
+from hwloop.nn.noisy_accuracy import Images
 from hwloop.nn.nonidealities import Drift, InputRounding, OutputRounding, ProgrammingNoise, ReadNoise
-from hwloop.nn.retraining import Images
 from hwloop.nn.sensitivity import (
     Drop,
     Limit,
@@ -150,7 +150,7 @@ def test_without_the_spot_the_layer_bears_more(chip: ChipNoise) -> None:
 
 def test_the_bits_that_matter_are_found(chip: ChipNoise) -> None:
     """Inputs of plus and minus one need no more than three levels; small scores beside a bulk of 40 need many."""
-    fine = chip.only(InputRounding(8.0), OutputRounding(8.0), ProgrammingNoise(1e-3), Drift(1.0), ReadNoise(1e-3))
+    fine = chip.only(InputRounding(8.0), OutputRounding(12.0), ProgrammingNoise(1e-3), Drift(1.0), ReadNoise(1e-3))
     network = noisy_network("middle", fine)
     found = {one.name: one for one in limits_of_parts(network, signs(), BRIEF)}
     spot = weakest(list(found.values()))

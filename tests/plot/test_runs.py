@@ -13,8 +13,9 @@ from matplotlib.image import imread
 import hwloop
 from hwloop.errors import BadInputError
 from hwloop.files.runs import RunRecord
-from hwloop.plot.runs import conductance_map, draw_runs, error_against_step, results_of_methods
+from hwloop.plot.runs import draw_runs, error_against_step, results_of_methods
 from hwloop.plot.style import check_figure_path
+from hwloop.plot.tiles import conductance_map
 from tests.conftest import gaussian
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1&cores=4"
@@ -153,7 +154,7 @@ def test_where_a_plot_can_go(tmp_path: Path) -> None:
     (tmp_path / "there.svg").touch()
     assert check_figure_path(tmp_path / "there.svg", tmp_path / "a.h5", force=True)
     for name, complaint in (
-        ("a.pdf", r"a\.pdf: a plot is a \.png or \.svg file"),
+        ("a.gif", r"a\.gif: a plot is a \.png, \.svg or \.pdf file"),
         ("a", "a plot is a"),
         ("there.svg", r"there\.svg exists; use --force"),
         ("missing/a.png", "missing does not exist"),

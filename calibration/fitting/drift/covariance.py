@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwloop.devices.time_law import POWER_LAW, TimeLaw
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 ALIKE = 0.01
@@ -42,19 +43,21 @@ class Mix:
     """(devices,) of the variance of a read at t0."""
     nu: FloatArray
     """(devices,) with which the conductance falls."""
+    law: TimeLaw = POWER_LAW
+    """By which it falls."""
 
     @classmethod
-    def of(cls, share: FloatArray, nu: FloatArray) -> Mix:
+    def of(cls, share: FloatArray, nu: FloatArray, law: TimeLaw = POWER_LAW) -> Mix:
         """Round shares and nu, so that devices with about the same mix are alike."""
-        return cls(np.round(share / MIX_STEP) * MIX_STEP, np.round(2 * nu / MIX_STEP) * MIX_STEP / 2)
+        return cls(np.round(share / MIX_STEP) * MIX_STEP, np.round(2 * nu / MIX_STEP) * MIX_STEP / 2, law)
 
     def take(self, some: IndexArray | BoolArray) -> Mix:
         """Return those of some devices."""
-        return Mix(self.share[some], self.nu[some])
+        return Mix(self.share[some], self.nu[some], self.law)
 
     def constant(self, x: FloatArray) -> FloatArray:
         """Return the variance (devices, reads) of what is constant in uS, over the conductance squared; 1 at t0."""
-        return np.asarray(np.exp(np.clip(2 * self.nu[:, None] * x, -50.0, 50.0)))
+        return np.asarray(np.exp(np.clip(2 * self.nu[:, None] * self.law.exponent(x), -50.0, 50.0)))
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,22 @@ from scipy import stats
 
 from hwloop.calibration.fitting.base import Description, Family
 from hwloop.calibration.fitting.drift.figures import drift_panels
-from hwloop.calibration.fitting.drift.layout import FLOOR, MEAN, NOISE, SMALLEST_SPREAD, SPREAD, STATISTICS, DriftLayout
+from hwloop.calibration.fitting.drift.law import CURVED, ONSET, PLAIN
+from hwloop.calibration.fitting.drift.layout import (
+    FLOOR,
+    LAW,
+    MEAN,
+    NOISE,
+    OTHER,
+    SMALLEST_SPREAD,
+    SPREAD,
+    STATISTICS,
+    DriftLayout,
+)
 from hwloop.calibration.fitting.drift.likelihood import DriftLikelihood
 from hwloop.calibration.fitting.drift.lines import CHUNK
-from hwloop.calibration.fitting.drift.prediction import log_density
+from hwloop.calibration.fitting.drift.prediction import later_quantiles, log_density
+from hwloop.calibration.fitting.drift.residuals import drift_checks
 from hwloop.calibration.fitting.drift.seen import STEP, log_noise, noise_slope, statistic
 from hwloop.calibration.fitting.drift.settings import USUAL, DriftSettings
 from hwloop.calibration.fitting.drift.smoothness import as_scores, smoothness_prior
@@ -33,6 +45,7 @@ from hwloop.calibration.fitting.drift.start import start_of
 from hwloop.calibration.fitting.drift.table import DriftTable, drift_table
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, maximise, tensor, whitening
+from hwloop.calibration.fitting.misfit import Check
 from hwloop.calibration.fitting.panels import Panel, quantile_panel
 from hwloop.calibration.fitting.screening import Screening
 from hwloop.files.measurements import Experiment, Measurement
@@ -55,13 +68,16 @@ class DriftFamily(Family[DriftTable]):
 
     experiment = Experiment.DRIFT
     extrapolates = True
+    essential = (MEAN,)
     kind: ClassVar[str]
     """Form of mean and spread."""
+    law: ClassVar[str] = PLAIN
+    """How drift goes on with age: see `law`."""
     settings: DriftSettings = USUAL
 
     def prepare(self, measurement: Measurement, known: KnownDevice = NOTHING_KNOWN) -> tuple[DriftTable, Screening]:
         """Reduce the devices: see `drift_table`."""
-        return drift_table(measurement, self.settings)
+        return drift_table(measurement, self.settings, self.law)
 
     def layout(self, table: DriftTable) -> DriftLayout:
         """Lay out mean, spread, noise and density: see `DriftLayout`."""
@@ -101,7 +117,8 @@ class DriftFamily(Family[DriftTable]):
         layout = self.layout(table)
         theta = self.start(table)
         free = np.ones(theta.size, bool)
-        free[layout.at(FLOOR)] = False  # known beforehand
+        for name in self._beforehand(layout):
+            free[layout.at(name)] = False
         first = self._part(table, self.settings.search.first_look)
         prior = np.zeros((theta.size, theta.size))
         smooth = self.kind == "spline"
@@ -128,7 +145,18 @@ class DriftFamily(Family[DriftTable]):
         found = share * covariance(model.total(share * prior), theta, free=free, kinks=True, own=own)
         floor = model.layout.at(FLOOR)
         found[floor, floor] = table.floor_error**2
+        if not table.law.plain:
+            at, some = model.layout.at(LAW), slice(0, 1) if table.law.onset else slice(1, 3)
+            found[at, at] = table.law_error[some, some]
+        if table.other is not None:
+            at = model.layout.at(OTHER)
+            found[at, at] = np.diag([error**2 for *_, error in table.other.coefficients().values()])
         return found
+
+    @staticmethod
+    def _beforehand(layout: DriftLayout) -> list[str]:
+        """Name the blocks that are known before the fit."""
+        return [block.name for block in layout.blocks if block.name in (FLOOR, LAW, OTHER)]
 
     def _climb(self, table: DriftTable, theta: FloatArray, free: BoolArray, prior: FloatArray) -> Optimum:
         """Find the maximum from theta, in directions in which the scores of a part of the devices scatter by one."""
@@ -168,6 +196,10 @@ class DriftFamily(Family[DriftTable]):
         """Predict one later read of each device: see `prediction`."""
         return log_density(self._model(table), theta, earlier, later)
 
+    def foretold(self, table: DriftTable, theta: FloatArray, earlier: Measurement, later: Measurement) -> FloatArray:
+        """Return the predicted quantile (cells of `later`) of one later read of each cell: see `prediction`."""
+        return later_quantiles(self._model(table), theta, earlier, later)
+
     def quantiles(self, table: DriftTable, theta: FloatArray) -> FloatArray:
         """Return the quantiles of the precise devices' coefficients."""
         known = table.precise if table.precise.any() else np.ones(table.nu.size, bool)
@@ -185,6 +217,10 @@ class DriftFamily(Family[DriftTable]):
         slope = (statistic(layout, theta, MEAN, place + STEP) - mean) / STEP
         error = table.var_nu - 2 * slope * table.covariance + slope**2 * table.var_g
         return mean - noise * tilt * table.covariance, np.sqrt(spread**2 + noise * error)
+
+    def checks(self, table: DriftTable, theta: FloatArray, measurement: Measurement) -> list[Check]:
+        """Look at what the lines leave: see `residuals`."""
+        return drift_checks(self._model(table), theta, measurement, self.expected)
 
     def describe(self, table: DriftTable) -> Description:
         """Return forms, reference age, scale and ranges."""
@@ -240,11 +276,13 @@ class LogClipDrift(DriftFamily):
         return held, theta
 
     def _stated(self, theta: FloatArray, table: DriftTable) -> FloatArray:
-        """Raise upper bounds to the lower ones: bounds that cross make a constant."""
+        """State a constant, of which bounds that cross or a step between them are one, without a slope."""
         theta, layout = theta.copy(), self.layout(table)
         for name in STATISTICS:
-            low, high = layout.index(f"{name}.low"), layout.index(f"{name}.high")
-            theta[high] = max(theta[low], theta[high])
+            at = layout.at(name)
+            low, high = theta[at][2:]
+            if high <= low:
+                theta[at] = 0.0, low, low, low
         return theta
 
     def _devices_at(self, table: DriftTable, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -263,3 +301,17 @@ class SplineDrift(DriftFamily):
     name = kind = "spline"
     preference = 0
     summary = "power-law drift, mean and spread smooth in ln g (cubic splines): no form assumed"
+
+
+class OnsetDrift(SplineDrift):
+    """Drift that begins at an age of its own: an alternative where the checks of a power law fail."""
+
+    name, law, preference = "onset", ONSET, 2
+    summary = "drift (1 + t/onset)^-nu, mean and spread smooth in ln g: refused where reads show a power law"
+
+
+class CurvedDrift(SplineDrift):
+    """Drift that speeds up or slows down with ln t: an alternative where the checks of a power law fail."""
+
+    name, law, preference = "curved", CURVED, 3
+    summary = "drift with curvature in ln t, mean and spread smooth in ln g: refused where reads show a power law"

@@ -44,7 +44,7 @@ def drift_panels(layout: DriftLayout, table: DriftTable, theta: FloatArray) -> l
         Series("measured", seen.x, seen.spread, seen.spread * (1 - few), seen.spread * (1 + few)),
         Series("measured", seen.x, seen.noise),
     )
-    curves = [np.asarray(build(layout.form, layout.part(theta, name))(fine)) for name in (MEAN, SPREAD)]
+    curves = [np.asarray(build(layout.form, layout.part(theta, name))(fine), np.float64) for name in (MEAN, SPREAD)]
     curves.append(np.sqrt(np.exp(log_noise(layout, table, theta, np.log(fine)))))
     titles = {
         "Mean drift coefficient": "nu",

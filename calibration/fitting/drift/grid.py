@@ -260,7 +260,7 @@ def grid_of(
 
 
 def noisy_of(grid: Grid, y: FloatArray, x: FloatArray, there: BoolArray, precision: Precision, share: float) -> Noisy:
-    """Reduce reads y (m, times) over g_scale at x = ln(t / t0) to what the grid needs."""
+    """Reduce reads y (m, times) over g_scale at x, ln(t / t0) or what stands for it, to what the grid needs."""
     square, cross = np.empty((len(y), grid.nu.size)), np.empty((len(y), grid.nu.size))
     weight = precision(there.astype(float))
     for k, nu in enumerate(grid.nu.tolist()):  # nodes, not devices

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwloop.calibration.fitting.drift.covariance import MOST_SHARED, Growth, Mix, Precision, alike, times
+from hwloop.devices.time_law import POWER_LAW, TimeLaw
 from hwloop.typing import BoolArray, FloatArray
 
 WORST_CONDITION = 1e12
@@ -27,6 +28,8 @@ class Residuals:
     variance: FloatArray
     """(devices,) of a read at t0, relative: V'."""
     mix: Mix | None
+    law: TimeLaw = POWER_LAW
+    """Of the lines."""
 
     @property
     def products(self) -> float:
@@ -61,7 +64,7 @@ def growth_of(growth: Growth, left: Residuals) -> Growth:
         parts *= (1 - own.share)[:, None, None]
         parts[0] += _diagonal(seen * own.share[:, None] * own.constant(at))
     squares = np.array([(weighted * times(weighted, part, group)).sum() for part in parts])
-    beside = _left_by_lines(growth, at, seen, own) @ parts
+    beside = _left_by_lines(growth, at, seen, own, left.law) @ parts
     devices = np.bincount(group)
     information = np.einsum("g,agij,bgji->ab", devices, beside, beside, optimize=True)
     if np.linalg.cond(information) > WORST_CONDITION:
@@ -100,7 +103,7 @@ def floor_of(growth: Growth, left: Residuals, mix: Mix) -> tuple[float, float]:
     first, group = alike(x, there, mix)
     at, seen, own = x[first], there[first], mix.take(first)
     weighted = Precision(growth, x, there, mix)(residual) / np.sqrt(noise)[:, None]
-    beside = _left_by_lines(growth, at, seen, own)
+    beside = _left_by_lines(growth, at, seen, own, left.law)
     relative = _diagonal(seen * growth.variance(at)) + growth.share * growth.rate * growth.common(at, seen)
     change = _diagonal(seen * own.constant(at)) - relative
     total = relative + own.share[:, None, None] * change
@@ -120,10 +123,10 @@ def _diagonal(values: FloatArray) -> FloatArray:
     return np.asarray(values[:, :, None] * np.eye(values.shape[1]))
 
 
-def _left_by_lines(growth: Growth, x: FloatArray, there: BoolArray, mix: Mix | None) -> FloatArray:
-    """Return W - W X (X' W X)^-1 X' W (devices, reads, reads), with W the precision and X = (1, x)."""
+def _left_by_lines(growth: Growth, x: FloatArray, there: BoolArray, mix: Mix | None, law: TimeLaw) -> FloatArray:
+    """Return W - W X (X' W X)^-1 X' W (devices, reads, reads), with W the precision and X = (1, h(x))."""
     scale = there / np.sqrt(growth.variance(x, mix))
     weight = np.linalg.inv(growth.correlation(x, there, mix)) * scale[:, :, None] * scale[:, None, :]
-    line = np.stack([there.astype(float), x * there], -1)
+    line = np.stack([there.astype(float), law.exponent(x) * there], -1)
     seen = weight @ line
     return np.asarray(weight - seen @ np.linalg.solve(line.transpose(0, 2, 1) @ seen, seen.transpose(0, 2, 1)))

@@ -102,17 +102,24 @@ class DriftLikelihood:
         """
         layout, table = self.layout, self.table
         precise, stiffness = self.precise(Sums.of_groups(table)), tensor(prior)
-        if table.marginal is None:
-            return lambda theta: torch.cat([precise(theta), -0.5 * (theta @ stiffness @ theta)[None]])
-        noisy, density = table.marginal, self.log_density
         first_look = tensor(np.interp(np.array(table.noise_knots), *noise_seen(table)))
-        tables, loose = self.tables, table.settings.search.loose_noise
+        # Where all noise is constant in uS, or no device is, ln V could be anywhere.
+        anywhere = table.marginal is not None or table.floor > 0
+        loose = table.settings.search.loose_noise if anywhere else math.inf
+
+        def held(theta: torch.Tensor) -> torch.Tensor:
+            away = (layout.part(theta, NOISE) - first_look) / loose
+            value: torch.Tensor = -0.5 * (away**2).sum() - 0.5 * theta @ stiffness @ theta
+            return value
+
+        if table.marginal is None:
+            return lambda theta: torch.cat([precise(theta), held(theta)[None]])
+        noisy, density, tables = table.marginal, self.log_density, self.tables
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
-            # One unit at every knot keeps the density from zero where no device is, and ln V from anywhere.
-            away = (layout.part(theta, NOISE) - first_look) / loose
-            held = density(theta).sum() - 0.5 * (away**2).sum() - 0.5 * theta @ stiffness @ theta
-            return torch.cat([precise(theta), noisy.total(*tables(theta))[None], held[None]])
+            # One unit at every knot keeps the density from zero where no device is.
+            outside = density(theta).sum() + held(theta)
+            return torch.cat([precise(theta), noisy.total(*tables(theta))[None], outside[None]])
 
         return likelihood
 

@@ -7,13 +7,14 @@ about the device is.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from hwloop.calibration.fitting.checks import Rows
 from hwloop.calibration.fitting.drift.covariance import Growth, Mix, Precision
 from hwloop.calibration.fitting.drift.settings import USUAL, DriftSettings
+from hwloop.devices.time_law import POWER_LAW, TimeLaw
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 CHUNK = 50_000
@@ -30,15 +31,27 @@ class Devices:
     t0: float
     """Seconds."""
     settings: DriftSettings = USUAL
+    law: TimeLaw = POWER_LAW
+    """How they drift with age; what all lose alike has been taken off the reads."""
 
     def take(self, some: IndexArray | BoolArray) -> Devices:
         """Return some of the devices."""
-        return Devices(self.rows.take(some), self.t0, self.settings)
+        return replace(self, rows=self.rows.take(some))
+
+    def bent(self, law: TimeLaw) -> Devices:
+        """Return the same devices, as they are by another law than the power law."""
+        raised = self.rows.conductance * np.exp(law.common(self.x)) if law.bend else self.rows.conductance
+        return replace(self, rows=replace(self.rows, conductance=raised), law=law)
 
     @property
     def x(self) -> FloatArray:
         """(devices, reads) ln(t / t0), zero where there is no read."""
         return self.rows.log_time(self.t0)
+
+    @property
+    def h(self) -> FloatArray:
+        """(devices, reads) what nu is multiplied with: x itself for a power law."""
+        return self.law.exponent(self.x)
 
     @property
     def size(self) -> int:
@@ -94,6 +107,8 @@ class Noise:
     """(bins,) variance of what falls with the conductance, over that squared."""
     nu: FloatArray = field(default_factory=lambda: np.zeros(1))
     """(bins,) typical drift coefficient."""
+    law: TimeLaw = POWER_LAW
+    """How devices drift with age."""
 
     def variance(self, log_g: FloatArray) -> FloatArray:
         """Return the relative variance (n,) of a read at t0, at ln(G / uS)."""
@@ -107,7 +122,7 @@ class Noise:
     def mixed(self, log_g: FloatArray) -> Mix:
         """Return the mix of devices at ln(G / uS), with shares of zero where nothing is constant."""
         share = self.floor * np.exp(-2 * log_g) / self.variance(log_g)
-        return Mix.of(share, np.interp(log_g, self.place, self.nu))
+        return Mix.of(share, np.interp(log_g, self.place, self.nu), self.law)
 
 
 def reduce(devices: Devices, index: IndexArray, noise: Noise) -> Lines:
@@ -134,6 +149,7 @@ def fit_lines(devices: Devices, growth: Growth, mix: Mix | None = None) -> Lines
     there, x = devices.rows.there, devices.x
     y = devices.rows.conductance * there
     precision = Precision(growth, x, there, mix)
+    x = devices.law.exponent(x)
     w = precision(there.astype(float))
     wx = precision(x)
     s0, s1, s2 = w.sum(1), (w * x).sum(1), (wx * x).sum(1)
@@ -163,7 +179,7 @@ def about(devices: Devices, noise: Noise) -> FloatArray:
         return np.zeros(devices.size)
     there = devices.rows.there
     nu = float(np.median(noise.nu))
-    level = (devices.rows.conductance * np.exp(nu * devices.x) * there).sum(1) / there.sum(1)
+    level = (devices.rows.conductance * np.exp(nu * devices.h) * there).sum(1) / there.sum(1)
     return np.asarray(np.log(np.maximum(level, devices.settings.noise.least * math.sqrt(noise.floor))))
 
 
@@ -175,7 +191,7 @@ def settle(devices: Devices, lines: Lines, noise: Noise) -> BoolArray:
     nu = float(np.median(lines.nu[np.isfinite(lines.nu)])) if np.isfinite(lines.nu).any() else 0.0
     x, settings = devices.x, devices.settings.lines
     weight = devices.rows.there / noise.growth.variance(x, noise.mix(about(devices, noise)))
-    straight = devices.rows.conductance * np.exp(nu * x)
+    straight = devices.rows.conductance * np.exp(nu * devices.h)
     mean = (weight * straight).sum(1) / weight.sum(1)
     smallest = 1e-3 * float(np.median(mean[mean > 0])) if (mean > 0).any() else 1e-9
     level = np.log(np.maximum(mean, smallest))

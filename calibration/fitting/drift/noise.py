@@ -17,7 +17,7 @@ from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 def learn(devices: Devices, index: IndexArray) -> Noise:
     """Learn the noise of reads of the devices in `index`; few thousand of small noise tell it."""
-    settings, noise = devices.settings.noise, Noise()
+    settings, noise = devices.settings.noise, Noise(law=devices.law)
     for _ in range(4):
         noise = _growing(devices, index, reduce(devices, index, noise), noise)
     part, found = index[:: -(-index.size // settings.learnt_from)], noise
@@ -116,7 +116,7 @@ def _constant(devices: Devices, index: IndexArray, lines: Lines, noise: Noise, *
 def _floor_of_nothing(devices: Devices, lines: Lines, noise: Noise) -> float:
     """Return what `_floor_step` finds, on average, in reads that have the noise known so far and no other."""
     x, rows = devices.x, devices.rows
-    truth, spoilt = np.exp(lines.log_g[:, None] - lines.nu[:, None] * x), noise.mix(lines.log_g)
+    truth, spoilt = np.exp(lines.log_g[:, None] - lines.nu[:, None] * devices.h), noise.mix(lines.log_g)
     sigma, rng = np.sqrt(noise.variance(lines.log_g))[:, None], np.random.default_rng(3)
     found = []
     for _ in range(devices.settings.noise.draws):
@@ -144,13 +144,13 @@ def _residuals(devices: Devices, index: IndexArray, lines: Lines, some: BoolArra
     chosen = chosen[:: max(1, -(-chosen.size // (MOST_ELEMENTS // devices.rows.time.shape[1] ** 2)))]
     own, part = devices.take(index[chosen]), lines.take(chosen)
     x, there = own.x, own.rows.there
-    curve = np.exp(part.nu[:, None] * x - part.log_g[:, None])
+    curve = np.exp(part.nu[:, None] * own.h - part.log_g[:, None])
     residual = np.where(there, own.rows.conductance * curve - 1.0, 0.0)
     variance, mix = noise.variance(part.log_g), noise.mix(part.log_g)
     far = devices.settings.noise.outlying * variance[:, None] * noise.growth.variance(x, mix)
     kept = np.all(residual**2 < far, axis=1)
     mix = None if mix is None else mix.take(kept)
-    return Residuals(there[kept], x[kept], residual[kept], part.log_g[kept], variance[kept], mix)
+    return Residuals(there[kept], x[kept], residual[kept], part.log_g[kept], variance[kept], mix, devices.law)
 
 
 def robust(values: FloatArray, bins: IndexArray, count: int) -> tuple[FloatArray, FloatArray]:

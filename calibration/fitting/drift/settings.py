@@ -169,6 +169,9 @@ class SearchSettings(Settings):
     """Noisy devices on which the intervals are computed."""
     any_roughness: float = 12.0
     """Of the logarithm of how rough mean and spread may be, to either side of what could just be seen."""
+    widest: float = 10.0
+    """Width of an interval of a coefficient of mean or spread, from which on it says nothing: drift coefficients of
+    real devices are below one."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError for settings out of range."""
@@ -179,6 +182,40 @@ class SearchSettings(Settings):
         self._require("loose_noise", 1e-3, 100.0)
         self._require("smallest_noise", 1e-20, 1.0)
         self._require("any_roughness", 0.1, 100.0)
+        self._require("widest", 1e-3, 1e9)
+
+
+@dataclass(frozen=True)
+class LawSettings(Settings):
+    """How a law other than the power law is looked for."""
+
+    learnt_from: int = 2_000
+    """Devices that tell it."""
+    quiet: float = 0.1
+    """Relative standard deviation of a read up to which they do, or of the quietest fifth if that is more."""
+    freedom: float = 4.0
+    """Degrees of freedom with which the noise of a device is taken as known."""
+    places: int = 21
+    """Onsets that are tried before the best is looked for."""
+    sure: float = 1e-3
+    """Chance that a power law shows as much, above which a law is refused."""
+    step: float = 1e-2
+    """Of ln onset, and a tenth of it of curvature and a hundredth of bend: over these derivatives are taken."""
+    lightest: float = 30.0
+    """Degrees of freedom of Student's t from which on the noise of reads is taken as normal."""
+    fewest_switching: float = 0.01
+    """Share of cells with telegraph noise below which it is not worth a family of its own."""
+
+    def __post_init__(self) -> None:
+        """Raise BadInputError for settings out of range."""
+        self._require("learnt_from", 10, 10**9)
+        self._require("quiet", 1e-6, 10.0)
+        self._require("freedom", 0.1, 1e3)
+        self._require("places", 5, 1_000)
+        self._require("sure", 0.0, 1.0)
+        self._require("step", 1e-6, 1.0)
+        self._require("lightest", 2.0, 1e3)
+        self._require("fewest_switching", 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -191,6 +228,7 @@ class DriftSettings:
     grid: GridSettings = GridSettings()
     knots: KnotSettings = KnotSettings()
     search: SearchSettings = SearchSettings()
+    law: LawSettings = LawSettings()
 
 
 USUAL = DriftSettings()

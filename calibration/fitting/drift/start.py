@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize
 
-from hwloop.calibration.fitting.drift.layout import DENSITY, FLOOR, MEAN, NOISE, SPREAD, DriftLayout
+from hwloop.calibration.fitting.drift.layout import DENSITY, FLOOR, LAW, MEAN, NOISE, OTHER, SPREAD, DriftLayout
 from hwloop.calibration.fitting.drift.noise import robust
 from hwloop.calibration.fitting.drift.seen import noise_seen
 from hwloop.calibration.fitting.drift.table import DriftTable
@@ -32,6 +32,10 @@ def start_of(layout: DriftLayout, whole: DriftTable) -> FloatArray:
         NOISE: np.interp(whole.noise_knots, *noise_seen(whole)),
         FLOOR: whole.floor,
     }
+    if not whole.law.plain:
+        parts[LAW] = layout.start[layout.at(LAW)]
+    if whole.other is not None:
+        parts[OTHER] = layout.start[layout.at(OTHER)]
     if whole.marginal is not None:
         knots = whole.marginal.grid.knots
         nearest = np.argmax(interpolation(whole.log_g, knots), 1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hwloop.calibration.fitting.checks import Rows, check_order, check_reads, conductance_scale, reference_age, rows_of
+from hwloop.calibration.fitting.drift.cleaning import OtherNoise
 from hwloop.calibration.fitting.drift.covariance import Growth, Precision
 from hwloop.calibration.fitting.drift.grid import Grid, Noisy, grid_of, joined, noisy_of
+from hwloop.calibration.fitting.drift.law import PLAIN, fitted_law, require_law
 from hwloop.calibration.fitting.drift.lines import CHUNK, Devices, Lines, Noise, about, reduce, settle
 from hwloop.calibration.fitting.drift.noise import learn, levels, robust
 from hwloop.calibration.fitting.drift.screen import screen
@@ -17,6 +19,7 @@ from hwloop.calibration.fitting.drift.settings import USUAL, DriftSettings
 from hwloop.calibration.fitting.drift.tilt import tilt_of
 from hwloop.calibration.fitting.panels import binned
 from hwloop.calibration.fitting.screening import Screening
+from hwloop.devices.time_law import POWER_LAW, TimeLaw
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Measurement
 from hwloop.typing import BoolArray, FloatArray, IndexArray
@@ -73,6 +76,12 @@ class DriftTable:
     conductance_range: tuple[float, float]
     """uS."""
     settings: DriftSettings = USUAL
+    law: TimeLaw = POWER_LAW
+    """How drift goes on with age."""
+    other: OtherNoise | None = None
+    """What noise reads have that is not normal; its arrays are by the measured cells."""
+    law_error: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
+    """Covariance of the logarithm of its onset, its curvature and its bend."""
 
     def constant(self, log_g: FloatArray) -> FloatArray:
         """Return the relative variance of a read at t0 by the noise that is constant in uS, at ln g."""
@@ -120,7 +129,9 @@ class _Kept:
         return math.log(self.g_scale)
 
 
-def drift_table(measurement: Measurement, settings: DriftSettings = USUAL) -> tuple[DriftTable, Screening]:
+def drift_table(
+    measurement: Measurement, settings: DriftSettings = USUAL, law: str = PLAIN
+) -> tuple[DriftTable, Screening]:
     """Reduce a measurement of drift to one entry per device.
 
     Parameters
@@ -129,6 +140,8 @@ def drift_table(measurement: Measurement, settings: DriftSettings = USUAL) -> tu
         Reads of the same cells at several ages.
     settings
         Thresholds and sizes.
+    law
+        Kind of law by which drift goes on with age: see `law`.
 
     Returns
     -------
@@ -138,7 +151,7 @@ def drift_table(measurement: Measurement, settings: DriftSettings = USUAL) -> tu
     Raises
     ------
     BadInputError
-        When there is nothing to fit.
+        When there is nothing to fit, and when the reads do not tell the law from the power law.
     """
     check_reads(measurement)
     check_order(measurement)
@@ -149,6 +162,11 @@ def drift_table(measurement: Measurement, settings: DriftSettings = USUAL) -> tu
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({screening.why()})")
     devices = Devices(rows, reference_age(measurement, measurement.reads.time), settings)
+    law_error = np.zeros((3, 3))
+    if law != PLAIN:
+        found_law = fitted_law(devices, index, law)
+        require_law(found_law, law, settings.law.sure)
+        devices, law_error = devices.bent(found_law.law), found_law.covariance
     noise = learn(devices, index[: 2 * CHUNK])
     lines = reduce(devices, index, noise)
     loose = settle(devices.take(index), lines, noise)
@@ -164,7 +182,8 @@ def drift_table(measurement: Measurement, settings: DriftSettings = USUAL) -> tu
     g_scale = conductance_scale(measurement, np.exp(lines.log_g))
     found = _Kept(devices, index, lines, loose[kept], noise, g_scale)
     times = rows.time[index][rows.there[index]] if index.size <= CHUNK else rows.time[rows.there]
-    return _table(found, (float(times.min()), float(times.max())), settings), screening
+    table = _table(found, (float(times.min()), float(times.max())), settings)
+    return replace(table, law_error=law_error), screening
 
 
 def _usable(measurement: Measurement, rows: Rows, settings: DriftSettings) -> Screening:
@@ -222,6 +241,7 @@ def _table(kept: _Kept, time_range: tuple[float, float], settings: DriftSettings
         knots=_knots(np.minimum(lines.log_g, 0.0), knots),
         noise_knots=_knots(lines.log_g, settings.knots.noise),
         time_range=time_range,
+        law=kept.devices.law,
         conductance_range=(float(np.exp(low) * kept.g_scale), float(np.exp(high) * kept.g_scale)),
         settings=settings,
     )
@@ -243,7 +263,7 @@ def _integrated(kept: _Kept, noisy: IndexArray, settings: DriftSettings) -> tupl
         there, x = part.rows.there, part.x
         reads = part.rows.conductance * there / kept.g_scale
         precision = Precision(kept.noise.growth, x, there, kept.noise.mix(about(part, kept.noise)))
-        parts.append(noisy_of(grid, reads, x, there, precision, share))
+        parts.append(noisy_of(grid, reads, part.law.exponent(x), there, precision, share))
     return noisy, joined(parts)
 
 

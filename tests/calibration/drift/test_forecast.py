@@ -152,6 +152,28 @@ def test_columns_count_by_their_weights() -> None:
     assert found == pytest.approx(np.sqrt(9 / 10) * left, rel=1e-9)
 
 
+@pytest.mark.parametrize("age", [3600.0, YEAR])
+def test_inputs_with_a_mean_see_what_drift_takes_off_as_an_offset(age: float) -> None:
+    """Small conductances drift more, so the outputs for the mean input move, and columns are brought back to it."""
+    drift = DriftModel(20.0, 25.0, Polynomial((0.08, -0.06)), Polynomial((0.0,)))
+    forecast = forecast_of(dataclasses.replace(model_of(0.0), drift=drift))
+    inputs = 0.5 + 0.2 * np.random.default_rng(3).standard_normal((400, 60))
+    now = forecast.devices * (age / 20.0) ** -(0.08 - 0.06 * forecast.devices / 25.0)
+    wanted, found = (inputs @ (cells[0] - cells[1]) for cells in (forecast.devices, now))
+    gain, offset = forecast.correction(age, inputs)
+    best = [np.polyfit(found[:, k], wanted[:, k], 1) for k in range(20)]
+    assert np.stack([gain, offset], 1) == pytest.approx(np.array(best), rel=1e-6, abs=1e-6)
+    alone = np.linalg.norm(found * forecast.gain(age) - wanted)
+    assert np.linalg.norm(found * gain + offset - wanted) < 0.5 * alone
+
+
+def test_inputs_without_a_mean_need_no_offset() -> None:
+    forecast = forecast_of(model_of(nu=0.05, spread=0.01, q=0.01), error=0.05)
+    gain, offset = forecast.correction(YEAR, np.concatenate([np.eye(60), -np.eye(60)]))
+    assert gain == pytest.approx(forecast.gain(YEAR), rel=1e-9)
+    assert offset == pytest.approx(np.zeros(20), abs=1e-9)
+
+
 @pytest.mark.parametrize("refreshed", [0.0, YEAR])
 @pytest.mark.parametrize("age", [20.0, 500.0, 3e4])
 def test_the_end_of_validity_is_found_between_the_steps_of_its_grid(age: float, refreshed: float) -> None:

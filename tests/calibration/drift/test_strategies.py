@@ -86,6 +86,20 @@ def test_the_order_of_compensations_at_every_age(open_chip: OpenChip, preset: st
         assert error["predictive"] <= error["global"] * 1.10
 
 
+def test_the_record_of_pulses_tells_how_far_devices_drift(open_chip: OpenChip) -> None:
+    """What GDP leaves on the devices of a cell drifts less than targets that are split as the table has it."""
+    chip = open_chip("sim:hermes-core?rows=64&columns=64&seed=6")
+    run = programmed(chip)
+    chip.wait(YEAR)
+    tile = programmed_tile(run)
+    measured = GlobalFactor().make(tile, uncompensated(tile)).gain.mean()
+    told = Predicted().make(tile, uncompensated(tile)).gain.mean()
+    without = dataclasses.replace(tile, pulses=None)
+    split = Predicted().make(without, uncompensated(without)).gain.mean()
+    assert split > 1.03 * measured
+    assert told == pytest.approx(measured, rel=0.02)
+
+
 def test_probes_are_measured_once_for_all(open_chip: OpenChip) -> None:
     chip = open_chip(NOISY)
     tile = programmed_tile(programmed(chip, "exact"))

@@ -16,11 +16,12 @@ from hwloop.calibration.fitting.layout import Block, Coefficient, Layout
 from hwloop.calibration.fitting.likelihood import tensor
 from hwloop.calibration.fitting.panels import binned, ks_distance
 from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, ProgrammingTable
-from hwloop.calibration.fitting.relaxation import Relaxation, RelaxationTable
+from hwloop.calibration.fitting.relaxation import Relaxation, RelaxationTable, SublinearRelaxation
 from hwloop.calibration.fitting.screening import OUTLIER, STUCK, Screening
 from hwloop.calibration.fitting.selection import FAMILIES, Selection, families, fitting
 from hwloop.calibration.fitting.synthetic import programmed
 from hwloop.calibration.steps import Step, exhaust
+from hwloop.devices.relaxation import CURVES
 from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
@@ -88,23 +89,43 @@ def test_censored_cells_count_by_what_lies_beyond() -> None:
     assert Polynomial2().quantiles(table(SEEN, zero, top), THETA).size == 1
 
 
-def test_relaxation_is_a_mixture_of_two_student_t() -> None:
+@pytest.mark.parametrize("family", [Relaxation(), SublinearRelaxation()])
+def test_relaxation_is_a_mixture_of_two_student_t(family: Relaxation) -> None:
+    one = np.array([3.0])
     own = RelaxationTable(
-        10.0, (2.0, 6.0), np.array([0]), np.array([3.0]), np.ones((1, 1), bool), np.array([[1.5]]), np.array([[-0.7]])
-    )
-    family = Relaxation()
+        10.0, (math.log(0.2), math.log(0.6)), 1.0, 5.0, np.array([0]), one, np.array([1.0]), np.ones((1, 1), bool),
+        np.array([[395.0]]), np.array([[2.3]]),
+    )  # fmt: skip
     rng = np.random.default_rng(0)
-    theta = np.concatenate([0.3 * rng.standard_normal(20), [math.log(2.0), math.log(6.0)]])
-    curves = theta[:20].reshape(10, 2)
-    lines = [curves[k] @ [0.75, 0.25] + curves[k + 1] @ [0.75, 0.25] * 1.5 for k in range(0, 10, 2)]
-    share = 1 / (1 + math.exp(-lines[0]))
-    parts = [(3.0, lines[1], math.exp(lines[2])), (7.0, lines[3], math.exp(lines[4]))]
-    density = [stats.t.pdf(-0.7, *part) for part in parts]
-    alike = 0.1 * ((curves[:, 1] - curves[:, 0]) ** 2).sum()
-    expected = math.log((1 - share) * density[0] + share * density[1]) - alike
-    assert family.log_likelihood(own, theta) == pytest.approx([expected])
-    below = [stats.t.cdf(-0.7, *part) for part in parts]
-    assert family.quantiles(own, theta) == pytest.approx([(1 - share) * below[0] + share * below[1]])
+    curves = 0.3 * rng.standard_normal((11, 2))
+    theta = np.concatenate([curves.ravel(), [math.log(2.0), math.log(6.0), math.log(1.5)], [0.0, 1.0]])
+    at = math.log(0.3 / 0.2) / math.log(0.6 / 0.2)
+    hazard, hazard_growth, *rest, skew = curves @ [1 - at, at]
+    x = math.log10(400.0 / 6.0)  # (395 + 5) / (1 + 5)
+    grown = [
+        math.exp(a) * (1 + math.exp(b) * x) ** family.exponent
+        for a, b in ((hazard, hazard_growth), rest[2:4], rest[6:8])
+    ]
+    share = 1 - math.exp(-grown[0])
+    stay, move = ((rest[k] + rest[k + 1] * x) for k in (0, 4))
+    y = 2.3 - 3.0 + 1.5 * math.log(2.3 / 3.0)
+    k = math.exp(skew)
+    z = (y - move) / grown[2]
+    side = k if z < 0 else 1 / k
+    lower = k / (k + 1 / k)
+    moved = stats.t.pdf(z / side, 7.0) / grown[2] * 2 / (k + 1 / k)
+    inside = 2 * lower * stats.t.cdf(z / k, 7.0) if z < 0 else 1 - 2 * (1 - lower) * stats.t.sf(z * k, 7.0)
+    stayed = stats.t(3.0, stay, grown[1])
+    density = ((1 - share) * stayed.pdf(y) + share * moved) * (1 + 1.5 / 2.3)
+    settings, names = family.settings, list(CURVES)
+    prior = 0.5 * (math.log(1.5 / 0.3) / 2.0) ** 2
+    for name, (low, high) in zip(names, curves, strict=True):
+        growing = name.endswith("_growth") or name == "move_skew"
+        prior += (settings.growth_stiffness if growing else settings.stiffness) * (high - low) ** 2
+        if name in ("hazard_growth", "stay_width_growth", "move_width_growth"):
+            prior += settings.growth_weight * ((low + 1.0) ** 2 + (high + 1.0) ** 2)
+    assert family.log_likelihood(own, theta) == pytest.approx([math.log(density) - prior])
+    assert family.quantiles(own, theta) == pytest.approx([(1 - share) * stayed.cdf(y) + share * inside])
 
 
 @pytest.mark.parametrize("slope", [-0.3, 0.2])
@@ -162,7 +183,7 @@ def test_rows_hold_the_reads_of_each_cell_in_their_order() -> None:
 
 def test_families_are_found_in_the_order_of_what_they_assume() -> None:
     names = {kind: [family.name for family in families(kind)] for kind in Experiment}
-    assert names[Experiment.DRIFT] == ["spline", "log-clip", "relaxation"]
+    assert names[Experiment.DRIFT] == ["spline", "log-clip", "relaxation", "relaxation-sublinear"]
     assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3"]
     assert names[Experiment.READ_NOISE] == ["power-law", "knots"]
     assert names[Experiment.PROGRAMMING_CURVE] == ["logistic"]

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwloop.calibration.fitting.checks import with_reads
+from hwloop.calibration.fitting.checks import split_last, with_reads
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
-from hwloop.calibration.fitting.selection import fit_measurement, held_out_scores, split_last
+from hwloop.calibration.fitting.selection import fit_measurement, held_out_scores
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, ReadErrors, drifting
 from hwloop.devices.statistics import LogClip, Polynomial
 from hwloop.errors import BadInputError

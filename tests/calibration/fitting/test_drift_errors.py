@@ -10,12 +10,11 @@ import pytest
 import torch
 from scipy import stats
 
-from hwloop.calibration.fitting.checks import with_reads
+from hwloop.calibration.fitting.checks import split_last, with_reads
 from hwloop.calibration.fitting.drift import LogClipDrift, SplineDrift
 from hwloop.calibration.fitting.drift.covariance import Growth, Mix, Precision, alike, drawn
 from hwloop.calibration.fitting.drift.seen import log_noise, statistic
 from hwloop.calibration.fitting.drift.table import drift_table
-from hwloop.calibration.fitting.selection import split_last
 from hwloop.calibration.fitting.synthetic import ReadErrors, drifting
 from hwloop.files.measurements import Measurement
 from hwloop.sim_backend.noise import FlickerLadder

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import optimize, signal
 
+from hwloop.calibration.fitting.checks import with_reads
 from hwloop.calibration.fitting.read_noise import KnotsReadNoise, PowerLawReadNoise, spectrum_table
-from hwloop.calibration.fitting.selection import fit_measurement, with_reads
+from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import Sampling, flickering
 from hwloop.devices.statistics import PowerLaw
 from hwloop.errors import BadInputError

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from hwloop.calibration.fitting.drift.cleaning import CleaningSettings
 from hwloop.calibration.fitting.drift.settings import (
     GridSettings,
     KnotSettings,
+    LawSettings,
     LineSettings,
     NoiseSettings,
     ScreeningSettings,
     SearchSettings,
 )
+from hwloop.calibration.fitting.misfit import CheckSettings
 from hwloop.calibration.fitting.programming_curve.settings import CurveSettings
 from hwloop.calibration.fitting.programming_noise import ProgrammingSettings
 from hwloop.calibration.fitting.read_noise import ReadNoiseSettings
@@ -74,6 +77,46 @@ BOUNDS: bounds.Bounds = {
         "first_look": (1, 4000, 1_000_000_000),
         "second_look": (1, 20_000, 1_000_000_000),
         "any_roughness": (0.1, 12.0, 100.0),
+        "widest": (0.001, 10.0, 1e9),
+    },
+    LawSettings: {
+        "learnt_from": (10, 2000, 1_000_000_000),
+        "quiet": (1e-06, 0.1, 10.0),
+        "freedom": (0.1, 4.0, 1000.0),
+        "places": (5, 21, 1000),
+        "sure": (0.0, 0.001, 1.0),
+        "step": (1e-06, 0.01, 1.0),
+        "lightest": (2.0, 30.0, 1000.0),
+        "fewest_switching": (0.0, 0.01, 1.0),
+    },
+    CleaningSettings: {
+        "rounds": (1, 12, 1_000_000),
+        "cells_per_bin": (1, 100, 1_000_000),
+        "most_bins": (1, 30, 1_000_000),
+        "quantile": (0.01, 0.25, 0.5),
+        "smallest": (1e-4, 0.02, 1.0),
+        "largest": (0.02, 0.5, 5.0),
+        "steps": (1, 8, 1_000_000),
+        "least": (1e-6, 0.05, 1.0),
+        "lightest": (3.0, 100.0, 1e6),
+    },
+    CheckSettings: {
+        "family_wise": (0.0, 0.02, 1.0),
+        "most_cells": (1, 20_000, 1_000_000_000),
+        "fewest_cells": (1, 50, 1_000_000_000),
+        "fewest_in_bin": (1, 20, 1_000_000_000),
+        "level_bins": (1, 6, 1_000_000_000),
+        "mean": (0.0, 0.06, 100.0),
+        "scatter": (0.0, 0.15, 100.0),
+        "tails": (0.0, 0.3, 100.0),
+        "shape": (0.0, 0.01, 100.0),
+        "coverage": (0.0, 0.03, 100.0),
+        "same_age": (1e-06, 0.05, 10.0),
+        "most_ages": (1, 40, 1_000_000_000),
+        "moved": (0.0, 0.05, 100.0),
+        "per_kelvin": (0.0, 0.05, 100.0),
+        "outliers": (0.0, 0.02, 100.0),
+        "left_out": (0.0, 0.2, 100.0),
     },
     CurveSettings: {
         "fewest_reads": (4, 6, 1_000_000),
@@ -109,13 +152,23 @@ BOUNDS: bounds.Bounds = {
         "bumps_least": (1e-06, 0.02, 0.1),
     },
     RelaxationSettings: {
-        "knots": (2, 10, 100),
+        "knots": (2, 12, 100),
+        "cells_per_knot": (1, 150, 10**6),
         "largest_tail": (1.0, 5.0, 20.0),
-        "stiffness": (0.0, 0.1, 1000000.0),
+        "stiffness": (0.0, 5.0, 1000000.0),
+        "growth_stiffness": (0.0, 50.0, 1000000.0),
+        "usual_growth": (-20.0, -1.0, 20.0),
+        "growth_weight": (0.0, 0.05, 1000000.0),
+        "usual_warp": (1e-6, 0.03, 10.0),
+        "warp_spread": (0.01, 2.0, 100.0),
+        "unlike": (0.0, 0.3, 100.0),
         "smallest_change": (0.0, 1e-05, 1.0),
-        "first_steps": (1, 40, 100_000),
-        "steps": (1, 100, 100_000),
-        "rounds": (1, 15, 100_000),
+        "most_cells": (10, 20_000, 10**9),
+        "memory_freedom": (0.5, 3.0, 1e4),
+        "lags": (1, 3, 100_000),
+        "first_steps": (1, 60, 100_000),
+        "steps": (1, 150, 100_000),
+        "rounds": (1, 6, 100_000),
         "settled": (0.0, 0.1, 1000000.0),
     },
     Selection: {
@@ -123,12 +176,13 @@ BOUNDS: bounds.Bounds = {
         "tie": (0.0, 2.0, 100.0),
         "held_out": (0.01, 0.3, 0.9),
         "outlier_share": (0.0, 1e-06, 0.1),
-        "poor": (0.0, 0.1, 1.0),
-        "useless": (0.1, 0.4, 1.0),
+        "poor": (0.0, 0.05, 1.0),
+        "useless": (0.05, 0.4, 1.0),
         "chance": (0.0, 1.63, 10.0),
     },
 }
 BESIDE = {
+    (CleaningSettings, "smallest"): {"largest": 1.0},
     (ProgrammingSettings, "largest_tail"): {"tail_start": 1.0},
     (ReadNoiseSettings, "bumps_start"): {"bumps_least": 1e-6},
     (Selection, "poor"): {"useless": 1.0},

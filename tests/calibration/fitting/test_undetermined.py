@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ import torch
 
 from hwloop.calibration.fitting.base import UNDETERMINED
 from hwloop.calibration.fitting.drift import LogClipDrift
+from hwloop.calibration.fitting.drift.layout import DriftLayout
 from hwloop.calibration.fitting.drift.table import DriftTable
+from hwloop.calibration.fitting.layout import Block, Coefficient
 from hwloop.calibration.fitting.likelihood import LogLikelihood, Optimum, covariance, tensor
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
+from hwloop.files.models import Estimate, Form
 from hwloop.typing import FloatArray
 
 pytestmark = pytest.mark.numerical
@@ -152,3 +156,25 @@ def test_a_parameter_that_is_not_determined_has_a_note() -> None:
     assert rows["mean.low"].low is None
     assert rows["mean.low"].note == UNDETERMINED
     assert rows["mean.high"].low is not None
+
+
+def test_a_fit_that_tells_nothing_of_the_mean_is_refused() -> None:
+    optimum = Optimum(np.zeros(2), np.eye(2), 0.0, converged=True)
+    mean, noise = Estimate("mean.low", 0.05, None, None, "1", ""), Estimate("noise.v0", 0.01, 0.009, 0.011, "1", "")
+    with pytest.raises(BadInputError, match=r"these reads tell nothing of the mean: .* or measure more"):
+        LogClipDrift()._require_identified((mean, noise), optimum)
+    LogClipDrift()._require_identified((replace(mean, low=0.04, high=0.06), noise), optimum)
+
+
+def test_an_interval_wider_than_a_coefficient_can_be_is_none() -> None:
+    unit = Coefficient("mean.slope", "1", "slope", widest=10.0)
+
+    class Wide(LogClipDrift):
+        def layout(self, table: DriftTable) -> DriftLayout:
+            return DriftLayout((Block("mean", (unit,)),), Form("log-clip"))
+
+    wide = Optimum(np.array([0.1]), np.array([[5000.0**2]]), 0.0, converged=True)
+    family = Wide()
+    [row] = family._estimates(family.prepare(constant_drift())[0], wide, {})
+    assert row.low is row.high is None
+    assert "says nothing" in row.note

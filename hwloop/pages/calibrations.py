@@ -1,0 +1,146 @@
+"""Page of a calibration."""
+
+from __future__ import annotations
+
+import json
+
+from hwloop import plot
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.routines.core import CoreCalibration
+from hwloop.calibration.routines.results import Fault
+from hwloop.durations import format_duration
+from hwloop.pages.page import Column, Fact, Page, Picture, Table
+
+
+def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
+    """Make the page of a calibration.
+
+    Parameters
+    ----------
+    calibration
+        What is known of a chip.
+    name
+        Its file; empty for none.
+    """
+    chip, cost = calibration.chip, calibration.cost
+    parts = [one.replace("_", " ") for one in calibration.measured()]
+    devices = [core.devices for core in calibration.cores.values() if core.devices is not None]
+    bad = sum(one.fault.size - one.count(Fault.GOOD) for one in devices)
+    of_bad = f", {bad:,} of {sum(one.fault.size for one in devices):,} devices are not good" if devices else ""
+    facts = [
+        Fact("geometry", f"{chip.cores} core(s) of {chip.rows} x {chip.columns} cells"),
+        Fact("calibrated cores", ", ".join(map(str, sorted(calibration.cores)))),
+        Fact("pulses", f"{cost.get('pulses', 0):,.0f}"),
+        Fact("device reads", f"{cost.get('device_reads', 0):,.0f}"),
+        Fact("MVM vectors", f"{cost.get('mvms', 0):,.0f}"),
+        Fact("chip time", format_duration(cost.get("chip_seconds", 0.0))),
+    ]
+    if calibration.temperature == calibration.temperature:  # known
+        facts.append(Fact("chip temperature", f"{calibration.temperature:.1f} K"))
+    skipped = [f"Not done: {part.replace('_', ' ')}: {why}." for part, why in calibration.skipped.items()]
+    return Page(
+        kind="calibration",
+        title=f"Calibration of {chip.name} {chip.serial}".rstrip(),
+        verdict=f"Measured on {calibration.created:%Y-%m-%d %H:%M} UTC: {', '.join(parts) or 'nothing'}{of_bad}.",
+        facts=tuple(facts),
+        tables=(_table_of_parts(calibration), _table_of_cores(calibration)),
+        pictures=tuple(_pictures(calibration)),
+        warnings=(*skipped, *(f"Out of date: {one}." for one in calibration.out_of_date())),
+        provenance=(
+            Fact("file", name or "none"),
+            Fact("seed", str(calibration.seed)),
+            Fact("settings", json.dumps(dict(calibration.settings)) if calibration.settings else "defaults"),
+            Fact("hwloop", calibration.hwloop_version),
+        ),
+    )
+
+
+def _table_of_parts(calibration: Calibration) -> Table:
+    rows = tuple(
+        (
+            name.replace("_", " "),
+            f"{calibration.dates[name]:%Y-%m-%d %H:%M}",
+            f"{calibration.valid_until(name):%Y-%m-%d}",
+        )
+        for name in calibration.measured()
+    )
+    return Table("Parts", (Column("part"), Column("measured (UTC)"), Column("should hold until")), rows)
+
+
+def _table_of_cores(calibration: Calibration) -> Table:
+    columns = (
+        Column("core"),
+        Column("bad devices"),
+        Column("ADC offset", "LSB rms", ".3g"),
+        Column("gain spread", "%", ".3g"),
+        Column("ADC noise", "LSB", ".3g"),
+        Column("curve midpoint", "uA", ".4g"),
+        Column("wires", "ohm a cell", ".3g"),
+        Column("floor of the MVM error", style=".4f"),
+    )
+    rows = []
+    for index, core in sorted(calibration.cores.items()):
+        devices, converters, gains = core.devices, core.converters, core.gains
+        rows.append(
+            (
+                str(index),
+                None if devices is None else devices.fault.size - devices.count(Fault.GOOD),
+                None if converters is None else float((converters.offset**2).mean() ** 0.5),
+                None if gains is None else 100 * float(gains.gain.std()),
+                None if converters is None else converters.adc_noise,
+                None if core.programming_curve is None else core.programming_curve.midpoint,
+                None if core.wires is None else core.wires.resistance,
+                None if core.floor is None else core.floor.error,
+            )
+        )
+    return Table("Cores", columns, tuple(rows))
+
+
+def _pictures(calibration: Calibration) -> list[Picture]:
+    found = []
+    for index, core in sorted(calibration.cores.items()):
+        found += _of_core(core, index, "" if len(calibration.cores) == 1 else f"-core{index}")
+    return found
+
+
+def _of_core(core: CoreCalibration, index: int, suffix: str) -> list[Picture]:
+    """List the pictures of a core; `suffix` tells their names from those of other cores."""
+    where = f" of core {index}" if suffix else ""
+    every = (
+        core.devices
+        and Picture(
+            f"faults{suffix}",
+            f"Faults of devices{where}",
+            "Grey cells are good; whole coloured lines are dead rows or columns, dots are single devices.",
+            lambda ax: plot.device_faults(core, ax),
+        ),
+        core.converters
+        and Picture(
+            f"offsets{suffix}",
+            f"ADC offsets{where}",
+            "What each column gives for no input; an outlier is a column to trim.",
+            lambda ax: plot.adc_offsets(core, ax),
+        ),
+        core.gains
+        and Picture(
+            f"gains{suffix}",
+            f"Gains of columns{where}",
+            "How much each column amplifies, over the mean of all.",
+            lambda ax: plot.column_gains(core, ax),
+        ),
+        core.programming_curve
+        and Picture(
+            f"programming-curve{suffix}",
+            f"Programming curve{where}",
+            "Conductance after a RESET pulse against its amplitude; the band is one spread of the devices.",
+            lambda ax: plot.mean_programming_curve(core, ax),
+        ),
+        core.programming_curve
+        and Picture(
+            f"shifts{suffix}",
+            f"Shifts of devices{where}",
+            "How far each device's programming curve lies from the typical one's; a second hump is a second kind.",
+            lambda ax: plot.device_shifts(core, ax),
+        ),
+    )
+    return [one for one in every if isinstance(one, Picture)]

@@ -1,0 +1,102 @@
+"""Writes a page as one HTML file that needs nothing else: no network, no script, pictures within."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+import matplotlib
+from matplotlib.figure import Figure
+
+from hwloop.errors import BadInputError
+from hwloop.files import hdf5
+from hwloop.mapping.names import printable
+from hwloop.pages.opening import Shown, page_of
+from hwloop.pages.page import Page, Picture
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture that was drawn.
+
+    Parameters
+    ----------
+    picture
+        What it is.
+    source
+        Its PNG, as a data address.
+    width, height
+        Pixels at which it is shown.
+    """
+
+    picture: Picture
+    source: str
+    width: int
+    height: int
+
+
+def report(what: Shown, path: str | Path, *, force: bool = False) -> Page:
+    """Write a report: one self-contained HTML file of a result, with pictures, tables and provenance.
+
+    Parameters
+    ----------
+    what
+        Any file that hwloop writes, or what was loaded from one.
+    path
+        HTML file to write.
+    force
+        Replace an existing file.
+
+    Returns
+    -------
+    Page
+        What was written, to be looked at in Python.
+
+    Raises
+    ------
+    BadInputError
+        For a file that is missing, damaged or not hwloop's, and when the report cannot be written.
+    """
+    where = Path(path)
+    if where.suffix.lower() not in (".html", ".htm"):
+        raise BadInputError(f"{where}: a report is a .html file")
+    if isinstance(what, str | Path) and where.resolve() == Path(what).resolve():
+        raise BadInputError(f"{where} holds the data; give another name for the report")
+    hdf5.check_writable(where, force=force)
+    page = page_of(what)
+    hdf5.replace_file(where, html_of(page).encode())
+    return page
+
+
+def html_of(page: Page) -> str:
+    """Write a page as HTML; all its texts are escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hwloop.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
+    )
+    return environment.get_template("page.html").render(
+        page=page,
+        drawn=[_draw(picture) for picture in page.pictures],
+        version=importlib.metadata.version("hwloop"),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def _draw(picture: Picture, width: float = 7.0, height: float = 4.3, pixels_per_inch: int = 110) -> Drawn:
+    """Draw a picture of so many inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    picture.draw(figure.subplots())
+    content = io.BytesIO()
+    with matplotlib.rc_context({"savefig.facecolor": "white"}):
+        figure.savefig(content, format="png", dpi=pixels_per_inch)
+    source = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return Drawn(picture, source, int(width * pixels_per_inch), int(height * pixels_per_inch))

@@ -1,0 +1,111 @@
+"""Page of a measurement file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwloop import plot
+from hwloop.durations import format_duration
+from hwloop.files.measurements import Experiment, Mark, Measurement
+from hwloop.pages.page import Cell, Column, Fact, Page, Picture, Table
+from hwloop.pages.texts import counted
+
+
+def page_of_measurements(measurements: Sequence[Measurement], name: str = "") -> Page:
+    """Make the page of the measurements of a file, in the order in which they were made."""
+    cells = sum(len(one.cells) for one in measurements)
+    reads = sum(len(one.reads) for one in measurements)
+    kinds = ", ".join(dict.fromkeys(one.experiment.value for one in measurements)) or "none"
+    chip = next(
+        (str(one.attributes[key]) for one in measurements for key in ("chip", "backend") if key in one.attributes), ""
+    )
+    pictures = [
+        one for at, measurement in enumerate(measurements) for one in _pictures(measurement, at, len(measurements))
+    ]
+    temperatures = np.concatenate([one.reads.temperature for one in measurements]) if measurements else np.empty(0)
+    known = temperatures[np.isfinite(temperatures)]
+    kelvin = f"{known.min():.1f} to {known.max():.1f} K" if known.size else "not measured"
+    return Page(
+        kind="measurement",
+        title=f"Measurements of {chip or 'devices'}: {kinds}",
+        verdict=f"{counted(reads, 'read')} of {counted(cells, 'cell')} in {counted(len(measurements), 'experiment')}.",
+        facts=(Fact("chip temperature", kelvin), Fact("fit it with", f"hwloop fit {name or 'FILE'} --out model.json")),
+        tables=(_table(measurements),),
+        pictures=tuple(pictures),
+        warnings=tuple(_warnings(measurements)),
+        provenance=(Fact("file", name or "none"), *_attributes(measurements)),
+    )
+
+
+def _table(measurements: Sequence[Measurement]) -> Table:
+    columns = (
+        Column("experiment"),
+        Column("cells"),
+        Column("good"),
+        Column("reads"),
+        Column("ages"),
+        Column("lowest", "uS", ".3g"),
+        Column("median", "uS", ".3g"),
+        Column("highest", "uS", ".3g"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for one in measurements:
+        conductance, time = one.reads.conductance, one.reads.time
+        known = conductance[np.isfinite(conductance)]
+        ages = time[np.isfinite(time)]
+        span = f"{format_duration(float(ages.min()))} to {format_duration(float(ages.max()))}" if ages.size else None
+        ends = [float(known.min()), float(np.median(known)), float(known.max())] if known.size else [None, None, None]
+        good = int((one.cells.mark == Mark.GOOD).sum())
+        rows.append((one.experiment.value, len(one.cells), good, len(one.reads), span, *ends))
+    return Table("Experiments", columns, tuple(rows))
+
+
+def _warnings(measurements: Sequence[Measurement]) -> list[str]:
+    found = []
+    for one in measurements:
+        counts = {mark.name.lower().replace("_", " "): int((one.cells.mark == mark).sum()) for mark in Mark}
+        bad = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count and name != "good")
+        if bad:
+            found.append(f"{one.experiment.value}: not all cells are good: {bad}.")
+        if not len(one.reads):
+            found.append(f"{one.experiment.value}: has no reads, as of a measurement that was stopped at once.")
+    return found
+
+
+def _attributes(measurements: Sequence[Measurement]) -> list[Fact]:
+    """List what the experiments say of themselves, once where they agree."""
+    found: dict[str, list[str]] = {}
+    for one in measurements:
+        for key, value in one.attributes.items():
+            found.setdefault(key, []).append(str(value))
+    return [Fact(key, ", ".join(dict.fromkeys(values))) for key, values in found.items()]
+
+
+def _pictures(measurement: Measurement, at: int, of: int) -> list[Picture]:
+    """List the pictures of the experiment number `at` of so many."""
+    if not len(measurement.reads) or not (measurement.cells.mark[measurement.reads.cell] == Mark.GOOD).any():
+        return []
+    main, caption = {
+        Experiment.DRIFT: (
+            "conductance-vs-age",
+            "Lines that fall evenly are a power law of age; bands that widen are devices that drift apart.",
+        ),
+        Experiment.READ_NOISE: ("read-noise", "How far the reads of a cell scatter, by its conductance."),
+        Experiment.PROGRAMMING: (
+            "programming-error",
+            "How far cells lie from their targets at the first read after programming.",
+        ),
+        Experiment.PROGRAMMING_CURVE: (
+            "conductance-vs-pulse",
+            "Conductance after pulses of each strength; the band is the spread of devices and of pulses.",
+        ),
+    }[measurement.experiment]
+    suffix = f"-{at}" if of > 1 else ""
+    title = main.replace("-vs-", " against ").replace("-", " ").capitalize()
+    found = [Picture(f"{main}{suffix}", title, caption, lambda ax: plot.main_figure(measurement, ax))]
+    if measurement.experiment in (Experiment.DRIFT, Experiment.READ_NOISE):
+        caption = "Courses of single cells: steps are telegraph noise or jumps."
+        found.append(Picture(f"traces{suffix}", "Single cells", caption, lambda ax: plot.traces(measurement, ax)))
+    return found

@@ -1,0 +1,10 @@
+"""Small pieces of text that pages have in common."""
+
+from __future__ import annotations
+
+PLURALS = {"matrix": "matrices"}
+
+
+def counted(number: int, what: str) -> str:
+    """Write a number of things: '1 core', '3,000 cells'."""
+    return f"{number:,} {what if number == 1 else PLURALS.get(what, f'{what}s')}"

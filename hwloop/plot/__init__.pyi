@@ -1,0 +1,37 @@
+"""Where each figure lives, for type checkers and for loading it on its first use."""
+
+from .calibrations import adc_offsets as adc_offsets
+from .calibrations import column_gains as column_gains
+from .calibrations import device_faults as device_faults
+from .calibrations import device_shifts as device_shifts
+from .calibrations import history as history
+from .calibrations import mean_programming_curve as mean_programming_curve
+from .cores import occupancy as occupancy
+from .drift import accuracy_against_age as accuracy_against_age
+from .drift import draw_drift as draw_drift
+from .drift import error_against_age as error_against_age
+from .fits import draw_panel as draw_panel
+from .measurements import conductance_against_age as conductance_against_age
+from .measurements import conductance_against_pulse as conductance_against_pulse
+from .measurements import main_figure as main_figure
+from .measurements import programming_error as programming_error
+from .measurements import read_noise_by_conductance as read_noise_by_conductance
+from .measurements import traces as traces
+from .models import statistic_by_conductance as statistic_by_conductance
+from .networks import errors_of_matrices as errors_of_matrices
+from .networks import strengths_borne as strengths_borne
+from .runs import draw_runs as draw_runs
+from .runs import error_against_step as error_against_step
+from .runs import errors_by_conductance as errors_by_conductance
+from .runs import results_of_methods as results_of_methods
+from .style import PAPER as PAPER
+from .style import SCREEN as SCREEN
+from .style import Style as Style
+from .tiles import conductance_map as conductance_map
+from .tiles import difference_map as difference_map
+from .tiles import error_by_conductance as error_by_conductance
+from .tiles import fault_map as fault_map
+from .tiles import outputs_against_ideal as outputs_against_ideal
+from .tiles import pulse_histogram as pulse_histogram
+from .tiles import reached_map as reached_map
+from .tiles import target_map as target_map

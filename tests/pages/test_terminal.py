@@ -1,0 +1,53 @@
+"""Pages as text fit the width of a terminal, with every number whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import hwloop
+from hwloop.pages.page import Column, Fact, Page, Table
+from hwloop.pages.terminal import ALL, text_of
+from tests.pages.conftest import KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(results: dict[str, Path], kind: str, width: int) -> None:
+    text = text_of(hwloop.page_of(results[kind]), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_tables_are_whole_at_80_columns(results: dict[str, Path], kind: str) -> None:
+    page = hwloop.page_of(results[kind])
+    words = set(text_of(page, 80, ALL).split())
+    for table in page.tables:
+        for row in table.rows:
+            numbers = [(c, cell) for c, cell in zip(table.columns, row, strict=True) if isinstance(cell, int | float)]
+            assert {column.write(cell) for column, cell in numbers} <= words
+
+
+def test_long_tables_and_texts_are_cut_unless_all_is_wanted() -> None:
+    table = Table("many", (Column("number"),), tuple((number,) for number in range(1000, 1040)))
+    page = Page("run", "t", "v.", (), (table,), provenance=(Fact("settings", "x" * 400),))
+    short, full = text_of(page, 80), text_of(page, 80, ALL)
+    assert "and 28 more rows (--verbose shows all)" in short
+    assert "1,039" not in short
+    assert "... (--verbose)" in short
+    assert "1,039" in full
+    assert full.count("x") == 400
+
+
+def test_foreign_texts_do_not_reach_the_terminal_as_codes() -> None:
+    page = Page("run", "\x1b[2Jt", "v\n.", (Fact("a\x07", "\x1b]0;title\x07"),), warnings=("\x9b31m",))
+    text = text_of(page, 80)
+    assert not any(code in text for code in ("\x1b", "\x07", "\x9b"))
+    assert r"\x1b[2Jt" in text
+
+
+def test_colour_is_asked_for() -> None:
+    assert "\x1b[1m" in text_of(Page("run", "t", "v.", ()), 80, colour=True)

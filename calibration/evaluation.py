@@ -16,6 +16,7 @@ from hwloop.calibration.column_fit import calibrate_columns, fit_columns
 from hwloop.calibration.probes import HadamardProbe, hadamard_blocks, hadamard_inputs, uniform_inputs
 from hwloop.calibration.randomness import Purpose, generator
 from hwloop.calibration.settings import Settings
+from hwloop.chip.checks import REQUESTS
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.mapping.columns import ColumnCorrection
@@ -43,7 +44,7 @@ class Evaluation(Settings):
         self._require("vectors", 1, 1e9)
         self._require("calibration_vectors", 3, 1e9)
         self._require("map_vectors", 1, 1e9)
-        self._require("read_averages", 1, 100_000)
+        self._require("read_averages", 1, REQUESTS.averages)
         self._require("soon", 0, 1e9)
 
 

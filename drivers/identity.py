@@ -8,12 +8,29 @@ from dataclasses import dataclass
 
 from hwloop.drivers.link import VisaLink
 from hwloop.errors import LinkError
+from hwloop.mapping.names import printable
 from hwloop.scpi import dialect
 
 MAKER = "hwloop"
 
+_PROMPT = re.compile(r"\s*([^,]{0,40}[>$#])\s+[^,]*,")
+_FOR_PROGRAMS = "it is a port for people: switch greeting and prompt off, or take its port for programs (often 5025)"
 _FIRMWARE = re.compile(r"dialect (\d+)\.(\d+)/(.+)")
 _ERROR_ENTRY = re.compile(r'-\d+,"(.*)"')
+
+
+@dataclass(frozen=True)
+class IdentityLimits:
+    """What an answer to *IDN? must be."""
+
+    fields: int = 3
+    """Fields at least: maker, model and firmware of an instrument without a serial number."""
+    quiet: float = 2.0
+    """Seconds of silence within a line after which it is taken to have no end."""
+
+
+LIMITS = IdentityLimits()
+"""What every answer to *IDN? must be."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,9 @@ def identify(link: VisaLink, name: str, timeout: float) -> Identity:
     deadline = time.monotonic() + timeout
     try:
         link.write(dialect.IDN_Q.write(), deadline)
-        reply = link.read_line(deadline).decode("ascii", "replace")
+        reply = link.read_line(deadline, LIMITS.quiet).decode("latin-1").strip("\0 \r")
+        if reply.count(",") < LIMITS.fields - 1 and not _ERROR_ENTRY.fullmatch(reply):
+            _refuse_banner(link, reply, deadline)
     except LinkError as error:
         raise LinkError(f"{name} does not say who it is (*IDN?): {error}") from error
     if refusal := _ERROR_ENTRY.fullmatch(reply):
@@ -45,12 +64,30 @@ def identify(link: VisaLink, name: str, timeout: float) -> Identity:
     return read_identity(reply, name)
 
 
+def _refuse_banner(link: VisaLink, first: str, deadline: float) -> None:
+    """Raise LinkError where another line follows that is an identity: the first one was a greeting."""
+    try:
+        reply = link.read_line(min(deadline, time.monotonic() + LIMITS.quiet), LIMITS.quiet).decode("latin-1")
+    except LinkError:
+        return
+    if reply.count(",") >= LIMITS.fields - 1:
+        raise LinkError(f"it greets with {first[:60]!r} before it answers; {_FOR_PROGRAMS}")
+
+
 def read_identity(reply: str, name: str) -> Identity:
-    """Read the fields of a reply to *IDN?. Raises LinkError when it is none."""
-    fields = [field.strip() for field in reply.split(",")]
-    if len(fields) != 4:
+    """Read the fields of a reply to *IDN?. Raises LinkError when it is none.
+
+    There should be four. Some instruments have no serial number, and some makers a comma in their name.
+    """
+    fields = [printable(field.strip("\0 \r\n\t")) for field in reply.split(",")]
+    if len(fields) < LIMITS.fields:
         raise LinkError(f"{name} answers *IDN? with {reply[:80]!r}: not an instrument of IEEE 488.2")
-    return Identity(*fields)
+    if found := _PROMPT.match(reply):
+        raise LinkError(f"{name} puts a prompt ({found[1]!r}) before its answer; {_FOR_PROGRAMS}")
+    if len(fields) == LIMITS.fields:
+        fields.insert(2, "")
+    *maker, model, serial, firmware = fields
+    return Identity(", ".join(maker), model, serial, firmware)
 
 
 def check_chip(identity: Identity, name: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ one is not to be used again, because half a message may be on its way.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -135,12 +136,19 @@ class VisaLink:
         except (pyvisa.errors.Error, OSError) as error:
             raise LinkError(f"sending failed: {_reason(error)}") from error
 
-    def read_line(self, deadline: float) -> bytes:
-        """Read a text reply and return it without its newline."""
+    def read_line(self, deadline: float, quiet: float = math.inf) -> bytes:
+        """Read a text reply and return it without its newline.
+
+        quiet: seconds without a byte, once one has come, after which it is taken to have no end.
+        """
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > SIZES.line:
                 raise LinkError(f"no newline in the first {SIZES.line} bytes of a reply")
-            self._buffer += self._receive(SIZES.piece, deadline, line=True)
+            until = min(deadline, time.monotonic() + quiet) if self._buffer else deadline
+            try:
+                self._buffer += self._receive(SIZES.piece, until, line=True)
+            except LinkError as error:
+                raise self._unended(error) from error
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         self._note("<", line)
@@ -155,10 +163,22 @@ class VisaLink:
         if not digits.isdigit() or int(digits) > longest:
             raise LinkError(f"a block announces {bytes(digits)!r} bytes where at most {longest} can be")
         data = self._exactly(int(digits), deadline)
-        if self._exactly(1, deadline) != b"\n":
+        try:
+            after = self._exactly(1, deadline)
+        except LinkError as error:
+            raise LinkError(f"a block came whole, and no newline after it ({error})") from error
+        if after != b"\n":
             raise LinkError("a block is longer than it announced")
         self._note("<", head + digits + data)
         return data
+
+    def _unended(self, error: LinkError) -> LinkError:
+        """Tell of a line that has begun and does not end; the error itself where nothing has come."""
+        came = bytes(self._buffer)
+        if not came.strip(b"\0"):
+            return error
+        how = "it ends lines with CR" if came.endswith(b"\r") else "does it end lines with CR, or not at all?"
+        return LinkError(f"bytes came ({came[:60]!r}), no newline: {how}; set its terminator to LF ({error})")
 
     def remark(self, text: str) -> None:
         """Leave a line in the wire log."""

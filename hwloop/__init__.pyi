@@ -71,6 +71,7 @@ from .jobs.ledger import ledger as ledger
 from .jobs.load import load as load
 from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network
+from .jobs.predict import predict as predict
 from .jobs.program import program as program
 from .jobs.resume import resume as resume
 from .jobs.retrain import Retrained as Retrained

@@ -7,6 +7,7 @@ converted when it is read, and a unit that is not in the table is an error, neve
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import field
 from typing import Any
 
@@ -41,7 +42,22 @@ def conversion(unit: str, base: str) -> tuple[float, float]:
     return known[spelled]
 
 
-def value(unit: str, meaning: str, stored: str = "") -> Any:
+def parse_conductance(text: str) -> float:
+    """Return the conductance (uS) that a text such as '12uS', '0.1 mS' or '12' (uS) stands for.
+
+    Raises BadInputError for what is no finite number with a known unit.
+    """
+    match = re.fullmatch(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*(\S*)\s*", text)
+    if match is None:
+        raise BadInputError(f"conductance '{text}': expected a number and a unit, such as 12uS")
+    factor, _ = conversion(match[2] or "uS", "uS")
+    found = factor * float(match[1])
+    if not math.isfinite(found):
+        raise BadInputError(f"conductance '{text}' is not finite")
+    return found
+
+
+def value(unit: str, meaning: str, stored: str = "", absent: float | None = None) -> Any:
     """Describe a field of a result by its unit and a sentence on what it is; both go into the file it is saved to.
 
     Parameters
@@ -50,8 +66,11 @@ def value(unit: str, meaning: str, stored: str = "") -> Any:
         The unit, '1' for a bare number, and what the value is.
     stored
         Name of the value in files and in JSON, where that is not the field's own.
+    absent
+        What to take for it in files of before there was such a value; None where all files have it.
     """
-    return field(metadata={"unit": unit, "meaning": meaning, "stored": stored})
+    metadata = {"unit": unit, "meaning": meaning, "stored": stored}
+    return field(metadata=metadata) if absent is None else field(metadata=metadata, default=absent)
 
 
 def finite(value: float | None) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from hwloop.chip.registry import refuse_unknown_options
+from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.parameters import ChipParameters
 
@@ -35,7 +36,11 @@ _OVERRIDES: dict[str, tuple[type, float, float]] = {
     "read_noise": (float, 0, 100),
     "programming_noise": (float, 0, 100),
     "drift": (float, 0, 10),
+    "drift_onset": (float, 0, 1e4),
+    "pulse_noise": (float, 0, 1),
 }
+# Those of them that belong to the nominal device.
+_OF_DEVICE = ("drift_onset", "pulse_noise")
 
 
 PULSE, STATISTICAL = "pulse", "statistical"
@@ -77,7 +82,20 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
         variant=f"-{zlib.crc32(repr(made).encode()):08x}" if made else "",
         level=level,
     )
+    of_device = {name: float(changes.pop(name)) for name in _OF_DEVICE if name in changes}
+    preset = dataclasses.replace(preset, device=_device_with(preset.device, of_device))
     return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
+
+
+def _device_with(device: DeviceModel, values: Mapping[str, float]) -> DeviceModel:
+    """Return a nominal device with other values of options that belong to it."""
+    curve, drift = device.curve, device.drift
+    if "pulse_noise" in values:
+        curve = dataclasses.replace(curve, relative_noise=values["pulse_noise"])
+    if "drift_onset" in values:
+        law = dataclasses.replace(drift.law, onset=values["drift_onset"] / drift.t0)
+        drift = dataclasses.replace(drift, law=law)
+    return dataclasses.replace(device, curve=curve, drift=drift)
 
 
 def _in_mode(preset: ChipParameters, name: str) -> ChipParameters:

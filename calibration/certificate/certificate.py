@@ -34,6 +34,7 @@ from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.output import OutputFile
+from hwloop.files.reading import whole
 from hwloop.typing import Json
 
 FORMAT = "hwloop-calibration"
@@ -220,7 +221,7 @@ class Calibration:
         chip that it names, holds values that cannot be right, or was changed since it was written.
         """
         with hdf5.open_file(path, FORMAT) as file:
-            try:
+            with whole(path, "calibration file", "calibrate again"):
                 calibration = cls._of_file(file)
                 calibration._check()
                 if hdf5.fingerprint(file) != file.attrs[hdf5.FINGERPRINT]:
@@ -228,10 +229,6 @@ class Calibration:
                         f"{path} was changed since it was written (its checksum does not fit): what it says was not "
                         "measured; take the file as it was, or calibrate again"
                     )
-            except BadInputError:
-                raise
-            except (KeyError, ValueError, OSError, TypeError, AttributeError, RuntimeError) as error:
-                raise BadInputError(f"{path} is not a whole calibration file ({error}); calibrate again") from None
             return calibration
 
     @classmethod

@@ -18,6 +18,7 @@ from hwloop.calibration.routines.results import (
     ConverterResult,
     CurveResult,
     DeviceResult,
+    DriftResult,
     FloorResult,
     GainResult,
     PartResult,
@@ -44,6 +45,7 @@ KINDS: dict[str, type[PartResult]] = {
     "trims": TrimResult,
     "wires": WireResult,
     "programming_curve": CurveResult,
+    "drift": DriftResult,
     "ranges": RangeResult,
     "floor": FloorResult,
 }
@@ -86,6 +88,8 @@ def _read_core(group: h5py.Group) -> CoreCalibration:
 def _read(group: h5py.Group, kind: type[PartResult]) -> PartResult:
     values: dict[str, AnyArray | float] = {}
     for item in stored_fields(kind):
+        if item.optional and item.stored not in group:
+            continue
         array = hdf5.get(group, item.stored, item.unit)
         if array.dtype == np.float32:
             array = array.astype(np.float64)

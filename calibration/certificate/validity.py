@@ -24,6 +24,7 @@ VALIDITY: dict[str, Validity] = {
     "converters": Validity(7.0, "references and amplifiers age and follow the supply (assumed)"),
     "gains": Validity(7.0, "as the converters"),
     "programming_curve": Validity(30.0, "pulse drivers age; devices change with the number of their pulses (assumed)"),
+    "drift": Validity(365.0, "a property of the material (assumed)"),
     "trims": Validity(3650.0, "written anew whenever the calibration is used"),
     "wires": Validity(3650.0, "wires do not change"),
     "ranges": Validity(3650.0, "follow from weights and inputs"),

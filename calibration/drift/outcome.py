@@ -33,6 +33,9 @@ class CompensationOutcome:
     accuracy: tuple[float, float, float] | None = None
     """Share of right answers of the network on the chip, and its 95 % interval; None where no network was measured."""
 
+    adaptation_mvms: int = 0
+    """Input vectors spent on what belongs to no tile: the statistics of batch norms."""
+
     @property
     def pulses(self) -> int:
         """Pulses spent on all tiles."""
@@ -40,8 +43,8 @@ class CompensationOutcome:
 
     @property
     def mvms(self) -> int:
-        """Input vectors spent on all tiles, those of the evaluation not counted."""
-        return sum(made.mvms for made in self.made)
+        """Input vectors spent, those of the evaluation not counted."""
+        return sum(made.mvms for made in self.made) + self.adaptation_mvms
 
     @property
     def valid_until(self) -> float:

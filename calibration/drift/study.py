@@ -87,8 +87,9 @@ class DriftStudy:
         aged = AgedRun(run, self.end, _model(backend, drift), calibration, seed)
         self.tiles = aged.tiles(backend)
         self._columns = ColumnAffine(probes=probes)
-        self.accuracy: Callable[[Strategy], tuple[float, float, float]] | None = None
-        """Measures the accuracy of the network on the chip with a strategy, and its interval; None: no network."""
+        self.accuracy: Callable[[Strategy], tuple[tuple[float, float, float], int]] | None = None
+        """Measures the accuracy of the network on the chip with a strategy, with its interval, and the input vectors
+        that its digital part was adapted with; None: no network."""
 
     def __repr__(self) -> str:
         chip = self.backend.info.name
@@ -234,7 +235,10 @@ class DriftStudy:
 
     def _with_accuracy(self, strategy: Strategy, outcome: CompensationOutcome) -> CompensationOutcome:
         """Add the accuracy of the network on the chip, where there is one."""
-        return outcome if self.accuracy is None else dataclasses.replace(outcome, accuracy=self.accuracy(strategy))
+        if self.accuracy is None:
+            return outcome
+        accuracy, spent = self.accuracy(strategy)
+        return dataclasses.replace(outcome, accuracy=accuracy, adaptation_mvms=spent)
 
     def measure(self, made: Mapping[str, Sequence[Compensation]]) -> dict[str, CompensationOutcome]:
         """Measure MVM errors over all tiles now, on fresh inputs that are the same for all sets of compensations.

@@ -16,6 +16,7 @@ from hwloop.calibration.drift.outcome import CompensationOutcome
 from hwloop.calibration.drift.study import DriftStudy
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 
 ACCURACIES = ("accuracy", "accuracy_low", "accuracy_high")
 """Datasets of a network's accuracy: its value, and the ends of the 95 % interval."""
@@ -160,7 +161,7 @@ def load_compensations(path: str | Path, name: str, time: int = -1) -> list[Comp
     BadInputError
         When there is none.
     """
-    with hdf5.open_file(path, hdf5.DRIFT_FORMAT) as file:
+    with hdf5.open_file(path, hdf5.DRIFT_FORMAT) as file, whole(path, "drift file", "make it again"):
         group = file.get(f"compensations/{name}")
         made = (
             sorted((int(key.removeprefix("time_")), key) for key in group if key.startswith("time_")) if group else []

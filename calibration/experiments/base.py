@@ -13,6 +13,7 @@ import numpy as np
 from hwloop.calibration.experiments.bench import CHIP_PREFIX, Bench
 from hwloop.calibration.settings import Settings
 from hwloop.calibration.steps import Step, Work
+from hwloop.chip.checks import REQUESTS
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError, LimitError
 from hwloop.files.measurements import Attributes, Cells, Experiment, MarkArray, Reads
@@ -61,7 +62,7 @@ class DeviceExperiment(Settings, abc.ABC):
 
     def __post_init__(self) -> None:
         """Raise BadInputError for settings that no chip could follow."""
-        self._require("averages", 1, 100_000)
+        self._require("averages", 1, REQUESTS.averages)
         self._require("age_resolution", 1e-6, 1)
 
     @abc.abstractmethod

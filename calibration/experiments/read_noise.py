@@ -16,6 +16,7 @@ from hwloop.calibration.experiments.base import Sink, Spending
 from hwloop.calibration.experiments.bench import Bench
 from hwloop.calibration.experiments.cells import Levels, ListedLevels
 from hwloop.calibration.experiments.target_programming import ProgrammedDevices, TargetExperiment
+from hwloop.chip.checks import REQUESTS
 from hwloop.files.measurements import Attributes, Experiment, Reads
 from hwloop.typing import AnyArray, IndexArray, State
 
@@ -47,7 +48,7 @@ class ReadNoiseExperiment(TargetExperiment):
         self._require("samples", 2, 1e9)
         self._require("interval", 0, 1e6)
         self._require("start", 0, 1e9)
-        self._require("sample_averages", 1, 100_000)
+        self._require("sample_averages", 1, REQUESTS.averages)
         self._require("samples_per_step", 1, 1e9)
 
     def begin(self, bench: Bench, seed: int) -> _ReadNoise:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,8 +12,10 @@ import torch
 
 from hwloop.calibration.fitting.forms import build
 from hwloop.devices.drift import DriftModel
+from hwloop.devices.read_noise import PUBLISHED_READ_NOISE
 from hwloop.devices.statistics import Statistic, UpTo
-from hwloop.files.models import coefficient_names
+from hwloop.files.fitted_devices import read_noise_of
+from hwloop.files.models import Fit, coefficient_names
 from hwloop.typing import FloatArray
 
 if TYPE_CHECKING:
@@ -67,11 +70,54 @@ class KnownDrift:
 
 
 @dataclass(frozen=True)
+class KnownReadNoise:
+    """What is known of the noise of a read."""
+
+    variance: Callable[[FloatArray, float, int], FloatArray] = field(repr=False)
+    """Gives the relative variance (n,) of reads of conductances (n,) in uS at an age (s), averaged over so many."""
+    source: str
+    """Where it is known from, for people."""
+
+    @classmethod
+    def of_spectrum(cls, fit: Fit) -> KnownReadNoise:
+        """Take over what a fit of read noise tells; the duration of a read is the published one.
+
+        Reads that are averaged have the 1/f noise of one read that takes as long as all of them.
+        """
+
+        def variance(conductance: FloatArray, age: float, averages: int) -> FloatArray:
+            duration = PUBLISHED_READ_NOISE.t_read * averages
+            model = read_noise_of(fit, duration)
+            return np.asarray(model.relative_sigma(conductance, max(age, duration)) ** 2, np.float64)
+
+        return cls(variance, "the read-noise fit")
+
+    @classmethod
+    def of_drift(cls, fit: Fit) -> KnownReadNoise | None:
+        """Take over the noise of the reads that a fit of drift tells; None of one that tells none."""
+        if "noise" not in fit.forms:
+            return None
+        form, t0, g_scale = fit.forms["noise"], fit.settings["t0"], fit.settings["g_scale"]
+        values = np.log([fit.value(f"noise.v{k}") for k in range(len(form.at))])
+        floor, growth = fit.value("noise.floor"), fit.settings["noise_growth"]
+
+        def variance(conductance: FloatArray, age: float, averages: int) -> FloatArray:
+            log_g = np.log(np.maximum(conductance, 1e-9) / g_scale)
+            grown = max(1.0 + growth * math.log(max(age, 1e-9) / t0), 0.1)
+            falling = np.exp(np.interp(log_g, form.at, values)) * grown
+            return np.asarray(falling + (floor / np.maximum(conductance, 1e-9)) ** 2)
+
+        return cls(variance, "the noise of reads in the drift fit")
+
+
+@dataclass(frozen=True)
 class KnownDevice:
     """All that is known of the devices; a family takes of it what it can use."""
 
     drift: KnownDrift | None = None
     """Brings reads of a programming curve to the age at which the curve is stated."""
+    read_noise: KnownReadNoise | None = None
+    """Is taken off what re-reads of programmed devices scatter."""
 
 
 NOTHING_KNOWN = KnownDevice()

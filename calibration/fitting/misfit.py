@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from hwloop.calibration.fitting.screening import SPARE
 from hwloop.calibration.settings import Settings
 from hwloop.files.models import CellCount
 from hwloop.typing import FloatArray, IndexArray
@@ -186,8 +187,9 @@ def left_out_checks(cells: CellCount, settings: CheckSettings = USUAL) -> list[s
             f"{100 * settings.outliers:.0f} %: so many are no exceptions but what the model does not describe, such as "
             "telegraph noise, jumps or heavy tails; look at their reads"
         )
-    gone = 1 - cells.used / max(cells.measured, 1)
-    if gone > settings.left_out and cells.measured - cells.used > 5:
+    wanted = cells.measured - cells.left_out.get(SPARE, 0)
+    gone = 1 - cells.used / max(wanted, 1)
+    if gone > settings.left_out and wanted - cells.used > 5:
         why = {"stuck": cells.stuck, "outliers": cells.outliers, **cells.left_out}
         reasons = ", ".join(f"{name}: {number}" for name, number in why.items() if number)
         said.append(

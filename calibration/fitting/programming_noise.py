@@ -7,6 +7,7 @@ deviation are polynomials of g = target / g_scale, as published for real arrays 
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,6 +18,7 @@ from scipy import stats
 
 from hwloop.calibration.fitting.base import Description, Family
 from hwloop.calibration.fitting.checks import check_reads, conductance_scale, reference_age, rows_of
+from hwloop.calibration.fitting.forms import build
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.layout import Block, Coefficient, Layout, Vector, apply
 from hwloop.calibration.fitting.likelihood import LogLikelihood, tensor
@@ -38,6 +40,8 @@ class ProgrammingSettings(Settings):
     """Robust standard deviations from where its neighbours in target are at which a cell is left out."""
     rail: float = 0.1
     """Distance from either end of the range, over g_scale, up to which a cell left out is stuck, not an outlier."""
+    knots: int = 6
+    """Knots of a smooth bias."""
     pile: float = 0.002
     """Share of cells with exactly zero, or exactly the largest value, from which on that is a limit of the
     instrument."""
@@ -52,6 +56,7 @@ class ProgrammingSettings(Settings):
         """Raise BadInputError for settings out of range."""
         self._require("outlier_sigma", 3.0, 100.0)
         self._require("rail", 0.0, 0.5)
+        self._require("knots", 3, 100)
         self._require("pile", 0.0, 1.0)
         self._require("smallest_sigma", 1e-9, 1.0)
         self._require("largest_tail", 1.0, 20.0)
@@ -69,10 +74,16 @@ class ProgrammingTable:
     conductance: FloatArray
     at_zero: BoolArray
     at_top: BoolArray
+    read_variance: FloatArray
+    """uS^2, of the relaxed reads by read noise; zero where it is not known."""
+    averages: int
+    """Reads that make one relaxed read."""
 
 
 def programming_table(
-    measurement: Measurement, settings: ProgrammingSettings | None = None
+    measurement: Measurement,
+    settings: ProgrammingSettings | None = None,
+    known: KnownDevice = NOTHING_KNOWN,
 ) -> tuple[ProgrammingTable, Screening]:
     """Take the read of each cell that is nearest to the reference age.
 
@@ -82,6 +93,8 @@ def programming_table(
         Relaxed reads of programmed cells.
     settings
         Thresholds of the screening; None: the usual ones.
+    known
+        Of the noise of reads.
 
     Returns
     -------
@@ -114,16 +127,32 @@ def programming_table(
     kept = screening.kept
     if not kept.any():
         raise BadInputError("programming: every cell is stuck or an outlier; nothing is left to fit")
-    seen = conductance[kept]
+    seen, typical, averages = conductance[kept], float(np.median(age[kept])), _averages(measurement)
+    read_variance = np.zeros(seen.size)
+    if known.read_noise is not None:
+        level = np.maximum(target[kept], 1e-3 * g_scale)
+        read_variance = known.read_noise.variance(level, typical, averages) * level**2
     at_zero, at_top = seen <= 0, seen >= seen.max()
     return ProgrammingTable(
         g_scale=g_scale,
-        age=float(np.median(age[kept])),
+        age=typical,
         target=target[kept],
         conductance=seen,
         at_zero=at_zero & bool(np.mean(seen == 0) > settings.pile),
         at_top=at_top & bool(at_top.mean() > settings.pile),
+        read_variance=read_variance,
+        averages=averages,
     ), screening
+
+
+def _averages(measurement: Measurement) -> int:
+    """Return how many reads were averaged into one, by the plan of the measurement; one where it does not say."""
+    try:
+        plan = json.loads(str(measurement.attributes.get("plan", "{}")))
+    except json.JSONDecodeError:
+        plan = {}
+    found = measurement.attributes.get("averages", plan.get("averages") if isinstance(plan, dict) else None)
+    return int(found) if isinstance(found, int | float) and found >= 1 else 1
 
 
 def _screen(
@@ -159,18 +188,23 @@ class ProgrammingFamily(Family[ProgrammingTable]):
     """Of the standard deviation; the bias has one less."""
     tails: ClassVar[bool] = False
     """Student's t rather than normal."""
+    smooth: ClassVar[bool] = False
+    """The bias is a smooth curve rather than a polynomial."""
     settings: ProgrammingSettings = ProgrammingSettings()
 
     def prepare(
         self, measurement: Measurement, known: KnownDevice = NOTHING_KNOWN
     ) -> tuple[ProgrammingTable, Screening]:
         """Take each cell's relaxed read: see `programming_table`."""
-        return programming_table(measurement, self.settings)
+        return programming_table(measurement, self.settings, known)
 
     def layout(self, table: ProgrammingTable) -> Layout:
         """Lay out bias and standard deviation, constants first, and the tails."""
-        what = "a relaxed device's conductance less its target"
+        what = "a relaxed device's conductance less its target, without read noise"
         bias = [Coefficient(f"bias.c{k}", "uS", f"mean of {what}: factor of g^{k}") for k in range(self.degree)]
+        if self.smooth:
+            at = enumerate(np.exp(self._bias_form(table).at) * table.g_scale)
+            bias = [Coefficient(f"bias.v{k}", "uS", f"mean of {what}, at {place:.3g} uS") for k, place in at]
         sigma = [
             Coefficient(f"sigma.c{k}", "uS", f"standard deviation of {what}: factor of g^{k}")
             for k in range(self.degree + 1)
@@ -185,31 +219,43 @@ class ProgrammingFamily(Family[ProgrammingTable]):
         """Begin at the least-squares polynomials of the errors and of their size."""
         g = table.target / table.g_scale
         error = table.conductance - table.target
-        bias = np.polyfit(g, error, self.degree - 1)[::-1]
-        size = np.abs(error - np.polyval(bias[::-1], g)) * math.sqrt(math.pi / 2)
+        bias = line = np.polyfit(g, error, self.degree - 1)[::-1]
+        size = np.abs(error - np.polyval(line[::-1], g)) * math.sqrt(math.pi / 2)
+        if self.smooth:
+            bias = np.asarray(np.polyval(line[::-1], np.exp(self._bias_form(table).at)), np.float64)
+        size = np.sqrt(np.maximum(size**2 - table.read_variance, 0.0))
         sigma = np.polyfit(g, size, self.degree)[::-1]
         lowest = np.polyval(sigma[::-1], np.linspace(g.min(), g.max(), 50)).min()
         sigma[0] += max(0.0, 0.2 * size.mean() - lowest)  # positive everywhere at the start
         tail = {"tail": self.settings.tail_start} if self.tails else {}
         return self.layout(table).vector({"bias": bias, "sigma": sigma, **tail})
 
-    @staticmethod
-    def _moments(layout: Layout, theta: Vector, g: Vector) -> tuple[Vector, Vector]:
+    def _bias_form(self, table: ProgrammingTable) -> Form:
+        """Return the form of the bias: a polynomial, or a spline with knots where equally many targets lie between."""
+        if not self.smooth:
+            return Form("polynomial")
+        g = np.maximum(table.target, self.settings.rail**2 * table.g_scale) / table.g_scale
+        places = np.quantile(np.log(g), np.linspace(0.0, 1.0, self.settings.knots)).round(6)
+        return Form("spline", tuple(np.unique(places).tolist()))
+
+    def _moments(self, table: ProgrammingTable, theta: Vector, g: Vector) -> tuple[Vector, Vector]:
         """Return bias and standard deviation (cells,) in uS at g (cells,)."""
-        bias, sigma = (apply(Polynomial(tuple(layout.part(theta, name))), g) for name in ("bias", "sigma"))
-        return bias, sigma
+        layout, form = self.layout(table), self._bias_form(table)
+        sigma = apply(Polynomial(tuple(layout.part(theta, "sigma"))), g)
+        return apply(build(form, layout.part(theta, "bias")), g), sigma
 
     def likelihood(self, table: ProgrammingTable) -> LogLikelihood:
         """Return the log density of each cell's error; of a cell at a limit, the probability of being beyond it."""
         g, layout = tensor(table.target / table.g_scale), self.layout(table)
         error = tensor(table.conductance - table.target)
         zero, top = torch.as_tensor(table.at_zero), torch.as_tensor(table.at_top)
+        read_variance = tensor(table.read_variance)
         censored = bool(table.at_zero.any() or table.at_top.any())
         smallest, largest_tail = self.settings.smallest_sigma * table.g_scale, self.settings.largest_tail
 
         def each(theta: torch.Tensor) -> torch.Tensor:
-            mean, sigma = self._moments(layout, theta, g)
-            sigma = sigma.clamp(min=smallest)
+            mean, sigma = self._moments(table, theta, g)
+            sigma = torch.sqrt(sigma.clamp(min=smallest) ** 2 + read_variance)
             z = (error - mean) / sigma
             if self.tails:
                 freedom = 2 + torch.exp(layout.one(theta, "tail").clamp(max=largest_tail))
@@ -230,8 +276,9 @@ class ProgrammingFamily(Family[ProgrammingTable]):
 
     def quantiles(self, table: ProgrammingTable, theta: FloatArray) -> FloatArray:
         """Return the quantiles of the cells that are not censored."""
-        mean, sigma = self._moments(self.layout(table), theta, table.target / table.g_scale)
-        z = (table.conductance - table.target - mean) / np.maximum(sigma, self.settings.smallest_sigma * table.g_scale)
+        mean, sigma = self._moments(table, theta, table.target / table.g_scale)
+        sigma = np.maximum(sigma, self.settings.smallest_sigma * table.g_scale)
+        z = (table.conductance - table.target - mean) / np.sqrt(sigma**2 + table.read_variance)
         z = z[~(table.at_zero | table.at_top)]
         if self.tails:
             freedom = 2 + math.exp(min(float(theta[-1]), self.settings.largest_tail))
@@ -241,11 +288,25 @@ class ProgrammingFamily(Family[ProgrammingTable]):
     def describe(self, table: ProgrammingTable) -> Description:
         """Return the polynomials of target / g_scale; the age is that of the relaxed reads."""
         return Description(
-            forms={"bias": Form("polynomial"), "sigma": Form("polynomial")},
-            settings={"g_scale": table.g_scale, "age": table.age},
+            forms={"bias": self._bias_form(table), "sigma": Form("polynomial")},
+            settings={
+                "g_scale": table.g_scale,
+                "age": table.age,
+                "averages": float(table.averages),
+                "read_noise_taken_off": float(table.read_variance.any()),
+            },
             conductance_range=(float(table.target.min()), float(table.target.max())),
             time_range=(table.age, table.age),
         )
+
+    def caveats(self, table: ProgrammingTable) -> list[str]:
+        """Say so where read noise is part of what was fitted."""
+        if table.read_variance.any():
+            return []
+        return [
+            "the standard deviation holds the read noise of the re-reads, which is not known: exports and predictions "
+            "that add read noise count it twice; measure read noise or drift into the same file"
+        ]
 
     def panels(self, table: ProgrammingTable, theta: FloatArray) -> list[Panel]:
         """Draw bias and standard deviation against target, and the predicted quantiles."""
@@ -253,9 +314,10 @@ class ProgrammingFamily(Family[ProgrammingTable]):
         size = np.bincount(bins, minlength=x.size)
         error = table.conductance - table.target
         mean = np.bincount(bins, error, x.size) / size
-        sigma = np.sqrt(np.bincount(bins, (error - mean[bins]) ** 2, x.size) / np.maximum(size - 1, 1))
+        scatter = np.bincount(bins, (error - mean[bins]) ** 2, x.size) / np.maximum(size - 1, 1)
+        sigma = np.sqrt(np.maximum(scatter - np.bincount(bins, table.read_variance, x.size) / size, 0.0))
         fine = np.linspace(table.target.min(), table.target.max(), 200)
-        fit_mean, fit_sigma = self._moments(self.layout(table), theta, fine / table.g_scale)
+        fit_mean, fit_sigma = self._moments(table, theta, fine / table.g_scale)
         half = 2 * sigma / np.sqrt(size)
         label, age = "target, uS", f"{table.age:.3g} s after programming"
         return [
@@ -293,3 +355,10 @@ class HeavyTails(ProgrammingFamily):
 
     name, degree, tails, preference = "student-3", 3, True, 2
     summary = "Student's t, standard deviation a cubic in g"
+
+
+class SmoothBias(ProgrammingFamily):
+    """For methods that leave a bias which no line has, such as one at both ends of the range."""
+
+    name, degree, smooth, preference = "smooth-3", 3, True, 3
+    summary = "normal, bias a smooth curve in ln g (cubic spline), standard deviation a cubic in g"

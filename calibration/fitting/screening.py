@@ -14,6 +14,8 @@ from hwloop.typing import BoolArray
 MOST_ADDRESSES = 10_000
 """Addresses of stuck cells and of outliers that a model file lists; their numbers are always whole."""
 STUCK, OUTLIER = "stuck", "outlier"
+SPARE = "not needed: a random part is fitted"
+"""Reason of cells with which there is nothing wrong."""
 
 
 @dataclass

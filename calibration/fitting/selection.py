@@ -145,12 +145,18 @@ def fitting(
     choice: dict[str, float] = {}
     refused: dict[str, str] = {}
     compared = _compared(candidates, measurement.experiment, family)
-    chosen, ties = compared[0], list[AnyFamily]()
+    chosen, ties = compared[0], compared[1:]
     if len(compared) > 1:
         check_reads(measurement)
-        scores, refused = yield from scoring(measurement, compared, known, settings)
-        chosen, ties = _chosen(compared, scores, settings.tie)
-        choice = {name: float(each.mean()) for name, each in scores.items()}
+        try:
+            scores, refused = yield from scoring(measurement, compared, known, settings)
+        except BadInputError:
+            if family == AUTO:
+                raise
+            # Too few ages to hold one out: nothing tells the named family from its rivals.
+        else:
+            chosen, ties = _chosen(compared, scores, settings.tie)
+            choice = {name: float(each.mean()) for name, each in scores.items()}
     steps = len(choice) + len(refused)
     yield Step(steps, steps + 1, f"fitting {chosen.name}")
     with _soluble(chosen):

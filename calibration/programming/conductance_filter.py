@@ -104,16 +104,17 @@ class ConductanceFilter:
 
     # ---- pulses ----------------------------------------------------------------------------------------------
 
-    def program_open_loop(self) -> int:
-        """Send one RESET pulse per usable device, to the amplitude its curve has at its target; return their number."""
+    def program_open_loop(self, rows: BoolArray | bool = True) -> int:
+        """Pulse devices that were not, of some rows (rows, 1), to their targets by their curves; return how many."""
         target = self._tile.device_targets(self._region.backend.info, self._known)
         amplitude = open_loop_amplitudes(self._known, target).reshape(self.g.shape)
         target = target.reshape(self.g.shape)
-        at = np.nonzero(self._usable)
+        at = np.nonzero(self._usable & (self._spent == 0) & rows)
         # A device that stays where it was seen is known as well as its read noise allows.
         self._device_variance = np.where(self._usable, self._pulse_variance(target), self._read_noise_variance(self.g))
         self.variance = self._device_variance.sum(0)
         self._send(at, amplitude[at], np.maximum(target, self._model.curve.g_min)[at])
+        self._fresh = self._spent > 0
         # What bad devices put out of reach is an error from the start.
         self._error = (self._sign * np.where(self._usable, target, self.g)).sum(0) - self._tile.target
         return len(at[0])
@@ -182,7 +183,7 @@ class ConductanceFilter:
 
     def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
         """Fit the common error of the currents of open-loop pulses to the first measurement after them."""
-        at = chosen_cells((self._tile.target != 0) & self._usable.all(0), settings.cells)
+        at = chosen_cells((self._tile.target != 0) & self._usable.all(0) & (self._spent > 0).all(0), settings.cells)
         if not len(at[0]):
             return None
         noise = self._measurement_noise(shown, self._weights_at(shown.begin)[1], None)

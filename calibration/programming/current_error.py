@@ -240,7 +240,7 @@ def _contributions(
     g = np.asarray(curve.conductance(shifted), np.float64)
     contribution = g * aging.factor(g, cells.age)
     mean = contribution @ weights
-    variance = np.maximum(contribution**2 @ weights - mean**2, 0.0) + curve.noise**2
+    variance = np.maximum(contribution**2 @ weights - mean**2, 0.0) + curve.flat_variance(mean)
     # A pulse that melts nothing leaves what was there, and nothing is known of that.
     variance = np.where(amplitude < curve.melt, variance + curve.g_max**2, variance)
     expected = np.interp(cells.amplitude, amplitude, mean) * cells.height

@@ -161,7 +161,7 @@ def _log_likelihood(
     share = np.exp(-(deviation**2) / 2.0)
     shifted = amplitude[:, None] + math.hypot(curve.midpoint_spread, curve.jitter) * deviation
     mean = np.asarray(curve.conductance(shifted), np.float64)
-    variance = curve.noise**2 + (math.hypot(curve.height_spread, relative_sigma) * mean) ** 2
+    variance = curve.flat_variance(mean) + (math.hypot(curve.height_spread, relative_sigma) * mean) ** 2
     density = _normal(conductance[:, None] - mean, variance) + _normal(conductance[:, None] + mean, variance)
     # A pulse that melts nothing leaves what was there.
     on_curve = np.where(amplitude < curve.melt, 0.0, density @ (share / share.sum()))

@@ -5,11 +5,26 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
+import numpy as np
+
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
 from hwloop.calibration.programming.current_error import CurrentErrorFit
 from hwloop.calibration.programming.filter_settings import Observation
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, ProgrammingWarning
+from hwloop.typing import BoolArray
+
+
+def pilot_rows(region: Region, cells: int) -> BoolArray | None:
+    """Choose the rows (rows, 1) whose devices are pulsed first, to try a calibration on about so many cells.
+
+    None where no calibration of the devices is used, or the tile is too small for it to save pulses.
+    """
+    place = region.place
+    if region.calibration.devices is None or not 0 < 4 * cells <= place.rows * place.columns:
+        return None
+    chosen = np.linspace(0, place.rows - 1, -(-cells // place.columns)).astype(np.intp)
+    return np.isin(np.arange(place.rows), chosen)[:, None]
 
 
 class Currents:
@@ -55,6 +70,27 @@ class Currents:
                 stacklevel=2,
             )
         return False
+
+    def refuse_calibration(self, cells: ConductanceFilter, shown: Observation) -> None:
+        """Refuse a calibration that the first cells to be pulsed contradict, before the others are.
+
+        Parameters
+        ----------
+        cells
+            The filter, after open-loop pulses of a few rows.
+        shown
+            The first measurement after them.
+
+        Raises
+        ------
+        BadInputError
+            When a calibration of these devices contradicts what the chip shows.
+        """
+        found = cells.current_error(shown, self._settings)
+        if found is not None and found.significant(self._settings):
+            self._factor = 1.0 + found.value
+            self._refuse_calibration()
+            self._factor = 1.0
 
     def _found(self) -> str:
         percent = 100.0 * (self._factor - 1.0)

@@ -71,7 +71,7 @@ class DeviceCurves:
         curve, height, shift = self.nominal, self.height_variance, self.shift_variance
         if at is not None:
             height, shift = height.reshape(-1)[at], shift.reshape(-1)[at]
-        pulse = (curve.jitter**2 + shift) * curve.slope(aim) ** 2 + curve.noise**2
+        pulse = (curve.jitter**2 + shift) * curve.slope(aim) ** 2 + curve.flat_variance(aim)
         variance: FloatArray = pulse + height * (aim - before) ** 2
         return variance
 
@@ -103,7 +103,7 @@ class DeviceCurves:
         curve, prior = self.nominal, self.shift_variance[at]
         seen = amplitude - curve.amplitude(self._on_nominal(g, at))
         # Where the curve is flat, a conductance says more of a device's height than of its shift.
-        unknown = curve.noise**2 + variance + self.height_variance[at] * (g - curve.g_min) ** 2
+        unknown = curve.flat_variance(g) + variance + self.height_variance[at] * (g - curve.g_min) ** 2
         seen_variance = curve.jitter**2 + unknown / curve.slope(g) ** 2
         trust = prior / np.maximum(prior + seen_variance, 1e-300)
         self.shift[at] += trust * (seen - self.shift[at])
@@ -115,7 +115,7 @@ class DeviceCurves:
         curve, prior = self.nominal, self.height_variance[at]
         above = np.asarray(curve.conductance(amplitude - self.shift[at]), np.float64) - curve.g_min
         slope = curve.slope(above + curve.g_min)
-        unknown = curve.noise**2 + variance + slope**2 * (curve.jitter**2 + self.shift_variance[at])
+        unknown = curve.flat_variance(g) + variance + slope**2 * (curve.jitter**2 + self.shift_variance[at])
         trust = prior * above / np.maximum(prior * above**2 + unknown, 1e-300)
         self.height[at] = np.maximum(self.height[at] + trust * (g - curve.g_min - self.height[at] * above), SMALLEST)
         self.height_variance[at] = (1.0 - trust * above) * prior

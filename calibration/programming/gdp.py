@@ -24,7 +24,7 @@ import numpy as np
 from hwloop.calibration.probes import hadamard_block, hadamard_blocks
 from hwloop.calibration.programming.base import Method, ProgrammingStep, check_chip_seconds, known_devices
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
-from hwloop.calibration.programming.currents import Currents
+from hwloop.calibration.programming.currents import Currents, pilot_rows
 from hwloop.calibration.programming.filter_settings import FilterSettings
 from hwloop.calibration.steps import Work
 from hwloop.chip.info import Capability, ChipInfo
@@ -61,6 +61,9 @@ class GDP(Method):
     """A deviation beyond this many expected standard deviations resets a cell's variance."""
     open_loop_passes: int = 1
     """Times that the open-loop pass is repeated with other currents, where it shows that the nominal ones are wrong."""
+    pilot_cells: int = 1024
+    """Cells that are pulsed first where a calibration is used, to see whether it is true of the chip as it is; tiles
+    of fewer than four times as many do without. 0: none."""
     unresponsive_pulses: int = FilterSettings.unresponsive_pulses
     """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
 
@@ -71,6 +74,7 @@ class GDP(Method):
         self._require("chip_seconds", 0, 1e9)
         self._require("min_vectors", 1, 1e6)
         self._require("open_loop_passes", 0, 10)
+        self._require("pilot_cells", 0, 1e9)
         self._filter_settings()
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
@@ -105,8 +109,14 @@ class GDP(Method):
                 stuck_devices=cells.stuck.reshape(region.shape),
             )
 
-        pulses, currents = cells.program_open_loop(), Currents(region, self.open_loop_passes)
-        for index in range(rounds):
+        currents, first = Currents(region, self.open_loop_passes), 0
+        rows = pilot_rows(region, self.pilot_cells) if rounds > 1 else None
+        if rows is not None:
+            yield report(0, cells.program_open_loop(rows), rest)
+            currents.refuse_calibration(cells, cells.observe(rng, blocks))
+            first = 1
+        pulses = cells.program_open_loop()
+        for index in range(first, rounds):
             yield report(index, pulses, rest)
             left, shown = rounds - 1 - index, cells.observe(rng, blocks)
             if currents.wrong(cells, shown) and left > 0:

@@ -19,10 +19,12 @@ import numpy as np
 from hwloop.calibration.column_fit import calibrate_columns
 from hwloop.calibration.evaluation import computed_outputs, measure_outputs
 from hwloop.calibration.programming.base import Method, ProgrammingStep, check_chip_seconds, known_devices
+from hwloop.calibration.programming.current_error_of_devices import DeviceCurrentError
 from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
 from hwloop.calibration.programming.verified_devices import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
 from hwloop.calibration.steps import Work
 from hwloop.chip.cell_calibration import Devices
+from hwloop.chip.checks import REQUESTS
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.devices.model import DeviceModel
@@ -53,11 +55,14 @@ class ProgramVerify(Method):
     """Pulses in a row without an answer after which a device counts as stuck and is left alone."""
     monitor_vectors: int = 128
     """Random inputs that show the MVM error after each step, and as many to calibrate the columns for it."""
+    pilot_cells: int = 1024
+    """Devices that are pulsed first where a calibration is used, to see whether it is true of the chip as it is now;
+    tiles of fewer than four times as many cells do without. 0: none."""
     contradiction: float = 0.05
     """Relative error of all currents at which a calibration is taken to be wrong, and programming stops."""
 
     def __post_init__(self) -> None:
-        self._require("averages", 1, 100_000)
+        self._require("averages", 1, REQUESTS.averages)
         self._require("tolerance", 0, 1000)
         self._require("gain", 0.01, 2)
         self._require("max_pulses_per_device", 1, 1_000_000)
@@ -65,6 +70,7 @@ class ProgramVerify(Method):
         self._require("settle", 0, 100)
         self._require("unresponsive_pulses", 1, 100)
         self._require("monitor_vectors", 3, 1e6)
+        self._require("pilot_cells", 0, 1e9)
         self._require("contradiction", 0, 1)
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
@@ -76,7 +82,7 @@ class ProgramVerify(Method):
         """Send the open-loop pass, then verify and correct, one device of each polarity after the other."""
         info, known = region.backend.info, known_devices(region)
         tolerance = self._tolerance(known.model, tile, info.g_max, age)
-        rounds = self.max_steps * info.devices_per_polarity
+        rounds = self.max_steps * info.devices_per_polarity + (region.calibration.devices is not None)
         end = region.backend.now() + rounds * self.settle * age
         devices = _TileDevices(region, known, tile, end + age, self)
 
@@ -94,7 +100,13 @@ class ProgramVerify(Method):
                 stuck_devices=stuck,
             )
 
-        pulses, index = devices.program_open_loop(), 0
+        index, first = 0, devices.pilot(self.pilot_cells)
+        if len(first):
+            yield report(0, devices.pulse_open_loop(first), self.settle * age)
+            index = 1
+            devices.verify(first, self.averages, tolerance)
+            self._refuse_calibration(devices.current_error(first, self.averages))
+        pulses, looked = devices.program_open_loop(), False
         for k in range(info.devices_per_polarity):
             reserve = tolerance if k < info.devices_per_polarity - 1 else 0.0
             active = aimed = devices.aim(k, reserve)
@@ -102,8 +114,9 @@ class ProgramVerify(Method):
                 yield report(index, pulses, self.settle * age)
                 index += 1
                 active = devices.verify(active, self.averages, tolerance)
-                if index == 1:
+                if not looked:
                     self._correct_currents(devices, aimed, calibrated=region.calibration.devices is not None)
+                looked = True
                 pulses = devices.correct(active, self.gain, self.max_pulses_per_device)
                 if not pulses:
                     break
@@ -124,12 +137,9 @@ class ProgramVerify(Method):
         found = devices.current_error(verified, self.averages)
         if not found.significant():
             return
-        off = f"{abs(found.value):.1%} {'higher' if found.value > 0 else 'lower'}"
-        if calibrated and abs(found.value) >= self.contradiction:
-            raise BadInputError(
-                f"the calibration does not describe this chip as it is now: its devices need currents {off} than the "
-                "calibration says (first reads after one pulse each); calibrate again with hwloop calibrate all"
-            )
+        if calibrated:
+            self._refuse_calibration(found)
+        off = _told(found)
         warnings.warn(
             f"devices need currents {off} than {'the calibration' if calibrated else 'the chip model'} says "
             f"(+- {found.sigma:.1%}); programming goes on with a corrected curve; hwloop calibrate all measures it",
@@ -137,6 +147,15 @@ class ProgramVerify(Method):
             stacklevel=2,
         )
         devices.restart(found.value)
+
+    def _refuse_calibration(self, found: DeviceCurrentError) -> None:
+        """Raise BadInputError for a calibration under which currents are off."""
+        if found.significant() and abs(found.value) >= self.contradiction:
+            raise BadInputError(
+                f"the calibration does not describe this chip as it is now: its devices need currents {_told(found)} "
+                "than the calibration says (first reads after one pulse each); calibrate again with hwloop calibrate "
+                "all"
+            )
 
     def _tolerance(self, model: DeviceModel, tile: Tile, g_max: float, age: float) -> float:
         """Return the acceptance window in uS, or raise BadInputError for one that read noise alone would miss."""
@@ -152,6 +171,10 @@ class ProgramVerify(Method):
         return self.tolerance
 
 
+def _told(error: DeviceCurrentError) -> str:
+    return f"{abs(error.value):.1%} {'higher' if error.value > 0 else 'lower'}"
+
+
 class _TileDevices(VerifiedDevices):
     """The devices of a tile, whose targets follow from the cells'."""
 
@@ -162,9 +185,19 @@ class _TileDevices(VerifiedDevices):
         self._planned = tile.device_targets(region.backend.info, known)
 
     def program_open_loop(self) -> int:
-        """Send one pulse per usable device, to the amplitude its curve has at its target; return their number."""
+        """Send each usable device that was not pulsed yet to the amplitude of its target; return their number."""
         self.target = self._planned.reshape(-1).copy()
-        return self.pulse_open_loop(np.flatnonzero(self.usable))
+        return self.pulse_open_loop(np.flatnonzero(self.usable & (self.spent == 0)))
+
+    def pilot(self, most: int) -> IndexArray:
+        """Choose the devices (n,) that try a calibration out; none without one, and on tiles of few cells."""
+        self.target = self._planned.reshape(-1).copy()
+        if self._region.calibration.devices is None or not 4 * most <= self._tile.target.size:
+            return np.zeros(0, np.intp)
+        first = self._planned.copy()
+        first[:, 1:] = 0.0
+        loaded = np.flatnonzero((first.reshape(-1) > 0) & self.usable)
+        return loaded[np.unique(np.linspace(0, len(loaded) - 1, min(most, len(loaded))).astype(np.intp))]
 
     def aim(self, k: int, reserve: float) -> IndexArray:
         """Set the targets of the k-th device of each polarity to (its share of) what the earlier ones lack.

@@ -30,6 +30,7 @@ from hwloop.calibration.steps import Work
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
+from hwloop.errors import BadInputError
 from hwloop.mapping.tile import Tile
 
 
@@ -64,9 +65,14 @@ class SGD(Method):
         self._require("settle", 0, 100)
 
     def check(self, region: Region, tile: Tile, age: float) -> None:
-        """Refuse a chip without MVMs, or of whose devices nothing is known."""
+        """Refuse a chip without MVMs, or of whose devices nothing is known, and a budget that allows no step."""
         region.backend.require(Capability.MVM, "gradient-descent programming")
         known_devices(region)
+        if self.max_vectors < 2 * self.batch:
+            raise BadInputError(
+                f"setting max_vectors={self.max_vectors} allows no step, which takes {2 * self.batch} vectors: batch="
+                f"{self.batch} for the columns and as many for the gradient"
+            )
 
     def steps(self, region: Region, tile: Tile, age: float, rng: np.random.Generator) -> Work[ProgrammingStep, None]:
         """Send the open-loop pass, then one gradient step after the other until the budget is spent."""

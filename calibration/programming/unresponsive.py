@@ -56,6 +56,8 @@ class AnswerToPulses:
     """Sum of squared deviations expected from which on an answer can be told from none: 10 standard deviations."""
     least: float = 0.2
     """Slope below which a device did not answer; one that does has a slope of about 1."""
+    implausible: float = 5.0
+    """Standard deviations of curves along the amplitude beyond which no device's own curve lies."""
 
     @classmethod
     def none(cls, devices: int) -> Self:

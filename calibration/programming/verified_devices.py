@@ -132,6 +132,7 @@ class VerifiedDevices(abc.ABC):
         self._answer.add(active, self._expected(self._amplitude)[active], value, tolerance)
         # For good: such a device is not pulsed any more, and further reads of it would only add noise.
         self._without_answer |= self._answer.missing()
+        self._without_answer[active] |= (self.streak[active] >= self._pulses_to_tell) & self._implausible(active, value)
         self.value[active] = value
         self.seen[active] = True
         return active[np.abs(value - self.target[active]) > tolerance]
@@ -179,6 +180,21 @@ class VerifiedDevices(abc.ABC):
         curve, height, shift = self._model.curve, self._known.height.reshape(-1), self._known.shift.reshape(-1)
         expected: FloatArray = curve.g_min + height * (curve.conductance(amplitude - shift) - curve.g_min)
         return expected
+
+    def _implausible(self, devices: IndexArray, value: FloatArray) -> BoolArray:
+        """Tell which devices (n,) read what no pulse of their last amplitude leaves on any device of a curve like this.
+
+        Three pulses without an answer happen to a device in order, now and then, as steps are small and reads noisy;
+        one that would need a curve many standard deviations away besides does not answer, and later reads, of which
+        any may end the row by its noise, change nothing of that.
+        """
+        curve, known = self._model.curve, self._known
+        height, shift, sigma = (
+            part.reshape(-1)[devices] for part in (known.height, known.shift, np.hypot(known.shift_sigma, curve.jitter))
+        )
+        amplitude = curve.amplitude(curve.g_min + (value - curve.g_min) / height)
+        away: BoolArray = np.abs(self._amplitude[devices] - shift - amplitude) > self._answer.implausible * sigma
+        return away
 
     def current_error(self, devices: IndexArray, averages: int) -> DeviceCurrentError:
         """Fit a common error of the currents to devices (n,) that were pulsed once and verified.

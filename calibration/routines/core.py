@@ -12,6 +12,7 @@ from hwloop.calibration.routines.results import (
     ConverterResult,
     CurveResult,
     DeviceResult,
+    DriftResult,
     FloorResult,
     GainResult,
     PartResult,
@@ -35,6 +36,7 @@ class CoreCalibration:
     trims: TrimResult | None = None
     wires: WireResult | None = None
     programming_curve: CurveResult | None = None
+    drift: DriftResult | None = None
     ranges: RangeResult | None = None
     floor: FloorResult | None = None
 
@@ -85,7 +87,7 @@ def _devices(core: CoreCalibration, place: Place, info: ChipInfo) -> Devices | N
         return None
     gain = _gain(core, info)
     if curve is not None:
-        whole = curve.devices(info, found, gain)
+        whole = curve.devices(info, found, gain, core.drift)
     elif nominal is not None:
         whole = Devices.nominal(nominal, found.fault.shape)
         whole = dataclasses.replace(whole, usable=found.usable, stuck_at=found.stuck_at(gain))

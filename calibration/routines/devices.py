@@ -114,6 +114,10 @@ class DeviceCalibration(Routine, Classification):
     """ns; 0 chooses the longest that the chip allows."""
     reset_amplitude: float = 0.0
     """uA; 0 chooses eight steepnesses beyond the nominal midpoint."""
+    reset_width: float = 0.0
+    """ns; 0 takes that of the nominal curve, or the shortest that the chip makes."""
+    set_pulses: int = 1
+    """SET pulses in a row for each device: more than one for devices that a single pulse SETs in part."""
     settle: float = 10.0
     """Seconds of rest between pulses and reads."""
     set_share: float = 0.6
@@ -128,15 +132,17 @@ class DeviceCalibration(Routine, Classification):
         self._require("set_amplitude", 0, 1e6)
         self._require("set_width", 0, 1e9)
         self._require("reset_amplitude", 0, 1e6)
+        self._require("reset_width", 0, 1e9)
+        self._require("set_pulses", 1, 1000)
         self._require("settle", 0, 1e4)
         self._require("set_share", 0.01, 1)
         self._require("map_rest", 0, 1)
         self._require("least_alive", 0, 1)
 
     def budget(self, region: Region) -> Budget:
-        """Count two pulses for devices that add to a weight, three for those that subtract."""
+        """Count a RESET and the SET pulses for devices that add to a weight, one more for those that subtract."""
         self._pulses(region.backend.info)
-        return self.look_budget(region, looks=2, pulses_per_device=3)
+        return self.look_budget(region, looks=1 + self.set_pulses, pulses_per_device=2 + self.set_pulses)
 
     def steps(self, task: CoreTask) -> Work[Step, CoreCalibration]:
         """RESET all devices, SET all, RESET those that subtract. Raises ChipError when no device answers."""
@@ -163,11 +169,12 @@ class DeviceCalibration(Routine, Classification):
         every = np.arange(region.size)
         yield (at := Step(0, 3, "RESET all devices"))
         amplitude = np.full(region.size, pulses.reset_amplitude)
-        yield from observer.apply(PulseBatch(PulseKind.RESET, every, amplitude, pulses.reset_width), at)
+        yield from observer.empty(PulseBatch(PulseKind.RESET, every, amplitude, pulses.reset_width), at)
         low = observer.seen.copy()
         yield (at := Step(1, 3, "SET all devices"))
         amplitude = np.full(region.size, pulses.set_amplitude)
-        yield from observer.apply(PulseBatch(PulseKind.SET, every, amplitude, pulses.set_width), at)
+        for _ in range(self.set_pulses):
+            yield from observer.apply(PulseBatch(PulseKind.SET, every, amplitude, pulses.set_width), at)
         high = observer.seen.copy()
         # Noise lets a device that does not answer seem to, but as often backwards.
         threshold = self.threshold(high)
@@ -203,5 +210,5 @@ class DeviceCalibration(Routine, Classification):
             set_amplitude,
             self.set_width or limits.width_max,
             min(reset_amplitude, limits.amplitude_max),
-            curve.width if curve else limits.width_min,
+            self.reset_width or (curve.width if curve else limits.width_min),
         )

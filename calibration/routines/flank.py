@@ -8,7 +8,7 @@ import numpy as np
 
 from hwloop.calibration.routines.observe import Looking, Observer, PulseBatch
 from hwloop.calibration.steps import Step, Work
-from hwloop.chip.info import ChipInfo
+from hwloop.chip.info import ChipInfo, PulseLimits
 from hwloop.chip.pulses import PulseKind
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.errors import ChipError
@@ -45,6 +45,14 @@ class FlankSearch(Looking):
     """A RESET device has melted when it shows this share of a SET device's conductance."""
     empty: float = 0.25
     """Largest share of a SET device's conductance that the strongest pulse may leave, for the flank to be in reach."""
+    width: float = 0.0
+    """Width of the pulses, ns; 0 takes that of the nominal curve, or the shortest that the chip makes."""
+    flank_levels: int = 24
+    """Amplitudes on the flank, of which every device gets two at random."""
+    flank_from: float = 0.08
+    """Smallest share of the curve's height that the two pulses of every device leave."""
+    flank_to: float = 0.92
+    """Largest share of the curve's height that the two pulses of every device leave."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +63,10 @@ class FlankSearch(Looking):
         self._require("hardest", 0.1, 10)
         self._require("jumped", 0.01, 0.99)
         self._require("empty", 0.01, 0.99)
+        self._require("width", 0, 1e9)
+        self._require("flank_levels", 5, 1e4)
+        self._require("flank_from", 0.001, 0.5)
+        self._require("flank_to", 0.5, 0.999)
 
     def choose_scouts(self, candidates: IndexArray, rng: np.random.Generator, core: int) -> IndexArray:
         """Choose devices for the search, half of the candidates at most. Raises ChipError when they are too few."""
@@ -84,6 +96,17 @@ class FlankSearch(Looking):
                 "another pulse width"
             )
         return _rough_curve(levels, typical, jumped, ends)
+
+    def pulse_width(self, info: ChipInfo) -> float:
+        """Return the width of the pulses on a chip, ns."""
+        nominal = info.device_model.curve.width if info.device_model else info.limits.width_min
+        return self.width or nominal
+
+    def flank_amplitudes(self, rough: ProgrammingCurve, limits: PulseLimits) -> FloatArray:
+        """Return the amplitudes (flank_levels,) on the flank of a curve that pulses are sent at, uA."""
+        shares = np.linspace(self.flank_from, self.flank_to, self.flank_levels)
+        levels = rough.amplitude(rough.g_min + shares * (rough.g_max - rough.g_min))
+        return np.asarray(np.clip(levels, rough.melt, limits.amplitude_max), np.float64)
 
     def _levels(self, info: ChipInfo) -> FloatArray:
         """Return the amplitudes (scout_levels,) that are tried, uA."""

@@ -79,6 +79,10 @@ class Observer(abc.ABC):
     def apply(self, batch: PulseBatch, at: Step) -> Work[Step, FloatArray]:
         """Pulse devices and see them: return conductances (n,) in uS. The rests are yielded as steps like `at`."""
 
+    def empty(self, batch: PulseBatch, at: Step) -> Work[Step, FloatArray]:
+        """RESET devices whatever they hold, and see them; arguments and result as of `apply`."""
+        return (yield from self.apply(batch, at))
+
     @abc.abstractmethod
     def spread(self) -> FloatArray:
         """Return the standard deviation (devices,) in uS within the last look; NaN of devices not looked at."""
@@ -132,7 +136,7 @@ class MapObserver(Observer):
 
     def __init__(self, region: Region, aging: Aging, settle: float, looking: Looking, rng: np.random.Generator) -> None:
         super().__init__(region, aging, settle)
-        self._looking, self._rng = looking, rng
+        self._looking, self.rng = looking, rng
         self._first: FloatArray | None = None
 
     def apply(self, batch: PulseBatch, at: Step) -> Work[Step, FloatArray]:
@@ -143,8 +147,6 @@ class MapObserver(Observer):
         for p, k in sorted(set(zip(polarity.tolist(), position.tolist(), strict=True))):
             chosen = np.flatnonzero((polarity == p) & (position == k))
             before = self.map()
-            if self._first is None:
-                self._first = before
             self._pulse(replace(batch, devices=devices[chosen], amplitude=batch.amplitude[chosen]))
             yield replace(at, rest=self.settle)
             change = (self.map() - before)[row[chosen], column[chosen]] * (1.0 - 2.0 * p)
@@ -152,8 +154,17 @@ class MapObserver(Observer):
             self._now[devices[chosen]] = seen[chosen]
         return self._at_reference(seen, devices)
 
+    def empty(self, batch: PulseBatch, at: Step) -> Work[Step, FloatArray]:
+        """RESET all devices at once: what each held before shows in no map, and from then on they count as empty."""
+        self._pulse(batch)
+        yield replace(at, rest=self.settle)
+        self._first = self.map()
+        seen = np.zeros(len(batch.devices))
+        self._now[batch.devices] = seen
+        return self._at_reference(seen, batch.devices)
+
     def standing(self, low: FloatArray, unresponsive: BoolArray) -> FloatArray:
-        """Share what the first map shows among the unresponsive devices of a polarity: in no other do they show."""
+        """Share what the map of emptied cells shows among the unresponsive devices of a polarity, which alone show."""
         assert self._first is not None  # who asks has looked before
         shape = self.region.shape
         alike = unresponsive.reshape(shape)
@@ -173,7 +184,7 @@ class MapObserver(Observer):
             low, high = info.adc_range
             full_scale = self._looking.map_sigmas * cells * np.sqrt(rows)
             region.backend.set_adc_range(core, min(max(full_scale, low), high))
-        x = hadamard_inputs(self._rng, self._looking.map_blocks(rows), rows, info.input_max)
+        x = hadamard_inputs(self.rng, self._looking.map_blocks(rows), rows, info.input_max)
         drive = x / info.input_max
         outputs = region.mvm(x) * region.step
         cells_now: FloatArray = drive.T @ (outputs - outputs.mean(0)) / len(x)

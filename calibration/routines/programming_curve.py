@@ -14,10 +14,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwloop.calibration.probes import hadamard_block
 from hwloop.calibration.routines.base import Budget, CoreTask, Routine
 from hwloop.calibration.routines.core import CoreCalibration
+from hwloop.calibration.routines.curve_by_maps import CurveByMaps
 from hwloop.calibration.routines.device_curves import DeviceCurveFit, Pulsed, seen_variance
-from hwloop.calibration.routines.flank import Ends, FlankSearch
+from hwloop.calibration.routines.flank import Ends
 from hwloop.calibration.routines.observe import Observer, PulseBatch, observer_of
 from hwloop.calibration.routines.results import CurveResult, DeviceResult
 from hwloop.calibration.routines.robust import folded_variance
@@ -34,7 +36,7 @@ from hwloop.typing import FloatArray, IndexArray
 
 
 @dataclass(frozen=True)
-class CurveCalibration(Routine, FlankSearch, DeviceCurveFit):
+class CurveCalibration(Routine, CurveByMaps, DeviceCurveFit):
     """Measures the programming curve; see the module's text. The devices are left somewhere on their curves."""
 
     name: ClassVar[str] = "programming-curve"
@@ -43,30 +45,30 @@ class CurveCalibration(Routine, FlankSearch, DeviceCurveFit):
 
     settle: float = 10.0
     """Seconds of rest between pulses and reads."""
-    flank_levels: int = 24
-    """Amplitudes on the flank, of which every device gets two at random."""
-    flank_from: float = 0.08
-    """Smallest share of the curve's height that the two pulses of every device leave."""
-    flank_to: float = 0.92
-    """Largest share of the curve's height that the two pulses of every device leave."""
 
     def __post_init__(self) -> None:
-        FlankSearch.__post_init__(self)
+        CurveByMaps.__post_init__(self)
         DeviceCurveFit.__post_init__(self)
         self._require("settle", 0, 1e4)
-        self._require("flank_levels", 5, 1e4)
-        self._require("flank_from", 0.001, 0.5)
-        self._require("flank_to", 0.5, 0.999)
 
     def budget(self, region: Region) -> Budget:
         """Count two pulses for every device; the first of a scout is the one that looks for the flank."""
-        return self.look_budget(region, looks=3, pulses_per_device=2)
+        if Capability.DEVICE_READ in region.backend.info.capabilities:
+            return self.look_budget(region, looks=3, pulses_per_device=2)
+        # Scouts look twice, before and after their pulse, for each position; then come the maps of two rounds.
+        scouting = self.look_budget(region, looks=1, pulses_per_device=2)
+        vectors = self.map_blocks(region.place.rows) * hadamard_block(region.place.rows)
+        return scouting + Budget(mvms=2 * self.looks * vectors)
 
     def steps(self, task: CoreTask) -> Work[Step, CoreCalibration]:
         """Measure on the whole core, its converters corrected where they are known."""
         backend, place, found = task.region.backend, task.region.place, task.known.devices
         assert found is not None  # required
         region = Region(backend, place, calibration=task.known.of_cells(place, backend.info))
+        if Capability.DEVICE_READ not in backend.info.capabilities:
+            found = _at_reference(found, region, Aging(None))
+            by_maps = yield from self.measure_by_maps(region, found, task.rng)
+            return replace(task.known, programming_curve=by_maps[0], drift=by_maps[1])
         curve = yield from self.measure(region, found, task.rng)
         return replace(task.known, programming_curve=curve)
 
@@ -95,7 +97,7 @@ class CurveCalibration(Routine, FlankSearch, DeviceCurveFit):
         observer = observer_of(region, aging, self.settle, self, rng)
         observer.assume(np.stack([found.high[0], found.low[1]]).reshape(-1))
         usable = np.flatnonzero(found.usable)
-        width = model.curve.width if model else info.limits.width_min
+        width = self.pulse_width(info)
         ends = Ends(float(np.median(found.low[found.usable])), found.typical_high, width)
         yield (at := Step(0, 4, "where the flank lies"))
         scouts = self.choose_scouts(usable[usable >= region.size // 2], rng, region.place.core)
@@ -110,7 +112,7 @@ class CurveCalibration(Routine, FlankSearch, DeviceCurveFit):
                 f"core {region.place.core}: what pulses leave takes too few values to show a programming curve; the "
                 "converters are too coarse for it"
             )
-        return result if Capability.DEVICE_READ in info.capabilities else _in_common(result, model)
+        return result
 
     def _pulse_twice(
         self,
@@ -123,9 +125,7 @@ class CurveCalibration(Routine, FlankSearch, DeviceCurveFit):
         """Send two pulses to every device; returns amplitudes and what was seen, (2, devices) in uA and uS."""
         size, limits = observer.region.size, observer.region.backend.info.limits
         amplitude, seen = np.zeros((2, size)), np.full((2, size), np.nan)
-        shares = np.linspace(self.flank_from, self.flank_to, self.flank_levels)
-        levels = rough.amplitude(rough.g_min + shares * (rough.g_max - rough.g_min))
-        levels = np.clip(levels, rough.melt, limits.amplitude_max)
+        levels = self.flank_amplitudes(rough, limits)
         for number in range(2):
             yield (at := Step(1 + number, 4, f"pulse {number + 1} of 2 for every device"))
             amplitude[number] = levels[rng.integers(0, self.flank_levels, size)]
@@ -173,25 +173,6 @@ def _at_reference(found: DeviceResult, region: Region, aging: Aging) -> DeviceRe
     gain = converters.gain if converters is not None else 1.0
     low, high = (aging.at_reference(values / gain, found.age) for values in (found.low, found.high))
     return replace(found, low=low, high=high, typical_high=float(np.median(high[found.usable])))
-
-
-def _in_common(result: CurveResult, model: DeviceModel | None) -> CurveResult:
-    """Keep the typical curve alone, for a chip whose devices were seen by MVMs: too noisy to tell them apart.
-
-    Spreads and noise are the nominal ones where they are known.
-    """
-    nominal = model.curve if model else result.curve
-    return replace(
-        result,
-        midpoint_spread=nominal.midpoint_spread,
-        height_spread=nominal.height_spread,
-        jitter=nominal.jitter,
-        noise=nominal.noise,
-        shift=np.zeros_like(result.shift),
-        shift_sigma=np.full_like(result.shift, nominal.midpoint_spread),
-        height=np.ones_like(result.height),
-        height_sigma=np.full_like(result.height, nominal.height_spread),
-    )
 
 
 def _drift_uncertainty(model: DeviceModel | None, age: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
@@ -18,8 +19,11 @@ from scipy.stats import norm
 from hwloop.chip.backend import Backend
 from hwloop.chip.cell_calibration import Converters, Devices, nonlinearity
 from hwloop.chip.info import ChipInfo
+from hwloop.devices.drift import DriftModel
 from hwloop.devices.model import assumed_model
 from hwloop.devices.programming_curve import ProgrammingCurve
+from hwloop.devices.statistics import Knots
+from hwloop.devices.time_law import TimeLaw
 from hwloop.mapping.ranges import RangeResult
 from hwloop.typing import BoolArray, FloatArray, IndexArray, Json
 from hwloop.units import finite, value
@@ -262,6 +266,9 @@ class CurveResult:
     shift_sigma: FloatArray = value("uA", "standard uncertainty of shift")
     height: FloatArray = value("1", "height of each device's curve over the typical one's")
     height_sigma: FloatArray = value("1", "standard uncertainty of height")
+    relative_noise: float = value(
+        "1", "pulse-to-pulse standard deviation of the conductance over the conductance", absent=0.0
+    )
 
     def __repr__(self) -> str:
         return (
@@ -275,7 +282,9 @@ class CurveResult:
         names = [field.name for field in fields(ProgrammingCurve)]
         return ProgrammingCurve(**{name: getattr(self, name) for name in names})
 
-    def devices(self, info: ChipInfo, found: DeviceResult, gain: FloatArray) -> Devices:
+    def devices(
+        self, info: ChipInfo, found: DeviceResult, gain: FloatArray, drift: DriftResult | None = None
+    ) -> Devices:
         """Return what programming methods take: this curve and the faults found, with the chip's nominal statistics.
 
         Parameters
@@ -286,10 +295,13 @@ class CurveResult:
             Faults, and where unusable devices stay.
         gain
             (columns,) with which `found` was seen.
+        drift
+            The mean drift, where it was measured.
         """
         nominal = info.device_model
+        model = replace(nominal, curve=self.curve) if nominal else assumed_model(self.curve, info.g_max)
         return Devices(
-            replace(nominal, curve=self.curve) if nominal else assumed_model(self.curve, info.g_max),
+            replace(model, drift=drift.model(model.drift)) if drift else model,
             height=self.height,
             height_sigma=self.height_sigma,
             shift=self.shift,
@@ -303,6 +315,43 @@ class CurveResult:
         told = {item.name: getattr(self, item.name) for item in fields(self)}
         scalars: dict[str, Json] = {name: finite(number) for name, number in told.items() if np.ndim(number) == 0}
         return scalars | {"shift_sigma": median(self.shift_sigma), "height_sigma": median(self.height_sigma)}
+
+
+@dataclass(frozen=True)
+class DriftResult:
+    """The mean drift of the typical device, G(t) = G(t0) ((t + onset) / (t0 + onset))^-nu, nu a function of G(t0).
+
+    Exponents are stated at four conductances; between them they follow a line in the logarithm of the conductance.
+    """
+
+    t0: float = value("s", "reference age")
+    g_scale: float = value("uS", "conductance that counts as 1")
+    onset: float = value("s", "age from which drift follows the power law; 0 where it does so from the start")
+    onset_sigma: float = value("s", "standard uncertainty of onset")
+    at_low: float = value("1", "low conductance at which an exponent is stated")
+    at_middle: float = value("1", "middle conductance")
+    at_upper: float = value("1", "upper conductance; the high one is 1")
+    nu_low: float = value("1", "exponent at the low conductance")
+    nu_low_sigma: float = value("1", "standard uncertainty of nu_low")
+    nu_middle: float = value("1", "exponent at the middle conductance")
+    nu_middle_sigma: float = value("1", "standard uncertainty of nu_middle")
+    nu_upper: float = value("1", "exponent at the upper conductance")
+    nu_upper_sigma: float = value("1", "standard uncertainty of nu_upper")
+    nu_high: float = value("1", "exponent at the conductance that counts as 1")
+    nu_high_sigma: float = value("1", "standard uncertainty of nu_high")
+    first_look: float = value("s", "youngest age at which the devices were seen")
+    last_look: float = value("s", "oldest age at which the devices were seen")
+
+    def model(self, nominal: DriftModel) -> DriftModel:
+        """Return a drift model with the mean that was measured, and the spread of `nominal`."""
+        shares = (self.at_low, self.at_middle, self.at_upper, 1.0)
+        at = tuple(math.log(share * self.g_scale / nominal.g_scale) for share in shares)
+        mean = Knots(at, (self.nu_low, self.nu_middle, self.nu_upper, self.nu_high))
+        return replace(nominal, t0=self.t0, mean=mean, law=TimeLaw(onset=self.onset / self.t0))
+
+    def to_json(self) -> dict[str, Json]:
+        """Give every value by its name."""
+        return {item.name: finite(getattr(self, item.name)) for item in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -324,7 +373,15 @@ class FloorResult:
 
 
 PartResult: TypeAlias = (
-    DeviceResult | ConverterResult | GainResult | TrimResult | WireResult | CurveResult | RangeResult | FloorResult
+    DeviceResult
+    | ConverterResult
+    | GainResult
+    | TrimResult
+    | WireResult
+    | CurveResult
+    | DriftResult
+    | RangeResult
+    | FloorResult
 )
 """The result of any routine."""
 
@@ -341,13 +398,19 @@ class StoredField:
     """Its name in files."""
     unit: str
     meaning: str
+    optional: bool
+    """Whether files of earlier versions are without it."""
 
 
 def stored_fields(kind: type[PartResult] | PartResult) -> Sequence[StoredField]:
     """List the values of a result, or of a kind of result, with their names in files."""
     return [
         StoredField(
-            item.name, item.metadata.get("stored") or item.name, item.metadata["unit"], item.metadata["meaning"]
+            item.name,
+            item.metadata.get("stored") or item.name,
+            item.metadata["unit"],
+            item.metadata["meaning"],
+            item.default is not dataclasses.MISSING,
         )
         for item in dataclasses.fields(kind)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +63,49 @@ def fit_typical_curve(rough: ProgrammingCurve, amplitude: FloatArray, seen: Floa
     sigma = np.sqrt(np.diag(covariance) * max(misfit * len(levels) / max(len(levels) - 4, 1), 1.0))
     curve = replace(rough, g_min=max(g_min, 0.0), g_max=g_max, midpoint=midpoint, steepness=steepness)
     return TypicalCurve(curve, float(sigma[0]), float(sigma[1]), float(sigma[2]))
+
+
+def fit_mean_curve(
+    spread: ProgrammingCurve, rough: ProgrammingCurve, levels: FloatArray, mean: FloatArray, sigma: FloatArray
+) -> TypicalCurve:
+    """Fit a logistic curve, whose midpoint differs from device to device and pulse to pulse, to means over devices.
+
+    Parameters
+    ----------
+    spread
+        How midpoints of devices spread, and how pulses jitter.
+    rough
+        Where to start; its melting amplitude and width are kept.
+    levels, mean, sigma
+        (levels,) uA, uS and uS: amplitudes, what the mean device conducts, and its standard uncertainty. The first
+        level empties a device; what it leaves is taken as known.
+
+    Raises
+    ------
+    ChipError
+        When the means do not fall in an S-shape.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+    off, weights = math.hypot(spread.midpoint_spread, spread.jitter) * nodes, weights / weights.sum()
+    end = float(mean[0])
+
+    def blurred(at: FloatArray, g_max: float, midpoint: float, steepness: float) -> FloatArray:
+        return np.asarray(_logistic(at[:, None] + off, g_max, midpoint, steepness, end) @ weights, np.float64)
+
+    start, errors = (rough.g_max, rough.midpoint, rough.steepness), np.maximum(sigma[1:], 1e-9)
+    try:
+        best, covariance = curve_fit(blurred, levels[1:], mean[1:], p0=start, sigma=errors, absolute_sigma=True)
+    except RuntimeError:
+        raise ChipError(
+            "programming curve: what pulses leave does not fall in an S-shape "
+            f"({mean[1:].max():.2f} to {mean[1:].min():.2f} uS between {levels[1:].min():.0f} and "
+            f"{levels[1:].max():.0f} uA)"
+        ) from None
+    misfit = float(np.mean(np.square((mean[1:] - blurred(levels[1:], *best)) / errors)))
+    deviations = np.sqrt(np.diag(covariance) * max(misfit * len(errors) / max(len(errors) - 3, 1), 1.0))
+    g_max, midpoint, steepness = (float(x) for x in best)
+    curve = replace(rough, g_min=max(end, 0.0), g_max=g_max, midpoint=midpoint, steepness=steepness)
+    return TypicalCurve(curve, *(float(x) for x in deviations))
 
 
 def _medians(amplitude: FloatArray, seen: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -42,6 +42,10 @@ class Keithley2450(CommandSourceMeter):
         """Set the compliance, which the measuring range follows."""
         return [f":SENS:CURR:RANG {text(amps)}", f":SOUR:VOLT:ILIM {text(amps)}"]
 
+    def limit_kept(self) -> str:
+        """Ask for the compliance, A."""
+        return ":SOUR:VOLT:ILIM?"
+
     def level(self, volts: float) -> str:
         """Set the source level, V."""
         return f":SOUR:VOLT {text(volts)}"

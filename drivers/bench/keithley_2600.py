@@ -40,6 +40,10 @@ class Keithley2600(CommandSourceMeter):
         """Set the compliance, which the measuring range follows."""
         return [f"{self._smu}.source.limiti = {text(amps)}", f"{self._smu}.measure.rangei = {text(amps)}"]
 
+    def limit_kept(self) -> str:
+        """Ask for the compliance, A."""
+        return f"print({self._smu}.source.limiti)"
+
     def level(self, volts: float) -> str:
         """Set the source level, V."""
         return f"{self._smu}.source.levelv = {text(volts)}"

@@ -43,6 +43,10 @@ class KeysightB2900(CommandSourceMeter):
             f":SENS{c}:CURR:PROT {text(amps)}",
         ]
 
+    def limit_kept(self) -> str:
+        """Ask for the compliance, A."""
+        return f":SENS{self._channel}:CURR:PROT?"
+
     def level(self, volts: float) -> str:
         """Set the source level, V."""
         return f":SOUR{self._channel}:VOLT {text(volts)}"

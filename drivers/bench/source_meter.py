@@ -27,6 +27,8 @@ class CommandSourceMeter(Instrument, abc.ABC):
     """A SourceMeter whose commands a subclass spells."""
 
     RATING: ClassVar[SourceRating]
+    AGREEMENT: ClassVar[float] = 0.02
+    """Part by which the compliance that is kept may differ from the one that was set: it has steps."""
 
     def __init__(self, wire: Wire, channel: str, compliance: float, ramp_step: float, nplc: float) -> None:
         """Reset to 0 V with the output off.
@@ -38,7 +40,7 @@ class CommandSourceMeter(Instrument, abc.ABC):
         super().__init__(wire, channel)
         self._check_compliance(compliance)
         self._step = ramp_step
-        self._level = 0.0
+        self._level, self._compliance = 0.0, compliance
         self.check_mode()
         wire.do_each(self.setup(compliance, nplc))
 
@@ -46,9 +48,19 @@ class CommandSourceMeter(Instrument, abc.ABC):
         """Limit the current, A. Raises LimitError beyond the instrument's rating."""
         self._check_compliance(amps)
         self._wire.do(*self.limit(amps))
+        self._compliance = amps
 
     def on(self) -> None:
-        """Connect the output at 0 V."""
+        """Connect the output at 0 V, once the instrument says that it keeps to the compliance.
+
+        Raises ChipError for one that keeps to another: some take a limit that is too small for them without a word.
+        """
+        kept = self._wire.number(self.limit_kept())
+        if not abs(kept - self._compliance) <= self.AGREEMENT * self._compliance:
+            raise ChipError(
+                f"{self._wire.name} keeps to a compliance of {kept:g} A and not to {self._compliance:g} A as it was "
+                "told; its output stays off: choose a compliance in the bench file that it can keep"
+            )
         self._wire.do(self.level(0.0), self.output(True))
         self._level = 0.0
 
@@ -100,6 +112,10 @@ class CommandSourceMeter(Instrument, abc.ABC):
     @abc.abstractmethod
     def limit(self, amps: float) -> list[str]:
         """Return the commands that set the compliance and the current range that holds it."""
+
+    @abc.abstractmethod
+    def limit_kept(self) -> str:
+        """Return the query for the compliance that is kept, A."""
 
     @abc.abstractmethod
     def level(self, volts: float) -> str:

@@ -7,11 +7,26 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hwloop.drivers.identity import Identity, identify
+from hwloop.drivers.identity import Identity, identify, read_identity
 from hwloop.drivers.link import VisaLink
 from hwloop.errors import ChipError, InstrumentError, LinkError
+from hwloop.mapping.names import printable
 
 _SCPI_ENTRY = re.compile(r'([+-]?\d+)\s*,\s*"(.*)"')
+
+
+@dataclass(frozen=True)
+class WireLimits:
+    """How long an instrument is waited for that has not answered in time."""
+
+    seconds: float = 10.0
+    """Time until its late answers must have come, if it is longer than the link's timeout."""
+    answers: int = 16
+    """Late answers that are thrown away at most."""
+
+
+LIMITS = WireLimits()
+"""The limits of every wire."""
 
 Entry = tuple[int, str]
 """Code and text of an entry in an error queue; code 0 says that it is empty."""
@@ -57,6 +72,8 @@ class Wire:
         self._errors = errors
         self.identity = Identity("", "", "", "")
         """Who answered; empty before `identify`."""
+        self._out_of_step = False
+        """Whether an answer may still be on its way, which must not be taken for that to the next question."""
 
     @property
     def bytes_moved(self) -> int:
@@ -86,8 +103,7 @@ class Wire:
 
     def ask(self, query: str) -> str:
         """Send a query and read its answer, then the error queue."""
-        self._send(query)
-        answer = self._receive()
+        answer = self._question(query)
         self._check(query)
         return answer
 
@@ -97,27 +113,57 @@ class Wire:
         try:
             return float(answer)
         except ValueError:
+            self._out_of_step = True
             raise ChipError(f"{self.name} answered '{query}' with {answer[:40]!r}, not a number") from None
 
     def complete(self, *commands: str) -> None:
         """Send commands and wait, within the timeout, until *OPC? says that they are complete."""
         for command in commands:
             self._send(command)
-        self._send("*OPC?")
-        answer = self._receive()
+        answer = self._question("*OPC?")
         self._check("; ".join(commands))
         if answer.strip() not in ("1", "+1"):
             raise ChipError(f"{self.name} answered *OPC? with {answer[:40]!r}")
 
     def recover(self, *commands: str) -> None:
-        """Recover from anything: forget what is on its way, clear the error queue, then `do` the commands."""
+        """Recover from anything: forget what is on its way, clear the error queue, then `do` the commands.
+
+        Where an answer has not come, the commands are sent at once, and again when the instrument is in step.
+        """
         self._link.clear()
+        if self._out_of_step:
+            for command in commands:
+                self._send(command)
+            self._get_in_step()
         self.forget_errors()
         self.do(*commands)
 
     def close(self) -> None:
         """Release the link; safe to call twice."""
         self._link.close()
+
+    def _get_in_step(self) -> None:
+        """Throw away late answers, up to that to *IDN?, which is known. Raises LinkError when it does not come."""
+        self._send("*IDN?")
+        until = time.monotonic() + max(LIMITS.seconds, self._timeout)
+        for _ in range(LIMITS.answers):
+            try:
+                reply = self._link.read_line(until).decode("latin-1")
+                if read_identity(reply, self.name) == self.identity:
+                    self._out_of_step = False
+                    return
+            except LinkError as error:
+                if time.monotonic() >= until:
+                    raise LinkError(f"{self.name} does not answer any more: {error}") from error
+        raise LinkError(f"{self.name} answers, but not to what it is asked")
+
+    def _question(self, query: str) -> str:
+        """Send a query and read its answer."""
+        self._out_of_step = True
+        self._send(query)
+        answer = self._receive()
+        self._out_of_step = False
+        return answer
 
     def _send(self, command: str) -> None:
         try:
@@ -135,14 +181,14 @@ class Wire:
         """Empty the error queue; raise its first entry."""
         first: Entry | None = None
         for _ in range(self._errors.longest):
-            self._send(self._errors.query)
-            reply = self._receive()
+            reply = self._question(self._errors.query)
             try:
                 code, text = self._errors.parse(reply)
             except ValueError:
+                self._out_of_step = True
                 raise ChipError(f"{self.name} answered '{self._errors.query}' with {reply[:80]!r}") from None
             if code == 0:
                 break
-            first = first or (code, text)
+            first = first or (code, printable(text))
         if first is not None:
             raise InstrumentError(first[0], f"{first[1]} ({self.name})", commands)

@@ -29,6 +29,7 @@ COMMANDS = {
     "measure": ("measure", "Measure the devices of a chip."),
     "import": ("import_", "Bring measurements made elsewhere."),
     "fit": ("fit", "Fit noise and drift models to measurements."),
+    "predict": ("predict", "Predict conductances from a fitted model."),
     "export": ("export", "Write a fitted model for another simulator."),
     "show": ("show", "Show what is in any file that hwloop writes."),
     "plot": ("plot", "Draw a picture of any file that hwloop writes."),

@@ -105,9 +105,9 @@ class PartOptions:
 
 def _plan(options: PartOptions, parts: Sequence[str]) -> Plan:
     """Make the plan of the options. Raises BadInputError for what does not go together."""
+    from hwloop.files.activations import activations_from
     from hwloop.jobs.calibrate import plan_from
     from hwloop.jobs.inputs import seconds, weights_from
-    from hwloop.mapping.activations import activations_from
 
     plan = plan_from(parts, pairs(options.settings))
     if options.weights is None and options.tensor is not None:
@@ -344,6 +344,12 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
         yield f"programming curve  {p['g_max']:.2f} to {p['g_min']:.2f} uS about {middle}"
         spread = f"devices spread by {p['midpoint_spread']:.1f} uA, each known to {p['shift_sigma']:.1f} uA"
         yield f"                   steepness {p['steepness']:.2f} uA; {spread}; pulses jitter by {p['jitter']:.1f} uA"
+    if "drift" in core:
+        d = core["drift"]
+        law = f"exponent {d['nu_low']:.3f} to {d['nu_high']:.3f} from {d['at_low'] * d['g_scale']:.1f} uS up"
+        onset = f"from {d['onset']:.3g} +- {d['onset_sigma']:.1g} s on" if d["onset"] else "from the first look on"
+        yield f"drift              {law}, {onset}"
+        yield f"                   seen from {d['first_look']:.2g} to {d['last_look']:.3g} s after a pulse, by MVMs"
     if "ranges" in core:
         r = core["ranges"]
         yield f"ranges             inputs {r['input_scale']:.3g} at full scale, converters {r['full_scale']:.0f} uS"

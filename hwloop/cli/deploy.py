@@ -28,6 +28,8 @@ from hwloop.cli.options import (
     dataset_option,
     exclude_option,
     network_option,
+    settings_option,
+    weights_option,
 )
 from hwloop.errors import BadInputError
 from hwloop.mapping.clip import CLIPS
@@ -47,18 +49,11 @@ class DeployOptions:
     """Options of `hwloop deploy`."""
 
     network: str = given(network_option(required=True))
-    weights: str = given(file_option("--weights", "Its trained weights, a file as for hwloop program.", required=True))
+    weights: str = given(weights_option("", required=True))
     dataset: str = given(dataset_option(required=True))
     backend: str = given(click.Option(["--backend"], required=True, help="Chip, such as sim:hermes-64?seed=1."))
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
-    settings: tuple[str, ...] = given(
-        click.Option(
-            ["--set", "settings"],
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A setting of the method (docs/methods.md); repeatable.",
-        )
-    )
+    settings: tuple[str, ...] = given(settings_option("method", "methods"))
     exclude: tuple[str, ...] = given(exclude_option())
     replicas: tuple[str, ...] = given(
         click.Option(

@@ -40,6 +40,17 @@ def dataset_option(more: str = "", *, required: bool) -> click.Option:
     return file_option("--dataset", f"{what}{more}.", required=required)
 
 
+def weights_option(what: str, *, required: bool) -> click.Option:
+    """Make the option that names trained weights; `what` says what they are for."""
+    return file_option("--weights", f"Trained weights{what}, a file as for hwloop program.", required=required)
+
+
+def settings_option(of: str, page: str) -> click.Option:
+    """Make the option --set, which fills the field `settings`; `page` of the documentation lists them."""
+    what = f"A setting of the {of} (docs/{page}.md); repeatable."
+    return click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help=what)
+
+
 def exclude_option() -> click.Option:
     """Make the option that keeps layers off the chip."""
     what = "A layer that stays digital, or a pattern; repeatable."

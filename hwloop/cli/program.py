@@ -23,10 +23,14 @@ from hwloop.cli.common import (
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
 from hwloop.cli.terminal import one_line
+from hwloop.errors import BadInputError
 from hwloop.mapping.names import shortened
 from hwloop.units import finite
 
 if TYPE_CHECKING:
+    from hwloop.calibration.programming.base import Method
+    from hwloop.jobs.inputs import Weights
+    from hwloop.jobs.progress import Report
     from hwloop.jobs.run import Run
 
 
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 class ProgramOptions(TaskOptions):
     """Options of `hwloop program`."""
 
+    backend: str = given(
+        click.Option(["--backend"], default="", help="Chip to program, such as sim:hermes-core?seed=1.")
+    )
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
     settings: tuple[str, ...] = given(
         click.Option(
@@ -46,8 +53,31 @@ class ProgramOptions(TaskOptions):
     chip_seconds: float | None = given(
         click.Option(["--chip-seconds"], type=float, help="Seconds of chip time to rest in all while programming.")
     )
+    workers: int | None = given(
+        click.Option(
+            ["--workers"], type=click.IntRange(1), help="Processes that work on cores, or on chips of a fleet."
+        )
+    )
+    fleet: str | None = given(file_option("--fleet", "Spread over the chips that this file lists (TOML)."))
+    scheduler: str | None = given(
+        click.Option(["--scheduler"], metavar="URL", help="Let a Dask cluster work on the fleet: tcp://host:8786.")
+    )
     out: str = given(file_option("--out", "Run file to write (HDF5).", required=True))
     as_json: bool = given(json_option())
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether parts of the work are handed to workers."""
+        return self.workers is not None or self.fleet is not None
+
+    def check_chips(self) -> None:
+        """Raise BadInputError unless it is clear which chips are meant, and who works on them."""
+        if bool(self.backend) == (self.fleet is not None):
+            raise BadInputError("name one chip with --backend, or several with --fleet FLEET.toml")
+        if self.scheduler is not None and (self.fleet is None or self.workers is not None):
+            raise BadInputError("--scheduler works on a --fleet, with the workers of its own cluster")
+        if self.fleet is not None and self.chip_seconds is not None:
+            raise BadInputError("--chip-seconds is for one chip; set the method's own settings (--set) for a fleet")
 
 
 @command(ProgramOptions, "program")
@@ -63,33 +93,24 @@ def program(options: ProgramOptions) -> None:
       hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
       hwloop program data/digits_mlp.safetensors --tensor "fc[12].weight" --layout fc1.weight=outputs-first \\
           --backend "sim:hermes-core?seed=1" --out run.h5
+      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" --workers 2 --out run.h5
     """  # noqa: D301  click needs the backspace
-    import hwloop
     from hwloop.calibration.programming.registry import method_from
     from hwloop.jobs.compare import floor_of
 
+    options.check_chips()
+
     method = method_from(options.method, pairs(options.settings))
     weights = options.read_weights()
-    mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
-    with watched(f"{method.name:>9}") as report, hwloop.connect(options.backend) as chip:
-        run = hwloop.program(
-            chip,
-            weights,
-            method,
-            calibration=options.calibration,
-            inputs=options.inputs,
-            mapping=mapping,
-            age=options.age,
-            chip_seconds=options.chip_seconds,
-            seed=options.seed,
-            out=options.out,
-            force=options.force,
-            progress=report,
-        )
+    with watched(f"{method.name:>9}") as report:
+        if options.in_parts:
+            run = _in_parts(options, weights, method, report)
+        else:
+            run = _on_one_chip(options, weights, method, report)
     if options.plot:
         from hwloop.plot.runs import draw_runs
 
@@ -108,6 +129,57 @@ def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
         click.echo(f"goal missed: the MVM error {run.mvm_error:.4f} is above {goal:g}", err=True)
     if missed or finite(run.mvm_error) is None:
         leave(GOAL_MISSED)
+
+
+def _on_one_chip(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
+    """Program as `hwloop.program` does."""
+    import hwloop
+
+    with hwloop.connect(options.backend) as chip:
+        return hwloop.program(
+            chip,
+            weights,
+            method,
+            calibration=options.calibration,
+            inputs=options.inputs,
+            mapping=options.mapping,
+            age=options.age,
+            chip_seconds=options.chip_seconds,
+            seed=options.seed,
+            out=options.out,
+            force=options.force,
+            progress=report,
+        )
+
+
+def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
+    """Program cores, or the chips of a fleet, with several workers."""
+    import hwloop
+    from hwloop.fleet.chips import Fleet
+    from hwloop.fleet.executors import Executor, InProcess
+    from hwloop.fleet.processes import LocalProcesses
+    from hwloop.jobs.inputs import calibration_from, seconds
+    from hwloop.jobs.parallel import Plan, program_parts
+    from hwloop.jobs.program import Task
+    from hwloop.mapping.activations import activations_from
+
+    age = None if options.age is None else seconds(options.age)
+    samples = activations_from(options.inputs, weights.matrices)
+    calibration = calibration_from(options.calibration)
+    task = Task(weights, method, options.mapping, age, options.seed, calibration, samples)
+    executor: Executor = LocalProcesses(options.workers) if options.workers else InProcess()
+    if options.fleet is None:
+        with hwloop.connect(options.backend) as chip:
+            task = task.within(chip, options.chip_seconds)
+            plan = Plan.of_cores(task, chip)
+            return program_parts(plan, task, executor, options.out, force=options.force, report=report)
+    fleet = Fleet.read(options.fleet)
+    if options.scheduler is not None:
+        from hwloop.fleet.dask_executor import DaskExecutor
+
+        executor = DaskExecutor(options.scheduler, [member.worker for member in fleet.members])
+    plan = Plan.of_fleet(task, fleet, executor)
+    return program_parts(plan, task, executor, options.out, force=options.force, report=report)
 
 
 def _show(run: Run) -> None:

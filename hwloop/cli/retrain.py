@@ -20,7 +20,7 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
-from hwloop.cli.options import dataset_option, exclude_option, network_option
+from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 
@@ -33,9 +33,7 @@ class RetrainOptions:
     """Options of `hwloop retrain`."""
 
     network: str = given(network_option(required=True))
-    weights: str = given(
-        file_option("--weights", "Trained weights to start from, as for hwloop program.", required=True)
-    )
+    weights: str = given(weights_option(" to start from", required=True))
     dataset: str = given(dataset_option(required=True))
     backend: str = given(
         click.Option(["--backend"], required=True, help="Chip to train for, such as sim:hermes-64 or sim:MODEL.json.")
@@ -44,14 +42,7 @@ class RetrainOptions:
         click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 30].")
     )
     lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.001]."))
-    settings: tuple[str, ...] = given(
-        click.Option(
-            ["--set", "settings"],
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A setting of the training (docs/retraining.md); repeatable.",
-        )
-    )
+    settings: tuple[str, ...] = given(settings_option("training", "retraining"))
     exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "noise, batches and held-out images"))
     out: str = given(file_option("--out", "Weights file to write (.safetensors).", required=True))

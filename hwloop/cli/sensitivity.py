@@ -22,7 +22,7 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
-from hwloop.cli.options import dataset_option, exclude_option, network_option
+from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
 from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
@@ -42,19 +42,12 @@ class SensitivityOptions:
 
     deployed: str | None = given(click.Argument(["deployed"], required=False, type=click.Path(), metavar="[NET.h5]"))
     network: str | None = given(network_option(required=False))
-    weights: str | None = given(file_option("--weights", "Trained weights, without NET.h5."))
+    weights: str | None = given(weights_option(" without NET.h5", required=False))
     dataset: str | None = given(dataset_option(", without NET.h5", required=False))
     backend: str | None = given(
         click.Option(["--backend"], help="Chip, such as sim:hermes-64 [default: that of NET.h5].")
     )
-    settings: tuple[str, ...] = given(
-        click.Option(
-            ["--set", "settings"],
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A setting of the search (docs/retraining.md); repeatable.",
-        )
-    )
+    settings: tuple[str, ...] = given(settings_option("search", "retraining"))
     exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "the noise"))
     out: str = given(file_option("--out", "Sensitivity file to write (HDF5).", required=True))
@@ -67,7 +60,8 @@ def sensitivity(options: SensitivityOptions) -> None:
     """Raise each nonideality of a chip alone until a network loses a point of accuracy, and so each layer alone.
 
     The network is that of NET.h5 (hwloop deploy), or one that is named with its weights and data. Nothing is sent to
-    the chip: its model is computed with.
+    the chip: its model is computed with, some ten times for each nonideality and each layer. That takes a minute or two
+    for a small network; --set draws=4 takes half of it.
 
     \b
     Examples:

@@ -177,12 +177,12 @@ class Ledger:
             return int(number)
 
     def begin(self, session: str, chip: int) -> None:
-        """Begin a session of this process with a chip, of which `enter` gave the number."""
+        """Begin a session with a chip, of which `enter` gave the number; workers of one job share a session."""
         holder, now = Holder.present(), datetime.now(UTC).isoformat(timespec="seconds")
         row = (session, chip, now, holder.host, holder.pid, holder.command)
         with self._telling():
             self._db.execute(
-                "INSERT INTO sessions (id, chip, began, host, pid, command) VALUES (?, ?, ?, ?, ?, ?)", row
+                "INSERT OR IGNORE INTO sessions (id, chip, began, host, pid, command) VALUES (?, ?, ?, ?, ?, ?)", row
             )
 
     def ahead(self, session: str, core: int, devices: NDArray[np.int64], size: int) -> None:

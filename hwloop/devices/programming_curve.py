@@ -34,6 +34,8 @@ class ProgrammingCurve:
     """Pulse-to-pulse standard deviation of the effective amplitude, uA."""
     noise: float
     """Pulse-to-pulse standard deviation of the conductance that remains where the curve is flat, uS."""
+    relative_noise: float = 0.0
+    """Pulse-to-pulse standard deviation of the conductance over the conductance, besides the others."""
 
     def conductance(self, amplitude: Array) -> Array:
         """Return the nominal conductance (uS) after a RESET pulse of this amplitude (uA)."""
@@ -62,4 +64,9 @@ class ProgrammingCurve:
 
     def pulse_sigma(self, conductance: Array) -> Array:
         """Return the pulse-to-pulse standard deviation (uS) of a RESET pulse aimed at this conductance (uS)."""
-        return ((self.slope(conductance) * self.jitter) ** 2 + self.noise**2) ** 0.5
+        return ((self.slope(conductance) * self.jitter) ** 2 + self.flat_variance(conductance)) ** 0.5
+
+    def flat_variance(self, conductance: Array) -> Array:
+        """Return the variance (uS^2) of pulses at this conductance (uS) that no jitter of the amplitude makes."""
+        value: Array = self.noise**2 + (self.relative_noise * conductance) ** 2
+        return value

@@ -12,7 +12,6 @@ from hwloop.exporters.formulas import (
     LINES,
     PIECES,
     Words,
-    coefficient,
     constants,
     formulas_code,
     header,
@@ -110,13 +109,20 @@ def _methods(content: Content) -> str:
         aged = ["conductance = self.relax(g_prog, t_inference).clip(0.0, None)"]
     elif content.drift:
         body += method(
-            "generate_drift_coefficients", "g_target", "A drift coefficient for every device.",
-            ["conductance = g_target", *coefficient(TORCH)],
+            "generate_drift_coefficients", "g_target",
+            "For every device how many spreads its coefficient lies from the mean of its conductance, drawn once.",
+            [f"return {TORCH.normal.format(like='g_target')}"],
         )  # fmt: skip
-        aged = ["conductance = g_prog * ((START + t_inference) / START) ** -drift_noise_param"]
-        if not time_law(content.drift).plain:
-            lines = lost("drift_noise_param", content.drift, "t_inference")
-            aged = [*lines, "conductance = g_prog * torch.exp(ln_lost)"]
+        body += method(
+            "drift_coefficients", "conductance, place", "The drift coefficients of programmed conductances (uS).",
+            ["g = conductance / DRIFT_SCALE", "return self.drift_mean(g) + self.drift_spread(g) * place"],
+        )  # fmt: skip
+        aged = ["nu = self.drift_coefficients(g_prog, drift_noise_param)"]
+        if time_law(content.drift).plain:
+            aged.append("conductance = g_prog * ((START + t_inference) / START) ** -nu")
+        else:
+            lines = lost("nu", content.drift, "t_inference")
+            aged += [*lines, "conductance = g_prog * torch.exp(ln_lost)"]
     if content.noise:
         body += method("read", "conductance, time", "One read of conductances (uS).", noisy(TORCH, "self.t_read"))
         aged.append("conductance = self.read(conductance, t_inference)")

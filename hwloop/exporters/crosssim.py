@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from hwloop.exporters.content import Content
 from hwloop.exporters.formulas import (
     LINES,
@@ -41,7 +43,7 @@ def device_model(content: Content) -> str:
     )
     errors, body = _methods(content)
     formulas = formulas_code(content, NUMPY)
-    return (
+    return _own_name(
         top
         + ("import math\n\n" if "math." in body else "")
         + "from simulator.backend import ComputeBackend\n"
@@ -69,6 +71,16 @@ def device_model(content: Content) -> str:
         + formulas
         + body
     )
+
+
+def _own_name(text: str) -> str:
+    """Name the class by what the module says: CrossSim knows classes by their names, of all models in a process.
+
+    In the module it is FittedDevice all the same.
+    """
+    name = f"FittedDevice_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    named = text.replace("class FittedDevice(", f"class {name}(").replace('"FittedDevice"', f'"{name}"')
+    return f"{named}\n\nFittedDevice = {name}\n"
 
 
 def _methods(content: Content) -> tuple[list[str], str]:

@@ -61,8 +61,11 @@ def read_noise_model(model: Model, t_read: float) -> ReadNoiseModel | None:
         Duration of one read, seconds, which no spectrum shows.
     """
     fit = model.fits.get("read-noise")
-    if fit is None:
-        return None
+    return None if fit is None else read_noise_of(fit, t_read)
+
+
+def read_noise_of(fit: Fit, t_read: float) -> ReadNoiseModel:
+    """Return the same of a read-noise fit."""
     q, alpha, interval = fit.statistic("q"), fit.value("alpha"), fit.settings["interval"]
     # Of Q^2 / f^alpha over that of Q^2 / f, from one over the length of the series to half the sampling rate.
     low, high = -math.log(fit.settings["samples"] * interval), -math.log(2 * interval)

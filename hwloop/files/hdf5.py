@@ -22,10 +22,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.errors import BadInputError
+from hwloop.files import seal, trial
 from hwloop.files.output import OutputFile
 from hwloop.files.output import check_writable as check_writable
 from hwloop.files.output import replace_file as replace_file
+from hwloop.files.reading import DAMAGE, held, held_by_another, refusal
 from hwloop.files.safe_file import kept_at, rescued
+from hwloop.files.seal import sealed
 
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
@@ -104,7 +107,7 @@ class WholeFileWriter:
         """Replace what is on disk by the file as it is now."""
         with self._timer.committing():
             self.file.flush()
-            self._output.replace(self.file.id.get_file_image())
+            self._output.replace(sealed(self.file.id.get_file_image()))
         self.committed = True
 
     def commit_somewhere(self) -> None:
@@ -115,7 +118,7 @@ class WholeFileWriter:
         try:
             self.commit()
         except BadInputError as error:
-            image = self.file.id.get_file_image()
+            image = sealed(self.file.id.get_file_image())
             place = rescued(self.path, lambda other: replace_file(other, image))
             error.add_note(kept_at(self.path, place))
             raise
@@ -228,7 +231,8 @@ def refuse_outside(file: h5py.File) -> None:
     """Refuse a file of which a part lies in other files, before anything there is opened.
 
     HDF5 has three ways to do so: links to other files, datasets whose values lie in raw files, and ones put together
-    of others. Raises BadInputError for any of them; hwloop writes none.
+    of others. A dataset that says it holds more than the file can is refused as well, before a value is read. Raises
+    BadInputError for any of them; hwloop writes none.
     """
 
     def linked(name: str, link: h5py.HardLink | h5py.SoftLink | h5py.ExternalLink) -> str | None:
@@ -241,17 +245,30 @@ def refuse_outside(file: h5py.File) -> None:
             return f"{name}, put together of other datasets"
         return f"{name}, whose values lie in {item.external[0][0]!r}" if item.external else None
 
-    found = file.visititems_links(linked) or file.visititems(outside)
-    if found:
-        path = file.filename
+    def too_large(name: str, item: h5py.HLObject) -> str | None:
+        # What gzip packs becomes a thousandth at best; what was never written takes no place at all.
+        if not isinstance(item, h5py.Dataset) or item.nbytes <= (1 << 20) + 2000 * item.id.get_storage_size():
+            return None
+        return f"{name} says it takes {item.nbytes} bytes"
+
+    path = file.filename
+    if found := file.visititems_links(linked) or file.visititems(outside):
         file.close()
         raise BadInputError(f"{path} has parts in other files ({found}), which are not followed; copy it as one file")
+    if found := file.visititems(too_large):
+        file.close()
+        raise BadInputError(f"{path} is damaged: {found}, and the file is smaller; copy it again, or make it anew")
 
 
-def open_file(path: str | Path, *kinds: str) -> h5py.File:
-    """Open a file of one of the given formats for reading.
+def open_any(path: str | Path) -> h5py.File:
+    """Open an HDF5 file of any kind for reading, once it is known that HDF5 can bear it.
 
-    Raises BadInputError when it is missing, not HDF5, truncated, of another format or of a newer version.
+    A sealed file must be as it was written. Any other is read in a process of its own first.
+
+    Raises
+    ------
+    BadInputError
+        When it is missing, not HDF5, damaged, held open by another program, or has parts in other files.
     """
     path = Path(path)
     if path.is_dir():
@@ -259,20 +276,36 @@ def open_file(path: str | Path, *kinds: str) -> h5py.File:
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     try:
+        if held(path):
+            raise held_by_another(path)
+        if not seal.check(path) and h5py.is_hdf5(path) and (found := trial.trouble(path)):
+            raise BadInputError(f"{path} is damaged ({found}); copy it again, or make it anew")
         file = h5py.File(path, "r")
         refuse_outside(file)
+    except BadInputError:
+        raise
+    except DAMAGE as error:
+        raise refusal(path, error) from None
+    return file
+
+
+def open_file(path: str | Path, *kinds: str) -> h5py.File:
+    """Open a file of one of the given formats for reading.
+
+    Raises BadInputError when it is missing, not HDF5, damaged, of another format or of a newer version.
+    """
+    file = open_any(path)
+    try:
         kind, version = file.attrs.get("format"), file.attrs.get("format_version")
-    except (OSError, KeyError, RuntimeError, SystemError, TypeError, ValueError) as error:  # of HDF5 in a damaged file
-        raise BadInputError(
-            f"{path} is not a readable HDF5 file ({str(error).splitlines()[0]}); it is another kind of file, or cut "
-            "short: copy it again, or make it anew"
-        ) from None
+    except DAMAGE as error:
+        file.close()
+        raise refusal(path, error) from None
     if str(kind) not in kinds:
         file.close()
         maker = _MAKERS.get(kinds[0])
         made_by = f", as hwloop {maker} writes it" if maker else ""
         raise BadInputError(f"{path} is no {' or '.join(kinds)} file{made_by} (its format attribute is {kind!r})")
-    if version not in range(1, FORMAT_VERSION + 1):
+    if not isinstance(version, int | np.integer) or not 1 <= version <= FORMAT_VERSION:
         file.close()
         raise BadInputError(
             f"{path} has format version {version}; this hwloop reads up to {FORMAT_VERSION}: upgrade it"

@@ -14,6 +14,7 @@ from hwloop.files.experiment_writer import plain_attributes
 from hwloop.files.hdf5 import open_file
 from hwloop.files.measurement_layout import CELL_COLUMNS, MEASUREMENT_FORMAT, READ_COLUMNS, Column
 from hwloop.files.measurements import Cells, Experiment, Mark, MarkArray, Measurement, Reads
+from hwloop.files.reading import whole
 from hwloop.typing import AnyArray
 from hwloop.units import conversion
 
@@ -174,9 +175,5 @@ def _known_marks(dataset: h5py.Dataset, values: AnyArray, where: str) -> MarkArr
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
     """Turn what HDF5 finds broken inside a file that it could open into a BadInputError."""
-    try:
+    with whole(path, "measurement file", "it is damaged or cut off: copy it again"):
         yield
-    except BadInputError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{path} is damaged or cut off ({str(error).splitlines()[0]})") from None

@@ -27,6 +27,7 @@ from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.measurements import Attributes, Cells, Experiment
 from hwloop.files.output import OutputFile
 from hwloop.files.safe_file import SafeFile, kept_at, rescued
+from hwloop.files.seal import copy_without_seal, seal
 
 Mode = Literal["x", "a", "w"]
 """How a file is opened: 'x' makes a new one, 'a' goes on with one or makes it, 'w' replaces one or makes it."""
@@ -79,7 +80,7 @@ class MeasurementWriter:
         for left in (self._working, self._fresh):  # a killed process may have left them; a link is not followed
             left.unlink(missing_ok=True)
         if keep:
-            shutil.copyfile(self.path, self._working)
+            copy_without_seal(self.path, self._working)
         self._disk = SafeFile(self._working, keep=keep)
         file = h5py.File(self._disk, "r+" if keep else "w", locking=False)  # the lock is our own
         if not keep:
@@ -101,28 +102,30 @@ class MeasurementWriter:
     def commit(self) -> None:
         """Replace what stands under the file's name by what was written so far."""
         with self._rescuing():
+            self.file.flush()
             self._check()
             shutil.copyfile(self._working, self._fresh)
+            seal(self._fresh)
             self._put_in_place(self._fresh)
 
     def finish(self) -> None:
         """Put everything in place and close; room that deleted chip states left in the file is given back first."""
         with self._rescuing():
-            self._check()
             final = self._packed() if self._has_gaps else self._working
+            self.file.close()
+            self._check()
+            seal(final)
             self._put_in_place(final)
         self.close()
 
     def close(self) -> None:
         """Release the working file; what was not committed is lost."""
-        if self.file:
-            self.file.close()
-            self._disk.close()
-            self._clean()
+        self.file.close()
+        self._disk.close()
+        self._clean()
 
     def _check(self) -> None:
         """Raise the OSError of a disk that did not take everything."""
-        self.file.flush()
         self._disk.sync()
         if self._disk.error is not None:
             raise self._disk.error
@@ -135,10 +138,16 @@ class MeasurementWriter:
                 yield
         except BadInputError as error:
             if not self._rescued:
-                self.file.flush()
+                if self.file:
+                    self.file.flush()
                 self._rescued = True
-                error.add_note(kept_at(self.path, rescued(self.path, self._disk.copy_to)))
+                error.add_note(kept_at(self.path, rescued(self.path, self._copy_to)))
             raise
+
+    def _copy_to(self, place: Path) -> None:
+        """Write what was written to a new file, sealed. Raises OSError."""
+        self._disk.copy_to(place)
+        seal(place)
 
     def _put_in_place(self, file: Path) -> None:
         """Give a file the name and, where there was one before, the permissions of the measurement file."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hwloop.errors import BadInputError
@@ -20,8 +20,20 @@ MODEL_FORMAT = "hwloop-model"
 """Value of the key 'format' of every model file."""
 FORMAT_VERSION = 2
 """Number of the newest layout that is known; files say which theirs is."""
-LARGEST = 64 * 2**20
-"""Bytes of a file at most; a model is a page or two, and a foreign file shall not fill the memory."""
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """What a model file may hold; a foreign one shall not fill the memory, nor calculate with numbers that overflow."""
+
+    size: int = 64 * 2**20
+    """Bytes of a file; a model is a page or two."""
+    number: float = 1e30
+    """Largest number, of either sign."""
+
+
+LIMITS = ModelLimits()
+"""The limits of every model file."""
 
 
 def save_model(model: Model, path: str | Path, *, force: bool = False) -> None:
@@ -69,15 +81,17 @@ def load_model(path: str | Path) -> Model:
 
 def _read_json(path: Path) -> Json:
     try:
-        if path.stat().st_size > LARGEST:
-            raise BadInputError(f"{path} is no model file: it is larger than {LARGEST >> 20} MiB")
+        if path.stat().st_size > LIMITS.size:
+            raise BadInputError(f"{path} is no model file: it is larger than {LIMITS.size >> 20} MiB")
         content: Json = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(f"{path} cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise BadInputError(f"{path} is no model file: it is not JSON text") from None
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is truncated or not JSON (line {error.lineno}: {error.msg})") from None
+    except BadInputError:
+        raise
+    except (ValueError, RecursionError):  # no text, too deep, or a number of thousands of digits
+        raise BadInputError(f"{path} is no model file: it is not JSON text") from None
     return content
 
 
@@ -182,13 +196,13 @@ def _text(value: Json, where: str) -> str:
 
 
 def _number(value: Json, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInputError(f"{where} is not a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LIMITS.number:
+        raise BadInputError(f"{where} is not a finite number, {LIMITS.number:g} at most")
     return value
 
 
 def _count(value: Json, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or not abs(value) <= LIMITS.number:
         raise BadInputError(f"{where} has no whole number where one belongs")
     return value
 

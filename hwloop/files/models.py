@@ -10,13 +10,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwloop.devices.splines import Spline
 from hwloop.devices.statistics import Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
 from hwloop.typing import Json
+
+if TYPE_CHECKING:
+    from hwloop.files.predictions import Prediction
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,12 @@ class Model:
             }
             for name, fit in self.fits.items()
         }
+
+    def predict(self, time: float, level: float, window: tuple[float, float] | None = None) -> Prediction:
+        """Predict the conductance at an age (s) of devices of a level (uS): see `hwloop.predict`."""
+        from hwloop.files.predictions import predict
+
+        return predict(self, time, level, window)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write a model file. Raises BadInputError when it exists (without force) or cannot be written."""

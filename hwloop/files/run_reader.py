@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from hwloop.chip.region import Place
-from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, Provenance, RunRecord, StepSeries, TileRecord
 from hwloop.mapping.clip import Clipping
@@ -48,12 +48,8 @@ def read_record(group: h5py.Group, name: str) -> RunRecord:
     BadInputError
         For a group that is not a whole run.
     """
-    try:
+    with whole(name, "run file", "program again"):
         return _record(group, name)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, BadInputError):
-            raise
-        raise BadInputError(f"{name} is not a whole run file ({error.args[0]}); program again") from None
 
 
 def _record(group: h5py.Group, name: str) -> RunRecord:

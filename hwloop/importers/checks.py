@@ -24,6 +24,8 @@ BACKWARDS = "time runs backwards within a cell"
 """A reason to leave a row out, which cells that were measured anew have."""
 CLOCK = "time is a clock's, not an age: --start-age counts ages from the first read of each cell"
 """A reason to leave a row out."""
+FUTURE = "time is no moment of our days in this unit: is it in milliseconds?"
+"""A reason to leave a row out."""
 NON_POSITIVE = "conductance is zero or negative"
 """A reason to leave a row out, which currents that are counted the other way round have."""
 

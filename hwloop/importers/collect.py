@@ -12,7 +12,7 @@ from hwloop.files.experiment_writer import ExperimentWriter
 from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.measurements import Attributes, Cells, Experiment, Reads
 from hwloop.importers.ages import Origins
-from hwloop.importers.checks import BACKWARDS, CLOCK, FAULTS, NON_POSITIVE, ImportReport, Plausible, Rows
+from hwloop.importers.checks import BACKWARDS, CLOCK, FAULTS, FUTURE, NON_POSITIVE, ImportReport, Plausible, Rows
 from hwloop.importers.names import Names
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
@@ -81,8 +81,11 @@ class Collector:
         rows, lines = self._kept(rows, lines, self._named(rows, lines))
         if not lines.size:
             return
+        if self._origins is not None and "time" in rows:
+            far = rows["time"] > self._plausible.future
+            rows, lines = self._kept(rows, lines, self._left(lines, [(FUTURE, far)]))
         key = self._key(rows)
-        if self._origins is not None:
+        if self._origins is not None and lines.size:
             rows = rows | {"time": self._origins.ages(key, rows)}
         keep = self._sound(rows, lines)
         key = key[keep]
@@ -210,7 +213,7 @@ class Collector:
 
     def _key(self, rows: Rows) -> IndexArray:
         """Return one number per cell, core and episode, for each row, (rows,)."""
-        count = rows["time"].size
+        count = rows["conductance"].size
         cell = rows.get("cell", np.zeros(count)).astype(np.int64)
         if "core" not in rows and self._split_by is None:
             return cell

@@ -112,7 +112,9 @@ def _marked(text: Buffer, delimiter: bytes) -> tuple[IndexArray, IndexArray]:
     end = np.flatnonzero(newline | between)
     start = np.empty_like(end)
     start[0] = 0
-    start[1:] = end[:-1] + np.where(newline[end[:-1]], 1, len(delimiter))
+    start[1:] = end[:-1] + 1
+    if len(delimiter) > 1:
+        start[1:] += np.where(newline[end[:-1]], 0, len(delimiter) - 1)
     return start, end
 
 

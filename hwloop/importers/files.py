@@ -13,10 +13,11 @@ import h5py
 
 from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
-from hwloop.files.hdf5 import refuse_outside
+from hwloop.files.hdf5 import open_any
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.measurement_writer import MeasurementWriter, Mode
 from hwloop.files.measurements import Experiment
+from hwloop.files.reading import whole
 from hwloop.importers.ages import Origins
 from hwloop.importers.arc2control import Arc2File
 from hwloop.importers.arrays import ArraysImport, is_classic, variables
@@ -147,6 +148,7 @@ def _from_texts(paths: Sequence[Path], options: ImportOptions, source: _Source, 
         named = columns.has("word") or columns.spread is Spread.CELLS or (cell is not None and cell.form == NAME)
         collector = source.begin(_kind(columns), origin, None, origins)
         collector.names = names if named or several else None
+        collector.report.file = paths[0].name if len(paths) > 1 else ""
         return collector
 
     work = TextImport(options.text, begin, counted=options.interval is not None, split_by=options.split_by)
@@ -189,11 +191,10 @@ def _origins(columns: ColumnMap, options: ImportOptions, path: Path) -> tuple[Or
 
 def _from_arrays(path: Path, options: ImportOptions, source: _Source) -> Collector:
     """Import a file of HDF5 or netCDF: of arc2control, or arrays that the column map names."""
-    try:
+    with whole(path, "file of measurements", "it is damaged or cut off: copy it again"):
         if is_classic(path):
             return _named_arrays(path, options, source)
-        with h5py.File(path, "r") as file:
-            refuse_outside(file)
+        with open_any(path) as file:
             if file.attrs.get("format") == MEASUREMENT_FORMAT:
                 raise BadInputError(f"{path} is a measurement file already; use it as it is")
             if not Arc2File.recognises(file):
@@ -206,8 +207,6 @@ def _from_arrays(path: Path, options: ImportOptions, source: _Source) -> Collect
             if not found.crosspoints:
                 raise BadInputError(f"{path} has no crosspoints: nothing was measured")
             return (_retention if found.has_retention() else _histories)(found, path, options, source)
-    except OSError as error:
-        raise BadInputError(f"{path} is damaged or cut off ({str(error).splitlines()[0]})") from None
 
 
 def _named_arrays(path: Path, options: ImportOptions, source: _Source) -> Collector:

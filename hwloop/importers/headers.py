@@ -108,6 +108,11 @@ def _heading(text: str, unit: str) -> _Heading:
         inside = next(group for group in (match["a"], match["b"], match["c"], match["d"]) if group is not None)
         if (match["d"] is None and match["c"] is None) or any(fits(inside, base) for base in _ANY_BASE):
             words, found = match["name"], inside.strip() or None
+    if found is None:  # 'Conductance (uS) at 0.2 V'
+        inner = [mark for pair in re.findall(r"\[([^\]]*)\]|\(([^)]*)\)", text) for mark in pair if mark]
+        found = next(
+            (mark for mark in inner if any(fits(mark, base) for base in _ANY_BASE)), inner[0] if inner else None
+        )
     return _Heading(words, found, _meaning(words, found))
 
 
@@ -162,9 +167,8 @@ def _spread(headings: list[_Heading]) -> tuple[int, Spread] | None:
     while first and headings[first - 1].unit == last.unit and name is not None:
         first -= 1
     tail = headings[first:]
-    if len(tail) < 2 or len({re.sub(r"\d+", "", heading.words) for heading in tail}) > 1:
-        return None
-    if len({heading.words for heading in tail}) < len(tail):
+    alike = {re.sub(r"\d+\W*$", "", heading.words) for heading in tail}
+    if len(tail) < 2 or len(alike) > 1 or len({heading.words for heading in tail}) < len(tail):
         return None
     headings[first] = _Heading(last.words, last.unit, name)
     named = any(heading.name in ("cell", "word") for heading in headings[:first])

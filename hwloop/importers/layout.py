@@ -97,6 +97,7 @@ def find_layout(block: bytes, options: TextOptions, path: str) -> Layout:
     wanted = _parsed(options.columns, options) if options.columns not in (None, AUTO) else None
     delimiter = options.delimiter or _delimiter(head, options, wanted)
     seen = _Lines(head, delimiter, options, wanted, path)
+    seen.called()
     header, units = seen.header()
     decimal, thousands = _decimal(seen, options, path)
     columns, notes = wanted, seen.notes()
@@ -104,7 +105,7 @@ def find_layout(block: bytes, options: TextOptions, path: str) -> Layout:
         text, more = _recognised(header, units, seen, options, path)
         columns, notes = _parsed(text, options), notes + more
     numerals = Numerals(decimal, thousands)
-    first = options.skip + 1 + seen.first
+    first = options.skip + 1 + seen.begin()
     return Layout(columns, delimiter, numerals, first, tuple(header), seen.width, seen.row_word, notes)
 
 
@@ -126,7 +127,7 @@ class _Lines:
         self, head: bytes, delimiter: str | None, options: TextOptions, wanted: ColumnMap | None, path: str
     ) -> None:
         """Find the first line of data. Raises BadInputError where the map fits no line."""
-        lines, comment = grid(head, delimiter, options.skip + 1), options.comment
+        lines, comment, self._path = grid(head, delimiter, options.skip + 1), options.comment, path
         self._lines, self._delimiter, self._comment, self._wanted = lines, delimiter, comment, wanted
         blank, remark = lines.empty(), lines.begins_with(comment.encode())
         self._plain = [k for k in range(len(lines)) if not blank[k] and not remark[k]]
@@ -156,10 +157,25 @@ class _Lines:
             cut = [_cut(text, self._delimiter) for text in remarks]
             likely = [fields for fields in cut if self._matches(len(fields)) and len(fields) > 1]
             return (likely[-1] if likely else []), None
-        names = self._fields[above[-1]]
-        if len(above) > 1 and unit_line(names):
-            return self._fields[above[-2]], names
-        return names, None
+        for names, units in zip(above[-2::-1], above[:0:-1], strict=True):  # the nearest to the data first
+            if unit_line(self._fields[units]):
+                return self._fields[names], self._fields[units]
+        return self._fields[next((k for k in above[::-1] if known(self._fields[k]) > 1), above[-1])], None
+
+    def begin(self) -> int:
+        """Return the first line that may be one of data: the first one with a number below the header."""
+        above = [k for k in self._plain if k < self.first and self._fits(k)]
+        after = above[-1] if above else self.first - 1
+        return next((k for k in self._plain if k > after and any(map(_is_number, self._fields[k]))), self.first)
+
+    def called(self) -> None:
+        """Raise BadInputError where the map has numbers for cells and they are names."""
+        source = None if self._wanted is None else self._wanted.source("cell")
+        if source is None or source.form:
+            return
+        cells = [row[source.index] for row in self.rows()]
+        if cells and not any(_is_number(cell) or not cell for cell in cells):
+            raise BadInputError(f"{self._path}: cells such as '{cells[0]}' are names; say so: cell[name]")
 
     def rows(self) -> list[list[str]]:
         """Return the lines of data (each its fields)."""
@@ -173,7 +189,7 @@ class _Lines:
 
     def notes(self) -> tuple[str, ...]:
         """Tell which lines before the data are neither header nor data."""
-        before = [k for k in self._plain if k < self.first and not self._fits(k)]
+        before = [k for k in self._plain if k < self.begin() and not self._fits(k)]
         if not before:
             return ()
         shown = self._lines.line(before[0]).strip()[:60]

@@ -127,7 +127,7 @@ class _Reader:
         self._work, self._path, self._layout, self.collector = work, path, layout, collector
         self._columns, self._options = layout.columns, work.options
         self._used = sorted(used(layout.columns, work.split_by), key=lambda source: source.index)
-        self._lines, self._rows = 0, 0
+        self._lines, self._rows, self._last_size = 0, 0, 0
         self._cell = None if cell is None or self._named() else work.names.number(cell.encode())
         conditions = [parse_condition(text) for text in self._options.where]
         self._conditions: list[tuple[Condition, int]] = [
@@ -155,8 +155,8 @@ class _Reader:
             self.collector.pass_over(f"not where {condition.text}", lines.number[~holds])
             lines = lines.keep(holds)
         rows = self._spread_rows(lines) if self._spread else self._plain_rows(lines)
-        if not self._spread and not block.endswith(b"\n") and len(lines):
-            self._doubt_last(lines, rows)
+        if not self._spread and len(lines):
+            self._doubt_last(lines, rows, ended=block.endswith(b"\n"))
         self._begin_again(lines, rows)
         number = rows.pop("line").astype(np.int64) if "line" in rows else lines.number
         self.collector.take(conducted(rows, self._options), number)
@@ -310,12 +310,12 @@ class _Reader:
             values = values * source.factor + source.offset
         return values, _faults(found)
 
-    def _doubt_last(self, lines: Grid, rows: Rows) -> None:
-        """Mark the last row where its last field is shorter than the one above it, and the line has no end."""
-        if len(lines) < 2 or self._used[-1].index != self._layout.width - 1:
-            return
+    def _doubt_last(self, lines: Grid, rows: Rows, *, ended: bool) -> None:
+        """Mark the last row where its line has no end, and its last field is shorter than the one above it."""
         start, end = lines.column(self._layout.width - 1)
-        if end[-1] - start[-1] < end[-2] - start[-2]:
+        sizes = np.append(self._last_size, end - start)
+        self._last_size = int(sizes[-1])
+        if not ended and sizes[-1] < sizes[-2] and self._used[-1].index == self._layout.width - 1:
             rows.setdefault("fault", np.zeros(len(lines)))
             rows["fault"][-1] = len(FAULTS) - 1
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recording import JobOnFile, Recording, recorded, replayed
 from hwloop.mapping.matrix import Matrix
 from hwloop.typing import AnyArray, Json
+
+R = TypeVar("R", bound=Routine)
 
 ROUTINES: dict[str, type[Routine]] = {
     "devices": DeviceCalibration,
@@ -113,13 +115,21 @@ def plan_from(parts: Sequence[str], settings: Mapping[str, str]) -> Plan:
         by_routine[routine][name] = text
     return Plan(
         parts,
-        devices=DeviceCalibration.parse(by_routine["devices"]),
-        trims=TrimCalibration.parse(by_routine["trims"]),
-        converters=ConverterCalibration.parse(by_routine["converters"]),
-        wires=WireCalibration.parse(by_routine["wires"]),
-        curve=CurveCalibration.parse(by_routine["curve"]),
-        floor=FloorCalibration.parse(by_routine["floor"]),
+        devices=_parsed(DeviceCalibration, by_routine["devices"], "devices"),
+        trims=_parsed(TrimCalibration, by_routine["trims"], "trims"),
+        converters=_parsed(ConverterCalibration, by_routine["converters"], "converters"),
+        wires=_parsed(WireCalibration, by_routine["wires"], "wires"),
+        curve=_parsed(CurveCalibration, by_routine["curve"], "curve"),
+        floor=_parsed(FloorCalibration, by_routine["floor"], "floor"),
     )
+
+
+def _parsed(kind: type[R], texts: Mapping[str, str], name: str) -> R:
+    """Make a routine of the texts of its settings. Raises BadInputError that names the routine."""
+    try:
+        return kind.parse(texts)
+    except BadInputError as error:
+        raise BadInputError(f"routine {name}: {error}") from None
 
 
 class CalibrationFile:

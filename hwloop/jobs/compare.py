@@ -19,6 +19,8 @@ from hwloop.chip.info import Capability
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.activations import activations_from
+from hwloop.files.reading import whole
 from hwloop.files.run_reader import read_record
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
@@ -26,7 +28,6 @@ from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
 from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.jobs.run import Run
-from hwloop.mapping.activations import activations_from
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite, finite_interval
@@ -266,12 +267,9 @@ def floor_of(run: Run, weights: Weights, chip: str) -> float | None:
 
 def read_comparison(path: str | Path) -> Comparison:
     """Read a comparison file. Raises BadInputError for a file that is none, or not whole."""
-    with hdf5.open_file(path, hdf5.COMPARISON_FORMAT) as file:
-        try:
-            methods = [name for name in str(file.attrs["methods"]).split(",") if name in file]
-            runs = {name: [Run(read_record(file[name][key], str(path))) for key in file[name]] for name in methods}
-            return Comparison(
-                str(file.attrs["backend"]), str(file.attrs["weights"]), runs, str(file.attrs["status"]), str(path)
-            )
-        except KeyError as error:
-            raise BadInputError(f"{path} is not a whole comparison file ({error.args[0]}); compare again") from None
+    with hdf5.open_file(path, hdf5.COMPARISON_FORMAT) as file, whole(path, "comparison file", "compare again"):
+        methods = [name for name in str(file.attrs["methods"]).split(",") if name in file]
+        runs = {name: [Run(read_record(file[name][key], str(path))) for key in file[name]] for name in methods}
+        return Comparison(
+            str(file.attrs["backend"]), str(file.attrs["weights"]), runs, str(file.attrs["status"]), str(path)
+        )

@@ -31,7 +31,7 @@ from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
 from hwloop.nn.activations import Activations, record_activations
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, OpenRun
-from hwloop.nn.network_file import RUN_GROUP, write_network
+from hwloop.nn.network_file import RUN_GROUP, check_calibration, write_network
 from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
 from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.nn.streaming import StreamedNetwork, passes_of
@@ -188,6 +188,9 @@ class Plan:
     def carry_out(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork:
         """Program the network and fit it; `names` say what its file shall tell of its origin."""
         settings, converted = self.settings, self.converted
+        used = calibration_from(settings.calibration)
+        if settings.out is not None and used is not None:
+            check_calibration(used.calibration, used.name)
         seen = self._activations()
         digital = None if self.test is None else accuracy_of(converted.network, self.test)
         task = self._task([tensor for matrix in self.placed for tensor in matrix.tensors()], method, names)

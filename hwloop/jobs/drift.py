@@ -171,8 +171,8 @@ def _opened(given: Run | DeployedNetwork | str | Path) -> tuple[Run, DeployedNet
 
 def _accuracies(
     network: DeployedNetwork | None, strategies: Sequence[Strategy], data: Batches | None
-) -> Callable[[Strategy], tuple[float, float, float]] | None:
-    """Give what measures the accuracy with a strategy; None where there is no network.
+) -> Callable[[Strategy], tuple[tuple[float, float, float], int]] | None:
+    """Give what measures the accuracy with a strategy, and the vectors that adapting to it took; None: no network.
 
     Raises
     ------
@@ -190,9 +190,9 @@ def _accuracies(
     if data is None and network.test is None:
         raise BadInputError("the network was deployed without test data; give inputs and labels to test it on")
 
-    def measure(strategy: Strategy) -> tuple[float, float, float]:
+    def measure(strategy: Strategy) -> tuple[tuple[float, float, float], int]:
         found = network.accuracy_after(strategy, data)
-        return (found.value, *found.interval)
+        return (found.value, *found.interval), network.adaptation_mvms
 
     return measure
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from hwloop.calibration.drift.strategy import Probing
 from hwloop.calibration.drift.study_file import ACCURACIES
-from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite
 
@@ -174,28 +174,25 @@ class DriftResult:
 
 def read_drift(path: str | Path) -> DriftResult:
     """Read a drift file. Raises BadInputError for a file that is none, or not whole."""
-    with hdf5.open_file(path, hdf5.DRIFT_FORMAT) as file:
-        try:
-            names = [name for name in str(file.attrs["compensations"]).split(",") if f"compensations/{name}" in file]
-            times = hdf5.get(file, "times", "s") if "times" in file else np.empty(0)
-            return DriftResult(
-                run=str(file.attrs["run"]),
-                backend=str(file.attrs["backend"]),
-                status=str(file.attrs["status"]),
-                mvm_error_in_run=float(file.attrs["mvm_error_in_run"]),
-                target_age=float(hdf5.get(file, "calibrated", "s")),
-                limit=float(file.attrs["limit"]),
-                times=tuple(times.tolist()),
-                courses={name: _read_course(file[f"compensations/{name}"]) for name in names},
-                devices=int(file.attrs.get("devices", 0)),
-                probes=int(file.attrs.get("probes", Probing.probes)),
-                seed=int(file.attrs.get("seed", 1)),
-                calibration=str(file.attrs.get("calibration", "")),
-                notes=tuple(filter(None, str(file.attrs.get("notes", "")).splitlines())),
-                file=str(path),
-            )
-        except KeyError as error:
-            raise BadInputError(f"{path} is not a whole drift file ({error.args[0]}); make it again") from None
+    with hdf5.open_file(path, hdf5.DRIFT_FORMAT) as file, whole(path, "drift file", "make it again"):
+        names = [name for name in str(file.attrs["compensations"]).split(",") if f"compensations/{name}" in file]
+        times = hdf5.get(file, "times", "s") if "times" in file else np.empty(0)
+        return DriftResult(
+            run=str(file.attrs["run"]),
+            backend=str(file.attrs["backend"]),
+            status=str(file.attrs["status"]),
+            mvm_error_in_run=float(file.attrs["mvm_error_in_run"]),
+            target_age=float(hdf5.get(file, "calibrated", "s")),
+            limit=float(file.attrs["limit"]),
+            times=tuple(times.tolist()),
+            courses={name: _read_course(file[f"compensations/{name}"]) for name in names},
+            devices=int(file.attrs.get("devices", 0)),
+            probes=int(file.attrs.get("probes", Probing.probes)),
+            seed=int(file.attrs.get("seed", 1)),
+            calibration=str(file.attrs.get("calibration", "")),
+            notes=tuple(filter(None, str(file.attrs.get("notes", "")).splitlines())),
+            file=str(path),
+        )
 
 
 def _read_course(group: h5py.Group) -> Course:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwloop.calibration.fitting.drift import SplineDrift
-from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice, KnownDrift
+from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice, KnownDrift, KnownReadNoise
 from hwloop.calibration.fitting.panels import Panel
 from hwloop.calibration.fitting.selection import AUTO, Outcome, families, fit_measurement
 from hwloop.calibration.steps import Step
@@ -29,8 +29,9 @@ from hwloop.typing import Json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ORDER = (Experiment.DRIFT, Experiment.PROGRAMMING, Experiment.READ_NOISE, Experiment.PROGRAMMING_CURVE)
-"""Drift first: it brings the reads of a programming curve to the age at which the curve is stated."""
+ORDER = (Experiment.DRIFT, Experiment.READ_NOISE, Experiment.PROGRAMMING, Experiment.PROGRAMMING_CURVE)
+"""Drift first: it brings the reads of a programming curve to the age at which the curve is stated. Read noise before
+programming, whose re-reads have it."""
 IDENTITY = ("chip", "serial", "backend", "g_max", "read_voltage", "devices_per_polarity", "temperature_at_start")
 GEOMETRY = ("cores", "rows", "columns", "devices_per_polarity", "dac_bits", "adc_bits", "read_voltage")
 """What a chip says of itself that a twin takes over."""
@@ -197,7 +198,9 @@ def _fit_all(
             record = _curve_notes(record, fits["drift"] if beforehand.drift else None)
         fits[kind.value] = record
         if kind is Experiment.DRIFT:
-            beforehand = KnownDevice(KnownDrift.of_fit(outcome.fitted))
+            beforehand = KnownDevice(KnownDrift.of_fit(outcome.fitted), KnownReadNoise.of_drift(record))
+        elif kind is Experiment.READ_NOISE:
+            beforehand = replace(beforehand, read_noise=KnownReadNoise.of_spectrum(record))
         keep(Model(_noting(fits, [one.value for one in kinds[done + 1 :]]), identity, dict(data), created))
     if not fits:
         raise BadInputError("; ".join(failures) if not data else f"{', '.join(data)}: {'; '.join(failures)}")

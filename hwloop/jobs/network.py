@@ -8,10 +8,13 @@ from torch import nn
 
 from hwloop.calibration.certificate.use import calibration_of_run, use_calibration
 from hwloop.chip.backend import Backend
+from hwloop.chip.holders import programmed_over
 from hwloop.chip.info import Capability
+from hwloop.chip.region import Place
 from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 from hwloop.files.run_reader import read_record
 from hwloop.jobs.run import Run
 from hwloop.nn.convert import convert
@@ -21,10 +24,8 @@ from hwloop.nn.network_file import (
     RUN_GROUP,
     StoredNetwork,
     check_seal,
-    check_sizes,
     read_network,
     restore_network,
-    whole,
 )
 
 
@@ -47,8 +48,7 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
         For a file that is no whole network, another module or chip than its own, and where either must be named.
     """
     with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file:
-        with whole(str(path)):
-            check_sizes(file)
+        with whole(path, "network file", "deploy it again"):
             if RUN_GROUP not in file:
                 raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
             record = read_record(file[RUN_GROUP], str(path))
@@ -64,6 +64,9 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
                     f"{path} was deployed on {record.backend}; the state of a simulated chip fits that chip alone, not "
                     f"{backend.uri}"
                 )
+            info = backend.info
+            whole_cores = [Place(core, 0, 0, info.rows, info.columns) for core in range(info.cores)]
+            programmed_over(backend, whole_cores, f"what {path} holds")
             if stored.state is not None:
                 backend.import_state(stored.state)
             else:
@@ -71,7 +74,7 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
         if known is not None:
             use_calibration(known[1], backend)
         open_run = OpenRun(record, backend, known[1] if known else None)
-        with whole(str(path)):
+        with whole(path, "network file", "deploy it again"):
             return restore_network(file, stored, converted, open_run)
 
 

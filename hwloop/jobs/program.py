@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -30,11 +30,13 @@ from hwloop.calibration.programming.targets import hand_over
 from hwloop.calibration.randomness import Purpose, generator
 from hwloop.calibration.steps import run_together
 from hwloop.chip.backend import Backend
+from hwloop.chip.holders import programmed_over
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Place, Region
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, CalibrationWarning, ProgrammingWarning
 from hwloop.files import hdf5
+from hwloop.files.activations import activations_from
 from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.exclusive import exclusive
@@ -44,7 +46,7 @@ from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import recorded, replayed
 from hwloop.jobs.run import Run
 from hwloop.jobs.task import Task as Task
-from hwloop.mapping.activations import activations_from, of_tile
+from hwloop.mapping.activations import of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.partition import map_weights
@@ -263,6 +265,11 @@ class Programming:
         self._moment, self._wall = AS_PROGRAMMED, 0.0
 
     @property
+    def chip(self) -> Backend:
+        """The chip that is programmed."""
+        return self._chip
+
+    @property
     def regions(self) -> list[Region]:
         """Cells of each tile, as regions of the chip."""
         return [item.region for item in self.tiles]
@@ -270,6 +277,7 @@ class Programming:
     def run(self, report: Report) -> None:
         """Program all tiles in lockstep, let the chip reach the target age, and measure."""
         began = time.perf_counter()
+        programmed_over(self._chip, [item.tile.place for item in self.tiles], self._task.weights.name)
         if self._recorder is not None:
             self._recorder.begin(self.record(), self._chip.snapshot())
         try:
@@ -360,17 +368,21 @@ class Programming:
 
     def _measure(self) -> None:
         """Let the chip reach the target age, then calibrate the columns and measure the error of every tile."""
-        seed = self._task.seed
         self._chip.wait(self._age)
-        for number, item in enumerate(self.tiles):
-            item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
-            item.noise = weight_noise(item.region, item.tile, self._age)
-            if item.activations is not None and item.correction is not None:
-                outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
-                item.error_with_inputs = outputs.mvm_error if outputs else math.nan
-        for number, item in enumerate(self.tiles):
-            rng = generator(seed, number, Purpose.MAP)
-            item.reached = conductance_map(item.region, item.tile, item.correction, rng)
+        measure_tiles(list(enumerate(self.tiles)), self._task.seed, self._age)
+
+
+def measure_tiles(tiles: Sequence[tuple[int, TileWork]], seed: int, age: float) -> None:
+    """Calibrate the columns of tiles that have reached their age, and measure the error of each; by their numbers."""
+    for number, item in tiles:
+        item.correction, item.outputs = evaluate_tile(item.region, item.tile, seed, number)
+        item.noise = weight_noise(item.region, item.tile, age)
+        if item.activations is not None and item.correction is not None:
+            outputs = evaluate_with_inputs(item.region, item.tile, item.activations)
+            item.error_with_inputs = outputs.mvm_error if outputs else math.nan
+    for number, item in tiles:
+        rng = generator(seed, number, Purpose.MAP)
+        item.reached = conductance_map(item.region, item.tile, item.correction, rng)
 
 
 def _model_of(calibration: Calibration | None, info: ChipInfo, place: Place) -> DeviceModel | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 from hwloop.jobs.noise import ChipLike, DataLike, images_of, name_of, noise_of
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.nn.convert import Converted, convert
@@ -117,7 +118,10 @@ class Sensitivity:
     @classmethod
     def load(cls, path: str | Path) -> Sensitivity:
         """Read a file that `save` has written. Raises BadInputError for one that is damaged or of another kind."""
-        with hdf5.open_file(path, hdf5.SENSITIVITY_FORMAT) as file:
+        with (
+            hdf5.open_file(path, hdf5.SENSITIVITY_FORMAT) as file,
+            whole(path, "sensitivity file", "make it again"),
+        ):
             told = hdf5.get_attributes(file)
             missing = [name for name in ("nonidealities", "layers", "settings") if name not in file]
             if missing:

@@ -163,8 +163,8 @@ class Cells:
 
     @property
     def log_age(self) -> float:
-        """Natural logarithm of the age over the reference age of the drift."""
-        return math.log(self.age / self.model.drift.t0)
+        """Natural logarithm of the age over the reference age of the drift, or what its law of time has in its place."""
+        return self.model.drift.law.exponent(math.log(self.age / self.model.drift.t0))
 
 
 def drawn(shape: tuple[int, ...], like: torch.Tensor, random: torch.Generator) -> torch.Tensor:

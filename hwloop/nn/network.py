@@ -21,6 +21,7 @@ from hwloop.calibration.drift.registry import compensation_from
 from hwloop.calibration.drift.strategy import NOTHING, Chain, Strategy, uncompensated
 from hwloop.calibration.steps import rest, run_together
 from hwloop.chip.backend import Backend
+from hwloop.chip.holders import Holder
 from hwloop.chip.info import Capability
 from hwloop.devices.model import DeviceModel
 from hwloop.durations import format_duration, parse_duration
@@ -112,6 +113,8 @@ class DeployedNetwork(nn.Module):
         self.settings = settings or NetworkSettings()
         self.compensation = NOTHING
         """Name of the compensation in use."""
+        self.adaptation_mvms = 0
+        """Input vectors that went through the chip to adapt the digital part to the last compensation."""
         self.names = NetworkNames()
         """Where it came from, for its file."""
         self.refreshed = False
@@ -121,6 +124,7 @@ class DeployedNetwork(nn.Module):
         self._as_programmed = open_run.tiles(open_run.record.provenance.seed)
         self.tiles = [LayerTile(tile, slice(0), slice(0)) for tile in self._as_programmed]
         """Tiles of all matrices, in the order of the run's."""
+        self._holder = Holder(open_run.backend, [tile.tile.place for tile in self._as_programmed])
         for matrix in self.placed:
             product = self._product(matrix)
             for user in matrix.sharing:
@@ -134,7 +138,8 @@ class DeployedNetwork(nn.Module):
         replicas = [[tile for block in blocks for tile in self._of_block(block, matrix)] for blocks in matrix.replicas]
         groups, _, outputs = matrix.shape
         random = np.random.default_rng(self.open_run.record.provenance.seed)
-        return OnChip(replicas, groups * outputs, self.settings.ranges, self.settings.replica_use, random)
+        use, ranges = self.settings.replica_use, self.settings.ranges
+        return OnChip(replicas, groups * outputs, ranges, use, random, self._holder)
 
     def _of_block(self, block: Block, matrix: PlacedMatrix) -> list[LayerTile]:
         inputs, outputs = block.slices(matrix.shape)
@@ -255,8 +260,9 @@ class DeployedNetwork(nn.Module):
         Raises
         ------
         BadInputError, MissingCapabilityError
-            With what is missing.
+            With what is missing, or what its cells were programmed over by.
         """
+        self._holder.check()
         if adapts_batch_norm(strategy) and not self.statistics:
             raise BadInputError(
                 f"compensation '{strategy.name}': the network has no batch norm with running statistics"
@@ -266,8 +272,11 @@ class DeployedNetwork(nn.Module):
 
     def _follow(self, strategy: Strategy) -> None:
         """Adapt the digital part to a compensation that was made."""
+        backend = self.open_run.backend
+        before = backend.counts.mvms
         if adapts_batch_norm(strategy):
             estimate_statistics(self.network, self.inputs)
+        self.adaptation_mvms = backend.counts.mvms - before
         self.compensation = strategy.name
 
     def _forget(self) -> None:

@@ -7,8 +7,7 @@ The layout is in docs/file-format.md. A file imports nothing: the network's clas
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 import torch
 
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.drift.compensation import Compensation
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError
@@ -31,41 +31,11 @@ from hwloop.nn.on_chip import LayerTile
 from hwloop.nn.placement import place
 from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.settings import NetworkNames, NetworkSettings
+from hwloop.nn.structure import structure_of
 from hwloop.typing import State
 
 NETWORK_GROUP, RUN_GROUP = "network", "run"
 BFLOAT16 = "bfloat16"
-HDF5_ERRORS = (OSError, RuntimeError, SystemError)
-"""What h5py raises for damaged files, beside KeyError and ValueError."""
-
-
-@contextmanager
-def whole(name: str) -> Iterator[None]:
-    """Tell of whatever a damaged file lets fail in one line, as BadInputError."""
-    try:
-        yield
-    except BadInputError:
-        raise
-    except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, *HDF5_ERRORS) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInputError(f"{name}: its network is not whole ({reason}); deploy it again") from error
-
-
-def check_sizes(file: h5py.File) -> None:
-    """Refuse a file that says it holds more than it can, before a value is read.
-
-    Raises
-    ------
-    BadInputError
-        With the dataset.
-    """
-
-    def check(name: str, item: h5py.HLObject) -> None:
-        # What gzip packs becomes a thousandth at best; what was never written takes no place at all.
-        if isinstance(item, h5py.Dataset) and item.nbytes > (1 << 20) + 2000 * item.id.get_storage_size():
-            raise BadInputError(f"{file.filename}: {name} says it takes {item.nbytes} bytes, and the file is smaller")
-
-    file.visititems(check)
 
 
 def check_seal(file: h5py.File) -> None:
@@ -103,6 +73,8 @@ class StoredNetwork:
         Whether cells were pulsed again since programming.
     state
         Of a simulated chip as the network was saved; None for as it was programmed.
+    structure
+        Fingerprint of its layers and operations; empty in a file of an earlier version.
     """
 
     names: NetworkNames
@@ -115,16 +87,27 @@ class StoredNetwork:
     compensation: str
     refreshed: bool
     state: State | None
+    structure: str = ""
 
 
 def save_network(path: str | Path, network: DeployedNetwork, *, force: bool = False) -> None:
     """Write a network's file. Raises BadInputError when it exists (without force) or cannot be written."""
     backend = network.open_run.backend
+    check_calibration(network.open_run.calibration, network.open_run.record.provenance.calibration)
     state = backend.export_state() if Capability.STATE in backend.info.capabilities else None
     with hdf5.WholeFileWriter(path, hdf5.NETWORK_FORMAT, force=force) as file:
         write_run(file.file.create_group(RUN_GROUP), network.open_run.record, backend.snapshot())
         write_network(file.file, network, state)
         file.commit()
+
+
+def check_calibration(used: Calibration | None, name: str) -> None:
+    """Refuse a calibration without a file, since a network's file names it. Raises BadInputError."""
+    if used is not None and not name:
+        raise BadInputError(
+            "the calibration was given as an object, and a network's file names the file of its calibration: save it "
+            "(calibration.save('chip.cal.h5')), and deploy with calibration='chip.cal.h5'"
+        )
 
 
 def write_network(file: h5py.File, network: DeployedNetwork, state: State | None = None) -> None:
@@ -151,6 +134,7 @@ def write_network(file: h5py.File, network: DeployedNetwork, state: State | None
         "replica_use": settings.replica_use,
         "compensation": network.compensation,
         "refreshed": network.refreshed,
+        "structure": structure_of(network.network),
     }
     hdf5.put_attributes(group, texts)
     hdf5.put_attributes(group.create_group("ranges"), dataclasses.asdict(settings.ranges))
@@ -239,6 +223,7 @@ def read_network(file: h5py.File) -> StoredNetwork:
         compensation=str(noted["compensation"]),
         refreshed=bool(noted["refreshed"]),
         state=read_state(group["chip_state"]) if "chip_state" in group else None,
+        structure=str(noted.get("structure", "")),
     )
 
 
@@ -283,6 +268,11 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
     except RuntimeError as error:
         reason = " ".join(str(error).splitlines()[1:2]).strip()
         raise BadInputError(f"{file.filename} holds another network than the one given: {reason}") from None
+    if stored.structure and structure_of(converted.network) != stored.structure:
+        raise BadInputError(
+            f"{file.filename} holds another network than the one given: a layer, an activation, an operation or a "
+            "setting of it differs; give the module that was deployed"
+        )
     placed = place(converted, open_run.backend.info, stored.names.replicas)
     network = DeployedNetwork(converted, placed, open_run, stored.inputs, stored.settings, stored.test)
     if network.statistics.keys() != stored.statistics.keys():

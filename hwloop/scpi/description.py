@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 from hwloop.chip.info import Capability, ChipInfo, PulseLimits, ReadMode, TrimLimits
-from hwloop.devices import drift, model, programming_curve, read_noise, splines, statistics
+from hwloop.devices import drift, model, programming_curve, read_noise, splines, statistics, time_law
 from hwloop.errors import BadInputError
 
 _KINDS: dict[str, type] = {
     name: kind
-    for module in (drift, model, programming_curve, read_noise, splines, statistics)
+    for module in (drift, model, programming_curve, read_noise, splines, statistics, time_law)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind)
 }
@@ -79,9 +79,13 @@ def decode(data: bytes) -> Description:
 
 
 def _plain(value: Any) -> Any:
-    """Write dataclasses as objects with their class's name under 'kind'."""
+    """Write dataclasses as objects with their class's name under 'kind'.
+
+    What stands at its default is left out, so that drivers of earlier versions, which do not know it, read the rest.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        own = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        told = [f.name for f in dataclasses.fields(value) if getattr(value, f.name) != f.default]
+        own = {name: _plain(getattr(value, name)) for name in told}
         return {"kind": type(value).__name__} | own
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 

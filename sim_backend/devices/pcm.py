@@ -148,6 +148,8 @@ class DeviceArray:
             self.midpoint[devices],
             self.steepness[devices],
         )
+        if curve.relative_noise:
+            conductance *= 1.0 + self._scaled(curve.relative_noise) * self._normal(devices)
         conductance += self._scaled(curve.noise) * self._normal(devices)
         self.set_pulses[devices] = 0
         # Near zero the noise folds over: a conductance is never negative.

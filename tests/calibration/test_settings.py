@@ -17,7 +17,7 @@ BOUNDS: bounds.Bounds = {
         "vectors": (1, 1024, 1_000_000_000),
         "calibration_vectors": (3, 512, 1_000_000_000),
         "map_vectors": (1, 512, 1_000_000_000),
-        "read_averages": (1, 16, 100_000),
+        "read_averages": (1, 16, 2**16),
         "soon": (0.0, 1.0, 1000000000.0),
     },
 }

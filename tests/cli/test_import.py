@@ -110,3 +110,28 @@ def test_a_file_that_is_not_there(command: Command) -> None:
     done = command("import", "none.csv", *MAP, "--out", "lab.h5")
     assert done.exit_code == 2
     assert "none.csv does not exist" in done.stderr
+
+
+def test_a_pattern_of_files_with_recognised_columns(command: Command, folder: Path) -> None:
+    for k in (10, 9):
+        (folder / f"dev{k}.csv").write_text(f"Time (s),R (kOhm)\n0,{k}00\n9,{k}10\n")
+    refused = command("import", "dev*.csv", "--out", "lab.h5")
+    assert refused.exit_code == 2
+    assert 'it looks like --columns "time[s],resistance[kohm]", which --columns auto takes' in refused.stderr
+    done = command("import", "dev*.csv", "--columns", "auto", "--start-age", "1s", "--out", "lab.h5")
+    assert done.exit_code == 0, done.stderr
+    assert "4 reads of 2 cells from 4 rows, in lab.h5" in done.stdout
+    assert "note: columns taken as time[s],resistance[kohm]" in done.stdout
+    [found] = read_measurements("lab.h5")
+    assert found.cells.name is not None
+    assert found.cells.name.tolist() == ["dev9", "dev10"]
+    assert found.reads.time.tolist() == [1, 10, 1, 10]
+    assert "no file matches x*.csv" in command("import", "x*.csv", "--out", "b.h5").stderr
+
+
+def test_what_is_hardly_plausible_is_asked_about(command: Command, lab: Path) -> None:
+    lab.write_text("1,1,5e-6,180\n1,2,4,180\n")
+    done = command("import", "lab.csv", "--columns", "cell,time[s],conductance[uS],temperature[K]", "--out", "lab.h5")
+    assert done.exit_code == 0
+    assert "question: 2 reads, temperature below 273.15 K: is it in degrees C? (first in line 1)" in done.stdout
+    assert "question: 1 reads, conductance below 0.001 uS: is it in another unit? (first in line 1)" in done.stdout

@@ -67,7 +67,7 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`
     Path("lab.csv").write_text("1,0,200000,x,3\n")  # for `import`
     programmed_cells("meas.h5")  # for `fit`
-    if name == "export":
+    if name in ("export", "predict"):
         command("fit", "meas.h5", "--out", "model.json")
     digits = few_digits("few.npz")
     chip = "sim:hermes-core?rows=300&columns=96&seed=1" if name in OF_NETWORKS else CHIP

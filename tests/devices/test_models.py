@@ -1,5 +1,6 @@
 """The statistical device models: closed forms, limits, and the same answer for numpy and torch."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -179,3 +180,9 @@ def test_read_noise_grows_with_the_root_of_the_log_of_the_age():
     for age in (1e-3, 1.0, 86400.0):
         expected = q * math.sqrt(math.log((age + 250e-9) / 500e-9))
         assert model.relative_sigma(g, age) == pytest.approx([expected])
+
+
+def test_relative_noise_of_pulses_adds_to_their_scatter():
+    noisy = dataclasses.replace(CURVE, relative_noise=0.03)
+    g = np.array([1.0, 10.0, 20.0])
+    assert noisy.pulse_sigma(g) == pytest.approx(np.hypot(CURVE.pulse_sigma(g), 0.03 * g))

@@ -354,17 +354,44 @@ def test_a_bias_is_not_lost_on_pcm_like(tmp_path: Path) -> None:
 # ---- the file ----------------------------------------------------------------------------------------------------
 
 
+def test_crosssim_tells_two_models_apart_by_the_names_of_their_classes(tmp_path: Path) -> None:
+    one, _ = exported(tmp_path, "crosssim", drift=fitted_drift())
+    same, _ = exported(tmp_path, "crosssim", drift=fitted_drift())
+    other, _ = exported(tmp_path, "crosssim", programming=programming())
+    names = [code.FittedDevice.__name__ for code in (one, same, other)]
+    assert names[0] == names[1] != names[2]
+    for code in (one, other):
+        parameters = _DeviceParameters()
+        code.configure(parameters, 0.0)
+        assert parameters.drift_error.model == code.FittedDevice.__name__
+
+
+def test_aihwkit_drifts_by_the_programmed_conductance_not_the_target(tmp_path: Path) -> None:
+    code, model = exported(tmp_path, "aihwkit", programming=programming(), drift=fitted_drift())
+    drift = drift_model(model)
+    assert drift is not None
+    place = code.noise_model.generate_drift_coefficients(torch.full((40_000,), 8.0))
+    assert float(place.mean()) == pytest.approx(0.0, abs=0.02)
+    assert float(place.std()) == pytest.approx(1.0, abs=0.015)
+    programmed, one = torch.tensor([2.0, 8.0, 20.0], dtype=torch.float64), torch.tensor([1.0, -0.5, 0.0])
+    start = model.fits["programming"].settings["age"]
+    seen = code.noise_model.apply_drift_noise_to_conductance(programmed, one, 1e4)
+    g = programmed.numpy() / model.fits["drift"].settings["g_scale"]
+    nu = drift.mean(g) + drift.spread(g) * one.numpy()
+    assert seen.numpy() == pytest.approx(programmed.numpy() * ((start + 1e4) / start) ** -nu, rel=1e-6)
+
+
 def test_configure_is_all_that_crosssim_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exported(tmp_path, "crosssim", drift=fitted_drift())
+    code, _ = exported(tmp_path, "crosssim", drift=fitted_drift())
     monkeypatch.syspath_prepend(str(tmp_path))
     used = re.findall(r"^    (.*)$", (tmp_path / "made.py").read_text().split('"""')[1], re.MULTILINE)[:2]
     params = types.SimpleNamespace(xbar=types.SimpleNamespace(device=_DeviceParameters()))
     exec("\n".join(used), {"params": params})  # the first two lines of what its header says
     monkeypatch.delitem(sys.modules, "made")
-    device = params.xbar.device
+    device, name = params.xbar.device, code.FittedDevice.__name__
     assert (device.time, device.Gmin_norm, device.Rmin) == (3600.0, 0.0, 1e6 / 25.0)
-    assert (device.drift_error.enable, device.drift_error.model) == (True, "FittedDevice")
-    assert (device.programming_error.enable, device.programming_error.model) == (True, "FittedDevice")
+    assert (device.drift_error.enable, device.drift_error.model) == (True, name)
+    assert (device.programming_error.enable, device.programming_error.model) == (True, name)
     assert not device.read_noise.enable  # not fitted
 
 

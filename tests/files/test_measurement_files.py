@@ -20,6 +20,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import open_measurements, read_measurements
 from hwloop.files.measurement_writer import MeasurementWriter, Mode
 from hwloop.files.measurements import Cells, Experiment, Mark, Reads
+from hwloop.files.seal import SEAL_SIZE
 
 
 def some_cells(count: int = 3) -> Cells:
@@ -394,6 +395,9 @@ def test_damage_inside_the_data_is_one_line(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[at.byte_offset : at.byte_offset + at.size] = bytes(at.size)
     path.write_bytes(content)
+    with pytest.raises(BadInputError, match="changed or damaged since it was written"):
+        read_measurements(path)
+    path.write_bytes(content[:-SEAL_SIZE])
     with pytest.raises(BadInputError, match="damaged or cut off") as caught:
         read_measurements(path)
     assert "\n" not in str(caught.value)

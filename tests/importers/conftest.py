@@ -21,8 +21,10 @@ Import = Callable[..., tuple[Measurement, ImportReport]]
 def imported(tmp_path: Path) -> Import:
     """`imported(text or path, columns, ...)` gives the measurement and the report."""
 
-    def run(source: str | bytes | Path, columns: str | None = None, **options: Any) -> tuple[Measurement, ImportReport]:
-        path = source if isinstance(source, Path) else tmp_path / "lab.csv"
+    def run(
+        source: str | bytes | Path | list[Path], columns: str | None = None, **options: Any
+    ) -> tuple[Measurement, ImportReport]:
+        path = source if isinstance(source, Path | list) else tmp_path / "lab.csv"
         if isinstance(source, str):
             path.write_text(source, encoding="utf-8")
         elif isinstance(source, bytes):

@@ -200,3 +200,24 @@ def test_options_that_the_file_has_no_use_for_are_refused(tmp_path: Path, store:
     refused(ImportOptions(TextOptions("cell")), "leave the options for text out")
     store.retention(0, 0, 1, [(0.2, 1e-6, 1_700_000_000, 0), (0.2, 1e-6, 1_700_000_001, 0)])
     refused(ImportOptions(interval=1.0), "times of their own; leave --interval out")
+
+
+def test_stamps_that_jitter_keep_the_order_of_their_rows(imported: Import, store: Store) -> None:
+    rng = np.random.default_rng(2)
+    stamps = 1_700_000_000 + np.arange(100.0) + np.append(0, rng.normal(0, 0.8, 99))
+    rows = [(0.2, 1e-6 - 1e-10 * k, int(stamp), int(stamp % 1 * 1e6)) for k, stamp in enumerate(stamps.tolist())]
+    store.retention(0, 0, 1, rows)
+    found, report = imported(store.path, start=1.0)
+    assert report.dropped == {}
+    assert np.all(np.diff(found.reads.conductance) < 0), "in their order"
+    assert np.all(np.diff(found.reads.time) >= 0)
+    np.testing.assert_allclose(found.reads.time, 1 + np.arange(100), atol=2.5)
+    assert "run backwards by up to" in report.notes[0]
+
+
+def test_a_clock_that_was_set_is_no_jitter(imported: Import, store: Store) -> None:
+    stamps = [0, 1, 2, 3, 1, 2, 3, 4]
+    store.retention(0, 0, 1, [(0.2, 1e-6 - 1e-9 * k, 1_700_000_000 + s, 0) for k, s in enumerate(stamps)])
+    found, report = imported(store.path)
+    assert found.reads.time.tolist() == [0, 1, 2, 3, 3, 4]
+    assert report.dropped["time runs backwards within a cell"].count == 2

@@ -303,3 +303,115 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
         imported(text, columns)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["lab.csv"]
+
+
+def test_a_file_for_each_cell(imported: Import, tmp_path: Path) -> None:
+    for name, g in (("dev2", 5.0), ("dev10", 7.0)):
+        (tmp_path / f"{name}.csv").write_text(f"# resistance (ohm),time (s)\n{1e6 / g},0\noops,1\n{1e6 / g + 1},2\n")
+    found, report = imported([tmp_path / "dev2.csv", tmp_path / "dev10.csv"], "auto", start=1.0)
+    assert found.cells.name is not None
+    assert found.cells.name.tolist() == ["dev2", "dev10"]
+    assert found.cells.address.tolist() == [0, 1]
+    assert found.reads.cell.tolist() == [0, 0, 1, 1]
+    assert found.reads.time.tolist() == [1, 3, 1, 3]
+    assert found.reads.conductance[::2] == pytest.approx([5, 7])
+    assert found.attributes["source"] == "dev2.csv, dev10.csv"
+    assert report.dropped["not a number"].to_json() == {"count": 2, "first_line": 3, "file": "dev2.csv"}
+
+
+def test_files_that_say_their_cells_are_one_measurement(imported: Import, tmp_path: Path) -> None:
+    (tmp_path / "monday.csv").write_text("cell,time[s],conductance[uS]\n1,0,5\n2,0,6\n")
+    (tmp_path / "friday.csv").write_text("cell,time[s],conductance[uS]\n2,9,5.5\n1,9,4.5\n")
+    found, _ = imported([tmp_path / "monday.csv", tmp_path / "friday.csv"])
+    assert found.cells.address.tolist() == [1, 2]
+    assert found.reads.cell.tolist() == [0, 1, 1, 0]
+    assert found.cells.name is None
+
+
+def test_names_of_cells_are_kept_over_all_chunks(imported: Import) -> None:
+    rng = np.random.default_rng(5)
+    which = rng.integers(0, 40, 400)
+    text = "".join(f"K{c}\N{GREEK SMALL LETTER BETA},{t},{c + 1}.{t:03}\n" for t, c in enumerate(which))
+    found, _ = imported(text, "cell[name],time[s],conductance[uS]", block=100)
+    assert found.cells.name is not None
+    names = found.cells.name[found.reads.cell]
+    assert names.tolist() == [f"K{c}\N{GREEK SMALL LETTER BETA}" for c in which]
+    assert found.cells.name.tolist() == list(dict.fromkeys(names.tolist())), "in the order of the file"
+
+
+def test_word_and_bit_line_are_a_cell(imported: Import) -> None:
+    found, _ = imported("3,7,1,5\n3,8,1,6\n3,7,2,4\n", "word,bit,time[s],conductance[uS]")
+    assert found.cells.name is not None
+    assert found.cells.name.tolist() == ["W3B7", "W3B8"]
+    assert found.reads.cell.tolist() == [0, 1, 0]
+    found, _ = imported("WL3,BL7,1,5\n", "word,bit,time[s],conductance[uS]")
+    assert found.cells.name is not None
+    assert found.cells.name.tolist() == ["WL3/BL7"]
+
+
+def test_columns_of_cells_and_of_repeats(imported: Import) -> None:
+    found, _ = imported("t,A,B\n1,5,6\n2,4,5\n", "time[s],conductance[uS]:cells")
+    assert found.cells.name is not None
+    assert found.cells.name.tolist() == ["A", "B"]
+    assert found.reads.conductance.tolist() == [5, 6, 4, 5]
+    found, _ = imported("7,1,5,5,4\n7,2,4,,3\n", "cell,time[s],conductance[uS]:repeats")
+    assert found.cells.address.tolist() == [7]
+    assert found.reads.time.tolist() == [1, 1, 1, 2, 2]
+    assert found.reads.conductance.tolist() == [5, 5, 4, 4, 3], "a repeat is no row written twice"
+
+
+def test_a_split_keeps_the_identity_of_a_cell(imported: Import) -> None:
+    text = "FIB7,1,5,300\nFIB8,1,6,300\nFIB7,1,4,350\n"
+    found, _ = imported(text, "cell[name],time[s],conductance[uS],temperature[K]", split_by="temperature")
+    assert found.cells.name is not None
+    assert found.cells.name.tolist() == ["FIB7", "FIB8", "FIB7"]
+    assert found.cells.address.tolist() == [0, 1, 0]
+    assert found.attributes["split_by"] == "temperature"
+    found, _ = imported("1,1,1e-6,0.2\n1,1,2e-6,0.5\n", "cell,time[s],current[A],voltage[V]", split_by="voltage")
+    assert found.cells.address.tolist() == [1, 1]
+
+
+def test_reads_without_times_are_evenly_paced_if_the_user_says_so(imported: Import) -> None:
+    found, _ = imported("1,5\n2,6\n1,oops\n1,4\n", "cell,conductance[uS]", interval=0.5, start=1.0)
+    assert found.reads.time.tolist() == [1, 1, 2], "a read that cannot be used was taken all the same"
+    assert found.attributes["time_origin"] == "assumed: reads every 0.5 s"
+    with pytest.raises(
+        BadInputError, match="line 2 has another number of columns, and ages counted by rows need every"
+    ):
+        imported("1,5\n2\n1,4\n", "cell,conductance[uS]", interval=0.5)
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("temperature=300", [1, 2]), ("temperature!=300", [3, 4]), ("temperature>=3.1e2", [3, 4]), ("state=ok", [1, 3]),
+        ("State != ok", [2, 4]), ("#5=ok", [1, 3]), ("time<3", [1, 2]), ("conductance <= 4", [2, 3, 4]),
+    ],
+)  # fmt: skip
+def test_conditions_that_rows_must_meet(imported: Import, condition: str, kept: list[int]) -> None:
+    text = "cell,time,G,T,state\n1,1,5,300,ok\n1,2,4,300.0,no\n1,3,3,310,ok\n1,4,2,310,\n"
+    found, report = imported(text, "cell,time[s],conductance[uS],temperature[K],", where=(condition,))
+    assert found.reads.time.tolist() == kept
+    assert report.dropped[f"not where {condition}"].count == 4 - len(kept)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("colour=red", "no column is called 'colour'; there are cell"),
+        ("cell", "expected a column, one of"),
+        ("#9=1", "there is no column 9"),
+        ("cell>few", "only numbers can be larger or smaller"),
+    ],
+)
+def test_conditions_that_cannot_be_met_are_refused(imported: Import, condition: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        imported("1,1,5\n", MAP, where=(condition,))
+
+
+def test_a_shunt_in_series_takes_its_share_of_the_voltage(imported: Import) -> None:
+    columns = "cell,time[s],shunt_voltage[mV],source_voltage[V]"
+    found, _ = imported("1,1,100,0.3\n", columns, shunt=1e5)  # 1 uA through 0.2 V
+    assert found.reads.conductance[0] == pytest.approx(5)
+    with pytest.raises(BadInputError, match="--shunt is for a shunt_voltage"):
+        imported("1,1,5\n", MAP, shunt=1e5)

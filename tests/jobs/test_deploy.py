@@ -14,6 +14,8 @@ from torch import nn
 
 import hwloop
 from hwloop.calibration.programming.exact import Exact
+from hwloop.chip.holders import programmed_over
+from hwloop.chip.region import Place
 from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarning
 from hwloop.jobs.deploy_files import NetworkFiles, deploy_files, fill
 from hwloop.nn.learnt_ranges import save_weights
@@ -89,6 +91,54 @@ def test_a_network_in_training_mode_is_deployed_as_it_answers(open_chip: OpenChi
     assert found.tested.on_chip.value == 1.0
     assert network.training
     assert torch.equal(network[1].running_mean, statistics)
+
+
+def test_a_network_whose_cells_were_programmed_over_answers_no_more(open_chip: OpenChip, tmp_path: Path) -> None:
+    chip, x = open_chip(IDEAL), images(40)
+    first = hwloop.deploy(small_cnn(), chip, x, "exact")
+    assert isinstance(first, hwloop.DeployedNetwork)
+    first.save(tmp_path / "first.h5")
+    second = hwloop.deploy(small_cnn(), chip, x, "exact")
+    complaint = "the cells of this network were programmed over, by .*; deploy it again"
+    with pytest.raises(BadInputError, match=complaint):
+        first(x)
+    with pytest.raises(BadInputError, match=complaint):
+        first.compensate("column")
+    second(x)
+    third = hwloop.load_network(tmp_path / "first.h5", small_cnn(), chip)
+    third(x)
+    with pytest.raises(BadInputError, match=r"programmed over, by what .*first\.h5 holds"):
+        second(x)
+    hwloop.program(chip, np.ones((2, 3)), "exact")
+    with pytest.raises(BadInputError, match=complaint):
+        third(x)
+
+
+def test_networks_on_cores_of_their_own_leave_each_other_alone(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:pcm-ideal?cores=2&rows=64&columns=40")
+    net = hwloop.deploy(small_cnn(), chip, images(40), "exact")
+    assert isinstance(net, hwloop.DeployedNetwork)
+    used = {tile.programmed.tile.place.core for tile in net.tiles}
+    free = Place(1 - min(used), 0, 0, 4, 4) if len(used) == 1 else Place(0, 60, 36, 4, 4)
+    programmed_over(chip, [free], "another one")
+    net(images(5))
+
+
+def test_a_calibration_without_a_file_cannot_stand_in_a_network_file(open_chip: OpenChip, tmp_path: Path) -> None:
+    chip = open_chip(NOISY)
+    known = hwloop.calibrate(chip, ["adc"], cores=[0])
+    settings = hwloop.Deployment(calibration=known, out=tmp_path / "net.h5")
+    with pytest.raises(BadInputError, match=r"save it \(calibration\.save"):
+        hwloop.deploy(small_cnn(), chip, images(40), "exact", settings=settings)
+    net = hwloop.deploy(small_cnn(), chip, images(40), "exact", settings=hwloop.Deployment(calibration=known))
+    with pytest.raises(BadInputError, match=r"save it \(calibration\.save"):
+        net.save(tmp_path / "net.h5")
+    known.save(tmp_path / "chip.cal.h5")
+    settings = hwloop.Deployment(calibration=tmp_path / "chip.cal.h5", out=tmp_path / "net.h5")
+    hwloop.deploy(small_cnn(), chip, images(40), "exact", settings=settings)
+    again = hwloop.load_network(tmp_path / "net.h5", small_cnn())
+    assert again.open_run.calibration is not None
+    again.open_run.backend.close()
 
 
 def test_a_stop_leaves_the_run_on_file(open_chip: OpenChip, tmp_path: Path) -> None:
@@ -198,6 +248,9 @@ def test_drift_of_a_network_has_its_accuracy(open_chip: OpenChip, tmp_path: Path
     assert all((np.diff(values[:, [1, 0, 2]]) > 0).all() for values in shares.values())
     assert shares["column"][1, 0] > shares["none"][1, 0] + 0.1
     assert shares["refresh"][1, 0] > shares["none"][1, 0] + 0.1
+    tiles = sum(tile.programmed.tile.tensor.startswith("3.weight") for tile in found.tiles)
+    vectors = 36 + 4 * tiles + 1  # places of the first convolution and of the second one, and the linear layer
+    assert (study.courses["column+batchnorm"].mvms - study.courses["column"].mvms).tolist() == [200.0 * vectors] * 2
     told = study.to_json()["compensations"]["column"]
     assert told["accuracy"] == shares["column"][:, 0].tolist()
     assert len(told["accuracy_interval"]) == 2

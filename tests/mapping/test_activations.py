@@ -11,7 +11,7 @@ import hwloop
 from hwloop.calibration.certificate.plan import Plan
 from hwloop.calibration.certificate.session import calibrate
 from hwloop.errors import BadInputError
-from hwloop.mapping.activations import activations_from
+from hwloop.files.activations import activations_from
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.partition import map_weights
 

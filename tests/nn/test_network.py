@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -299,6 +300,41 @@ def test_another_network_or_chip_is_refused(deployed: Deploy, open_chip: OpenChi
     with pytest.raises(BadInputError, match="fits that chip alone"):
         hwloop.load_network(tmp_path / "net.h5", small_cnn(), open_chip(NOISY))
     assert IDEAL.split("?")[0] in hwloop.load_network(tmp_path / "net.h5", small_cnn()).open_run.record.backend
+
+
+class Activated(nn.Module):
+    """A convolution and an activation that is a function of its forward method, or of its own."""
+
+    def __init__(self, own: Callable[[torch.Tensor], torch.Tensor] = nn.functional.relu) -> None:
+        super().__init__()
+        self.layer, self.own = nn.Conv2d(2, 3, 3, padding=1), own
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.own(torch.tanh(self.layer(x))).mean((2, 3))
+
+
+class Otherwise(Activated):
+    """The same parameters, computed with otherwise."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.own(torch.sigmoid(self.layer(x))).mean((2, 3))
+
+
+def padded() -> nn.Module:
+    """The same with another setting of a layer."""
+    made = Activated()
+    made.layer = nn.Conv2d(2, 3, 3, padding=0)
+    return made
+
+
+def test_a_network_that_computes_otherwise_is_refused(deployed: Deploy, tmp_path: Path) -> None:
+    deployed(Activated()).save(tmp_path / "net.h5")
+    hwloop.load_network(tmp_path / "net.h5", Activated().train())
+    otherwise = Otherwise()
+    type(otherwise).__name__ = "Activated"
+    for other in (Activated(nn.functional.gelu), otherwise, padded()):
+        with pytest.raises(BadInputError, match="a layer, an activation, an operation or a setting of it differs"):
+            hwloop.load_network(tmp_path / "net.h5", other)
 
 
 def test_a_strategy_with_settings_can_be_given(deployed: Deploy) -> None:

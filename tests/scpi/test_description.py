@@ -37,6 +37,16 @@ def test_a_driver_of_version_1_0_finds_nothing_new_within_the_chip(told):
     assert set(json.loads(encode(told))["chip"]) == {*known.split(), "limits", "capabilities", "device_model"}
 
 
+def test_what_is_new_in_device_models_is_told_only_where_it_is_used(told):
+    """A driver of an earlier version knows neither, and reads the description of a chip without them."""
+    drift = json.loads(encode(told))["chip"]["device_model"]["drift"]
+    assert set(drift) == {"kind", "t0", "g_scale", "mean", "spread"}
+    with hwloop.connect("sim:hermes-core?rows=4&columns=4&drift_onset=2&pulse_noise=0.03") as chip:
+        late = Description(chip.info, True, 4096, 2**20)
+    assert decode(encode(late)) == late
+    assert json.loads(encode(late))["chip"]["device_model"]["drift"]["law"]["onset"] == 2.0 / 200.0
+
+
 def test_an_instrument_of_version_1_1_has_no_read_modes(told):
     whole = json.loads(encode(told))
     del whole["read_modes"]

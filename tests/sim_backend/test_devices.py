@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.devices.time_law import TimeLaw
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.devices.pcm import relaxation_rate
 from hwloop.sim_backend.presets import PRESETS
@@ -168,6 +169,28 @@ def test_pulse_to_pulse_noise_is_that_of_the_curve(precise_chip, amplitude):
     slope = share * (1 - share) * (CURVE.g_max - CURVE.g_min) / CURVE.steepness
     expected = (slope * CURVE.jitter) ** 2 + CURVE.noise**2
     assert math.sqrt(measured.mean()) == pytest.approx(math.sqrt(expected.mean()), rel=0.05)
+
+
+def test_drift_that_starts_late_follows_the_law_of_shifted_ages():
+    """G(t) = G(t0) ((t + onset) / (t0 + onset))^-nu with t0 = 20 s, for every device with its own nu."""
+    drift = dataclasses.replace(PRESET.device.drift, law=TimeLaw(onset=0.1))
+    chip = SimulatedChip(parameters(device=dataclasses.replace(PRESET.device, drift=drift)))
+    born = reset(chip, 240.0)
+    young, middle, old = (read_at_age(chip, age, born) for age in (0.1, 20.0, 3600.0))
+    nu = np.log(middle / old) / math.log(3602 / 22)
+    assert nu.std() > 0.005
+    assert young == pytest.approx(middle * (2.1 / 22) ** -nu, rel=1e-3)
+
+
+def test_pulse_noise_in_proportion_to_the_conductance_comes_on_top():
+    curve = dataclasses.replace(CURVE, jitter=0.0, noise=0.0, relative_noise=0.04)
+    drift = dataclasses.replace(PRESET.device, curve=curve)
+    chip = SimulatedChip(parameters(device=drift, drift=0.0))
+    for amplitude in (240.0, 300.0):
+        first, second = (read_at_age(chip, 20.0, reset(chip, amplitude)) for _ in range(2))
+        # Of 8192 pairs the scatter is known to 0.8 %.
+        scatter = np.std(np.log(first / second)) / math.sqrt(2)
+        assert scatter == pytest.approx(0.04, rel=0.03)
 
 
 def test_nothing_happens_below_the_melting_amplitude(precise_chip):

@@ -1,11 +1,14 @@
 """Options of `sim:` URIs: every one does what it says, and a wrong one is explained."""
 
+import operator
+
 import numpy as np
 import pytest
 
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.options import OPTION_NAMES, apply_options
+from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 
 DOCUMENTED = {
@@ -25,7 +28,9 @@ VALUES = {
     "dac_nonlinearity": 0.5,
     "devices_per_polarity": 2,
     "drift": 0.5,
+    "drift_onset": 2.0,
     "programming_noise": 2.0,
+    "pulse_noise": 0.03,
     "read_noise": 0.5,
     "rows": 12,
     "current_error": 0.1,
@@ -35,6 +40,9 @@ VALUES = {
     "weak_rate": 0.02,
     "wire_resistance": 1.5,
 }
+
+OF_DEVICE = {"drift_onset": "device.drift.law.onset", "pulse_noise": "device.curve.relative_noise"}
+"""Parameters of options that belong to the nominal device."""
 
 
 def test_the_documented_options_exist():
@@ -58,8 +66,10 @@ def test_the_level_is_part_of_the_serial_so_that_no_calibration_is_taken_for_ano
 def test_an_option_changes_its_parameter_and_no_other(preset, name, value):
     with connect(f"sim:{preset}") as plain, connect(f"sim:{preset}?{name}={value}") as changed:
         before, after = plain.snapshot(), changed.snapshot()
-    assert after[name] == value
-    assert {key for key in before if before[key] != after[key]} <= {name}
+    parameter = OF_DEVICE.get(name, name)
+    # An onset is told over the reference age.
+    assert after[parameter] == (value / after["device.drift.t0"] if name == "drift_onset" else value)
+    assert {key for key in before if before[key] != after[key]} <= {parameter}
 
 
 def test_all_options_together_make_a_working_chip():
@@ -122,7 +132,14 @@ BOUNDS = {
     "current_error": (-0.5, 0.5), "stuck_rate": (0.0, 1.0), "weak_rate": (0.0, 1.0), "wire_resistance": (0.0, 1000.0),
     "series_resistance": (0.0, 100_000.0), "temperature": (200.0, 450.0), "read_noise": (0.0, 100.0),
     "programming_noise": (0.0, 100.0), "drift": (0.0, 10.0),
+    "drift_onset": (0.0, 10_000.0), "pulse_noise": (0.0, 1.0),
 }  # fmt: skip
+
+
+def _value(chip: ChipParameters, name: str) -> float:
+    """The parameter that an option sets; an onset is told over the reference age."""
+    value = operator.attrgetter(OF_DEVICE.get(name, name))(chip)
+    return value * chip.device.drift.t0 if name == "drift_onset" else value
 
 
 def test_every_option_has_bounds():
@@ -136,8 +153,8 @@ def test_an_option_is_taken_within_its_bounds_and_refused_beyond(name):
     step = 1 if isinstance(low, int) else 1e-3
     for value in (low, high):
         chip, _ = apply_options(preset, {name: str(value)})
-        assert getattr(chip, name) == value
-        assert type(getattr(chip, name)) is type(value)
+        assert _value(chip, name) == value
+        assert type(_value(chip, name)) is type(value)
     for value in (low - step, high + step):
         with pytest.raises(BadInputError, match=rf"option {name}=\S+ is outside"):
             apply_options(preset, {name: str(value)})

@@ -51,7 +51,7 @@ class Relaxation(Family[RelaxationTable]):
     name = "relaxation"
     experiment = Experiment.DRIFT
     extrapolates = True
-    preference = 2
+    preference = 6
     rivals: ClassVar[tuple[str, ...]] = ("relaxation-sublinear",)
     summary = "resistive memory: cells that stay and cells that move, widths and hazard linear in log time"
     exponent: ClassVar[float] = 1.0
@@ -263,7 +263,7 @@ class SublinearRelaxation(Relaxation):
     """The same with growth that slows down: variances rather than widths are linear in log time."""
 
     name = "relaxation-sublinear"
-    preference = 3
+    preference = 7
     rivals: ClassVar[tuple[str, ...]] = ()
     summary = "resistive memory: the same with widths and hazard as the root of log time"
     exponent = 0.5

@@ -11,9 +11,6 @@ from hwloop.calibration.fitting.relaxation.table import RelaxationTable
 from hwloop.devices.relaxation import RelaxationLaw
 from hwloop.typing import BoolArray, FloatArray
 
-PROBABILITIES = (0.05, 0.5, 0.95)
-"""Quantiles that are drawn."""
-
 
 def relaxation_panels(law: RelaxationLaw, table: RelaxationTable, quantiles: FloatArray) -> list[Panel]:
     """Draw the change against G0 at the last age, its growth with time, and the predicted quantiles."""
@@ -35,7 +32,7 @@ def _change(law: RelaxationLaw, table: RelaxationTable, age: float, at: BoolArra
     bins, x = binned(first, max(1, min(24, first.size // 60)))
     grid = np.quantile(first, np.linspace(0.005, 0.995, 60))
     predicted, points, lines = law.at(age, grid), [], []
-    for p in PROBABILITIES:
+    for p in (0.05, 0.5, 0.95):
         seen = np.array([np.quantile(change[bins == b], p) for b in range(x.size)])
         points.append(Series(f"measured, {p:.0%}", x, seen))
         lines.append(Series(f"fit, {p:.0%}", grid, predicted.quantile(p) - grid, line=True))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from hwloop.calibration.fitting.checks import check_order, check_reads, conductance_scale, rows_of
 from hwloop.calibration.fitting.relaxation.settings import RelaxationSettings
-from hwloop.calibration.fitting.screening import STUCK, Screening
+from hwloop.calibration.fitting.screening import SPARE, STUCK, Screening
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Measurement
 from hwloop.typing import BoolArray, FloatArray, IndexArray
@@ -103,7 +103,7 @@ def _draw(screening: Screening, most: int) -> None:
     if kept.size > most:
         spare = np.zeros(screening.kept.size, bool)
         spare[np.random.default_rng(0).permutation(kept)[most:]] = True
-        screening.drop(spare, f"beyond the {most} that are fitted, drawn at random")
+        screening.drop(spare, SPARE)
 
 
 def _table(

@@ -13,22 +13,13 @@ from typing import IO
 import numpy as np
 
 from hwloop.errors import BadInputError
+from hwloop.files.reading import DAMAGE as READING
 from hwloop.files.weights.content import shown, unreadable
 from hwloop.mapping.tensors import Tensor
 from hwloop.typing import AnyArray
 
 OBJECTS = "holds Python objects, which hwloop never unpickles; save it as a plain array"
-DAMAGE = (
-    ValueError,
-    OSError,
-    RuntimeError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    struct.error,
-)
+DAMAGE = (*READING, zipfile.BadZipFile, zlib.error, struct.error)
 """What numpy and zipfile raise for a damaged file."""
 
 
@@ -72,6 +63,8 @@ def read_npz(path: Path) -> list[Tensor]:
                         shape, dtype = _header(path, stream)
                     name = member.filename.removesuffix(".npy")
                     tensors.append(_tensor(name, shape, dtype, _member(path, member.filename)))
+                    if not tensors[-1].trouble and tensors[-1].size * dtype.itemsize > member.file_size:
+                        raise ValueError(f"'{tensors[-1].name}' declares {shape} values of {dtype} and has fewer")
     except DAMAGE as error:
         raise unreadable(path, f"{_said(error)}; save it again as plain arrays") from None
     if tensors and all(tensor.trouble for tensor in tensors):
@@ -97,7 +90,7 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np
         shape = tuple(int(length) for length in header["shape"])
         if len(text) < count or any(length < 0 for length in shape):
             raise ValueError("its header is cut off or absurd")
-    except (*DAMAGE, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (*DAMAGE, SyntaxError) as error:
         raise unreadable(path, f"{_said(error)}; save it again as a plain array") from None
     return shape, dtype
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import h5py
 
 from hwloop.errors import BadInputError
-from hwloop.files.hdf5 import refuse_outside
+from hwloop.files.hdf5 import open_any
 from hwloop.files.weights.content import Content, content_of, shown, unreadable
 from hwloop.mapping.tensors import Tensor
 from hwloop.typing import AnyArray
@@ -45,7 +46,6 @@ def read_keras(path: Path) -> list[Tensor]:
         if "format" in file.attrs:
             kind = str(file.attrs["format"])
             raise BadInputError(f"{shown(path)} is a file of another kind ({kind}), not weights")
-        refuse_outside(file)
         found: list[tuple[str, tuple[int, ...], str]] = []
 
         def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -94,12 +94,12 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         if content_of(path) is Content.KERAS:
             with (
                 zipfile.ZipFile(path) as archive,
-                archive.open("model.weights.h5") as stream,
-                h5py.File(stream, "r") as file,
+                tempfile.TemporaryDirectory() as folder,
+                open_any(archive.extract("model.weights.h5", folder)) as file,  # which compares its checksum
             ):
                 yield file
         else:
-            with h5py.File(path, "r") as file:
+            with open_any(path) as file:
                 yield file
     except BadInputError:
         raise

@@ -88,6 +88,7 @@ def many_links(file: h5py.File) -> None:
     file["chip"].attrs["cores"] = 1_000_000
     file["chip"].attrs["rows"] = file["chip"].attrs["columns"] = 1000
     put("cores/0000/gains/gain", (1000, 1000))(file)
+    file["cores/0000/gains/gain"][...] = 0
     for name in list(file["cores/0000"]):
         for item in list(file[f"cores/0000/{name}"].values()):
             if item.shape and item.shape != (1000, 1000):
@@ -97,9 +98,10 @@ def many_links(file: h5py.File) -> None:
 
 
 HOSTILE = {
-    "a large dataset": (put("cores/0000/gains/gain", (100_000, 100_000)), r"gains/gain has the shape \(100000, 1"),
-    "a large unknown one": (put("notes", (100_000, 100_000)), r"notes has the shape \(100000, 100000\)"),
-    "a large chip": (larger_chip, "would take more than 67 MB in memory"),
+    "a large dataset": (put("cores/0000/gains/gain", (100_000, 100_000)), "gains/gain says it takes 40000000000 b"),
+    "a large unknown one": (put("notes", (100_000, 100_000)), "notes says it takes 40000000000 bytes"),
+    "a large chip": (larger_chip, "says it takes 1600000000 bytes"),
+    "another shape": (put("cores/0000/gains/gain", (10, 10)), r"gains/gain has the shape \(10, 10\)"),
     "one core many times": (many_links, "would take more than 67 MB in memory"),
     "texts": (put("cores/0000/gains/gain", (12,), h5py.string_dtype()), "gains/gain holds no numbers"),
     "cores that are a number": (

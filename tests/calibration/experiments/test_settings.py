@@ -13,7 +13,7 @@ from hwloop.errors import BadInputError
 from tests.calibration import bounds
 
 TARGETS = {
-    "averages": (1, 16, 100_000),
+    "averages": (1, 16, 2**16),
     "age_resolution": (1e-6, 0.002, 1.0),
     "tolerance": (0.0, 0.0, 1000.0),
     "gain": (0.01, 0.4, 2.0),
@@ -30,11 +30,11 @@ BOUNDS: bounds.Bounds = {
         "samples": (2, 4096, 1_000_000_000),
         "interval": (0.0, 1e-3, 1e6),
         "start": (0.0, 10.0, 1e9),
-        "sample_averages": (1, 1, 100_000),
+        "sample_averages": (1, 1, 2**16),
         "samples_per_step": (1, 64, 1_000_000_000),
     },
     ProgrammingCurveExperiment: {
-        "averages": (1, 16, 100_000),
+        "averages": (1, 16, 2**16),
         "points": (2, 24, 10_000),
         "repeats": (1, 4, 10_000),
         "settle": (0.0, 1.0, 1e6),

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2
+from hwloop.calibration.fitting.known import KnownDevice, KnownReadNoise
+from hwloop.calibration.fitting.programming_noise import HeavyTails, Polynomial2, SmoothBias
 from hwloop.calibration.fitting.screening import Screening
 from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, programmed
 from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Mark, Measurement
+from hwloop.files.models import CellCount, Estimate, Fit, Form
 
 SIGMA = Polynomial((0.26348, 1.9650, -1.1731))
 """Joshi et al. 2020, uS at g = G / 25 uS."""
@@ -101,3 +103,73 @@ def test_cells_that_missed_their_target_are_left_out_only_where_the_target_matte
     assert Screening.of(marked).kept.sum() == 13
     for other in (Experiment.DRIFT, Experiment.READ_NOISE):
         assert Screening.of(replace(marked, experiment=other)).kept.sum() == 18
+
+
+# ---- what of a re-read is programming, and what reading -----------------------------------------------------------
+
+
+def relative(conductance: np.ndarray, age: float, averages: int) -> np.ndarray:
+    """4 % of the conductance for one read."""
+    return np.full(conductance.shape, 0.04**2 / averages)
+
+
+@pytest.mark.parametrize("averages", [1, 4])
+def test_read_noise_is_no_part_of_programming_noise(averages: int) -> None:
+    clean = measured(20_000, seed=9)
+    noise = np.sqrt(relative(clean.reads.conductance, 25.0, averages)) * np.random.default_rng(10).standard_normal(
+        20_000
+    )
+    read = replace(
+        clean,
+        reads=replace(clean.reads, conductance=clean.reads.conductance * (1 + noise)),
+        attributes=clean.attributes | {"plan": f'{{"averages": {averages}}}'},
+    )
+    g = np.linspace(0.1, 1.0, 20)
+    apart, _ = Polynomial2().fit(read, KnownDevice(read_noise=KnownReadNoise(relative, "here")))
+    assert apart.record.statistic("sigma")(g) == pytest.approx(SIGMA(g), rel=0.03)
+    assert apart.record.settings["read_noise_taken_off"] == 1.0
+    assert apart.record.ks_distance < 0.02
+    assert not any("read noise" in warning for warning in apart.record.warnings)
+    together, _ = Polynomial2().fit(read)
+    total = np.hypot(SIGMA(g), 25.0 * g * 0.04 / np.sqrt(averages))
+    assert together.record.statistic("sigma")(g) == pytest.approx(total, rel=0.04)
+    assert any("count it twice" in warning for warning in together.record.warnings)
+
+
+def test_the_noise_of_reads_is_known_from_a_fit_of_it_or_of_drift() -> None:
+    rows = {"noise.v0": 0.01, "noise.v1": 0.0004, "noise.floor": 0.1}
+    at = (np.log(0.04), 0.0)
+    drift = Fit(
+        "drift", "spline", tuple(Estimate(name, value, None, None, "1", "") for name, value in rows.items()),
+        {"noise": Form("knots", at)}, {"t0": 20.0, "g_scale": 25.0, "noise_growth": 0.1}, CellCount(9, 9),
+        (1.0, 25.0), (1.0, 1e4), 0.0, 0.0,
+    )  # fmt: skip
+    known = KnownReadNoise.of_drift(drift)
+    assert known is not None
+    found = known.variance(np.array([1.0, 25.0]), 20.0 * np.e, 1)
+    assert found == pytest.approx([0.011 + 0.1**2, 0.00044 + (0.1 / 25) ** 2])
+    assert KnownReadNoise.of_drift(replace(drift, forms={})) is None
+    q = (Estimate("q.v0", 0.01, None, None, "1", ""), Estimate("alpha", 1.0, None, None, "1", ""))
+    spectrum = replace(
+        drift, parameters=q, forms={"q": Form("knots", (0.0,))},
+        settings={"g_scale": 25.0, "interval": 1e-3, "samples": 1000.0},
+    )  # fmt: skip
+    several = KnownReadNoise.of_spectrum(spectrum).variance(np.array([25.0]), 200.0, 16)
+    assert several == pytest.approx(0.01**2 * np.log((200.0 + 4e-6) / 8e-6))
+
+
+def test_a_bias_at_both_ends_of_the_range_is_followed() -> None:
+    """0.2 uS less at the upper end and more at the lower one, none between: no line has that."""
+    rng = np.random.default_rng(11)
+    target = rng.uniform(1.0, 25.0, 20_000)
+    g = target / 25.0
+    bias = 0.2 * np.exp(-target / 1.5) - 0.2 * g**8
+    made = programmed(Polynomial((0.0,)), Polynomial((0.2, 0.3)), 25.0, target, 25.0, rng)
+    bent = replace(made, reads=replace(made.reads, conductance=made.reads.conductance + bias))
+    at = np.linspace(0.05, 0.98, 15)
+    truth = 0.2 * np.exp(-at * 25 / 1.5) - 0.2 * at**8
+    smooth = SmoothBias().fit(bent)[0].record.statistic("bias")(at)
+    line = Polynomial2().fit(bent)[0].record.statistic("bias")(at)
+    # 20 000 errors of about 0.35 uS, 3 000 of them for a knot: 0.006 uS.
+    assert np.abs(smooth - truth).max() < 0.04
+    assert np.abs(line - truth).max() > 0.08

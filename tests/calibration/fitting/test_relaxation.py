@@ -110,6 +110,12 @@ def test_growth_is_chosen_by_held_out_times_and_what_ties_is_kept() -> None:
     assert fit_measurement(measured(400, seed=5), "relaxation-sublinear").fitted.record.choice == {}
 
 
+def test_two_ages_tell_nothing_of_growth_and_both_are_kept() -> None:
+    record = fit_measurement(measured(400, seed=7, ages=AGES[:3]), "relaxation").fitted.record
+    assert record.family == "relaxation"
+    assert [one.family for one in record.alternatives] == ["relaxation-sublinear"]
+
+
 def test_a_single_age_is_refused() -> None:
     measurement = measured(500, seed=2)
     with pytest.raises(BadInputError, match="two later ages"):

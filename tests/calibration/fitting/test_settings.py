@@ -137,6 +137,7 @@ BOUNDS: bounds.Bounds = {
     ProgrammingSettings: {
         "outlier_sigma": (3.0, 7.0, 100.0),
         "rail": (0.0, 0.1, 0.5),
+        "knots": (3, 6, 100),
         "pile": (0.0, 0.002, 1.0),
         "smallest_sigma": (1e-09, 0.0001, 1.0),
         "largest_tail": (1.0, 6.0, 20.0),

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import hwloop
+from hwloop.calibration.column_fit import calibrate_columns
+from hwloop.calibration.evaluation import measure_outputs
+from hwloop.calibration.programming.base import Method
 from hwloop.calibration.programming.current_error import CurrentError
 from hwloop.calibration.programming.currents import Currents
 from hwloop.calibration.programming.filter_settings import Observation
+from hwloop.calibration.programming.gdp import GDP
+from hwloop.calibration.programming.program_verify import ProgramVerify
+from hwloop.calibration.steps import run
+from hwloop.chip.cell_calibration import CellCalibration, Devices
+from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, ProgrammingWarning
+from hwloop.mapping.partition import map_weights
+from tests.conftest import OpenChip, gaussian
 
 SHOWN = Observation(np.zeros((1, 1)), 1.0, 0.0, 1.0)
 
@@ -84,3 +96,38 @@ def test_a_calibration_that_is_far_off_is_refused(value: float) -> None:
         currents(3, calibrated=True).wrong(cells, SHOWN)
     assert cells.believed == []
     assert currents(3, calibrated=True).wrong(Filter(error(0.049)), SHOWN)
+
+
+@pytest.mark.parametrize("method", [GDP(), ProgramVerify()])
+@pytest.mark.parametrize("error", [0.1, -0.1])
+def test_a_calibration_that_the_chip_contradicts_costs_few_pulses(
+    open_chip: OpenChip, method: Method, error: float
+) -> None:
+    """A quarter of the cells is pulsed, and the calibration found to be of a chip with other currents."""
+    chip = open_chip(f"sim:pcm-90nm?seed=5&rows=64&columns=64&current_error={error}")
+    tile = map_weights(hwloop.matrices({"w": gaussian(64, 64)}), chip.info)[0]
+    known = Devices.nominal(chip.info.device_model, chip.info.device_shape)
+    region = Region(chip, tile.place, tile.full_scale, CellCalibration(devices=known))
+    with pytest.raises(BadInputError, match=r"calibration .* need .*(current|higher|lower)"):
+        run(method.steps(region, tile, 20.0, np.random.default_rng(0)), chip)
+    assert 0 < chip.counts.pulses <= chip.info.devices_per_core / 4
+
+
+@pytest.mark.parametrize("method", [GDP(), ProgramVerify()])
+def test_a_true_calibration_is_tried_out_at_no_cost_in_pulses(open_chip: OpenChip, method: Method) -> None:
+    spent, left = {}, {}
+    for cells in (0, 1024):
+        chip = open_chip("sim:pcm-90nm?seed=6&rows=64&columns=64")
+        tile = map_weights(hwloop.matrices({"w": gaussian(64, 64)}), chip.info)[0]
+        known = Devices.nominal(chip.info.device_model, chip.info.device_shape)
+        region = Region(chip, tile.place, tile.full_scale, CellCalibration(devices=known))
+        done: list[int] = []
+        work = replace(method, pilot_cells=cells).steps(region, tile, 20.0, np.random.default_rng(0))
+        run(work, chip, lambda _, step, done=done: done.append(step.done))
+        assert done == list(range(len(done)))
+        chip.wait(20.0)
+        columns = calibrate_columns(region, tile.weights, np.random.default_rng(1), 1024)
+        left[cells] = measure_outputs(region, tile.weights, columns, np.random.default_rng(2), 1024).mvm_error
+        spent[cells] = chip.counts.pulses
+    assert spent[1024] < 1.03 * spent[0]
+    assert left[1024] < 1.05 * left[0]

@@ -59,10 +59,11 @@ BOUNDS: bounds.Bounds = {
         "mean_gain": (0.1, 1.05, 10.0),
         "outlier": (0.1, 3.0, 1000.0),
         "open_loop_passes": (0, 1, 10),
+        "pilot_cells": (0, 1024, 1_000_000_000),
         "unresponsive_pulses": (1, 3, 100),
     },
     ProgramVerify: {
-        "averages": (1, 16, 100_000),
+        "averages": (1, 16, 2**16),
         "tolerance": (0.0, 0.0, 1000.0),
         "gain": (0.01, 0.4, 2.0),
         "max_pulses_per_device": (1, 15, 1_000_000),
@@ -70,6 +71,7 @@ BOUNDS: bounds.Bounds = {
         "settle": (0.0, 0.05, 100.0),
         "unresponsive_pulses": (1, 3, 100),
         "monitor_vectors": (3, 128, 1_000_000),
+        "pilot_cells": (0, 1024, 1_000_000_000),
         "contradiction": (0.0, 0.05, 1.0),
     },
     SGD: {

@@ -9,6 +9,7 @@ import hwloop
 from hwloop.calibration.programming.sgd import SGD
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
+from hwloop.errors import BadInputError
 from hwloop.jobs.program import program
 from hwloop.mapping.partition import map_weights
 from tests.conftest import OpenChip, gaussian
@@ -31,6 +32,16 @@ def test_stays_in_its_budget_of_vectors_and_spends_it(open_chip: OpenChip) -> No
     np.testing.assert_allclose(np.diff(steps.chip_time), 4.0, atol=0.2)
     assert steps.pulses[0] == run.tiles[0].to_json()["devices"]
     assert not steps.unconverged_cells.any()
+
+
+def test_a_budget_that_allows_no_step_is_refused_before_a_pulse(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:hermes-core?rows=32&columns=32")
+    matrices = hwloop.matrices({"w": gaussian(32, 32)})
+    with pytest.raises(BadInputError, match=r"max_vectors=511 allows no step, which takes 512 vectors: batch=256"):
+        program(chip, matrices, SGD(max_vectors=511, batch=256))
+    assert chip.counts.pulses == 0
+    run = program(chip, matrices, SGD(max_vectors=512, batch=256))
+    assert run.tiles[0].to_json()["mvms"] == 512
 
 
 class Pulsed(Region):

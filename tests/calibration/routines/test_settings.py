@@ -6,10 +6,13 @@ import pytest
 
 from hwloop.calibration.routines.adc import AdcFitting
 from hwloop.calibration.routines.converters import ConverterCalibration
+from hwloop.calibration.routines.curve_by_maps import CurveByMaps
 from hwloop.calibration.routines.device_curves import DeviceCurveFit
 from hwloop.calibration.routines.devices import Classification, DeviceCalibration
+from hwloop.calibration.routines.drift_law import DriftFit
 from hwloop.calibration.routines.flank import FlankSearch
 from hwloop.calibration.routines.floor import FloorCalibration
+from hwloop.calibration.routines.level_maps import LevelMaps
 from hwloop.calibration.routines.observe import Looking
 from hwloop.calibration.routines.programming_curve import CurveCalibration
 from hwloop.calibration.routines.trims import TrimCalibration
@@ -55,6 +58,8 @@ BOUNDS: bounds.Bounds = {
         "set_amplitude": (0.0, 0.0, 1000000.0),
         "set_width": (0.0, 0.0, 1000000000.0),
         "reset_amplitude": (0.0, 0.0, 1000000.0),
+        "reset_width": (0.0, 0.0, 1000000000.0),
+        "set_pulses": (1, 1, 1000),
         "settle": (0.0, 10.0, 10000.0),
         "set_share": (0.01, 0.6, 1.0),
         "map_rest": (0.0, 0.001, 1.0),
@@ -68,6 +73,10 @@ BOUNDS: bounds.Bounds = {
         "hardest": (0.1, 1.3, 10.0),
         "jumped": (0.01, 0.5, 0.99),
         "empty": (0.01, 0.25, 0.99),
+        "width": (0.0, 0.0, 1000000000.0),
+        "flank_levels": (5, 24, 10_000),
+        "flank_from": (0.001, 0.08, 0.5),
+        "flank_to": (0.5, 0.92, 0.999),
     },
     FloorCalibration: {
         "settle": (0.0, 0.0, 10000.0),
@@ -81,9 +90,24 @@ BOUNDS: bounds.Bounds = {
     },
     CurveCalibration: {
         "settle": (0.0, 10.0, 10000.0),
-        "flank_levels": (5, 24, 10_000),
-        "flank_from": (0.001, 0.08, 0.5),
-        "flank_to": (0.5, 0.92, 0.999),
+    },
+    CurveByMaps: {
+        "map_scouts": (1, 1536, 1_000_000_000),
+        "curve_passes": (1, 3, 100),
+    },
+    DriftFit: {
+        "drift_low": (0.0001, 0.1, 0.5),
+        "drift_middle": (0.001, 0.3, 0.7),
+        "drift_upper": (0.01, 0.6, 0.99),
+        "drift_evidence": (0.0, 5.0, 1000.0),
+        "nu_prior": (1e-06, 0.05, 1.0),
+        "earliest_onset": (0.001, 0.1, 1.0),
+    },
+    LevelMaps: {
+        "looks": (2, 6, 100),
+        "first_look": (1e-06, 0.01, 10000.0),
+        "longest_rest": (1e-06, 60.0, 1000000.0),
+        "map_outliers": (1.0, 4.0, 1000.0),
     },
     TrimCalibration: {
         "passes": (1, 2, 100),

@@ -222,6 +222,7 @@ class Emulated2450(ScpiInstrument):
             rf":SENS:CURR:(?:RANG|NPLC) {NUMBER}": nothing,
             rf":SOUR:VOLT:ILIM {NUMBER}": self._limit,
             rf":SOUR:VOLT {NUMBER}": self._level,
+            r":SOUR:VOLT:ILIM\?": lambda: f"{self.compliance:.6E}",
             r":OUTP (ON|OFF)": self._output,
             r":MEAS:CURR\?": self._measure,
             r":SOUR:VOLT:ILIM:TRIP\?": lambda: str(int(self.limiting)),

@@ -28,7 +28,7 @@ class ScriptedLink:
         if answer is not None:
             self._answers.append(answer)
 
-    def read_line(self, deadline: float) -> bytes:
+    def read_line(self, deadline: float, quiet: float = 0.0) -> bytes:
         assert self._answers, "an answer was expected to a line that has none"
         return self._answers.pop(0).encode()
 

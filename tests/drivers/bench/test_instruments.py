@@ -64,6 +64,8 @@ SOURCES: list[tuple[Any, str, Any, Script, Script]] = [
         SCPI,
         S2450,
         [
+            (":SOUR:VOLT:ILIM?", "1.000000E-04"),
+            OK,
             *lines(":SOUR:VOLT 0", ":OUTP ON"),
             OK,
             *lines(":SOUR:VOLT 0.05", ":SOUR:VOLT 0.1"),
@@ -86,6 +88,8 @@ SOURCES: list[tuple[Any, str, Any, Script, Script]] = [
         TSP,
         S2600,
         [
+            ("print(smub.source.limiti)", "1.00000e-04"),
+            FINE,
             *lines("smub.source.levelv = 0", "smub.source.output = smub.OUTPUT_ON"),
             FINE,
             *lines("smub.source.levelv = 0.05", "smub.source.levelv = 0.1"),
@@ -108,6 +112,8 @@ SOURCES: list[tuple[Any, str, Any, Script, Script]] = [
         SCPI,
         B2900,
         [
+            (":SENS2:CURR:PROT?", "+1.000000E-04"),
+            OK,
             *lines(":SOUR2:VOLT 0", ":OUTP2 ON"),
             OK,
             *lines(":SOUR2:VOLT 0.05", ":SOUR2:VOLT 0.1"),

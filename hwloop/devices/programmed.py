@@ -1,0 +1,44 @@
+"""What a device reads that was programmed to a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from hwloop.devices.predicted import Predicted
+from hwloop.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class ProgrammedConductance(Predicted):
+    """Reads about a mean, normal or with the tails of Student's t."""
+
+    mean: FloatArray
+    """uS."""
+    sigma: FloatArray
+    """Standard deviation, uS."""
+    freedom: float = np.inf
+    """Degrees of freedom of Student's t, more than two; infinite for normal errors."""
+
+    def __post_init__(self) -> None:
+        """Take over shape and scale; errors do not know where zero is."""
+        object.__setattr__(self, "shape", np.shape(self.mean))
+        object.__setattr__(self, "scale", float(np.max(self.mean, initial=1e-9)))
+        object.__setattr__(self, "positive", False)
+
+    def _unit(self) -> tuple[stats.rv_continuous, FloatArray]:
+        if np.isfinite(self.freedom):
+            return stats.t(self.freedom), self.sigma * np.sqrt((self.freedom - 2.0) / self.freedom)
+        return stats.norm(), self.sigma
+
+    def density(self, conductance: FloatArray | float) -> FloatArray:
+        """Return the probability density (1/uS) of reads (uS)."""
+        unit, scale = self._unit()
+        return np.asarray(unit.pdf((conductance - self.mean) / scale) / scale)
+
+    def cdf(self, conductance: FloatArray | float) -> FloatArray:
+        """Return the probability to read at or below conductances (uS)."""
+        unit, scale = self._unit()
+        return np.asarray(unit.cdf((conductance - self.mean) / scale))

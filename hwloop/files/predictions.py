@@ -1,0 +1,223 @@
+"""What a fitted model says of conductances at other times and levels, and where it says more than was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.drifted import DriftedConductance, ReadScatter
+from hwloop.devices.predicted import Blend, Predicted
+from hwloop.devices.programmed import ProgrammedConductance
+from hwloop.errors import BadInputError
+from hwloop.files.fitted_devices import is_relaxation, relaxation_law, time_law
+from hwloop.files.models import Fit, Model
+from hwloop.typing import FloatArray, Json
+
+PREDICTABLE = ("drift", "programming")
+"""Experiments whose fits predict conductances, those that say more of time first."""
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """The distribution of the conductance of devices of one level at one age."""
+
+    shown: ClassVar[tuple[float, ...]] = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+    """Probabilities of the quantiles that are told."""
+
+    time: float
+    """Age, s."""
+    level: float
+    """Conductance (uS) of the devices, as `level_is` says."""
+    level_is: str
+    """What the level is: 'at the first read', 'at t0 = 20 s', 'target'."""
+    distribution: Predicted = field(repr=False)
+    """Density, distribution function, quantiles and samples; of all families that fit alike."""
+    families: tuple[str, ...]
+    """Those families."""
+    each: dict[str, dict[float, float]]
+    """Family -> probability -> quantile (uS)."""
+    beyond: tuple[str, ...]
+    """In what it goes beyond what was measured, a sentence each; empty for none."""
+    window: tuple[float, float] | None = None
+    """uS."""
+
+    @property
+    def extrapolates(self) -> bool:
+        """Whether it is of an age, level or temperature that was not measured."""
+        return bool(self.beyond)
+
+    @property
+    def quantiles(self) -> dict[float, float]:
+        """Probability -> conductance (uS); where families differ, the outermost of theirs."""
+        return {p: _outermost(p, [own[p] for own in self.each.values()]) for p in Prediction.shown}
+
+    @property
+    def probability_outside(self) -> float | None:
+        """Probability to be outside of the window; None without one."""
+        return None if self.window is None else float(self.distribution.outside(*self.window))
+
+    def sample(self, count: int, seed: int = 0) -> FloatArray:
+        """Draw conductances (count,) in uS."""
+        return self.distribution.sample(np.random.default_rng(seed), count)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as `hwloop predict --json` prints it."""
+        return {
+            "time": self.time,
+            "level": self.level,
+            "level_is": self.level_is,
+            "quantiles": {f"{p:g}": value for p, value in self.quantiles.items()},
+            "window": None if self.window is None else list(self.window),
+            "probability_outside": self.probability_outside,
+            "extrapolates": self.extrapolates,
+            "beyond": list(self.beyond),
+            "families": {
+                name: {f"{p:g}": value for p, value in own.items()} for name, own in self.each.items()
+            },
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        low, middle, high = (self.quantiles[p] for p in (0.05, 0.5, 0.95))
+        more = ", extrapolates" if self.extrapolates else ""
+        return f"<Prediction {self.time:g} s, {self.level:g} uS: {middle:.4g} uS, 90 % {low:.4g} to {high:.4g}{more}>"
+
+
+def _outermost(probability: float, values: Sequence[float]) -> float:
+    """Return the quantile furthest from the middle; of the median, the mean."""
+    if probability == 0.5:
+        return float(np.mean(values))
+    return min(values) if probability < 0.5 else max(values)
+
+
+def predict(
+    model: Model,
+    time: float,
+    level: float,
+    window: tuple[float, float] | None = None,
+    *,
+    temperature: float | None = None,
+    experiment: str | None = None,
+) -> Prediction:
+    """Predict the conductance of devices of one level at one age.
+
+    Parameters
+    ----------
+    model
+        A fitted model.
+    time
+        Age, s.
+    level
+        Conductance (uS): at the first read for relaxation, at t0 for drift, the target for programming.
+    window
+        Lowest and highest conductance (uS) that are well.
+    temperature
+        K; None for that of the measurement.
+    experiment
+        'drift' or 'programming'; None for the first that was fitted.
+
+    Raises
+    ------
+    BadInputError
+        For a model that predicts no conductances, and for numbers that are no age, level or window.
+    """
+    fit = _fit_of(model, experiment)
+    if not (math.isfinite(time) and time > 0):
+        raise BadInputError(f"time {time:g} s: predictions are of ages above zero")
+    if not (math.isfinite(level) and level > 0):
+        raise BadInputError(f"level {level:g} uS: predictions are of conductances above zero")
+    if window is not None and not window[0] < window[1]:
+        raise BadInputError(f"window {window[0]:g} to {window[1]:g} uS: the lower end comes first")
+    fits = (fit, *fit.alternatives)
+    parts = [distribution(one, time, level) for one in fits]
+    each = {
+        one.family: {p: float(part.quantile(p)) for p in Prediction.shown}
+        for one, part in zip(fits, parts, strict=True)
+    }  # fmt: skip
+    return Prediction(
+        time=time,
+        level=level,
+        level_is=_meaning(fit),
+        distribution=parts[0] if len(parts) == 1 else Blend(parts),
+        families=tuple(each),
+        each=each,
+        beyond=tuple(_beyond(model, fit, time, level, temperature)),
+        window=window,
+    )
+
+
+def _fit_of(model: Model, experiment: str | None) -> Fit:
+    wanted = PREDICTABLE if experiment is None else (experiment,)
+    for name in wanted:
+        if name in model.fits and name in PREDICTABLE:
+            return model.fits[name]
+    raise BadInputError(
+        f"the model has no fit of {' or '.join(wanted)} (it has: {', '.join(model.fits)}), and of "
+        f"{' and '.join(PREDICTABLE)} alone conductances are predicted"
+    )
+
+
+def _meaning(fit: Fit) -> str:
+    if fit.experiment == "programming":
+        return "target"
+    return "at the first read" if is_relaxation(fit) else f"at t0 = {fit.settings['t0']:g} s"
+
+
+def distribution(fit: Fit, time: FloatArray | float, level: FloatArray | float) -> Predicted:
+    """Return the distribution of conductances at ages (s) of devices of levels (uS), which broadcast.
+
+    Raises BadInputError for a fit that predicts no conductances.
+    """
+    if is_relaxation(fit):
+        return relaxation_law(fit).at(time, level)
+    if "mean" in fit.forms and "t0" in fit.settings:
+        return _drifted(fit, np.asarray(time, np.float64), np.asarray(level, np.float64))
+    if fit.experiment == "programming" and "bias" in fit.forms:
+        g = np.asarray(level, np.float64) / fit.settings["g_scale"]
+        tail = {row.name: row.value for row in fit.parameters}.get("tail", np.inf)
+        bias, sigma = (np.asarray(fit.statistic(name)(g), np.float64) for name in ("bias", "sigma"))
+        return ProgrammedConductance(np.asarray(level, np.float64) + bias, sigma, 2.0 + tail)
+    raise BadInputError(f"the {fit.experiment} fit ({fit.family}) predicts no conductances")
+
+
+def _drifted(fit: Fit, time: FloatArray, level: FloatArray) -> Predicted:
+    """Return drift with the noise of a single read."""
+    t0, g_scale = fit.settings["t0"], fit.settings["g_scale"]
+    model = DriftModel(t0, g_scale, fit.statistic("mean"), fit.statistic("spread"), time_law(fit))
+    own = {row.name: row.value for row in fit.parameters}
+    places = fit.forms["noise"].at if "noise" in fit.forms else ()
+    log_variance = [math.log(max(own[f"noise.v{k}"], 1e-12)) for k in range(len(places))]
+    variance = np.exp(np.interp(np.log(level / g_scale), places, log_variance)) if places else np.zeros(level.shape)
+    growth = 1.0 + fit.settings.get("noise_growth", 0.0) * np.log(time / t0)
+    scatter = ReadScatter(
+        relative=np.sqrt(variance * np.maximum(growth, 0.0)),
+        constant=own.get("noise.floor", 0.0),
+        freedom=own.get("tail.freedom", math.inf),
+        switching=own.get("telegraph.share", 0.0),
+        step=own.get("telegraph.step", 0.0),
+    )
+    return DriftedConductance(model, level, time, scatter)
+
+
+def _beyond(
+    model: Model, fit: Fit, time: float, level: float, temperature: float | None, near: float = 5.0
+) -> list[str]:
+    """Say in what a prediction goes beyond what was measured; temperatures as near (K) as that count as the same."""
+    found = []
+    for name, value, (low, high), unit in (
+        ("time", time, fit.time_range, "s"),
+        ("level", level, fit.conductance_range, "uS"),
+    ):
+        if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
+            found.append(f"{name} {value:g} {unit}: measured from {low:.4g} to {high:.4g} {unit}")
+    own = model.chip.get("temperature_at_start")
+    if temperature is not None and not isinstance(own, str):
+        if own is None or not math.isfinite(float(own)):
+            found.append(f"temperature {temperature:g} K: that of the measurement is not known")
+        elif abs(temperature - float(own)) > near:
+            found.append(f"temperature {temperature:g} K: measured at {float(own):.4g} K, the prediction is for that")
+    return found

@@ -1,0 +1,50 @@
+"""Predicts conductances from a fitted model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwloop.files import predictions
+from hwloop.files.model_file import load_model
+from hwloop.files.models import Model
+from hwloop.files.predictions import Prediction
+
+
+def predict(
+    model: Model | str | Path,
+    time: float,
+    level: float,
+    window: tuple[float, float] | None = None,
+    *,
+    temperature: float | None = None,
+    experiment: str | None = None,
+) -> Prediction:
+    """Predict the conductance of devices of one level at one age.
+
+    Parameters
+    ----------
+    model
+        A fitted model, or its file.
+    time
+        Age, s.
+    level
+        Conductance (uS): at the first read for relaxation, at t0 for drift, the target for programming.
+    window
+        Lowest and highest conductance (uS) that are well.
+    temperature
+        K; None for that of the measurement.
+    experiment
+        'drift' or 'programming'; None for the first that was fitted.
+
+    Returns
+    -------
+    Prediction
+        With `quantiles`, `probability_outside`, `extrapolates`, and a `distribution` to be asked and drawn from.
+
+    Raises
+    ------
+    BadInputError
+        For a model that predicts no conductances, and for numbers that are no age, level or window.
+    """
+    found = model if isinstance(model, Model) else load_model(model)
+    return predictions.predict(found, time, level, window, temperature=temperature, experiment=experiment)

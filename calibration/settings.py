@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ DURATION = "duration"
 
 def seconds(default: float) -> float:
     """Declare a field of seconds, which may also be given as a text such as '1.5h' or '1y'."""
-    return cast(float, field(default=default, metadata={DURATION: True}))
+    return field(default=default, metadata={DURATION: True})
 
 
 @dataclass(frozen=True)

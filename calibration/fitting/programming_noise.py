@@ -113,8 +113,7 @@ def programming_table(
     screening.drop(rows.counts == 0, "no relaxed read")
     screening.drop(~np.isfinite(measurement.cells.target), "no target")
     if not screening.kept.any():
-        names = sorted(set(screening.reason.tolist()))
-        raise BadInputError(f"programming: no cell can be used ({', '.join(names)})")
+        raise BadInputError(f"programming: no cell can be used ({', '.join(sorted(set(screening.reason.tolist())))})")
     t0 = reference_age(measurement, measurement.reads.time)
     with np.errstate(divide="ignore"):
         away = np.where(rows.there, np.abs(np.log(np.maximum(rows.time, 1e-9) / t0)), np.inf)
@@ -128,10 +127,8 @@ def programming_table(
     if not kept.any():
         raise BadInputError("programming: every cell is stuck or an outlier; nothing is left to fit")
     seen, typical, averages = conductance[kept], float(np.median(age[kept])), _averages(measurement)
-    read_variance = np.zeros(seen.size)
-    if known.read_noise is not None:
-        level = np.maximum(target[kept], 1e-3 * g_scale)
-        read_variance = known.read_noise.variance(level, typical, averages) * level**2
+    level = np.maximum(target[kept], 1e-3 * g_scale)
+    noise = known.read_noise
     at_zero, at_top = seen <= 0, seen >= seen.max()
     return ProgrammingTable(
         g_scale=g_scale,
@@ -140,7 +137,7 @@ def programming_table(
         conductance=seen,
         at_zero=at_zero & bool(np.mean(seen == 0) > settings.pile),
         at_top=at_top & bool(at_top.mean() > settings.pile),
-        read_variance=read_variance,
+        read_variance=np.zeros_like(level) if noise is None else noise.variance(level, typical, averages) * level**2,
         averages=averages,
     ), screening
 

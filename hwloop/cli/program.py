@@ -155,13 +155,13 @@ def _on_one_chip(options: ProgramOptions, weights: Weights, method: Method, repo
 def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
     """Program cores, or the chips of a fleet, with several workers."""
     import hwloop
+    from hwloop.files.activations import activations_from
     from hwloop.fleet.chips import Fleet
     from hwloop.fleet.executors import Executor, InProcess
     from hwloop.fleet.processes import LocalProcesses
     from hwloop.jobs.inputs import calibration_from, seconds
     from hwloop.jobs.parallel import Plan, program_parts
     from hwloop.jobs.program import Task
-    from hwloop.mapping.activations import activations_from
 
     age = None if options.age is None else seconds(options.age)
     samples = activations_from(options.inputs, weights.matrices)

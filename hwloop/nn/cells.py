@@ -163,7 +163,7 @@ class Cells:
 
     @property
     def log_age(self) -> float:
-        """Natural logarithm of the age over the reference age of the drift, or what its law of time has in its place."""
+        """Natural logarithm of the age over the reference age of the drift, as its law of time counts it."""
         return self.model.drift.law.exponent(math.log(self.age / self.model.drift.t0))
 
 

@@ -50,12 +50,12 @@ def _page_of_file(path: Path) -> Page:
 def _page_of_network(path: Path) -> Page:
     """Make the page of a network's file without its class, which a file alone may not import."""
     from hwloop.files import hdf5
+    from hwloop.files.reading import whole
     from hwloop.files.run_reader import read_record
-    from hwloop.nn.network_file import RUN_GROUP, check_sizes, read_network, whole
+    from hwloop.nn.network_file import RUN_GROUP, read_network
     from hwloop.pages.networks import page_of_network
 
-    with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file, whole(str(path)):
-        check_sizes(file)
+    with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file, whole(path, "network file", "deploy it again"):
         if RUN_GROUP not in file:
             raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
         return page_of_network(read_record(file[RUN_GROUP], str(path)), read_network(file))

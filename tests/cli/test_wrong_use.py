@@ -15,7 +15,7 @@ NETWORK = "--network hwloop.nn.zoo:digits_cnn --weights w.npy --dataset none.npz
 TO_CHIP = f"--backend {CHIP} --out out.h5"
 
 WRONG: list[tuple[str, str, str]] = [
-    ("program", "w.npy --out out.h5", "Missing option '--backend' (hwloop program --help tells more)"),
+    ("program", "w.npy --out out.h5", "name one chip with --backend, or several with --fleet FLEET.toml"),
     ("program", f"none.npy {TO_CHIP}", "none.npy: no such file"),
     ("program", f"w.npy {TO_CHIP} --seed x", "Invalid value for '--seed': 'x' is not a valid integer"),
     ("program", f"w.npy {TO_CHIP} --methd gdp", "No such option '--methd'"),
@@ -69,6 +69,9 @@ WRONG: list[tuple[str, str, str]] = [
     ("examples", "", "Missing argument 'FOLDER' (hwloop examples --help tells more)"),
     ("examples", "w.npy", "w.npy/data cannot be written (Not a directory)"),
     ("examples", "a b", "Got unexpected extra argument (b)"),
+    ("predict", "none.json", "Missing option '--time' (hwloop predict --help tells more)"),
+    ("predict", "none.json --time 1y --level 12uS", "none.json cannot be read (No such file or directory)"),
+    ("predict", "w.npy --time 1y --level 12uS", "w.npy is no model file: it is not JSON text"),
     ("ledger", "--merge none.h5", "name the chip whose pulses are meant: hwloop ledger CHIP"),
     ("ledger", "sim:nope", "unknown simulated chip 'sim:nope'"),
     ("ledger", f"{CHIP} --merge none.h5", "none.h5: no such file"),
@@ -159,7 +162,7 @@ def test_a_real_process_says_the_same() -> None:
     assert json.loads(done.stdout)["kind"] == "usage"
     plain = run_process("program", "w.npy")
     assert (plain.returncode, plain.stdout) == (2, "")
-    assert plain.stderr == "error: Missing option '--backend' (hwloop program --help tells more)\n"
+    assert plain.stderr == "error: Missing option '--out' (hwloop program --help tells more)\n"
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "127.0.0.1"])

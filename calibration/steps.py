@@ -97,6 +97,17 @@ def run_together(
     list
         The results, in the order of `works`.
     """
+    try:
+        return _in_lockstep(works, backend, watch, check)
+    except BaseException:
+        if backend.witness is not None:
+            backend.witness.leave()  # what the job still asks in order to end is no part of the work
+        raise
+
+
+def _in_lockstep(
+    works: Sequence[Work[S, R]], backend: Backend, watch: Callable[[int, S], None], check: Callable[[], None]
+) -> list[R]:
     results: dict[int, R] = {}
     active, arrived = list(range(len(works))), list[int]()
     while active:
@@ -143,11 +154,14 @@ SLICE = 0.2
 
 def rest(backend: Backend, seconds: float, check: Callable[[], None] = never) -> None:
     """Let chip time pass: at once where it is virtual, else in slices, with a call of `check` after each."""
-    until = backend.now() + seconds
     if Capability.STATE in backend.info.capabilities:
         backend.wait(seconds)
-        return
-    left = seconds
+    else:
+        backend.as_one("rest", lambda: _rest_in_slices(backend, seconds, check))
+
+
+def _rest_in_slices(backend: Backend, seconds: float, check: Callable[[], None]) -> None:
+    left, until = seconds, backend.now() + seconds
     while left > 0.0:
         part, began = min(left, SLICE), time.monotonic()
         backend.wait(part)

@@ -181,13 +181,13 @@ class VisaChip(Backend):
     def export_state(self) -> dict[str, AnyArray]:
         """Return the simulated chip's state and the instrument's pulse counts, which include those of other clients."""
         self.require(Capability.STATE, "saving the chip's state")
-        return self._export_state()
+        return self._ask("export_state", self._export_state)
 
     @one_caller
     def import_state(self, state: State) -> None:
         """Put back a state, and with it the pulse counts of the instrument and of this driver."""
         super().import_state(state)
-        self._send_state(state)
+        self._ask("send_state", self._send_state, state)
 
     # ---- the contract's hooks -------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ from .jobs.measure import measure as measure
 from .jobs.network import load_network as load_network
 from .jobs.predict import predict as predict
 from .jobs.program import program as program
+from .jobs.resume import resume as resume
 from .jobs.retrain import Retrained as Retrained
 from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run

@@ -81,6 +81,7 @@ class SimulatedBase(Backend, Generic[C]):
     which cores are used does not change what any of them does.
     """
 
+    in_process: ClassVar[bool] = True
     outputs_at_once: ClassVar[int] = 2**16
     """Outputs, or inputs, of a batch that are computed at one time: more would leave the processor's cache."""
     driven_share: ClassVar[float] = 0.75
@@ -167,7 +168,11 @@ class SimulatedBase(Backend, Generic[C]):
         self._cores.clear()
 
     def _export_state(self) -> dict[str, AnyArray]:
-        state: dict[str, AnyArray] = {"clock": np.array(self._clock)}
+        # A copy: the chip goes on, what was saved must not.
+        return {name: array.copy() for name, array in self._state_parts()}
+
+    def _state_parts(self) -> Iterator[tuple[str, AnyArray]]:
+        yield "clock", np.array(self._clock)
         for index, core in self._cores.items():
             own = self._saved_cells(core) | {
                 "generator": core.dynamics.get_state(),
@@ -177,9 +182,7 @@ class SimulatedBase(Backend, Generic[C]):
             }
             if self._chip.read_modes:
                 own["read_mode"] = torch.tensor(self._mode_numbers()[core.mode])
-            # A copy: the chip goes on, what was saved must not.
-            state |= {f"core{index}/{name}": tensor.cpu().numpy().copy() for name, tensor in own.items()}
-        return state
+            yield from ((f"core{index}/{name}", tensor.cpu().numpy()) for name, tensor in own.items())
 
     def _import_state(self, state: State) -> None:
         """Take the state as a whole or not at all: until every part of it has been read, the chip stays as it was."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -107,7 +106,7 @@ def end_on_this_clock(run: RunRecord, backend: Backend) -> tuple[float, list[str
     """
     now, end = backend.now(), run.end()
     then = run.programmed_utc
-    calendar = (datetime.now(UTC) - then).total_seconds() if then is not None else math.nan
+    calendar = (backend.utc() - then).total_seconds() if then is not None else math.nan
     if now >= end:
         elapsed = now - end
         if abs(elapsed - calendar) > CLOCKS_DISAGREE * max(elapsed, calendar):

@@ -10,7 +10,6 @@ Times called age are seconds after the end of programming; conductances are in u
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -171,7 +170,7 @@ class ProgrammedTile:
         """
         backend = self.region.backend
         can = Capability.TEMPERATURE in backend.info.capabilities
-        here = Circumstances(datetime.now(UTC), backend.now(), self.age, backend.temperature() if can else None)
+        here = Circumstances(backend.utc(), backend.now(), self.age, backend.temperature() if can else None)
         inputs = "uniform integers" if self.sample is None else "sample inputs"
         return replace(here, inputs=inputs, vectors=vectors, seed=self.seed) if vectors else here
 

@@ -12,7 +12,7 @@ it), device within the polarity, row, column. A flat device index counts through
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, final
@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.chip import checks
+from hwloop.chip.asking import Asking
 from hwloop.chip.callers import Callers, one_caller
 from hwloop.chip.counts import Counts, PulseLedger
-from hwloop.chip.driver import Driver, Settings
+from hwloop.chip.driver import Settings
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
-from hwloop.chip.lifetime import Lifetime
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
 from hwloop.custody.lock import Lock
@@ -33,7 +33,7 @@ from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, Li
 from hwloop.typing import AnyArray, CodeArray, FloatArray, State
 
 
-class Backend(Driver):
+class Backend(Asking):
     """A chip, real or simulated. Use it with `with`; `close()` leaves it in its safe idle state.
 
     Every method raises ClosedError once the backend is closed, and BadInputError for a core that does not exist or is
@@ -42,15 +42,13 @@ class Backend(Driver):
 
     uri: str = ""
     """URI that the chip was opened with; empty for one that was made otherwise."""
-    lifetime: Lifetime = Lifetime()
-    """What its devices have received in earlier sessions, and where this one is kept."""
     locks: tuple[Lock, ...] = ()
     """What keeps others from it while it is open."""
 
     def __init__(self, info: ChipInfo) -> None:
         """Start counting for the chip that `info` describes."""
         self._info = info
-        self._counts = Counts()
+        super().__init__()
         self._ledger = PulseLedger(info.devices_per_core)
         self._closed = False
         self._callers = Callers(info.name)
@@ -70,6 +68,11 @@ class Backend(Driver):
         counts = self._counts.copy()
         counts.link_bytes = self._link_bytes()
         return counts
+
+    @property
+    def ledger(self) -> PulseLedger:
+        """Pulses that every device has received, for those who go on with a job; `pulse_counts` is for everybody."""
+        return self._ledger
 
     # ---- devices ---------------------------------------------------------------------------------------------
 
@@ -101,11 +104,10 @@ class Backend(Driver):
         spent = ledger[batch.devices] + 1
         checks.check_budget(self.info, core, batch.devices, spent, self.lifetime.before(core))
         # Counted before the wire: a link that dies halfway must never under-count what a device has suffered.
-        self.lifetime.ahead(core, batch.devices)
         ledger[batch.devices] = spent
         self._counts.pulses += len(batch)
         before = self.now()
-        self._pulse(core, batch)
+        self._ask("pulse", self._counted_pulse, core, batch)
         self._counts.chip_seconds += self.now() - before
 
     @final
@@ -127,7 +129,7 @@ class Backend(Driver):
         index = checks.devices_of_core(self.info, devices, unique=False)
         averages = checks.whole_number(averages, "read: averages", 1, checks.REQUESTS.averages)
         before = self.now()
-        values = self._read(core, index, averages)
+        values = self._ask("read", self._read, core, index, averages)
         self._counts.device_reads += int(index.size) * averages
         self._counts.chip_seconds += self.now() - before
         if values.shape != index.shape or not np.all(np.isfinite(values)):
@@ -153,7 +155,7 @@ class Backend(Driver):
         """
         self.require(Capability.EXACT_PLACEMENT, "exact placement")
         core = self._check_core(core)
-        self._place(core, *checks.placement(self.info, devices, conductance, age))
+        self._ask("place", self._place, core, *checks.placement(self.info, devices, conductance, age))
 
     @final
     @one_caller
@@ -180,7 +182,7 @@ class Backend(Driver):
         if not isinstance(by, Programmer):
             raise BadInputError(f"program_targets: by must be a Programmer, not {reprlib.repr(by)}")
         if targets:
-            self._program_targets(targets, seconds, by)
+            self._ask("program_targets", self._program_targets, targets, seconds, by)
 
     # ---- matrix-vector products and converters -----------------------------------------------------------------
 
@@ -212,7 +214,9 @@ class Backend(Driver):
         wanted = checks.columns_of_core(self.info, columns)
         count = wanted.stop - wanted.start
         before = self.now()
-        codes = self._mvm(core, inputs) if count == self.info.columns else self._mvm_columns(core, inputs, wanted)
+        every = count == self.info.columns
+        hook, more = (self._mvm, ()) if every else (self._mvm_columns, (wanted,))
+        codes = self._ask("mvm", hook, core, inputs, *more)
         self._counts.mvms += inputs.shape[0]
         self._counts.chip_seconds += self.now() - before
         if codes.shape != (inputs.shape[0], count):
@@ -234,12 +238,12 @@ class Backend(Driver):
         low, high = self.info.adc_range
         if not low <= value <= high:
             raise LimitError(f"converter range {value:g} uS is outside {low:g} to {high:g} uS")
-        self._set_adc_range(core, value)
+        self._ask("set_adc_range", self._set_adc_range, core, value)
 
     @one_caller
     def adc_range(self, core: int) -> float:
         """Return the converters' full scale, uS: a code of `info.code_max` stands for this column sum."""
-        return self._adc_range(self._check_core(core))
+        return self._ask("adc_range", self._adc_range, self._check_core(core))
 
     @final
     @one_caller
@@ -265,7 +269,7 @@ class Backend(Driver):
         """
         self.require(Capability.TRIMS, "writing converter trims")
         core = self._check_core(core)
-        self._set_trims(core, *self._registers(core, offset, gain))
+        self._ask("set_trims", self._set_trims, core, *self._registers(core, offset, gain))
 
     @final
     @one_caller
@@ -273,7 +277,7 @@ class Backend(Driver):
         """Return the trims in use, (columns,) each: offsets in LSB and relative gains. Needs Capability.TRIMS."""
         self.require(Capability.TRIMS, "reading converter trims")
         core = self._check_core(core)
-        offset, gain = self._trims(core)
+        offset, gain = self._ask("trims", self._trims, core)
         if not all(v.shape == (self.info.columns,) and np.all(np.isfinite(v)) for v in (offset, gain)):
             raise ChipError(f"core {core}: the chip answered with missing or non-finite trims")
         return offset, gain
@@ -297,7 +301,7 @@ class Backend(Driver):
         """
         self.require(Capability.READ_MODE, "choosing a read mode")
         core = self._check_core(core)
-        self._set_read_mode(core, checks.read_mode(self.info, mode).name)
+        self._ask("set_read_mode", self._set_read_mode, core, checks.read_mode(self.info, mode).name)
 
     @final
     @one_caller
@@ -305,7 +309,7 @@ class Backend(Driver):
         """Return the name of the mode in which a core does its MVMs. Needs Capability.READ_MODE."""
         self.require(Capability.READ_MODE, "asking for the read mode")
         core = self._check_core(core)
-        mode = self._read_mode(core)
+        mode = self._ask("read_mode", self._read_mode, core)
         if mode not in [known.name for known in self.info.read_modes]:
             raise ChipError(f"core {core}: the chip is in a read mode '{mode}' that it does not tell of")
         return mode
@@ -324,27 +328,27 @@ class Backend(Driver):
         """
         self._check_open()
         duration = checks.seconds_to_wait(seconds)
-        self._wait(duration)
+        self._ask("wait", self._wait, duration)
         self._counts.chip_seconds += duration
 
     @one_caller
     def now(self) -> float:
         """Return the chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
         self._check_open()
-        return self._now()
+        return self._ask("now", self._now)
 
     @one_caller
     def temperature(self) -> float:
         """Return the chip's temperature in kelvin. Needs Capability.TEMPERATURE."""
         self.require(Capability.TEMPERATURE, "measuring the temperature")
-        return self._temperature()
+        return self._ask("temperature", self._temperature)
 
     @final
     @one_caller
     def snapshot(self) -> Settings:
         """Return every setting needed to explain a result later, as plain names and values."""
         self._check_open()
-        return self._snapshot()
+        return self._ask("snapshot", self._snapshot)
 
     @final
     @one_caller
@@ -358,7 +362,14 @@ class Backend(Driver):
         """Return what is needed to find a simulated chip as it was left, as named arrays. Needs Capability.STATE."""
         self.require(Capability.STATE, "saving the chip's state")
         ledgers = {f"{checks.LEDGER}{core}": counts.copy() for core, counts in self._ledger.cores.items()}
-        return self._export_state() | ledgers
+        return self._ask("export_state", self._export_state) | ledgers
+
+    @final
+    def state_parts(self) -> Iterator[tuple[str, AnyArray]]:
+        """Yield what `export_state` returns, part by part, each to be used before the chip is asked for more."""
+        self.require(Capability.STATE, "saving the chip's state")
+        yield from self._state_parts()
+        yield from ((f"{checks.LEDGER}{core}", counts) for core, counts in self._ledger.cores.items())
 
     @one_caller
     def import_state(self, state: State) -> None:
@@ -371,7 +382,7 @@ class Backend(Driver):
         """
         self.require(Capability.STATE, "restoring the chip's state")
         own, ledger = checks.saved_state(self.info, state)
-        self._import_state(own)
+        self._ask("import_state", self._import_state, own)
         self._ledger.cores = ledger
 
     def alone(self, purpose: str) -> AbstractContextManager[None]:

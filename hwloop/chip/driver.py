@@ -8,7 +8,8 @@ with a subclass of ChipError; an answer of another shape than stated here become
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
@@ -22,6 +23,9 @@ Settings = dict[str, str | int | float | bool]
 
 class Driver(abc.ABC):
     """What every chip must do, and, below, what it does if it declares the capability."""
+
+    in_process: ClassVar[bool] = False
+    """Whether the chip is computed here: it goes with the process, and Capability.STATE brings it back as it was."""
 
     # ---- every chip ------------------------------------------------------------------------------------------
 
@@ -139,6 +143,10 @@ class Driver(abc.ABC):
         No name begins with `ledger/`: the pulse counts are the contract's own.
         """
         raise self._undeclared(Capability.STATE)
+
+    def _state_parts(self) -> Iterator[tuple[str, AnyArray]]:
+        """Yield what `_export_state` returns, part by part and not copied where that saves memory."""
+        yield from self._export_state().items()
 
     def _import_state(self, state: State) -> None:
         """Put back what `_export_state` gave, as a whole or not at all. Capability.STATE.

@@ -20,6 +20,7 @@ COMMANDS = {
     "program": ("program", "Put weights on a chip and measure the MVM error."),
     "deploy": ("deploy", "Put a whole trained network on a chip, and measure its accuracy."),
     "compare": ("compare", "Program the same chip with several methods, side by side."),
+    "resume": ("resume", "Go on with a job that was stopped or killed."),
     "evaluate": ("evaluate", "Measure what the chip of a run holds now."),
     "drift": ("drift", "Let the chip of a run age, with each compensation."),
     "retrain": ("retrain", "Train a network for a chip, with its noise."),

@@ -26,6 +26,7 @@ from hwloop.cli.terminal import one_line
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
+    from hwloop.calibration.certificate.certificate import Calibration
     from hwloop.calibration.certificate.plan import Plan
 
 _HELP = {
@@ -145,20 +146,25 @@ def _part_command(name: str) -> click.Command:
             calibration = calibrate_into(
                 file, chip, plan, cores=options.cores or None, seed=options.seed, report=report
             )
-        saved = str(file.path) if calibration.measured() else None
-        result = {**calibration.to_json(), "backend": options.backend, "calibration": saved}
-        if options.as_json:
-            print_json(result)
-        else:
-            _show(result)
-            _say_file(saved)
-        if "interrupted" in calibration.skipped:
-            leave(GOAL_MISSED)
+        finish(calibration, options.backend, str(file.path), as_json=options.as_json)
 
     short, text = _HELP[name]
     example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
     part.__doc__ = f"{text}\n\n{example}"
     return command(PartOptions, name, short)(part)
+
+
+def finish(calibration: Calibration, backend: str, out: str, *, as_json: bool) -> None:
+    """Show what came of a calibration, and leave with the exit code of one that was stopped."""
+    saved = out if calibration.measured() else None
+    result = {**calibration.to_json(), "backend": backend, "calibration": saved}
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+        _say_file(saved)
+    if "interrupted" in calibration.skipped:
+        leave(GOAL_MISSED)
 
 
 for _name in _HELP:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +92,8 @@ class Command(click.Command):
         warnings.showwarning = _show_warning
         as_json = bool(context.params.get("as_json"))
         try:
-            super().invoke(context)
+            with stopped_by(at_once):
+                super().invoke(context)
         except HwloopError as error:
             if "--debug" in sys.argv:
                 raise
@@ -223,7 +226,7 @@ def progress_bar(label: str) -> Iterator[Report]:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
-    """Give a function to call between steps: it raises KeyboardInterrupt once Ctrl-C was pressed."""
+    """Give a function to call between steps: it raises KeyboardInterrupt once Ctrl-C, or `kill`, asked for it."""
     asked = False
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -231,17 +234,41 @@ def stoppable() -> Iterator[Callable[[], None]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        click.echo("\nstopping after this step; press Ctrl-C again to stop at once", err=True)
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            click.echo("\nstopping after this step; press Ctrl-C again to stop at once", err=True)
 
     def check() -> None:
         if asked:
             raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGINT, note)
-    try:
+    with stopped_by(note):
         yield check
+
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a process to end: Ctrl-C, `kill` and a machine that shuts down, and a terminal that is closed."""
+
+
+def at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """Stop at once, by way of all that leaves a chip in its safe state."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def stopped_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a function handle what asks the process to end, but for signals that are ignored, as nohup has it."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in STOPS}
+    heard = [number for number in STOPS if previous[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in heard:
+            signal.signal(number, previous[number])
 
 
 def number(value: float | None, width: int = 0, digits: int = 4) -> str:

@@ -138,9 +138,14 @@ def drift(options: DriftOptions) -> None:
         from hwloop.plot.drift import draw_drift
 
         draw_drift(result, options.plot)
+    finish(result, as_json=options.as_json)
+
+
+def finish(result: DriftResult, *, as_json: bool) -> None:
+    """Show what came of a study, and leave with the exit code of one that was stopped."""
     for note in result.notes:
         click.echo(one_line(f"note: {note}"), err=True)
-    if options.as_json:
+    if as_json:
         print_json(result.to_json())
     else:
         _show(result)

@@ -259,7 +259,12 @@ def _run(name: str, options: CommonOptions, settings: Mapping[str, Setting]) -> 
     task = MeasurementTask(experiment_from(name, settings), options.seed, options.temperature, calibration)
     with watched(name) as report, hwloop.connect(options.backend) as chip:
         found = measure_to_file(task, chip, options.out, into=into, announce=_announce, show=report)
-    if options.as_json:
+    finish(found, as_json=options.as_json)
+
+
+def finish(found: MeasurementReport, *, as_json: bool) -> None:
+    """Show what came of a measurement, and leave with the exit code of one that was stopped."""
+    if as_json:
         print_json(found.to_json())
     else:
         _show(found)
@@ -287,3 +292,4 @@ def _show(found: MeasurementReport) -> None:
         click.echo(f"It is {found.group} in {found.out}.")
     else:
         click.echo(f"Stopped before the end; what was measured is in {found.out}. Give --resume to go on.")
+        click.echo(f"hwloop resume {found.out} does the same.")

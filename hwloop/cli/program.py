@@ -115,13 +115,18 @@ def program(options: ProgramOptions) -> None:
         from hwloop.plot.runs import draw_runs
 
         draw_runs([[run.record]], options.plot, floor_of(run, weights, options.backend))
-    if options.as_json:
+    finish(run, options.goal, as_json=options.as_json)
+
+
+def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
+    """Show what came of a run, and leave with the exit code of a goal that was missed, or of a run that was stopped."""
+    if as_json:
         print_json(run.to_json())
     else:
         _show(run)
-    missed = options.goal is not None and run.mvm_error > options.goal
+    missed = goal is not None and run.mvm_error > goal
     if missed:
-        click.echo(f"goal missed: the MVM error {run.mvm_error:.4f} is above {options.goal:g}", err=True)
+        click.echo(f"goal missed: the MVM error {run.mvm_error:.4f} is above {goal:g}", err=True)
     if missed or finite(run.mvm_error) is None:
         leave(GOAL_MISSED)
 
@@ -193,7 +198,7 @@ def _show(run: Run) -> None:
         )
     click.echo()
     if run.status != "complete":
-        click.echo(f"Stopped before the end; what was done is in {record.name}.")
+        click.echo(f"Stopped before the end; what was done is in {record.name}.\nhwloop resume {record.name} goes on.")
         return
     if record.mvm_error_from == "device-reads":
         click.echo(NO_MVM)

@@ -125,9 +125,37 @@ class Lock:
 
 def lock_file(path: Path) -> Lock:
     """Take the sole right to write a file, whatever links lead to it. Raises BadInputError where somebody has it."""
+    return Lock(_lock_of(path), f"{path}", "give another name")
+
+
+def file_in_use(path: Path) -> bool:
+    """Tell whether somebody writes a file, or may do so; nothing is made or changed."""
+    if sys.platform == "win32":
+        return _lock_of(path).exists()
+    import fcntl
+
+    try:
+        descriptor = os.open(_lock_of(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # this file system has no locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_of(path: Path) -> Path:
+    """Return the file of the lock of a file, whatever links lead to it."""
     real = Path(os.path.realpath(path))
     name = real.name if len(real.name) <= SETTINGS.longest_name else hashlib.sha256(os.fsencode(real.name)).hexdigest()
-    return Lock(real.with_name(f".{name}.lock"), f"{path}", "give another name")
+    return real.with_name(f".{name}.lock")
 
 
 def lock_named(folder: Path, what: str, way_out: str) -> Lock:

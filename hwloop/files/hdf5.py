@@ -27,6 +27,7 @@ from hwloop.files.output import OutputFile
 from hwloop.files.output import check_writable as check_writable
 from hwloop.files.output import replace_file as replace_file
 from hwloop.files.reading import DAMAGE, held, held_by_another, refusal
+from hwloop.files.safe_file import kept_at, rescued
 from hwloop.files.seal import sealed
 
 RUN_FORMAT = "hwloop-run"
@@ -52,7 +53,7 @@ class CommitTimer:
 
     share: float = 0.05
     """Share of the time that commits may take."""
-    longest: float = 10.0
+    longest: float = 5.0
     """Seconds from one commit to the next at most, however long they take: what a killed process may lose."""
     _due: float = 0.0
     """Monotonic clock of the computer at which the next commit is due, seconds; the first one is due at once."""
@@ -109,9 +110,27 @@ class WholeFileWriter:
             self._output.replace(sealed(self.file.id.get_file_image()))
         self.committed = True
 
+    def commit_somewhere(self) -> None:
+        """Commit, or keep the file at another place where its own has no room.
+
+        Raises BadInputError in that case, which says where the file is.
+        """
+        try:
+            self.commit()
+        except BadInputError as error:
+            image = sealed(self.file.id.get_file_image())
+            place = rescued(self.path, lambda other: replace_file(other, image))
+            error.add_note(kept_at(self.path, place))
+            raise
+
+    @property
+    def due(self) -> bool:
+        """Whether the last commit is so old that another one costs a small share of the time."""
+        return self._timer.due()
+
     def commit_if_due(self) -> None:
         """Commit, unless the last commit is so young that large files would spend their time on the disk."""
-        if self._timer.due():
+        if self.due:
             self.commit()
 
     def close(self) -> None:
@@ -136,10 +155,15 @@ def put(
 
     packed: compress it, without loss; for large arrays in which numbers repeat.
     """
+    array, found = np.asarray(values), group.get(name)
+    if isinstance(found, h5py.Dataset) and (found.dtype, found.shape) == (array.dtype, array.shape):
+        found[...] = array  # in place: HDF5 does not give back the room of what is deleted
+        found.attrs["units"], found.attrs["description"] = units, meaning
+        return found
     if name in group:
         del group[name]
     how = {"compression": "gzip", "shuffle": True} if packed else {}
-    dataset = group.create_dataset(name, data=np.asarray(values), **how)
+    dataset = group.create_dataset(name, data=array, **how)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
     return dataset

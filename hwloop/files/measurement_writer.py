@@ -26,6 +26,7 @@ from hwloop.files.hdf5 import FORMAT_VERSION, open_file, utc_now
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.measurements import Attributes, Cells, Experiment
 from hwloop.files.output import OutputFile
+from hwloop.files.safe_file import SafeFile, kept_at, rescued
 from hwloop.files.seal import copy_without_seal, seal
 
 Mode = Literal["x", "a", "w"]
@@ -60,7 +61,7 @@ class MeasurementWriter:
         self._working = real.with_name(f".{real.name}.writing")
         self._fresh = self._working.with_suffix(".commit")
         self.committed = False
-        self._has_gaps = False
+        self._has_gaps = self._rescued = False
         try:
             if keep:
                 open_file(self.path, MEASUREMENT_FORMAT).close()
@@ -80,7 +81,8 @@ class MeasurementWriter:
             left.unlink(missing_ok=True)
         if keep:
             copy_without_seal(self.path, self._working)
-        file = h5py.File(self._working, "r+" if keep else "x", locking=False)  # the lock is our own
+        self._disk = SafeFile(self._working, keep=keep)
+        file = h5py.File(self._disk, "r+" if keep else "w", locking=False)  # the lock is our own
         if not keep:
             file.attrs["format"] = MEASUREMENT_FORMAT
             file.attrs["format_version"] = FORMAT_VERSION
@@ -99,26 +101,53 @@ class MeasurementWriter:
 
     def commit(self) -> None:
         """Replace what stands under the file's name by what was written so far."""
-        self.file.flush()
-        with _writable(self.path):
+        with self._rescuing():
+            self.file.flush()
+            self._check()
             shutil.copyfile(self._working, self._fresh)
             seal(self._fresh)
             self._put_in_place(self._fresh)
 
     def finish(self) -> None:
         """Put everything in place and close; room that deleted chip states left in the file is given back first."""
-        with _writable(self.path):
+        with self._rescuing():
             final = self._packed() if self._has_gaps else self._working
             self.file.close()
+            self._check()
             seal(final)
             self._put_in_place(final)
-        self._clean()
+        self.close()
 
     def close(self) -> None:
         """Release the working file; what was not committed is lost."""
-        if self.file:
-            self.file.close()
-            self._clean()
+        self.file.close()
+        self._disk.close()
+        self._clean()
+
+    def _check(self) -> None:
+        """Raise the OSError of a disk that did not take everything."""
+        self._disk.sync()
+        if self._disk.error is not None:
+            raise self._disk.error
+
+    @contextmanager
+    def _rescuing(self) -> Iterator[None]:
+        """Keep what was written at another place where there is no room for it here, and say so: BadInputError."""
+        try:
+            with _writable(self.path):
+                yield
+        except BadInputError as error:
+            if not self._rescued:
+                if self.file:
+                    self.file.flush()
+                self._rescued = True
+                error.add_note(kept_at(self.path, rescued(self.path, self._copy_to)))
+            raise
+
+    def _copy_to(self, place: Path) -> None:
+        """Write what was written to a new file, sealed. Raises OSError."""
+        self._disk.copy_to(place)
+        seal(place)
 
     def _put_in_place(self, file: Path) -> None:
         """Give a file the name and, where there was one before, the permissions of the measurement file."""
@@ -140,10 +169,16 @@ class MeasurementWriter:
 
     def _packed(self) -> Path:
         """Make a copy without the room of what was deleted, which HDF5 does not give back by itself."""
-        with h5py.File(self._fresh, "w") as target:
-            target.attrs.update(self.file.attrs)
-            for name in self.file:
-                self.file.copy(name, target)
+        disk = SafeFile(self._fresh, keep=False)
+        try:
+            with h5py.File(disk, "w") as target:
+                target.attrs.update(self.file.attrs)
+                for name in self.file:
+                    self.file.copy(name, target)
+            if disk.error is not None:
+                raise disk.error
+        finally:
+            disk.close()
         return self._fresh
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import numpy as np
 from hwloop.chip.region import Place
 from hwloop.files import hdf5
 from hwloop.files.reading import whole
+from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, Provenance, RunRecord, StepSeries, TileRecord
 from hwloop.mapping.clip import Clipping
 from hwloop.mapping.columns import ColumnCorrection
@@ -24,7 +26,7 @@ from hwloop.typing import AnyArray, FloatArray, State
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read a run file.
+    """Read a run file; one that says 'running' while no process writes it has the status 'killed'.
 
     Raises
     ------
@@ -32,7 +34,10 @@ def read_run(path: str | Path) -> RunRecord:
         For a file that is missing, truncated, of another format or version, or not whole.
     """
     with hdf5.open_file(path, hdf5.RUN_FORMAT) as file:
-        return read_record(file, str(path))
+        record = read_record(file, str(path))
+    if record.status == "running" and not ResumeFolder(path).in_use:
+        return dataclasses.replace(record, status="killed")
+    return record
 
 
 def read_record(group: h5py.Group, name: str) -> RunRecord:

@@ -184,7 +184,7 @@ class RunRecord:
     provenance
         What was asked for.
     status
-        'complete', 'interrupted', 'failed' or 'running'.
+        'complete', 'interrupted', 'failed', 'running', or 'killed': what wrote it died.
     age
         Seconds after the end of programming at which the targets hold and the error was measured.
     tiles
@@ -290,7 +290,7 @@ class RunRecord:
         if self.state is None:
             raise BadInputError(
                 f"{self.name}: holds no chip state, because the run did not finish (status '{self.status}') or the "
-                "chip was a real one; program again, or name the chip with --backend"
+                "chip was a real one; go on with hwloop resume, or name the chip with --backend"
             )
         return self.state
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+
+import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.check import Finding, check
@@ -27,9 +30,12 @@ from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 from hwloop.files import hdf5
 from hwloop.files.output import OutputFile
+from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.progress import Progress, Report, reporting, silent
-from hwloop.typing import Json
+from hwloop.jobs.recording import JobOnFile, Recording, recorded, replayed
+from hwloop.mapping.matrix import Matrix
+from hwloop.typing import AnyArray, Json
 
 R = TypeVar("R", bound=Routine)
 
@@ -140,12 +146,14 @@ class CalibrationFile:
     def __init__(self, path: str | Path, *, force: bool = False) -> None:
         self._output = OutputFile(path, force=force)
         self.last: Calibration | None = None
+        self.replaying: Callable[[], bool] = lambda: False
+        """Whether the calibration is only led to where an earlier process has left it: that is on the disk."""
         self._timer = hdf5.CommitTimer()
 
     def keep(self, calibration: Calibration) -> None:
         """Save, unless the last time was a moment ago."""
         self.last = calibration
-        if self._timer.due():
+        if self._timer.due() and not self.replaying():
             self.save(calibration)
 
     def save(self, calibration: Calibration) -> None:
@@ -181,16 +189,90 @@ def calibrate_into(
     The file is there once the first part is done, and grows: a process that is killed, or a link that fails, costs what
     came after the last save. Nothing is on file of a calibration that was stopped before its first part was done.
     """
-    try:
-        calibration = calibrate_cores(chip, plan, cores=cores, seed=seed, observer=_observer(report), keep=file.keep)
-    except HwloopError as error:
-        if file.last is not None:
-            file.save(file.last)
-            error.add_note(f"what was done before is in {file.path}, which says that it is not finished")
-        raise
-    if calibration.measured():
-        file.save(calibration)
-    return calibration
+    job = CalibrationJob(plan, None if cores is None else tuple(cores), seed)
+    with recorded(file.path, chip, job.on_file()) as recording:
+        return job.carry_out(file, chip, recording, report)
+
+
+@exclusive
+def calibrate_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> Calibration:
+    """Go on with a calibration that was stopped or killed; see `hwloop.resume`."""
+    job, file = CalibrationJob.from_file(folder), CalibrationFile(folder.out, force=True)
+    with reporting(progress, "calibrating") as report, replayed(folder, chip) as recording:
+        return job.carry_out(file, chip, recording, report)
+
+
+@dataclass(frozen=True)
+class CalibrationJob:
+    """What to calibrate, as objects, and as a file from which the same is done again; see `calibrate`."""
+
+    plan: Plan
+    cores: tuple[int, ...] | None = None
+    seed: int = 0
+
+    def carry_out(self, file: CalibrationFile, chip: Backend, recording: Recording, report: Report) -> Calibration:
+        """Calibrate and save."""
+        file.replaying = lambda: recording.replaying
+        try:
+            calibration = calibrate_cores(
+                chip, self.plan, cores=self.cores, seed=self.seed, observer=_observer(report), keep=file.keep
+            )
+        except HwloopError as error:
+            if file.last is not None:
+                file.save(file.last)
+                error.add_note(
+                    f"what was done before is in {file.path}, which says that it is not finished; hwloop resume "
+                    f"{file.path} goes on"
+                )
+            raise
+        if "interrupted" not in calibration.skipped:
+            recording.complete()
+        if calibration.measured():
+            file.save(calibration)
+        return calibration
+
+    def on_file(self) -> JobOnFile:
+        """Give all of it as plain values and arrays."""
+        plan = self.plan
+        told: dict[str, Json] = {
+            "parts": list(plan.parts),
+            "settings": {name: dataclasses.asdict(getattr(plan, name)) for name in ROUTINES},
+            "age": plan.age,
+            "cores": None if self.cores is None else [int(core) for core in self.cores],
+            "seed": self.seed,
+            "matrix": None if plan.weights is None else plan.weights.name,
+        }
+        arrays: dict[str, list[AnyArray]] = {
+            "weights": [] if plan.weights is None else [plan.weights.values],
+            "inputs": [] if plan.inputs is None else [plan.inputs],
+        }
+        return JobOnFile("calibrate", told, arrays)
+
+    @classmethod
+    def from_file(cls, folder: ResumeFolder) -> CalibrationJob:
+        """Make it again of what `on_file` gave. Raises BadInputError for what is not whole."""
+        told = folder.job()
+        weights, inputs = ([np.asarray(one) for one in folder.arrays(name)] for name in ("weights", "inputs"))
+        try:
+            of_routines = plain(told["settings"])
+            texts = {f"{name}.{key}": _text(v) for name in ROUTINES for key, v in plain(of_routines[name]).items()}
+            plan = dataclasses.replace(
+                plan_from([str(part) for part in listed(told["parts"])], texts),
+                age=None if told["age"] is None else float(str(told["age"])),
+                weights=Matrix(str(told["matrix"]), weights[0]) if told["matrix"] is not None else None,
+                inputs=inputs[0] if inputs else None,
+            )
+            cores = None if told["cores"] is None else tuple(int(str(core)) for core in listed(told["cores"]))
+            return cls(plan, cores, int(str(told["seed"])))
+        except (LookupError, TypeError, ValueError) as error:
+            if isinstance(error, BadInputError):
+                raise
+            raise BadInputError(f"{folder.path} is not whole ({error}); begin the job anew") from None
+
+
+def _text(value: Json) -> str:
+    """Return a setting as `plan_from` takes it."""
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _observer(report: Report) -> Observer:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from hwloop.files import hdf5
 from hwloop.files.fitted_devices import drift_model
 from hwloop.files.model_file import load_model
 from hwloop.files.models import Model
+from hwloop.files.resume_folder import ResumeFolder
+from hwloop.jobs.drift_asked import Asked
 from hwloop.jobs.drift_result import Course, DriftResult
 from hwloop.jobs.evaluate import calibration_name, load_run
 from hwloop.jobs.exclusive import exclusive
@@ -31,6 +35,7 @@ from hwloop.jobs.inputs import UsedCalibration, calibration_from, seconds
 from hwloop.jobs.network import is_network, load_network, run_of
 from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.jobs.recorders import growing_file
+from hwloop.jobs.recording import Recording, recorded, replayed
 from hwloop.jobs.run import Run
 from hwloop.nn.accuracy import Batches
 from hwloop.nn.batch_norm import adapts_batch_norm
@@ -87,20 +92,71 @@ def drift(
     BadInputError, MissingCapabilityError
         For times that do not rise, a run that did not finish, another chip than its own, or one without MVMs.
     """
-    strategies = [compensation_from(one, probes) if isinstance(one, str) else one for one in compensations]
-    ages = tuple(seconds(time) for time in times)
-    run, network = _opened(run)
-    used, measured = calibration_from(calibration), _accuracies(network, strategies, data)
-    _check(run, limit, out)
-    with reporting(progress, "drift") as report, growing_file(out, hdf5.DRIFT_FORMAT, force=force) as file:
-        backend = run.attach(None if chip is run.chip else chip, used.calibration if used else None)
-        fitted, through = _fitted_drift(model), used.name if used else calibration_name(run)
-        study = DriftStudy(run.record, backend, seed=seed, probes=probes, drift=fitted, calibration=run.calibration)
-        study.accuracy = measured
-        study.check(ages, strategies)
-        if file is not None:
-            hdf5.put_attributes(file.file, {"probes": probes, "calibration": through})
-        result = _Work(study, strategies, ages, limit, report).result(run, file)
+    asked = Asked(tuple(compensations), tuple(times), limit, probes, seed)
+    job = asked.on_file(run, calibration, model) if data is None and out is not None else None
+
+    def opened(backend: Backend) -> AbstractContextManager[Recording | None]:
+        return nullcontext() if job is None or out is None else recorded(out, backend, job)
+
+    given = Given(run, chip, calibration, model, data)
+    with reporting(progress, "drift") as report:
+        return _study(asked, given, Output(out, force, opened), report)
+
+
+@exclusive
+def drift_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> DriftResult:
+    """Go on with a study that was stopped or killed; see `hwloop.resume`.
+
+    Raises BadInputError where the run's file is not there any more, or not what it was.
+    """
+    asked, (run, calibration, model) = Asked.from_file(folder)
+    given = Given(run, chip, calibration, model)
+    with reporting(progress, "drift") as report:
+        return _study(asked, given, Output(folder.out, True, partial(replayed, folder)), report)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The objects and files of a study, as `drift` is given them."""
+
+    run: Run | DeployedNetwork | str | Path
+    chip: Backend | None
+    calibration: Calibration | UsedCalibration | str | Path | None = None
+    model: Model | str | Path | None = None
+    data: Batches | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a study goes: its file, whether it may replace one, and what opens the recording of its chip."""
+
+    path: str | Path | None
+    force: bool
+    opened: Callable[[Backend], AbstractContextManager[Recording | None]]
+
+
+def _study(asked: Asked, given: Given, output: Output, report: Report) -> DriftResult:
+    """Carry out a study; see `drift`."""
+    probes = asked.probes
+    strategies = [compensation_from(one, probes) if isinstance(one, str) else one for one in asked.compensations]
+    ages = tuple(seconds(time) for time in asked.times)
+    run, network = _opened(given.run)
+    used, measured = calibration_from(given.calibration), _accuracies(network, strategies, given.data)
+    _check(run, asked.limit, output.path)
+    with growing_file(output.path, hdf5.DRIFT_FORMAT, force=output.force) as file:
+        backend = run.attach(None if given.chip is run.chip else given.chip, used.calibration if used else None)
+        fitted, through = _fitted_drift(given.model), used.name if used else calibration_name(run)
+        with output.opened(backend) as recording:
+            study = DriftStudy(
+                run.record, backend, seed=asked.seed, probes=probes, drift=fitted, calibration=run.calibration
+            )
+            study.accuracy = measured
+            study.check(ages, strategies)
+            if file is not None:
+                hdf5.put_attributes(file.file, {"probes": probes, "calibration": through})
+            result = _Work(study, strategies, ages, asked.limit, report).result(run, file)
+            if recording is not None and result.status == "complete":
+                recording.complete()
     return dataclasses.replace(result, probes=probes, calibration=through)
 
 
@@ -165,6 +221,8 @@ class _Work:
                 study.wait_until(age, self._check)
                 self._evaluate(number, age)
         except KeyboardInterrupt:
+            if study.backend.witness is not None:
+                study.backend.witness.leave()
             status = "interrupted"
         except Exception as error:
             if self.recorder is not None and file is not None:

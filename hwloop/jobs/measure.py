@@ -378,6 +378,7 @@ class _Session:
             "temperature_at_start": running.bench.temperature(),
             "calibration": self._task.calibration.name if self._task.calibration is not None else "",
             "plan": json.dumps(self._task.plan(running.bench.backend.uri)),
+            "settings": json.dumps(dataclasses.asdict(self._task.experiment)),
             "chip_at_start": json.dumps(running.bench.backend.snapshot()),
             "hwloop_version": importlib.metadata.version("hwloop"),
         }

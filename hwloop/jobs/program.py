@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hwloop.calibration.evaluation import (
     evaluate_with_inputs,
     overall_error,
 )
-from hwloop.calibration.programming.base import Method, ProgrammingStep, check_age
+from hwloop.calibration.programming.base import Method, ProgrammingStep
 from hwloop.calibration.programming.registry import method_from
 from hwloop.calibration.programming.targets import hand_over
 from hwloop.calibration.randomness import Purpose, generator
@@ -37,12 +37,15 @@ from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, CalibrationWarning, ProgrammingWarning
 from hwloop.files import hdf5
 from hwloop.files.activations import activations_from
-from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, Provenance, RunRecord, StepSeries, TileRecord
+from hwloop.files.resume_folder import ResumeFolder
+from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recorders import Recorder
+from hwloop.jobs.recording import recorded, replayed
 from hwloop.jobs.run import Run
+from hwloop.jobs.task import Task as Task
 from hwloop.mapping.activations import of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
@@ -105,67 +108,36 @@ def program(
     """
     given, chosen = weights_from(weights), method_from(method) if isinstance(method, str) else method
     until, used = None if age is None else seconds(age), calibration_from(calibration)
-    samples, mapping = activations_from(inputs, given.matrices), mapping or MappingSettings()
-    task = Task(given, chosen, mapping, until, seed, used, samples).within(chip, chip_seconds)
+    samples = activations_from(inputs, given.matrices)
+    task = Task(given, chosen, mapping or MappingSettings(), until, seed, used, samples).within(chip, chip_seconds)
     with reporting(progress, f"{task.method.name:>9}") as report:
         if out is None:
             return carry_out(task, chip, report=report)
-        with hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as file:
-            spare_inputs(task.weights, out)
-            return carry_out(task, chip, Recorder(file, file.file), report, str(out))
+        return _into_file(task, chip, out, report, force=force)
 
 
-@dataclass(frozen=True)
-class Task:
-    """What to program and how, as objects: nothing below this knows a file name or a command-line word.
+@exclusive
+def program_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> Run:
+    """Go on with a job of `program` that was stopped or killed, from what it has left; see `hwloop.resume`."""
+    task = Task.from_file(folder)
+    with reporting(progress, f"{task.method.name:>9}") as report:
+        return _into_file(task, chip, folder.out, report, force=True, left=folder)
 
-    Parameters
-    ----------
-    weights, method, mapping, age, seed, calibration
-        As in `program`.
-    activations
-        (vectors, inputs) sample inputs by tensor, or None.
-    """
 
-    weights: Weights
-    method: Method
-    mapping: MappingSettings = field(default_factory=MappingSettings)
-    age: float | None = None
-    seed: int = 0
-    calibration: UsedCalibration | None = None
-    activations: Mapping[str, FloatArray] | None = None
-
-    def target_age(self, chip: Backend) -> float:
-        """Return the age in seconds at which targets hold: as given, else the chip's reference age."""
-        if self.age is None:
-            return chip.info.reference_age
-        check_age(self.age)
-        return self.age
-
-    def within(self, chip: Backend, chip_seconds: float | None) -> Task:
-        """Return the task with a budget of seconds for the rests of its method; None leaves it as it is."""
-        if chip_seconds is None:
-            return self
-        method = self.method.within(chip_seconds, self.target_age(chip), chip.info)
-        return dataclasses.replace(self, method=method)
-
-    def provenance(self, chip: Backend) -> Provenance:
-        """Describe the task for whoever finds the run later."""
-        used = self.calibration
-        return Provenance(
-            backend=chip.uri,
-            weights=self.weights.name,
-            weights_sha256=self.weights.sha256,
-            method=self.method.name,
-            settings=dataclasses.asdict(self.method),
-            mapping=self.mapping,
-            seed=self.seed,
-            calibration=used.name if used else "",
-            calibration_sha256=used.sha256 if used else "",
-            chip=chip.lifetime.identity,
-            device_shape=(chip.info.cores, *chip.info.device_shape),
-            session=chip.lifetime.session,
-        )
+def _into_file(
+    task: Task, chip: Backend, out: str | Path, report: Report, *, force: bool, left: ResumeFolder | None = None
+) -> Run:
+    """Carry out a task, which grows a run file; with what an earlier process has `left` of it, go on with that."""
+    spare_inputs(task.weights, out)
+    with (
+        hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as file,
+        recorded(out, chip, task.on_file()) if left is None else replayed(left, chip) as recording,
+    ):
+        recorder = Recorder(file, file.file, lambda: recording.replaying)
+        run = carry_out(task, chip, recorder, report, str(out))
+        if run.status == "complete":
+            recording.complete()
+        return run
 
 
 def carry_out(
@@ -314,6 +286,8 @@ class Programming:
             self._measure()
             self._status = "complete"
         except KeyboardInterrupt:
+            if self._chip.witness is not None:
+                self._chip.witness.leave()
             self._status = "interrupted"
             if self._state is None:
                 self._state, self._moment = self._exported_state(), AS_STOPPED
@@ -360,7 +334,7 @@ class Programming:
             nonlocal shown
             values = self.tiles[number].note(step, chip.now() - began)
             if self._recorder is not None:
-                self._recorder.step(number, values)
+                self._recorder.step(number, values, lambda: (self.record(), chip.counts - self.before))
             shown = step.done * tiles + number + 1, tiles * (step.total + 1)
             report(*shown)
 
@@ -380,7 +354,7 @@ class Programming:
         report(1, 1)
 
     def _note_end(self) -> None:
-        self._programmed_at, self._utc = self._chip.now(), datetime.now(UTC)
+        self._programmed_at, self._utc = self._chip.now(), self._chip.utc()
         if Capability.TEMPERATURE in self._chip.info.capabilities:
             self._temperature = self._chip.temperature()
         self._state = self._exported_state()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import h5py
 
 from hwloop.chip.counts import Counts
+from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.run_writer import RunWriter, Snapshot
 from hwloop.files.runs import RunRecord
+
+SoFar: TypeAlias = Callable[[], tuple[RunRecord, Counts]]
+"""Gives a run as it is now, and what it has cost."""
 
 
 class Recorder:
@@ -20,10 +25,16 @@ class Recorder:
     Nothing is on disk before the first commit: what is refused before the first pulse leaves no file.
     """
 
-    def __init__(self, file: hdf5.WholeFileWriter, group: h5py.Group) -> None:
-        """Write into `group` of `file`, which stays its opener's to close."""
-        self._file, self._group = file, group
+    def __init__(
+        self, file: hdf5.WholeFileWriter, group: h5py.Group, replaying: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Write into `group` of `file`, which stays its opener's to close.
+
+        replaying tells whether the run is only led to where an earlier process has left it: that is on the disk.
+        """
+        self._file, self._group, self._replaying = file, group, replaying
         self._writer: RunWriter | None = None
+        self._ended = False
         # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
         self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
 
@@ -35,10 +46,13 @@ class Recorder:
         """Write what was asked for."""
         self._writer = RunWriter(self._group, record, chip)
 
-    def step(self, tile: int, values: Mapping[str, float]) -> None:
-        """Append a step of a tile."""
+    def step(self, tile: int, values: Mapping[str, float], so_far: SoFar | None = None) -> None:
+        """Append a step of a tile; `so_far` gives what came of the run until now, for a process that is killed."""
         self._begun().step(tile, values)
-        self._file.commit_if_due()
+        if not self._replaying() and self._file.due:
+            if so_far is not None:
+                self._begun().outcome(*so_far())
+            self._file.commit()
 
     def programmed(self, record: RunRecord) -> None:
         """Note the end of programming."""
@@ -48,21 +62,30 @@ class Recorder:
         """Write the outcome, and the file to the disk."""
         self._begun().outcome(record, cost)
         self._begun().finish(record, chip)
-        self._file.commit()
+        self._ended = True
+        self._file.commit_somewhere()
 
     def fail(self, record: RunRecord, cost: Counts, error: Exception) -> None:
         """Write all that was done until a failure, if anything may have reached the chip.
 
         Pulses are counted before they are sent: a device may have received fewer than the file says, never more.
         """
+        if self._ended:  # complete but for its place on the disk
+            return
         if not self._file.committed and not (self._writer is not None and cost.pulses):
             return
         if self._writer is not None:
             self._writer.outcome(record, cost)
             self._writer.fail(error)
         self._file.file.attrs["status"] = "failed"
-        self._file.commit()
-        error.add_note(f"what was done until then is in {self._file.path}")
+        try:
+            self._file.commit_somewhere()
+        except BadInputError as unwritten:
+            error.add_note("; ".join([str(unwritten), *unwritten.__notes__]))
+            return
+        goes_on = self._file.file.attrs["format"] == hdf5.RUN_FORMAT
+        more = f"; hwloop resume {self._file.path} goes on" if goes_on else ""
+        error.add_note(f"what was done until then is in {self._file.path}{more}")
 
     def _begun(self) -> RunWriter:
         assert self._writer is not None

@@ -77,7 +77,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """'complete', 'interrupted', 'failed' or 'running'."""
+        """'complete', 'interrupted', 'failed', 'running', or 'killed' where the process that wrote its file died."""
         return self.record.status
 
     @property

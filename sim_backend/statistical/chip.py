@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -228,12 +228,11 @@ class StatisticalChip(SimulatedBase[_Core]):
     def _number(self, rehearsal: Rehearsal) -> int:
         return next(number for number, one in enumerate(self._rehearsals) if one is rehearsal)
 
-    def _export_state(self) -> dict[str, AnyArray]:
-        state = super()._export_state()
+    def _state_parts(self) -> Iterator[tuple[str, AnyArray]]:
+        yield from super()._state_parts()
         for number, rehearsal in enumerate(self._rehearsals):
             for name, tensor in rehearsal.export().items():
-                state[f"rehearsal{number}/{name}"] = tensor.cpu().numpy().copy()
-        return state
+                yield f"rehearsal{number}/{name}", tensor.cpu().numpy()
 
     def _import_state(self, state: State) -> None:
         before = self._rehearsals

@@ -210,7 +210,7 @@ def test_chips_that_do_not_exist(command: Command, uri: str, complaint: str) -> 
         (["compare", "w.npy", "--backend", CHIP], "Missing option '--out'"),
         (["evaluate"], "Missing argument 'RUN'"),
         (["info"], "Missing argument 'URI'"),
-        (["nope"], "there is no command 'nope'; known: program, deploy, compare, evaluate"),
+        (["nope"], "there is no command 'nope'; known: program, deploy, compare, resume, evaluate"),
     ],
 )
 def test_what_is_missing_is_named(command: Command, words: list[str], complaint: str) -> None:
@@ -253,7 +253,7 @@ def test_a_chip_that_fails(command: Command, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(SimulatedChip, "_pulse", break_down)
     result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
     complaint = "error: the link is down; check the cable; what was done until then is in run.h5"
-    refused(result, complaint, {"w.npy", "run.h5"}, code=3)
+    refused(result, f"{complaint}; hwloop resume run.h5 goes on", {"w.npy", "run.h5", "run.h5.resume"}, code=3)
 
 
 def test_a_fault_of_our_own_asks_for_a_report(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_a_fault_of_our_own_asks_for_a_report(command: Command, monkeypatch: pyt
 
     monkeypatch.setattr(SimulatedChip, "_pulse", stumble)
     result = command("program", "w.npy", *BRIEF, "--out", "run.h5")
-    refused(result, "unexpected ZeroDivisionError (division by zero)", {"w.npy", "run.h5"}, code=3)
+    refused(result, "unexpected ZeroDivisionError (division by zero)", {"w.npy", "run.h5", "run.h5.resume"}, code=3)
     assert "--debug" in result.stderr
 
 

@@ -233,9 +233,12 @@ def test_in_a_pipe_stderr_is_silent() -> None:
     assert json.loads(done.stdout)["status"] == "complete"
 
 
-def test_ctrl_c_stops_between_steps_and_keeps_a_whole_file(endless: Endless, command: Command) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_between_steps_and_keeps_a_whole_file(
+    number: signal.Signals, endless: Endless, command: Command
+) -> None:
     steps = endless.wait_for_steps(5)
-    code, out, err = endless.end(signal.SIGINT)
+    code, out, err = endless.end(number)
     assert code == 1
     assert "stopping after this step" in err
     assert "Traceback" not in err
@@ -256,6 +259,7 @@ def test_kill_leaves_the_steps_so_far_and_nothing_that_poses_as_whole(endless: E
     assert endless.end(signal.SIGKILL)[0] == -signal.SIGKILL
     with h5py.File("long.h5") as file:
         assert file.attrs["status"] == "running"
+        assert hwloop.load("long.h5").status == "killed"
         assert len(file["tiles/0000/steps/mvms"]) >= steps
         assert file["tiles/0000/target"].shape == (16, 12)
         assert "mvm_error" not in file.attrs
@@ -263,7 +267,7 @@ def test_kill_leaves_the_steps_so_far_and_nothing_that_poses_as_whole(endless: E
         subprocess.run(["h5dump", "-H", "long.h5"], capture_output=True, check=True)
     refused = command("evaluate", "long.h5")
     assert refused.exit_code == 2
-    assert "the run did not finish (status 'running')" in refused.stderr
+    assert "the run did not finish (status 'killed')" in refused.stderr
     assert command("program", "w.npy", *BRIEF, "--out", "long.h5", "--force").exit_code == 0
 
 

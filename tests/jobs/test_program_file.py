@@ -97,7 +97,8 @@ def test_a_chip_that_fails_in_its_first_pulses_leaves_a_record_of_them(
     monkeypatch.setattr(SimulatedChip, "_pulse", link_down)
     with pytest.raises(ChipError, match="check the cable") as failure:
         hwloop.program(open_chip(CHIP), WEIGHTS, FEW_STEPS, out=tmp_path / "run.h5")
-    assert failure.value.__notes__ == [f"what was done until then is in {tmp_path / 'run.h5'}"]
+    path = tmp_path / "run.h5"
+    assert failure.value.__notes__ == [f"what was done until then is in {path}; hwloop resume {path} goes on"]
     with hdf5.open_file(tmp_path / "run.h5", hdf5.RUN_FORMAT) as file:
         assert (file.attrs["status"], file.attrs["error"]) == ("failed", LINK_DOWN)
         assert "steps" not in file["tiles/0000"]

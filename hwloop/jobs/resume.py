@@ -1,0 +1,110 @@
+"""Goes on with a job that was stopped or killed, from its output file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from hwloop.chip.backend import Backend
+from hwloop.chip.registry import connect_recorded
+from hwloop.errors import BadInputError
+from hwloop.files.hdf5 import open_file
+from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
+from hwloop.files.resume_folder import ResumeFolder
+from hwloop.jobs.progress import Progress, reporting
+
+if TYPE_CHECKING:
+    from hwloop.calibration.certificate.certificate import Calibration
+    from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.measure import MeasurementReport
+    from hwloop.jobs.run import Run
+
+Resumed: TypeAlias = "Run | Calibration | DriftResult | MeasurementReport"
+"""What a job gives."""
+
+
+def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress = False) -> Resumed:
+    """Go on with a job that was stopped, failed or was killed.
+
+    A simulated chip is brought back to where it was, and the result is bit for bit that of a job that was never
+    stopped, on the same kind of processor. A real chip is taken as it is: what it holds is measured again.
+
+    Parameters
+    ----------
+    out
+        Output file of the job, such as a run file; what is needed lies beside it, in the folder `out`.resume, and for a
+        measurement in the file itself.
+    chip
+        The open chip; None for the simulated preset that the job was begun on.
+    progress
+        True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
+
+    Raises
+    ------
+    BadInputError
+        For a job that is complete, one of which nothing is left, another chip, and while another process is at it.
+    """
+    folder = ResumeFolder(out)
+    if not folder.exists and folder.out.is_file() and _is_measurement(folder.out):
+        from hwloop.jobs.measure_again import measure_again
+
+        with reporting(progress, "measuring") as report:
+            return measure_again(folder.out, chip, report)
+    if not folder.exists:
+        raise BadInputError(_nothing(folder))
+    told = folder.job()
+    kind = str(told.get("job"))
+    if kind not in _JOBS:
+        raise BadInputError(f"{folder.path} is of a job '{kind}' that this hwloop does not know: upgrade it")
+    if chip is None:
+        chip = connect_recorded(str(told.get("chip")), folder.path)
+    return _JOBS[kind](folder, chip, progress)
+
+
+def _is_measurement(path: Path) -> bool:
+    """Tell whether a file is one of measurements, which holds itself what its experiment needs to go on."""
+    try:
+        with open_file(path, MEASUREMENT_FORMAT):
+            return True
+    except BadInputError:
+        return False
+
+
+def _nothing(folder: ResumeFolder) -> str:
+    """Tell why there is nothing to go on with."""
+    if not folder.out.exists():
+        return f"{folder.out}: no such file, and nothing beside it to go on with"
+    from hwloop.jobs.load import load
+
+    found = load(folder.out)
+    unfinished = {"interrupted", "unfinished"} & set(getattr(found, "skipped", {}))
+    status = "interrupted" if unfinished else getattr(found, "status", "complete")
+    if status == "complete":
+        return f"{folder.out} is complete: there is nothing to go on with"
+    return f"{folder.out} cannot be gone on with: its folder {folder.path} is gone (status '{status}'); begin anew"
+
+
+def _program(folder: ResumeFolder, chip: Backend, progress: Progress) -> Run:
+    from hwloop.jobs.program import program_again
+
+    return program_again(folder, chip, progress)
+
+
+def _calibration(folder: ResumeFolder, chip: Backend, progress: Progress) -> Calibration:
+    from hwloop.jobs.calibrate import calibrate_again
+
+    return calibrate_again(folder, chip, progress)
+
+
+def _drift(folder: ResumeFolder, chip: Backend, progress: Progress) -> DriftResult:
+    from hwloop.jobs.drift import drift_again
+
+    return drift_again(folder, chip, progress)
+
+
+_JOBS: Mapping[str, Callable[[ResumeFolder, Backend, Progress], Resumed]] = {
+    "program": _program,
+    "calibrate": _calibration,
+    "drift": _drift,
+}

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from hwloop.jobs.compare import Comparison
 
 UNFINISHED = {
-    "interrupted": "The run was stopped before its end; what was done is here.",
-    "failed": "The run failed before its end; what was done is here.",
-    "running": "The run is still going on, or its process was killed; what was done until the last commit is here.",
+    "interrupted": "The run was stopped before its end; hwloop resume goes on with it.",
+    "failed": "The run failed before its end; what was done is here, and hwloop resume goes on with it.",
+    "killed": "The run was killed; what was done until the last commit is here, and hwloop resume goes on with it.",
+    "running": "The run is still going on; what was done until the last commit is here.",
 }
 """What to say of a run by its status."""
 

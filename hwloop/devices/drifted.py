@@ -53,6 +53,19 @@ class DriftedConductance(Predicted):
         lower = 0.5 * self.scatter.switching
         return [(1.0 - lower, 1.0), *([(lower, float(np.exp(-self.scatter.step)))] if lower else [])]
 
+    def sample(self, rng: np.random.Generator, count: int = 1) -> FloatArray:
+        """Draw reads (count, *shape) in uS."""
+        shape = (count, *self.shape)
+        node = np.searchsorted(np.cumsum(self._weight), rng.random(shape)).clip(0, self._weight.size - 1)
+        place, sigma = (
+            np.take_along_axis(np.broadcast_to(part, (*shape, part.shape[-1])), node[..., None], -1)[..., 0]
+            for part in (self._place, self._sigma)
+        )
+        freedom = self.scatter.freedom
+        unit = rng.standard_t(freedom, shape) if np.isfinite(freedom) else rng.standard_normal(shape)
+        lower = rng.random(shape) < 0.5 * self.scatter.switching
+        return np.asarray(np.where(lower, np.exp(-self.scatter.step), 1.0) * (place + sigma * unit))
+
     def density(self, conductance: FloatArray | float) -> FloatArray:
         """Return the probability density (1/uS) of reads (uS)."""
         total, g = 0.0, np.asarray(conductance, np.float64)[..., None]

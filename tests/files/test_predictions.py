@@ -69,7 +69,7 @@ def test_density_quantiles_and_samples_are_of_one_distribution(own: Predicted) -
         step = 1e-4 * float(at)
         slope = (own.cdf(at + step) - own.cdf(at - step)) / (2 * step)
         assert own.density(at) == pytest.approx(float(slope), rel=1e-3)
-    drawn = own.sample(np.random.default_rng(1), 4_000)
+    drawn = own.sample(np.random.default_rng(1), 1_000)
     assert stats.kstest(own.cdf(drawn), "uniform").pvalue > 1e-3
     low, high = float(own.quantile(0.1)), float(own.quantile(0.7))
     assert own.outside(low, high) == pytest.approx(0.4)

@@ -66,7 +66,7 @@ def measured(cells: int, seed: int, exponent: float = 1.0, ages: FloatArray = AG
 
 
 def test_the_law_that_cells_were_drawn_from_is_recovered() -> None:
-    family, measurement = Relaxation(), measured(3_000, seed=1)
+    family, measurement = Relaxation(), measured(2_500, seed=1)
     table, _ = family.prepare(measurement)
     found = family.law(table, family.estimate(table, intervals=False)[0].theta)
     for age in (0.01, 1.0, 1000.0):
@@ -102,7 +102,7 @@ def test_a_later_read_is_predicted_better_from_the_latest_one() -> None:
 
 def test_growth_is_chosen_by_held_out_times_and_what_ties_is_kept() -> None:
     ages = np.concatenate([[0.0], np.geomspace(0.01, 1e5, 8)])
-    outcome = fit_measurement(measured(600, seed=4, exponent=0.5, ages=ages), "relaxation")
+    outcome = fit_measurement(measured(450, seed=4, exponent=0.5, ages=ages), "relaxation")
     record = outcome.fitted.record
     assert set(record.choice) == {"relaxation", "relaxation-sublinear"}
     tried = {record.family, *(one.family for one in record.alternatives)}
@@ -111,7 +111,7 @@ def test_growth_is_chosen_by_held_out_times_and_what_ties_is_kept() -> None:
 
 
 def test_two_ages_tell_nothing_of_growth_and_both_are_kept() -> None:
-    record = fit_measurement(measured(400, seed=7, ages=AGES[:3]), "relaxation").fitted.record
+    record = fit_measurement(measured(250, seed=7, ages=AGES[:3]), "relaxation").fitted.record
     assert record.family == "relaxation"
     assert [one.family for one in record.alternatives] == ["relaxation-sublinear"]
 
@@ -154,12 +154,12 @@ def test_ten_thousand_seconds_are_predicted_from_a_thousand(real: Measurement) -
     nominal = real.reads.nominal
     assert nominal is not None
     early, late = with_reads(real, nominal <= 1000), with_reads(real, nominal == 10_000)
-    family = Relaxation(RelaxationSettings(most_cells=5_000))
+    family = Relaxation(RelaxationSettings(most_cells=3_000, knots=10))
     table, _ = family.prepare(early)
     theta = family.estimate(table, intervals=False)[0].theta
     rows = rows_of(late)
     judged = rows.there[table.cells, 0]
-    assert judged.sum() > 4_000
+    assert judged.sum() > 2_500
     cells = table.cells[judged]
     found = family.law(table, theta).at(rows.time[cells, 0], table.first[judged])
     read = rows.conductance[cells, 0]

@@ -35,8 +35,8 @@ def resume(options: ResumeOptions) -> None:
 
     \b
     Examples:
-      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --out run.h5    # stopped or killed
-      hwloop resume run.h5
+      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --out run.h5
+      hwloop resume run.h5      # after it was stopped or killed
     """  # noqa: D301  click needs the backspace
     import hwloop
 

@@ -105,6 +105,9 @@ def _read_provenance(group: h5py.Group) -> Provenance:
         seed=int(group.attrs["seed"]),
         calibration=str(noted.get("calibration", "")),
         calibration_sha256=str(noted.get("calibration_sha256", "")),
+        chip=str(noted.get("chip", "")),
+        device_shape=tuple(map(int, json.loads(str(noted.get("device_shape", "[]"))))),
+        session=str(noted.get("session", "")),
     )
 
 

@@ -77,15 +77,15 @@ def test_a_plot_shows_all_methods(command: Command) -> None:
 def test_ctrl_c_shows_what_was_finished(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     step, seen = Recorder.step, []
 
-    def press_ctrl_c(recorder: Recorder, tile: int, values: dict[str, float]) -> None:
-        step(recorder, tile, values)
+    def press_ctrl_c(recorder: Recorder, tile: int, *reported: object) -> None:
+        step(recorder, tile, *reported)
         seen.append(tile)
         if len(seen) == 9:  # in the second method
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Recorder, "step", press_ctrl_c)
     result = command("compare", "w.npy", *BRIEF, "--methods", "gdp,iterative,exact", "--plot", "cmp.png")
-    assert result.exit_code == 1
+    assert result.exit_code == 1, result.stderr
     rows = table(result.stdout)
     assert list(rows) == ["gdp", "iterative"]
     assert rows["iterative"][0] == "-"

@@ -206,7 +206,7 @@ def test_chips_that_do_not_exist(command: Command, uri: str, complaint: str) -> 
     ("words", "complaint"),
     [
         (["program", "--backend", CHIP, "--out", "run.h5"], "Missing argument 'WEIGHTS'"),
-        (["program", "w.npy", "--out", "run.h5"], "Missing option '--backend'"),
+        (["program", "w.npy", "--out", "run.h5"], "name one chip with --backend, or several with --fleet FLEET.toml"),
         (["compare", "w.npy", "--backend", CHIP], "Missing option '--out'"),
         (["evaluate"], "Missing argument 'RUN'"),
         (["info"], "Missing argument 'URI'"),

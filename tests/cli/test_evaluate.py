@@ -92,7 +92,7 @@ def leave_unfinished(path: Path) -> None:
         (disown, "run.h5 is no hwloop-run file"),
         (modernise, "run.h5 has format version 99; this hwloop reads up to 1: upgrade it"),
         (hollow, "run.h5 is not a whole run file"),
-        (leave_unfinished, "run.h5: holds no chip state, because the run did not finish (status 'running')"),
+        (leave_unfinished, "run.h5: holds no chip state, because the run did not finish (status 'killed')"),
     ],
 )
 def test_a_file_that_is_no_finished_run(

@@ -87,7 +87,7 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     first = text[begin.end() :].split("\n\n")[0].replace("\\\n", " ").splitlines()[0]
     words = [small.get(word, chip if word.startswith("sim:") else word) for word in shlex.split(first)]
     quick = {"deploy": ["--method", "exact"], "retrain": ["--set", "batch=200"], "sensitivity": []}
-    extra = ["--force"] if name in ("program", "compare") else quick.get(name, [])
+    extra = ["--force"] if name in ("program", "compare", "resume") else quick.get(name, [])
     result = command(*words, *extra)
     assert result.exit_code == 0, result.stderr
 

@@ -123,7 +123,7 @@ class StoreTrial:
             except ChipError as failure:
                 error = str(failure)
             left = {path.name for path in Path(folder).iterdir()}
-            assert left <= {"run.h5"}, f"{left} was left behind"
+            assert left <= {"run.h5", "run.h5.resume"}, f"{left} was left behind"
             return error, contents(out) if out.exists() else {}
 
     def _program(self, uri: str, out: Path) -> None:

@@ -266,7 +266,7 @@ def clocks(chip: float, end: float, calendar: float | None) -> tuple[float, list
     """Ask for the end of programming: the chip's clock now and then, and seconds since by the calendar."""
     utc = datetime.now(UTC) - timedelta(seconds=calendar) if calendar is not None else None
     run = SimpleNamespace(end=lambda: end, programmed_utc=utc)
-    return end_on_this_clock(run, SimpleNamespace(now=lambda: chip))
+    return end_on_this_clock(run, SimpleNamespace(now=lambda: chip, utc=lambda: datetime.now(UTC)))
 
 
 def test_the_chips_own_clock_counts_as_long_as_it_runs() -> None:

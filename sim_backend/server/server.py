@@ -76,7 +76,14 @@ class InstrumentServer:
         if tasks:
             await asyncio.wait(tasks, timeout=self._limits.stop_seconds)
         self._worker.shutdown(wait=False, cancel_futures=True)
-        return not (await asyncio.to_thread(wait, [self._work], self._limits.stop_seconds)).not_done
+        done = not (await asyncio.to_thread(wait, [self._work], self._limits.stop_seconds)).not_done
+        # Clients that were let in at the last moment are turned away by tasks of their own; what these close, the loop
+        # closes in its next turn.
+        late = asyncio.all_tasks() - {asyncio.current_task()}
+        if late:
+            await asyncio.wait(late, timeout=self._limits.grace_seconds)
+        await asyncio.sleep(0)
+        return done
 
     def wait(self) -> None:
         """Wait for the command that `stop` did not wait for."""

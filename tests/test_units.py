@@ -21,15 +21,17 @@ from hwloop.units import conversion, finite, finite_interval, value
         ("ns", "ns", 1.0, 0.0), ("ns", "us", 1e3, 0.0), ("ns", "ms", 1e6, 0.0), ("ns", "s", 1e9, 0.0),
         ("K", "K", 1.0, 0.0), ("K", "degC", 1.0, 273.15),
         ("uA", "A", 1e6, 0.0), ("uA", "mA", 1e3, 0.0), ("uA", "uA", 1.0, 0.0), ("uA", "nA", 1e-3, 0.0),
+        ("uA", "pA", 1e-6, 0.0), ("uA", "fA", 1e-9, 0.0),
         ("ohm", "ohm", 1.0, 0.0), ("ohm", "kohm", 1e3, 0.0), ("ohm", "Mohm", 1e6, 0.0), ("ohm", "Gohm", 1e9, 0.0),
-        ("V", "V", 1.0, 0.0), ("V", "mV", 1e-3, 0.0), ("1", "1", 1.0, 0.0),
+        ("V", "V", 1.0, 0.0), ("V", "mV", 1e-3, 0.0), ("V", "uV", 1e-6, 0.0), ("V", "kV", 1e3, 0.0),
+        ("1", "1", 1.0, 0.0),
     ],
 )  # fmt: skip
 def test_a_unit_is_converted(base: str, unit: str, factor: float, offset: float) -> None:
     assert conversion(unit, base) == (pytest.approx(factor, rel=1e-12), offset)
 
 
-@pytest.mark.parametrize(("base", "unit"), [("uS", "s"), ("ns", "min"), ("V", "mA"), ("K", "F"), ("1", ""), ("s", "S")])
+@pytest.mark.parametrize(("base", "unit"), [("uS", "s"), ("ns", "min"), ("V", "A"), ("K", "F"), ("1", ""), ("s", "S")])
 def test_a_unit_of_another_quantity_is_refused_with_those_that_fit(base: str, unit: str) -> None:
     with pytest.raises(BadInputError, match=f"the unit '{unit}' cannot be read as {base}; use one of .*{base}"):
         conversion(unit, base)

@@ -1,5 +1,5 @@
 """Work on many cores and many chips at once.
 
 `executors` carry out tasks that do not know of each other, in this process or in several; `dask_executor` on the
-computers of a Dask cluster. `chips` makes one chip of all chips that a fleet file lists, as the backend `fleet:`.
+computers of a Dask cluster. `chips` reads a fleet file, and describes the chips that it lists as one.
 """

@@ -43,6 +43,8 @@ class CleaningSettings(Settings):
     """Share of the mean of a cell that its reads count for at least."""
     lightest: float = 100.0
     """Degrees of freedom of Student's t at most."""
+    fastest: float = 1.0
+    """Growth of the squared scale of noise per unit of ln(t / t0), at most."""
 
     def __post_init__(self) -> None:
         """Raise BadInputError for settings out of range."""
@@ -53,6 +55,7 @@ class CleaningSettings(Settings):
         self._require("largest", self.smallest, 5.0)
         self._require("least", 1e-6, 1.0)
         self._require("lightest", 3.0, 1e6)
+        self._require("fastest", 0.0, 1e3)
 
 
 USUAL = CleaningSettings()
@@ -66,17 +69,14 @@ class HeavyTails:
     """Degrees of freedom."""
     error: float
     """Standard deviation of their logarithm."""
+    scale: float
+    """Scale of Student's t over the standard deviation of a pseudo-value."""
 
     def coefficients(self) -> dict[str, tuple[str, str, float, float]]:
         """Return name -> unit, meaning, logarithm of the value and its standard deviation."""
         return {
             "tail.freedom": ("1", "degrees of freedom of the noise of reads", float(np.log(self.freedom)), self.error)
         }
-
-    @property
-    def scale(self) -> float:
-        """Scale of Student's t over the standard deviation of a pseudo-value."""
-        return float(np.sqrt((self.freedom + 1) / (self.freedom + 3)))
 
 
 @dataclass(frozen=True)
@@ -147,20 +147,20 @@ def tamed(measurement: Measurement, settings: CleaningSettings = USUAL) -> tuple
     logs = _Logs.of(rows, reference_age(measurement, measurement.reads.time))
     found = _robust(logs, settings)
     # What lines leave has lighter or heavier tails than the noise: as much as in reads drawn with what was found.
-    unit = 1.0 + found.scale[:, None] * np.random.default_rng(5).standard_t(found.freedom, logs.z.shape)
-    positive = logs.there & (unit > 0)
-    again = _robust(
-        _Logs(positive, np.where(positive, found.line + np.log(np.where(positive, unit, 1.0)), 0.0), logs.x), settings
-    )
+    drawn = _drawn(logs, found)
+    again = _robust(drawn, settings)
+    # What lines through so few reads are off, over what the scatter of their pseudo-values says: pseudo-values have
+    # the scatter that is right for the lines.
+    off = np.median((drawn.there * ((again.line - found.line) / found.width(logs)) ** 2).sum(1)) / stats.chi2.median(2)
+    apart = (again.pull(drawn) / found.width(logs)) ** 2
+    stretch = float(np.sqrt(off / ((drawn.there * apart).sum() / (drawn.there.sum(1) - 2).sum())))
     freedom = float(np.clip(found.freedom**2 / again.freedom, 1.05, settings.lightest))
-    left = logs.there * (logs.z - found.line)
-    weight = (freedom + 1) / (freedom + (left / found.scale[:, None]) ** 2)
-    # Over the mean of its derivative, so that a line through the pseudo-values is the robust one.
-    pull = weight * left * (freedom + 3) / (freedom + 1)
-    unit = left / found.scale[:, None] * stats.t.ppf(0.75, freedom) ** -1 * stats.norm.ppf(0.75)
+    unit = logs.there * (logs.z - found.line) / found.width(logs)
+    unit *= stats.norm.ppf(0.75) / stats.t.ppf(0.75, freedom)
     groups = [float(np.log(_freedom(unit[k::10][logs.there[k::10]], settings))) for k in range(10)]
     error = float(np.std(groups, ddof=1) / np.sqrt(len(groups)) * np.sqrt(2))  # of what was drawn, as much again
-    return _with_logs(measurement, rows, logs, found.line + pull), HeavyTails(freedom, error)
+    values = found.line + stretch * found.pull(logs)
+    return _with_logs(measurement, rows, logs, values), HeavyTails(freedom, error, float(1 / np.sqrt(off)))
 
 
 @dataclass(frozen=True)
@@ -170,22 +170,54 @@ class _Robust:
     line: FloatArray
     """(cells, reads)"""
     scale: FloatArray
-    """(cells,) of the t."""
+    """(cells,) of the t at t0."""
+    growth: float
+    """Of its square, per unit of ln(t / t0)."""
     freedom: float
+
+    def width(self, logs: _Logs) -> FloatArray:
+        """Return the scale (cells, reads) of the noise of each read."""
+        return np.asarray(self.scale[:, None] * _grown(logs, self.growth))
+
+    def weight(self, logs: _Logs) -> FloatArray:
+        """Return the weight (cells, reads) of each read, one for those on their line."""
+        left = (logs.z - self.line) / self.width(logs)
+        return np.asarray((self.freedom + 1) / (self.freedom + left**2))
+
+    def pull(self, logs: _Logs) -> FloatArray:
+        """Return pseudo-values (cells, reads) less their lines.
+
+        Over the mean of the derivative of what pulls at a line: a line through pseudo-values is the robust one.
+        """
+        more = (self.freedom + 3) / (self.freedom + 1)
+        return np.asarray(logs.there * self.weight(logs) * (logs.z - self.line) * more)
+
+
+def _grown(logs: _Logs, growth: float) -> FloatArray:
+    """Return the scale (cells, reads) of noise over that at t0."""
+    return np.asarray(np.sqrt(np.maximum(1.0 + growth * logs.x, 0.01)))
+
+
+def _drawn(logs: _Logs, found: _Robust) -> _Logs:
+    """Draw reads with the noise that was found."""
+    unit = 1.0 + found.width(logs) * np.random.default_rng(5).standard_t(found.freedom, logs.z.shape)
+    positive = logs.there & (unit > 0)
+    return _Logs(positive, np.where(positive, found.line + np.log(np.where(positive, unit, 1.0)), 0.0), logs.x)
 
 
 def _robust(logs: _Logs, settings: CleaningSettings) -> _Robust:
-    """Find lines, scales and degrees of freedom in turn."""
-    weight, freedom = np.ones_like(logs.z), 3.0
-    line, scale = logs.lines(logs.z, weight), np.ones(len(logs.z))
+    """Find lines, scales, their growth with age and degrees of freedom in turn."""
+    found = _Robust(logs.lines(logs.z, np.ones_like(logs.z)), np.ones(len(logs.z)), 0.0, 3.0)
     for _ in range(settings.rounds):
-        left = logs.there * (logs.z - line)
-        usual = _scale(logs, left, settings)
-        freedom = _freedom((left / usual[:, None])[logs.there], settings)
+        left = logs.there * (logs.z - found.line)
+        usual = _scale(logs, left / _grown(logs, found.growth), settings)
+        growth = _growth(logs, left / usual[:, None], settings)
+        unit = left / usual[:, None] / _grown(logs, growth)
+        freedom = _freedom(unit[logs.there], settings)
         scale = usual * stats.norm.ppf(0.75) / stats.t.ppf(0.75, freedom)
-        weight = (freedom + 1) / (freedom + (left / scale[:, None]) ** 2)
-        line = logs.lines(logs.z, weight)
-    return _Robust(line, scale, freedom)
+        found = _Robust(found.line, scale, growth, freedom)
+        found = replace(found, line=logs.lines(logs.z, found.weight(logs) / _grown(logs, growth) ** 2))
+    return found
 
 
 def _scale(logs: _Logs, left: FloatArray, settings: CleaningSettings) -> FloatArray:
@@ -197,6 +229,17 @@ def _scale(logs: _Logs, left: FloatArray, settings: CleaningSettings) -> FloatAr
     size = np.where(logs.there, np.abs(left), np.nan) / np.sqrt(np.maximum(1 - 2 / count, 0.1))[:, None]
     medians = np.array([np.nanmedian(size[bins == k]) for k in range(int(bins.max()) + 1)])  # thirty bins at most
     return np.asarray(np.maximum(medians[bins] / stats.norm.ppf(0.75), 1e-9))
+
+
+def _growth(logs: _Logs, unit: FloatArray, settings: CleaningSettings) -> float:
+    """Return how the squared scale of residuals (cells, reads) grows with ln(t / t0): by their median size at ages."""
+    x, size = logs.x[logs.there], np.abs(unit[logs.there])
+    bins, place = binned(x, int(np.clip(x.size // settings.cells_per_bin, 1, settings.most_bins)))
+    if place.size < 2 or not np.ptp(place) > 0:
+        return 0.0
+    squares = np.array([np.median(size[bins == k]) for k in range(place.size)]) ** 2  # thirty bins at most
+    slope, level = np.polyfit(place, squares, 1, w=np.sqrt(np.bincount(bins)))
+    return float(np.clip(slope / max(level, 1e-12), 0.0, settings.fastest))
 
 
 def _freedom(unit: FloatArray, settings: CleaningSettings) -> float:

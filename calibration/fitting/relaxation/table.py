@@ -67,8 +67,8 @@ def relaxation_table(
     screening.drop(np.asarray((rows.there & (rows.conductance <= 0)).any(1)), "reads that are not above zero")
     if not screening.kept.any() or np.unique(rows.time[later & screening.kept[:, None]].round(12)).size < 2:
         raise BadInputError(
-            "relaxation: reads at a first and at least two later ages are needed; measure for longer, or fit reads at "
-            "one later age with --family one-age"
+            "relaxation: reads at a first and at least two later ages are needed; read the cells again, at an age that "
+            "is ten times that of the last reads or more"
         )
     first = rows.conductance[:, 0]
     g_scale = conductance_scale(measurement, first[screening.kept])

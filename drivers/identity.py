@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 
 from hwloop.drivers.link import VisaLink
-from hwloop.errors import LinkError
-from hwloop.mapping.names import printable
+from hwloop.errors import LinkError, printable
 from hwloop.scpi import dialect
 
 MAKER = "hwloop"

@@ -1,7 +1,8 @@
 """Every error hwloop raises on purpose, and the exit code each one means on the command line.
 
 An error message names the offending thing and the way out; the command line prints it as one line and exits with
-the class's `exit_code`: 2 for wrong use or bad input, 3 for a chip or link that failed.
+the class's `exit_code`: 2 for wrong use or bad input, 3 for a chip or link that failed. Texts from elsewhere that a
+message repeats (names, answers, what other errors say) are `printable`.
 """
 
 from __future__ import annotations
@@ -72,3 +73,8 @@ class OutputWarning(UserWarning):
 
 class WeightsNote(UserWarning):
     """What was passed over in a file of weights, and what was read in another way than the usual one."""
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey or show out of order: control characters and marks of direction."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

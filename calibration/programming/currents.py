@@ -56,7 +56,7 @@ class Currents:
         settings = self._settings if self._factor == 1.0 else replace(self._settings, smallest=0.0)
         if found is not None and found.significant(settings):
             self._factor *= 1.0 + found.value
-            self._refuse_calibration()
+            self._check_calibration(self._factor)
             cells.assume_currents(found.value)
             if abs(found.value) > self._settings.repeat and self._passes:
                 self._passes -= 1
@@ -64,8 +64,8 @@ class Currents:
         self._done = True
         if self._factor != 1.0:
             warnings.warn(
-                f"devices need {self._found()} than their model says; programming went on with that; measure their "
-                "curve with hwloop calibrate programming-curve",
+                f"devices need {_told(self._factor)} than their model says; programming went on with that; measure "
+                "their curve with hwloop calibrate programming-curve",
                 ProgrammingWarning,
                 stacklevel=2,
             )
@@ -88,17 +88,16 @@ class Currents:
         """
         found = cells.current_error(shown, self._settings)
         if found is not None and found.significant(self._settings):
-            self._factor = 1.0 + found.value
-            self._refuse_calibration()
-            self._factor = 1.0
+            self._check_calibration(1.0 + found.value)
 
-    def _found(self) -> str:
-        percent = 100.0 * (self._factor - 1.0)
-        return f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'} current"
-
-    def _refuse_calibration(self) -> None:
-        if self._region.calibration.devices is not None and abs(self._factor - 1.0) > self._settings.contradiction:
+    def _check_calibration(self, factor: float) -> None:
+        if self._region.calibration.devices is not None and abs(factor - 1.0) > self._settings.contradiction:
             raise BadInputError(
-                f"the calibration contradicts the chip: devices need {self._found()} than their measured curves say; "
+                f"the calibration contradicts the chip: devices need {_told(factor)} than their measured curves say; "
                 "was it made of this chip? Measure again with hwloop calibrate programming-curve"
             )
+
+
+def _told(factor: float) -> str:
+    percent = 100.0 * (factor - 1.0)
+    return f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'} current"

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from hwloop.drivers.identity import Identity, identify, read_identity
 from hwloop.drivers.link import VisaLink
-from hwloop.errors import ChipError, InstrumentError, LinkError
-from hwloop.mapping.names import printable
+from hwloop.errors import ChipError, InstrumentError, LinkError, printable
 
 _SCPI_ENTRY = re.compile(r'([+-]?\d+)\s*,\s*"(.*)"')
 

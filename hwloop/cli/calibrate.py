@@ -22,8 +22,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import layout_option, layouts_from
-from hwloop.cli.terminal import one_line
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
@@ -234,7 +233,7 @@ def check(options: CheckOptions) -> None:
         print_json(report.to_json())
     else:
         for text in report.warnings:
-            click.echo(one_line(f"warning: {text}"), err=True)
+            click.echo(printable(f"warning: {text}"), err=True)
         click.echo("core  what                             compared   moved   worst (sigma)")
         for found in report.findings:
             core = "-" if found.core is None else found.core
@@ -281,7 +280,7 @@ def _show(told: dict[str, Any]) -> None:
     chip, cost = told["chip"], told["cost"]
     kelvin = told["temperature_kelvin"]
     where = "" if kelvin is None else f" at {kelvin:.1f} K"
-    click.echo(one_line(f"{chip['name']} {chip['serial']}, calibrated {told['created'][:16]} UTC{where}"))
+    click.echo(printable(f"{chip['name']} {chip['serial']}, calibrated {told['created'][:16]} UTC{where}"))
     click.echo(
         f"cost: {cost['pulses']:,.0f} pulses, {cost['device_reads']:,.0f} device reads, {cost['mvms']:,.0f} "
         f"MVM vectors, {cost['chip_seconds']:.0f} s of chip time"

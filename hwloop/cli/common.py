@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from hwloop.cli.terminal import drawing, one_line
+from hwloop.cli.terminal import drawing
 from hwloop.errors import (
     BadInputError,
     CalibrationWarning,
@@ -27,6 +27,7 @@ from hwloop.errors import (
     OutputWarning,
     ProgrammingWarning,
     WeightsNote,
+    printable,
 )
 from hwloop.units import finite
 
@@ -118,7 +119,7 @@ def fail(text: str, kind: str, code: int, *, as_json: bool, plain: str | None = 
     if as_json:
         print_json({"error": text, "kind": kind})
     else:
-        click.echo(one_line(plain if plain is not None else f"error: {text}"), err=True)
+        click.echo(printable(plain if plain is not None else f"error: {text}"), err=True)
     sys.exit(code)
 
 
@@ -137,9 +138,9 @@ def _show_warning(
 ) -> None:
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
     if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
-        click.echo(one_line(f"warning: {message}"), err=True)
+        click.echo(printable(f"warning: {message}"), err=True)
     elif issubclass(category, WeightsNote):
-        click.echo(one_line(f"note: {message}"), err=True)
+        click.echo(printable(f"note: {message}"), err=True)
 
 
 def leave(code: int) -> NoReturn:

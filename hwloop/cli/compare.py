@@ -23,8 +23,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
-from hwloop.cli.terminal import one_line
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _settings_by_method(values: dict[str, str], names: list[str]) -> dict[str, d
 
 
 def _show(comparison: Comparison) -> None:
-    click.echo(one_line(f"{Path(comparison.weights).name} on {comparison.backend}") + "\n")
+    click.echo(printable(f"{Path(comparison.weights).name} on {comparison.backend}") + "\n")
     click.echo("method      MVM error   over the   excess over   pulses per   reads per   MVM vectors   chip time")
     click.echo("                        floor      the floor     device       device      per core      s")
     floor = comparison.noise_floor

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import click
 
 from hwloop.cli.common import command, given, json_option, leave, print_json
-from hwloop.cli.terminal import one_line
-from hwloop.errors import LinkError
+from hwloop.errors import LinkError, printable
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def discover(options: DiscoverOptions) -> None:
         if not found:
             click.echo("no VISA resource found; for a raw socket, use --address HOST:PORT")
         for row in found:
-            said = one_line(row.identity or row.problem)
+            said = printable(row.identity or row.problem)
             click.echo(f"{row.resource:<44} {said}{'  (hwloop chip)' if row.chip else ''}")
     named = [f"TCPIP::{host}::{port}::SOCKET" for host, _, port in (one.rpartition(":") for one in options.addresses)]
     if any(row.problem for row in found if row.resource in named):

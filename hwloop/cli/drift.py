@@ -23,8 +23,8 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import installed
-from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration, parse_durations
+from hwloop.errors import printable
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def drift(options: DriftOptions) -> None:
 def finish(result: DriftResult, *, as_json: bool) -> None:
     """Show what came of a study, and leave with the exit code of one that was stopped."""
     for note in result.notes:
-        click.echo(one_line(f"note: {note}"), err=True)
+        click.echo(printable(f"note: {note}"), err=True)
     if as_json:
         print_json(result.to_json())
     else:
@@ -175,9 +175,9 @@ def _test_data(path: str | None) -> Batches | None:
 def _show(result: DriftResult) -> None:
     courses = result.courses
     width = max(10, *(len(name) for name in courses))
-    click.echo(one_line(f"{result.run} on {result.backend}"))
+    click.echo(printable(f"{result.run} on {result.backend}"))
     if result.calibration:
-        click.echo(one_line(f"outputs are read through the calibration {result.calibration}"))
+        click.echo(printable(f"outputs are read through the calibration {result.calibration}"))
     click.echo()
     click.echo("MVM error     " + "  ".join(name.rjust(width) for name in courses))
     for index, age in enumerate(result.times):

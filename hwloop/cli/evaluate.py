@@ -19,7 +19,7 @@ from hwloop.cli.common import (
     print_json,
     seed_option,
 )
-from hwloop.cli.terminal import one_line
+from hwloop.errors import printable
 from hwloop.mapping.names import shortened
 from hwloop.units import finite
 
@@ -69,7 +69,7 @@ def _show(found: Evaluation) -> None:
     for tile in found.tiles:
         click.echo(f"core {tile.core:>3}  {names[tile.tensor]:<24} MVM error {number(finite(tile.mvm_error))}")
     if found.calibration:
-        click.echo(one_line(f"Outputs are read through the calibration {found.calibration}."))
+        click.echo(printable(f"Outputs are read through the calibration {found.calibration}."))
     if found.mvm_error_from == "device-reads":
         click.echo(NO_MVM)
     click.echo(f"\nMVM error {error_with_interval(found.mvm_error, found.mvm_error_interval)} now;")

@@ -18,7 +18,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import installed
-from hwloop.cli.terminal import one_line
+from hwloop.errors import printable
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def fit(options: FitOptions) -> None:
         _show(model, options.out, drawn)
         _show_held_out(model)
     for note in model.notes:
-        click.echo(one_line(f"warning: {note}"), err=True)
+        click.echo(printable(f"warning: {note}"), err=True)
     if model.missing:
         click.echo(f"stopped before {', '.join(model.missing)}; run it again with --force to fit all", err=True)
         leave(GOAL_MISSED)

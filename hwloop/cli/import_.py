@@ -15,9 +15,8 @@ from hwloop.cli.common import (
     print_json,
     watched,
 )
-from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration, parse_duration
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.files.measurements import Experiment
 from hwloop.importers.checks import BACKWARDS, ImportReport
 from hwloop.importers.columns import KNOWN
@@ -207,10 +206,10 @@ def _show(report: ImportReport, out: str) -> None:
         f"conductances from {low:.3g} to {high:.3g} uS, ages from {_age(report.time[0])} to {_age(report.time[1])}"
     )
     for reason, found in report.dropped.items():
-        click.echo(one_line(f"left out: {found.count:,} rows, {reason} (first in {found.where()})"))
+        click.echo(printable(f"left out: {found.count:,} rows, {reason} (first in {found.where()})"))
     for question, found in report.questions.items():
-        click.echo(one_line(f"question: {found.count:,} reads, {question} (first in {found.where()})"))
+        click.echo(printable(f"question: {found.count:,} reads, {question} (first in {found.where()})"))
     for note in report.notes:
-        click.echo(one_line(f"note: {note}"))
+        click.echo(printable(f"note: {note}"))
     if BACKWARDS in report.dropped:
         click.echo("Cells measured anew, say at another temperature, are told apart by --split-by temperature.")

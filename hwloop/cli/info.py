@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwloop.cli.common import command, given, json_option, leave, print_json
-from hwloop.cli.terminal import one_line
-from hwloop.errors import ChipError
+from hwloop.errors import ChipError, printable
 
 if TYPE_CHECKING:
     from hwloop.chip.backend import Backend
@@ -90,25 +89,25 @@ def _self_test(backend: Backend) -> list[Check]:
 def _show(result: Mapping[str, Json], checks: Sequence[Check]) -> None:
     for check in checks:
         outcome = {True: "passed", False: "FAILED", None: "not run"}[check.passed]
-        click.echo(one_line(f"{outcome:<7}  {check.name}: {check.seen}"))
+        click.echo(printable(f"{outcome:<7}  {check.name}: {check.seen}"))
     for name, value in result.items():
         if name not in ("parameters", "self_test", "read_modes") and value is not None:
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(one_line(f"{name.replace('_', ' '):<26} {text}"))
+            click.echo(printable(f"{name.replace('_', ' '):<26} {text}"))
     _show_read_modes(result["read_modes"])
     rows = result["parameters"]
     if isinstance(rows, list) and rows:
         click.echo("\nparameter                         value                  unit   source")
         for row in rows:
             if isinstance(row, Mapping):
-                click.echo(one_line(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}"))
+                click.echo(printable(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}"))
 
 
 def _show_read_modes(modes: Json) -> None:
     for mode in modes if isinstance(modes, list) else []:
         if isinstance(mode, Mapping):
             energy = f", {mode['joules']} J for a whole core" if mode["joules"] else ""
-            click.echo(one_line(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}"))
+            click.echo(printable(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}"))
 
 
 @dataclass(frozen=True)
@@ -143,4 +142,4 @@ def backends(options: BackendsOptions) -> None:
             click.echo(f"  {name}:{target}")
     click.echo(f"lab:  chips by names of your own, in {profiles_path()}")
     for name, uri in profiles().items():
-        click.echo(one_line(f"  lab:{name}  {uri}"))
+        click.echo(printable(f"  lab:{name}  {uri}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwloop.cli.common import command, file_option, force_option, given, json_option, print_json
-from hwloop.mapping.names import printable
+from hwloop.errors import printable
 
 if TYPE_CHECKING:
     from hwloop.custody.ledger import ChipEntry

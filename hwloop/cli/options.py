@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hwloop.cli.common import file_option, force_option, given, seed_option
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.mapping.clip import CLIPS
 from hwloop.mapping.layouts import LAYOUTS
-from hwloop.mapping.names import printable
 from hwloop.mapping.sharing import SCALES, MappingSettings
 from hwloop.mapping.split import SPLITS
 from hwloop.registry import Registry

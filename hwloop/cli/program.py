@@ -22,8 +22,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
-from hwloop.cli.terminal import one_line
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.mapping.names import shortened
 from hwloop.units import finite
 
@@ -185,7 +184,7 @@ def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report:
 def _show(run: Run) -> None:
     record = run.record
     weights = Path(record.provenance.weights).name
-    click.echo(one_line(f"{run.method} on {record.backend}, weights {weights}") + "\n")
+    click.echo(printable(f"{run.method} on {record.backend}, weights {weights}") + "\n")
     click.echo("core  tensor                cells       MVM error  pulses   device     MVM given")
     click.echo("                                    first     now /device    reads vectors    up")
     names = shortened([tile.tile.tensor for tile in run.tiles], 15)
@@ -204,11 +203,11 @@ def _show(run: Run) -> None:
         click.echo(NO_MVM)
     for tile in run.tiles:
         if finite(tile.mvm_error_inputs) is not None:
-            tensor = one_line(tile.tile.tensor)
+            tensor = printable(tile.tile.tensor)
             click.echo(f"With its sample inputs, {tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
     for tile in run.tiles:
         if tile.tile.clipping is not None:
-            click.echo(one_line(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}."))
+            click.echo(printable(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}."))
     if record.provenance.calibration:
         parts = ", ".join(part.replace("_", " ") for part in record.calibration_parts)
         created = record.calibration_created[:16]

@@ -23,9 +23,8 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
-from hwloop.cli.terminal import one_line
 from hwloop.durations import format_duration
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def _show(found: Sensitivity) -> None:
     click.echo("\nOne layer alone with all that calibration leaves, in times of the chip's own:\n")
     click.echo("layer                                           accuracy  lost at   95 %")
     for limit in found.layers:
-        name = one_line(limit.name)[:46]
+        name = printable(limit.name)[:46]
         click.echo(f"{name:<46}  {limit.accuracy:8.2%}  {_number(limit.value):>7}   {_interval(limit)}")
     click.echo()
     if found.status != "complete":

@@ -2,7 +2,8 @@
 
 Names of tensors and files, answers of instruments and texts in files come from anywhere. An escape sequence in one of
 them could hide a line, change one, or make the terminal type. So the two streams of a command escape everything that
-cannot be printed but newlines, whoever writes to them; `one_line` is for texts that must not have newlines either.
+cannot be printed but newlines, whoever writes to them; `hwloop.errors.printable` is for texts that must not have
+newlines either.
 """
 
 from __future__ import annotations
@@ -13,14 +14,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
-from hwloop.mapping.names import printable
+from hwloop.errors import printable
 
 _SAFE = re.compile(r"[\n\t\x20-\x7e]*\Z")
-
-
-def one_line(text: str) -> str:
-    """Show a text of foreign parts on one line."""
-    return printable(text)
 
 
 def lines(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class Holder:
     def __str__(self) -> str:
         """Say it in words; whatever a terminal could take for a command is shown escaped."""
         command = self.command if len(self.command) <= SETTINGS.shown else self.command[: SETTINGS.shown] + "..."
-        text = f"process {self.pid} on {self.host} since {self.since} UTC ({command})"
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        return printable(f"process {self.pid} on {self.host} since {self.since} UTC ({command})")
 
 
 class Lock:

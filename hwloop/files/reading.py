@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hwloop.errors import BadInputError
-from hwloop.mapping.names import printable
+from hwloop.errors import BadInputError, printable
 
 DAMAGE = (
     LookupError, ArithmeticError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SystemError, EOFError,

@@ -30,6 +30,7 @@ from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 from hwloop.files import hdf5
 from hwloop.files.output import OutputFile
+from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.progress import Progress, Report, reporting, silent
@@ -253,7 +254,7 @@ class CalibrationJob:
         """Make it again of what `on_file` gave. Raises BadInputError for what is not whole."""
         told = folder.job()
         weights, inputs = ([np.asarray(one) for one in folder.arrays(name)] for name in ("weights", "inputs"))
-        try:
+        with whole(folder.path, "job folder", "begin the job anew"):
             of_routines = plain(told["settings"])
             texts = {f"{name}.{key}": _text(v) for name in ROUTINES for key, v in plain(of_routines[name]).items()}
             plan = dataclasses.replace(
@@ -264,10 +265,6 @@ class CalibrationJob:
             )
             cores = None if told["cores"] is None else tuple(int(str(core)) for core in listed(told["cores"]))
             return cls(plan, cores, int(str(told["seed"])))
-        except (LookupError, TypeError, ValueError) as error:
-            if isinstance(error, BadInputError):
-                raise
-            raise BadInputError(f"{folder.path} is not whole ({error}); begin the job anew") from None
 
 
 def _text(value: Json) -> str:

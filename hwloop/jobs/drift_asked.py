@@ -10,6 +10,7 @@ from hwloop.calibration.drift.strategy import Strategy
 from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
 from hwloop.files.models import Model
+from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed
 from hwloop.jobs.inputs import UsedCalibration
 from hwloop.jobs.recording import JobOnFile
@@ -64,7 +65,7 @@ class Asked:
         Raises BadInputError for what is not whole, and names a file that is gone or changed.
         """
         told = folder.job()
-        try:
+        with whole(folder.path, "job folder", "begin the job anew"):
             asked = cls(
                 tuple(str(one) for one in listed(told["compensations"])),
                 tuple(one if isinstance(one, str) else float(str(one)) for one in listed(told["times"])),
@@ -73,10 +74,6 @@ class Asked:
                 int(str(told["seed"])),
             )
             found = {key: _unchanged(folder, key) for key in ("run", "calibration", "model")}
-        except (LookupError, TypeError, ValueError) as error:
-            if isinstance(error, BadInputError):
-                raise
-            raise BadInputError(f"{folder.path} is not whole ({error}); begin the job anew") from None
         if found["run"] is None:
             raise BadInputError(f"{folder.path} does not name the run; begin the job anew")
         return asked, (found["run"], found["calibration"], found["model"])

@@ -20,6 +20,7 @@ from hwloop.custody.places import ledger_path
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.output import write_file
+from hwloop.files.reading import whole
 from hwloop.registry import suggest
 from hwloop.typing import Json
 
@@ -185,12 +186,8 @@ def _runs(path: Path, chip: ChipEntry) -> list[_RunPulses]:
     with hdf5.open_file(path, hdf5.RUN_FORMAT, hdf5.COMPARISON_FORMAT) as file:
         groups: list[h5py.Group] = [file] if str(file.attrs["format"]) == hdf5.RUN_FORMAT else []
         groups = groups or [run for method in file.values() for run in method.values()]
-        try:
+        with whole(path, "run file", "copy it again"):
             return [_run(path, group, chip) for group in groups]
-        except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
-            if isinstance(error, BadInputError):
-                raise
-            raise BadInputError(f"{path} is not a whole run file ({error}); copy it again") from None
 
 
 def _run(path: Path, group: h5py.Group, chip: ChipEntry) -> _RunPulses:

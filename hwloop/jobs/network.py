@@ -8,7 +8,7 @@ from torch import nn
 
 from hwloop.calibration.certificate.use import calibration_of_run, use_calibration
 from hwloop.chip.backend import Backend
-from hwloop.chip.holders import programmed_over
+from hwloop.chip.claims import programmed_over
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place
 from hwloop.chip.registry import connect_recorded, same_chip

@@ -30,7 +30,7 @@ from hwloop.calibration.programming.targets import hand_over
 from hwloop.calibration.randomness import Purpose, generator
 from hwloop.calibration.steps import run_together
 from hwloop.chip.backend import Backend
-from hwloop.chip.holders import programmed_over
+from hwloop.chip.claims import programmed_over
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Place, Region
 from hwloop.devices.model import DeviceModel

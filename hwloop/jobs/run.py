@@ -18,11 +18,10 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.chip.registry import connect_recorded, same_chip
-from hwloop.errors import BadInputError, ClosedError
+from hwloop.errors import BadInputError, ClosedError, printable
 from hwloop.files import hdf5
 from hwloop.files.run_writer import write_run
 from hwloop.files.runs import RunRecord, TileRecord
-from hwloop.mapping.names import printable
 from hwloop.typing import FloatArray, Json
 
 if TYPE_CHECKING:

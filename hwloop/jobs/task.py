@@ -16,6 +16,7 @@ from hwloop.calibration.programming.base import Method, check_age
 from hwloop.calibration.programming.registry import method_from
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError
+from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.files.runs import Provenance
 from hwloop.jobs.inputs import UsedCalibration, Weights
@@ -103,7 +104,7 @@ class Task:
     def from_file(cls, folder: ResumeFolder) -> Task:
         """Make it again of what `on_file` gave. Raises BadInputError for what is not whole."""
         told = folder.job()
-        try:
+        with whole(folder.path, "job folder", "begin the job anew"):
             # As JSON gives them back, the types of values are those that were written.
             settings = {name: str(value) for name, value in plain(told["settings"]).items()}
             names, sampled = listed(told["tensors"]), listed(told["activations"])
@@ -120,10 +121,6 @@ class Task:
                 calibration=_calibration(folder, told["calibration"]),
                 activations=dict(zip(map(str, sampled), map(np.asarray, samples), strict=True)) or None,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, BadInputError):
-                raise
-            raise BadInputError(f"{folder.path} is not whole ({error}); begin the job anew") from None
 
 
 def _shorter(values: FloatArray) -> AnyArray:

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.mapping.layouts import LAYOUTS, Reading, is_keras, readings
-from hwloop.mapping.names import printable
 from hwloop.mapping.roles import bias_of, is_copy, parts_of, role_of
 from hwloop.mapping.tensors import Role, Tensor
 from hwloop.registry import suggest

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
+from hwloop.errors import printable
+
 AROUND = ("module.", "base_model.model.")
 """What DataParallel and adapters put before every name of a network."""
 COUNTER = "n_averaged"
@@ -47,11 +49,6 @@ def _without(name: str, parts: Sequence[str]) -> str:
             name = name.removeprefix(part)
         name = name.replace(f".{part}", ".")
     return name
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey or show out of order: control characters and marks of direction."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def shorten(name: str, width: int) -> str:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hwloop.errors import BadInputError
-from hwloop.mapping.names import printable
+from hwloop.errors import BadInputError, printable
 from hwloop.typing import AnyArray
 
 if TYPE_CHECKING:

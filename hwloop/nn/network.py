@@ -21,7 +21,7 @@ from hwloop.calibration.drift.registry import compensation_from
 from hwloop.calibration.drift.strategy import NOTHING, Chain, Strategy, uncompensated
 from hwloop.calibration.steps import rest, run_together
 from hwloop.chip.backend import Backend
-from hwloop.chip.holders import Holder
+from hwloop.chip.claims import Claim
 from hwloop.chip.info import Capability
 from hwloop.devices.model import DeviceModel
 from hwloop.durations import format_duration, parse_duration
@@ -124,7 +124,7 @@ class DeployedNetwork(nn.Module):
         self._as_programmed = open_run.tiles(open_run.record.provenance.seed)
         self.tiles = [LayerTile(tile, slice(0), slice(0)) for tile in self._as_programmed]
         """Tiles of all matrices, in the order of the run's."""
-        self._holder = Holder(open_run.backend, [tile.tile.place for tile in self._as_programmed])
+        self._claim = Claim(open_run.backend, [tile.tile.place for tile in self._as_programmed])
         for matrix in self.placed:
             product = self._product(matrix)
             for user in matrix.sharing:
@@ -139,7 +139,7 @@ class DeployedNetwork(nn.Module):
         groups, _, outputs = matrix.shape
         random = np.random.default_rng(self.open_run.record.provenance.seed)
         use, ranges = self.settings.replica_use, self.settings.ranges
-        return OnChip(replicas, groups * outputs, ranges, use, random, self._holder)
+        return OnChip(replicas, groups * outputs, ranges, use, random, self._claim)
 
     def _of_block(self, block: Block, matrix: PlacedMatrix) -> list[LayerTile]:
         inputs, outputs = block.slices(matrix.shape)
@@ -262,7 +262,7 @@ class DeployedNetwork(nn.Module):
         BadInputError, MissingCapabilityError
             With what is missing, or what its cells were programmed over by.
         """
-        self._holder.check()
+        self._claim.check()
         if adapts_batch_norm(strategy) and not self.statistics:
             raise BadInputError(
                 f"compensation '{strategy.name}': the network has no batch norm with running statistics"

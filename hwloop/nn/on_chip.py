@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwloop.calibration.drift.compensation import Compensation
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.evaluation import relative_error
-from hwloop.chip.holders import Holder
+from hwloop.chip.claims import Claim
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
@@ -181,7 +181,7 @@ class OnChip(Product):
         'random' shares them out at random.
     random
         Source of that.
-    holder
+    claim
         Knows whether the cells still hold the matrix; None where nobody watches.
     """
 
@@ -190,7 +190,7 @@ class OnChip(Product):
     settings: RangeSettings
     use: str = "average"
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    holder: Holder | None = None
+    claim: Claim | None = None
 
     @property
     def tiles(self) -> list[LayerTile]:
@@ -199,8 +199,8 @@ class OnChip(Product):
 
     def __call__(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Send the vectors through the chip. Raises BadInputError for inputs that are not finite, or lost cells."""
-        if self.holder is not None:
-            self.holder.check()
+        if self.claim is not None:
+            self.claim.check()
         values = x.detach().to("cpu", torch.float32).numpy()
         if not np.all(np.isfinite(values)):
             raise BadInputError("an analog layer was given inputs that are NaN or infinite; no converter can take them")

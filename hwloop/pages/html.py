@@ -13,9 +13,8 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.files import hdf5
-from hwloop.mapping.names import printable
 from hwloop.pages.opening import Shown, page_of
 from hwloop.pages.page import Page, Picture
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwloop.mapping.names import printable
+from hwloop.errors import printable
 from hwloop.pages.page import Column, Fact, Page, Table
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from hwloop.cli.terminal import lines, one_line, shown_streams
+from hwloop.cli.terminal import lines, shown_streams
 from tests.cli.conftest import BRIEF, ONE_THREAD, Command
 from tests.conftest import gaussian
 
@@ -33,7 +33,6 @@ def test_everything_but_newlines_and_tabs_is_escaped_in_what_goes_out() -> None:
     assert lines("grün … µ\n") == "grün … µ\n"
     assert lines("\x1b[31mred\x9b0m\n") == "\\x1b[31mred\\x9b0m\n"
     assert lines("\udcff\u202e") == "\\udcff\\u202e"
-    assert one_line("a\nb\tc") == "a\\nb\\tc"
 
 
 def test_the_streams_of_a_command_escape_whoever_writes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 import hwloop
 from hwloop.calibration.programming.exact import Exact
-from hwloop.chip.holders import programmed_over
+from hwloop.chip.claims import programmed_over
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarning
 from hwloop.jobs.deploy_files import NetworkFiles, deploy_files, fill

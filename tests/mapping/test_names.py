@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hwloop.mapping.names import printable, shorten, shortened, without_wrappers
+from hwloop.mapping.names import shorten, shortened, without_wrappers
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,3 @@ def test_no_two_names_look_alike(width: int) -> None:
     found = shortened(names, width)
     assert len(set(found.values())) == len(names)
     assert max(map(len, found.values())) <= width
-
-
-def test_control_characters_are_escaped() -> None:
-    assert printable("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
-    assert printable("größe.weight") == "größe.weight"

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.files.weights.content import PLAIN, shown, unreadable
 from hwloop.files.weights.nested import Node, network_in
-from hwloop.mapping.names import printable
 from hwloop.mapping.tensors import Tensor, torch_tensor
 
 if TYPE_CHECKING:

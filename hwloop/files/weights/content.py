@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from hwloop.errors import BadInputError
-from hwloop.mapping.names import printable
+from hwloop.errors import BadInputError, printable
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".h5", ".keras", ".onnx")
 """What files of weights are usually called; nothing depends on it but messages."""

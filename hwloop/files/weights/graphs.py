@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.files.weights.content import shown, unreadable
 from hwloop.mapping.layouts import Reading
-from hwloop.mapping.names import printable
 from hwloop.mapping.tensors import Role, Tensor
 
 if TYPE_CHECKING:

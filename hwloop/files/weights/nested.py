@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hwloop.mapping.names import printable
+from hwloop.errors import printable
 from hwloop.mapping.tensors import Tensor
 
 CONTAINERS = (

@@ -8,9 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.files.weights.content import shown
-from hwloop.mapping.names import printable
 from hwloop.mapping.tensors import Tensor
 
 Reader = Callable[[Path], list[Tensor]]

@@ -1,4 +1,4 @@
-"""Who relies on which cells of an open chip, so that what was programmed over is not taken for what it was."""
+"""Claims to cells of an open chip, so that what was programmed over is not taken for what it was."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
 
 
-class Holder:
-    """Relies on cells of a chip from now on, until something else is programmed there."""
+class Claim:
+    """A claim to cells of a chip, good from now on until something else is programmed there."""
 
     def __init__(self, backend: Backend, places: Sequence[Place]) -> None:
-        """Rely on the cells of places."""
+        """Claim the cells of places."""
         self._places = tuple(places)
         self._lost_to = ""
-        _HOLDERS.setdefault(backend, weakref.WeakSet()).add(self)
+        _CLAIMS.setdefault(backend, weakref.WeakSet()).add(self)
 
     def check(self) -> None:
         """Raise BadInputError once any of the cells were programmed over."""
@@ -33,11 +33,11 @@ class Holder:
             self._lost_to = to
 
 
-_HOLDERS: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[Holder]] = weakref.WeakKeyDictionary()
+_CLAIMS: weakref.WeakKeyDictionary[Backend, weakref.WeakSet[Claim]] = weakref.WeakKeyDictionary()
 
 
 def programmed_over(backend: Backend, places: Sequence[Place], by: str) -> None:
-    """Tell those who rely on cells that they are about to hold something else.
+    """End the claims to cells that are about to hold something else.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ def programmed_over(backend: Backend, places: Sequence[Place], by: str) -> None:
     places
         What is programmed.
     by
-        What is programmed there, for their messages.
+        What is programmed there, for messages.
     """
-    for holder in list(_HOLDERS.get(backend, ())):
-        holder.lose(places, by)
+    for claim in list(_CLAIMS.get(backend, ())):
+        claim.lose(places, by)
 
 
 def _overlap(one: Place, other: Place) -> bool:

@@ -17,6 +17,7 @@ import hwloop
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.cli import main
+from hwloop.drivers.bench.wire import WireLimits
 from hwloop.drivers.selftest import self_test
 from hwloop.errors import ChipError, InstrumentError, LimitError, LinkError
 from tests.drivers.bench.emulated import DUT, Rig, bench_text, rig
@@ -124,7 +125,14 @@ def test_ctrl_c_in_a_read_leaves_the_bench_idle(emulated: Rig, monkeypatch: pyte
         assert emulated.idle
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late answers are waited for a tenth of a second in place of ten."""
+    monkeypatch.setattr("hwloop.drivers.bench.wire.LIMITS", WireLimits(seconds=0.1))
+
+
 @pytest.mark.parametrize("role", ["source", "pulser", "matrix"])
+@pytest.mark.usefixtures("impatient")
 def test_an_instrument_that_dies_is_a_link_error_in_bounded_time(tmp_path: Path, role: str):
     with rig(tmp_path, timeout=0.2) as emulated:
         chip = hwloop.connect(f"bench:{emulated.file}")
@@ -146,6 +154,7 @@ def read_while_the_source_dies(emulated: Rig) -> None:
         chip.read(0, [0])
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_failed_first_is_what_is_reported(tmp_path: Path):
     message = r"source TCPIP.*no reply in time; the bench could not be made safe"
     with rig(tmp_path, timeout=0.2) as emulated, pytest.raises(ChipError, match=message) as caught:

@@ -22,7 +22,7 @@ import pyvisa
 from pyvisa import constants
 from pyvisa.resources import MessageBasedResource
 
-from hwloop.errors import BadInputError, LinkError
+from hwloop.errors import BadInputError, LinkError, said
 from hwloop.scpi.wire_log import WireLog
 
 if sys.platform == "linux":
@@ -325,4 +325,4 @@ def _milliseconds(deadline: float) -> int:
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return said(error)

@@ -78,3 +78,15 @@ class WeightsNote(UserWarning):
 def printable(text: str) -> str:
     """Escape what a terminal would obey or show out of order: control characters and marks of direction."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def said(error: BaseException) -> str:
+    """Return what an exception says, on one line; the name of its class where it says nothing."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return printable(" ".join(text.split())) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, as libraries write many; the name of its class for none."""
+    lines = str(error).splitlines()
+    return printable(lines[0]) if lines else type(error).__name__

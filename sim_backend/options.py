@@ -11,7 +11,7 @@ import torch
 
 from hwloop.chip.registry import refuse_unknown_options
 from hwloop.devices.model import DeviceModel
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, first_line
 from hwloop.sim_backend.parameters import ChipParameters
 
 # Parameters that a URI may override, with the values each accepts.
@@ -142,5 +142,5 @@ def _torch_device(text: str) -> str:
     try:
         torch.Generator(text)
     except (RuntimeError, AssertionError) as error:
-        raise BadInputError(f"option device={text}: torch cannot use it ({str(error).splitlines()[0][:80]})") from None
+        raise BadInputError(f"option device={text}: torch cannot use it ({first_line(error)[:80]})") from None
     return text

@@ -129,7 +129,7 @@ def _show(comparison: Comparison) -> None:
         last = [(tile.steps.device_reads[-1], tile.steps.mvms[-1], tile.steps.chip_time[-1]) for tile in tiles]
         devices = sum(tile.pulses.size for tile in tiles if tile.pulses is not None)
         pulses = sum(tile.pulses.sum() for tile in tiles if tile.pulses is not None)
-        reads, vectors, seconds = (sum(column) for column in zip(*last, strict=True))
+        reads, vectors = sum(row[0] for row in last), sum(row[1] for row in last)
         seconds = max(row[2] for row in last)
         cores = len({tile.tile.place.core for tile in tiles})
         click.echo(

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special, stats
 
+from hwloop.errors import BadInputError
 from hwloop.typing import FloatArray
 
 
@@ -38,11 +39,11 @@ class Predicted(abc.ABC):
     def quantile(self, probability: FloatArray | float) -> FloatArray:
         """Return the conductance (uS) that is not exceeded with a probability between 0 and 1.
 
-        Raises ValueError for a probability that is not.
+        Raises BadInputError for a probability that is not.
         """
         wanted = np.broadcast_to(probability, np.broadcast_shapes(np.shape(probability), self.shape)).astype(np.float64)
         if not ((wanted > 0) & (wanted < 1)).all():
-            raise ValueError("a probability lies between 0 and 1")
+            raise BadInputError("a quantile is of a probability between 0 and 1")
         high = np.full(wanted.shape, self.scale)
         low = np.zeros(wanted.shape) if self.positive else -high
         for _ in range(self.doublings):

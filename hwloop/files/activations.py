@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hwloop.errors import BadInputError
-from hwloop.files.reading import DAMAGE, said
+from hwloop.errors import BadInputError, said
+from hwloop.files.reading import DAMAGE
 from hwloop.files.weights.arrays import read_npy, read_npz
 from hwloop.files.weights.content import Content, content_of
 from hwloop.mapping.matrix import Matrix

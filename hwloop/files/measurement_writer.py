@@ -20,7 +20,7 @@ from typing import Literal, Self
 
 import h5py
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, first_line
 from hwloop.files.experiment_writer import ExperimentWriter
 from hwloop.files.hdf5 import FORMAT_VERSION, open_file, utc_now
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
@@ -196,5 +196,5 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or first_line(error)
         raise BadInputError(f"{path} cannot be written ({reason}); give another place") from None

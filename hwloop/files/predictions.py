@@ -103,27 +103,9 @@ def predict(
     temperature: float | None = None,
     experiment: str | None = None,
 ) -> Prediction:
-    """Predict the conductance of devices of one level at one age.
+    """Predict the conductance of devices of one level at one age; the arguments are those of `hwloop.predict`.
 
-    Parameters
-    ----------
-    model
-        A fitted model.
-    time
-        Age, s.
-    level
-        Conductance (uS): at the first read for relaxation, at t0 for drift, the target for programming.
-    window
-        Lowest and highest conductance (uS) that are well.
-    temperature
-        K; None for that of the measurement.
-    experiment
-        'drift' or 'programming'; None for the first that was fitted.
-
-    Raises
-    ------
-    BadInputError
-        For a model that predicts no conductances, and for numbers that are no age, level or window.
+    Raises BadInputError for a model that predicts no conductances, and for numbers that are no age, level or window.
     """
     fit = _fit_of(model, experiment)
     if not (math.isfinite(time) and time > 0):

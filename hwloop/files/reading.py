@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hwloop.errors import BadInputError, printable
+from hwloop.errors import BadInputError, said
 
 DAMAGE = (
     LookupError, ArithmeticError, ValueError, TypeError, AttributeError, OSError, RuntimeError, SystemError, EOFError,
@@ -41,12 +41,6 @@ def whole(path: str | Path, what: str, way_out: str) -> Iterator[None]:
         raise
     except DAMAGE as error:
         raise BadInputError(f"{path} is not a whole {what} ({said(error)}); {way_out}") from error
-
-
-def said(error: BaseException) -> str:
-    """Return what an exception says, on one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return printable(" ".join(text.split())) or type(error).__name__
 
 
 def held(path: str | Path) -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import ChipInfo
 from hwloop.chip.registry import connect
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, first_line
 from hwloop.files.model_file import load_model, save_model
 from hwloop.files.models import Model
 from hwloop.files.weights import read_state_dict
@@ -124,7 +124,7 @@ def _images(given: ArrayLike, classes: ArrayLike, network: nn.Module) -> Images:
     try:
         inputs, labels = torch.as_tensor(given), torch.as_tensor(classes)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"the data are no arrays: {str(error).splitlines()[0]}") from None
+        raise BadInputError(f"the data are no arrays: {first_line(error)}") from None
     if not inputs.dim() or not len(inputs) or labels.dim() != 1 or len(inputs) != len(labels):
         shapes = f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
         raise BadInputError(f"{shapes} do not belong together; give one label for each of at least one input")
@@ -145,8 +145,7 @@ def _outputs(network: nn.Module, inputs: torch.Tensor) -> int:
         with torch.no_grad():
             scores = network.eval()(inputs[:2])
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInputError(f"the network does not take the data {tuple(inputs.shape)}: {reason}") from None
+        raise BadInputError(f"the network does not take the data {tuple(inputs.shape)}: {first_line(error)}") from None
     finally:
         network.train(training)
     if not isinstance(scores, torch.Tensor) or scores.dim() != 2 or len(scores) != len(inputs[:2]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from hwloop.errors import BadInputError, ProgrammingWarning
+from hwloop.errors import BadInputError, ProgrammingWarning, first_line
 from hwloop.nn.bypass import Watch
 from hwloop.nn.convert import Converted, Digital
 from hwloop.nn.placement import PlacedMatrix
@@ -60,8 +60,7 @@ def record_activations(
         with torch.no_grad(), Watch(converted) as watch:
             converted.network(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInputError(f"the network does not take the data {tuple(inputs.shape)}: {reason}") from error
+        raise BadInputError(f"the network does not take the data {tuple(inputs.shape)}: {first_line(error)}") from error
     finally:
         for matrix in placed:
             for user in matrix.sharing:

@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, first_line
 from hwloop.typing import AnyArray, IndexArray
 
 _EXPECTED = "images (or x), labels (or y), train_index and test_index; or x_train, y_train, x_test and y_test"
@@ -158,8 +158,9 @@ def _readable(path: Path) -> Iterator[None]:
     except PermissionError:
         raise BadInputError(f"{path} cannot be read: permission denied") from None
     except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{path} is not a readable .npz file ({reason}); save it again with numpy.savez") from None
+        raise BadInputError(
+            f"{path} is not a readable .npz file ({first_line(error)}); save it again with numpy.savez"
+        ) from None
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, first_line
 from hwloop.files.output import check_writable, write_file
 from hwloop.typing import Json
 
@@ -83,7 +83,7 @@ def read_input_ranges(path: str | Path) -> dict[str, float]:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(KEY, "{}")
     except (OSError, SafetensorError) as error:
-        raise BadInputError(f"{path} is not a readable .safetensors file ({str(error).splitlines()[0]})") from None
+        raise BadInputError(f"{path} is not a readable .safetensors file ({first_line(error)})") from None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

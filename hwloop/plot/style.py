@@ -85,7 +85,7 @@ def axes_of(ax: Axes | None) -> Axes:
     """Return the axes that were given, or those of a new figure."""
     if ax is not None:
         return ax
-    made: Axes = Figure(figsize=(7, 4.5), layout="constrained").subplots()
+    made: Axes = Figure(figsize=SCREEN.size, layout="constrained").subplots()
     return made
 
 

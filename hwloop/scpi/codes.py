@@ -48,7 +48,6 @@ class Code(enum.IntEnum):
     HARDWARE_MISSING = -241, "Hardware missing"
     SYSTEM_ERROR = -310, "System error"
     QUEUE_OVERFLOW = -350, "Queue overflow"
-    BUFFER_OVERRUN = -363, "Input buffer overrun"
     TIME_OUT = -365, "Time out error"
 
 

@@ -19,8 +19,6 @@ class DialectLimits:
     """Characters of the longest integer that is looked at."""
     nondecimal: int = 64
     """Digits of the longest number in base 16, 8 or 2 that is looked at."""
-    block_header: int = 11
-    """Bytes of the longest header of a definite-length block, `#9` and nine digits."""
     checksum: int = 4
     """Bytes of the CRC-32 at the end of every block."""
     shown: int = 96

@@ -187,6 +187,19 @@ def test_data_that_cannot_calibrate(open_chip: OpenChip, data: object, complaint
     assert chip.counts.pulses == 0
 
 
+class Wordless(nn.Linear):
+    """Refuses its inputs without saying why."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise ValueError
+
+
+def test_a_network_that_refuses_its_inputs_without_a_word(open_chip: OpenChip) -> None:
+    network = nn.Sequential(nn.Linear(72, 3), Wordless(3, 3))
+    with pytest.raises(BadInputError, match=r"does not take the data .*: ValueError$"):
+        hwloop.deploy(network, open_chip(IDEAL), images(10).flatten(1), "exact", exclude=["1"])
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e-320])
 def test_learnt_ranges_that_are_none(open_chip: OpenChip, value: float) -> None:
     settings = hwloop.Deployment(input_ranges={"0.weight": value})

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, said
 from hwloop.files.reading import DAMAGE as READING
 from hwloop.files.weights.content import shown, unreadable
 from hwloop.mapping.tensors import Tensor
@@ -66,7 +66,7 @@ def read_npz(path: Path) -> list[Tensor]:
                     if not tensors[-1].trouble and tensors[-1].size * dtype.itemsize > member.file_size:
                         raise ValueError(f"'{tensors[-1].name}' declares {shape} values of {dtype} and has fewer")
     except DAMAGE as error:
-        raise unreadable(path, f"{_said(error)}; save it again as plain arrays") from None
+        raise unreadable(path, f"{said(error)}; save it again as plain arrays") from None
     if tensors and all(tensor.trouble for tensor in tensors):
         raise unreadable(path, f"it {OBJECTS}")
     return tensors
@@ -91,7 +91,7 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np
         if len(text) < count or any(length < 0 for length in shape):
             raise ValueError("its header is cut off or absurd")
     except (*DAMAGE, SyntaxError) as error:
-        raise unreadable(path, f"{_said(error)}; save it again as a plain array") from None
+        raise unreadable(path, f"{said(error)}; save it again as a plain array") from None
     return shape, dtype
 
 
@@ -106,7 +106,7 @@ def _mapped(path: Path) -> AnyArray:
         try:
             array = np.load(path, allow_pickle=False)
         except DAMAGE as error:
-            raise unreadable(path, f"{_said(error)}; save it again as a plain array") from None
+            raise unreadable(path, f"{said(error)}; save it again as a plain array") from None
     return array
 
 
@@ -117,10 +117,6 @@ def _member(path: Path, name: str) -> Callable[[], AnyArray]:
                 array: AnyArray = np.lib.format.read_array(stream, allow_pickle=False)
                 return array
         except DAMAGE as error:
-            raise unreadable(path, f"{_said(error)}; save it again as plain arrays") from None
+            raise unreadable(path, f"{said(error)}; save it again as plain arrays") from None
 
     return load
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

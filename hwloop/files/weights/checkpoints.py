@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwloop.errors import BadInputError, printable
+from hwloop.errors import BadInputError, printable, said
 from hwloop.files.weights.content import PLAIN, shown, unreadable
 from hwloop.files.weights.nested import Node, network_in
 from hwloop.mapping.tensors import Tensor, torch_tensor
@@ -49,7 +49,7 @@ def read_safetensors(path: Path) -> list[Tensor]:
                 for name, one in slices.items()
             ]
     except (SafetensorError, ValueError, OSError, KeyError) as error:
-        raise unreadable(path, f"{_said(error)}; save it again") from None
+        raise unreadable(path, f"{said(error)}; save it again") from None
 
 
 def _slice(path: Path, name: str) -> Callable[[], torch.Tensor]:
@@ -61,7 +61,7 @@ def _slice(path: Path, name: str) -> Callable[[], torch.Tensor]:
                 values: torch.Tensor = file.get_tensor(name)
                 return values
         except (SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
-            raise unreadable(path, f"tensor '{printable(name)}': {_said(error)}; save it again") from None
+            raise unreadable(path, f"tensor '{printable(name)}': {said(error)}; save it again") from None
 
     return load
 
@@ -129,7 +129,3 @@ def _tree(loaded: Mapping[object, object]) -> Node:
             node.parts[str(key)] = _tree(dict(enumerate(value)))
         node.keys.add(str(key))
     return node
-
-
-def _said(error: BaseException) -> str:
-    return printable(" ".join(str(error).split()))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import h5py
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, said
 from hwloop.files.hdf5 import open_any
 from hwloop.files.weights.content import Content, content_of, shown, unreadable
 from hwloop.mapping.tensors import Tensor
@@ -104,4 +104,4 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except BadInputError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, SystemError) as error:  # what h5py makes of damage
-        raise unreadable(path, f"{' '.join(str(error).split())}; save it again") from None
+        raise unreadable(path, f"{said(error)}; save it again") from None

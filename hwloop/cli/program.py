@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,8 +178,9 @@ def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report:
         from hwloop.fleet.dask_executor import DaskExecutor
 
         executor = DaskExecutor(options.scheduler, [member.worker for member in fleet.members])
-    plan = Plan.of_fleet(task, fleet, executor)
-    return program_parts(plan, task, executor, options.out, force=options.force, report=report)
+    with contextlib.closing(executor):
+        plan = Plan.of_fleet(task, fleet, executor)
+        return program_parts(plan, task, executor, options.out, force=options.force, report=report)
 
 
 def _show(run: Run) -> None:

@@ -57,12 +57,14 @@ class DaskExecutor(Executor):
             self._client: distributed.Client = Client(scheduler, timeout=timeout, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise LinkError(f"no Dask scheduler answers at {scheduler} ({error}); check address and network") from None
-        known = {str(worker["name"]) for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()}
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        # By address: a task that is bound to a name of another type than the worker's own would wait for ever.
+        known = {str(worker["name"]): address for address, worker in there.items()}
         for name in workers:
             if name and name not in known:
                 self._client.close()
                 raise BadInputError(f"the cluster has no worker '{name}'; it has {', '.join(sorted(known)) or 'none'}")
-        self._workers = list(workers)
+        self._workers = [known.get(name, "") for name in workers]
 
     def map(
         self, work: Work[T, M, R], tasks: Sequence[T], hear: Callable[[int, M], None], check: Callable[[], None]

@@ -48,6 +48,10 @@ class Executor(abc.ABC):
             Of the first task that failed, once the others have stopped; ChipError where a worker died again and again.
         """
 
+    def close(self) -> None:
+        """Give back what it holds; most hold nothing."""
+        return
+
 
 class InProcess(Executor):
     """One task after the other, in this process."""

@@ -58,8 +58,8 @@ def retrain(options: RetrainOptions) -> None:
     drift to ages from --set youngest=1min to --set oldest=1y, reads and converters are drawn anew for every batch.
     Columns are taken to be compensated at these ages; --set compensation=none trains for a chip that is left alone.
 
-    The epoch that is best on mixed held-out training images is written, or the network as it was where none is better
-    beyond its standard error; test images decide nothing.
+    The network learns to answer under noise as it does digitally. The epoch that is best at that on held-out training
+    images is written, or the network as it was where none is better by two standard errors; test images decide nothing.
 
     \b
     Example:
@@ -97,15 +97,15 @@ def retrain(options: RetrainOptions) -> None:
 
 def _show(result: Retrained, options: RetrainOptions) -> None:
     click.echo(f"{options.network} for {result.chip}, {' to '.join(map(format_duration, result.settings.ages))}\n")
-    click.echo("epoch      loss   held-out images: digital   under noise   loss when mixed")
+    click.echo("epoch      loss   held-out images: digital   under noise   loss under noise")
     for number, epoch in enumerate(result.course.epochs):
         loss = f"{epoch.loss:9.4f}" if number else "        -"
         kept = "  kept" if number == result.course.best else ""
-        noisy = f"{epoch.noisy:8.2%}          {epoch.noisy_loss:8.4f}"
+        noisy = f"{epoch.noisy:8.2%}         {epoch.noisy_loss:8.4f}"
         click.echo(f"{number:>5} {loss}                  {epoch.digital:8.2%}      {noisy}{kept}")
     if result.course.best == 0 and len(result.course.epochs) > 1:
         click.echo(
-            f"\nNo epoch was better on the mixed images by {result.settings.certainty:g} standard errors:\n"
+            f"\nNo epoch was better on the held-out images by {result.settings.certainty:g} standard errors:\n"
             "the network is as it was."
         )
     if result.status == "interrupted":

@@ -59,8 +59,8 @@ def sensitivity(options: SensitivityOptions) -> None:
     """Raise each nonideality of a chip alone until a network loses a point of accuracy, and so each layer alone.
 
     The network is that of NET.h5 (hwloop deploy), or one that is named with its weights and data. Nothing is sent to
-    the chip: its model is computed with, some ten times for each nonideality and each layer. That takes a minute or two
-    for a small network; --set draws=4 takes half of it.
+    the chip: its model is computed with, some ten times for each nonideality and each layer. The
+    digits MLP of the zoo takes five seconds of one core, networks with more products take longer in proportion.
 
     \b
     Examples:

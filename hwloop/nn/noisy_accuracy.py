@@ -1,4 +1,4 @@
-"""Accuracy of a network under the noise of a chip, and what its states are compared by."""
+"""Accuracy of a network under the noise of a chip."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Images:
             yield self[slice(first, first + size) if order is None else order[first : first + size]]
 
 
-def right_exactly(noisy: NoisyNetwork, data: Images, batch: int = 500) -> torch.Tensor:
+def right_exactly(noisy: NoisyNetwork, data: Images, batch: int = 100) -> torch.Tensor:
     """Find which images (images,) are classified rightly by the network as it is digitally."""
     noisy.use(())
     scores = _scores(noisy.network, data, batch)
@@ -55,7 +55,7 @@ def right_exactly(noisy: NoisyNetwork, data: Images, batch: int = 500) -> torch.
 
 
 def right_under_noise(
-    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 500, noise: ChipNoise | None = None
+    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 100, noise: ChipNoise | None = None
 ) -> tuple[torch.Tensor, float]:
     """Find which images are classified rightly under noise.
 
@@ -86,7 +86,7 @@ def right_under_noise(
 
 
 def scores_under_noise(
-    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 500, noise: ChipNoise | None = None
+    noisy: NoisyNetwork, data: Images, draws: int, seed: int, batch: int = 100, noise: ChipNoise | None = None
 ) -> torch.Tensor:
     """Give the scores (draws, images, classes) under noise; parameters as of `right_under_noise`."""
     found, chip = [], noise or noisy.noise
@@ -104,56 +104,3 @@ def _scores(network: nn.Module, data: Images, batch: int) -> torch.Tensor:
         found = [network(part.inputs) for part in data.batches(batch)]
     network.train(training)
     return torch.cat(found)
-
-
-# ---- comparison --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Images on which states of one network are compared, so that what it knows by heart does not count.
-
-    A network that has seen images in its training answers them rightly whatever the noise. So each image is mixed with
-    others, in shares of up to a half, and its own label is still the right answer.
-
-    Parameters
-    ----------
-    images
-        (images * mixes) of them, all images once after another.
-    mixes
-        How often each is in them.
-    """
-
-    images: Images
-    mixes: int
-
-    @classmethod
-    def of(cls, data: Images, mixes: int, largest: float, seed: int) -> Trial:
-        """Mix images in shares that are uniform up to the largest; whole numbers stay as they are, as with no share."""
-        if not (largest and data.inputs.is_floating_point() and len(data) > 1):
-            return cls(data, 1)
-        random, parts = torch.Generator().manual_seed(seed), []
-        for _ in range(mixes):
-            # Another one for certain: the cyclic neighbour in a random order.
-            order = torch.randperm(len(data), generator=random)
-            other = torch.empty_like(order)
-            other[order] = order.roll(1)
-            share = largest * torch.rand(len(data), generator=random)
-            wide = share.to(data.inputs).reshape(-1, *[1] * (data.inputs.dim() - 1))
-            parts.append(torch.lerp(data.inputs, data.inputs[other.to(data.inputs.device)], wide))
-        return cls(Images(torch.cat(parts), data.labels.repeat(mixes)), mixes)
-
-    def losses(self, noisy: NoisyNetwork, draws: int, seed: int) -> torch.Tensor:
-        """Give the cross entropy (images,) in nats of the classes under noise, mean over mixes and draws.
-
-        Scores count as they stand to each other: their common scale is that of the least loss, since training under
-        noise makes networks less sure of everything, which is no better.
-        """
-        scores = scores_under_noise(noisy, self.images, draws, seed)
-        every = self.images.labels.repeat(draws)
-        tried = [
-            functional.cross_entropy(scores.flatten(0, 1) * scale, every, reduction="none")
-            for scale in torch.logspace(-1.0, 1.0, 41, dtype=scores.dtype).tolist()
-        ]
-        best = min(tried, key=lambda losses: float(losses.mean()))
-        return best.double().reshape(draws, self.mixes, -1).mean((0, 1))

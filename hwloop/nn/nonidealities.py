@@ -36,6 +36,8 @@ class Nonideality(abc.ABC):
     """Amount at which a search for what a network bears begins, where the chip has none of it."""
     corrected: ClassVar[bool] = False
     """Programming and the calibration of columns take it away: nothing to train for."""
+    random: ClassVar[bool] = True
+    """It differs from chip to chip, or from read to read; what does not is the same in every draw of the noise."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount >= 0):
@@ -79,6 +81,7 @@ class Rounding(Nonideality):
     """A converter's steps; `amount` is its bits, sign included, and need not be whole."""
 
     unit = "bits"
+    random = False
     fewest: ClassVar[float] = 2.0
     """Bits of a converter that knows -1, 0 and 1."""
 
@@ -126,6 +129,7 @@ class Range(Nonideality):
     """The end of a converter; `amount` is where, over the range that was chosen or learnt for it."""
 
     unit = "of the range"
+    random = False
 
     def raised(self, factor: float) -> Self:
         """Return it `factor` times as narrow."""
@@ -285,6 +289,7 @@ class WireResistance(Nonideality):
     unit = "ohm per cell"
     first = 0.1
     corrected = True
+    random = False
 
     def cells(self, cells: Cells) -> torch.Tensor:
         """Let each cell count as much as wires leave of it."""

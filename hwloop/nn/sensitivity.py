@@ -155,12 +155,13 @@ class _Trials:
         self.digital = float(self._exactly.mean())
 
     def drop(self, chip: ChipNoise) -> Drop:
-        """Find out what is lost on a chip."""
+        """Find out what is lost on a chip; where nothing on it is random, one draw tells as much as many."""
         settings = self._settings
-        right, _ = right_under_noise(self._noisy, self._data, settings.draws, settings.seed, noise=chip)
+        draws = settings.draws if any(part.random for part in chip.parts) else 1
+        right, _ = right_under_noise(self._noisy, self._data, draws, settings.seed, noise=chip)
         lost = self._exactly - right.double()
         of_images = lost.mean(0).var(correction=min(1, lost.shape[1] - 1)) / lost.shape[1]
-        of_draws = lost.mean(1).var() / lost.shape[0]
+        of_draws = lost.mean(1).var(correction=min(1, draws - 1)) / draws
         return Drop(float(lost.mean()), math.sqrt(float(of_images + of_draws)))
 
 

@@ -16,6 +16,7 @@ from hwloop.devices.model import DeviceModel
 from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.statistics import Polynomial
 from hwloop.nn.cells import CellModel, Cells
+from hwloop.nn.noise_aware import ChipNoise, NoisyProduct
 from hwloop.nn.nonidealities import (
     Drift,
     GainSpread,
@@ -200,3 +201,19 @@ def test_ramps_spare_converters() -> None:
 def test_amounts_that_are_none(amount: float) -> None:
     with pytest.raises(hwloop.BadInputError, match=r"programming noise: .* is no amount"):
         ProgrammingNoise(amount)
+
+
+@pytest.mark.parametrize("part", [InputRounding(4.0), InputRange(0.5), OutputRounding(4.0), OutputRange(0.5),
+                                  WireResistance(1.0), ProgrammingNoise(1.0), StuckDevices(0.1), Drift(1.0),
+                                  ReadNoise(1.0), GainSpread(0.1), OffsetSpread(3.0), OutputNoise(1.0)],
+                         ids=lambda part: part.name)  # fmt: skip
+def test_what_is_not_random_is_the_same_in_every_draw(info: ChipInfo, part: Nonideality) -> None:
+    random = torch.Generator().manual_seed(2)
+    weights, x = torch.randn(1, 40, 6, generator=random), torch.randn(20, 40, generator=random)
+    noise = dataclasses.replace(ChipNoise.of(info, (3600.0,)), parts=(part,))
+    products = []
+    for seed in (1, 2):
+        product = NoisyProduct(noise, seed)
+        product.fit_ranges(x, weights)
+        products.append(product(x, weights).detach())
+    assert torch.equal(*products) is not part.random

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,9 +103,11 @@ class WholeFileWriter:
         """Whether it lies elsewhere than was asked for."""
         return self._output.moved
 
-    def commit(self) -> None:
-        """Replace what is on disk by the file as it is now."""
+    def commit(self, prepare: Callable[[], None] | None = None) -> None:
+        """Replace what is on disk by the file as it is now, or as `prepare` makes it, whose time counts too."""
         with self._timer.committing():
+            if prepare is not None:
+                prepare()
             self.file.flush()
             self._output.replace(sealed(self.file.id.get_file_image()))
         self.committed = True
@@ -209,15 +211,16 @@ def get(group: h5py.Group, name: str, units: str) -> NDArray[Any]:
     return array
 
 
-def append(group: h5py.Group, name: str, value: float, units: str, meaning: str) -> None:
-    """Add one number to the end of a series."""
+def append(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> None:
+    """Add a number, or several (n,), to the end of a series."""
+    more = np.atleast_1d(np.asarray(values, np.float64))
     if name not in group:
         dataset = group.create_dataset(name, shape=(0,), maxshape=(None,), dtype=np.float64, chunks=(256,))
         dataset.attrs["units"] = units
         dataset.attrs["description"] = meaning
     dataset = group[name]
-    dataset.resize(dataset.shape[0] + 1, axis=0)
-    dataset[-1] = value
+    dataset.resize(dataset.shape[0] + len(more), axis=0)
+    dataset[dataset.shape[0] - len(more) :] = more
 
 
 Attribute: TypeAlias = str | int | float | bool | None

@@ -54,15 +54,22 @@ class RunWriter:
             Snapshot of the chip.
         """
         self._group = group
+        self._pending: dict[int, list[Mapping[str, float]]] = {}
         _write_provenance(group, record.provenance, record.age, chip)
         for number, tile in enumerate(record.tiles):
             _write_tile(group.create_group(f"tiles/{number:04d}"), tile.tile)
 
     def step(self, number: int, values: Mapping[str, float]) -> None:
-        """Append one step of the tile with this number; `values` has the fields of `StepSeries`."""
-        steps = self._group.require_group(f"tiles/{number:04d}/steps")
-        for name, (units, meaning) in _STEPS.items():
-            hdf5.append(steps, name, float(values[name]), units, meaning)
+        """Note one step of the tile with this number; `values` has the fields of `StepSeries`."""
+        self._pending.setdefault(number, []).append(values)
+
+    def write_steps(self) -> None:
+        """Append the steps that were noted to the file; many at once, because each write takes its time."""
+        for number, values in self._pending.items():
+            steps = self._group.require_group(f"tiles/{number:04d}/steps")
+            for name, (units, meaning) in _STEPS.items():
+                hdf5.append(steps, name, [float(one[name]) for one in values], units, meaning)
+        self._pending.clear()
 
     def steps(self, number: int, series: StepSeries) -> None:
         """Write all steps of the tile with this number."""
@@ -82,6 +89,7 @@ class RunWriter:
 
     def outcome(self, record: RunRecord, cost: Counts) -> None:
         """Write what came of it so far: pulses, masks and errors of all tiles, and the cost."""
+        self.write_steps()
         for number, tile in enumerate(record.tiles):
             _write_outcome(self._group[f"tiles/{number:04d}"], tile)
         if np.isfinite(record.mvm_error):
@@ -104,6 +112,7 @@ class RunWriter:
 
     def fail(self, error: BaseException) -> None:
         """Say that the run failed, and why."""
+        self.write_steps()
         self._group.attrs["status"], self._group.attrs["error"] = "failed", str(error)
 
 

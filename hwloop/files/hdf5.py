@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,9 +103,11 @@ class WholeFileWriter:
         """Whether it lies elsewhere than was asked for."""
         return self._output.moved
 
-    def commit(self) -> None:
-        """Replace what is on disk by the file as it is now."""
+    def commit(self, prepare: Callable[[], None] | None = None) -> None:
+        """Replace what is on disk by the file as it is now, or as `prepare` makes it, whose time counts too."""
         with self._timer.committing():
+            if prepare is not None:
+                prepare()
             self.file.flush()
             self._output.replace(sealed(self.file.id.get_file_image()))
         self.committed = True
@@ -148,21 +150,50 @@ class WholeFileWriter:
         self.close()
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How arrays are compressed; other settings give the same values and other sizes."""
+
+    level: int = 3
+    """Of gzip: higher ones take twice the time for a hundredth of the size."""
+    chunk: int = 1 << 24
+    """Bytes up to which an array is compressed as one piece."""
+    small: int = 4096
+    """Bytes up to which an array is not worth packing."""
+    sample: int = 1024
+    """Numbers that are looked at to learn whether an array repeats a few of them."""
+
+    def how(self, array: NDArray[Any]) -> dict[str, Any]:
+        """Return what h5py is told to compress an array; nothing for a small one."""
+        if array.nbytes <= self.small:
+            return {}
+        some = array.reshape(-1)[:: max(1, array.size // self.sample)]
+        # Sorting bytes by their place helps but where whole numbers of many bytes repeat.
+        repeats = array.dtype.kind == "f" and len(np.unique(some)) < len(some) // 4
+        whole = {"chunks": array.shape} if array.nbytes <= self.chunk else {}
+        return {"compression": "gzip", "compression_opts": self.level, "shuffle": not repeats} | whole
+
+
+PACKING = Packing()
+"""The packing of every file."""
+
+
 def put(
     group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str, *, packed: bool = False
 ) -> h5py.Dataset:
     """Write an array with its units ('1' for a bare number) and a sentence on what it is, replacing an earlier one.
 
-    packed: compress it, without loss; for large arrays in which numbers repeat.
+    packed: compress it, without loss; for large arrays in which numbers repeat, or have few digits.
     """
     array, found = np.asarray(values), group.get(name)
-    if isinstance(found, h5py.Dataset) and (found.dtype, found.shape) == (array.dtype, array.shape):
+    how = PACKING.how(array) if packed else {}
+    alike = isinstance(found, h5py.Dataset) and (found.dtype, found.shape) == (array.dtype, array.shape)
+    if alike and (found.compression is not None or not how):
         found[...] = array  # in place: HDF5 does not give back the room of what is deleted
         found.attrs["units"], found.attrs["description"] = units, meaning
         return found
     if name in group:
         del group[name]
-    how = {"compression": "gzip", "shuffle": True} if packed else {}
     dataset = group.create_dataset(name, data=array, **how)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
@@ -180,15 +211,16 @@ def get(group: h5py.Group, name: str, units: str) -> NDArray[Any]:
     return array
 
 
-def append(group: h5py.Group, name: str, value: float, units: str, meaning: str) -> None:
-    """Add one number to the end of a series."""
+def append(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> None:
+    """Add a number, or several (n,), to the end of a series."""
+    more = np.atleast_1d(np.asarray(values, np.float64))
     if name not in group:
         dataset = group.create_dataset(name, shape=(0,), maxshape=(None,), dtype=np.float64, chunks=(256,))
         dataset.attrs["units"] = units
         dataset.attrs["description"] = meaning
     dataset = group[name]
-    dataset.resize(dataset.shape[0] + 1, axis=0)
-    dataset[-1] = value
+    dataset.resize(dataset.shape[0] + len(more), axis=0)
+    dataset[dataset.shape[0] - len(more) :] = more
 
 
 Attribute: TypeAlias = str | int | float | bool | None

@@ -16,6 +16,7 @@ from hwloop.chip.region import Place
 from hwloop.files import hdf5
 from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder
+from hwloop.files.run_writer import CODES, VALUES
 from hwloop.files.runs import AS_PROGRAMMED, Provenance, RunRecord, StepSeries, TileRecord
 from hwloop.mapping.clip import Clipping
 from hwloop.mapping.columns import ColumnCorrection
@@ -134,11 +135,12 @@ def _read_tile(group: h5py.Group) -> TileRecord:
         table=_read_table(group["split_table"]) if "split_table" in group else None,
         clipping=_read_clipping(group.attrs),
     )
+    pulses = array("pulses", "1")
     gain, offset = numbers("column_gain", "1"), numbers("column_offset", "1")
     return TileRecord(
         tile=tile,
         steps=_read_steps(group),
-        pulses=array("pulses", "1"),
+        pulses=None if pulses is None else pulses.astype(np.int32),
         unconverged=array("unconverged", "1"),
         stuck=array("stuck", "1"),
         stuck_devices=array("stuck_devices", "1"),
@@ -182,4 +184,6 @@ def read_state(group: h5py.Group) -> State:
             state[name] = np.asarray(item[()])
 
     group.visititems(collect)
+    for name in [name.removesuffix(CODES) for name in state if name.endswith(CODES)]:
+        state[name] = state.pop(name + VALUES)[state.pop(name + CODES)]
     return state

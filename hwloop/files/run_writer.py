@@ -32,6 +32,8 @@ _STEPS = {
     "device_reads": ("1", "single-device reads so far"),
     "chip_time": ("s", "chip time since programming began"),
 }
+CODES, VALUES = " codes", " values"
+"""Endings of the names of the two datasets in which a state has an array of few different values."""
 Snapshot = Mapping[str, Attribute]
 """Settings of a chip by name, as `Backend.snapshot` gives them."""
 
@@ -52,15 +54,22 @@ class RunWriter:
             Snapshot of the chip.
         """
         self._group = group
+        self._pending: dict[int, list[Mapping[str, float]]] = {}
         _write_provenance(group, record.provenance, record.age, chip)
         for number, tile in enumerate(record.tiles):
             _write_tile(group.create_group(f"tiles/{number:04d}"), tile.tile)
 
     def step(self, number: int, values: Mapping[str, float]) -> None:
-        """Append one step of the tile with this number; `values` has the fields of `StepSeries`."""
-        steps = self._group.require_group(f"tiles/{number:04d}/steps")
-        for name, (units, meaning) in _STEPS.items():
-            hdf5.append(steps, name, float(values[name]), units, meaning)
+        """Note one step of the tile with this number; `values` has the fields of `StepSeries`."""
+        self._pending.setdefault(number, []).append(values)
+
+    def write_steps(self) -> None:
+        """Append the steps that were noted to the file; many at once, because each write takes its time."""
+        for number, values in self._pending.items():
+            steps = self._group.require_group(f"tiles/{number:04d}/steps")
+            for name, (units, meaning) in _STEPS.items():
+                hdf5.append(steps, name, [float(one[name]) for one in values], units, meaning)
+        self._pending.clear()
 
     def steps(self, number: int, series: StepSeries) -> None:
         """Write all steps of the tile with this number."""
@@ -80,6 +89,7 @@ class RunWriter:
 
     def outcome(self, record: RunRecord, cost: Counts) -> None:
         """Write what came of it so far: pulses, masks and errors of all tiles, and the cost."""
+        self.write_steps()
         for number, tile in enumerate(record.tiles):
             _write_outcome(self._group[f"tiles/{number:04d}"], tile)
         if np.isfinite(record.mvm_error):
@@ -102,6 +112,7 @@ class RunWriter:
 
     def fail(self, error: BaseException) -> None:
         """Say that the run failed, and why."""
+        self.write_steps()
         self._group.attrs["status"], self._group.attrs["error"] = "failed", str(error)
 
 
@@ -158,11 +169,11 @@ def _absolute(name: str) -> str:
 def _write_tile(group: h5py.Group, tile: Tile) -> None:
     where: dict[str, Attribute] = {"first_input": tile.first_input, "first_output": tile.first_output}
     hdf5.put_attributes(group, {"tensor": tile.tensor, "split": tile.split} | where | dataclasses.asdict(tile.place))
-    hdf5.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)")
+    hdf5.put(group, "target", tile.target, "uS", "signed conductance target of each cell (row, column)", packed=True)
     hdf5.put(group, "scale", tile.scale, "1/uS", "weight per uS of each column")
     hdf5.put(group, "full_scale", tile.full_scale, "uS", "converter range chosen for this tile")
     if tile.lean is not None:
-        hdf5.put(group, "lean", tile.lean, "uS", "part of the targets that weights do not ask for")
+        hdf5.put(group, "lean", tile.lean, "uS", "part of the targets that weights do not ask for", packed=True)
     if tile.table is not None:
         table = group.create_group("split_table")
         hdf5.put(table, "target", tile.table.target, "uS", "conductance of a cell in one polarity")
@@ -175,22 +186,24 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
 
 
 def _write_outcome(group: h5py.Group, tile: TileRecord) -> None:
-    def put(name: str, values: AnyArray | None, units: str, meaning: str, *, packed: bool = False) -> None:
+    def put(name: str, values: AnyArray | None, units: str, meaning: str, *, packed: bool = True) -> None:
         if values is not None:
             hdf5.put(group, name, values, units, meaning, packed=packed)
 
     age, amplitude, correction = _single(tile.pulse_age), _single(tile.amplitude), tile.correction
-    put("pulses", tile.pulses, "1", "pulses per device (polarity, device, row, column)")
-    put("age", age, "s", "time from a device's last pulse to the end of programming", packed=True)
-    put("amplitude", amplitude, "uA", "peak current of that pulse, NaN unless RESET", packed=True)
+    pulses = None if tile.pulses is None else tile.pulses.astype(np.min_scalar_type(tile.pulses.max(initial=0)))
+    # While the run goes on they are written again and again: quickly, then, rather than small.
+    put("pulses", pulses, "1", "pulses per device (polarity, device, row, column)", packed=age is not None)
+    put("age", age, "s", "time from a device's last pulse to the end of programming")
+    put("amplitude", amplitude, "uA", "peak current of that pulse, NaN unless RESET")
     put("unconverged", tile.unconverged, "1", "cells given up (row, column)")
     put("stuck", tile.stuck, "1", "cells with a device that does not answer (row, column)")
     put("stuck_devices", tile.stuck_devices, "1", "these devices (polarity, device, row, column)")
     if correction is not None:
-        put("column_gain", correction.gain, "1", "weight units per output code, of each column")
-        put("column_offset", correction.offset, "1", "weight units, of each column")
+        put("column_gain", correction.gain, "1", "weight units per output code, of each column", packed=False)
+        put("column_offset", correction.offset, "1", "weight units, of each column", packed=False)
     reached = "signed conductance of each cell as MVMs (or device reads) show it (row, column)"
-    put("reached", tile.reached, "uS", reached)
+    put("reached", _shorter(tile.reached), "uS", reached)
     for name in ("mvm_error", "mvm_error_inputs"):
         if np.isfinite(getattr(tile, name)):
             group.attrs[name] = getattr(tile, name)
@@ -200,9 +213,33 @@ def _single(values: AnyArray | None) -> AnyArray | None:
     return None if values is None else values.astype(np.float32)
 
 
+def _shorter(values: AnyArray | None) -> AnyArray | None:
+    """Return numbers in single precision where nothing is lost by that."""
+    single = _single(values)
+    return single if values is not None and np.array_equal(single, values, equal_nan=True) else values  # type: ignore[arg-type]
+
+
 def write_state(group: h5py.Group, state: State) -> None:
-    """Write the state of a simulated chip into an empty group."""
+    """Write the state of a simulated chip into an empty group, compressed without loss."""
     group.attrs["description"] = "internal state of the simulated chip; its own units, read back by `hwloop evaluate`"
     for name, array in state.items():
-        dataset = group.create_dataset(name, data=array)
-        dataset.attrs["units"] = "internal"
+        values, codes = _coded(array)
+        if codes is None:
+            _write_part(group, name, array)
+        else:
+            _write_part(group, name + CODES, codes)
+            _write_part(group, name + VALUES, values)
+
+
+def _write_part(group: h5py.Group, name: str, array: AnyArray) -> None:
+    group.create_dataset(name, data=array, **hdf5.PACKING.how(array)).attrs["units"] = "internal"
+
+
+def _coded(array: AnyArray) -> tuple[AnyArray, AnyArray | None]:
+    """Return the different values of a large array of float64 and the place of each among them, where they are few."""
+    if array.dtype != np.float64 or array.nbytes <= hdf5.PACKING.small:
+        return array, None
+    values, codes = np.unique(array.view(np.int64), return_inverse=True)  # by their bits, so that nothing is lost
+    if len(values) > np.iinfo(np.uint16).max:
+        return array, None
+    return values.view(np.float64), codes.reshape(array.shape).astype(np.min_scalar_type(len(values)))

@@ -382,7 +382,9 @@ def measure_tiles(tiles: Sequence[tuple[int, TileWork]], seed: int, age: float) 
             item.error_with_inputs = outputs.mvm_error if outputs else math.nan
     for number, item in tiles:
         rng = generator(seed, number, Purpose.MAP)
-        item.reached = conductance_map(item.region, item.tile, item.correction, rng)
+        reached = conductance_map(item.region, item.tile, item.correction, rng)
+        if reached is not None:  # as it is kept on file: it is known less well
+            item.reached = reached.astype(np.float32).astype(np.float64)
 
 
 def _model_of(calibration: Calibration | None, info: ChipInfo, place: Place) -> DeviceModel | None:

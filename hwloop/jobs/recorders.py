@@ -48,11 +48,10 @@ class Recorder:
 
     def step(self, tile: int, values: Mapping[str, float], so_far: SoFar | None = None) -> None:
         """Append a step of a tile; `so_far` gives what came of the run until now, for a process that is killed."""
-        self._begun().step(tile, values)
+        writer = self._begun()
+        writer.step(tile, values)
         if not self._replaying() and self._file.due:
-            if so_far is not None:
-                self._begun().outcome(*so_far())
-            self._file.commit()
+            self._file.commit(writer.write_steps if so_far is None else lambda: writer.outcome(*so_far()))
 
     def programmed(self, record: RunRecord) -> None:
         """Note the end of programming."""

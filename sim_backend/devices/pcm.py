@@ -290,6 +290,8 @@ class DeviceArray:
     def export(self) -> dict[str, torch.Tensor]:
         """Return what pulses and time have changed; the specimen itself follows from its seed."""
         own = {name: getattr(self, name) for name in self._DYNAMIC} | self.flicker.export()
+        if torch.equal(self.q, self._q(self.g)):
+            del own["q"]  # as always but for a processor whose last bits depend on how many are computed at once
         own |= self.cell_noise.export()
         if self._drifted is not None:
             own["drifted_at"] = torch.tensor(self._drifted[0], dtype=torch.float64)
@@ -297,6 +299,7 @@ class DeviceArray:
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `export` gave. Raises KeyError or ValueError for what it did not."""
+        state = state if "q" in state else {**state, "q": self._q(state["g"])}
         for name in self._DYNAMIC:
             current: torch.Tensor = getattr(self, name)
             if state[name].shape != current.shape:

@@ -12,6 +12,8 @@ import hwloop
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError, ChipError, MissingCapabilityError
 from hwloop.files import hdf5
+from hwloop.files.run_reader import read_state
+from hwloop.files.run_writer import write_state
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.conftest import OpenChip
@@ -32,6 +34,28 @@ def test_a_file_changes_no_number(tmp_path: Path, open_chip: OpenChip) -> None:
     assert filed.to_json()["cores"] == in_memory.to_json()["cores"]
     assert (filed.age, filed.status) == (60.0, "complete")
     assert hwloop.load(tmp_path / "run.h5").to_json() == filed.to_json()
+
+
+def test_a_packed_state_is_read_back_bit_for_bit(tmp_path: Path) -> None:
+    """Few different numbers, many, and negative zeros among them; and as earlier versions wrote it, unpacked."""
+    rng = np.random.default_rng(0)
+    state = {
+        "clock": np.array(3.5),
+        "core0/born": rng.choice([-1e6, -0.0, 0.0, 0.1, 7.25], 5000),
+        "core0/many": rng.normal(size=70_000),
+        "core0/g": rng.normal(size=5000).astype(np.float32),
+        "ledger/0": rng.integers(0, 9, 5000, np.int32),
+    }
+    with h5py.File(tmp_path / "state.h5", "w") as file:
+        write_state(file.create_group("new"), state)
+        for name, array in state.items():
+            file[f"old/{name}"] = array
+        assert sum(file["new/core0"][name].id.get_storage_size() for name in ("born codes", "born values")) < 4000
+        for found in (read_state(file["new"]), read_state(file["old"])):
+            assert found.keys() == state.keys()
+            for name, array in state.items():
+                assert found[name].dtype == array.dtype
+                assert found[name].tobytes() == array.tobytes()
 
 
 def test_a_duration_is_an_age(open_chip: OpenChip) -> None:

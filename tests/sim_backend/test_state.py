@@ -33,7 +33,7 @@ def test_no_number_of_a_state_may_be_none(chip: Backend, bad: float) -> None:
     """Each array in turn: a chip with one NaN would answer NaN from then on, or never age."""
     saved = chip.export_state()
     names = floats(saved)
-    assert {"clock", "core0/g", "core0/nu", "core0/q", "core0/born", "core0/adc_range"} <= set(names)
+    assert {"clock", "core0/g", "core0/nu", "core0/born", "core0/adc_range"} <= set(names)
     for name in names:
         spoilt = saved | {name: np.full_like(saved[name], bad)}
         with pytest.raises(BadInputError, match=r"the saved state is not of a chip with 1 core\(s\)"):

@@ -12,11 +12,10 @@ from typing import IO
 
 import numpy as np
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, printable
 from hwloop.exporters.tables import write_table
 from hwloop.files.output import write_in_parts
 from hwloop.files.runs import RunRecord, TileRecord
-from hwloop.mapping.names import printable
 from hwloop.mapping.split import split_devices
 from hwloop.registry import suggest
 from hwloop.typing import AnyArray, Json

@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from hwloop.mapping.names import printable
+from hwloop.errors import printable
 from hwloop.typing import AnyArray, Json
 
 

@@ -1,4 +1,5 @@
-"""Fitted models as source text for other simulators: `export` writes the file.
+"""What others can use: `export` writes fitted models as source text for other simulators, `programmed` runs.
 
-`content` says what an export contains, `formulas` is the code that all share, `aihwkit` and `crosssim` the rest.
+`content` says what an export of a model contains, `formulas` is the code that all share, `aihwkit` and `crosssim` the
+rest; `tables` has the CSV of a run.
 """

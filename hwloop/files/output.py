@@ -9,11 +9,13 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from hwloop.custody.lock import lock_file
 from hwloop.errors import BadInputError, OutputWarning
 
+Fill: TypeAlias = Callable[[IO[bytes]], object]
+"""Writes the content of a file into a stream, as often as it is asked to."""
 _Write: TypeAlias = Callable[[Path, bool], None]
 """Puts a file under a name; with True, only where there is none, else FileExistsError."""
 
@@ -54,6 +56,10 @@ class OutputFile:
     def replace(self, content: bytes) -> None:
         """Replace what stands under the name. Raises BadInputError when that fails."""
         self._put(lambda path, new: replace_file(path, content, new=new))
+
+    def fill(self, fill: Fill) -> None:
+        """Replace what stands under the name by what a function writes. Raises BadInputError when that fails."""
+        self._put(lambda path, new: _replace(path, fill, new=new))
 
     def place(self, finished: Path) -> None:
         """Give a finished file, in the same folder, the name; the data must have reached the disk. Raises OSError."""
@@ -100,6 +106,15 @@ def write_file(path: str | Path, content: bytes, *, force: bool) -> None:
         file.close()
 
 
+def write_in_parts(path: str | Path, fill: Fill, *, force: bool) -> None:
+    """Write a file that need not fit into memory, as `write_file` does; `fill` writes its content into a stream."""
+    file = OutputFile(path, force=force)
+    try:
+        file.fill(fill)
+    finally:
+        file.close()
+
+
 def check_writable(path: str | Path, *, force: bool) -> Path:
     """Return the path once it is known that a file can be written there. Raises BadInputError otherwise."""
     path = Path(path)
@@ -131,12 +146,17 @@ def replace_file(path: Path, content: bytes, *, new: bool = False) -> None:
     FileExistsError
         Where `new` asks for a name that no file has, and one has it.
     """
+    _replace(path, lambda stream: stream.write(content), new=new)
+
+
+def _replace(path: Path, fill: Fill, *, new: bool) -> None:
+    """Fill a file beside `path` and put it in its place in one step, as `replace_file` says."""
     real = Path(os.path.realpath(path))
     beside = real.with_name(f".hwloop.{secrets.token_hex(8)}")
     try:
         # Not tempfile: its files are for their owner alone, whatever the umask.
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
-            stream.write(content)
+            fill(stream)
             stream.flush()
             os.fsync(stream.fileno())
         if real.exists():

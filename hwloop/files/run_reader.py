@@ -109,6 +109,7 @@ def _read_provenance(group: h5py.Group) -> Provenance:
         chip=str(noted.get("chip", "")),
         device_shape=tuple(map(int, json.loads(str(noted.get("device_shape", "[]"))))),
         session=str(noted.get("session", "")),
+        g_max=float(noted.get("g_max", math.nan)),
     )
 
 

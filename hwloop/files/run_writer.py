@@ -155,6 +155,8 @@ def _write_provenance(group: h5py.Group, asked: Provenance, age: float, chip: Sn
     # With these the pulses of a run can be added to the ledger of another machine, once.
     books = {"run_id": uuid.uuid4().hex, "chip": asked.chip, "device_shape": json.dumps(asked.device_shape)}
     hdf5.put_attributes(provenance, texts | used | books | {"session": asked.session})
+    if np.isfinite(asked.g_max):
+        hdf5.put_attributes(provenance, {"g_max": asked.g_max, "g_max_units": "uS"})
     hdf5.put_attributes(provenance.create_group("settings"), asked.settings)
     hdf5.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(asked.mapping))
     hdf5.put_attributes(provenance.create_group("chip_at_start"), chip)

@@ -157,6 +157,8 @@ class Provenance:
     chip, device_shape, session
         What tells the chip from every other, (cores, 2, K, rows, columns) of its devices, and the session of its ledger
         that the run is part of; empty in files that did not record them.
+    g_max
+        Largest conductance target of a device in uS, by which targets are shared; NaN in files that did not record it.
     """
 
     backend: str
@@ -171,6 +173,7 @@ class Provenance:
     chip: str = ""
     device_shape: tuple[int, ...] = ()
     session: str = ""
+    g_max: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 from torch import nn
 
 from hwloop.calibration.certificate.use import calibration_of_run, use_calibration
@@ -16,6 +17,7 @@ from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.reading import whole
 from hwloop.files.run_reader import read_record
+from hwloop.files.runs import RunRecord
 from hwloop.jobs.run import Run
 from hwloop.nn.convert import convert
 from hwloop.nn.factory import zoo_network
@@ -27,6 +29,25 @@ from hwloop.nn.network_file import (
     read_network,
     restore_network,
 )
+
+
+def read_network_run(path: str | Path) -> RunRecord:
+    """Read what the chip of a network was programmed with, without opening the network or its chip.
+
+    Raises
+    ------
+    BadInputError
+        For a file that is no whole network.
+    """
+    with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file, whole(path, "network file", "deploy it again"):
+        return _run_of(file, path)
+
+
+def _run_of(file: h5py.File, path: str | Path) -> RunRecord:
+    """Read the run in a network file. Raises BadInputError where there is none yet."""
+    if RUN_GROUP not in file:
+        raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
+    return read_record(file[RUN_GROUP], str(path))
 
 
 def load_network(path: str | Path, network: nn.Module | None = None, chip: Backend | None = None) -> DeployedNetwork:
@@ -49,9 +70,7 @@ def load_network(path: str | Path, network: nn.Module | None = None, chip: Backe
     """
     with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file:
         with whole(path, "network file", "deploy it again"):
-            if RUN_GROUP not in file:
-                raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
-            record = read_record(file[RUN_GROUP], str(path))
+            record = _run_of(file, path)
             stored = read_network(file)
             check_seal(file)
         known = calibration_of_run(record, None)

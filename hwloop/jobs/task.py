@@ -76,6 +76,7 @@ class Task:
             chip=chip.lifetime.identity,
             device_shape=(chip.info.cores, *chip.info.device_shape),
             session=chip.lifetime.session,
+            g_max=chip.info.g_max,
         )
 
     def on_file(self) -> JobOnFile:

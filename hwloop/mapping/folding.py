@@ -16,6 +16,14 @@ PARAMETRIZED = re.compile(r"^((?:.*\.)?)parametrizations\.([^.]+)\.(.+)$")
 """How torch names what a parametrised tensor is made of."""
 ADAPTER = re.compile(r"^(.*?)[._]lora_(A|B|up|down)(\.(?!weight$)[^.]+)?(\.weight)?$")
 """How the two halves of a low-rank adapter are called."""
+AIHWKIT_TILE = re.compile(r"^((?:.*\.)?)(?:shared_weights|tile\.weight)$")
+"""What a tile of aihwkit calls its normalised weights: those that are simulated by its library, or by torch."""
+AIHWKIT_SCALES = ("mapping_scales", "out_scaling_alpha")
+"""By which a tile of aihwkit multiplies its outputs in digital (`get_scales`): of the mapping, and learnt ones."""
+NORMALISED = (
+    "holds the normalised weights of a tile of aihwkit, with a bias, turned round, or away from their scales; "
+    "save layer.get_weights()[0] of each layer by its name"
+)
 UNFOLDABLE = "is made of parts by a parametrisation that is not known; call remove_parametrizations before saving"
 
 MASKED = "has a mask of its own shape beside it; save the product of the two"
@@ -31,6 +39,8 @@ def fold(tensors: Iterable[Tensor]) -> list[Tensor]:
     order = {name: place for place, name in enumerate(by_name)}
     aside = [tensor for tensor in tensors if tensor.aside]
     for name in list(by_name):
+        by_name[name] = _of_aihwkit(by_name[name], by_name)
+    for name in list(by_name):
         if name in by_name:
             _fold_one(name, by_name, order)
     for name, tensor in list(by_name.items()):
@@ -39,6 +49,20 @@ def fold(tensors: Iterable[Tensor]) -> list[Tensor]:
         if tensor.number == "float" and name.endswith("weight") and any(alike):
             by_name[name] = dataclasses.replace(tensor, trouble=MASKED)
     return [*sorted(by_name.values(), key=lambda tensor: order[tensor.key]), *aside]
+
+
+def _of_aihwkit(tensor: Tensor, by_name: dict[str, Tensor]) -> Tensor:
+    """Refuse what a tile of aihwkit holds where it cannot be told how its layer's weights follow from it.
+
+    `analog_ctx` has the shape of the weights, and values of nobody in versions that protect it.
+    """
+    tile, context = AIHWKIT_TILE.match(tensor.key), None
+    if tile:
+        context = by_name.get(f"{tile[1]}analog_ctx")
+    turned = context is not None and context.ndim == tensor.ndim == 2 and context.shape != tensor.shape
+    if turned or tensor.key.rpartition(".")[2] == "analog_tile_weights":
+        return dataclasses.replace(tensor, trouble=tensor.trouble or NORMALISED)
+    return tensor
 
 
 def _fold_one(name: str, by_name: dict[str, Tensor], order: dict[str, int]) -> None:
@@ -85,16 +109,17 @@ def _recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], 
 def _scaled_recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], Callable[..., AnyArray] | None]:
     """Say with which scale a tensor is kept; integers that may hold several weights each are not unfolded."""
     tensor = by_name[name]
-    scales = [f"{name}_scale", f"{name}_scale_inv"]
-    if name.endswith("shared_weights"):  # of aihwkit
-        scales.append(f"{name.removesuffix('shared_weights')}mapping_scales")
-    scale = next((by_name[one] for one in scales if one in by_name), None)
-    if tensor.ndim < 2 or scale is None:
+    tile = AIHWKIT_TILE.match(name)
+    if tile:
+        scales = [f"{tile[1]}{scale}" for scale in AIHWKIT_SCALES if f"{tile[1]}{scale}" in by_name]
+    else:
+        scales = [one for one in (f"{name}_scale", f"{name}_scale_inv") if one in by_name][:1]
+    if tensor.ndim < 2 or not scales:
         return name, (), None
     rows = (tensor.shape[0],)
-    fits = scale.size == 1 or scale.shape == rows or scale.shape == (*rows, 1)
+    fits = all(by_name[one].size == 1 or by_name[one].shape in (rows, (*rows, 1)) for one in scales)
     whole = tensor.number == "float" or tensor.dtype.lower().removeprefix("torch.") in ("int8", "i8")
-    return name, (name, scale.key), _scaled if fits and whole else None
+    return name, (name, *scales), _scaled if fits and whole else None
 
 
 def _fits(norm: Tensor, direction: Tensor) -> bool:
@@ -130,8 +155,10 @@ def _by_spectral_norm(values: FloatArray, u: FloatArray, v: FloatArray) -> Float
     )
 
 
-def _scaled(values: FloatArray, scale: FloatArray) -> FloatArray:
-    return values * scale.reshape(-1, *[1] * (values.ndim - 1))
+def _scaled(values: FloatArray, *scales: FloatArray) -> FloatArray:
+    for scale in scales:
+        values = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+    return values
 
 
 def merge_adapters(tensors: Sequence[Tensor], scale: float, source: str) -> list[Tensor]:

@@ -23,6 +23,10 @@ DTYPES = {"BOOL": "bool", "C64": "complex64"}
 """What messages call kinds of numbers whose names in safetensors say little."""
 
 
+GET_WEIGHTS = "save {name: layer.get_weights() for name, layer in model.named_analog_layers()} with torch.save"
+"""What to do with a network of aihwkit."""
+
+
 @dataclass(frozen=True)
 class ArchiveLimits:
     """What an archive of torch may unpack to."""
@@ -79,8 +83,8 @@ def read_torch(path: Path, limits: ArchiveLimits | None = None) -> list[Tensor]:
     loaded = _loaded(path, limits or ArchiveLimits())
     if isinstance(loaded, torch.Tensor):
         loaded = {path.stem: loaded}
-    if isinstance(loaded, Sequence) and loaded and all(isinstance(one, torch.Tensor) for one in loaded):
-        loaded = dict(enumerate(loaded))
+    if isinstance(loaded, Sequence):
+        loaded = _of_sequence(loaded) or loaded
     if not isinstance(loaded, Mapping):
         raise BadInputError(f"{shown(path)}: expected a tensor or a state dict, found {type(loaded).__name__}")
     return network_in(_tree(loaded))
@@ -111,6 +115,8 @@ def _refusal(path: Path, said: str) -> BadInputError:
     )
     if found or "weights_only" in said or "nsupported" in said:
         what = f" ({printable(found[1])})" if found else ""
+        if found and found[1].startswith("aihwkit."):  # whose own state dicts hold its settings
+            return unreadable(path, f"it holds objects of aihwkit{what}, which hwloop never unpickles; {GET_WEIGHTS}")
         return unreadable(path, f"it holds Python objects{what}, which hwloop never unpickles; {PLAIN}")
     return unreadable(path, f"it is damaged or cut off; {PLAIN} again")
 
@@ -125,7 +131,24 @@ def _tree(loaded: Mapping[object, object]) -> Node:
             node.tensors[str(key)] = torch_tensor(str(key), value)
         elif isinstance(value, Mapping):
             node.parts[str(key)] = _tree(value)
-        elif isinstance(value, Sequence) and value and all(isinstance(one, torch.Tensor) for one in value):
-            node.parts[str(key)] = _tree(dict(enumerate(value)))
+        elif isinstance(value, Sequence) and (named := _of_sequence(value)):
+            node.parts[str(key)] = _tree(named)
         node.keys.add(str(key))
     return node
+
+
+def _of_sequence(values: Sequence[object]) -> dict[object, object]:
+    """Name tensors in a row by their numbers; a weight with its bias or None, as aihwkit's get_weights, as a layer's.
+
+    Empty for a sequence of anything else.
+    """
+    import torch
+
+    there = [one for one in values if isinstance(one, torch.Tensor)]
+    weight, bias = values if isinstance(values, tuple) and len(values) == 2 else (None, None)
+    if isinstance(weight, torch.Tensor) and weight.ndim > 1:
+        if bias is None:
+            return {"weight": weight}
+        if isinstance(bias, torch.Tensor) and bias.shape == weight.shape[:1]:
+            return {"weight": weight, "bias": bias}
+    return dict(enumerate(values)) if len(there) == len(values) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -421,6 +422,61 @@ def test_scales_of_aihwkit(tmp_path: Path) -> None:
     (values,) = read(write(tmp_path, content))[0].values()
     shared, scales = content.values()
     assert np.allclose(values, (shared * scales[:, None]).numpy().T)
+
+
+@pytest.mark.parametrize("kept", ["shared_weights", "tile.weight"])
+@pytest.mark.parametrize(
+    "scales", [{"mapping_scales": 6}, {"out_scaling_alpha": 1}, {"mapping_scales": 1, "out_scaling_alpha": 6}]
+)
+def test_every_scale_of_a_tile_of_aihwkit_counts(tmp_path: Path, kept: str, scales: dict[str, int]) -> None:
+    """As its `get_weights` has it: w * mapping_scales * out_scaling_alpha; `analog_ctx` may hold anything."""
+    tile = {kept: t(6, 8), "analog_ctx": torch.full((6, 8), 1e9), "bias": t(6), "input_range": torch.tensor([3.0])}
+    tile |= {name: t(size).abs() for name, size in scales.items()}
+    found, _ = read(write(tmp_path, {f"0.analog_module.{name}": values for name, values in tile.items()}))
+    expected = tile[kept].clone()
+    for name in scales:
+        expected *= tile[name].reshape(-1, 1)
+    (values,) = found.values()
+    assert np.allclose(values, expected.numpy().T)
+
+
+@pytest.mark.parametrize(
+    "tile",
+    [
+        {"shared_weights": t(6, 9), "analog_ctx": t(6, 8)},  # with its bias as a column
+        {"shared_weights": t(8, 6), "analog_ctx": t(6, 8), "mapping_scales": t(1)},  # as a GPU keeps it
+        {"mapping_scales": t(6), "analog_tile_state": {"analog_tile_weights": t(6, 8), "analog_lr": 0.01}},
+    ],
+    ids=["bias", "turned", "away from its scales"],
+)
+def test_a_tile_of_aihwkit_that_is_not_its_layer_is_refused(tmp_path: Path, tile: dict) -> None:
+    with pytest.raises(BadInputError, match=r"normalised weights of a tile of aihwkit.*get_weights"):
+        load_weights(write(tmp_path, {f"fc.analog_module.{name}": values for name, values in tile.items()}))
+
+
+def test_a_state_dict_of_aihwkit_with_its_settings_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "aihwkit.simulator.configs.configs"
+    for parent in ("aihwkit", "aihwkit.simulator", "aihwkit.simulator.configs", name):
+        monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+    settings = type("InferenceRPUConfig", (), {"__module__": name})
+    sys.modules[name].InferenceRPUConfig = settings  # type: ignore[attr-defined]
+    state = {"analog_tile_weights": t(6, 8), "analog_tile_class": "InferenceTile", "rpu_config": settings()}
+    path = write(tmp_path, {"fc.analog_module.shared_weights": t(6, 8), "fc.analog_module.analog_tile_state": state})
+    with pytest.raises(
+        BadInputError, match=r"objects of aihwkit \(aihwkit\..*InferenceRPUConfig\).*get_weights"
+    ) as said:
+        load_weights(path)
+    assert "\n" not in str(said.value)
+
+
+def test_what_get_weights_of_aihwkit_gives(tmp_path: Path) -> None:
+    found, _ = read(write(tmp_path, {"fc1": (FC["fc1.weight"], FC["fc1.bias"]), "fc2": (FC["fc2.weight"], None)}))
+    assert {name: values.shape for name, values in found.items()} == DENSE
+    assert np.allclose(found["fc2.weight"], FC["fc2.weight"].numpy().T)
+    (alone,) = read(write(tmp_path, (FC["fc1.weight"], None)))[0].values()
+    assert np.allclose(alone, FC["fc1.weight"].numpy().T)
 
 
 def test_packed_weights_with_scales_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import signal
 import sys
 import threading
@@ -99,7 +100,7 @@ class Command(click.Command):
             if "--debug" in sys.argv:
                 raise
             text = "; ".join([str(error), *getattr(error, "__notes__", [])])
-            fail(text, kind_of(error), error.exit_code, as_json=as_json)
+            fail(with_example(text), kind_of(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt:
             fail("stopped", "stopped", GOAL_MISSED, as_json=as_json, plain="stopped")
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
@@ -121,6 +122,14 @@ def fail(text: str, kind: str, code: int, *, as_json: bool, plain: str | None = 
     else:
         click.echo(printable(plain if plain is not None else f"error: {text}"), err=True)
     sys.exit(code)
+
+
+def with_example(text: str) -> str:
+    """Add to an error about a missing file how to get it, where it is one of the examples."""
+    from hwloop import data
+
+    missing = re.search(r"\bdata[/\\]([^/\\]+): no such file\Z", text)
+    return f"{text}; hwloop examples . copies it here" if missing and missing[1] in data.names() else text
 
 
 def kind_of(error: HwloopError) -> str:

@@ -18,6 +18,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import installed
+from hwloop.cli.terminal import wrapped
 from hwloop.errors import printable
 from hwloop.typing import Json
 
@@ -113,17 +114,20 @@ def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
         click.echo(f"  {'parameter':<18} {'value':>11}   {'95 % interval':<24} {'unit':<4} meaning")
         for row in one.parameters:
             interval = f"({row.note})" if row.low is None else f"{row.low:.5g} to {row.high:.5g}"
-            click.echo(f"  {row.name:<18} {row.value:>11.5g}   {interval:<24} {row.unit:<4} {row.meaning}")
+            numbers = f"  {row.name:<18} {row.value:>11.5g}   "
+            rest = f"{interval:<24} {row.unit:<4} {row.meaning}"
+            click.echo(wrapped(rest, numbers, " " * (len(numbers) + 3)))
         settings = ", ".join(f"{key} = {value:.5g}" for key, value in one.settings.items())
-        click.echo(f"  with {settings}")
+        click.echo(wrapped(f"with {settings}", "  ", "    "))
         click.echo(f"  KS distance of predicted quantiles {one.ks_distance:.3f}")
         _show_choice(one.family, one.choice)
         for warning in one.warnings:
-            click.echo(f"  warning: {warning}")
+            click.echo(wrapped(f"warning: {warning}", "  ", "    "))
         click.echo()
     click.echo(f"Model file {out}.")
+    click.echo(wrapped(f"sim:{out} is the twin; see also hwloop predict, export, show and report."))
     if drawn:
-        click.echo(f"Figures {', '.join(drawn)}.")
+        click.echo(wrapped(f"Figures {', '.join(drawn)}."))
 
 
 def _show_held_out(model: FittedModel) -> None:
@@ -145,4 +149,5 @@ def _show_choice(family: str, choice: dict[str, float]) -> None:
         f"{name} {score - own:+.4f}" for name, score in sorted(scores.items(), key=lambda item: -item[1])
     )
     tie = "; a tie goes to the family that assumes least" if max(scores.values()) > own else ""
-    click.echo(f"  chosen by held-out log-likelihood per cell: {family} {own:.4f}; {others}{tie}")
+    chosen = f"chosen by held-out log-likelihood per cell: {family} {own:.4f}; {others}{tie}"
+    click.echo(wrapped(chosen, "  ", "    "))

@@ -289,7 +289,7 @@ def _show(found: MeasurementReport) -> None:
         f"{format_duration(found.counts.chip_seconds)} of chip time"
     )
     if found.status == "complete":
-        click.echo(f"It is {found.group} in {found.out}.")
+        click.echo(f"It is {found.group} in {found.out}. Next: hwloop fit {found.out} --out model.json")
     else:
         click.echo(f"Stopped before the end; what was measured is in {found.out}. Give --resume to go on.")
         click.echo(f"hwloop resume {found.out} does the same.")

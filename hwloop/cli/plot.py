@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import click
 
 from hwloop.cli.common import command, file_option, force_option, given, json_option, print_json
+from hwloop.cli.terminal import wrapped
 from hwloop.errors import BadInputError
 
 
@@ -61,4 +62,5 @@ def plot(options: PlotOptions) -> None:
     if options.as_json:
         print_json({"file": options.file, "picture": name, "caption": picture.caption, "figure": str(path)})
     else:
-        click.echo(f"{picture.title}: {picture.caption}\nFigure {path}.")
+        click.echo(wrapped(f"{picture.title}: {picture.caption}"))
+        click.echo(f"Figure {path}.")

@@ -9,10 +9,13 @@ newlines either.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
+
+import click
 
 from hwloop.errors import printable
 
@@ -24,6 +27,21 @@ def lines(text: str) -> str:
     if _SAFE.match(text):
         return text
     return "".join(part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text))
+
+
+def wrapped(text: str, first: str = "", then: str = "") -> str:
+    """Break a text into lines of the terminal's width, 120 letters where there is none.
+
+    Parameters
+    ----------
+    text
+        What to break.
+    first
+        What the first line begins with.
+    then
+        What the others begin with.
+    """
+    return click.wrap_text(text, shutil.get_terminal_size((120, 24)).columns, first, then)
 
 
 class _Shown:

@@ -95,7 +95,7 @@ def _pictures(measurement: Measurement, at: int, of: int) -> list[Picture]:
         Experiment.READ_NOISE: ("read-noise", "How far the reads of a cell scatter, by its conductance."),
         Experiment.PROGRAMMING: (
             "programming-error",
-            "How far cells lie from their targets at the first read after programming.",
+            "How far cells lie from their targets at the age at which these hold; at the first read without one.",
         ),
         Experiment.PROGRAMMING_CURVE: (
             "conductance-vs-pulse",

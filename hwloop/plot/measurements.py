@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from matplotlib.axes import Axes
 
+from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Mark, Measurement
 from hwloop.plot.style import BLUE, GREY, SERIES, VERMILION, axes_of
@@ -86,17 +87,23 @@ def read_noise_by_conductance(measurement: Measurement, ax: Axes | None = None) 
 
 
 def programming_error(measurement: Measurement, ax: Axes | None = None) -> Axes:
-    """Draw first re-read minus target against the target, with median and 5 to 95 % range of groups.
+    """Draw what re-reads miss their targets by against the target, with median and 5 to 95 % range of groups.
 
-    Raises BadInputError for a measurement without targets.
+    Of each cell that read counts which is nearest to the age at which its target holds, where the measurement states
+    one, else the first. Raises BadInputError for a measurement without targets.
     """
     axes = axes_of(ax)
-    cell, _, conductance = _good_reads(measurement)
-    first, target = _first_reads(measurement, cell, conductance), measurement.cells.target
-    known = np.isfinite(first) & np.isfinite(target)
+    cell, time, conductance = _good_reads(measurement)
+    age, which = measurement.attributes.get("target_age"), "first re-read"
+    if isinstance(age, int | float) and age > 0:
+        away = np.abs(np.log(np.maximum(time, np.finfo(np.float64).tiny) / age))
+        order = np.lexsort((away, cell))  # the nearest of each cell comes first
+        cell, conductance, which = cell[order], conductance[order], f"re-read nearest to {format_duration(age)}"
+    reached, target = _first_reads(measurement, cell, conductance), measurement.cells.target
+    known = np.isfinite(reached) & np.isfinite(target)
     if not known.any():
         raise BadInputError("no cell had a target, so that programming has no error")
-    off, aimed = (first - target)[known], target[known]
+    off, aimed = (reached - target)[known], target[known]
     shown = slice(None, None, max(1, off.size // 5000))
     axes.plot(aimed[shown], off[shown], ".", ms=2, color=BLUE, alpha=0.4, label="cells")
     count = max(1, min(16, aimed.size // 20))
@@ -109,7 +116,7 @@ def programming_error(measurement: Measurement, ax: Axes | None = None) -> Axes:
         centre, middle, [middle - low, high - middle], fmt="o-", color=VERMILION, capsize=2, label="median, 5 to 95 %"
     )
     axes.axhline(0.0, color=GREY, lw=0.8)
-    axes.set(xlabel="target, uS", ylabel="first re-read - target, uS", title="Programming error")
+    axes.set(xlabel="target, uS", ylabel=f"{which} - target, uS", title="Programming error")
     axes.grid(alpha=0.3)
     axes.legend()
     return axes

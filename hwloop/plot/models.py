@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -34,7 +36,9 @@ def statistic_by_conductance(fit: Fit, name: str, ax: Axes | None = None) -> Axe
     )
     axes.plot(at[~found], value[~found], "x", color=BLUE)
     meaning = rows[0].meaning.partition(" at ")[0]
-    axes.set(xlabel="conductance, uS", ylabel=f"{meaning}, {rows[0].unit}" if rows[0].unit != "1" else meaning)
+    meaning = meaning.rstrip(", ")
+    said = f"{meaning}, {rows[0].unit}" if rows[0].unit != "1" else meaning
+    axes.set(xlabel="conductance, uS", ylabel=textwrap.fill(said, 40))
     axes.set(xscale="log", title=f"{fit.experiment}: {name}")
     axes.grid(alpha=0.3)
     return axes

@@ -44,6 +44,12 @@ def refused_in_json(result: Result, complaint: str, kind: str, code: int = 2) ->
     assert "\n" not in told["error"]
 
 
+def test_an_example_that_is_not_here_says_how_to_get_it(command: Command) -> None:
+    args = ("--backend", CHIP, "--out", "r.h5")
+    refused(command("program", "data/digits_mlp.safetensors", *args), "hwloop examples . copies it here", {"w.npy"})
+    assert "hwloop examples" not in command("program", "data/none.npy", *args).stderr
+
+
 # ---- weights -----------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,15 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(command: Comma
     assert not (folder / "other.json").exists(), "it is said before anything is fitted"
 
 
+def test_a_narrow_terminal_cuts_no_line_of_a_fit(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = command("fit", "meas.h5", "--out", "model.json", "--figures", "figures").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "sim:model.json is the twin" in shown
+
+
 def test_help_names_every_family(command: Command) -> None:
     text = " ".join(command("fit", "--help").stdout.split())
     for experiment in Experiment:

@@ -55,7 +55,7 @@ def test_all_experiments_go_into_one_file(command: Command) -> None:
     assert command("measure", "programming-curve", *rest, "--points", 6).exit_code == 0
     assert command(*NOISE, "--samples", 20, "--out", "m.h5").exit_code == 0
     done = command(*DRIFT)
-    assert "It is 0004_drift in m.h5." in done.stdout
+    assert "It is 0004_drift in m.h5. Next: hwloop fit m.h5 --out model.json\n" in done.stdout
     kinds = [found.experiment for found in read_measurements("m.h5")]
     assert kinds == [
         Experiment.DRIFT,

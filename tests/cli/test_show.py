@@ -45,6 +45,12 @@ def test_plot_lists_what_there_is(command: Command, run: str) -> None:
     assert {"target", "reached", "difference", "occupancy"} <= set(names)
 
 
+def test_a_caption_fits_the_terminal(command: Command, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    drawn = command("plot", run, "error-vs-step", "--out", "f.png").stdout
+    assert max(map(len, drawn.splitlines())) <= 60
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_plot_draws_one_picture(command: Command, run: str, suffix: str) -> None:
     drawn = command("plot", run, "difference", "--out", f"f.{suffix}")

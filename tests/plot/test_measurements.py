@@ -79,6 +79,15 @@ def test_programming_errors_are_first_reads_less_targets() -> None:
     assert bars[0].get_ydata() == pytest.approx(0.5)
 
 
+def test_programming_errors_are_those_of_the_age_at_which_targets_hold() -> None:
+    target = np.linspace(2.0, 20.0, 100)
+    reads = np.array([target + 0.5, target - 0.1, target - 3.0])
+    stated = Measurement.of("programming", [1.0, 60.0, 3600.0], reads, target, attributes={"target_age": 100.0})
+    axes = programming_error(stated)
+    assert axes.containers[0][0].get_ydata() == pytest.approx(-0.1)
+    assert axes.get_ylabel() == "re-read nearest to 100s - target, uS"
+
+
 def test_bad_cells_are_left_out() -> None:
     measurement = drift()
     measurement.cells.mark[:] = Mark.STUCK_SET

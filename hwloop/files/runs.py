@@ -157,6 +157,9 @@ class Provenance:
     chip, device_shape, session
         What tells the chip from every other, (cores, 2, K, rows, columns) of its devices, and the session of its ledger
         that the run is part of; empty in files that did not record them.
+    run
+        What tells the run from every other, and stays when it is gone on with; empty for one that is told apart when it
+        is written.
     """
 
     backend: str
@@ -171,6 +174,7 @@ class Provenance:
     chip: str = ""
     device_shape: tuple[int, ...] = ()
     session: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True)

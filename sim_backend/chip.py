@@ -14,6 +14,7 @@ from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import Scheme
 from hwloop.errors import BadInputError
+from hwloop.files.reading import whole
 from hwloop.registry import suggest
 from hwloop.sim_backend.base import Core, PulsedChip, Seen, SimulatedBase
 from hwloop.sim_backend.cells import Cells
@@ -37,7 +38,8 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | Sta
     Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
     """
     if is_model(target):
-        chip, query = twin_parameters(target, query)
+        with whole(target, "model of a chip", "fit again"):
+            chip, query = twin_parameters(target, query)
     elif target in PRESETS:
         chip = PRESETS[target]()
     else:

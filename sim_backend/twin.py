@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
@@ -71,7 +74,19 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
     known = {name: kind(model.chip[name]) for name, kind in GEOMETRY.items() if name in model.chip}
     sources |= {name: f"as the chip said of itself, {Path(path).name}" for name in known}
     sources["name"] = fitted
-    return replace(twin, name=Path(path).name, sources=sources, **known), rest
+    twin = replace(twin, name=Path(path).name, sources=sources, **known)
+    if not _is_single(twin):
+        raise BadInputError(f"{path} makes a chip with numbers beyond those of single precision; fit again")
+    return twin, rest
+
+
+def _is_single(value: object) -> bool:
+    """Tell whether all numbers in nested dataclasses and tuples are such that single precision holds them."""
+    if isinstance(value, float):
+        return not np.finfo(np.float32).max < abs(value) < math.inf
+    if isinstance(value, tuple):
+        return all(map(_is_single, value))
+    return not is_dataclass(value) or all(_is_single(getattr(value, item.name)) for item in fields(value))
 
 
 # What was fitted is in force on every base: a preset that has a part switched off does not switch off what was fitted.

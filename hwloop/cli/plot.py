@@ -48,6 +48,7 @@ def plot(options: PlotOptions) -> None:
         raise BadInputError("say where to draw with --out FIG.pdf (.png, .svg), or what there is to draw with --list")
     from matplotlib.figure import Figure
 
+    from hwloop.files.reading import whole
     from hwloop.plot.style import PAPER, SCREEN, check_figure_path, save_figure
 
     path = check_figure_path(options.out, options.file, force=options.force)
@@ -55,7 +56,7 @@ def plot(options: PlotOptions) -> None:
     name = options.picture or (page.pictures[0].name if page.pictures else "")
     picture = page.picture(name)
     style = PAPER if options.paper else SCREEN
-    with style.applied():
+    with style.applied(), whole(options.file, "file", "make it anew"):
         figure = Figure(figsize=style.size, layout="constrained")
         picture.draw(figure.subplots())
         save_figure(figure, path)

@@ -199,7 +199,7 @@ class Ledger:
         with self._telling(), self._transaction():
             size = self._size(chip)
             for core, (rows, sums) in self._pending(chip, size).items():
-                self._store(chip, core, self._stored(chip, core, size) + sums)
+                self._store(chip, core, _sum(self._stored(chip, core, size), sums))
                 self._db.executemany("DELETE FROM ahead WHERE id = ?", ((row,) for row in rows))
             if ended:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -227,7 +227,7 @@ class Ledger:
                 known = self._db.execute("SELECT pulses FROM merged WHERE run = ? AND core = ?", (run, core)).fetchone()
                 before = _unpacked(known[0], size) if known else np.zeros(size, np.int32)
                 new = np.maximum(counts - before, 0)
-                self._store(chip, core, self._stored(chip, core, size) + new)
+                self._store(chip, core, _sum(self._stored(chip, core, size), new))
                 row = (run, core, chip, _packed(np.maximum(counts, before)))
                 self._db.execute("INSERT OR REPLACE INTO merged VALUES (?, ?, ?, ?)", row)
                 added += int(new.sum())
@@ -255,7 +255,7 @@ class Ledger:
         with self._telling(), self._transaction("DEFERRED"):
             size = self._size(chip)
             _, sums = self._pending(chip, size, core).get(core, ([], np.zeros(size, np.int32)))
-            return self._stored(chip, core, size) + sums
+            return _sum(self._stored(chip, core, size), sums)
 
     def cores(self, chip: int) -> list[int]:
         """List the cores of a chip that have received pulses."""
@@ -347,6 +347,13 @@ def _complaint(path: Path, error: Exception) -> str:
     if isinstance(error, sqlite3.OperationalError | OSError):
         return f"the ledger {path} cannot be used ({text}); make room or name another with HWLOOP_LEDGER"
     return f"the ledger {path} is damaged ({text}); move it away, and hwloop begins a new one"
+
+
+def _sum(one: Pulses, other: Pulses) -> Pulses:
+    """Add counts; a sum beyond what is stored stays at the largest, since one that turns over would be too low."""
+    largest = np.iinfo(np.int32).max
+    added: Pulses = np.minimum(one.astype(np.int64) + other, largest).astype(np.int32)
+    return added
 
 
 def _packed(counts: Pulses) -> bytes:

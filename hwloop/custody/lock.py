@@ -62,7 +62,7 @@ class Holder:
             with path.open("rb") as stream:
                 told = json.loads(stream.read(SETTINGS.largest))
             return cls(int(told["pid"]), str(told["host"]), str(told["since"]), str(told["command"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from hwloop.exporters.content import Content
 from hwloop.exporters.crosssim import device_model
 from hwloop.files.model_file import load_model
 from hwloop.files.output import write_file
+from hwloop.files.reading import whole
 from hwloop.registry import suggest
 from hwloop.typing import Json
 
@@ -73,5 +74,7 @@ def export_model(path: str | Path, to: str, out: str | Path, *, force: bool = Fa
             f"{path} has no programming, drift or read-noise fit, which is what {to} can use "
             f"(it has: {', '.join(model.fits)})"
         )
-    write_file(out, SIMULATORS[to](content).encode(), force=force)
+    with whole(path, "model", "fit again"):
+        text = SIMULATORS[to](content)
+    write_file(out, text.encode(), force=force)
     return Export(str(path), to, str(out), tuple(fit.experiment for fit in content.fits))

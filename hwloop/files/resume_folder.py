@@ -87,6 +87,10 @@ class ResumeFolder:
             told: dict[str, Json] = json.loads((self.path / "job.json").read_text(encoding="utf-8"))
             if told["format"] != RESUME_FORMAT or told["format_version"] not in range(1, FORMAT_VERSION + 1):
                 raise ValueError("of another format or a newer version")
+        except FileNotFoundError:
+            raise BadInputError(
+                f"{self.path} is gone: another process has just ended the job, or begun it anew; look at {self.out}"
+            ) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise BadInputError(f"{self.path}/job.json cannot be read ({error}); begin the job anew") from None
         return told

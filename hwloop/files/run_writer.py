@@ -153,7 +153,11 @@ def _write_provenance(group: h5py.Group, asked: Provenance, age: float, chip: Sn
     used = {"calibration": _absolute(asked.calibration), "calibration_sha256": asked.calibration_sha256}
     texts = {"weights_sha256": asked.weights_sha256, "command_line": shlex.join(sys.argv)}
     # With these the pulses of a run can be added to the ledger of another machine, once.
-    books = {"run_id": uuid.uuid4().hex, "chip": asked.chip, "device_shape": json.dumps(asked.device_shape)}
+    books = {
+        "run_id": asked.run or uuid.uuid4().hex,
+        "chip": asked.chip,
+        "device_shape": json.dumps(asked.device_shape),
+    }
     hdf5.put_attributes(provenance, texts | used | books | {"session": asked.session})
     if np.isfinite(asked.g_max):
         hdf5.put_attributes(provenance, {"g_max": asked.g_max, "g_max_units": "uS"})

@@ -159,6 +159,9 @@ class Provenance:
         that the run is part of; empty in files that did not record them.
     g_max
         Largest conductance target of a device in uS, by which targets are shared; NaN in files that did not record it.
+    run
+        What tells the run from every other, and stays when it is gone on with; empty for one that is told apart when it
+        is written.
     """
 
     backend: str
@@ -174,6 +177,7 @@ class Provenance:
     device_shape: tuple[int, ...] = ()
     session: str = ""
     g_max: float = math.nan
+    run: str = ""
 
 
 @dataclass(frozen=True)

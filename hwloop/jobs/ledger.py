@@ -196,17 +196,21 @@ def _run(path: Path, group: h5py.Group, chip: ChipEntry) -> _RunPulses:
         raise BadInputError(f"{path} does not say which chip it was made on: it is of an earlier hwloop, or a copy")
     if told["chip"] != chip.identity or tuple(json.loads(told["device_shape"])) != chip.shape:
         raise BadInputError(f"{path} is of the chip {told['chip']!r}, not of {chip.identity!r}")
-    cores: dict[int, NDArray[np.int32]] = {}
+    cores: dict[int, NDArray[np.int64]] = {}
+    largest = np.iinfo(np.int32).max
     for tile in group["tiles"].values():
         if "pulses" not in tile:
             raise BadInputError(f"{path} holds no pulses yet: its run was killed, or goes on; resume it first")
-        where = tile.attrs
-        counts = cores.setdefault(int(where["core"]), np.zeros(chip.shape[1:], np.int32))
-        rows = slice(int(where["row"]), int(where["row"]) + int(where["rows"]))
-        columns = slice(int(where["column"]), int(where["column"]) + int(where["columns"]))
+        core, row, column, rows, columns = (
+            int(tile.attrs[name]) for name in ("core", "row", "column", "rows", "columns")
+        )
         pulses = hdf5.get(tile, "pulses", "1")
-        if not 0 <= int(where["core"]) < chip.shape[0] or pulses.dtype.kind not in "iu" or pulses.min() < 0:
+        fits = 0 <= core < chip.shape[0] and pulses.shape == (*chip.shape[1:3], rows, columns)
+        fits = fits and 0 <= row <= chip.shape[3] - rows and 0 <= column <= chip.shape[4] - columns
+        whole = pulses.dtype.kind in "iu" and bool(np.all((pulses >= 0) & (pulses <= largest)))
+        if not (fits and whole):
             raise BadInputError(f"{path} holds pulses that this chip cannot have received")
-        counts[:, :, rows, columns] += pulses.astype(np.int32)
-    flat = {core: counts.reshape(-1) for core, counts in cores.items()}
+        counts = cores.setdefault(core, np.zeros(chip.shape[1:], np.int64))
+        counts[:, :, row : row + rows, column : column + columns] += pulses
+    flat = {core: np.minimum(counts, largest).astype(np.int32).reshape(-1) for core, counts in cores.items()}
     return _RunPulses(str(told["run_id"]), str(told["session"]), flat)

@@ -8,6 +8,7 @@ from hwloop.files import predictions
 from hwloop.files.model_file import load_model
 from hwloop.files.models import Model
 from hwloop.files.predictions import Prediction
+from hwloop.files.reading import whole
 
 
 def predict(
@@ -47,4 +48,5 @@ def predict(
         For a model that predicts no conductances, and for numbers that are no age, level or window.
     """
     found = model if isinstance(model, Model) else load_model(model)
-    return predictions.predict(found, time, level, window, temperature=temperature, experiment=experiment)
+    with whole("the model" if isinstance(model, Model) else model, "model", "fit again"):
+        return predictions.predict(found, time, level, window, temperature=temperature, experiment=experiment)

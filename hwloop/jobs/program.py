@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -129,6 +130,7 @@ def _into_file(
 ) -> Run:
     """Carry out a task, which grows a run file; with what an earlier process has `left` of it, go on with that."""
     spare_inputs(task.weights, out)
+    task = task if left is not None else dataclasses.replace(task, run=uuid.uuid4().hex)
     with (
         hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as file,
         recorded(out, chip, task.on_file()) if left is None else replayed(left, chip) as recording,

@@ -330,6 +330,10 @@ def _opened(folder: ResumeFolder, at: int) -> Journal:
 
 
 def _unwritable(folder: ResumeFolder, error: OSError) -> BadInputError:
+    if not folder.exists:
+        return BadInputError(
+            f"{folder.path} was removed while the job ran, so it cannot be gone on with; begin it anew"
+        )
     return BadInputError(
         f"{folder.path} cannot be written ({error.strerror}); make room, then hwloop resume {folder.out} goes on"
     )

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from hwloop.calibration.certificate.certificate import FORMAT as CALIBRATION_FORMAT
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError
-from hwloop.files.hdf5 import open_file
+from hwloop.files.hdf5 import DRIFT_FORMAT, RUN_FORMAT, open_file
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
+from hwloop.files.reading import DAMAGE
 from hwloop.files.resume_folder import ResumeFolder
 from hwloop.jobs.progress import Progress, reporting
+from hwloop.typing import Json
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 Resumed: TypeAlias = "Run | Calibration | DriftResult | MeasurementReport"
 """What a job gives."""
+_FORMATS = {"program": RUN_FORMAT, "calibrate": CALIBRATION_FORMAT, "drift": DRIFT_FORMAT}
+"""The format of the file that a job writes."""
 
 
 def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress = False) -> Resumed:
@@ -57,9 +62,28 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
     kind = str(told.get("job"))
     if kind not in _JOBS:
         raise BadInputError(f"{folder.path} is of a job '{kind}' that this hwloop does not know: upgrade it")
+    _refuse_another(folder, told, kind)
     if chip is None:
         chip = connect_recorded(str(told.get("chip")), folder.path)
     return _JOBS[kind](folder, chip, progress)
+
+
+def _refuse_another(folder: ResumeFolder, told: Mapping[str, Json], kind: str) -> None:
+    """Refuse to replace a file that is not of the job. Raises BadInputError for it."""
+    out = folder.out
+    if folder.in_use or not out.exists():
+        return
+    try:
+        with open_file(out, _FORMATS[kind]) as file:
+            found = file["provenance"].attrs.get("run_id", "") if kind == "program" else told.get("run", "")
+            ours = "run" not in told or found == told["run"]
+    except (BadInputError, *DAMAGE):
+        ours = False
+    if not ours:
+        raise BadInputError(
+            f"{out} is not of the job that {folder.path} belongs to, and would be replaced: give it another name, and "
+            f"hwloop resume {out} goes on; or delete {folder.path}"
+        )
 
 
 def _is_measurement(path: Path) -> bool:

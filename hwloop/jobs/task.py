@@ -36,6 +36,8 @@ class Task:
         As in `program`.
     activations
         (vectors, inputs) sample inputs by tensor, or None.
+    run
+        What tells a run that can be gone on with from every other; empty for any other.
     """
 
     weights: Weights
@@ -45,6 +47,7 @@ class Task:
     seed: int = 0
     calibration: UsedCalibration | None = None
     activations: Mapping[str, FloatArray] | None = None
+    run: str = ""
 
     def target_age(self, chip: Backend) -> float:
         """Return the age in seconds at which targets hold: as given, else the chip's reference age."""
@@ -77,6 +80,7 @@ class Task:
             device_shape=(chip.info.cores, *chip.info.device_shape),
             session=chip.lifetime.session,
             g_max=chip.info.g_max,
+            run=self.run,
         )
 
     def on_file(self) -> JobOnFile:
@@ -88,6 +92,7 @@ class Task:
             "mapping": dataclasses.asdict(self.mapping),
             "age": self.age,
             "seed": self.seed,
+            "run": self.run,
             "weights": self.weights.name,
             "weights_sha256": self.weights.sha256,
             "tensors": [matrix.name for matrix in self.weights.matrices],
@@ -121,6 +126,7 @@ class Task:
                 seed=int(str(told["seed"])),
                 calibration=_calibration(folder, told["calibration"]),
                 activations=dict(zip(map(str, sampled), map(np.asarray, samples), strict=True)) or None,
+                run=str(told.get("run", "")),
             )
 
 

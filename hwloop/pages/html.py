@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from hwloop.errors import BadInputError, printable
 from hwloop.files import hdf5
+from hwloop.files.reading import whole
 from hwloop.pages.opening import Shown, page_of
 from hwloop.pages.page import Page, Picture
 
@@ -68,7 +69,9 @@ def report(what: Shown, path: str | Path, *, force: bool = False) -> Page:
         raise BadInputError(f"{where} holds the data; give another name for the report")
     hdf5.check_writable(where, force=force)
     page = page_of(what)
-    hdf5.replace_file(where, html_of(page).encode())
+    with whole(page.title, "file", "make it anew"):
+        content = html_of(page).encode()
+    hdf5.replace_file(where, content)
     return page
 
 

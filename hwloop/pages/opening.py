@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from hwloop.errors import BadInputError
+from hwloop.files.reading import whole
 from hwloop.pages.page import Page
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def page_of(what: Shown) -> Page:
         For a file that is missing, damaged or not hwloop's, and for anything else. Nothing but the file is opened.
     """
     if isinstance(what, str | Path):
-        return _page_of_file(Path(what))
+        with whole(what, "file", "make it anew"):
+            return _page_of_file(Path(what))
     return _page_of_data(what, "") or _page_of_result(what)
 
 
@@ -50,7 +52,6 @@ def _page_of_file(path: Path) -> Page:
 def _page_of_network(path: Path) -> Page:
     """Make the page of a network's file without its class, which a file alone may not import."""
     from hwloop.files import hdf5
-    from hwloop.files.reading import whole
     from hwloop.files.run_reader import read_record
     from hwloop.nn.network_file import RUN_GROUP, read_network
     from hwloop.pages.networks import page_of_network

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,10 @@ import numpy as np
 import pytest
 
 import hwloop.chip.registry
+from hwloop.files.model_file import save_model
+from hwloop.files.models import Fit, Form, Model
 from tests.cli.conftest import BRIEF, CHIP, Command
+from tests.files.test_models import fitted_drift
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +191,37 @@ def test_a_calibration_is_read_only_if_it_is_one_and_beside(
     beside = place == "chip.cal.h5" and make is not endless
     said = "chip.cal.h5 is not a readable HDF5 file" if beside else "pass it with --calibration"
     assert said in result.stderr
+
+
+ABSURD: dict[str, Callable[[Fit], Fit]] = {
+    "no-settings": lambda fit: replace(fit, settings={}),
+    "no-age": lambda fit: replace(fit, experiment="programming"),
+    "no-parameters": lambda fit: replace(fit, parameters=()),
+    "no-forms": lambda fit: replace(fit, forms={}),
+    "largest": lambda fit: replace(fit, settings=dict.fromkeys(fit.settings, 1e30), conductance_range=(1e30, 1e30)),
+    "negative": lambda fit: replace(fit, settings=dict.fromkeys(fit.settings, -1.0)),
+    "parameters": lambda fit: replace(fit, parameters=tuple(replace(one, value=-1e30) for one in fit.parameters)),
+    "bends": lambda fit: replace(fit, forms={name: Form("knots", (0.0, 0.0)) for name in fit.forms}),
+}
+"""Changes of a fit that no fit of hwloop makes."""
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")  # of those who calculate with them
+@pytest.mark.parametrize("change", ABSURD)
+def test_a_model_made_up_of_absurd_values_is_no_fault_of_hwloop(command: Command, folder: Path, change: str) -> None:
+    fit = ABSURD[change](fitted_drift())
+    save_model(
+        Model({fit.experiment: fit}, {"chip": "sim:pcm-90nm", "rows": 16, "columns": 16}, {}, "2026"), folder / "m.json"
+    )
+    for words in (
+        ("predict", "m.json", "--time", "1h", "--level", "10"),
+        ("export", "m.json", "--to", "aihwkit", "--out", "a.py"),
+        ("export", "m.json", "--to", "crosssim", "--out", "c.py"),
+        ("program", "w.npy", "--backend", "sim:m.json", "--method", "exact", "--out", "o.h5"),
+        ("show", "m.json"),
+        ("plot", "m.json", "--out", "m.png"),
+        ("report", "m.json", "--out", "m.html"),
+    ):
+        result = command(*words)
+        assert result.exit_code in (0, 1, 2), result.stderr
+        assert result.exit_code < 2 or len(result.stderr.splitlines()) == 1

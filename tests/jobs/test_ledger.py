@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import hwloop
 from hwloop.errors import BadInputError
+from hwloop.files import hdf5
 from hwloop.jobs.ledger import known_chips
 from tests.conftest import OpenChip, gaussian
 
@@ -73,7 +76,10 @@ def test_runs_of_other_chips_and_files_without_pulses_are_refused(run: hwloop.Ru
         (lambda file: file["tiles/0000"].pop("pulses"), "holds no pulses yet"),
         (lambda file: file["provenance"].attrs.pop("run_id"), "does not say which chip"),
         (lambda file: file["tiles/0000"].attrs.modify("core", 9), "cannot have received"),
-        (lambda file: file["tiles/0000"].attrs.modify("row", 9), "is not a whole run file"),
+        (lambda file: file["tiles/0000"].attrs.modify("row", 9), "cannot have received"),
+        (lambda file: file["tiles/0000"].attrs.modify("row", -8), "cannot have received"),
+        (lambda file: _pulses(file, np.full((2, 2, 8, 8), 2**63, np.uint64)), "cannot have received"),
+        (lambda file: _pulses(file, np.ones(1, np.int32)), "cannot have received"),
     ):
         shutil.copy(tmp_path / "run.h5", tmp_path / "changed.h5")
         with h5py.File(tmp_path / "changed.h5", "r+") as file:
@@ -81,6 +87,22 @@ def test_runs_of_other_chips_and_files_without_pulses_are_refused(run: hwloop.Ru
         with pytest.raises(BadInputError, match=complaint):
             hwloop.ledger(CHIP, path=tmp_path / "other.sqlite", merge=[tmp_path / "changed.h5"])
     assert hwloop.ledger(CHIP, path=tmp_path / "other.sqlite").pulses == 0
+
+
+def _pulses(file: h5py.File, values: NDArray[Any]) -> None:
+    """Put other pulses in the place of those of the first tile."""
+    del file["tiles/0000/pulses"]
+    hdf5.put(file["tiles/0000"], "pulses", values, "1", "")
+
+
+def test_a_life_never_turns_over_to_less(run: hwloop.Run, tmp_path: Path) -> None:
+    most, here = np.iinfo(np.int32).max, tmp_path / "other.sqlite"
+    for number in range(3):
+        shutil.copy(tmp_path / "run.h5", other := tmp_path / f"{number}.h5")
+        with h5py.File(other, "r+") as file:
+            file["provenance"].attrs["run_id"] = str(number)
+            _pulses(file, np.full((2, 2, 8, 8), most, np.int32))
+        assert hwloop.ledger(CHIP, path=here, merge=[other]).most == most
 
 
 def test_what_is_neither_a_chip_nor_known_is_said(run: hwloop.Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -229,6 +230,35 @@ def test_what_is_gone_is_named(stopped: Path, gone: str) -> None:
     (folder_of(stopped) / gone).unlink()
     with pytest.raises(BadInputError, match=r"begin|gone"):
         hwloop.resume(stopped)
+
+
+@pytest.mark.parametrize("other", ["run", "measurement", "damaged"])
+def test_a_file_of_another_job_is_not_replaced(
+    stopped: Path, whole: dict[str, Path], tmp_path: Path, open_chip: OpenChip, other: str
+) -> None:
+    stopped.unlink()
+    if other == "measurement":
+        hwloop.measure(open_chip(CHIP), "read-noise", cells=8, samples=4, out=stopped)
+    else:
+        shutil.copy(whole["exact"], stopped)
+    if other == "damaged":
+        os.truncate(stopped, 1000)
+    before = stopped.read_bytes()
+    with pytest.raises(BadInputError, match=r"is not of the job.*would be replaced"):
+        hwloop.resume(stopped)
+    assert stopped.read_bytes() == before
+    stopped.rename(tmp_path / "kept.h5")
+    assert hwloop.resume(stopped).status == "complete"
+
+
+def test_a_run_that_went_on_is_still_the_same_run(stopped: Path) -> None:
+    """So whoever adds its pulses to a ledger, before and after, counts them once."""
+    other = stopped.with_name("other.sqlite")
+    assert hwloop.ledger(FOUR_CORES, path=other, merge=[stopped]).pulses > 0
+    hwloop.resume(stopped)
+    life = hwloop.ledger(FOUR_CORES, path=other, merge=[stopped])
+    assert life.merged_runs == 1
+    assert life.pulses == sum(int(tile.pulses.sum()) for tile in hwloop.load(stopped).tiles)
 
 
 def test_a_job_that_takes_another_way_is_refused(stopped: Path) -> None:

@@ -62,6 +62,10 @@ class Predicted(abc.ABC):
         drawn = rng.random((count, *self.shape))
         return self.quantile(np.clip(drawn, 1e-12, 1.0 - 1e-12))
 
+    def _describe(self, shape: tuple[int, ...], scale: float, *, positive: bool) -> None:
+        """Set what follows from the parts of a frozen dataclass, while it is made."""
+        vars(self).update(shape=shape, scale=scale, positive=positive)
+
     def outside(self, low: float, high: float) -> FloatArray:
         """Return the probability to be below `low` or above `high` (uS)."""
         return self.cdf(low) + 1.0 - self.cdf(high)
@@ -75,9 +79,8 @@ class Blend(Predicted):
 
     def __post_init__(self) -> None:
         """Take over shape and scale."""
-        object.__setattr__(self, "shape", self.parts[0].shape)
-        object.__setattr__(self, "scale", max(one.scale for one in self.parts))
-        object.__setattr__(self, "positive", all(one.positive for one in self.parts))
+        parts = self.parts
+        self._describe(parts[0].shape, max(one.scale for one in parts), positive=all(one.positive for one in parts))
 
     def density(self, conductance: FloatArray | float) -> FloatArray:
         """Return the mean of the parts' densities (1/uS)."""
@@ -103,9 +106,7 @@ class Conditioned(Predicted):
     def __post_init__(self) -> None:
         """Take over shape and scale."""
         shape = np.broadcast_shapes(self.of.shape, np.shape(self.score), np.shape(self.correlation))
-        object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "scale", self.of.scale)
-        object.__setattr__(self, "positive", self.of.positive)
+        self._describe(shape, self.of.scale, positive=self.of.positive)
 
     def _over(self, score: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return how far scores are from what is expected of them, over their width, and that width."""

@@ -24,9 +24,7 @@ class ProgrammedConductance(Predicted):
 
     def __post_init__(self) -> None:
         """Take over shape and scale; errors do not know where zero is."""
-        object.__setattr__(self, "shape", np.shape(self.mean))
-        object.__setattr__(self, "scale", float(np.max(self.mean, initial=1e-9)))
-        object.__setattr__(self, "positive", False)
+        self._describe(np.shape(self.mean), float(np.max(self.mean, initial=1e-9)), positive=False)
 
     def _unit(self) -> tuple[stats.rv_continuous, FloatArray]:
         if np.isfinite(self.freedom):

@@ -74,13 +74,20 @@ def _warnings(measurements: Sequence[Measurement]) -> list[str]:
     return found
 
 
+TOLD = ("chip", "serial", "backend", "calibration", "source", "started", "ended", "status", "hwloop_version")
+"""What a page tells of the origin of an experiment; its plan and the settings of its chip are in the file."""
+
+
 def _attributes(measurements: Sequence[Measurement]) -> list[Fact]:
-    """List what the experiments say of themselves, once where they agree."""
-    found: dict[str, list[str]] = {}
-    for one in measurements:
-        for key, value in one.attributes.items():
-            found.setdefault(key, []).append(str(value))
-    return [Fact(key, ", ".join(dict.fromkeys(values))) for key, values in found.items()]
+    """List where experiments come from, once where they agree, else each by its kind."""
+    found = []
+    for key in TOLD:
+        values = {one.experiment.value: str(one.attributes[key]) for one in measurements if one.attributes.get(key)}
+        if len(set(values.values())) == 1:
+            found.append(Fact(key.replace("_", " "), next(iter(values.values()))))
+        else:
+            found += [Fact(f"{key.replace('_', ' ')}, {kind}", value) for kind, value in values.items()]
+    return found
 
 
 def _pictures(measurement: Measurement, at: int, of: int) -> list[Picture]:

@@ -106,7 +106,7 @@ class Picture:
     draw: Callable[[Axes], Axes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Page:
     """What there is to say of a file.
 
@@ -136,6 +136,9 @@ class Page:
     pictures: tuple[Picture, ...] = ()
     warnings: tuple[str, ...] = ()
     provenance: tuple[Fact, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Page of a {self.kind}: {self.title}. {self.verdict}>"
 
     def picture(self, name: str) -> Picture:
         """Find a picture. Raises BadInputError for a name that this page has none of."""

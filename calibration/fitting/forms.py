@@ -8,13 +8,19 @@ import numpy as np
 import torch
 
 from hwloop.calibration.fitting.likelihood import tensor
+from hwloop.devices.splines import LogSpline
 from hwloop.devices.statistics import Statistic
 from hwloop.files.models import Form, build_statistic, coefficient_names
 from hwloop.typing import FloatArray
 
 
 def build(form: Form, theta: torch.Tensor | FloatArray | Sequence[float] | Sequence[torch.Tensor]) -> Statistic:
-    """Return the statistic that has elements of a vector as its coefficients, so that torch can differentiate it."""
+    """Return the statistic that has elements of a vector as its coefficients, so that torch can differentiate it.
+
+    Of a 'log-spline' the elements are the logarithms of its values.
+    """
+    if form.kind == "log-spline":
+        return LogSpline(build(Form("spline", form.at), theta))
     names = coefficient_names(form, len(theta) - 1)
     return build_statistic(form, {name: theta[k] for k, name in enumerate(names)})
 
@@ -30,8 +36,11 @@ def blurred(form: Form, log_g: FloatArray, half: FloatArray) -> Callable[[torch.
     """Return a function of a form's coefficients: the statistic at ln g (n,), averaged over all within half (n,) of it.
 
     That is what a device shows whose ln g is known to within that. It also takes the kinks of clipped forms out of the
-    likelihood, at which a search would stop.
+    likelihood, at which a search would stop. Of a 'log-spline' its logarithm is averaged.
     """
+    if form.kind == "log-spline":
+        logs = blurred(Form("spline", form.at), log_g, half)
+        return lambda theta: torch.exp(logs(theta))
     if form.kind != "log-clip":  # linear in the coefficients; by Simpson's rule
         units = [build(form, row) for row in np.eye(len(form.at))]
         parts = [(weight, np.exp(log_g + side * half)) for side, weight in ((-1.0, 1 / 6), (0.0, 2 / 3), (1.0, 1 / 6))]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.devices.arrays import Array, namespace
-from hwloop.devices.statistics import G_FLOOR, Knots
+from hwloop.devices.statistics import G_FLOOR, Knots, Statistic
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,22 @@ class Spline:
             own = (rise - width**2 * (2 * left + right) / 6, width**2 * left / 2, width**2 * (right - left) / 6)
             found.append((self.at[k], width, own))
         return found
+
+
+@dataclass(frozen=True)
+class LogSpline:
+    """exp of a `Spline` in ln g: through positive values, and positive all over."""
+
+    logs: Statistic
+    """Logarithm of the statistic."""
+
+    def __str__(self) -> str:
+        return f"exp of: {self.logs}"
+
+    def __call__(self, g: Array) -> Array:
+        """Return the value at g (any shape)."""
+        value: Array = namespace(g).exp(self.logs(g))
+        return value
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwloop.devices.splines import Spline
+from hwloop.devices.splines import LogSpline, Spline
 from hwloop.devices.statistics import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.exporters.content import USABLE, Content
@@ -120,6 +120,8 @@ def statistic_code(statistic: Statistic, words: Words) -> str:
         pieces = "".join(f"                {piece!r},\n" for piece in statistic.pieces())
         rows = (ln_g, repr(statistic.values[0]), f"(\n{pieces}            )")
         return "_pieces(\n" + "".join(f"            {row},\n" for row in rows) + "        )"
+    if isinstance(statistic, LogSpline):
+        return f"{words.module}.exp({statistic_code(statistic.logs, words)})"
     raise BadInputError(f"a {type(statistic).__name__} statistic has no export")
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwloop.devices.splines import Spline
+from hwloop.devices.splines import LogSpline, Spline
 from hwloop.devices.statistics import Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
@@ -85,7 +85,7 @@ class Form:
     kind: str
     """One of `KINDS`."""
     at: tuple[float, ...] = ()
-    """For 'knots' and 'spline', where the knots are (ln g)."""
+    """For those of `BY_CONDUCTANCE`, where the knots are (ln g)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -220,6 +220,8 @@ _COEFFICIENTS = {
     "power-law": ("scale", "exponent", "cap"),
 }
 """Names of the coefficients of the kinds that always have the same."""
+BY_CONDUCTANCE = ("knots", "spline", "log-spline")
+"""Kinds whose coefficients are the values at knots."""
 
 KINDS: dict[str, Callable[[Form, tuple[float, ...]], Statistic]] = {
     "log-clip": lambda form, values: LogClip(*values),
@@ -227,8 +229,16 @@ KINDS: dict[str, Callable[[Form, tuple[float, ...]], Statistic]] = {
     "polynomial": lambda form, values: Polynomial(values),
     "knots": lambda form, values: Knots(form.at, values),
     "spline": lambda form, values: Spline(form.at, values),
+    "log-spline": lambda form, values: LogSpline(Spline(form.at, tuple(_log(value) for value in values))),
 }
 """What makes a statistic of each kind out of its form and its coefficients, which come in the order of their names."""
+
+
+def _log(value: float) -> float:
+    """Return the logarithm of a value at a knot. Raises BadInputError where it has none."""
+    if not value > 0:
+        raise BadInputError(f"a 'log-spline' statistic is {value:g} at a knot, and must be above zero")
+    return math.log(value)
 
 
 def build_statistic(form: Form, coefficients: Mapping[str, Any]) -> Statistic:
@@ -252,13 +262,13 @@ def coefficient_names(form: Form, degree: int = 0) -> tuple[str, ...]:
     """Return the names of a form's coefficients; `degree` is that of a polynomial."""
     if form.kind == "polynomial":
         return tuple(f"c{k}" for k in range(degree + 1))
-    if form.kind in ("knots", "spline"):
+    if form.kind in BY_CONDUCTANCE:
         return tuple(f"v{k}" for k in range(len(form.at)))
     return _COEFFICIENTS[form.kind]
 
 
 def coefficient_meanings(form: Form, quantity: str, g_scale: float) -> dict[str, str]:
     """Say what each coefficient of a form tells about a quantity; knots by the conductance (uS) at which they lie."""
-    if form.kind in ("knots", "spline"):
+    if form.kind in BY_CONDUCTANCE:
         return {f"v{k}": f"{quantity} at {math.exp(at) * g_scale:.3g} uS" for k, at in enumerate(form.at)}
     return {name: f"{name} of the {quantity}" for name in coefficient_names(form)}

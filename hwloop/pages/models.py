@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwloop import plot
 from hwloop.durations import format_duration
-from hwloop.files.models import Fit, Model
+from hwloop.files.models import BY_CONDUCTANCE, Fit, Model
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
 from hwloop.pages.texts import counted
 
@@ -66,7 +66,7 @@ def _table(experiment: str, fit: Fit) -> Table:
 
 
 def _pictures(experiment: str, fit: Fit) -> list[Picture]:
-    return [_picture(experiment, fit, name) for name, form in fit.forms.items() if form.kind in ("knots", "spline")]
+    return [_picture(experiment, fit, name) for name, form in fit.forms.items() if form.kind in BY_CONDUCTANCE]
 
 
 def _picture(experiment: str, fit: Fit, name: str) -> Picture:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hwloop.errors import BadInputError
-from hwloop.files.models import Fit, coefficient_names
+from hwloop.files.models import BY_CONDUCTANCE, Fit, coefficient_names
 from hwloop.plot.style import BLUE, VERMILION, axes_of
 
 
@@ -20,7 +20,7 @@ def statistic_by_conductance(fit: Fit, name: str, ax: Axes | None = None) -> Axe
     BadInputError
         For a statistic that is not given by its values at conductances.
     """
-    known = [own for own, form in fit.forms.items() if form.kind in ("knots", "spline")]
+    known = [own for own, form in fit.forms.items() if form.kind in BY_CONDUCTANCE]
     if name not in known:
         raise BadInputError(f"the fit has no statistic '{name}' by conductance; there are {', '.join(known) or 'none'}")
     axes = axes_of(ax)

@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import ReadNoiseModel
-from hwloop.devices.splines import Spline, spline_relations
+from hwloop.devices.splines import LogSpline, Spline, spline_relations
 from hwloop.devices.statistics import LogClip, Piecewise, Polynomial, PowerLaw, UpTo
 
 CURVE = ProgrammingCurve(
@@ -186,3 +186,12 @@ def test_relative_noise_of_pulses_adds_to_their_scatter():
     noisy = dataclasses.replace(CURVE, relative_noise=0.03)
     g = np.array([1.0, 10.0, 20.0])
     assert noisy.pulse_sigma(g) == pytest.approx(np.hypot(CURVE.pulse_sigma(g), 0.03 * g))
+
+
+def test_a_spline_of_logarithms_goes_through_its_values_and_is_never_below_zero() -> None:
+    at, values = (-3.0, -2.0, -1.0, 0.0), (0.05, 1e-4, 0.03, 0.01)
+    curve = LogSpline(Spline(at, tuple(np.log(values).tolist())))
+    assert curve(np.exp(np.array(at))) == pytest.approx(values)
+    fine = np.exp(np.linspace(-4.0, 1.0, 200))
+    assert (curve(fine) > 0).all()
+    assert Spline(at, values)(fine).min() < 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from hwloop.devices.drift import DriftModel
-from hwloop.devices.splines import Spline
+from hwloop.devices.splines import LogSpline, Spline
 from hwloop.devices.statistics import Knots, LogClip, Polynomial, PowerLaw
 from hwloop.errors import BadInputError
 from hwloop.files.fitted_devices import CURVE_FIELDS, drift_model, programming_curve, read_noise_model
@@ -145,6 +146,7 @@ def test_reformatting_changes_nothing(saved: Path) -> None:
         (Form("polynomial"), {"c0": 1.0, "c1": 2.0, "c2": 3.0}, Polynomial((1.0, 2.0, 3.0))),
         (Form("knots", (-1.0, 0.0)), {"v0": 1.0, "v1": 2.0}, Knots((-1.0, 0.0), (1.0, 2.0))),
         (Form("spline", (-1.0, 0.0)), {"v0": 1.0, "v1": 2.0}, Spline((-1.0, 0.0), (1.0, 2.0))),
+        (Form("log-spline", (-1.0, 0.0)), {"v0": 1.0, "v1": math.e}, LogSpline(Spline((-1.0, 0.0), (0.0, 1.0)))),
     ],
 )
 def test_statistics_are_built_from_their_coefficients(form: Form, values: dict[str, float], statistic: object) -> None:

@@ -151,9 +151,11 @@ def tamed(measurement: Measurement, settings: CleaningSettings = USUAL) -> tuple
     again = _robust(drawn, settings)
     # What lines through so few reads are off, over what the scatter of their pseudo-values says: pseudo-values have
     # the scatter that is right for the lines.
-    off = np.median((drawn.there * ((again.line - found.line) / found.width(logs)) ** 2).sum(1)) / stats.chi2.median(2)
-    apart = (again.pull(drawn) / found.width(logs)) ** 2
-    stretch = float(np.sqrt(off / ((drawn.there * apart).sum() / (drawn.there.sum(1) - 2).sum())))
+    enough = drawn.there.sum(1) > 2
+    apart = (drawn.there * ((again.line - found.line) / found.width(logs)) ** 2).sum(1)[enough]
+    off = float(np.median(apart) / stats.chi2.median(2))
+    scatter = ((again.pull(drawn) / found.width(logs)) ** 2)[enough].sum() / (drawn.there.sum(1)[enough] - 2).sum()
+    stretch = float(np.sqrt(off / scatter))
     freedom = float(np.clip(found.freedom**2 / again.freedom, 1.05, settings.lightest))
     unit = logs.there * (logs.z - found.line) / found.width(logs)
     unit *= stats.norm.ppf(0.75) / stats.t.ppf(0.75, freedom)
@@ -227,7 +229,10 @@ def _scale(logs: _Logs, left: FloatArray, settings: CleaningSettings) -> FloatAr
     bins, _ = binned(level, int(np.clip(level.size // settings.cells_per_bin, 1, settings.most_bins)))
     # A line leaves residuals that are smaller than the noise, by the two numbers that it takes.
     size = np.where(logs.there, np.abs(left), np.nan) / np.sqrt(np.maximum(1 - 2 / count, 0.1))[:, None]
-    medians = np.array([np.nanmedian(size[bins == k]) for k in range(int(bins.max()) + 1)])  # thirty bins at most
+    seen = np.isfinite(size).any(1)
+    medians = np.ones(int(bins.max()) + 1)
+    for k in np.unique(bins[seen]).tolist():  # thirty bins at most
+        medians[k] = np.nanmedian(size[bins == k])
     return np.asarray(np.maximum(medians[bins] / stats.norm.ppf(0.75), 1e-9))
 
 

@@ -141,7 +141,8 @@ class DriftFamily(Family[DriftTable]):
         """Return the covariance (p, p) of the parameters, on a part of very many noisy devices."""
         part = self._focused(self._part(table, self.settings.search.second_look), theta)
         model, share = self._model(part), part.nu.size / table.nu.size
-        own = np.concatenate([model.scores(theta), as_scores(share * prior)])[:, free]
+        # Knots of the density at which no device is seen are told by what is held there.
+        own = np.concatenate([model.scores(theta), as_scores(share * prior), as_scores(model.thin())])[:, free]
         found = share * covariance(model.total(share * prior), theta, free=free, kinks=True, own=own)
         floor = model.layout.at(FLOOR)
         found[floor, floor] = table.floor_error**2
@@ -162,8 +163,9 @@ class DriftFamily(Family[DriftTable]):
         """Find the maximum from theta, in directions in which the scores of a part of the devices scatter by one."""
         table = self._focused(table, theta)
         part = self._part(table, self.settings.search.first_look)
-        own = self._model(part).scores(theta) * math.sqrt(table.nu.size / part.nu.size)
-        directions = whitening(np.concatenate([own, as_scores(prior)])[:, free])
+        model = self._model(part)
+        own = model.scores(theta) * math.sqrt(table.nu.size / part.nu.size)
+        directions = whitening(np.concatenate([own, as_scores(prior), as_scores(model.loose())])[:, free])
         return maximise(self._model(table).total(prior), theta, free=free, directions=directions)
 
     def _part(self, table: DriftTable, noisy: int) -> DriftTable:
@@ -224,9 +226,8 @@ class DriftFamily(Family[DriftTable]):
 
     def describe(self, table: DriftTable) -> Description:
         """Return forms, reference age, scale and ranges."""
-        form = self.layout(table).form
         return Description(
-            forms={MEAN: form, SPREAD: form, NOISE: Form("knots", table.noise_knots)},
+            forms={**self.layout(table).forms, NOISE: Form("knots", table.noise_knots)},
             settings={"t0": table.t0, "g_scale": table.g_scale, "noise_growth": table.growth.rate},
             conductance_range=table.conductance_range,
             time_range=table.time_range,

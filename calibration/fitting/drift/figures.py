@@ -9,7 +9,6 @@ import numpy as np
 from hwloop.calibration.fitting.drift.layout import MEAN, SMALLEST_SPREAD, SPREAD, DriftLayout
 from hwloop.calibration.fitting.drift.seen import log_noise, statistic
 from hwloop.calibration.fitting.drift.table import DriftTable
-from hwloop.calibration.fitting.forms import build
 from hwloop.calibration.fitting.panels import Panel, Series, binned
 from hwloop.typing import FloatArray, IndexArray
 
@@ -44,7 +43,7 @@ def drift_panels(layout: DriftLayout, table: DriftTable, theta: FloatArray) -> l
         Series("measured", seen.x, seen.spread, seen.spread * (1 - few), seen.spread * (1 + few)),
         Series("measured", seen.x, seen.noise),
     )
-    curves = [np.asarray(build(layout.form, layout.part(theta, name))(fine), np.float64) for name in (MEAN, SPREAD)]
+    curves = [statistic(layout, theta, name, np.log(fine)) for name in (MEAN, SPREAD)]
     curves.append(np.sqrt(np.exp(log_noise(layout, table, theta, np.log(fine)))))
     titles = {
         "Mean drift coefficient": "nu",

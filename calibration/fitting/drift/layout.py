@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,16 +24,21 @@ class DriftLayout(Layout):
     The density stands at the end: it is fitted along, and reports do not show it.
     """
 
-    form: Form
+    forms: dict[str, Form]
     """Of mean and spread."""
 
     @classmethod
     def of(cls, kind: str, table: DriftTable) -> DriftLayout:
         """Lay out the coefficients of a form of mean and spread for a table."""
-        form = Form(kind, () if kind == "log-clip" else table.knots)
+        mean = Form(kind, () if kind == "log-clip" else table.knots)
+        # No standard deviation is below zero, and where a curve crosses it the likelihood would have a spike.
+        forms = {MEAN: mean, SPREAD: replace(mean, kind="log-spline") if kind == "spline" else mean}
         widest = table.settings.search.widest
         blocks = [
-            Block.of_statistic(name, form, what, table.g_scale, widest=widest) for name, what in STATISTICS.items()
+            Block.of_statistic(
+                name, forms[name], what, table.g_scale, log=forms[name].kind == "log-spline", widest=widest
+            )
+            for name, what in STATISTICS.items()
         ]
         places = np.exp(table.noise_knots) * table.g_scale
         noise = [
@@ -55,7 +60,7 @@ class DriftLayout(Layout):
             knots = table.marginal.grid.knots[:-1]  # of densities that sum up to one the last is known
             density = (Coefficient(f"density.v{k}", "1", "density of devices", log=True) for k in range(len(knots)))
             blocks.append(Block(DENSITY, tuple(density), shown=False))
-        return cls(tuple(blocks), form)
+        return cls(tuple(blocks), forms)
 
 
 def _law_coefficients(table: DriftTable) -> tuple[Coefficient, ...]:

@@ -101,15 +101,18 @@ class DriftLikelihood:
             (p, p) precision of the parameters before anything is seen.
         """
         layout, table = self.layout, self.table
-        precise, stiffness = self.precise(Sums.of_groups(table)), tensor(prior)
-        first_look = tensor(np.interp(np.array(table.noise_knots), *noise_seen(table)))
-        # Where all noise is constant in uS, or no device is, ln V could be anywhere.
-        anywhere = table.marginal is not None or table.floor > 0
-        loose = table.settings.search.loose_noise if anywhere else math.inf
+        precise, stiffness, loose = (
+            self.precise(Sums.of_groups(table)),
+            tensor(prior),
+            tensor(self.loose() - self.thin()),
+        )
+        first = np.zeros(len(layout))
+        first[layout.at(NOISE)] = np.interp(np.array(table.noise_knots), *noise_seen(table))
+        first_look = tensor(first)
 
         def held(theta: torch.Tensor) -> torch.Tensor:
-            away = (layout.part(theta, NOISE) - first_look) / loose
-            value: torch.Tensor = -0.5 * (away**2).sum() - 0.5 * theta @ stiffness @ theta
+            away = theta - first_look
+            value: torch.Tensor = -0.5 * away @ loose @ away - 0.5 * theta @ stiffness @ theta
             return value
 
         if table.marginal is None:
@@ -122,6 +125,29 @@ class DriftLikelihood:
             return torch.cat([precise(theta), noisy.total(*tables(theta))[None], outside[None]])
 
         return likelihood
+
+    def loose(self) -> FloatArray:
+        """Return the precision (p, p) with which ln V is held to a first look at it, and the ln of spreads together.
+
+        Where no device is, or all noise is constant in uS, they could be anywhere.
+        """
+        layout, table, search = self.layout, self.table, self.table.settings.search
+        precision = np.zeros((len(layout), len(layout)))
+        if table.marginal is not None or table.floor > 0:
+            at = layout.at(NOISE)
+            precision[at, at] = np.eye(len(table.noise_knots)) / search.loose_noise**2
+        if layout.forms[SPREAD].kind == "log-spline":
+            at, apart = layout.at(SPREAD), np.diff(np.eye(len(layout.forms[SPREAD].at)), axis=0)
+            precision[at, at] = apart.T @ apart / search.loose_spread**2
+        return precision + self.thin()
+
+    def thin(self) -> FloatArray:
+        """Return the precision (p, p) of the density by the one unit that stands at every knot."""
+        precision = np.zeros((len(self.layout), len(self.layout)))
+        if self.table.marginal is not None:
+            at = self.layout.at(DENSITY)
+            precision[at, at] = np.eye(at.stop - at.start)
+        return precision
 
     def scores(self, theta: FloatArray) -> FloatArray:
         """Return the derivatives (devices, p) of the log-likelihood of each device."""
@@ -142,22 +168,25 @@ class DriftLikelihood:
         place = sums.log_g + seen * sums.var_g * lean
         nu, scatter, devices = (tensor(each) for each in (sums.nu, sums.scatter, sums.devices))
         squares, freedom, tilt = tensor(sums.squares), tensor(sums.freedom), tensor(lean)
-        # No error is less than half of what it was.
-        tilt_slope = tensor(np.maximum(sums.tilt_slope, -0.5 / (seen * sums.var_g)))
+        tilt_slope = tensor(sums.tilt_slope)
         var_nu, both, var_g = (tensor(each) for each in (sums.var_nu, sums.covariance, sums.var_g))
         basis, constant = tensor(interpolation(place, table.noise_knots)), tensor(table.constant(place))
         error = np.sqrt(3 * seen * sums.var_g)
-        here, beside = blurred(layout.form, place, error), blurred(layout.form, place + STEP, error)
+        form = layout.forms[MEAN]
+        here, beside = blurred(form, place, error), blurred(form, place + STEP, error)
+        spread_of = blurred(layout.forms[SPREAD], place, error)
         crowd = self._crowd(sums)
 
         def likelihood(theta: torch.Tensor) -> torch.Tensor:
             noise = torch.exp(basis @ layout.part(theta, NOISE)) + constant
-            mean, spread = here(layout.part(theta, MEAN)), here(layout.part(theta, SPREAD))
+            mean, spread = here(layout.part(theta, MEAN)), spread_of(layout.part(theta, SPREAD))
             slope = (beside(layout.part(theta, MEAN)) - mean) / STEP
             variance = spread.clamp(min=SMALLEST_SPREAD) ** 2
             # Its ln g is known with an error too, which comes with that of nu.
             variance = variance + noise * (var_nu - 2 * slope * both + slope**2 * var_g)
-            variance = variance + tilt_slope * (noise * (both - slope * var_g)) ** 2
+            # No error is less than half of what it was, however much noise there is.
+            known = torch.maximum(noise * tilt_slope, -0.5 / var_g)
+            variance = variance + noise * known * (both - slope * var_g) ** 2
             mean = mean - noise * tilt * both
             each = -0.5 * (
                 (scatter + devices * (nu - mean) ** 2) / variance + devices * torch.log(2 * math.pi * variance)
@@ -201,11 +230,12 @@ class DriftLikelihood:
         layout, table, grid = self.layout, self.table, self.noisy.grid
         noise, density = (tensor(interpolation(grid.log_g, knots)) for knots in (table.noise_knots, grid.knots))
         constant = tensor(table.constant(grid.log_g))
-        statistic, log_density = blurred(layout.form, grid.log_g, np.exp(grid.log_step) / 2), self.log_density
+        half, log_density = np.exp(grid.log_step) / 2, self.log_density
+        mean_of, spread_of = (blurred(layout.forms[name], grid.log_g, half) for name in (MEAN, SPREAD))
 
         def tables(theta: torch.Tensor) -> Tables:
-            mean = statistic(layout.part(theta, MEAN))
-            spread = statistic(layout.part(theta, SPREAD)).clamp(min=SMALLEST_SPREAD)
+            mean = mean_of(layout.part(theta, MEAN))
+            spread = spread_of(layout.part(theta, SPREAD)).clamp(min=SMALLEST_SPREAD)
             log_noise = torch.log(torch.exp(noise @ layout.part(theta, NOISE)) + constant)
             weight = prior_of(grid, mean, spread, density @ log_density(theta))
             return factors_of(grid, log_noise), weight

@@ -18,7 +18,7 @@ from hwloop.calibration.fitting.drift.cleaning import HeavyTails, TwoStates, swi
 from hwloop.calibration.fitting.drift.family import SplineDrift
 from hwloop.calibration.fitting.drift.prediction import Later, later_reads
 from hwloop.calibration.fitting.drift.residuals import foretold
-from hwloop.calibration.fitting.drift.table import DriftTable
+from hwloop.calibration.fitting.drift.table import DriftTable, checked
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.misfit import USUAL, Check, shape_check
 from hwloop.calibration.fitting.screening import Screening
@@ -51,6 +51,7 @@ class OtherNoiseDrift(SplineDrift, Generic[Noise]):
 
     def prepare(self, measurement: Measurement, known: KnownDevice = NOTHING_KNOWN) -> tuple[DriftTable, Screening]:
         """Clean the reads, and reduce the devices: see `drift_table`."""
+        checked(measurement, self.settings)
         cleaned, noise = self.cleaned(measurement)
         table, screening = super().prepare(cleaned, known)
         return replace(table, other=noise), screening

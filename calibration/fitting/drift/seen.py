@@ -43,4 +43,4 @@ def log_noise(layout: DriftLayout, table: DriftTable, theta: FloatArray, log_g: 
 
 def statistic(layout: DriftLayout, theta: FloatArray, name: str, log_g: FloatArray) -> FloatArray:
     """Return mean or spread of nu at ln g (n,), by the parameters."""
-    return np.asarray(build(layout.form, layout.part(theta, name))(np.exp(log_g)), np.float64)
+    return np.asarray(build(layout.forms[name], layout.part(theta, name))(np.exp(log_g)), np.float64)

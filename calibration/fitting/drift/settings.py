@@ -161,6 +161,8 @@ class SearchSettings(Settings):
     """Of ln g, within which the statistics of devices are taken as one where there are very many of them."""
     loose_noise: float = 2.0
     """Of ln V: how far from a first look it may be at a knot where no device tells."""
+    loose_spread: float = 1.0
+    """Of the logarithm of the spread: how far neighbouring knots may differ where no device tells."""
     smallest_noise: float = 1e-10
     """Least relative variance of a read beside what is constant in uS."""
     first_look: int = 4_000
@@ -180,6 +182,7 @@ class SearchSettings(Settings):
         self._require("stretch", 1e-3, 10.0)
         self._require("group", 1e-9, 1.0)
         self._require("loose_noise", 1e-3, 100.0)
+        self._require("loose_spread", 1e-3, 100.0)
         self._require("smallest_noise", 1e-20, 1.0)
         self._require("any_roughness", 0.1, 100.0)
         self._require("widest", 1e-3, 1e9)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import optimize
 
-from hwloop.calibration.fitting.drift.layout import STATISTICS, DriftLayout
+from hwloop.calibration.fitting.drift.layout import MEAN, STATISTICS, DriftLayout
 from hwloop.calibration.fitting.likelihood import whitening
 from hwloop.devices.splines import spline_relations
 from hwloop.typing import FloatArray
@@ -38,8 +38,9 @@ def smoothness_prior(
     covariance = share * directions @ directions.T
     alone = theta + covariance @ prior @ theta
     found = np.zeros_like(prior)
-    if len(layout.form.at) > 2:
-        slopes, relation, roughness = spline_relations(layout.form.at)
+    places = layout.forms[MEAN].at
+    if len(places) > 2:
+        slopes, relation, roughness = spline_relations(places)
         rough = relation @ np.linalg.solve(roughness, relation.T)
         for name in STATISTICS:
             at = layout.at(name)

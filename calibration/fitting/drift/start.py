@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize
 
-from hwloop.calibration.fitting.drift.layout import DENSITY, FLOOR, LAW, MEAN, NOISE, OTHER, SPREAD, DriftLayout
+from hwloop.calibration.fitting.drift.layout import (
+    DENSITY,
+    FLOOR,
+    LAW,
+    MEAN,
+    NOISE,
+    OTHER,
+    SMALLEST_SPREAD,
+    SPREAD,
+    DriftLayout,
+)
 from hwloop.calibration.fitting.drift.noise import robust
 from hwloop.calibration.fitting.drift.seen import noise_seen
 from hwloop.calibration.fitting.drift.table import DriftTable
@@ -27,8 +37,8 @@ def start_of(layout: DriftLayout, whole: DriftTable) -> FloatArray:
     spread = np.sqrt(np.maximum(scatter - np.bincount(bins, table.noise * table.var_nu, count) / size, 0.05 * scatter))
     weight = 1.0 / np.sqrt(np.maximum(scatter, 1e-12) / size)
     parts: dict[str, FloatArray | float] = {
-        MEAN: _start_form(layout.form, centre, mean, weight),
-        SPREAD: _start_form(layout.form, centre, spread, weight),
+        MEAN: _start_form(layout.forms[MEAN], centre, mean, weight),
+        SPREAD: _start_form(layout.forms[SPREAD], centre, spread, weight),
         NOISE: np.interp(whole.noise_knots, *noise_seen(whole)),
         FLOOR: whole.floor,
     }
@@ -46,6 +56,8 @@ def start_of(layout: DriftLayout, whole: DriftTable) -> FloatArray:
 
 def _start_form(form: Form, log_g: FloatArray, values: FloatArray, weight: FloatArray) -> FloatArray:
     """Return coefficients that come near values (n,) at ln g (n,), by weighted least squares."""
+    if form.kind == "log-spline":
+        return np.asarray(np.log(np.maximum(np.interp(form.at, log_g, values), SMALLEST_SPREAD)))
     if form.kind != "log-clip":
         return np.interp(form.at, log_g, values)
     slope, level = np.polyfit(log_g, values, 1, w=weight)

@@ -153,11 +153,7 @@ def drift_table(
     BadInputError
         When there is nothing to fit, and when the reads do not tell the law from the power law.
     """
-    check_reads(measurement)
-    check_order(measurement)
-    rows = rows_of(measurement)
-    rows = replace(rows, there=rows.there & (rows.time > 0))
-    screening = _usable(measurement, rows, settings)
+    rows, screening = checked(measurement, settings)
     index = np.flatnonzero(screening.kept)
     if not index.size:
         raise BadInputError(f"drift: no cell can be used ({screening.why()})")
@@ -184,6 +180,15 @@ def drift_table(
     times = rows.time[index][rows.there[index]] if index.size <= CHUNK else rows.time[rows.there]
     table = _table(found, (float(times.min()), float(times.max())), settings)
     return replace(table, law_error=law_error), screening
+
+
+def checked(measurement: Measurement, settings: DriftSettings) -> tuple[Rows, Screening]:
+    """Return the reads of every cell, and which cells may show drift. Raises BadInputError where none does."""
+    check_reads(measurement)
+    check_order(measurement)
+    rows = rows_of(measurement)
+    rows = replace(rows, there=rows.there & (rows.time > 0))
+    return rows, _usable(measurement, rows, settings)
 
 
 def _usable(measurement: Measurement, rows: Rows, settings: DriftSettings) -> Screening:

@@ -66,6 +66,27 @@ def test_splines_follow_a_form_that_is_not_theirs() -> None:
     assert fitted.record.statistic("mean")(g) == pytest.approx(PCM.drift.mean(g), rel=0.05)
 
 
+@pytest.mark.parametrize("seed", [0, 4, 5])
+def test_three_hundred_devices_show_a_spread_that_is_above_zero(seed: int) -> None:
+    """Eight levels, verified to 1 uS, one hour: where hardly a device is the curve is held by its neighbours."""
+    rng = np.random.default_rng(seed)
+    levels = np.repeat(np.geomspace(0.625, 25.0, 8), 38)[:300]
+    conductance = np.maximum(levels + rng.normal(0.0, 0.3, 300), 0.1)
+    drift = drifting(PCM.drift, PCM.read_noise, conductance, np.geomspace(1.0, 3600.0, 16), rng, ReadErrors(0.25))
+    fitted, _ = SplineDrift().fit(drift)
+    assert fitted.optimum.converged
+    for row in fitted.record.parameters:
+        if row.name.startswith("spread"):
+            assert row.low is not None
+            assert row.high is not None
+            assert 0 < row.low < row.value < row.high < 1
+    top = next(row for row in fitted.record.parameters if row.name == "spread.v8")
+    assert top.low is not None
+    assert top.high is not None
+    # The spread of the topmost level is 0.008; its logarithm is known to a seventh.
+    assert abs(np.log(top.value / 0.008)) < 3.5 * np.log(top.high / top.low) / 3.92
+
+
 def test_bounds_that_no_device_reaches_are_held_and_named() -> None:
     fitted, _ = LogClipDrift().fit(measured(3_000, seed=3, lowest=1.0))
     high = next(row for row in fitted.record.parameters if row.name == "mean.high")

@@ -225,7 +225,9 @@ class Family(abc.ABC, Generic[Table]):
     def _require_identified(self, parameters: tuple[Estimate, ...], optimum: Optimum) -> None:
         """Raise BadInputError where the data tell no parameter, or none of an essential statistic."""
         told = [item.name for item in parameters if item.low is not None]
-        missing = [name for name in self.essential if not any(one.startswith(f"{name}.") for one in told)]
+        # Where the search has not ended at a maximum nothing is known to be unknown: the fit says so instead.
+        essential = self.essential if optimum.certain else ()
+        missing = [name for name in essential if not any(one.startswith(f"{name}.") for one in told)]
         if not told or missing:
             why = "" if optimum.certain else f" ({NO_MAXIMUM})"
             what = f"nothing of the {' and the '.join(missing)}" if told else f"no parameter of '{self.name}'{why}"

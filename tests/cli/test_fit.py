@@ -22,7 +22,10 @@ def measurements(folder: Path) -> Path:
     return folder / "meas.h5"
 
 
-def test_fit_shows_parameters_with_intervals_and_writes_the_model(command: Command, folder: Path) -> None:
+def test_fit_shows_parameters_with_intervals_and_writes_the_model(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     result = command("fit", "meas.h5", "--out", "model.json", "--figures", "figures")
     assert result.exit_code == 0, result.stderr
     assert "400 of 400 cells used" in result.stdout

@@ -43,9 +43,9 @@ def test_a_file_that_appears_while_a_run_goes_on_is_not_replaced(command: Comman
 
     commit = WholeFileWriter.commit
 
-    def late(writer: WholeFileWriter) -> None:
+    def late(writer: WholeFileWriter, *how: object) -> None:
         Path("run.h5").write_bytes(b"somebody else's")
-        commit(writer)
+        commit(writer, *how)
 
     monkeypatch.setattr(WholeFileWriter, "commit", late)
     with warnings.catch_warnings():

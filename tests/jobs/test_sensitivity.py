@@ -20,7 +20,7 @@ BRIEF = hwloop.SensitivitySettings(draws=2, age=200.0, halvings=1, doublings=4)
 
 def trained() -> nn.Module:
     return hwloop.retrain(
-        network(), data(), CHIP, hwloop.Retraining(epochs=8, lr=0.01, test_draws=1, noise=0.0)
+        network(), data(), CHIP, hwloop.Retraining(epochs=8, lr=0.01, test_draws=1, noise=0.0, distillation=0.0)
     ).network
 
 

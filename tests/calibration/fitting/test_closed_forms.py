@@ -55,7 +55,7 @@ def test_blocks_are_taken_from_where_they_lie() -> None:
 
 
 def table(conductance: np.ndarray, at_zero: np.ndarray, at_top: np.ndarray) -> ProgrammingTable:
-    return ProgrammingTable(10.0, 20.0, np.array([2.0, 5.0, 8.0]), conductance, at_zero, at_top)
+    return ProgrammingTable(10.0, 20.0, np.array([2.0, 5.0, 8.0]), conductance, at_zero, at_top, np.zeros(3), 1)
 
 
 NO = np.zeros(3, bool)
@@ -186,7 +186,7 @@ def test_families_are_found_in_the_order_of_what_they_assume() -> None:
     assert names[Experiment.DRIFT] == [
         "spline", "log-clip", "onset", "curved", "telegraph", "heavy-tailed", "relaxation", "relaxation-sublinear"
     ]  # fmt: skip
-    assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3"]
+    assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3", "smooth-3"]
     assert names[Experiment.READ_NOISE] == ["power-law", "knots"]
     assert names[Experiment.PROGRAMMING_CURVE] == ["logistic"]
     with pytest.raises(BadInputError, match="did you mean 'spline'"):
@@ -196,11 +196,11 @@ def test_families_are_found_in_the_order_of_what_they_assume() -> None:
 def test_every_family_that_is_tried_is_a_step() -> None:
     steps: list[Step] = []
     outcome = exhaust(fitting(measured()), steps.append)
-    assert [(step.done, step.stage) for step in steps[:3]] == [
-        (0, "trying polynomial-2"), (1, "trying polynomial-3"), (2, "trying student-3"),
+    assert [(step.done, step.stage) for step in steps[:4]] == [
+        (0, "trying polynomial-2"), (1, "trying polynomial-3"), (2, "trying student-3"), (3, "trying smooth-3"),
     ]  # fmt: skip
-    assert steps[3].stage == f"fitting {outcome.fitted.family.name}"
-    assert {step.total for step in steps} == {4}
+    assert steps[4].stage == f"fitting {outcome.fitted.family.name}"
+    assert {step.total for step in steps} == {5}
     assert outcome.to_json()["held_out_log_likelihood"] == outcome.fitted.record.choice
 
 

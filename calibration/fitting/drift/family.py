@@ -141,8 +141,10 @@ class DriftFamily(Family[DriftTable]):
         """Return the covariance (p, p) of the parameters, on a part of very many noisy devices."""
         part = self._focused(self._part(table, self.settings.search.second_look), theta)
         model, share = self._model(part), part.nu.size / table.nu.size
-        # Knots at which no device is seen are told by what is held there.
-        own = np.concatenate([model.scores(theta), as_scores(share * prior), as_scores(model.loose())])[:, free]
+        # Knots of the density at which no device is seen are told by what is held there, and so is noise that a
+        # constant one hides; what no device tells otherwise is not to look known.
+        held = model.loose() if table.floor else model.thin()
+        own = np.concatenate([model.scores(theta), as_scores(share * prior), as_scores(held)])[:, free]
         found = share * covariance(model.total(share * prior), theta, free=free, kinks=True, own=own)
         floor = model.layout.at(FLOOR)
         found[floor, floor] = table.floor_error**2

@@ -218,7 +218,19 @@ def serving(chip: Backend, limits: ServerLimits | None = None, instrument: Instr
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join(10.0)
-        loop.close()
+        _end(loop)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop that runs no more, once the conversations that were left on it have ended and closed their links."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+    for _ in range(2):  # a link that is given up is closed in the loop's next turn
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 def serve_streams(instrument: Instrument, source: int, sink: int, log: WireLog | None = None) -> None:

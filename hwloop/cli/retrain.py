@@ -80,6 +80,8 @@ def retrain(options: RetrainOptions) -> None:
     apart = pairs(options.settings)
     if twice := sorted({"epochs", "lr"} & told.keys() & apart.keys()):
         raise BadInputError(f"--{twice[0]} and --set {twice[0]} are both given; leave one out")
+    if "seed" in apart:
+        raise BadInputError("seed is given by --seed; leave --set seed out")
     settings = Retraining.parse({**told, **apart})
     network = network_of(options.network, options.weights)
     data = read_dataset(options.dataset)

@@ -75,7 +75,10 @@ def sensitivity(options: SensitivityOptions) -> None:
     from hwloop.nn.sensitivity import SensitivitySettings
 
     check_writable(options.out, force=options.force)
-    settings = SensitivitySettings.parse({"seed": str(options.seed), **pairs(options.settings)})
+    apart = pairs(options.settings)
+    if "seed" in apart:
+        raise BadInputError("seed is given by --seed; leave --set seed out")
+    settings = SensitivitySettings.parse({"seed": str(options.seed), **apart})
     with _given(options) as (network, data, chip), watched("sensitivity") as report:
         found = hwloop.sensitivity(network, data, chip, settings, exclude=options.exclude, progress=report)
     found.save(options.out, force=options.force)

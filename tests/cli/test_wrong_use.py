@@ -25,6 +25,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("retrain", "--out out.safetensors", "Missing option '--network' (hwloop retrain --help tells more)"),
     ("retrain", f"{NETWORK} --backend {CHIP} --out out.npz", "out.npz: weights are written as .safetensors"),
     ("retrain", f"{NETWORK} --backend {CHIP} --out o.safetensors --set nope=1", "unknown setting 'nope'"),
+    ("retrain", f"{NETWORK} --backend {CHIP} --out o.safetensors --set seed=1", "seed is given by --seed; leave --set"),
+    ("sensitivity", "none.h5 --out out.h5 --set seed=1", "seed is given by --seed; leave --set seed out"),
     ("sensitivity", "none.h5 --out out.h5", "none.h5: no such file"),
     ("sensitivity", "w.npy --out out.h5", "w.npy is not a readable HDF5 file"),
     ("sensitivity", "none.h5 --seed x", "Invalid value for '--seed': 'x' is not a valid integer"),

@@ -13,6 +13,7 @@ from hwloop.chip.registry import refuse_unknown_options
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, first_line
 from hwloop.sim_backend.parameters import ChipParameters
+from hwloop.sim_backend.stepping.parameters import SteppingParameters
 
 # Parameters that a URI may override, with the values each accepts.
 _OVERRIDES: dict[str, tuple[type, float, float]] = {
@@ -84,6 +85,31 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
     )
     of_device = {name: float(changes.pop(name)) for name in _OF_DEVICE if name in changes}
     preset = dataclasses.replace(preset, device=_device_with(preset.device, of_device))
+    return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
+
+
+_STEPPING = {
+    name: _OVERRIDES[name]
+    for name in (
+        "cores", "rows", "columns", "adc_bits", "dac_bits", "adc_gain_spread", "adc_offset_spread",
+        "adc_nonlinearity", "adc_noise", "dac_nonlinearity", "temperature",
+    )
+}  # fmt: skip
+STEPPING_OPTION_NAMES = sorted([*_STEPPING, "seed", "device"])
+
+
+def apply_stepping_options(
+    preset: SteppingParameters, query: Mapping[str, str]
+) -> tuple[SteppingParameters, SimOptions]:
+    """Apply a URI's options to a preset of stepping devices; raises as `apply_options`."""
+    refuse_unknown_options("sim", query, STEPPING_OPTION_NAMES)
+    changes = {name: _parse(name, text) for name, text in query.items() if name in _STEPPING}
+    made = {name: value for name, value in sorted(changes.items()) if name != "temperature"}
+    options = SimOptions(
+        seed=_seed(query.get("seed", "0")),
+        device=_torch_device(query.get("device", "cpu")),
+        variant=f"-{zlib.crc32(repr(made).encode()):08x}" if made else "",
+    )
     return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
 
 

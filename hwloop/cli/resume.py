@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli import calibrate, drift, measure, program
+from hwloop.cli import calibrate, drift, measure, program, train
 from hwloop.cli.common import command, given, json_option, watched
+from hwloop.cli.options import network_option
 
 if TYPE_CHECKING:
     from hwloop.jobs.resume import Resumed
@@ -23,6 +24,7 @@ class ResumeOptions:
     backend: str | None = given(
         click.Option(["--backend"], help="Chip of the job; needed for one that is no simulated preset.")
     )
+    network: str | None = given(network_option(required=False))
     as_json: bool = given(json_option())
 
 
@@ -30,7 +32,8 @@ class ResumeOptions:
 def resume(options: ResumeOptions) -> None:
     """Go on with a job that was stopped, failed or was killed; FILE is what it writes.
 
-    What it needs lies beside FILE, in FILE.resume. A simulated chip is brought back to where it was, and the result is
+    What it needs lies beside FILE, in FILE.resume, or in FILE itself. A training of a network that is not of the zoo
+    takes --network again. A simulated chip is brought back to where it was, and the result is
     that of a job that was never stopped. A real chip is named with --backend; what it holds now is measured again.
 
     \b
@@ -39,11 +42,13 @@ def resume(options: ResumeOptions) -> None:
       hwloop resume run.h5      # after it was stopped or killed
     """  # noqa: D301  click needs the backspace
     import hwloop
+    from hwloop.nn.factory import network_from
 
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(watched("   resume"))
         chip = None if options.backend is None else stack.enter_context(hwloop.connect(options.backend))
-        found = hwloop.resume(options.file, chip, progress=report)
+        network = None if options.network is None else network_from(options.network)
+        found = hwloop.resume(options.file, chip, network=network, progress=report)
     _finish(found, options)
 
 
@@ -52,8 +57,11 @@ def _finish(found: Resumed, options: ResumeOptions) -> None:
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.run import Run
+    from hwloop.jobs.train import Trained
 
-    if isinstance(found, Run):
+    if isinstance(found, Trained):
+        train.finish(found, as_json=options.as_json)
+    elif isinstance(found, Run):
         program.finish(found, None, as_json=options.as_json)
     elif isinstance(found, MeasurementReport):
         measure.finish(found, as_json=options.as_json)

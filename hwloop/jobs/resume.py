@@ -10,7 +10,7 @@ from hwloop.calibration.certificate.certificate import FORMAT as CALIBRATION_FOR
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError
-from hwloop.files.hdf5 import DRIFT_FORMAT, RUN_FORMAT, open_file
+from hwloop.files.hdf5 import DRIFT_FORMAT, RUN_FORMAT, TRAINING_FORMAT, open_file
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.reading import DAMAGE
 from hwloop.files.resume_folder import ResumeFolder
@@ -18,18 +18,23 @@ from hwloop.jobs.progress import Progress, reporting
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hwloop.calibration.certificate.certificate import Calibration
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.run import Run
+    from hwloop.jobs.train import Trained
 
-Resumed: TypeAlias = "Run | Calibration | DriftResult | MeasurementReport"
+Resumed: TypeAlias = "Run | Calibration | DriftResult | MeasurementReport | Trained"
 """What a job gives."""
 _FORMATS = {"program": RUN_FORMAT, "calibrate": CALIBRATION_FORMAT, "drift": DRIFT_FORMAT}
 """The format of the file that a job writes."""
 
 
-def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress = False) -> Resumed:
+def resume(
+    out: str | Path, chip: Backend | None = None, *, network: nn.Module | None = None, progress: Progress = False
+) -> Resumed:
     """Go on with a job that was stopped, failed or was killed.
 
     A simulated chip is brought back to where it was, and the result is bit for bit that of a job that was never
@@ -39,9 +44,11 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
     ----------
     out
         Output file of the job, such as a run file; what is needed lies beside it, in the folder `out`.resume, and for a
-        measurement in the file itself.
+        measurement or a training in the file itself.
     chip
         The open chip; None for the simulated preset that the job was begun on.
+    network
+        A module of the class that was trained, for a training; None for one of `hwloop.nn.zoo`.
     progress
         True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
 
@@ -51,7 +58,11 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
         For a job that is complete, one of which nothing is left, another chip, and while another process is at it.
     """
     folder = ResumeFolder(out)
-    if not folder.exists and folder.out.is_file() and _is_measurement(folder.out):
+    if not folder.exists and folder.out.is_file() and _is(folder.out, TRAINING_FORMAT):
+        from hwloop.jobs.train import train_again
+
+        return train_again(folder.out, chip, network, progress)
+    if not folder.exists and folder.out.is_file() and _is(folder.out, MEASUREMENT_FORMAT):
         from hwloop.jobs.measure_again import measure_again
 
         with reporting(progress, "measuring") as report:
@@ -86,10 +97,10 @@ def _refuse_another(folder: ResumeFolder, told: Mapping[str, Json], kind: str) -
         )
 
 
-def _is_measurement(path: Path) -> bool:
-    """Tell whether a file is one of measurements, which holds itself what its experiment needs to go on."""
+def _is(path: Path, kind: str) -> bool:
+    """Tell whether a file is one of measurements, or of a training, which itself holds what it needs to go on."""
     try:
-        with open_file(path, MEASUREMENT_FORMAT):
+        with open_file(path, kind):
             return True
     except BadInputError:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options, a
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.statistical.chip import StatisticalChip
-from hwloop.sim_backend.stepping.chip import SteppingChip
 from hwloop.sim_backend.stepping.presets import STEPPING_PRESETS
 from hwloop.sim_backend.twin import is_model, twin_parameters
 from hwloop.typing import CodeArray, FloatArray, IndexArray
@@ -36,12 +35,18 @@ READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""
 
 
+if TYPE_CHECKING:
+    from hwloop.sim_backend.stepping.chip import SteppingChip
+
+
 def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | StatisticalChip | SteppingChip:
     """Open `sim:TARGET?query`, a preset or a model file.
 
     Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
     """
     if target in STEPPING_PRESETS:
+        from hwloop.sim_backend.stepping.chip import SteppingChip  # loads numba, which other chips do not need
+
         return SteppingChip(*apply_stepping_options(STEPPING_PRESETS[target](), query))
     if is_model(target):
         with whole(target, "model of a chip", "fit again"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ class _Core(Core):
 class SteppingChip(SimulatedBase[_Core, SteppingParameters]):
     """A chip whose devices step as its parameters say, pulse by pulse."""
 
+    read_headroom: ClassVar[float] = 1.5
+    """A single device is read with the converter range at this multiple of g_max, but never below the smallest one."""
+
     def __init__(self, parameters: SteppingParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
         super().__init__(parameters, options or SimOptions(), CAPABILITIES)
@@ -43,11 +47,11 @@ class SteppingChip(SimulatedBase[_Core, SteppingParameters]):
         p = self._chip
         slots = math.ceil(len(pulses) / p.pulses_at_once)
         self._clock += slots * max(p.pulse_seconds, float(pulses.width.max()) * 1e-9)
-        self._core(core).devices.pulse(pulses.devices, 1 if pulses.kind is PulseKind.SET else -1)
+        self._core(core).devices.pulse(pulses.devices, pulses.kind is PulseKind.SET, self._clock)
 
     def _update(self, core: int, updates: Updates) -> CodeArray:
         self._clock += float(updates.length.sum()) * self._chip.pulse_seconds
-        return self._core(core).devices.update(updates)
+        return self._core(core).devices.update(updates, self._clock)
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
         return self._mvm_columns(core, x, ALL_COLUMNS)
@@ -55,24 +59,24 @@ class SteppingChip(SimulatedBase[_Core, SteppingParameters]):
     def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
         unit = self._core(core)
         self._clock += len(x) * self._way(unit).seconds
-        return self._product(unit, x, Seen(unit.devices.conductance(), None, 0.0), columns)
+        return self._product(unit, x, Seen(unit.devices.conductance(self._clock), None, 0.0), columns)
 
     def _mvm_transposed(self, core: int, x: CodeArray, rows: slice) -> CodeArray:
         unit = self._core(core)
         self._clock += len(x) * self._way(unit).seconds
-        seen = Seen(unit.devices.conductance().T, None, 0.0)
+        seen = Seen(unit.devices.conductance(self._clock).T, None, 0.0)
         return self._product(unit, x, seen, rows, unit.rows)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         p, unit = self._chip, self._core(core)
-        full_scale = max(p.adc_range[0], 2.0 * p.middle)
+        full_scale = max(p.adc_range[0], self.read_headroom * p.g_max)
         self._clock += math.ceil(len(devices) / p.columns) * averages * p.read_seconds
-        values = torch.from_numpy(unit.devices.single(devices)).float().unsqueeze(1).expand(-1, averages)
+        values = torch.from_numpy(unit.devices.single(devices, self._clock)).unsqueeze(1).expand(-1, averages)
         at = torch.from_numpy(devices) % p.columns
         return unit.converters.read_device(values, at, full_scale, averages, unit.dynamics).double().numpy()
 
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
-        self._core(core).devices.place(devices, conductance)
+        self._core(core).devices.place(devices, conductance, self._clock)
 
     # ---- inside ----------------------------------------------------------------------------------------------
 

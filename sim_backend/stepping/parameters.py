@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from hwloop.chip.updates import SteppingDevices
 from hwloop.sim_backend.periphery import Periphery, number
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepLaw:
-    """One kind of stepping device, in units of weight; the base is a step that hardly changes with the weight.
-
-    A device steps up by step (1 + spread of devices) and down likewise; each single step has a spread of its own.
-    """
-
-    step: float = number("1", "nominal size of a step, weight")
-    step_spread: float = number("1", "device-to-device relative standard deviation of the step")
-    cycle_spread: float = number("1", "step-to-step standard deviation of a step, over the nominal step")
-    up_down: float = number("1", "up step less down step of the nominal device, over the nominal step")
-    up_down_spread: float = number("1", "device-to-device standard deviation of that")
-    low: float = number("1", "smallest weight of the nominal device")
-    high: float = number("1", "largest weight of the nominal device")
-    low_spread: float = number("1", "device-to-device relative standard deviation of the smallest weight")
-    high_spread: float = number("1", "device-to-device relative standard deviation of the largest weight")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantStep(StepLaw):
-    """Steps that do not depend on the weight, up to its bounds (Gokmen and Vlasov 2016)."""
+from hwloop.sim_backend.stepping.law import Devices, StepLaw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +23,29 @@ class SteppingParameters(Periphery):
     read_seconds: float = number("s", "one read of a row of single devices")
     levels: int = number("1", "largest integer of an update")
     longest: int = number("1", "slots of the longest pulse train")
+    leak: float = number("s", "time constant with which a device loses its weight; 0 for none")
+    leak_spread: float = number("1", "device-to-device relative standard deviation of that")
+    pair: bool = number("", "whether a cell is two devices that step up alone, one for each polarity")
+    reset_level: float = number("1", "weight that a RESET pulse leaves on a device of a pair")
+    reset_spread: float = number("1", "standard deviation of that")
     amplitude: float = number("uA", "peak current of a step pulse")
     width: float = number("ns", "duration of a step pulse")
+    symmetry_point_mean: float | None = field(
+        default=None,
+        metadata={
+            "unit": "1",
+            "meaning": "mean of the cells' symmetry points, over half the range; 0 = at the reference",
+        },
+    )
+    symmetry_point_spread: float | None = field(
+        default=None,
+        metadata={"unit": "1", "meaning": "their standard deviation; references stand at zero without both"},
+    )
+
+    @property
+    def references_moved(self) -> bool:
+        """Whether references stand by the symmetry points of their devices, and not at weight zero."""
+        return self.symmetry_point_mean is not None or self.symmetry_point_spread is not None
 
     @property
     def g_max(self) -> float:
@@ -54,13 +55,17 @@ class SteppingParameters(Periphery):
     @property
     def stepping(self) -> SteppingDevices:
         """What the chip tells of its devices."""
+        nominal = Devices.nominal(self.device)
+        # Where devices of a pair alone step up, the middle of their range is as good as any other weight.
+        typical = np.array([self.device.high / 2]) if self.pair else nominal.symmetry_points()
         return SteppingDevices(
-            step=self.unit * self.device.step,
-            low=self.unit * self.device.low,
+            step=self.unit * float(nominal.mean_step(typical, True)[0]),
+            low=self.unit * (-self.device.high if self.pair else self.device.low),
             high=self.unit * self.device.high,
             levels=self.levels,
             longest=self.longest,
             amplitude=self.amplitude,
             width=self.width,
             slot_seconds=self.pulse_seconds,
+            pair=self.pair,
         )

@@ -77,7 +77,7 @@ class SeveralDevices(Weights):
 
     def pulses(self) -> FloatArray:
         """Return the pulses that each weight has received, those of its devices added up."""
-        return np.sum([one.pulses() for one in self.arrays], axis=0)
+        return np.asarray(np.sum([one.pulses() for one in self.arrays], axis=0), np.float64)
 
     def _sum(self, parts: Sequence[FloatArray]) -> FloatArray:
         total = np.zeros(parts[0].shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -209,8 +210,7 @@ class TrainingWork:
         for group, rate in zip(self.optimizer.param_groups, highest, strict=False):
             group["lr"] = rate * self.settings.rate(step, steps)
         self.net.train()
-        with torch.random.fork_rng(devices=[]):  # dropout and the like draw the same again after a stop
-            torch.manual_seed(self.settings.seed * 1_000_003 + step)
+        with seeded(self.settings.seed * 1_000_003 + step):  # dropout and the like draw the same again after a stop
             self.optimizer.zero_grad()
             loss = functional.cross_entropy(self.net(batch.inputs), batch.labels)
             value = float(loss.detach())
@@ -229,6 +229,17 @@ class TrainingWork:
         curves.loss.append(loss)
         curves.pulses.append(position.pulses)
         curves.chip_seconds.append(position.chip_seconds)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch's own source of random numbers begin at a seed inside, and go on as before afterwards."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def part(images: Images, settings: Training) -> tuple[Images, Images | None]:

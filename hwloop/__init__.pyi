@@ -86,6 +86,9 @@ from .jobs.train import Trained as Trained
 from .jobs.train import TrainingJob as TrainingJob
 from .jobs.train import open_trained as open_trained
 from .jobs.train import train as train
+from .jobs.training_study import StudyPlan as StudyPlan
+from .jobs.training_study import TrainingStudy as TrainingStudy
+from .jobs.training_study import training_study as training_study
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings

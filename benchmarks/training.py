@@ -5,9 +5,9 @@
     python benchmarks/training.py speed
 
 `algorithms` trains the MLP 64-32-10 on data/digits.npz by each algorithm on sim:reram-sb, one chip a seed, with
-symmetry points at the reference or, with --offset, off it by N(0.15, 0.15) of half the range. Learning rates were chosen
-on held-out training images (--held-out shows these instead of the test images). What is done already, by the file
-given with --out, is not done again. `speed` tells processor seconds per epoch.
+symmetry points at the reference or, with --offset, off it by N(0.15, 0.15) of half the range. Learning rates were chosen on
+held-out training images (--held-out shows these instead of the test images). What is done already, by the file given
+with --out, is not done again. `speed` tells processor seconds per epoch.
 """
 
 from __future__ import annotations
@@ -123,12 +123,12 @@ def table(done: Mapping[str, Mapping[str, float]]) -> None:
         rows.setdefault(" | ".join(key.split(" | ")[:-1]), []).append(values)
     print("\n| algorithm | symmetry points | epochs | seeds | accuracy | points below float | pulses per device |")
     print("|---|---|---|---|---|---|---|")
-    for name, values in rows.items():
-        reached = np.array([one["accuracy"] for one in values])
-        below = 100 * np.array([one["float_accuracy"] - one["accuracy"] for one in values])
+    for name, several in rows.items():
+        reached = np.array([one["accuracy"] for one in several])
+        below = 100 * np.array([one["float_accuracy"] - one["accuracy"] for one in several])
         error = below.std(ddof=min(1, len(below) - 1)) / np.sqrt(len(below))
-        pulses = np.mean([one["pulses_per_device"] for one in values])
-        print(f"| {name} | {len(values)} | {reached.mean():.1%} | {below.mean():.1f} +- {error:.1f} | {pulses:,.0f} |")
+        pulses = np.mean([one["pulses_per_device"] for one in several])
+        print(f"| {name} | {len(several)} | {reached.mean():.1%} | {below.mean():.1f} +- {error:.1f} | {pulses:,.0f} |")
 
 
 def speed(options: argparse.Namespace) -> None:

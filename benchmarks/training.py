@@ -5,9 +5,9 @@
     python benchmarks/training.py speed
 
 `algorithms` trains the MLP 64-32-10 on data/digits.npz by each algorithm on sim:reram-sb, one chip a seed, with
-symmetry points at the reference or, with --offset, off it by N(0.15, 0.15) of half the range. Learning rates were chosen on
-held-out training images (--held-out shows these instead of the test images). What is done already, by the file given
-with --out, is not done again. `speed` tells processor seconds per epoch.
+symmetry points at the reference or, with --offset, off it by N(0.15, 0.15) of half the range. Learning rates were
+chosen on held-out training images (--held-out shows these instead of the test images). What is done already, by the
+file given with --out, is not done again. `speed` tells processor seconds per epoch.
 """
 
 from __future__ import annotations

@@ -66,6 +66,8 @@ from .jobs.drift import drift as drift
 from .jobs.drift_result import DriftResult as DriftResult
 from .jobs.evaluate import Evaluation as Evaluation
 from .jobs.evaluate import evaluate as evaluate
+from .jobs.evaluate_trained import TrainedEvaluation as TrainedEvaluation
+from .jobs.evaluate_trained import evaluate_trained as evaluate_trained
 from .jobs.export import export as export
 from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement

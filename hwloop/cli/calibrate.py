@@ -49,6 +49,10 @@ _HELP = {
         "Input scale and converter range for weights and inputs (--weights, --inputs).",
     ),
     "floor": ("The smallest MVM error that can be reached.", "The MVM error that perfect programming would leave."),
+    "symmetry-point": (
+        "Where steps up and down are equal.",
+        "The symmetry point of every cell of a chip that trains in memory: alternating pulses, and the mean of reads.",
+    ),
 }
 """Of each command, a few words for the list of all, and a sentence."""
 
@@ -148,7 +152,8 @@ def _part_command(name: str) -> click.Command:
         finish(calibration, options.backend, str(file.path), as_json=options.as_json)
 
     short, text = _HELP[name]
-    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
+    chip = "sim:reram-sb?seed=1&cores=1" if name == "symmetry-point" else "sim:hermes-core?seed=4"
+    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "{chip}" --out chip.cal.h5'
     part.__doc__ = f"{text}\n\n{example}"
     return command(PartOptions, name, short)(part)
 
@@ -349,6 +354,8 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
         onset = f"from {d['onset']:.3g} +- {d['onset_sigma']:.1g} s on" if d["onset"] else "from the first look on"
         yield f"drift              {law}, {onset}"
         yield f"                   seen from {d['first_look']:.2g} to {d['last_look']:.3g} s after a pulse, by MVMs"
+    if "symmetry_point" in core:
+        yield from _symmetry(core["symmetry_point"])
     if "ranges" in core:
         r = core["ranges"]
         yield f"ranges             inputs {r['input_scale']:.3g} at full scale, converters {r['full_scale']:.0f} uS"
@@ -359,6 +366,13 @@ def _lines(core: dict[str, Any]) -> Iterator[str]:
         yield f"floor              {error} MVM error, {f['age']:g} s after perfect programming"
         parts = f"fast noise {f['fast_noise']:.3g}, slow noise {f['slow_noise']:.3g}, static {f['static']:.3g}"
         yield f"                   {parts}; rounding {f['rounding']:.3g} is in them"
+
+
+def _symmetry(found: dict[str, Any]) -> Iterator[str]:
+    spread = f"mean {found['mean']:.3f}, spread {found['spread']:.3f}, each known to {found['sigma']:.3f}"
+    yield f"symmetry points    {spread} of half the range ({found['half_range_uS']:.3g} uS)"
+    pairs, reads = found["pairs_per_device"], found["reads_per_device"]
+    yield f"                   {pairs:,.0f} pairs of pulses and {reads:,.0f} reads for each device"
 
 
 def _show_history(told: list[dict[str, Any]]) -> None:

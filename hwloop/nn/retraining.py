@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from hwloop.calibration.settings import Settings, seconds
+from hwloop.durations import UNITS
 from hwloop.errors import BadInputError
 from hwloop.nn.convert import MatrixOf
 from hwloop.nn.noise_aware import COMPENSATIONS, NoisyNetwork
@@ -72,7 +73,7 @@ class Retraining(Settings):
     """Share of the training over which noise and learning rate rise from nothing to their full strength."""
     youngest: float = seconds(60.0)
     """Seconds after programming: the earliest moment at which the network shall work."""
-    oldest: float = seconds(365 * 86400.0)
+    oldest: float = seconds(UNITS["y"])
     """Seconds after programming: the latest one. Ages are drawn evenly in log time between both."""
     compensation: str = COMPENSATIONS[0]
     """What will make up for drift on the chip: 'column', 'global', or 'none' where nothing is done."""

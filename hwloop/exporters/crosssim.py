@@ -6,8 +6,6 @@ import hashlib
 
 from hwloop.exporters.content import Content
 from hwloop.exporters.formulas import (
-    LINES,
-    PIECES,
     Words,
     coefficient,
     constants,
@@ -21,11 +19,22 @@ from hwloop.exporters.formulas import (
 )
 from hwloop.files.fitted_devices import time_law
 
+_LOOK_UP = '''\
+def _look_up(x, low, values, differences):
+    """Straight lines through the points of a table."""
+    place = ((x - low) * 256.0).clip(0.0, len(values) - 1)
+    whole = place.astype(int)
+    return values.take(whole) + differences.take(whole) * (place - whole)
+
+
+'''
+
 NUMPY = Words(
     "xp",
     "xp.random.normal(size={like}.shape)",
     "xp.random.uniform(size={like}.shape)",
     "xp.random.standard_t({freedom}, size={like}.shape)",
+    _LOOK_UP,
 )
 """The words of numpy, or of cupy: CrossSim chooses."""
 
@@ -42,15 +51,14 @@ def device_model(content: Content) -> str:
         ],
     )
     errors, body = _methods(content)
-    formulas = formulas_code(content, NUMPY)
+    tables, formulas = formulas_code(content, NUMPY)
     return _own_name(
         top
         + ("import math\n\n" if "math." in body else "")
         + "from simulator.backend import ComputeBackend\n"
         + "from simulator.devices.idevice import EmptyDevice\n\n"
         + f"xp = ComputeBackend()\n\n{constants(content)}"
-        + (LINES if "_lines(" in formulas else "")
-        + (PIECES if "_pieces(" in formulas else "")
+        + tables
         + "def configure(device_params, time=0.0):\n"
         + '    """Make `params.xbar.device` this model, `time` seconds after programming, from 0 to G_MAX."""\n'
         + "    device_params.Rmin, device_params.infinite_on_off_ratio = 1e6 / G_MAX, True\n"

@@ -33,7 +33,9 @@ def _look_up(x, low, values, differences):
 
 '''
 
-TORCH = Words("torch", "torch.randn_like({like})", "torch.rand_like({like})", "_student({freedom}, {like})", _LOOK_UP)
+TORCH = Words(
+    "torch", "torch", "torch.randn_like({like})", "torch.rand_like({like})", "_student({freedom}, {like})", _LOOK_UP
+)
 """The words of torch, and of the functions of this file."""
 
 _STUDENT = '''\
@@ -134,8 +136,9 @@ def _methods(content: Content) -> str:
             lines = lost("nu", content.drift, "t_inference")
             aged += [*lines, "conductance = g_prog * torch.exp(ln_lost)"]
     if content.noise:
-        body += method("read", "conductance, time", "One read of conductances (uS).", noisy(TORCH, "self.t_read"))
-        aged.append("conductance = self.read(conductance, t_inference)")
+        meaning = "One read of conductances (uS) that were programmed to g_prog (uS)."
+        body += method("read", "conductance, g_prog, time", meaning, noisy(TORCH, "self.t_read"))
+        aged.append("conductance = self.read(conductance, g_prog, t_inference)")
     body += method(
         "apply_drift_noise_to_conductance", "g_prog, drift_noise_param, t_inference",
         "Conductances (uS) as read t_inference seconds after programming.",

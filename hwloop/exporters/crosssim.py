@@ -16,6 +16,7 @@ from hwloop.exporters.formulas import (
     noisy,
     programmed,
     relaxed,
+    undrifted,
 )
 from hwloop.files.fitted_devices import time_law
 
@@ -24,13 +25,14 @@ def _look_up(x, low, values, differences):
     """Straight lines through the points of a table."""
     place = ((x - low) * 256.0).clip(0.0, len(values) - 1)
     whole = place.astype(int)
-    return values.take(whole) + differences.take(whole) * (place - whole)
+    return xp.asarray(values).take(whole) + xp.asarray(differences).take(whole) * (place - whole)
 
 
 '''
 
 NUMPY = Words(
     "xp",
+    "numpy",
     "xp.random.normal(size={like}.shape)",
     "xp.random.uniform(size={like}.shape)",
     "xp.random.standard_t({freedom}, size={like}.shape)",
@@ -55,6 +57,7 @@ def device_model(content: Content) -> str:
     return _own_name(
         top
         + ("import math\n\n" if "math." in body else "")
+        + ("import numpy\n" if "numpy." in tables else "")
         + "from simulator.backend import ComputeBackend\n"
         + "from simulator.devices.idevice import EmptyDevice\n\n"
         + f"xp = ComputeBackend()\n\n{constants(content)}"
@@ -104,7 +107,16 @@ def _methods(content: Content) -> tuple[list[str], str]:
             "read_noise", "input_", "Normalised conductances of one read.",
             ["return (self.read(self.g_max * input_, self.time) / self.g_max).astype(input_.dtype)"],
         )  # fmt: skip
-        body += method("read", "conductance, time", "One read of conductances (uS).", noisy(NUMPY, "T_READ"))
+        body += method(
+            "read", "conductance, time", "One read of conductances (uS) as drift has left them.",
+            ["g_prog = self.undrifted(conductance, time)", *noisy(NUMPY, "T_READ")],
+        )  # fmt: skip
+        # CrossSim does not tell what a device that it reads was programmed to.
+        drift = None if content.relaxes else content.drift
+        body += method(
+            "undrifted", "conductance, time", "Conductances (uS) before the mean drift up to now.",
+            undrifted(NUMPY, drift) if drift else ["return conductance"],
+        )  # fmt: skip
     return errors, body
 
 

@@ -22,6 +22,8 @@ class Words:
 
     module: str
     """Has exp, log and where."""
+    tables: str
+    """Has exp and arange while the module is imported, which the other may not."""
     normal: str
     """A standard normal number per element of {like}."""
     uniform: str
@@ -135,7 +137,7 @@ def statistic_code(statistic: Statistic, words: Words, table: str) -> str:
 def table_code(statistic: Statistic, words: Words, table: str) -> str:
     """Write the table of a statistic that goes through knots; nothing for one that is a formula."""
     curve, wrap = (
-        (statistic.logs, f"{words.module}.exp({{}})") if isinstance(statistic, LogSpline) else (statistic, "{}")
+        (statistic.logs, f"{words.tables}.exp({{}})") if isinstance(statistic, LogSpline) else (statistic, "{}")
     )
     if isinstance(curve, Knots):
         expression = f"_lines(x, {curve.at!r}, {curve.values!r})"
@@ -170,7 +172,7 @@ def formulas_code(content: Content, words: Words) -> tuple[str, str]:
     tables = "\n\n".join(filter(None, (table_code(statistic, words, name.upper()) for name, _, statistic in rows)))
     functions = LINES * ("_lines(" in tables) + PIECES * ("_pieces(" in tables)
     if tables:
-        functions += TABULATED.format(module=words.module) + words.look_up
+        functions += TABULATED.format(module=words.tables) + words.look_up
     return functions + tables + "\n\n" * bool(tables), "".join(
         f'\n    @staticmethod\n    def {name}(g):\n        """{meaning}"""\n'
         f"        return {statistic_code(statistic, words, name.upper())}\n"
@@ -255,9 +257,31 @@ def coefficient(words: Words) -> list[str]:
 
 
 def noisy(words: Words, t_read: str) -> list[str]:
-    """Write statements that return one read of `conductance` (uS) at `time` (s)."""
+    """Write statements that return one read at `time` (s) of `conductance` (uS), once programmed to `g_prog` (uS).
+
+    Relative noise is a matter of what a device was programmed to; drift leaves it as it is (Joshi et al., Nature
+    Communications 11, 2473, 2020).
+    """
     return [
         f"growth = math.sqrt(math.log((START + time + {t_read}) / (2 * {t_read})))",
-        "sigma = conductance * self.read_noise_q(conductance / NOISE_SCALE) * growth",
+        "sigma = conductance * self.read_noise_q(g_prog / NOISE_SCALE) * growth",
         f"return conductance + sigma * {words.normal.format(like='conductance')}",
+    ]
+
+
+def undrifted(words: Words, drift: Fit) -> list[str]:
+    """Write statements that return what devices of `conductance` (uS) at `time` (s) had before the drift of most."""
+    nu = "self.drift_mean(g_prog / DRIFT_SCALE)"
+    if time_law(drift).plain:
+        grown = [f"    g_prog = conductance * ((START + time) / START) ** {nu}"]
+    else:
+        grown = [
+            *(f"    {line}" for line in lost(nu, drift, "time")),
+            f"    g_prog = conductance * {words.module}.exp(-ln_lost)",
+        ]
+    return [
+        "g_prog = conductance",
+        "for _ in range(8):  # the coefficient is that of the conductance before",
+        *grown,
+        "return g_prog",
     ]

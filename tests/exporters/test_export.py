@@ -100,6 +100,20 @@ class _Device:
         self.device_params, self.time, self.Gmin_norm = device_params, device_params.time, device_params.Gmin_norm
 
 
+class _Backend:
+    """CrossSim's name for numpy or cupy: nobody can use it before a core, or someone else, has chosen one of them."""
+
+    started = False
+
+    def __init__(self, use_gpu: bool | None = None) -> None:
+        _Backend.started = _Backend.started or use_gpu is not None
+
+    def __getattr__(self, name: str) -> Any:
+        if not _Backend.started:
+            raise ValueError("Backend never initialized")
+        return getattr(np, name)
+
+
 def module(name: str, **content: object) -> types.ModuleType:
     made = types.ModuleType(name)
     made.__dict__.update(content)
@@ -117,7 +131,7 @@ STAND_INS: dict[str, dict[str, object]] = {
     "aihwkit.inference.converter.conductance": {"SinglePairConductanceConverter": _Converter},
     "aihwkit.inference.noise.base": {"BaseNoiseModel": _NoiseModel},
     "aihwkit.inference.noise.pcm": {"PCMLikeNoiseModel": _PCMLikeNoiseModel},
-    "simulator.backend": {"ComputeBackend": lambda use_gpu=None: np},
+    "simulator.backend": {"ComputeBackend": _Backend},
     "simulator.devices.idevice": {"EmptyDevice": _Device},
 }
 MISSING = [name for name in STAND_INS if not installed(name)]
@@ -133,7 +147,7 @@ def bases(monkeypatch: pytest.MonkeyPatch) -> None:
         for parent in (".".join(parts[:end]) for end in range(1, len(parts))):
             monkeypatch.setitem(sys.modules, parent, module(parent))
         monkeypatch.setitem(sys.modules, name, module(name, **STAND_INS[name]))
-    importlib.import_module("simulator.backend").ComputeBackend(use_gpu=False)
+    _Backend.started = False
 
 
 # ---- exports -----------------------------------------------------------------------------------------------------
@@ -163,6 +177,7 @@ def exported(tmp_path: Path, to: str, **fits: Fit) -> tuple[Any, Model]:
     export_model(path, to, tmp_path / "made.py", force=True)
     code = module("made")
     exec(compile((tmp_path / "made.py").read_text(), "made.py", "exec"), code.__dict__)
+    importlib.import_module("simulator.backend").ComputeBackend(use_gpu=False)  # after it was imported, as a core does
     return code, load_model(path)
 
 
@@ -271,6 +286,27 @@ def test_a_read_has_the_noise_of_the_model(tmp_path: Path, to: str) -> None:
     expected = 5.0 * noise.relative_sigma(np.array([5.0]), model.fits["programming"].settings["age"] + 1e3)[0]
     assert seen.std() == pytest.approx(expected, rel=4 * 0.0035)  # four sigma of 40 000 draws
     assert seen.mean() == pytest.approx(5.0, abs=4 * expected / 200)
+
+
+@BOTH
+def test_drift_leaves_the_relative_noise_of_a_device_as_it_was_programmed(tmp_path: Path, to: str) -> None:
+    """CrossSim hands over a drifted conductance alone: what it was programmed to follows from the mean drift."""
+    code, model = exported(tmp_path, to, drift=fitted_drift(), read_noise=read_noise())
+    noise, drift, programmed, year = read_noise_model(model, Content.t_read), drift_model(model), 4.0, 3.15e7
+    assert noise is not None
+    assert drift is not None
+    nu = float(drift.mean(np.array([programmed / 25.0]))[0])
+    drifted = programmed * ((code.START + year) / code.START) ** -nu
+    if to == "crosssim":
+        device = crosssim_device(code, year)
+        assert device.undrifted(np.array([drifted]), year) == pytest.approx([programmed], rel=1e-3)
+        seen = 25.0 * device.read_noise(np.full(40_000, drifted / 25.0))
+    else:
+        level = torch.full((40_000,), drifted, dtype=torch.float64)
+        seen = np.asarray(code.noise_model.read(level, torch.full_like(level, programmed), year))
+    expected = noise.relative_sigma(np.array([programmed]), code.START + year)[0]
+    assert noise.relative_sigma(np.array([drifted]), code.START + year)[0] > 1.2 * expected
+    assert seen.std() / drifted == pytest.approx(expected, rel=4 * 0.0035)  # four sigma of 40 000 draws
 
 
 def test_what_an_export_contains() -> None:

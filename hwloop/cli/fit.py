@@ -86,21 +86,26 @@ def fit(options: FitOptions) -> None:
         panels = {name: model.panels(name) for name in names}
         titles = {name: model.title(name) for name in names}
         drawn = draw_fits(panels, titles, options.figures, force=options.force)
+    finish(model, options.measurements, options.out, drawn, as_json=options.as_json)
+
+
+def finish(model: FittedModel, measurements: str, out: str, drawn: list[str], *, as_json: bool) -> None:
+    """Show a model, and leave with the exit code of a fit that was stopped; `drawn` are files of figures."""
     result: dict[str, Json] = {
-        "measurements": options.measurements,
-        "model": options.out,
+        "measurements": measurements,
+        "model": out,
         **model.report(),
         "figures": list(drawn),
     }
-    if options.as_json:
+    if as_json:
         print_json(result)
     else:
-        _show(model, options.out, drawn)
+        _show(model, out, drawn)
         _show_held_out(model)
     for note in model.notes:
         click.echo(printable(f"warning: {note}"), err=True)
     if model.missing:
-        click.echo(f"stopped before {', '.join(model.missing)}; run it again with --force to fit all", err=True)
+        click.echo(f"stopped before {', '.join(model.missing)}; hwloop resume {out} goes on", err=True)
         leave(GOAL_MISSED)
 
 

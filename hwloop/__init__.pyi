@@ -20,6 +20,7 @@ from .chip.info import (
 from .chip.pulses import PulseKind as PulseKind
 from .chip.pulses import Pulses as Pulses
 from .chip.registry import connect as connect
+from .chip.updates import PulseTrains as PulseTrains
 from .devices.model import DeviceModel as DeviceModel
 from .errors import (
     BadInputError as BadInputError,

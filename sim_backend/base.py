@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -14,14 +14,13 @@ import torch
 from hwloop.chip.backend import Backend
 from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, ChipInfo, Parameter, ReadMode
-from hwloop.devices.model import FIELD_UNITS, DeviceModel
-from hwloop.devices.statistics import Polynomial
+from hwloop.devices.model import FIELD_UNITS
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.sim_backend.converters import ColumnConverters, InputConverters
-from hwloop.sim_backend.devices.pcm import DeviceArray, relaxation_rate
+from hwloop.sim_backend.devices.pcm import DeviceArray
 from hwloop.sim_backend.normals import normals
 from hwloop.sim_backend.options import SimOptions
-from hwloop.sim_backend.parameters import ChipParameters
+from hwloop.sim_backend.periphery import Periphery
 from hwloop.typing import AnyArray, CodeArray, FloatArray, State
 
 
@@ -72,9 +71,10 @@ class Seen:
 
 
 C = TypeVar("C", bound=Core)
+P = TypeVar("P", bound=Periphery)
 
 
-class SimulatedBase(Backend, Generic[C]):
+class SimulatedBase(Backend, Generic[C, P]):
     """A computed chip; the same seed gives the same chip and the same results.
 
     Every core has generators of its own, one for the specimen and one for what happens to it, so that the order in
@@ -87,14 +87,13 @@ class SimulatedBase(Backend, Generic[C]):
     driven_share: ClassVar[float] = 0.75
     """Rows that a batch drives at all, over all rows, below which the others are left out of the arithmetic."""
 
-    def __init__(self, parameters: ChipParameters, options: SimOptions, capabilities: frozenset[Capability]) -> None:
+    def __init__(self, parameters: P, options: SimOptions, capabilities: frozenset[Capability]) -> None:
         """Make the chip; cores take memory when they are first touched."""
         self._chip = parameters
         self._options = options
         self._cores: dict[int, C] = {}
         self._inputs = InputConverters(parameters)
         self._clock = 0.0
-        self._relaxation = relaxation_rate(parameters)
         super().__init__(_describe(parameters, self._options, capabilities))
 
     @abc.abstractmethod
@@ -253,14 +252,19 @@ class SimulatedBase(Backend, Generic[C]):
             self._cores[index] = self._new_core(index)
         return self._cores[index]
 
-    def _product(self, unit: C, x: CodeArray, seen: Seen, columns: slice) -> CodeArray:
-        """Return codes (batch, wanted) of inputs (batch, rows) to what is seen of the cells."""
-        p, coarseness = self._chip, self._way(unit).coarseness
+    def _product(
+        self, unit: C, x: CodeArray, seen: Seen, columns: slice, converters: ColumnConverters | None = None
+    ) -> CodeArray:
+        """Return codes (batch, wanted) of inputs (batch, rows) to what is seen of the cells, by the core's converters.
+
+        Of a transposed product, what is seen is transposed, and `converters` are those of the rows.
+        """
+        converters, coarseness = converters or unit.converters, self._way(unit).coarseness
         conductance = seen.conductance[:, columns]
         variance = None if seen.variance is None else seen.variance[:, columns]
         codes = np.empty((x.shape[0], conductance.shape[1]), np.int32)
         driven = np.flatnonzero(x.any(0))
-        if len(driven) < self.driven_share * p.rows:  # what the other rows would add is zero, noise and all
+        if len(driven) < self.driven_share * x.shape[1]:  # what the other rows would add is zero, noise and all
             rows = torch.from_numpy(driven)
             x, conductance = x[:, driven], conductance[rows]
             variance = None if variance is None else variance[rows]
@@ -270,26 +274,22 @@ class SimulatedBase(Backend, Generic[C]):
             drive = self._inputs.drive(self._tensor(x[part], torch.float32))
             sums = drive @ conductance
             # Independent Gaussian noises, of devices and converter, are one Gaussian to the output: one draw for all.
-            spread = unit.converters.noise_variance(unit.adc_range, coarseness, columns)
+            spread = converters.noise_variance(unit.adc_range, coarseness, columns)
             if variance is not None:
                 spread = (drive.square_() @ variance).mul_(seen.fast).add_(spread)
             sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), spread.sqrt_())
-            codes[part] = unit.converters.convert(sums, unit.adc_range, coarseness, columns).cpu().numpy()
+            codes[part] = converters.convert(sums, unit.adc_range, coarseness, columns).cpu().numpy()
         return codes
 
     def _generator(self, stream: int) -> torch.Generator:
         seed = np.random.SeedSequence([self._options.seed, stream]).generate_state(1, np.uint64)[0]
         return torch.Generator(self._options.device).manual_seed(int(seed >> np.uint64(1)))
 
-    def _relaxed(self) -> float:
-        """Return the time of structural relaxation: the clock, at the pace of the temperature."""
-        return self._clock * self._relaxation
-
     def _tensor(self, array: AnyArray, dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self._options.device)
 
 
-def _describe(p: ChipParameters, options: SimOptions, capabilities: frozenset[Capability]) -> ChipInfo:
+def _describe(p: Periphery, options: SimOptions, capabilities: frozenset[Capability]) -> ChipInfo:
     return ChipInfo(
         name=f"sim:{p.name}",
         serial=f"simulated-{options.seed}{options.variant}",
@@ -299,12 +299,12 @@ def _describe(p: ChipParameters, options: SimOptions, capabilities: frozenset[Ca
         devices_per_polarity=p.devices_per_polarity,
         input_bits=p.dac_bits,
         output_bits=p.adc_bits,
-        g_max=p.device.drift.g_scale,
+        g_max=p.g_max,
         read_voltage=p.read_voltage,
         adc_range=(p.adc_range[0], p.adc_range[2]),
         limits=p.limits,
         capabilities=capabilities - (set() if len(p.read_modes) > 1 else {Capability.READ_MODE}),
-        device_model=_announced(p),
+        device_model=p.announced,
         trims=p.trims,
         read_modes=tuple(
             ReadMode(
@@ -315,20 +315,11 @@ def _describe(p: ChipParameters, options: SimOptions, capabilities: frozenset[Ca
             )
             for mode in p.read_modes
         ),
+        stepping=p.stepping,
     )
 
 
-def _announced(p: ChipParameters) -> DeviceModel:
-    """Return the nominal device, and, where drift or read noise are switched off, that there is none."""
-    device, none = p.device, Polynomial((0.0,))
-    if p.drift == 0:
-        device = replace(device, drift=replace(device.drift, mean=none, spread=none))
-    if p.read_noise == 0:
-        device = replace(device, read_noise=replace(device.read_noise, q=none))
-    return device
-
-
-def _rows(chip: ChipParameters) -> Iterator[Parameter]:
+def _rows(chip: Periphery) -> Iterator[Parameter]:
     """List all numbers of a chip, those of nested dataclasses by dotted names."""
     pending: list[tuple[str, Any]] = [("", chip)]
     while pending:

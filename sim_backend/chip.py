@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -19,33 +19,43 @@ from hwloop.registry import suggest
 from hwloop.sim_backend.base import Core, PulsedChip, Seen, SimulatedBase
 from hwloop.sim_backend.cells import Cells
 from hwloop.sim_backend.converters import ALL_COLUMNS, ColumnConverters
-from hwloop.sim_backend.devices.pcm import DeviceArray
+from hwloop.sim_backend.devices.pcm import DeviceArray, relaxation_rate
 from hwloop.sim_backend.devices.rram import RelaxingArray
-from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options
+from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options, apply_stepping_options
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.statistical.chip import StatisticalChip
+from hwloop.sim_backend.stepping.presets import STEPPING_PRESETS
 from hwloop.sim_backend.twin import is_model, twin_parameters
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
+CAPABILITIES = frozenset(Capability) - {Capability.TARGETS, Capability.TRANSPOSED_MVM, Capability.UPDATE}
+"""What it can do: phase-change devices accumulate upwards alone, and no published chip of them drives its columns."""
 READ_HEADROOM = 1.5
 """A single device is read with the converter range at this multiple of g_max, but never below the smallest range."""
 
 
-def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | StatisticalChip:
+if TYPE_CHECKING:
+    from hwloop.sim_backend.stepping.chip import SteppingChip
+
+
+def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | StatisticalChip | SteppingChip:
     """Open `sim:TARGET?query`, a preset or a model file.
 
     Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
     """
+    if target in STEPPING_PRESETS:
+        from hwloop.sim_backend.stepping.chip import SteppingChip  # loads numba, which other chips do not need
+
+        return SteppingChip(*apply_stepping_options(STEPPING_PRESETS[target](), query))
     if is_model(target):
         with whole(target, "model of a chip", "fit again"):
             chip, query = twin_parameters(target, query)
     elif target in PRESETS:
         chip = PRESETS[target]()
     else:
-        raise BadInputError(
-            f"unknown simulated chip 'sim:{target}'; {suggest(target, sorted(PRESETS))}; a twin is sim:MODEL.json"
-        )
+        known = suggest(target, sorted([*PRESETS, *STEPPING_PRESETS]))
+        raise BadInputError(f"unknown simulated chip 'sim:{target}'; {known}; a twin is sim:MODEL.json")
     parameters, options = apply_options(chip, query)
     if options.level == STATISTICAL:
         return StatisticalChip(parameters, options, SimulatedChip)
@@ -55,7 +65,7 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | Sta
 SCHEME = Scheme(
     open_simulated,
     "simulated chips: a preset, such as sim:hermes-core?seed=1, or the twin of a model file",
-    tuple(PRESETS),
+    (*PRESETS, *STEPPING_PRESETS),
     private=True,
 )
 
@@ -69,7 +79,7 @@ class _Core(Core):
     """What its products saw last."""
 
 
-class SimulatedChip(SimulatedBase[_Core], PulsedChip):
+class SimulatedChip(SimulatedBase[_Core, ChipParameters], PulsedChip):
     """A chip that behaves as its parameters say, pulse by pulse."""
 
     reads_at_once: ClassVar[int] = 2**22
@@ -77,7 +87,8 @@ class SimulatedChip(SimulatedBase[_Core], PulsedChip):
 
     def __init__(self, parameters: ChipParameters, options: SimOptions | None = None) -> None:
         """Make the chip; cores take memory when they are first touched."""
-        super().__init__(parameters, options or SimOptions(), frozenset(Capability) - {Capability.TARGETS})
+        super().__init__(parameters, options or SimOptions(), CAPABILITIES)
+        self._relaxation = relaxation_rate(parameters)
 
     # ---- the contract's hooks --------------------------------------------------------------------------------
 
@@ -134,6 +145,10 @@ class SimulatedChip(SimulatedBase[_Core], PulsedChip):
         return self._core(self._check_core(core)).devices
 
     # ---- inside ----------------------------------------------------------------------------------------------
+
+    def _relaxed(self) -> float:
+        """Return the time of structural relaxation: the clock, at the pace of the temperature."""
+        return self._clock * self._relaxation
 
     def _new_core(self, index: int) -> _Core:
         specimen, dynamics = self._generator(2 * index), self._generator(2 * index + 1)

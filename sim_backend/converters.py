@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from hwloop.sim_backend.parameters import ChipParameters
+from hwloop.sim_backend.periphery import Periphery
 from hwloop.typing import FloatArray
 
 _CUBIC_PEAK = 2.0 / (3.0 * math.sqrt(3.0))
@@ -21,7 +21,7 @@ ALL_COLUMNS = slice(None)
 class InputConverters:
     """Signed integers to row drives in [-1, 1], with a third-order non-linearity common to all rows."""
 
-    def __init__(self, parameters: ChipParameters) -> None:
+    def __init__(self, parameters: Periphery) -> None:
         """Take resolution and non-linearity from the chip's parameters."""
         self._top = float(2 ** (parameters.dac_bits - 1) - 1)
         self._nonlinearity = parameters.dac_nonlinearity / self._top
@@ -42,9 +42,9 @@ class ColumnConverters:
     `gain` (columns,) and `offset` (columns,), LSB, are those in effect, trims included.
     """
 
-    def __init__(self, parameters: ChipParameters, generator: torch.Generator) -> None:
+    def __init__(self, parameters: Periphery, generator: torch.Generator, columns: int | None = None) -> None:
         """Draw the columns' gains, offsets (LSB) and non-linearities (LSB) from the specimen's generator."""
-        n, device = parameters.columns, generator.device
+        n, device = parameters.columns if columns is None else columns, generator.device
         draws = torch.empty((3, n), device=device).normal_(generator=generator)
         self._own_gain = 1.0 + parameters.adc_gain_spread * draws[0]
         self._own_offset = parameters.adc_offset_spread * draws[1]

@@ -13,6 +13,8 @@ from hwloop.chip.registry import refuse_unknown_options
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError, first_line
 from hwloop.sim_backend.parameters import ChipParameters
+from hwloop.sim_backend.stepping.law import StepLaw
+from hwloop.sim_backend.stepping.parameters import SteppingParameters
 
 # Parameters that a URI may override, with the values each accepts.
 _OVERRIDES: dict[str, tuple[type, float, float]] = {
@@ -87,6 +89,59 @@ def apply_options(preset: ChipParameters, query: Mapping[str, str]) -> tuple[Chi
     return dataclasses.replace(preset, **changes), options  # type: ignore[arg-type]
 
 
+_STEPPING = {
+    name: _OVERRIDES[name]
+    for name in (
+        "cores", "rows", "columns", "adc_bits", "dac_bits", "adc_gain_spread", "adc_offset_spread",
+        "adc_nonlinearity", "adc_noise", "dac_nonlinearity", "temperature",
+    )
+} | {
+    "leak": (float, 0, 1e9),
+    "leak_spread": (float, 0, 1),
+    "symmetry_point_mean": (float, -1, 1),
+    "symmetry_point_spread": (float, 0, 1),
+}  # fmt: skip
+_OF_STEPPING: dict[str, tuple[type, float, float]] = {
+    "states": (float, 2, 1e6),
+    "step_spread": (float, 0, 1),
+    "cycle_spread": (float, 0, 20),
+    "up_down": (float, -0.9, 0.9),
+    "up_down_spread": (float, 0, 1),
+    "bound_spread": (float, 0, 1),
+    "write_noise": (float, 0, 500),
+}
+"""Those that belong to the nominal stepping device; its states are the steps from one end of its range to the other."""
+STEPPING_OPTION_NAMES = sorted([*_STEPPING, *_OF_STEPPING, "seed"])
+
+
+def apply_stepping_options(
+    preset: SteppingParameters, query: Mapping[str, str]
+) -> tuple[SteppingParameters, SimOptions]:
+    """Apply a URI's options to a preset of stepping devices; raises as `apply_options`."""
+    refuse_unknown_options("sim", query, STEPPING_OPTION_NAMES)
+    changes = {name: _parse(name, text, _STEPPING) for name, text in query.items() if name in _STEPPING}
+    of_device = {name: float(_parse(name, text, _OF_STEPPING)) for name, text in query.items() if name in _OF_STEPPING}
+    made = {name: value for name, value in sorted((changes | of_device).items()) if name != "temperature"}
+    options = SimOptions(
+        seed=_seed(query.get("seed", "0")), variant=f"-{zlib.crc32(repr(made).encode()):08x}" if made else ""
+    )
+    device = _stepping_with(preset.device, dict(of_device))
+    asked = {item.name for item in dataclasses.fields(device)}
+    changed = [name for name in asked if getattr(device, name) != getattr(preset.device, name)]
+    told = {name: f"option {name}" for name in changes} | {f"device.{name}": "by option" for name in changed}
+    sources = {**preset.sources, **told}
+    return dataclasses.replace(preset, device=device, sources=sources, **changes), options  # type: ignore[arg-type]
+
+
+def _stepping_with(device: StepLaw, values: dict[str, float]) -> StepLaw:
+    """Return a nominal stepping device with other values of options that belong to it."""
+    if "states" in values:
+        values["step"] = (device.high - device.low) / values.pop("states")
+    if "bound_spread" in values:
+        values["low_spread"] = values["high_spread"] = values.pop("bound_spread")
+    return dataclasses.replace(device, **values)  # type: ignore[arg-type]
+
+
 def _device_with(device: DeviceModel, values: Mapping[str, float]) -> DeviceModel:
     """Return a nominal device with other values of options that belong to it."""
     curve, drift = device.curve, device.drift
@@ -107,8 +162,8 @@ def _in_mode(preset: ChipParameters, name: str) -> ChipParameters:
         raise BadInputError(f"option {READ_MODE}={name}: {expected}") from None
 
 
-def _parse(name: str, text: str) -> float | int:
-    kind, low, high = _OVERRIDES[name]
+def _parse(name: str, text: str, known: Mapping[str, tuple[type, float, float]] = _OVERRIDES) -> float | int:
+    kind, low, high = known[name]
     try:
         value = kind(text)
     except ValueError:

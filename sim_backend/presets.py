@@ -11,7 +11,8 @@ from hwloop.devices.model import DeviceModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE, ReadNoiseModel
 from hwloop.devices.statistics import LogClip, Piecewise, Polynomial, UpTo
-from hwloop.sim_backend.parameters import ChipParameters, ReadModeModel, SetModel
+from hwloop.sim_backend.parameters import ChipParameters, SetModel
+from hwloop.sim_backend.periphery import ReadModeModel
 
 JOSHI = "Joshi et al., Nature Communications 11, 2473 (2020)"
 LE_GALLO = "Le Gallo et al., Nature Electronics 6, 680 (2023)"

@@ -21,19 +21,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwloop.chip import checks
-from hwloop.chip.asking import Asking
-from hwloop.chip.callers import Callers, one_caller
+from hwloop.chip.callers import one_caller
 from hwloop.chip.counts import Counts, PulseLedger
 from hwloop.chip.driver import Settings
-from hwloop.chip.info import INSTEAD, Capability, ChipInfo, Parameter
+from hwloop.chip.info import Capability, ChipInfo, Parameter
+from hwloop.chip.products import Products
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
+from hwloop.chip.update_checks import at_devices, updates
+from hwloop.chip.updates import PulseTrains
 from hwloop.custody.lock import Lock
-from hwloop.errors import BadInputError, ChipError, ClosedError, HwloopError, LimitError, MissingCapabilityError
-from hwloop.typing import AnyArray, CodeArray, FloatArray, State
+from hwloop.errors import BadInputError, ChipError, HwloopError
+from hwloop.typing import AnyArray, FloatArray, State
 
 
-class Backend(Asking):
+class Backend(Products):
     """A chip, real or simulated. Use it with `with`; `close()` leaves it in its safe idle state.
 
     Every method raises ClosedError once the backend is closed, and BadInputError for a core that does not exist or is
@@ -47,20 +49,12 @@ class Backend(Asking):
 
     def __init__(self, info: ChipInfo) -> None:
         """Start counting for the chip that `info` describes."""
-        self._info = info
-        super().__init__()
+        super().__init__(info)
         self._ledger = PulseLedger(info.devices_per_core)
-        self._closed = False
-        self._callers = Callers(info.name)
 
     def __repr__(self) -> str:
         """Say in one line which chip this is, from what is known here: nothing is sent to it."""
         return f"<{type(self).__name__} {self.info.summary}{', closed' if self._closed else ''}>"
-
-    @property
-    def info(self) -> ChipInfo:
-        """Identity and geometry."""
-        return self._info
 
     @property
     def counts(self) -> Counts:
@@ -109,6 +103,55 @@ class Backend(Asking):
         before = self.now()
         self._ask("pulse", self._counted_pulse, core, batch)
         self._counts.chip_seconds += self.now() - before
+
+    @final
+    @one_caller
+    def update(self, core: int, x: ArrayLike, d: ArrayLike, trains: PulseTrains | None = None) -> None:
+        """Step the devices of a core where pulse trains on rows and columns meet. Needs Capability.UPDATE.
+
+        `hwloop.chip.updates` says exactly what a device receives. The pulses that it may receive at most are within
+        its budget, or nothing is sent; those that it did receive are counted.
+
+        Parameters
+        ----------
+        core
+            Core of the chip, counted from 0.
+        x
+            (updates, rows) signed integers, at most `info.stepping.levels` in size; may be no update at all.
+        d
+            (updates, columns) signed integers, as many updates, applied in order.
+        trains
+            Length and probabilities of the trains; None for 31 slots and the full probabilities.
+
+        Raises
+        ------
+        BadInputError
+            For arrays of other shapes, or that are not integers, and for trains that are none.
+        LimitError
+            For integers, lengths, probabilities or a device's pulse budget out of bounds; nothing is sent.
+        """
+        self.require(Capability.UPDATE, "a pulsed update")
+        core = self._check_core(core)
+        devices = self.info.stepping
+        if devices is None:
+            raise self._undeclared(Capability.UPDATE)
+        batch = updates(self.info, devices, x, d, PulseTrains() if trains is None else trains)
+        if not len(batch):
+            return
+        ledger, most = self._ledger.of(core), at_devices(self.info, devices, batch.most_pulses())
+        reached = np.flatnonzero(most)
+        total = ledger[reached] + most[reached]
+        checks.check_budget(self.info, core, reached, total, self.lifetime.before(core))
+        # Counted before the wire, as if every slot were a coincidence: a link that dies must never under-count.
+        ledger[reached] = total
+        before = self.now()
+        received = self._ask("update", self._update, core, batch)
+        self._counts.chip_seconds += self.now() - before
+        if received.shape != most.shape or np.any(received < 0) or np.any(received > most):
+            raise ChipError(f"core {core}: the chip answered an update with counts of pulses that cannot be")
+        ledger[reached] -= (most - received)[reached].astype(np.int32)
+        self._counts.pulses += int(received.sum())
+        self._counts.updates += len(batch)
 
     @final
     @one_caller
@@ -184,136 +227,6 @@ class Backend(Asking):
         if targets:
             self._ask("program_targets", self._program_targets, targets, seconds, by)
 
-    # ---- matrix-vector products and converters -----------------------------------------------------------------
-
-    @final
-    @one_caller
-    def mvm(self, core: int, x: ArrayLike, columns: slice | None = None) -> CodeArray:
-        """Return signed output codes (batch, columns) for signed integer inputs x (batch, rows). Needs Capability.MVM.
-
-        Parameters
-        ----------
-        core
-            Core of the chip, counted from 0.
-        x
-            (batch, rows).
-        columns
-            Neighbouring columns whose codes are wanted; None for all. A chip that is computed, or behind a link, may
-            save the work for the others; what the wanted ones answer does not depend on it.
-
-        Raises
-        ------
-        BadInputError
-            For inputs of another shape, or that are not integers: nothing is rounded; and for columns that are none.
-        LimitError
-            For inputs beyond `info.input_max`.
-        """
-        self.require(Capability.MVM, "a matrix-vector product")
-        core = self._check_core(core)
-        inputs = checks.mvm_inputs(self.info, x)
-        wanted = checks.columns_of_core(self.info, columns)
-        count = wanted.stop - wanted.start
-        before = self.now()
-        every = count == self.info.columns
-        hook, more = (self._mvm, ()) if every else (self._mvm_columns, (wanted,))
-        codes = self._ask("mvm", hook, core, inputs, *more)
-        self._counts.mvms += inputs.shape[0]
-        self._counts.chip_seconds += self.now() - before
-        if codes.shape != (inputs.shape[0], count):
-            raise ChipError(f"core {core}: expected {inputs.shape[0]} x {count} codes, got {codes.shape}")
-        return codes
-
-    @one_caller
-    def set_adc_range(self, core: int, full_scale: float) -> None:
-        """Set the full scale of a core's converters, uS. Needs Capability.ADC_RANGE.
-
-        Raises
-        ------
-        LimitError
-            Outside `info.adc_range`.
-        """
-        self.require(Capability.ADC_RANGE, "choosing the converter range")
-        core = self._check_core(core)
-        value = checks.real_number(full_scale, "converter range")
-        low, high = self.info.adc_range
-        if not low <= value <= high:
-            raise LimitError(f"converter range {value:g} uS is outside {low:g} to {high:g} uS")
-        self._ask("set_adc_range", self._set_adc_range, core, value)
-
-    @one_caller
-    def adc_range(self, core: int) -> float:
-        """Return the converters' full scale, uS: a code of `info.code_max` stands for this column sum."""
-        return self._ask("adc_range", self._adc_range, self._check_core(core))
-
-    @final
-    @one_caller
-    def set_trims(self, core: int, offset: ArrayLike, gain: ArrayLike) -> None:
-        """Write the trims of a core's column converters, rounded to the registers' steps. Needs Capability.TRIMS.
-
-        Parameters
-        ----------
-        core
-            Core of the chip, counted from 0.
-        offset
-            (columns,) LSB, added to a column's output.
-        gain
-            (columns,) relative: a column's output is multiplied by 1 + gain, in MVMs and in device reads alike.
-            `TrimLimits` says exactly where both act.
-
-        Raises
-        ------
-        BadInputError
-            For arrays of another shape.
-        LimitError
-            Before anything reaches the chip, for what is not finite or out of the registers' reach.
-        """
-        self.require(Capability.TRIMS, "writing converter trims")
-        core = self._check_core(core)
-        self._ask("set_trims", self._set_trims, core, *self._registers(core, offset, gain))
-
-    @final
-    @one_caller
-    def trims(self, core: int) -> tuple[FloatArray, FloatArray]:
-        """Return the trims in use, (columns,) each: offsets in LSB and relative gains. Needs Capability.TRIMS."""
-        self.require(Capability.TRIMS, "reading converter trims")
-        core = self._check_core(core)
-        offset, gain = self._ask("trims", self._trims, core)
-        if not all(v.shape == (self.info.columns,) and np.all(np.isfinite(v)) for v in (offset, gain)):
-            raise ChipError(f"core {core}: the chip answered with missing or non-finite trims")
-        return offset, gain
-
-    @final
-    @one_caller
-    def set_read_mode(self, core: int, mode: str) -> None:
-        """Choose how a core does its MVMs from now on, by name. Needs Capability.READ_MODE.
-
-        Parameters
-        ----------
-        core
-            Core of the chip, counted from 0.
-        mode
-            Name of one of `info.read_modes`, which also say what an MVM costs.
-
-        Raises
-        ------
-        BadInputError
-            For a mode that the chip does not have.
-        """
-        self.require(Capability.READ_MODE, "choosing a read mode")
-        core = self._check_core(core)
-        self._ask("set_read_mode", self._set_read_mode, core, checks.read_mode(self.info, mode).name)
-
-    @final
-    @one_caller
-    def read_mode(self, core: int) -> str:
-        """Return the name of the mode in which a core does its MVMs. Needs Capability.READ_MODE."""
-        self.require(Capability.READ_MODE, "asking for the read mode")
-        core = self._check_core(core)
-        mode = self._ask("read_mode", self._read_mode, core)
-        if mode not in [known.name for known in self.info.read_modes]:
-            raise ChipError(f"core {core}: the chip is in a read mode '{mode}' that it does not tell of")
-        return mode
-
     # ---- the chip as a whole -----------------------------------------------------------------------------------
 
     @final
@@ -330,12 +243,6 @@ class Backend(Asking):
         duration = checks.seconds_to_wait(seconds)
         self._ask("wait", self._wait, duration)
         self._counts.chip_seconds += duration
-
-    @one_caller
-    def now(self) -> float:
-        """Return the chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
-        self._check_open()
-        return self._ask("now", self._now)
 
     @one_caller
     def temperature(self) -> float:
@@ -389,23 +296,6 @@ class Backend(Asking):
         """Use the chip for a job, `with`; calls of other threads raise ChipError meanwhile, which names the purpose."""
         return self._callers.alone(purpose)
 
-    def require(self, capability: Capability, purpose: str) -> None:
-        """Check that the chip is open and has a capability, which `purpose` needs.
-
-        Raises
-        ------
-        MissingCapabilityError
-            Unless it has, with what to do instead.
-        """
-        self._check_open()
-        if not isinstance(capability, Capability):
-            raise BadInputError(f"{capability!r} is no Capability; there are {', '.join(map(str, Capability))}")
-        if capability not in self.info.capabilities:
-            raise MissingCapabilityError(
-                f"{self.info.name}: {purpose} needs the capability '{capability.value}', which this chip lacks; "
-                f"{INSTEAD[capability]}"
-            )
-
     @final
     @one_caller
     def close(self) -> None:
@@ -431,19 +321,3 @@ class Backend(Asking):
             if error is None:
                 raise
             error.add_note(str(failure))  # what went wrong first is what must be reported
-
-    # ---- checks ------------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"{self.info.name} was closed; connect again")
-
-    def _check_core(self, core: int) -> int:
-        self._check_open()
-        return checks.core_number(self.info, core)
-
-    def _registers(self, core: int, offset: ArrayLike, gain: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return trims (columns,) as the registers hold them."""
-        if self.info.trims is None:
-            raise self._undeclared(Capability.TRIMS)
-        return checks.trim_registers(self.info, self.info.trims, core, offset, gain)

@@ -188,8 +188,8 @@ def check_budget(
         )
 
 
-def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
-    """Return inputs (batch, rows) of an MVM as int32.
+def mvm_inputs(info: ChipInfo, x: ArrayLike, transposed: bool = False) -> CodeArray:
+    """Return inputs (batch, rows) of an MVM, or (batch, columns) of a transposed one, as int32.
 
     Raises
     ------
@@ -202,8 +202,9 @@ def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
         inputs = np.asarray(x)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInputError(f"mvm: inputs must be an array of integers: {error}") from error
-    if inputs.ndim != 2 or inputs.shape[1] != info.rows or not inputs.shape[0]:
-        raise BadInputError(f"mvm: inputs must have the shape (batch, {info.rows}), not {inputs.shape}")
+    driven, called = (info.columns, "transposed mvm") if transposed else (info.rows, "mvm")
+    if inputs.ndim != 2 or inputs.shape[1] != driven or not inputs.shape[0]:
+        raise BadInputError(f"{called}: inputs must have the shape (batch, {driven}), not {inputs.shape}")
     if inputs.dtype.kind not in "iu":
         raise BadInputError(f"mvm: inputs must be integers, not {inputs.dtype}; round them yourself")
     top = info.input_max
@@ -212,24 +213,25 @@ def mvm_inputs(info: ChipInfo, x: ArrayLike) -> CodeArray:
     return inputs.astype(np.int32, copy=False)
 
 
-def columns_of_core(info: ChipInfo, columns: slice | None) -> slice:
-    """Return neighbouring columns as a slice with both ends; None stands for all.
+def outputs_of_core(info: ChipInfo, columns: slice | None, transposed: bool = False) -> slice:
+    """Return neighbouring columns, or rows of a transposed MVM, as a slice with both ends; None stands for all.
 
     Raises
     ------
     BadInputError
         For what is no slice of columns that exist, for none of them, and for every second one.
     """
+    one, every = ("row", info.rows) if transposed else ("column", info.columns)
     if columns is None:
-        return slice(0, info.columns)
+        return slice(0, every)
     if not isinstance(columns, slice) or columns.step is not None:
-        raise BadInputError(f"mvm: columns must be a slice of neighbours, not {reprlib.repr(columns)}")
+        raise BadInputError(f"mvm: {one}s must be a slice of neighbours, not {reprlib.repr(columns)}")
     first = 0 if columns.start is None else columns.start
-    end = info.columns if columns.stop is None else columns.stop
-    first = whole_number(first, "mvm: first column", 0, info.columns - 1)
-    end = whole_number(end, "mvm: end of the columns", 1, info.columns)
+    end = every if columns.stop is None else columns.stop
+    first = whole_number(first, f"mvm: first {one}", 0, every - 1)
+    end = whole_number(end, f"mvm: end of the {one}s", 1, every)
     if first >= end:
-        raise BadInputError(f"mvm: columns {first} to {end} are none; the first must lie before the end")
+        raise BadInputError(f"mvm: {one}s {first} to {end} are none; the first must lie before the end")
     return slice(first, end)
 
 

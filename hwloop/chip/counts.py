@@ -18,6 +18,8 @@ class Counts:
     """Input vectors sent through a core."""
     chip_seconds: float = 0.0
     """Time on the chip's clock."""
+    updates: int = 0
+    """Outer products sent to a core as pulse trains; the steps of devices are among the pulses."""
     link_bytes: int = 0
     """Bytes on the wire in both directions; zero in the simulator."""
 

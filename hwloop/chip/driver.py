@@ -14,6 +14,7 @@ from typing import ClassVar
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
+from hwloop.chip.updates import Updates
 from hwloop.errors import ChipError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
@@ -87,6 +88,22 @@ class Driver(abc.ABC):
         Both ends of the slice are given. The clock goes on and noise is drawn as for all columns, or statistically so.
         """
         return self._mvm(core, x)[:, columns]
+
+    def _mvm_transposed(self, core: int, x: CodeArray, rows: slice) -> CodeArray:
+        """Return int32 codes (batch, wanted) of neighbouring rows for inputs x (batch, columns), else as `_mvm`.
+
+        Capability.TRANSPOSED_MVM. Columns are driven and rows are read. Both ends of the slice are given.
+        """
+        raise self._undeclared(Capability.TRANSPOSED_MVM)
+
+    def _update(self, core: int, updates: Updates) -> CodeArray:
+        """Apply a batch of pulsed updates in order, and return the steps (devices_per_core,) that each device made.
+
+        Capability.UPDATE. There is one update or more. The most steps that devices can make are counted already and
+        within their budgets; what is returned takes the place of that. A chip that does not count coincidences itself
+        returns `updates.most_pulses()`, at the places of its devices.
+        """
+        raise self._undeclared(Capability.UPDATE)
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         """Return conductances (n,) in uS, float64 and finite, each the mean of `averages` reads.

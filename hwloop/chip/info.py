@@ -6,6 +6,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from hwloop.chip.updates import SteppingDevices
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 
@@ -28,6 +29,10 @@ class Capability(enum.Enum):
     STATE = "state"
     TARGETS = "targets"
     """It programs conductance targets by itself, and refuses pulses."""
+    TRANSPOSED_MVM = "transposed-mvm"
+    """Rows and columns change places in a product: the backward pass."""
+    UPDATE = "update"
+    """Pulse trains on rows and columns step the devices where they meet."""
 
 
 INSTEAD = {
@@ -40,6 +45,8 @@ INSTEAD = {
     Capability.EXACT_PLACEMENT: "only a simulated chip (sim:...) can place a conductance exactly",
     Capability.STATE: "a real chip keeps its own state: connect to it again instead",
     Capability.TARGETS: "program it by pulses with a method, as hwloop.program does",
+    Capability.TRANSPOSED_MVM: "use a chip whose columns can be driven and rows read, such as sim:rpu-baseline",
+    Capability.UPDATE: "train on a chip of devices that step up and down, such as sim:reram-sb or sim:rpu-baseline",
 }
 
 
@@ -153,6 +160,8 @@ class ChipInfo:
     """Trim registers of the column converters, where the chip has them (Capability.TRIMS)."""
     read_modes: tuple[ReadMode, ...] = ()
     """Ways of an MVM whose cost is known; a core can be told which only with Capability.READ_MODE."""
+    stepping: SteppingDevices | None = None
+    """Devices that updates step, where the chip has them (Capability.UPDATE)."""
 
     def __repr__(self) -> str:
         return f"ChipInfo({self.summary})"

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from hwloop.chip.info import Capability, ChipInfo, PulseLimits, ReadMode, TrimLimits
+from hwloop.chip.updates import SteppingDevices
 from hwloop.devices import drift, model, programming_curve, read_noise, splines, statistics, time_law
 from hwloop.errors import BadInputError
 
@@ -18,7 +19,7 @@ _KINDS: dict[str, type] = {
 }
 
 
-_BESIDE = ("trims", "read_modes")
+_BESIDE = ("trims", "read_modes", "stepping")
 """What stands beside the chip, where drivers of earlier versions, which do not know it, pass over it."""
 
 
@@ -49,6 +50,7 @@ def encode(description: Description) -> bytes:
         "chip": plain,
         "trims": dataclasses.asdict(info.trims) if info.trims else None,
         "read_modes": [dataclasses.asdict(mode) for mode in info.read_modes],
+        "stepping": dataclasses.asdict(info.stepping) if info.stepping else None,
         "virtual_clock": description.virtual_clock,
         "buffer": description.buffer,
         "memory": description.memory,
@@ -73,6 +75,10 @@ def decode(data: bytes) -> Description:
         chip["read_modes"] = tuple(ReadMode(**mode) for mode in whole.get("read_modes", ()))
         if Capability.READ_MODE in chip["capabilities"] and not chip["read_modes"]:
             raise ValueError("it says that the chip has read modes, and not which")
+        if (stepping := whole.get("stepping")) is not None:
+            chip["stepping"] = SteppingDevices(**stepping)
+        elif Capability.UPDATE in chip["capabilities"]:
+            raise ValueError("it says that the chip takes pulsed updates, and not of which devices")
         return Description(ChipInfo(**chip), bool(whole["virtual_clock"]), int(whole["buffer"]), int(whole["memory"]))
     except (KeyError, TypeError, ValueError, IndexError, BadInputError) as error:
         raise ValueError(f"not a chip description: {error!r}") from error

@@ -61,6 +61,12 @@ OPTIONAL: dict[Capability, Use] = {
     Capability.EXACT_PLACEMENT: lambda chip, core: chip.place(core, [0], [chip.info.g_max / 2], 1.0),
     Capability.STATE: lambda chip, core: chip.export_state(),
     Capability.TARGETS: lambda chip, core: chip.program_targets([cells(chip, core)], 1.0, PLACED),
+    Capability.TRANSPOSED_MVM: lambda chip, core: chip.mvm(
+        core, np.zeros((1, chip.info.columns), np.int32), transposed=True
+    ),
+    Capability.UPDATE: lambda chip, core: chip.update(
+        core, np.zeros((1, chip.info.rows), np.int32), np.zeros((1, chip.info.columns), np.int32)
+    ),
 }
 """The plainest use of each capability."""
 
@@ -120,7 +126,7 @@ class Suite:
         called: list[str] = []
         hooks = (
             "_pulse", "_mvm", "_mvm_columns", "_read", "_wait", "_place", "_set_adc_range", "_set_trims",
-            "_set_read_mode", "_program_targets",
+            "_set_read_mode", "_program_targets", "_mvm_transposed", "_update",
         )  # fmt: skip
         for name in hooks:
             setattr(backend, name, recording(getattr(backend, name), name, called))

@@ -27,7 +27,12 @@ from hwloop.sim_backend.statistical.rehearsal import Rehearsal
 from hwloop.sim_backend.statistical.settings import SETTINGS
 from hwloop.typing import AnyArray, CodeArray, State
 
-CAPABILITIES = frozenset(Capability) - {Capability.DEVICE_READ, Capability.EXACT_PLACEMENT}
+CAPABILITIES = frozenset(Capability) - {
+    Capability.DEVICE_READ,
+    Capability.EXACT_PLACEMENT,
+    Capability.TRANSPOSED_MVM,
+    Capability.UPDATE,
+}
 """What it can do: it has cells, not devices that could be read or placed one by one."""
 CORE_PARTS = frozenset(("generator", "adc_range", "read_mode", "offset_trim", "gain_trim"))
 """What a saved core has beside its cells."""
@@ -45,7 +50,7 @@ class _Core(Core):
     """(n,) flat cells with a stuck device and a number from 0 to 1 that tells which; None until they are wanted."""
 
 
-class StatisticalChip(SimulatedBase[_Core]):
+class StatisticalChip(SimulatedBase[_Core, ChipParameters]):
     """A chip whose cells are drawn from what a rehearsal on simulated pulses left, with its drift and its noise.
 
     Cells that were never programmed do not conduct. Which cells have a stuck device belongs to the chip; all else is

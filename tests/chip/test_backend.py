@@ -306,6 +306,8 @@ USES = {
     Capability.EXACT_PLACEMENT: lambda chip: chip.place(0, [0], [1.0], 1.0),
     Capability.STATE: lambda chip: chip.export_state(),
     Capability.MVM: lambda chip: chip.mvm(0, np.zeros((1, chip.info.rows), np.int32)),
+    Capability.TRANSPOSED_MVM: lambda chip: chip.mvm(0, np.zeros((1, chip.info.columns), np.int32), transposed=True),
+    Capability.UPDATE: lambda chip: chip.update(0, *(np.zeros((1, n), int) for n in chip.info.device_shape[2:])),
     Capability.TARGETS: lambda chip: chip.program_targets([Targets(0, 0, 0, np.zeros((2, 2)))], 1.0, NO_WAY),
 }
 

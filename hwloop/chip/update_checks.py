@@ -1,0 +1,103 @@
+"""Checks of pulsed updates, as `hwloop.chip.checks` has them for all other requests."""
+
+from __future__ import annotations
+
+import reprlib
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwloop.chip.info import ChipInfo
+from hwloop.chip.updates import PulseTrains, SteppingDevices, Updates, per_update
+from hwloop.errors import BadInputError, LimitError
+from hwloop.typing import CodeArray, FloatArray
+
+
+def updates(info: ChipInfo, devices: SteppingDevices, x: ArrayLike, d: ArrayLike, trains: PulseTrains) -> Updates:
+    """Return a batch of updates that the chip can be asked for.
+
+    Parameters
+    ----------
+    info, devices
+        The chip, and what it says of its devices.
+    x, d
+        (updates, rows) and (updates, columns) signed integers.
+    trains
+        How they are sent.
+
+    Raises
+    ------
+    BadInputError
+        For arrays of other shapes or kinds, and for trains that are none.
+    LimitError
+        For integers, lengths or probabilities out of bounds.
+    """
+    if not isinstance(trains, PulseTrains):
+        raise BadInputError(f"update: trains must be PulseTrains, not {reprlib.repr(trains)}")
+    if not isinstance(trains.stochastic, bool | np.bool_):
+        raise BadInputError(f"update: stochastic must be true or false, not {reprlib.repr(trains.stochastic)}")
+    rows, columns = _integers(x, "x", "rows", info.rows), _integers(d, "d", "columns", info.columns)
+    count = len(rows)
+    if len(columns) != count:
+        raise BadInputError(f"update: x has {count} updates and d {len(columns)}; they must be as many")
+    length = per_update(trains.length, count, "update: length", whole=True)
+    _within("length", length, devices.longest)
+    sent = Updates(
+        rows,
+        columns,
+        length.astype(np.int32),
+        _probability(trains.row_probability, count, "row_probability"),
+        _probability(trains.column_probability, count, "column_probability"),
+        bool(trains.stochastic),
+    )
+    if sent.stochastic:
+        for name, values in (("x", rows), ("d", columns)):
+            _within(name, np.abs(values.astype(np.int64)), devices.levels)
+        return sent
+    if np.any(sent.row_probability != 1) or np.any(sent.column_probability != 1):
+        raise BadInputError("update: trains that are not stochastic have no probabilities; leave them at 1")
+    for name, values in (("x", rows), ("d", columns)):
+        slots = np.abs(values.astype(np.int64)).max(axis=1, initial=0)
+        if np.any(slots > sent.length):
+            at = int(np.argmax(slots - sent.length))
+            raise LimitError(
+                f"update {at}: {name} counts {slots[at]} slots of a train of {sent.length[at]}; nothing was sent"
+            )
+    return sent
+
+
+def at_devices(info: ChipInfo, devices: SteppingDevices, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the steps (devices_per_core,) that devices may make where their cells (rows, columns) may make these."""
+    at = np.zeros(info.device_shape, np.int64)
+    at[: 2 if devices.pair else 1] = steps
+    return at.reshape(-1)
+
+
+def _integers(values: ArrayLike, name: str, axis: str, width: int) -> CodeArray:
+    """Return (updates, width) integers as int32. Raises BadInputError for another shape or kind."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadInputError(f"update: {name} must be an array of integers: {error}") from error
+    if array.ndim != 2 or array.shape[1] != width:
+        raise BadInputError(f"update: {name} must have the shape (updates, {width}) for {axis}, not {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise BadInputError(f"update: {name} must be integers, not {array.dtype}; round them yourself")
+    limits = np.iinfo(np.int32)
+    if array.size and (array.max() > limits.max or array.min() < -limits.max):
+        raise LimitError(f"update: {name} has integers beyond 32 bits; nothing was sent")
+    return array.astype(np.int32, copy=False)
+
+
+def _probability(values: ArrayLike, count: int, name: str) -> FloatArray:
+    """Return probabilities (count,). Raises BadInputError for what is none, and LimitError outside 0 to 1."""
+    found = per_update(values, count, f"update: {name}", whole=False)
+    _within(name, found, 1)
+    return found
+
+
+def _within(name: str, values: FloatArray | CodeArray, high: float) -> None:
+    """Raise LimitError for a value outside 0 to `high`; NaN is outside."""
+    if values.size and not np.all((values >= 0) & (values <= high)):
+        at = int(np.argmax(~((values >= 0) & (values <= high)).reshape(values.shape[0], -1).all(1)))
+        raise LimitError(f"update {at}: {name} is outside 0 to {high:g}; nothing was sent")

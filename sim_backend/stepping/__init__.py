@@ -1,0 +1,1 @@
+"""Simulated chips whose devices step up and down where pulse trains meet, for training in memory."""

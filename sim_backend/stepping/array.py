@@ -1,0 +1,145 @@
+"""The stepping devices of one core, and the references of its cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from hwloop.chip.updates import Updates
+from hwloop.sim_backend.stepping.kernel import Single, Specimen, State, Trains, apply, fire
+from hwloop.sim_backend.stepping.law import Devices
+from hwloop.sim_backend.stepping.parameters import SteppingParameters
+from hwloop.typing import CodeArray, FloatArray, IndexArray
+
+
+class SteppingArray:
+    """All devices of a core, (2 * rows * columns,): those that updates step, and their references.
+
+    Both devices of a pair step. A leaking device loses its weight with a time constant of its own.
+    """
+
+    updates_at_once = 4096
+    """Updates whose pulse trains are in memory at one time."""
+
+    def __init__(
+        self, parameters: SteppingParameters, specimen: np.random.Generator, dynamics: torch.Generator
+    ) -> None:
+        """Draw the specimen's devices; `dynamics` is the source of all later randomness."""
+        self._p, self._dynamics = parameters, dynamics
+        law, shape = parameters.device, (2, parameters.rows, parameters.columns)
+        self.devices = Devices.draw(law, specimen, shape)
+        flat = self.devices
+        self._specimen = Specimen(
+            law.form,
+            _single(flat.scale).reshape(2, -1),
+            _single(flat.low).reshape(-1),
+            _single(flat.high).reshape(-1),
+            _single(flat.own).reshape(2, -1),
+            law.shared(),
+            np.array(law.noise()),
+            law.write_noise * law.step,
+            parameters.pair,
+        )
+        self._leak = parameters.leak * np.abs(1.0 + parameters.leak_spread * specimen.standard_normal(shape)).reshape(
+            -1
+        )
+        weights = np.zeros(shape)
+        if parameters.references_moved:
+            offsets = (parameters.symmetry_point_mean or 0.0) + (
+                parameters.symmetry_point_spread or 0.0
+            ) * specimen.standard_normal(shape[1:])
+            weights[1] = self.devices.symmetry_points()[0] - law.half_range * offsets
+        self.weights: Single = _single(weights).reshape(-1)
+        """Weight of every device."""
+        self.seen: Single = self.weights.copy()
+        """What is seen of it: with the noise that the last pulse left."""
+        self._at = 0.0
+        self._cells: torch.Tensor | None = None
+
+    # ---- what happens to devices -----------------------------------------------------------------------------
+
+    def update(self, updates: Updates, now: float) -> CodeArray:
+        """Apply updates in order, and return the steps (devices,) that were made."""
+        self._forget(now)
+        top, rng = self._p.levels, self._random()
+        counts = np.zeros(self.weights.size, np.int32)
+        for first in range(0, len(updates), self.updates_at_once):
+            part = slice(first, first + self.updates_at_once)
+            trains = Trains(
+                np.ascontiguousarray(updates.x[part]),
+                np.ascontiguousarray(updates.d[part]),
+                updates.length[part],
+                updates.row_probability[part] / top,
+                updates.column_probability[part] / top,
+                updates.stochastic,
+            )
+            apply(trains, self._specimen, State(self.weights, self.seen, counts), rng)
+        self._cells = None
+        return counts
+
+    def pulse(self, devices: IndexArray, up: bool, now: float) -> None:
+        """Step devices (n,) once; a RESET pulse of a pair's device empties it."""
+        self._forget(now)
+        rng = self._random()
+        if self._p.pair and not up:
+            left = self._p.reset_level + self._p.reset_spread * rng.standard_normal(devices.size)
+            self.weights[devices] = self.seen[devices] = np.abs(left)
+        else:
+            fire(devices, up, self._specimen, State(self.weights, self.seen, np.zeros(0, np.int32)), rng)
+        self._cells = None
+
+    def place(self, devices: IndexArray, conductance: FloatArray, now: float) -> None:
+        """Put devices (n,) on conductances in uS, whatever their own bounds are."""
+        self._forget(now)
+        self.weights[devices] = self.seen[devices] = (conductance - self._p.middle) / self._p.unit
+        self._cells = None
+
+    # ---- what is seen of them --------------------------------------------------------------------------------
+
+    def conductance(self, now: float) -> torch.Tensor:
+        """Return the signed conductances (rows, columns) of cells, uS. Do not modify them."""
+        self._forget(now)
+        if self._cells is None:
+            both = self.seen.reshape(2, self._p.rows, self._p.columns)
+            self._cells = torch.from_numpy(np.float32(self._p.unit) * (both[0] - both[1]))
+        return self._cells
+
+    def single(self, devices: IndexArray, now: float) -> Single:
+        """Return conductances (n,) of single devices, uS."""
+        self._forget(now)
+        found: Single = np.float32(self._p.middle) + np.float32(self._p.unit) * self.seen[devices]
+        return found
+
+    # ---- saving ----------------------------------------------------------------------------------------------
+
+    def export(self) -> dict[str, torch.Tensor]:
+        """Return what pulses and time have changed; the specimen itself follows from its seed."""
+        own = {"weights": torch.from_numpy(self.weights), "seen": torch.from_numpy(self.seen)}
+        return own | {"leaked_at": torch.tensor(self._at, dtype=torch.float64)}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `export` gave. Raises KeyError or ValueError for what it did not."""
+        for name in ("weights", "seen"):
+            if tuple(state[name].shape) != self.weights.shape:
+                raise ValueError(f"'{name}' has the shape {tuple(state[name].shape)}")
+        self.weights, self.seen = (state[name].float().numpy().copy() for name in ("weights", "seen"))
+        self._at, self._cells = float(state["leaked_at"]), None
+
+    # ---- inside ----------------------------------------------------------------------------------------------
+
+    def _forget(self, now: float) -> None:
+        """Let charge leak away until `now`, seconds."""
+        if not self._p.leak or now <= self._at:
+            return
+        left = np.exp((self._at - now) / self._leak[: self.weights.size // 2]).astype(np.float32)
+        half = left.size
+        self.weights[:half] *= left
+        self.seen[:half] *= left
+        self._at, self._cells = now, None
+
+    def _random(self) -> np.random.Generator:
+        return np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._dynamics)))
+
+
+def _single(values: FloatArray) -> Single:
+    return np.ascontiguousarray(values, np.float32)

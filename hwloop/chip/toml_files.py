@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from hwloop.errors import BadInputError
+from hwloop.typing import Json
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Json]:
     """Read a TOML file of at most 1 MiB.
 
     Raises

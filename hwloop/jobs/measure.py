@@ -236,7 +236,7 @@ def experiment_from(name: str, settings: Mapping[str, Setting]) -> DeviceExperim
     return kind(**{key: _read(name, key, value) for key, value in settings.items()})  # type: ignore[arg-type]
 
 
-def _read(name: str, key: str, value: object) -> object:
+def _read(name: str, key: str, value: Setting) -> Setting:
     """Return the value of one setting, of which texts of durations have become seconds."""
     if key in DURATIONS and isinstance(value, str):
         return seconds(value)

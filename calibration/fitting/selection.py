@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
-from hwloop.calibration.fitting.checks import check_order, check_reads, some_cells, split_last
+from hwloop.calibration.fitting.checks import check_order, check_reads, is_bake, some_cells, split_last
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
 from hwloop.calibration.fitting.panels import Panel
@@ -145,7 +145,7 @@ def fitting(
     BadInputError
         For an unknown family, and for a measurement that supports no fit.
     """
-    candidates = families(measurement.experiment)
+    candidates = _of_these(families(measurement.experiment), measurement, family)
     choice: dict[str, float] = {}
     refused: dict[str, str] = {}
     compared = _compared(candidates, measurement.experiment, family)
@@ -169,6 +169,13 @@ def fitting(
     fitted = replace(fitted, record=replace(fitted.record, choice=choice, alternatives=others))
     fitted = _evaluated(fitted, settings)
     return Outcome(fitted, chosen.panels(table, fitted.optimum.theta), refused)
+
+
+def _of_these(candidates: list[AnyFamily], measurement: Measurement, family: str) -> list[AnyFamily]:
+    """Return the families that describe reads at one temperature, or at several; all where one is named."""
+    several = is_bake(measurement)
+    fitting = [one for one in candidates if one.several_temperatures == several]
+    return fitting if fitting and family == AUTO else candidates
 
 
 def _compared(candidates: Sequence[AnyFamily], experiment: Experiment, family: str) -> list[AnyFamily]:

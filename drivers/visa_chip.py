@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.chip.backend import Backend
@@ -25,6 +26,7 @@ from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, Parameter
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.registry import Scheme, refuse_unknown_options
+from hwloop.chip.updates import Updates
 from hwloop.drivers.identity import Identity, check_chip, identify, read_identity
 from hwloop.drivers.link import VisaLink, opener
 from hwloop.drivers.session import Session
@@ -54,6 +56,8 @@ class LinkSettings:
     """Time allowed beyond the timeout for each byte moved or device read: slower is a failure."""
     seconds_per_state: float = 30.0
     """Time allowed for collecting or restoring the state of a whole simulated chip."""
+    seconds_per_slot: float = 1e-4
+    """Time allowed beyond the timeout for each slot of a pulse train on all rows and columns."""
     tokens_since: tuple[int, int] = (1, 3)
     """Version of the dialect from which on an instrument may ask for a token."""
     columns_since: tuple[int, int] = (1, 3)
@@ -203,6 +207,17 @@ class VisaChip(Backend):
             return super()._mvm_columns(core, x, columns)
         count = columns.stop - columns.start
         return self._codes(dialect.MVM_RUN.write(core, len(x), columns.start, count), x, count)
+
+    def _mvm_transposed(self, core: int, x: CodeArray, rows: slice) -> CodeArray:
+        count = rows.stop - rows.start
+        return self._codes(dialect.MVM_TRANSPOSED.write(core, len(x), rows.start, count), x, count)
+
+    def _update(self, core: int, updates: Updates) -> CodeArray:
+        command = dialect.UPDATE_RUN.write(core, len(updates), "STOC" if updates.stochastic else "COUN")
+        size = self.info.devices_per_core * arrays.INDEX.itemsize
+        work = float(updates.length.sum()) * LINK.seconds_per_slot
+        data = self._operate(command, arrays.pack_updates(updates), size, work)
+        return arrays.unpack_indices(data, self.info.devices_per_core).astype(np.int32)
 
     def _codes(self, command: bytes, x: CodeArray, columns: int) -> CodeArray:
         """Send inputs (batch, rows), and return codes (batch, columns)."""

@@ -6,11 +6,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar, final
 
+import numpy as np
+
 from hwloop.chip.counts import Counts
 from hwloop.chip.driver import Driver
 from hwloop.chip.lifetime import Lifetime
 from hwloop.chip.pulses import Pulses
+from hwloop.chip.updates import Updates
 from hwloop.chip.witness import Asked, Witness
+from hwloop.errors import ChipError
+from hwloop.typing import CodeArray
 
 A = TypeVar("A")
 
@@ -52,6 +57,15 @@ class Asking(Driver):
         """Count pulses for the lifetime of their devices, and send them."""
         self.lifetime.ahead(core, batch.devices)
         self._pulse(core, batch)
+
+    def _counted_update(self, core: int, batch: Updates, most: CodeArray) -> CodeArray:
+        """Count trains for the lifetime of their devices, send them, and return the steps that devices made."""
+        self.lifetime.ahead_of_trains(core, most)
+        received = self._update(core, batch)
+        if received.shape != most.shape or np.any(received < 0) or np.any(received > most):
+            raise ChipError(f"core {core}: the chip answered an update with counts of pulses that cannot be")
+        self.lifetime.received(core, received)
+        return received
 
     def _ask(self, name: str, hook: Callable[..., A], *asked: Asked) -> A:
         """Call a hook, or let the witness do so."""

@@ -28,7 +28,7 @@ from hwloop.chip.info import Capability, ChipInfo, Parameter
 from hwloop.chip.products import Products
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
-from hwloop.chip.update_checks import at_devices, updates
+from hwloop.chip.update_checks import at_devices, check_budget_of_trains, updates
 from hwloop.chip.updates import PulseTrains
 from hwloop.custody.lock import Lock
 from hwloop.errors import BadInputError, ChipError, HwloopError
@@ -139,17 +139,13 @@ class Backend(Products):
         if not len(batch):
             return
         ledger, most = self._ledger.of(core), at_devices(self.info, devices, batch.most_pulses())
-        reached = np.flatnonzero(most)
-        total = ledger[reached] + most[reached]
-        checks.check_budget(self.info, core, reached, total, self.lifetime.before(core))
+        check_budget_of_trains(self.info, core, ledger, most, self.lifetime.before(core))
         # Counted before the wire, as if every slot were a coincidence: a link that dies must never under-count.
-        ledger[reached] = total
+        ledger += most
         before = self.now()
-        received = self._ask("update", self._update, core, batch)
+        received = self._ask("update", self._counted_update, core, batch, most)
         self._counts.chip_seconds += self.now() - before
-        if received.shape != most.shape or np.any(received < 0) or np.any(received > most):
-            raise ChipError(f"core {core}: the chip answered an update with counts of pulses that cannot be")
-        ledger[reached] -= (most - received)[reached].astype(np.int32)
+        ledger += received - most
         self._counts.pulses += int(received.sum())
         self._counts.updates += len(batch)
 

@@ -159,7 +159,7 @@ def check_pulses(info: ChipInfo, pulses: Pulses) -> Pulses:
 
 
 def check_budget(
-    info: ChipInfo, core: int, devices: IndexArray, spent: NDArray[np.int32], earlier: NDArray[np.int32] | None
+    info: ChipInfo, core: int, devices: IndexArray, spent: NDArray[np.signedinteger], earlier: NDArray[np.int32] | None
 ) -> None:
     """Check that no device (n,) of a core exceeds its endurance budget.
 

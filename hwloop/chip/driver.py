@@ -101,7 +101,8 @@ class Driver(abc.ABC):
 
         Capability.UPDATE. There is one update or more. The most steps that devices can make are counted already and
         within their budgets; what is returned takes the place of that. A chip that does not count coincidences itself
-        returns `updates.most_pulses()`, at the places of its devices.
+        returns `updates.most_pulses()` at the places of its devices, which `hwloop.chip.update_checks.at_devices` puts
+        it to.
         """
         raise self._undeclared(Capability.UPDATE)
 

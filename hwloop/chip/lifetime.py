@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,12 @@ class Lifetime:
     def ahead(self, core: int, devices: IndexArray) -> None:
         """Write down that devices (n,) are about to receive a pulse. Raises LedgerError where none must go out."""
 
+    def ahead_of_trains(self, core: int, most: NDArray[np.int32]) -> None:
+        """Write down the most pulses (devices,) that trains can bring. Raises LedgerError where none must go out."""
+
+    def received(self, core: int, counts: NDArray[np.int32]) -> None:
+        """Write down what devices (devices,) have received of the trains announced last."""
+
     def settle(self) -> None:
         """Put the books in order at the end of the session."""
 
@@ -45,6 +52,9 @@ class KeptLifetime(Lifetime):
     simulated chip's are recorded: it begins its life anew with each session, or goes on with the one in its state.
     """
 
+    seconds_unwritten: float = 5.0
+    """Longest time for which what trains bring to a simulated chip is kept in memory alone."""
+
     def __init__(self, identity: str, uri: str, info: ChipInfo) -> None:
         """Keep the life of a chip; nothing is read or written before its first pulse."""
         self.identity, self.session = identity, secrets.token_hex(16)
@@ -54,6 +64,9 @@ class KeptLifetime(Lifetime):
         self._chip, self._rows = 0, 0
         self._earlier: dict[int, NDArray[np.int32]] = {}
         self._given_up = False
+        self._announced: tuple[int, NDArray[np.int32]] = 0, np.zeros(0, np.int32)
+        self._unwritten: dict[int, NDArray[np.int32]] = {}
+        self._written_at = 0.0
 
     @property
     def path(self) -> Path:
@@ -75,17 +88,57 @@ class KeptLifetime(Lifetime):
         try:
             ledger = self._open()
             ledger.ahead(self.session, core, devices, self._info.devices_per_core)
-            self._rows += 1
-            if self._rows >= _rows_at_most():
-                ledger.settle(self._chip)
-                self._rows = 0
+            self._count_row(ledger)
         except LedgerError as error:
             if not self._simulated:
                 raise
             self._give_up(error)
 
+    def ahead_of_trains(self, core: int, most: NDArray[np.int32]) -> None:
+        """Write down the most pulses (devices,) that trains can bring; of a simulated chip, what they brought will do.
+
+        The trains of a simulated chip come by the thousand a second, and are written down once in a while.
+        """
+        if self._simulated:
+            return
+        ledger = self._open()
+        self._count_row(ledger)  # first: what it adds up can no longer be corrected
+        self._announced = ledger.ahead_of_trains(self.session, core, most), most
+
+    def received(self, core: int, counts: NDArray[np.int32]) -> None:
+        """Write down what devices (devices,) have received of the trains announced last."""
+        if not self._simulated:
+            self._open().correct(self.session, *self._announced, counts)
+        elif not self._given_up:
+            if (sums := self._unwritten.get(core)) is None:
+                self._unwritten[core] = counts.copy()
+            else:
+                sums += counts
+            if time.monotonic() - self._written_at > self.seconds_unwritten:
+                self._write_trains()
+
+    def _write_trains(self) -> None:
+        """Write down what trains have brought to the devices of a simulated chip."""
+        try:
+            ledger = self._open()
+            for core in list(self._unwritten):
+                ledger.ahead_of_trains(self.session, core, self._unwritten.pop(core))
+                self._count_row(ledger)
+        except LedgerError as error:
+            self._give_up(error)
+        self._written_at = time.monotonic()
+
+    def _count_row(self, ledger: Ledger) -> None:
+        """Add rows up where there are many."""
+        self._rows += 1
+        if self._rows >= _rows_at_most():
+            ledger.settle(self._chip)
+            self._rows = 0
+
     def settle(self) -> None:
         """Add up what was written down, and end the session."""
+        if self._unwritten:
+            self._write_trains()
         if self._ledger is None:
             return
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import reprlib
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hwloop.chip import checks
 from hwloop.chip.info import ChipInfo
 from hwloop.chip.updates import PulseTrains, SteppingDevices, Updates, per_update
 from hwloop.errors import BadInputError, LimitError
@@ -42,6 +43,8 @@ def updates(info: ChipInfo, devices: SteppingDevices, x: ArrayLike, d: ArrayLike
         raise BadInputError(f"update: x has {count} updates and d {len(columns)}; they must be as many")
     length = per_update(trains.length, count, "update: length", whole=True)
     _within("length", length, devices.longest)
+    if length.sum() > np.iinfo(np.int32).max:
+        raise LimitError("update: the trains of one batch have over 2^31 slots; send it in parts")
     sent = Updates(
         rows,
         columns,
@@ -66,11 +69,39 @@ def updates(info: ChipInfo, devices: SteppingDevices, x: ArrayLike, d: ArrayLike
     return sent
 
 
-def at_devices(info: ChipInfo, devices: SteppingDevices, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+def at_devices(info: ChipInfo, devices: SteppingDevices, steps: CodeArray) -> CodeArray:
     """Return the steps (devices_per_core,) that devices may make where their cells (rows, columns) may make these."""
-    at = np.zeros(info.device_shape, np.int64)
+    at = np.zeros(info.device_shape, np.int32)
     at[: 2 if devices.pair else 1] = steps
     return at.reshape(-1)
+
+
+def check_budget_of_trains(
+    info: ChipInfo, core: int, spent: CodeArray, most: CodeArray, earlier: CodeArray | None
+) -> None:
+    """Check that no device (devices_per_core,) of a core exceeds its endurance budget, whatever fires.
+
+    Parameters
+    ----------
+    info, core
+        The chip and the core.
+    spent, most
+        Pulses of each device in this session, and the most that trains may add to them.
+    earlier
+        Pulses in earlier sessions; None where they do not count.
+
+    Raises
+    ------
+    LimitError
+        For the device that would exceed it most.
+    """
+    budget = info.limits.pulses_per_device
+    before = 0 if earlier is None else int(earlier.max(initial=0))
+    if int(spent.max()) + int(most.max()) + before <= budget:  # of whichever devices
+        return
+    reached = np.flatnonzero(most)
+    total = spent[reached].astype(np.int64) + most[reached]
+    checks.check_budget(info, core, reached, total, earlier)
 
 
 def _integers(values: ArrayLike, name: str, axis: str, width: int) -> CodeArray:

@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hwloop.errors import BadInputError
 from hwloop.typing import CodeArray, FloatArray
@@ -104,14 +104,13 @@ class Updates:
     def __len__(self) -> int:
         return int(self.length.size)
 
-    def most_pulses(self) -> NDArray[np.int64]:
+    def most_pulses(self) -> CodeArray:
         """Return the most steps (rows, columns) that each device may make in this batch, whatever fires."""
         if self.stochastic:
             rows = (self.x != 0) * self.length[:, None].astype(np.float64)
-            most = rows.T @ (self.d != 0).astype(np.float64)
-            exact: NDArray[np.int64] = np.rint(most).astype(np.int64)
-            return exact
-        most_of = np.zeros((self.x.shape[1], self.d.shape[1]), np.int64)
+            most: CodeArray = (rows.T @ (self.d != 0).astype(np.float64)).astype(np.int32)
+            return most
+        most_of = np.zeros((self.x.shape[1], self.d.shape[1]), np.int32)
         for x, d in zip(np.abs(self.x), np.abs(self.d), strict=True):
             driven = np.flatnonzero(x)
             most_of[driven] += np.minimum(x[driven, None], d[None, :])

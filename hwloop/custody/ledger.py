@@ -192,7 +192,21 @@ class Ledger:
         row = (session, core, zlib.compress(np.packbits(batch).tobytes(), SETTINGS.effort))
         with self._telling(), self._transaction():
             self._db.execute("INSERT INTO ahead (session, core, devices) VALUES (?, ?, ?)", row)
-            self._db.execute("UPDATE sessions SET pulses = pulses + ? WHERE id = ?", (len(devices), session))
+            self._add_to_session(session, len(devices))
+
+    def ahead_of_trains(self, session: str, core: int, most: Pulses) -> int:
+        """Write down the most pulses (devices,) that trains can bring, before they go out; return the row's number."""
+        with self._telling(), self._transaction():
+            row = (session, core, _packed(most))
+            done = self._db.execute("INSERT INTO ahead (session, core, devices) VALUES (?, ?, ?)", row)
+            self._add_to_session(session, int(most.sum(dtype=np.int64)))
+            return int(done.lastrowid or 0)
+
+    def correct(self, session: str, row: int, most: Pulses, received: Pulses) -> None:
+        """Put what devices have received into a row of `ahead_of_trains` in place of the most that they could."""
+        with self._telling(), self._transaction():
+            self._db.execute("UPDATE ahead SET devices = ? WHERE id = ?", (_packed(received), row))
+            self._add_to_session(session, int(received.sum(dtype=np.int64) - most.sum(dtype=np.int64)))
 
     def settle(self, chip: int, ended: str = "") -> None:
         """Add up all rows of batches of a chip, whoever left them; `ended` is a session that is over."""
@@ -293,6 +307,9 @@ class Ledger:
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
+    def _add_to_session(self, session: str, pulses: int) -> None:
+        self._db.execute("UPDATE sessions SET pulses = pulses + ? WHERE id = ?", (pulses, session))
+
     def _size(self, chip: int) -> int:
         (shape,) = self._db.execute("SELECT shape FROM chips WHERE id = ?", (chip,)).fetchone()
         return math.prod(json.loads(shape)[1:])
@@ -313,9 +330,12 @@ class Ledger:
         found: dict[int, tuple[list[int], Pulses]] = {}
         for row, of, devices in self._db.execute(asked, (chip, core)):
             rows, sums = found.setdefault(int(of), ([], np.zeros(size, np.int32)))
-            bits = np.frombuffer(zlib.decompress(devices), np.uint8)
-            sums += np.unpackbits(bits, count=size)
             rows.append(int(row))
+            content = zlib.decompress(devices)
+            if len(content) == np.dtype(np.int32).itemsize * size:  # counts of trains; one bit a device is shorter
+                found[int(of)] = rows, _sum(sums, np.frombuffer(content, "<i4").astype(np.int32))
+            else:
+                sums += np.unpackbits(np.frombuffer(content, np.uint8), count=size)
         return found
 
     @contextmanager

@@ -25,6 +25,7 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.checks import LEDGER
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import Pulses
+from hwloop.chip.updates import Updates
 from hwloop.chip.witness import Answer, Asked
 from hwloop.errors import BadInputError, ChipError, HwloopError, InstrumentError
 from hwloop.files.hdf5 import CommitTimer
@@ -35,7 +36,7 @@ from hwloop.typing import AnyArray, Json
 A = TypeVar("A")
 SENT = frozenset({"pulse"})
 """Requests that are on file before they reach the chip: a device has received what the file says, or one batch less."""
-WORK = SENT | {"place", "program_targets", "mvm", "read", "wait", "rest"}
+WORK = SENT | {"place", "program_targets", "update", "mvm", "mvm_transposed", "read", "wait", "rest"}
 """Requests that are work: a job that made one has something to go on with."""
 
 
@@ -340,7 +341,9 @@ def _digest(asked: tuple[Asked, ...]) -> int:
     """Return a checksum of the whole numbers and names in a request; the last bits of other numbers may differ."""
     crc = 0
     for one in asked:
-        if isinstance(one, Pulses):
+        if isinstance(one, Updates):
+            crc = zlib.crc32(repr(_digest((one.x, one.d, one.length))).encode(), crc)
+        elif isinstance(one, Pulses):
             crc = zlib.crc32(np.ascontiguousarray(one.devices).data, zlib.crc32(one.kind.value.encode(), crc))
         elif isinstance(one, np.ndarray) and one.dtype.kind in "iu":
             crc = zlib.crc32(np.ascontiguousarray(one).data, crc)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.chip.pulses import PulseKind, Pulses
+from hwloop.chip.updates import PulseTrains, Updates
 from hwloop.scpi.codes import Code, ScpiError
 from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
@@ -26,6 +27,8 @@ LAYOUTS = {
     "outputs": "batch x columns signed codes, the smallest of int8, int16 and int32 that holds the chip's output bits",
     "placement": "count int32 device indices, count float64 conductances (uS)",
     "trims": "one float64 offset (LSB) per column, one float64 gain per column",
+    "updates": "count x rows int32 x, count x columns int32 d, count int32 train lengths, count float64 row "
+    "probabilities, count float64 column probabilities",
     "counts": "one int32 per device of the core",
     "state": "uint32 length of an ASCII JSON list of [name, dtype, shape], that list, and the arrays in its order",
 }
@@ -90,6 +93,30 @@ def unpack_pulses(data: bytes, kind: PulseKind, count: int) -> Pulses:
         unpack_reals(data[first:second], count),
         unpack_reals(data[second:], count),
     )
+
+
+def update_bytes(count: int, rows: int, columns: int) -> int:
+    """Return the size of layout `updates` with `count` of them."""
+    return count * ((rows + columns + 1) * INDEX.itemsize + 2 * REAL.itemsize)
+
+
+def pack_updates(updates: Updates) -> bytes:
+    """Write the layout `updates`."""
+    whole = (updates.x, updates.d, updates.length)
+    reals = (updates.row_probability, updates.column_probability)
+    return b"".join([*(part.astype(INDEX).tobytes() for part in whole), *map(pack_reals, reals)])
+
+
+def unpack_updates(
+    data: bytes, count: int, rows: int, columns: int, stochastic: bool
+) -> tuple[CodeArray, CodeArray, PulseTrains]:
+    """Read x (count, rows), d (count, columns) and their trains."""
+    expect(data, update_bytes(count, rows, columns))
+    sizes = [count * rows, count * columns, count]
+    whole = np.frombuffer(data, INDEX, sum(sizes)).astype(np.int32)
+    x, d, length = np.split(whole, np.cumsum(sizes)[:-1])
+    row, column = np.frombuffer(data, REAL, offset=whole.nbytes).astype(np.float64).reshape(2, count)
+    return x.reshape(count, rows), d.reshape(count, columns), PulseTrains(length, row, column, stochastic)
 
 
 def pack_placement(devices: IndexArray, conductance: FloatArray) -> bytes:

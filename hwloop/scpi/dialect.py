@@ -11,12 +11,20 @@ import itertools
 from hwloop.chip.checks import REQUESTS
 from hwloop.scpi.codes import Code
 from hwloop.scpi.command import Command, Dialect
+from hwloop.scpi.link_commands import LINK_AUTHENTICATE_Q as LINK_AUTHENTICATE_Q
+from hwloop.scpi.link_commands import LINK_BUFFER_Q as LINK_BUFFER_Q
+from hwloop.scpi.link_commands import LINK_CALL_Q as LINK_CALL_Q
+from hwloop.scpi.link_commands import LINK_CHALLENGE_Q as LINK_CHALLENGE_Q
+from hwloop.scpi.link_commands import LINK_CLOSE as LINK_CLOSE
+from hwloop.scpi.link_commands import LINK_ECHO_Q as LINK_ECHO_Q
+from hwloop.scpi.link_commands import LINK_OPEN_Q as LINK_OPEN_Q
 from hwloop.scpi.parameters import Parameter
 
-VERSION = (1, 3)
+VERSION = (1, 4)
 """Major and minor version of the dialect; a driver works with every minor version of its own major one.
 
-1.1 added converter trims, 1.2 read modes, 1.3 tokens and products of some columns."""
+1.1 added converter trims, 1.2 read modes, 1.3 tokens and products of some columns, 1.4 transposed
+products and pulsed updates."""
 
 # ---- parameters that several commands share ----------------------------------------------------------------
 
@@ -309,6 +317,33 @@ MVM_RUN = Command(
     example="MVM:RUN 0,1024",
     changes=True,
 )
+MVM_TRANSPOSED = Command(
+    "MVM:TRANsposed",
+    "Drive the columns of a core by the vectors in the transfer memory (layout `inputs`, of columns in place of rows); "
+    "the codes of all rows, or of so many from the first on, replace them (layout `outputs`, of rows).",
+    (
+        _CORE,
+        Parameter("batch", "integer", "input vectors", low=1, high=2**31 - 1),
+        Parameter("first", "integer", "first row", low=0, high=2**31 - 1, default=0),
+        Parameter("rows", "integer", "rows; 0 for all from the first on", low=0, high=2**31 - 1, default=0),
+    ),
+    errors=(Code.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    example="MVM:TRAN 0,1024",
+    changes=True,
+)
+UPDATE_RUN = Command(
+    "UPDate:RUN",
+    "Apply the pulsed updates in the transfer memory (layout `updates`) in order: pulse trains on rows and columns "
+    "step the devices where they meet. The steps that each device made replace them (layout `counts`).",
+    (
+        _CORE,
+        Parameter("count", "integer", "updates", low=1, high=2**31 - 1),
+        Parameter("kind", "word", "whether slots fire at random, or are counted", words=("STOChastic", "COUNted")),
+    ),
+    errors=(Code.HARDWARE_MISSING, *_MEMORY_ERRORS),
+    example="UPD:RUN 0,16,STOC",
+    changes=True,
+)
 MVM_ROW_Q = Command(
     "MVM:ROW?",
     "Output codes of all columns with one row driven and the others at zero.",
@@ -344,49 +379,6 @@ STATE_LOAD = Command(
     example="MEM:STAT:LOAD",
     changes=True,
 )
-
-# ---- the link -----------------------------------------------------------------------------------------------
-
-LINK_OPEN_Q = Command(
-    "LINK:OPEN?",
-    "Open a session, or come back to it after a lost connection.",
-    (Parameter("key", "block", "16 hexadecimal digits chosen by the client"),),
-    "block: the key, a space, and the number of the last call carried out (0 in a new session)",
-    (Code.INVALID_BLOCK,),
-    "LINK:OPEN? #220....................",
-)
-LINK_CALL_Q = Command(
-    "LINK:CALL?",
-    "Carry out a numbered program message once, and answer it (see Calls).",
-    (Parameter("call", "block", "the call's number, a space, and a program message"),),
-    "block: number of the call, errors it added to the queue, the chip's clock in seconds, and the message's own "
-    "response, separated by spaces; number 0 when the call could not be read",
-    (Code.SETTINGS_CONFLICT,),
-    "LINK:CALL? #217....*OPC?....",
-)
-LINK_ECHO_Q = Command(
-    "LINK:ECHO?",
-    "Send a block back.",
-    (Parameter("bytes", "block", "anything"),),
-    "block",
-    (Code.INVALID_BLOCK,),
-    "LINK:ECHO? #15a....",
-)
-LINK_CLOSE = Command("LINK:CLOSe", "End the session.", example="LINK:CLOS")
-LINK_CHALLENGE_Q = Command(
-    "LINK:CHALlenge?",
-    "A random number for LINK:AUTHenticate?, good for one answer; empty where this client needs no token (see Tokens).",
-    reply="string",
-    example="LINK:CHAL?",
-)
-LINK_AUTHENTICATE_Q = Command(
-    "LINK:AUTHenticate?",
-    "Prove that the token is known.",
-    (Parameter("answer", "string", "HMAC-SHA256 of the challenge under the token, 64 hexadecimal digits"),),
-    "1 when this client may go on, 0 when not",
-    example='LINK:AUTH? "..."',
-)
-LINK_BUFFER_Q = Command("LINK:BUFFer?", "Longest program message in bytes.", reply="integer", example="LINK:BUFF?")
 
 SECTIONS: dict[str, tuple[Command, ...]] = {
     "Common commands (IEEE 488.2)": (CLS, ESE, ESE_Q, ESR_Q, IDN_Q, OPC, OPC_Q, RST, SRE, SRE_Q, STB_Q, TST_Q, WAI),
@@ -433,6 +425,8 @@ SECTIONS: dict[str, tuple[Command, ...]] = {
         READ_SINGLE_Q,
         MVM_RUN,
         MVM_ROW_Q,
+        MVM_TRANSPOSED,
+        UPDATE_RUN,
         READ_MODE,
         READ_MODE_Q,
     ),

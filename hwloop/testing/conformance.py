@@ -35,9 +35,10 @@ from hwloop.testing.read_mode_tests import ReadModeTests
 from hwloop.testing.read_tests import ReadTests
 from hwloop.testing.simulation_tests import SimulationTests
 from hwloop.testing.target_tests import TargetTests
+from hwloop.testing.update_tests import UpdateTests
 
 
 class BackendConformance(
-    ChipTests, PulseTests, MvmTests, ReadTests, ConverterTests, ReadModeTests, SimulationTests, TargetTests
+    ChipTests, PulseTests, MvmTests, ReadTests, ConverterTests, ReadModeTests, SimulationTests, TargetTests, UpdateTests
 ):
     """Tests of the whole contract; the module's text shows how to use them."""

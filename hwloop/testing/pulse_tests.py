@@ -123,6 +123,7 @@ class PulseTests(Suite):
         In the mean over a row of devices: 3 standard errors and a fifth, so that drift alone does not pass.
         """
         self._needs(backend, Capability.DEVICE_READ)
+        self._melts(backend)
         gentle, strong, width = self._reset_pulses(backend)
         devices = self._some_devices(backend, 64)
         after = []
@@ -141,6 +142,7 @@ class PulseTests(Suite):
     def test_a_long_set_pulse_raises_the_conductance(self, backend: Backend) -> None:
         """After a strong RESET, a long SET pulse brings devices back up (3 standard errors)."""
         self._needs(backend, Capability.DEVICE_READ)
+        self._melts(backend)
         _, strong, width = self._reset_pulses(backend)
         devices = self._some_devices(backend, 64)
         backend.pulse(self.core, Pulses.make(PulseKind.RESET, devices, strong, width))

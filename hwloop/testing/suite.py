@@ -18,7 +18,8 @@ from hwloop.chip.info import Capability, ReadMode, TrimLimits
 from hwloop.chip.lifetime import Lifetime
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.targets import Programmer, Targets
-from hwloop.typing import AnyArray, FloatArray, IndexArray
+from hwloop.chip.updates import PulseTrains, SteppingDevices
+from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray
 
 T = TypeVar("T")
 
@@ -150,6 +151,15 @@ class Suite:
         if Capability.TARGETS in backend.info.capabilities:
             pytest.skip("the chip takes targets in place of pulses")
 
+    def _stepping(self, backend: Backend) -> SteppingDevices:
+        self._needs(backend, Capability.UPDATE)
+        assert backend.info.stepping is not None, "a chip that takes updates must say of which devices"
+        return backend.info.stepping
+
+    def _melts(self, backend: Backend) -> None:
+        if backend.info.stepping is not None:
+            pytest.skip("the chip's devices step; they do not melt")
+
     def _trim_limits(self, backend: Backend) -> TrimLimits:
         self._needs(backend, Capability.TRIMS)
         assert backend.info.trims is not None, "a chip that declares trims must say how far they reach"
@@ -193,6 +203,12 @@ class Suite:
     def _conduct(self, backend: Backend) -> float:
         """Make the first rows conduct in a few columns, one device a cell, and return the converter range for them."""
         info, rows = backend.info, self._driven_rows(backend)
+        if info.stepping is not None:
+            x, d = np.zeros((1, info.rows), int), np.zeros((1, info.columns), int)
+            count = min(int(info.stepping.states / 2), info.stepping.longest)
+            x[0, :rows], d[0, self._used_columns(backend)] = count, count
+            backend.update(self.core, x, d, PulseTrains(count, stochastic=False))
+            return self._suitable_range(backend, 4 * info.stepping.half_range * math.sqrt(rows))
         if Capability.TARGETS in info.capabilities:
             wanted = np.zeros((rows, info.columns))
             wanted[:, self._used_columns(backend)] = info.g_max
@@ -304,3 +320,9 @@ class _NewLife(Lifetime):
 
     def ahead(self, core: int, devices: IndexArray) -> None:
         self._life.ahead(core, devices)
+
+    def ahead_of_trains(self, core: int, most: CodeArray) -> None:
+        self._life.ahead_of_trains(core, most)
+
+    def received(self, core: int, counts: CodeArray) -> None:
+        self._life.received(core, counts)

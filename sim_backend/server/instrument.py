@@ -287,13 +287,21 @@ class Instrument:
         devices = arrays.unpack_indices(self._take(), count)
         self._put(arrays.pack_reals(self.chip.read(core, devices, averages)))
 
-    def _mvm(self, core: int, batch: int, first: int, columns: int) -> None:
+    def _mvm(self, core: int, batch: int, first: int, count: int, transposed: bool = False) -> None:
         info = self.chip.info
-        end = first + columns if columns else info.columns
-        if not first < end <= info.columns:
-            raise ScpiError(Code.OUT_OF_RANGE, f"the chip has columns 0 to {info.columns - 1}")
-        x = arrays.unpack_codes(self._take(), batch, info.rows, info.input_bits)
-        self._put(arrays.pack_codes(self.chip.mvm(core, x, slice(first, end)), info.output_bits))
+        driven, read = (info.columns, info.rows) if transposed else (info.rows, info.columns)
+        end = first + count if count else read
+        if not first < end <= read:
+            lines = "rows" if transposed else "columns"
+            raise ScpiError(Code.OUT_OF_RANGE, f"the chip has {lines} 0 to {read - 1}")
+        x = arrays.unpack_codes(self._take(), batch, driven, info.input_bits)
+        self._put(arrays.pack_codes(self.chip.mvm(core, x, slice(first, end), transposed), info.output_bits))
+
+    def _update(self, core: int, count: int, kind: str) -> None:
+        info, before = self.chip.info, self.chip.pulse_counts(core)
+        data = self._take()
+        self.chip.update(core, *arrays.unpack_updates(data, count, info.rows, info.columns, kind == "STOCHASTIC"))
+        self._put((self.chip.pulse_counts(core) - before).astype(arrays.INDEX).tobytes())
 
     def _mvm_row(self, core: int, row: int, value: int) -> str:
         if row >= self.chip.info.rows:
@@ -387,6 +395,8 @@ class Instrument:
             d.READ_SINGLE_Q: lambda core, device, averages: float(chip.read(core, [device], averages)[0]),
             d.MVM_RUN: self._mvm,
             d.MVM_ROW_Q: self._mvm_row,
+            d.MVM_TRANSPOSED: lambda core, batch, first, rows: self._mvm(core, batch, first, rows, True),
+            d.UPDATE_RUN: self._update,
             d.READ_MODE: self._set_mode,
             d.READ_MODE_Q: lambda core: f'"{chip.read_mode(core)}"',
             d.PLACE: self._place,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from hwloop.chip.updates import Updates
+from hwloop.errors import LimitError
 from hwloop.sim_backend.stepping.kernel import Single, Specimen, State, Trains, apply, fire
 from hwloop.sim_backend.stepping.law import Devices
 from hwloop.sim_backend.stepping.parameters import SteppingParameters
@@ -20,6 +21,10 @@ class SteppingArray:
 
     updates_at_once = 4096
     """Updates whose pulse trains are in memory at one time."""
+    fastest_leak = 0.2
+    """Smallest time constant of a device over the nominal one (assumed)."""
+    most_lost = 2.0
+    """Time constants of a leak for which a weight can be placed beforehand: it then begins 7 times as large."""
 
     def __init__(
         self, parameters: SteppingParameters, specimen: np.random.Generator, dynamics: torch.Generator
@@ -40,9 +45,9 @@ class SteppingArray:
             law.write_noise * law.step,
             parameters.pair,
         )
-        self._leak = parameters.leak * np.abs(1.0 + parameters.leak_spread * specimen.standard_normal(shape)).reshape(
-            -1
-        )
+        self._leak = parameters.leak * np.maximum(
+            1.0 + parameters.leak_spread * specimen.standard_normal(shape), self.fastest_leak
+        ).reshape(-1)
         weights = np.zeros(shape)
         if parameters.references_moved:
             offsets = (parameters.symmetry_point_mean or 0.0) + (
@@ -88,10 +93,22 @@ class SteppingArray:
             fire(devices, up, self._specimen, State(self.weights, self.seen, np.zeros(0, np.int32)), rng)
         self._cells = None
 
-    def place(self, devices: IndexArray, conductance: FloatArray, now: float) -> None:
-        """Put devices (n,) on conductances in uS, whatever their own bounds are."""
+    def place(self, devices: IndexArray, conductance: FloatArray, age: float, now: float) -> None:
+        """Let devices (n,) conduct so much, in uS, `age` seconds from now, whatever their own bounds are.
+
+        Raises LimitError where the charge of a leaking device would not last that long.
+        """
         self._forget(now)
-        self.weights[devices] = self.seen[devices] = (conductance - self._p.middle) / self._p.unit
+        weights = (conductance - self._p.middle) / self._p.unit
+        if self._p.leak:
+            lost = np.where(devices < self.weights.size // 2, age / self._leak[devices], 0.0)
+            if np.any(lost > self.most_lost):
+                raise LimitError(
+                    f"a device whose charge leaks away in {self._p.leak:g} s cannot be placed for {age:g} s from now; "
+                    "place it for an earlier age"
+                )
+            weights = weights * np.exp(lost)
+        self.weights[devices] = self.seen[devices] = weights
         self._cells = None
 
     # ---- what is seen of them --------------------------------------------------------------------------------

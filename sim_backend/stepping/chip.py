@@ -76,7 +76,7 @@ class SteppingChip(SimulatedBase[_Core, SteppingParameters]):
         return unit.converters.read_device(values, at, full_scale, averages, unit.dynamics).double().numpy()
 
     def _place(self, core: int, devices: IndexArray, conductance: FloatArray, age: float) -> None:
-        self._core(core).devices.place(devices, conductance, self._clock)
+        self._core(core).devices.place(devices, conductance, age, self._clock)
 
     # ---- inside ----------------------------------------------------------------------------------------------
 

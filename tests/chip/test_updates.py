@@ -5,10 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
+from hwloop.chip.lifetime import KeptLifetime
 from hwloop.chip.registry import connect
+from hwloop.chip.update_checks import at_devices
 from hwloop.chip.updates import PulseTrains
-from hwloop.errors import BadInputError, LimitError, MissingCapabilityError
+from hwloop.custody.ledger import Ledger
+from hwloop.custody.places import ledger_path
+from hwloop.errors import BadInputError, ChipError, LimitError, LinkError, MissingCapabilityError
 
 ROWS, COLUMNS = 8, 6
 
@@ -148,3 +153,103 @@ def test_a_saved_state_goes_on_with_the_same_updates(chip):
     for name, array in after[0].items():
         assert np.array_equal(array, after[1][name]), name
     assert not np.array_equal(state["core0/weights"], after[0]["core0/weights"])
+
+
+class Coarse(Backend):
+    """A chip on a bench that counts every slot as a coincidence, or answers nonsense."""
+
+    def __init__(self, info, answer=None):
+        super().__init__(info)
+        self.answer = answer
+
+    def _update(self, core, updates):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        return at_devices(self.info, self.info.stepping, updates.most_pulses())
+
+    def _pulse(self, core, pulses): ...
+
+    def _now(self):
+        return 0.0
+
+    def _wait(self, seconds): ...
+
+    def _adc_range(self, core):
+        return 1.0
+
+    def _snapshot(self):
+        return {}
+
+    def _close(self): ...
+
+
+@pytest.fixture
+def bench(chip):
+    """Information of a real chip of the same geometry, one device a cell that steps and one reference."""
+    return dataclasses.replace(chip.info, name="bench", capabilities=frozenset({Capability.UPDATE}))
+
+
+def kept(coarse):
+    """Let the ledger keep the life of a chip."""
+    coarse.lifetime = KeptLifetime("bench serial 1", "bench:", coarse.info)
+    return coarse
+
+
+def life(info):
+    with Ledger(ledger_path()) as ledger:
+        number = ledger.number("bench serial 1")
+        return ledger.life(number, 0), sum(session.pulses for session in ledger.sessions(number))
+
+
+def test_what_a_chip_answers_takes_the_place_of_what_was_feared(bench):
+    received = np.zeros(bench.device_shape, np.int32)
+    received[0, 0, 1, 2] = 4
+    with kept(Coarse(bench, received.reshape(-1))) as chip:
+        chip.update(0, *outer(1, 1), PulseTrains(9))
+        assert (chip.pulse_counts(0) == received).all()
+        assert chip.counts.pulses == 4
+    counts, of_session = life(bench)
+    assert (counts == received.reshape(-1)).all()
+    assert of_session == 4
+
+
+def test_a_link_that_dies_leaves_the_most_that_devices_can_have_received(bench):
+    chip = kept(Coarse(bench, LinkError("the link died")))
+    with pytest.raises(LinkError):
+        chip.update(0, *outer(1, 1), PulseTrains(9))
+    assert (chip.pulse_counts(0)[0] == 9).all()
+    chip.close()
+    counts, of_session = life(bench)
+    assert counts.sum() == of_session == 9 * ROWS * COLUMNS
+
+
+@pytest.mark.parametrize("answer", [np.zeros(3, np.int32), np.full(2 * ROWS * COLUMNS, 10), np.full(96, -1)])
+def test_counts_that_cannot_be_are_the_drivers_fault(bench, answer):
+    chip = Coarse(bench, answer)
+    with pytest.raises(ChipError, match="counts of pulses that cannot be"):
+        chip.update(0, *outer(1, 1), PulseTrains(9))
+    assert (chip.pulse_counts(0)[0] == 9).all()
+
+
+def test_pulses_of_earlier_sessions_count_against_the_budget_of_a_real_chip(bench):
+    bench = dataclasses.replace(bench, limits=dataclasses.replace(bench.limits, pulses_per_device=12))
+    with kept(Coarse(bench)) as chip:
+        chip.update(0, *outer(1, 1), PulseTrains(9))
+    with kept(Coarse(bench)) as chip:
+        with pytest.raises(LimitError, match="9 of them in earlier sessions"):
+            chip.update(0, *outer(1, 1), PulseTrains(4))
+        chip.update(0, *outer(1, 1), PulseTrains(3))
+
+
+def test_the_ledger_records_what_trains_brought_to_a_simulated_chip(chip):
+    top = chip.info.stepping.levels
+    for _ in range(3):
+        chip.update(0, *outer(top, top), PulseTrains(5))
+    chip.close()
+    with Ledger(ledger_path()) as ledger:
+        (entry,) = ledger.chips()
+        number = ledger.number(entry.identity)
+        assert ledger.life(number, 0).reshape(2, -1).tolist() == [[15] * ROWS * COLUMNS, [0] * ROWS * COLUMNS]
+        assert [session.pulses for session in ledger.sessions(number)] == [15 * ROWS * COLUMNS]

@@ -22,3 +22,16 @@ class TestVisaChip(BackendConformance):
             hwloop.connect(f"visa:{resource(port)}") as client,
         ):
             yield client
+
+
+class TestSteppingVisaChip(BackendConformance):
+    """Transposed products and pulsed updates go over the wire as well."""
+
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with (
+            hwloop.connect("sim:rpu-baseline?rows=32&columns=24&cores=2&seed=1") as chip,
+            serving(chip) as port,
+            hwloop.connect(f"visa:{resource(port)}") as client,
+        ):
+            yield client

@@ -34,6 +34,22 @@ class TestSimulatedChips(BackendConformance):
             yield chip
 
 
+class TestSteppingChips(BackendConformance):
+    """Chips whose devices step, for training in memory."""
+
+    @pytest.fixture(
+        params=[
+            f"sim:rpu-baseline?{SMALL}&seed=1",
+            f"sim:reram-sb?{SMALL}&seed=2&symmetry_point_mean=0&adc_offset_spread=1&adc_nonlinearity=1",
+            f"sim:capacitor?{SMALL}&seed=3&adc_bits=8&leak=1e4",
+            f"sim:pcm-pair?{SMALL}&seed=4",
+        ]
+    )
+    def backend(self, request):
+        with connect(request.param) as chip:
+            yield chip
+
+
 class TestStatisticalChips(BackendConformance):
     """Chips that take targets in place of pulses."""
 

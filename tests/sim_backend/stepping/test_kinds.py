@@ -6,7 +6,7 @@ import pytest
 import hwloop
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import connect
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, LimitError
 from hwloop.sim_backend.stepping.law import Devices
 from hwloop.sim_backend.stepping.presets import STEPPING_PRESETS
 from tests.sim_backend.stepping.conftest import laws, plain_step
@@ -141,12 +141,21 @@ def test_options_of_stepping_devices_are_none_of_phase_change_chips():
 def test_charge_leaks_away_with_its_time_constant():
     with connect("sim:cmos-rpu?leak=0.01&leak_spread=0&adc_noise=0&rows=16&columns=16") as chip:
         count = 16 * 16
-        chip.place(0, np.arange(count), np.full(count, 30 + 8.0), 1.0)
+        chip.place(0, np.arange(count), np.full(count, 30 + 8.0), 1e-9)
         chip.wait(0.005)
         left = (chip.read(0, np.arange(count)) - 30) / 8
         assert left == pytest.approx(np.exp(-0.5), abs=0.03)
         chip.wait(1.0)
         assert chip.read(0, [0])[0] == pytest.approx(30, abs=0.3)
+
+
+def test_a_weight_that_leaks_is_placed_for_an_age_that_it_lasts():
+    with connect("sim:cmos-rpu?leak=0.01&adc_noise=0&rows=16&columns=16") as chip:
+        chip.place(0, np.arange(256), np.full(256, 35.0), 0.002)
+        chip.wait(0.002)
+        assert chip.read(0, np.arange(256)) == pytest.approx(35, abs=0.3)
+        with pytest.raises(LimitError, match="cannot be placed for 1 s from now"):
+            chip.place(0, [0], [35.0], 1.0)
 
 
 def test_a_device_without_leak_keeps_its_weight():

@@ -1,6 +1,8 @@
 """The names of the public face and where they live, for type checkers and for loading each on its first use."""
 
 from . import data as data
+from . import nn as nn
+from . import optim as optim
 from . import plot as plot
 from .calibration.certificate.certificate import Calibration as Calibration
 from .calibration.programming.exact import Exact as Exact
@@ -80,14 +82,21 @@ from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
 from .jobs.sensitivity import Sensitivity as Sensitivity
 from .jobs.sensitivity import sensitivity as sensitivity
+from .jobs.train import Trained as Trained
+from .jobs.train import TrainingJob as TrainingJob
+from .jobs.train import open_trained as open_trained
+from .jobs.train import train as train
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
+from .nn.in_memory.network import AnalogNetwork as AnalogNetwork
+from .nn.in_memory.settings import Periphery as Periphery
 from .nn.network import DeployedNetwork as DeployedNetwork
 from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
 from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 from .nn.settings import NetworkSettings as NetworkSettings
+from .optim.training import Training as Training
 from .pages.html import report as report
 from .pages.opening import page_of as page_of
 from .pages.page import Page as Page

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli import calibrate, compare, deploy, drift, fit, measure, program, retrain
+from hwloop.cli import calibrate, compare, deploy, drift, fit, measure, program, retrain, train
 from hwloop.cli.common import command, file_option, given, json_option, watched
 from hwloop.cli.options import network_option
 
@@ -24,7 +24,7 @@ class ResumeOptions:
     backend: str | None = given(
         click.Option(["--backend"], help="Chip of the job; needed for one that is no simulated preset.")
     )
-    network: str | None = given(network_option())
+    network: str | None = given(network_option(required=False))
     workers: int | None = given(program.workers_option())
     fleet: str | None = given(file_option("--fleet", "Fleet of the job (TOML); needed for one of real chips."))
     scheduler: str | None = given(program.scheduler_option())
@@ -35,9 +35,10 @@ class ResumeOptions:
 def resume(options: ResumeOptions) -> None:
     """Go on with a job that was stopped, failed or was killed; FILE is what it writes.
 
-    What it needs lies beside it, in FILE.resume. A simulated chip is brought back to where it was, and the result is
-    that of a job that was never stopped. A real chip is named with --backend, chips with --fleet; what they hold now is
-    measured again. A network of your own is named with --network: a file alone never imports code.
+    What it needs lies beside it, in FILE.resume, or in FILE itself. A simulated chip is brought back to where it was,
+    and the result is that of a job that was never stopped. A real chip is named with --backend, chips with --fleet;
+    what they hold now is measured again. A network of your own is named with --network: a file alone never imports
+    code.
 
     \b
     Examples:
@@ -68,10 +69,13 @@ def _finish(found: Resumed, options: ResumeOptions) -> None:
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
+    from hwloop.jobs.train import Trained
     from hwloop.nn.network import DeployedNetwork
 
     as_json = options.as_json
-    if isinstance(found, Run):
+    if isinstance(found, Trained):
+        train.finish(found, as_json=as_json)
+    elif isinstance(found, Run):
         program.finish(found, None, as_json=as_json)
     elif isinstance(found, Comparison):
         compare.finish(found, None, as_json=as_json)

@@ -35,7 +35,8 @@ COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 NETWORK_FORMAT = "hwloop-network"
 SENSITIVITY_FORMAT = "hwloop-sensitivity"
-_MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy"}
+TRAINING_FORMAT = "hwloop-training"
+_MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy", TRAINING_FORMAT: "train"}
 FORMAT_VERSION = 1
 """Version of the layouts that are written; readers take any up to it."""
 FINGERPRINT = "sha256"

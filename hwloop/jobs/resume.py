@@ -11,7 +11,14 @@ from hwloop.calibration.certificate.certificate import FORMAT as CALIBRATION_FOR
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError
-from hwloop.files.hdf5 import COMPARISON_FORMAT, DRIFT_FORMAT, NETWORK_FORMAT, RUN_FORMAT, open_file
+from hwloop.files.hdf5 import (
+    COMPARISON_FORMAT,
+    DRIFT_FORMAT,
+    NETWORK_FORMAT,
+    RUN_FORMAT,
+    TRAINING_FORMAT,
+    open_file,
+)
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.reading import DAMAGE
 from hwloop.files.resume_folder import ResumeFolder
@@ -29,11 +36,10 @@ if TYPE_CHECKING:
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
+    from hwloop.jobs.train import Trained
     from hwloop.nn.network import DeployedNetwork
 
-Resumed: TypeAlias = (
-    "Run | Comparison | Calibration | DriftResult | MeasurementReport | DeployedNetwork | FittedModel | Retrained"
-)
+Resumed: TypeAlias = "Run | Comparison | Calibration | DriftResult | MeasurementReport | DeployedNetwork | FittedModel | Retrained | Trained"
 """What a job gives."""
 RunOf: TypeAlias = Callable[[Path], str]
 """Finds in a file what tells the job that wrote it from every other."""
@@ -56,7 +62,7 @@ def resume(
     ----------
     out
         Output file of the job, such as a run file; what is needed lies beside it, in the folder `out`.resume, and for a
-        measurement in the file itself.
+        measurement or a training in the file itself.
     chip
         The open chip; None for the simulated preset that the job was begun on.
     network
@@ -72,7 +78,11 @@ def resume(
         For a job that is complete, one of which nothing is left, another chip, and while another process is at it.
     """
     folder = ResumeFolder(out)
-    if not folder.exists and folder.out.is_file() and _is_measurement(folder.out):
+    if not folder.exists and folder.out.is_file() and _is(folder.out, TRAINING_FORMAT):
+        from hwloop.jobs.train import train_again
+
+        return train_again(folder.out, chip, network, progress)
+    if not folder.exists and folder.out.is_file() and _is(folder.out, MEASUREMENT_FORMAT):
         from hwloop.jobs.measure_again import measure_again
 
         with reporting(progress, "measuring") as report:
@@ -146,10 +156,10 @@ def _in_weights(path: Path) -> str:
     return run_of_weights(path)
 
 
-def _is_measurement(path: Path) -> bool:
-    """Tell whether a file is one of measurements, which holds itself what its experiment needs to go on."""
+def _is(path: Path, kind: str) -> bool:
+    """Tell whether a file is one of measurements, or of a training, which itself holds what it needs to go on."""
     try:
-        with open_file(path, MEASUREMENT_FORMAT):
+        with open_file(path, kind):
             return True
     except BadInputError:
         return False

@@ -86,9 +86,11 @@ def _page_of_result(what: Loaded) -> Page:
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
+    from hwloop.jobs.train import Trained
     from hwloop.pages.drifts import page_of_drift
     from hwloop.pages.networks import page_of_sensitivity
     from hwloop.pages.runs import page_of_comparison, page_of_run
+    from hwloop.pages.trainings import page_of_training
 
     if isinstance(what, Run):
         return page_of_run(what.record)
@@ -98,4 +100,6 @@ def _page_of_result(what: Loaded) -> Page:
         return page_of_drift(what)
     if isinstance(what, Sensitivity):
         return page_of_sensitivity(what)
+    if isinstance(what, Trained):
+        return page_of_training(what)
     raise BadInputError(f"a {type(what).__name__} has no page; save it, and give the file")

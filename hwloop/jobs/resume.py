@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from hwloop.jobs.train import Trained
     from hwloop.nn.network import DeployedNetwork
 
-Resumed: TypeAlias = "Run | Comparison | Calibration | DriftResult | MeasurementReport | DeployedNetwork | FittedModel | Retrained | Trained"
+Resumed: TypeAlias = (
+    "Run | Comparison | Calibration | DriftResult | MeasurementReport | DeployedNetwork | FittedModel | Retrained"
+    " | Trained"
+)
 """What a job gives."""
 RunOf: TypeAlias = Callable[[Path], str]
 """Finds in a file what tells the job that wrote it from every other."""

@@ -80,6 +80,8 @@ class Family(abc.ABC, Generic[Table]):
     """One line for people."""
     extrapolates: ClassVar[bool] = False
     """Whether held-out data are later times (its purpose is to predict them) rather than other cells."""
+    several_temperatures: ClassVar[bool] = False
+    """Whether it describes reads at several temperatures, and no others."""
     preference: ClassVar[int] = 100
     """Place among the families of an experiment: the less a family assumes, the smaller. Of those that predict alike
     the first is taken."""

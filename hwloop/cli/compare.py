@@ -97,14 +97,19 @@ def compare(options: CompareOptions) -> None:
 
         records = [[run.record for run in runs] for runs in comparison.runs.values()]
         draw_runs(records, options.plot, finite(comparison.noise_floor))
-    if options.as_json:
+    finish(comparison, options.goal, as_json=options.as_json)
+
+
+def finish(comparison: Comparison, goal: float | None, *, as_json: bool) -> None:
+    """Show what came of a comparison, and leave with the exit code of a missed goal, or of one that was stopped."""
+    if as_json:
         print_json(comparison.to_json())
     else:
         _show(comparison)
     errors = [comparison.mvm_error(method) for method in comparison.runs]
-    missed = options.goal is not None and any(error > options.goal for error in errors)
+    missed = goal is not None and any(error > goal for error in errors)
     if missed:
-        click.echo(f"goal missed: the MVM error {max(errors):.4f} is above {options.goal:g}", err=True)
+        click.echo(f"goal missed: the MVM error {max(errors):.4f} is above {goal:g}", err=True)
     if missed or comparison.status != "complete":
         leave(GOAL_MISSED)
 
@@ -151,5 +156,7 @@ def _show(comparison: Comparison) -> None:
         f"{'' if computed else ', after periphery calibration'}."
     )
     if comparison.status != "complete":
-        click.echo("Stopped before the end; the table has what was finished.")
+        click.echo(
+            f"Stopped before the end; the table has what was finished.\nhwloop resume {comparison.name} goes on."
+        )
     click.echo(f"Comparison file {comparison.name}.")

@@ -142,7 +142,6 @@ def deploy(options: DeployOptions) -> None:
     from hwloop.files.hdf5 import check_writable
     from hwloop.jobs.deploy import Deployment
     from hwloop.jobs.deploy_files import NetworkFiles, deploy_files
-    from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.ranges import RangeSettings
     from hwloop.nn.settings import NetworkSettings
 
@@ -170,16 +169,22 @@ def deploy(options: DeployOptions) -> None:
             force=options.force,
             progress=report,
         )
-        network = deploy_files(files, chip, method, settings)
-        if options.as_json:
-            print_json(network.to_json())
-        elif isinstance(network, DeployedNetwork):
-            _show(network)
-        else:
-            _show_stream(network)
+        finish(deploy_files(files, chip, method, settings), options.goal, as_json=options.as_json)
+
+
+def finish(network: DeployedNetwork | StreamedNetwork, goal: float | None, *, as_json: bool) -> None:
+    """Show a network on its chip, which must be open still, and leave with the exit code of a goal that was missed."""
+    from hwloop.nn.network import DeployedNetwork
+
+    if as_json:
+        print_json(network.to_json())
+    elif isinstance(network, DeployedNetwork):
+        _show(network)
+    else:
+        _show_stream(network)
     tested = network.tested
-    if options.goal is not None and tested is not None and tested.on_chip.value < options.goal:
-        click.echo(f"goal missed: the accuracy {tested.on_chip.value:.3f} is below {options.goal:g}", err=True)
+    if goal is not None and tested is not None and tested.on_chip.value < goal:
+        click.echo(f"goal missed: the accuracy {tested.on_chip.value:.3f} is below {goal:g}", err=True)
         leave(GOAL_MISSED)
 
 

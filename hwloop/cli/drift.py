@@ -28,10 +28,9 @@ from hwloop.errors import printable
 from hwloop.units import finite
 
 if TYPE_CHECKING:
-    from hwloop.chip.backend import Backend
+    from hwloop.jobs.drift_asked import NetworkFile
     from hwloop.jobs.drift_result import Course, DriftResult
     from hwloop.nn.accuracy import Batches
-    from hwloop.nn.network import DeployedNetwork
 
 FIRST = ("none", "global", "column", "predictive", "batchnorm", "refresh")
 COMPENSATION_NAMES = installed("hwloop.compensations", FIRST)
@@ -120,7 +119,7 @@ def drift(options: DriftOptions) -> None:
     opened = hwloop.connect(options.backend) if options.backend else contextlib.nullcontext()
     with watched("drift") as report, opened as chip:
         result = hwloop.drift(
-            _opened(options, chip),
+            _named(options),
             chip,
             times,
             names,
@@ -153,14 +152,14 @@ def finish(result: DriftResult, *, as_json: bool) -> None:
         leave(GOAL_MISSED)
 
 
-def _opened(options: DriftOptions, chip: Backend | None) -> DeployedNetwork | str:
-    """Make the network that is named; a run, and a network of the zoo, are opened by their file alone."""
+def _named(options: DriftOptions) -> NetworkFile | str:
+    """Name what ages: a run, and a network of the zoo, are opened by their file alone."""
     if options.network is None:
         return options.run
-    from hwloop.jobs.network import load_network
+    from hwloop.jobs.drift_asked import NetworkFile
     from hwloop.nn.factory import network_from
 
-    return load_network(options.run, network_from(options.network), chip)
+    return NetworkFile(options.run, network_from(options.network))
 
 
 def _test_data(path: str | None) -> Batches | None:

@@ -212,4 +212,5 @@ def _show(report: ImportReport, out: str) -> None:
     for note in report.notes:
         click.echo(printable(f"note: {note}"))
     if BACKWARDS in report.dropped:
-        click.echo("Cells measured anew, say at another temperature, are told apart by --split-by temperature.")
+        said = "Cells measured anew, say at another temperature, are told apart by --split-by temperature."
+        click.echo(f"{said} What was baked so is fitted by hwloop fit --family bake.")

@@ -27,7 +27,7 @@ def installed(group: str, first: tuple[str, ...] = ()) -> str:
     return ", ".join(ordered)
 
 
-def network_option(*, required: bool) -> click.Option:
+def network_option(*, required: bool = False) -> click.Option:
     """Make the option that names what makes the network."""
     what = "Makes the network; also FILE.py:FACTORY."
     return click.Option(["--network"], required=required, metavar="MODULE:FACTORY", help=what)

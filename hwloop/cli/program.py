@@ -34,6 +34,17 @@ if TYPE_CHECKING:
     from hwloop.jobs.run import Run
 
 
+def workers_option() -> click.Option:
+    """Make the option of who works."""
+    what = "Processes that work on cores, or on chips of a fleet."
+    return click.Option(["--workers"], type=click.IntRange(1), help=what)
+
+
+def scheduler_option() -> click.Option:
+    """Make the option of the cluster that works on a fleet."""
+    return click.Option(["--scheduler"], metavar="URL", help="Let a Dask cluster work on the fleet: tcp://host:8786.")
+
+
 @dataclass(frozen=True)
 class ProgramOptions(TaskOptions):
     """Options of `hwloop program`."""
@@ -53,15 +64,9 @@ class ProgramOptions(TaskOptions):
     chip_seconds: float | None = given(
         click.Option(["--chip-seconds"], type=float, help="Seconds of chip time to rest in all while programming.")
     )
-    workers: int | None = given(
-        click.Option(
-            ["--workers"], type=click.IntRange(1), help="Processes that work on cores, or on chips of a fleet."
-        )
-    )
+    workers: int | None = given(workers_option())
     fleet: str | None = given(file_option("--fleet", "Spread over the chips that this file lists (TOML)."))
-    scheduler: str | None = given(
-        click.Option(["--scheduler"], metavar="URL", help="Let a Dask cluster work on the fleet: tcp://host:8786.")
-    )
+    scheduler: str | None = given(scheduler_option())
     out: str = given(file_option("--out", "Run file to write (HDF5).", required=True))
     as_json: bool = given(json_option())
 
@@ -156,9 +161,7 @@ def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report:
     """Program cores, or the chips of a fleet, with several workers."""
     import hwloop
     from hwloop.files.activations import activations_from
-    from hwloop.fleet.chips import Fleet
-    from hwloop.fleet.executors import Executor, InProcess
-    from hwloop.fleet.processes import LocalProcesses
+    from hwloop.fleet.team import Team
     from hwloop.jobs.inputs import calibration_from, seconds
     from hwloop.jobs.parallel import Plan, program_parts
     from hwloop.jobs.program import Task
@@ -167,20 +170,16 @@ def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report:
     samples = activations_from(options.inputs, weights.matrices)
     calibration = calibration_from(options.calibration)
     task = Task(weights, method, options.mapping, age, options.seed, calibration, samples)
-    executor: Executor = LocalProcesses(options.workers) if options.workers else InProcess()
-    if options.fleet is None:
+    team = Team.of(options.fleet, options.workers, options.scheduler)
+    assert team is not None
+    with contextlib.closing(team.executor()) as executor:
+        if team.fleet is not None:
+            plan = Plan.of_fleet(task, team.fleet, executor)
+            return program_parts(plan, task, executor, options.out, force=options.force, report=report)
         with hwloop.connect(options.backend) as chip:
             task = task.within(chip, options.chip_seconds)
             plan = Plan.of_cores(task, chip)
             return program_parts(plan, task, executor, options.out, force=options.force, report=report)
-    fleet = Fleet.read(options.fleet)
-    if options.scheduler is not None:
-        from hwloop.fleet.dask_executor import DaskExecutor
-
-        executor = DaskExecutor(options.scheduler, [member.worker for member in fleet.members])
-    with contextlib.closing(executor):
-        plan = Plan.of_fleet(task, fleet, executor)
-        return program_parts(plan, task, executor, options.out, force=options.force, report=report)
 
 
 def _show(run: Run) -> None:

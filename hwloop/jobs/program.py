@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.check import refuse_stale
 from hwloop.calibration.certificate.use import region_of, use_calibration
 from hwloop.calibration.error_interval import WeightNoise, error_interval, weight_noise
 from hwloop.calibration.evaluation import (
@@ -322,6 +323,10 @@ class Programming:
         )
 
     def _program(self, report: Report) -> None:
+        if self._task.calibration is not None:
+            refuse_stale(
+                self._task.calibration.calibration, self._chip, sorted({t.tile.place.core for t in self.tiles})
+            )
         if self._by_targets:
             self._hand_over(report)
             return

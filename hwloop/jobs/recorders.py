@@ -35,7 +35,7 @@ class Recorder:
         self._file, self._group, self._replaying = file, group, replaying
         self._writer: RunWriter | None = None
         self._ended = False
-        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
+        # The states of a chip for each run of a comparison would be most of the file.
         self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
 
     def name(self, asked: str) -> str:
@@ -82,9 +82,7 @@ class Recorder:
         except BadInputError as unwritten:
             error.add_note("; ".join([str(unwritten), *unwritten.__notes__]))
             return
-        goes_on = self._file.file.attrs["format"] == hdf5.RUN_FORMAT
-        more = f"; hwloop resume {self._file.path} goes on" if goes_on else ""
-        error.add_note(f"what was done until then is in {self._file.path}{more}")
+        error.add_note(f"what was done until then is in {self._file.path}; hwloop resume {self._file.path} goes on")
 
     def _begun(self) -> RunWriter:
         assert self._writer is not None

@@ -15,6 +15,7 @@ from hwloop.files.weights.content import Content, content_of, shown
 from hwloop.files.weights.graphs import read_onnx
 from hwloop.files.weights.keras import read_keras
 from hwloop.files.weights.shards import note_on_shard, read_folder, read_index
+from hwloop.files.weights.text import read_text
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike, renamed
 from hwloop.mapping.matrix import Matrix, matrices_of
 from hwloop.mapping.names import without_wrappers
@@ -31,6 +32,7 @@ READERS: dict[Content, Callable[[Path], list[Tensor]]] = {
     Content.HDF5: read_keras,
     Content.KERAS: read_keras,
     Content.ONNX: read_onnx,
+    Content.TEXT: read_text,
 }
 """What reads each kind of file."""
 
@@ -122,7 +124,7 @@ def load_weights(
     path, choice = Path(path), Choice.of(tensor, layout)
     tensors = read_tensors(path)
     if len(tensors) == 1:
-        lone = content_of(path) is Content.NPY if path.is_file() else False
+        lone = path.is_file() and content_of(path) in (Content.NPY, Content.TEXT)
         tensors = [dataclasses.replace(tensors[0], alone=lone)]
     made = matrices_of(tensors, shown(path), choice, merge_lora)
     note = note_on_shard(path)

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import (
-    NO_MVM,
     command,
-    error_with_interval,
     file_option,
     given,
     json_option,
-    number,
     print_json,
     seed_option,
 )
-from hwloop.errors import printable
-from hwloop.mapping.names import shortened
-from hwloop.units import finite
-
-if TYPE_CHECKING:
-    from hwloop.jobs.evaluate import Evaluation
+from hwloop.cli.screen import show_page
 
 
 @dataclass(frozen=True)
@@ -61,21 +52,6 @@ def evaluate(options: EvaluateOptions) -> None:
     if options.as_json:
         print_json(found.to_json())
     else:
-        _show(found)
+        from hwloop.pages import page_of
 
-
-def _show(found: Evaluation) -> None:
-    names = shortened((tile.tensor for tile in found.tiles), 24)
-    for tile in found.tiles:
-        click.echo(f"core {tile.core:>3}  {names[tile.tensor]:<24} MVM error {number(finite(tile.mvm_error))}")
-    if found.calibration:
-        click.echo(printable(f"Outputs are read through the calibration {found.calibration}."))
-    if found.mvm_error_from == "device-reads":
-        click.echo(NO_MVM)
-    click.echo(f"\nMVM error {error_with_interval(found.mvm_error, found.mvm_error_interval)} now;")
-    if finite(found.mvm_error_in_run) is None:
-        click.echo("the run was stopped before it was measured.")
-        return
-    then = error_with_interval(found.mvm_error_in_run, found.mvm_error_interval_in_run)
-    verdict = {True: ": it has moved", False: ": no change beyond noise", None: ""}[found.moved]
-    click.echo(f"{then} when it was programmed{verdict}.")
+        show_page(page_of(found))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import (
     GOAL_MISSED,
-    NO_MVM,
     command,
-    error_with_interval,
     file_option,
     given,
     json_option,
@@ -23,8 +20,8 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
-from hwloop.errors import BadInputError, printable
-from hwloop.mapping.names import shortened
+from hwloop.cli.screen import show_page
+from hwloop.errors import BadInputError
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -128,7 +125,9 @@ def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
     if as_json:
         print_json(run.to_json())
     else:
-        _show(run)
+        from hwloop.pages import page_of
+
+        show_page(page_of(run))
     missed = goal is not None and run.mvm_error > goal
     if missed:
         click.echo(f"goal missed: the MVM error {run.mvm_error:.4f} is above {goal:g}", err=True)
@@ -180,44 +179,3 @@ def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report:
             task = task.within(chip, options.chip_seconds)
             plan = Plan.of_cores(task, chip)
             return program_parts(plan, task, executor, options.out, force=options.force, report=report)
-
-
-def _show(run: Run) -> None:
-    record = run.record
-    weights = Path(record.provenance.weights).name
-    click.echo(printable(f"{run.method} on {record.backend}, weights {weights}") + "\n")
-    click.echo("core  tensor                cells       MVM error  pulses   device     MVM given")
-    click.echo("                                    first     now /device    reads vectors    up")
-    names = shortened([tile.tile.tensor for tile in run.tiles], 15)
-    for tile in run.tiles:
-        core, place = tile.to_json(), tile.tile.place
-        click.echo(
-            f"{place.core:>4}  {names[tile.tile.tensor]:<16}{place.rows:>5} x{place.columns:>4}"
-            f"{_error(tile.mvm_error_before)}{_error(tile.mvm_error)}{tile.pulses_per_device:>8.2f}"
-            f"{core['device_reads']:>9}{core['mvms']:>8}{core['unconverged_cells']:>6}"
-        )
-    click.echo()
-    if run.status != "complete":
-        click.echo(f"Stopped before the end; what was done is in {record.name}.\nhwloop resume {record.name} goes on.")
-        return
-    if record.mvm_error_from == "device-reads":
-        click.echo(NO_MVM)
-    for tile in run.tiles:
-        if finite(tile.mvm_error_inputs) is not None:
-            tensor = printable(tile.tile.tensor)
-            click.echo(f"With its sample inputs, {tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
-    for tile in run.tiles:
-        if tile.tile.clipping is not None:
-            click.echo(printable(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}."))
-    if record.provenance.calibration:
-        parts = ", ".join(part.replace("_", " ") for part in record.calibration_parts)
-        created = record.calibration_created[:16]
-        click.echo(f"Calibrated with {record.provenance.calibration} of {created} UTC: {parts}.")
-    click.echo(
-        f"MVM error {error_with_interval(run.mvm_error, run.mvm_error_interval)}, measured {run.age:g} s after\n"
-        f"programming with fresh inputs.\nRun file {record.name}; hwloop evaluate {record.name} measures it again."
-    )
-
-
-def _error(value: float) -> str:
-    return "       -" if finite(value) is None else f"{value:>8.4f}"

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from hwloop.mapping.names import shorten
 from tests.cli.conftest import BRIEF, Command
 from tests.conftest import gaussian
 
@@ -81,7 +80,7 @@ def test_long_names_are_told_apart_in_the_table(command: Command) -> None:
     names = [f"module._orig_mod.backbone.stages.0.blocks.{k}.mlp.fc{n}.weight" for k in range(2) for n in (1, 2)]
     save_file({name: gaussian(4, 4, seed) for seed, name in enumerate(names)}, "w.safetensors")
     result = command("program", "w.safetensors", *OUT)
-    shown = [line.split()[1] for line in result.stdout.splitlines() if " x " in line]
+    shown = [line.split()[0] for line in result.stdout.splitlines() if " x " in line]
     assert len(set(shown)) == 4
     assert all(name.endswith("weight") for name in shown)
 
@@ -94,7 +93,7 @@ def test_what_a_file_calls_its_tensors_cannot_steer_the_terminal(command: Comman
     assert result.stderr.count("\n") == 1
     result = command("program", "w.safetensors", *OUT, "--tensor", r"fc\x1b[31m.weight")
     assert "\x1b" not in result.stdout
-    assert shorten(r"fc\x1b[31m.weight", 15) in result.stdout
+    assert r"fc\x1b[31m.weight" in result.stdout
 
 
 def test_names_with_slashes_are_kept_in_the_run_file(command: Command) -> None:

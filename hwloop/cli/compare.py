@@ -68,16 +68,15 @@ def compare(options: CompareOptions) -> None:
     names = [name.strip() for name in options.methods.split(",")]
     by_method = _settings_by_method(pairs(options.settings), names)
     methods = [method_from(name, by_method.get(name, {})) for name in names]
-    weights = options.read_weights()
     mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
-    with watched("comparing") as report:
+    with watched("comparing") as report, hwloop.connect(options.backend) as chip:
         comparison = hwloop.compare(
-            options.backend,
-            weights,
+            chip,
+            options.read_weights(chip.info),
             methods,
             calibration=options.calibration,
             inputs=options.inputs,

@@ -103,16 +103,13 @@ def program(options: ProgramOptions) -> None:
     options.check_chips()
 
     method = method_from(options.method, pairs(options.settings))
-    weights = options.read_weights()
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
     with watched(f"{method.name:>9}") as report:
-        if options.in_parts:
-            run = _in_parts(options, weights, method, report)
-        else:
-            run = _on_one_chip(options, weights, method, report)
+        done = _in_parts if options.in_parts else _on_one_chip
+        run, weights = done(options, method, report)
     if options.plot:
         from hwloop.plot.runs import draw_runs
 
@@ -135,12 +132,13 @@ def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
         leave(GOAL_MISSED)
 
 
-def _on_one_chip(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
+def _on_one_chip(options: ProgramOptions, method: Method, report: Report) -> tuple[Run, Weights]:
     """Program as `hwloop.program` does."""
     import hwloop
 
     with hwloop.connect(options.backend) as chip:
-        return hwloop.program(
+        weights = options.read_weights(chip.info)
+        run = hwloop.program(
             chip,
             weights,
             method,
@@ -154,9 +152,10 @@ def _on_one_chip(options: ProgramOptions, weights: Weights, method: Method, repo
             force=options.force,
             progress=report,
         )
+    return run, weights
 
 
-def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
+def _in_parts(options: ProgramOptions, method: Method, report: Report) -> tuple[Run, Weights]:
     """Program cores, or the chips of a fleet, with several workers."""
     import hwloop
     from hwloop.files.activations import activations_from
@@ -165,17 +164,22 @@ def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report:
     from hwloop.jobs.parallel import Plan, program_parts
     from hwloop.jobs.program import Task
 
-    age = None if options.age is None else seconds(options.age)
-    samples = activations_from(options.inputs, weights.matrices)
-    calibration = calibration_from(options.calibration)
-    task = Task(weights, method, options.mapping, age, options.seed, calibration, samples)
+    age, calibration = None if options.age is None else seconds(options.age), calibration_from(options.calibration)
+
+    def asked(weights: Weights) -> Task:
+        samples = activations_from(options.inputs, weights.matrices)
+        return Task(weights, method, options.mapping, age, options.seed, calibration, samples)
+
     team = Team.of(options.fleet, options.workers, options.scheduler)
     assert team is not None
     with contextlib.closing(team.executor()) as executor:
         if team.fleet is not None:
+            task = asked(options.read_weights())
             plan = Plan.of_fleet(task, team.fleet, executor)
-            return program_parts(plan, task, executor, options.out, force=options.force, report=report)
+            run = program_parts(plan, task, executor, options.out, force=options.force, report=report)
+            return run, task.weights
         with hwloop.connect(options.backend) as chip:
-            task = task.within(chip, options.chip_seconds)
+            task = asked(options.read_weights(chip.info)).within(chip, options.chip_seconds)
             plan = Plan.of_cores(task, chip)
-            return program_parts(plan, task, executor, options.out, force=options.force, report=report)
+            run = program_parts(plan, task, executor, options.out, force=options.force, report=report)
+            return run, task.weights

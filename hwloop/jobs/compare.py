@@ -31,6 +31,7 @@ from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import JobOnFile, recorded, replayed
 from hwloop.jobs.run import Run
+from hwloop.mapping.matrix import Room
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite, finite_interval
@@ -188,14 +189,14 @@ def compare(
         For what a method cannot do on this chip, before the first one runs.
     """
     chosen = _chosen(methods, repeats)
-    given, until = weights_from(weights), None if age is None else seconds(age)
-    used, activations = calibration_from(calibration), activations_from(inputs, given.matrices)
-    mapping = mapping or MappingSettings()
-    contest = Contest(tuple(Task(given, one, mapping, until, seed, used, activations) for one in chosen), repeats)
+    until, used = None if age is None else seconds(age), calibration_from(calibration)
     with ExitStack() as stack:
         opened = stack.enter_context(connect(chip)) if isinstance(chip, str) else chip
+        given = weights_from(weights, room=Room.of(opened.info))
+        activations, mapping = activations_from(inputs, given.matrices), mapping or MappingSettings()
+        tasks = tuple(Task(given, one, mapping, until, seed, used, activations) for one in chosen)
         report = stack.enter_context(reporting(progress, "comparing"))
-        return contest.into_file(opened, out, report, force=force)
+        return Contest(tasks, repeats).into_file(opened, out, report, force=force)
 
 
 @exclusive

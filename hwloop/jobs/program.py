@@ -51,6 +51,7 @@ from hwloop.jobs.task import Task as Task
 from hwloop.mapping.activations import of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
+from hwloop.mapping.matrix import Room
 from hwloop.mapping.partition import map_weights
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.sharing import MEASURE, MappingSettings
@@ -108,9 +109,9 @@ def program(
     ChipError
         When the chip or its link fails; with `out`, all that was done until then is on file.
     """
-    given, chosen = weights_from(weights), method_from(method) if isinstance(method, str) else method
-    until, used = None if age is None else seconds(age), calibration_from(calibration)
-    samples = activations_from(inputs, given.matrices)
+    chosen, room = method_from(method) if isinstance(method, str) else method, Room.of(chip.info)
+    given, until = weights_from(weights, room=room), None if age is None else seconds(age)
+    used, samples = calibration_from(calibration), activations_from(inputs, given.matrices)
     task = Task(given, chosen, mapping or MappingSettings(), until, seed, used, samples).within(chip, chip_seconds)
     with reporting(progress, f"{task.method.name:>9}") as report:
         if out is None:

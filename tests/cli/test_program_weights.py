@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -103,3 +105,35 @@ def test_names_with_slashes_are_kept_in_the_run_file(command: Command) -> None:
     assert set(tensors(command, "keras.npz")) == {"conv/kernel", "dense/kernel"}
     result = command("evaluate", "run.h5", "--json")
     assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["big.npy", "big.safetensors"])
+def test_what_can_never_fit_is_refused_by_its_header(command: Command, name: str) -> None:
+    """Nearly six hundred megabytes that nobody has written: a file with a hole."""
+    shape, header = [12_000, 12_000], b""
+    if name.endswith(".npy"):
+        np.lib.format.write_array_header_1_0(
+            stream := io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
+        )
+        header = stream.getvalue()
+    else:
+        size = 4 * shape[0] * shape[1]
+        text = json.dumps({"fc.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+        header = len(text).to_bytes(8, "little") + text
+    with open(name, "wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 4 * shape[0] * shape[1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for words in (("program", name, *OUT), ("compare", name, *BRIEF[:2], "--out", "cmp.h5")):
+        result = command(*words)
+        assert result.exit_code == 2
+        assert "the weights do not fit on sim:hermes-core" in result.stderr
+        assert "(12000 x 12000)" in result.stderr
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_tensors_are_counted_together(command: Command) -> None:
+    save_file({f"{one}.weight": gaussian(200, 250, number) for number, one in enumerate("ab")}, "two.safetensors")
+    result = command("program", "two.safetensors", "--backend", "sim:hermes-core", "--out", "run.h5")
+    assert result.exit_code == 2
+    assert "with tensor 'b.weight' (200 x 250) they take 100000 cells" in result.stderr

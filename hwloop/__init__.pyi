@@ -66,6 +66,8 @@ from .jobs.drift import drift as drift
 from .jobs.drift_result import DriftResult as DriftResult
 from .jobs.evaluate import Evaluation as Evaluation
 from .jobs.evaluate import evaluate as evaluate
+from .jobs.evaluate_trained import TrainedEvaluation as TrainedEvaluation
+from .jobs.evaluate_trained import evaluate_trained as evaluate_trained
 from .jobs.export import export as export
 from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement
@@ -86,6 +88,9 @@ from .jobs.train import Trained as Trained
 from .jobs.train import TrainingJob as TrainingJob
 from .jobs.train import open_trained as open_trained
 from .jobs.train import train as train
+from .jobs.training_study import StudyPlan as StudyPlan
+from .jobs.training_study import TrainingStudy as TrainingStudy
+from .jobs.training_study import training_study as training_study
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings

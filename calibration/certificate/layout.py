@@ -26,6 +26,7 @@ from hwloop.calibration.routines.results import (
     WireResult,
     stored_fields,
 )
+from hwloop.calibration.routines.symmetry_result import SymmetryResult
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.mapping.ranges import RangeResult
@@ -48,6 +49,7 @@ KINDS: dict[str, type[PartResult]] = {
     "drift": DriftResult,
     "ranges": RangeResult,
     "floor": FloorResult,
+    "symmetry_point": SymmetryResult,
 }
 """Parts of a core, by the names of their groups."""
 

@@ -13,9 +13,10 @@ from hwloop.calibration.routines.devices import DeviceCalibration
 from hwloop.calibration.routines.floor import FloorCalibration, reference_matrix
 from hwloop.calibration.routines.programming_curve import CurveCalibration
 from hwloop.calibration.routines.ranges import RangeCalibration
+from hwloop.calibration.routines.symmetry import SymmetryCalibration
 from hwloop.calibration.routines.trims import TrimCalibration, TrimsInUse
 from hwloop.calibration.routines.wires import WireCalibration
-from hwloop.chip.info import Capability, ChipInfo
+from hwloop.chip.info import INSTEAD, Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, MissingCapabilityError
 from hwloop.mapping.matrix import Matrix
@@ -31,16 +32,19 @@ ROUTINES: tuple[type[Routine], ...] = (
     CurveCalibration,
     RangeCalibration,
     FloorCalibration,
+    SymmetryCalibration,
 )
 """The routines whose parts can be asked for, in the order in which they run."""
-PARTS = tuple(part for routine in ROUTINES for part in routine.parts)
+KNOWN = tuple(part for routine in ROUTINES for part in routine.parts)
 """What can be calibrated, in the order in which it is done."""
+PARTS = tuple(part for part in KNOWN if part not in SymmetryCalibration.parts)
+"""All of a chip whose devices are programmed; those of one that trains in memory have symmetry points instead."""
 
 
 def _required(part: str) -> set[str]:
     """Return the parts that must be known before this one."""
     (routine,) = (routine for routine in ROUTINES if part in routine.parts)
-    return {*routine.requires, *routine.parts[: routine.parts.index(part)]} & set(PARTS)
+    return {*routine.requires, *routine.parts[: routine.parts.index(part)]} & set(KNOWN)
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,14 @@ class Plan:
     """What to calibrate, and with which settings."""
 
     parts: Sequence[str] = PARTS
-    """Names out of PARTS; what they require is added."""
+    """Names out of KNOWN; what they require is added."""
     devices: DeviceCalibration = DeviceCalibration()
     trims: TrimCalibration = TrimCalibration()
     converters: ConverterCalibration = ConverterCalibration()
     wires: WireCalibration = WireCalibration()
     curve: CurveCalibration = CurveCalibration()
     floor: FloorCalibration = FloorCalibration()
+    symmetry: SymmetryCalibration = SymmetryCalibration()
     weights: Matrix | None = None
     """A matrix for which ranges and floor are stated; None: a standard normal one, clipped at 3 sigma."""
     inputs: FloatArray | None = None
@@ -63,9 +68,9 @@ class Plan:
     """Seconds after programming for which the floor is stated; None: the drift model's reference age."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.parts if name not in PARTS]
+        unknown = [name for name in self.parts if name not in KNOWN]
         if unknown or not self.parts:
-            raise BadInputError(f"calibrate: unknown part '{', '.join(unknown)}'; known: {', '.join(PARTS)}")
+            raise BadInputError(f"calibrate: unknown part '{', '.join(unknown)}'; known: {', '.join(KNOWN)}")
         if self.age is not None:
             check_age(self.age)
 
@@ -74,7 +79,7 @@ class Plan:
         needed = set(self.parts)
         while grown := {required for name in needed for required in _required(name)} - needed:
             needed |= grown
-        return [name for name in PARTS if name in needed]
+        return [name for name in KNOWN if name in needed]
 
     @property
     def everything(self) -> bool:
@@ -87,7 +92,15 @@ class Plan:
         trims = self.trims if self.converters.trims else TrimsInUse()
         converters = self.converters if "dac" in wanted else replace(self.converters, dac_vectors=0)
         chosen: list[Routine] = []
-        for routine in (self.devices, converters, self.wires, self.curve, RangeCalibration(), self.floor):
+        for routine in (
+            self.devices,
+            converters,
+            self.wires,
+            self.curve,
+            RangeCalibration(),
+            self.floor,
+            self.symmetry,
+        ):
             if set(routine.parts) & set(wanted):
                 chosen += [trims, routine] if routine is converters else [routine]
         return [routine for routine in chosen if routine.needs <= info.capabilities]
@@ -98,13 +111,20 @@ class Plan:
         Raises MissingCapabilityError when they were asked for by name.
         """
         unable: dict[str, str] = {}
+        if info.stepping is not None and not set(self.parts) <= set(SymmetryCalibration.parts):
+            raise MissingCapabilityError(
+                f"{info.name}: its devices step and do not melt, so only their symmetry points are calibrated; use "
+                "hwloop calibrate symmetry-point"
+            )
         for routine in ROUTINES:
             missing = " and ".join(c.value for c in Capability if c in routine.needs - info.capabilities)
             for name in (part for part in routine.parts if missing and part in self.wanted()):
                 if not self.everything:
+                    instead = "hwloop calibrate all finds out what it can without"
+                    if routine is SymmetryCalibration:
+                        instead = INSTEAD[Capability.UPDATE]
                     raise MissingCapabilityError(
-                        f"{info.name}: calibrating {name} needs {missing}, which this chip lacks; hwloop calibrate all "
-                        "finds out what it can without"
+                        f"{info.name}: calibrating {name} needs {missing}, which this chip lacks; {instead}"
                     )
                 unable[name] = f"needs {missing}, which {info.name} lacks"
         return unable

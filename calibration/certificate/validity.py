@@ -29,5 +29,6 @@ VALIDITY: dict[str, Validity] = {
     "wires": Validity(3650.0, "wires do not change"),
     "ranges": Validity(3650.0, "follow from weights and inputs"),
     "floor": Validity(7.0, "as the converters"),
+    "symmetry_point": Validity(30.0, "devices change with the number of their pulses (assumed)"),
 }
 """Of each part of a calibration, by name."""

@@ -19,6 +19,7 @@ from hwloop.calibration.routines.results import (
     TrimResult,
     WireResult,
 )
+from hwloop.calibration.routines.symmetry_result import SymmetryResult
 from hwloop.chip.cell_calibration import CellCalibration, Converters, Devices
 from hwloop.chip.info import ChipInfo
 from hwloop.chip.region import Place
@@ -39,6 +40,7 @@ class CoreCalibration:
     drift: DriftResult | None = None
     ranges: RangeResult | None = None
     floor: FloorResult | None = None
+    symmetry_point: SymmetryResult | None = None
 
     def __repr__(self) -> str:
         return f"<CoreCalibration: {', '.join(self.parts()) or 'nothing'}>"

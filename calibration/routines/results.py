@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from hwloop.calibration.routines.symmetry_result import SymmetryResult
 from hwloop.chip.backend import Backend
 from hwloop.chip.cell_calibration import Converters, Devices, nonlinearity
 from hwloop.chip.info import ChipInfo
@@ -382,6 +383,7 @@ PartResult: TypeAlias = (
     | DriftResult
     | RangeResult
     | FloorResult
+    | SymmetryResult
 )
 """The result of any routine."""
 

@@ -50,6 +50,10 @@ _HELP = {
         "Input scale and converter range for weights and inputs (--weights, --inputs).",
     ),
     "floor": ("The smallest MVM error that can be reached.", "The MVM error that perfect programming would leave."),
+    "symmetry-point": (
+        "Where steps up and down are equal.",
+        "The symmetry point of every cell of a chip that trains in memory: alternating pulses, and the mean of reads.",
+    ),
 }
 """Of each command, a few words for the list of all, and a sentence."""
 
@@ -149,7 +153,8 @@ def _part_command(name: str) -> click.Command:
         finish(calibration, options.backend, str(file.path), as_json=options.as_json)
 
     short, text = _HELP[name]
-    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "sim:hermes-core?seed=4" --out chip.cal.h5'
+    chip = "sim:reram-sb?seed=1&cores=1" if name == "symmetry-point" else "sim:hermes-core?seed=4"
+    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "{chip}" --out chip.cal.h5'
     part.__doc__ = f"{text}\n\n{example}"
     return command(PartOptions, name, short)(part)
 

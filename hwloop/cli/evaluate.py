@@ -15,7 +15,10 @@ from hwloop.cli.common import (
     print_json,
     seed_option,
 )
+from hwloop.cli.options import network_option
 from hwloop.cli.screen import show_page
+from hwloop.durations import format_duration, parse_durations
+from hwloop.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class EvaluateOptions:
     calibration: str | None = given(
         file_option("--calibration", "Calibration file [default: the one used to program, beside the run].")
     )
+    times: str | None = given(
+        click.Option(["--times"], help="Of a training: ages at which to measure its accuracy, as 1h,1d [default: now].")
+    )
+    network: str | None = given(network_option(required=False))
     as_json: bool = given(json_option())
 
 
 @command(EvaluateOptions, "evaluate")
 def evaluate(options: EvaluateOptions) -> None:
-    """Measure the MVM error of what the chip of RUN holds now.
+    """Measure the MVM error of what the chip of RUN holds now, or the accuracy of a training.
 
     A simulated chip is brought back to the state in which the run left it; a real chip is measured as it is.
 
@@ -45,7 +52,13 @@ def evaluate(options: EvaluateOptions) -> None:
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.jobs.evaluate import load_run
+    from hwloop.jobs.train import is_training
 
+    if is_training(options.run):
+        _evaluate_training(options)
+        return
+    if options.times or options.network:
+        raise BadInputError(f"--times and --network are for trainings; {options.run} is none")
     run = load_run(options.run)
     with hwloop.connect(options.backend) if options.backend else contextlib.nullcontext() as chip:
         found = hwloop.evaluate(run, chip, seed=options.seed, calibration=options.calibration)
@@ -55,3 +68,23 @@ def evaluate(options: EvaluateOptions) -> None:
         from hwloop.pages import page_of
 
         show_page(page_of(found))
+
+
+def _evaluate_training(options: EvaluateOptions) -> None:
+    import hwloop
+    from hwloop.nn.factory import network_from
+
+    if options.calibration:
+        raise BadInputError("a training is measured as its network answers: leave --calibration out")
+    network = network_from(options.network) if options.network else None
+    times = parse_durations(options.times) if options.times else [0.0]
+    with hwloop.connect(options.backend) if options.backend else contextlib.nullcontext() as chip:
+        found = hwloop.evaluate_trained(options.run, chip, times, network=network)
+    if options.as_json:
+        print_json(found.to_json())
+        return
+    for age, one in zip(found.ages, found.accuracies, strict=True):
+        low, high = one.interval
+        click.echo(f"{format_duration(age):>8}  {one.value:.1%} (95 %: {low:.1%} to {high:.1%}) of {one.total} images")
+    if found.at_end is not None:
+        click.echo(f"{found.at_end:.1%} at the end of the training.")

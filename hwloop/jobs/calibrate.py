@@ -24,6 +24,7 @@ from hwloop.calibration.routines.converters import ConverterCalibration
 from hwloop.calibration.routines.devices import DeviceCalibration
 from hwloop.calibration.routines.floor import FloorCalibration
 from hwloop.calibration.routines.programming_curve import CurveCalibration
+from hwloop.calibration.routines.symmetry import SymmetryCalibration
 from hwloop.calibration.routines.trims import TrimCalibration
 from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.chip.backend import Backend
@@ -47,6 +48,7 @@ ROUTINES: dict[str, type[Routine]] = {
     "wires": WireCalibration,
     "curve": CurveCalibration,
     "floor": FloorCalibration,
+    "symmetry": SymmetryCalibration,
 }
 """Routines with settings, by what ROUTINE.KEY=VALUE calls them."""
 
@@ -70,7 +72,8 @@ def calibrate(
     chip
         An open chip.
     parts
-        Names out of 'devices', 'adc', 'dac', 'wires', 'programming-curve', 'ranges', 'floor', or a plan with settings.
+        Names out of 'devices', 'adc', 'dac', 'wires', 'programming-curve', 'ranges', 'floor', or 'symmetry-point' of a
+        chip that trains in memory, or a plan with settings.
     cores
         Numbers of the cores; None for all.
     seed
@@ -122,6 +125,7 @@ def plan_from(parts: Sequence[str], settings: Mapping[str, str]) -> Plan:
         wires=_parsed(WireCalibration, by_routine["wires"], "wires"),
         curve=_parsed(CurveCalibration, by_routine["curve"], "curve"),
         floor=_parsed(FloorCalibration, by_routine["floor"], "floor"),
+        symmetry=_parsed(SymmetryCalibration, by_routine["symmetry"], "symmetry"),
     )
 
 

@@ -261,6 +261,7 @@ def train(
     with reporting(progress, "train") as report:
         float_accuracy = _in_float(network, training, test, job.training, report)
         net = AnalogNetwork(converted, chip, job.periphery, job.training.seed)
+        net.test = None if test is None else (test.inputs, test.labels)
         optimizer = _optimizer(net, rule, job.training)
         net.write_weights()
         task = job.task(chip, rule, used.name if used else "", float_accuracy)
@@ -329,6 +330,15 @@ def open_trained(path: str | Path, chip: Backend | None = None, network: nn.Modu
         return _reopened(file, str(path), chip, network)[0].net
 
 
+def is_training(path: str | Path) -> bool:
+    """Tell whether a file is one of a training."""
+    try:
+        with hdf5.open_file(path, TRAINING_FORMAT):
+            return True
+    except BadInputError:
+        return False
+
+
 def read_training(path: str | Path) -> Trained:
     """Read a training file, without opening its chip. Raises BadInputError for one that is damaged."""
     with hdf5.open_file(path, TRAINING_FORMAT) as file, whole(path, "training file", "train anew"):
@@ -387,9 +397,10 @@ def _reopened(
         chip.import_state(state)
     read_optimizer(file, optimizer)
     images = read_images(file)
-    training = images["training"]
+    training, test = images["training"], images["test"]
+    net.test = None if test is None else (test.inputs, test.labels)
     assert training is not None
-    work = TrainingWork(net, optimizer, training, images["held_out"], images["test"], task.training)
+    work = TrainingWork(net, optimizer, training, images["held_out"], test, task.training)
     work.curves, work.position = read_curves(file), read_position(file)
     work.seconds = float(file.attrs["wall_seconds"])
     return work, task

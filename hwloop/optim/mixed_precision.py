@@ -17,22 +17,24 @@ class MixedPrecisionRule(Rule):
     """Mixed-precision training (Nandakumar et al., Frontiers in Neuroscience 14, 406, 2020).
 
     The outer products of a batch are added to a digital matrix chi. Whatever of it is a whole number of steps goes to
-    the devices, row by row, and is taken off chi. Defaults after MixedPrecisionCompound of aihwkit 1.2.0, but that
-    transfers come batch by batch.
+    the devices, row by row, and is taken off chi. Defaults after MixedPrecisionCompound of aihwkit 1.2.0, but
+    for the granularity and that transfers come batch by batch.
     """
 
     name: ClassVar[str] = "mixed-precision"
+    lr: ClassVar[float] = 0.3
 
-    granularity: float = 1.0
-    """Steps of a device that a change must reach before it is written."""
+    granularity: float = 50.0
+    """Steps of a device that a change must reach before it is written. On devices whose every pulse draws its noise
+    anew, few long writes leave less of it than many single steps, which are what the paper has (1)."""
     transfer_every: int = 1
     """Batches from one transfer to the next."""
-    most_steps: int = 31
-    """Steps of a device in one transfer at most; what is beyond waits."""
+    most_writes: int = 31
+    """Such changes of a weight in one transfer at most; what is beyond waits."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("granularity", 1e-3, 1e6), ("transfer_every", 1, 1_000_000), ("most_steps", 1, 1_000_000),
+            ("granularity", 1e-3, 1e6), ("transfer_every", 1, 1_000_000), ("most_writes", 1, 1_000_000),
         ):  # fmt: skip
             self._require(name, low, high)
 
@@ -58,7 +60,7 @@ class _Updater(Updater):
         self._batches += 1
         if self._batches % rule.transfer_every:
             return
-        units = np.clip(np.trunc(self._chi / size), -rule.most_steps, rule.most_steps)
+        units = np.clip(np.trunc(self._chi / size), -rule.most_writes, rule.most_writes)
         steps = np.rint(units * rule.granularity).astype(np.int32)
         self._chi -= steps * self.weights.step
         rows = np.flatnonzero(steps.any(1))

@@ -34,7 +34,7 @@ class AnalogOptimizer(torch.optim.Optimizer):
     """Its algorithm."""
 
     def __init__(
-        self, net: AnalogNetwork, lr: float | None = None, rule: Rule | None = None, digital_lr: float = 0.05
+        self, net: AnalogNetwork, lr: float | None = None, rule: Rule | None = None, digital_lr: float = 0.1
     ) -> None:
         """Begin with the network as it is, and take the cells that the algorithm needs besides.
 

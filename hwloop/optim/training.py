@@ -34,9 +34,9 @@ class Training(Settings):
     """Times that all images are seen."""
     lr: float = 0.0
     """Learning rate of the matrices at its highest; 0: the algorithm's own."""
-    digital_lr: float = 0.05
+    digital_lr: float = 0.1
     """Learning rate of biases and other digital parameters at its highest."""
-    batch: int = 10
+    batch: int = 32
     """Images between two updates of the weights; each of them is an update of its own."""
     schedule: str = SCHEDULES[0]
     """'cosine': rates fall to zero along a cosine; 'constant': they stay."""

@@ -91,6 +91,13 @@ def _drift(d: Told) -> Iterator[Row]:
     yield "seen until", d["last_look"], None, "s", f"after a pulse, by MVMs, from {d['first_look']:.2g} s on"
 
 
+def _symmetry_points(s: Told) -> Iterator[Row]:
+    yield "symmetry points", s["mean"], None, "", f"their mean, of half the range ({s['half_range_uS']:.3g} uS)"
+    yield "their spread", s["spread"], None, "", "from cell to cell"
+    cost = f"{s['pairs_per_device']:,.0f} pairs of pulses and {s['reads_per_device']:,.0f} reads a device"
+    yield "each known to", s["sigma"], None, "", f"one standard deviation, by {cost}"
+
+
 def _ranges(r: Told) -> Iterator[Row]:
     yield "input scale", r["input_scale"], None, "", "input that drives a converter fully"
     yield "converter range", r["full_scale"], None, "uS", "that suits the weights and inputs"
@@ -113,6 +120,7 @@ _ROWS = {
     "wires": _wires,
     "programming_curve": _curve,
     "drift": _drift,
+    "symmetry_point": _symmetry_points,
     "ranges": _ranges,
     "floor": _floor,
 }

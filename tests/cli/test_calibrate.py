@@ -121,7 +121,8 @@ def test_every_help_ends_with_an_example_that_runs(command: Command, name: str) 
     if name == "daily":
         run_daily(words)
         return
-    words = [CHIP if word.startswith("sim:") else word for word in words]
+    chip = "sim:reram-sb?rows=8&columns=8&cores=1" if name == "symmetry-point" else CHIP
+    words = [chip if word.startswith("sim:") else word for word in words]
     run(command, *words)
 
 
@@ -369,3 +370,19 @@ def test_as_a_process() -> None:
     done = run_process("calibrate", "check", "x.h5", "--backend", OTHER)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
+
+
+def test_symmetry_points_are_calibrated_and_shown(command: Command) -> None:
+    chip = "sim:reram-sb?rows=8&columns=8&cores=1&seed=1&symmetry_point_mean=0.2&symmetry_point_spread=0"
+    few = ("--set", "symmetry.pairs=2000")
+    done = run(command, "calibrate", "symmetry-point", "--backend", chip, "--out", "s.cal.h5", *few, "--json")
+    told = json.loads(done.stdout)["cores"][0]["symmetry_point"]
+    assert told["mean"] == pytest.approx(0.2, abs=0.03)
+    assert told["pairs_per_device"] == 2000
+    shown = run(command, "calibrate", "show", "s.cal.h5").stdout
+    assert re.search(r"symmetry points +0\.\d+ +- +their mean, of half the range", shown)
+    assert "2,000 pairs of pulses and 100 reads a device" in shown
+    assert run(command, "show", "s.cal.h5").exit_code == 0
+    missing = command("calibrate", "symmetry-point", "--backend", CHIP, "--out", "none.cal.h5")
+    assert missing.exit_code == 2
+    assert "needs update" in missing.stderr

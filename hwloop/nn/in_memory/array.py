@@ -184,7 +184,7 @@ class DeviceArray(Weights):
 
     # ---- single weights ------------------------------------------------------------------------------------------
 
-    def weights(self, averages: int = 1) -> FloatArray:
+    def weights(self, averages: int = 16) -> FloatArray:
         """Read all weights (rows, columns), by reads of single devices where the chip has them, else row by row."""
         chip = self.chip
         if Capability.DEVICE_READ not in chip.info.capabilities:

@@ -57,7 +57,7 @@ class Weights(abc.ABC):
         return self.probe(one_hot(rows, self.shape[0]))
 
     @abc.abstractmethod
-    def weights(self, averages: int = 1) -> FloatArray:
+    def weights(self, averages: int = 16) -> FloatArray:
         """Read all weights (rows, columns)."""
 
     @abc.abstractmethod

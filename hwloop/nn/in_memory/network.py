@@ -38,6 +38,8 @@ class AnalogNetwork(nn.Module):
         self.random = np.random.default_rng(seed)
         """Source of all that is drawn outside of the chip."""
         self.cells = Cells(chip)
+        self.test: tuple[torch.Tensor, torch.Tensor] | None = None
+        """Inputs and labels of the test images of its training; None without."""
         self.matrices: dict[str, TrainedMatrix] = {}
         """Every matrix by name."""
         for sharing in matrices_of(converted):

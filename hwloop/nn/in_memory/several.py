@@ -63,7 +63,7 @@ class SeveralDevices(Weights):
             if mine.any():
                 one.step_rows(rows[mine], steps[mine])
 
-    def weights(self, averages: int = 1) -> FloatArray:
+    def weights(self, averages: int = 16) -> FloatArray:
         """Read the sum (rows, columns)."""
         return self._sum([one.weights(averages) for one in self.arrays])
 

@@ -15,12 +15,20 @@ from hwloop.calibration.routines.floor import FloorCalibration
 from hwloop.calibration.routines.level_maps import LevelMaps
 from hwloop.calibration.routines.observe import Looking
 from hwloop.calibration.routines.programming_curve import CurveCalibration
+from hwloop.calibration.routines.symmetry import SymmetryCalibration
 from hwloop.calibration.routines.trims import TrimCalibration
 from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.calibration.settings import Settings
 from tests.calibration import bounds
 
 BOUNDS: bounds.Bounds = {
+    SymmetryCalibration: {
+        "pairs": (40, 5000, 10_000_000),
+        "settling": (0.0, 0.15, 0.9),
+        "read_every": (1, 20, 100_000),
+        "reference_reads": (1, 256, 65_536),
+        "most_sigma": (0.001, 0.25, 10.0),
+    },
     AdcFitting: {
         "near_end": (0.1, 0.97, 1.0),
         "least_signal": (0.0, 5.0, 1000000.0),

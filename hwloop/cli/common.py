@@ -25,6 +25,7 @@ from hwloop.errors import (
     HwloopError,
     LimitError,
     MissingCapabilityError,
+    NeedsNote,
     OutputWarning,
     ProgrammingWarning,
     WeightsNote,
@@ -146,7 +147,7 @@ def _show_warning(
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
     if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
         click.echo(printable(f"warning: {message}"), err=True)
-    elif issubclass(category, WeightsNote):
+    elif issubclass(category, WeightsNote | NeedsNote):
         click.echo(printable(f"note: {message}"), err=True)
 
 

@@ -65,6 +65,9 @@ class ProgramOptions(TaskOptions):
     fleet: str | None = given(file_option("--fleet", "Spread over the chips that this file lists (TOML)."))
     scheduler: str | None = given(scheduler_option())
     out: str = given(file_option("--out", "Run file to write (HDF5).", required=True))
+    dry_run: bool = given(
+        click.Option(["--dry-run"], is_flag=True, help="Say what it takes at most, and send the chip nothing.")
+    )
     as_json: bool = given(json_option())
 
     @property
@@ -107,6 +110,9 @@ def program(options: ProgramOptions) -> None:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
+    if options.dry_run:
+        _foretell(options, method)
+        return
     with watched(f"{method.name:>9}") as report:
         done = _in_parts if options.in_parts else _on_one_chip
         run, weights = done(options, method, report)
@@ -115,6 +121,24 @@ def program(options: ProgramOptions) -> None:
 
         draw_runs([[run.record]], options.plot, floor_of(run, weights, options.backend))
     finish(run, options.goal, as_json=options.as_json)
+
+
+def _foretell(options: ProgramOptions, method: Method) -> None:
+    """Say what a run takes at most."""
+    import hwloop
+    from hwloop.jobs.inputs import seconds
+    from hwloop.jobs.program import Programming, Task
+
+    if options.fleet is not None:
+        raise BadInputError("--dry-run is for one chip; name it with --backend")
+    age = None if options.age is None else seconds(options.age)
+    with hwloop.connect(options.backend) as chip:
+        task = Task(options.read_weights(chip.info), method, options.mapping, age, options.seed)
+        needs = Programming(task.within(chip, options.chip_seconds), chip).needs
+    if options.as_json:
+        print_json(needs.to_json())
+    else:
+        click.echo(f"This takes {needs}.")
 
 
 def finish(run: Run, goal: float | None, *, as_json: bool) -> None:

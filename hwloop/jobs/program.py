@@ -43,6 +43,7 @@ from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
+from hwloop.jobs.needs import Needs
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import recorded, replayed
@@ -149,6 +150,8 @@ def carry_out(
 ) -> Run:
     """Program and measure, keeping everything with the recorder on the way; see `program`."""
     work = Programming(task, chip, recorder, name)
+    if recorder is not None:
+        recorder.make_sure(work.needs)
     try:
         work.run(report)
     except Exception as error:
@@ -272,6 +275,11 @@ class Programming:
     def chip(self) -> Backend:
         """The chip that is programmed."""
         return self._chip
+
+    @property
+    def needs(self) -> Needs:
+        """What the run takes at most."""
+        return Needs.of([item.tile for item in self.tiles], self._task.method, self._age, self._chip.info)
 
     @property
     def regions(self) -> list[Region]:

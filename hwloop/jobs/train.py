@@ -260,7 +260,8 @@ def train(
     training, held_out = part(images, job.training)
     with reporting(progress, "train") as report:
         float_accuracy = _in_float(network, training, test, job.training, report)
-        net = AnalogNetwork(converted, chip, job.periphery, job.training.seed)
+        symmetry = None if used is None else used.calibration
+        net = AnalogNetwork(converted, chip, job.periphery, job.training.seed, symmetry)
         net.test = None if test is None else (test.inputs, test.labels)
         optimizer = _optimizer(net, rule, job.training)
         net.write_weights()

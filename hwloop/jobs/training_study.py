@@ -109,6 +109,8 @@ class StudyPlan:
 
     Parameters
     ----------
+    chip
+        URI of a simulated chip, without a seed.
     of
         One of `OF_CHIP` or `OF_PERIPHERY`.
     values
@@ -117,6 +119,7 @@ class StudyPlan:
         Chips and trainings of each value; 0 to seeds - 1.
     """
 
+    chip: str
     of: str
     values: Sequence[float]
     seeds: int = 3
@@ -132,7 +135,6 @@ class StudyPlan:
 def training_study(
     network: nn.Module,
     data: DataLike,
-    chip: str,
     plan: StudyPlan,
     algorithm: str | Rule = "agad",
     job: TrainingJob | None = None,
@@ -141,18 +143,16 @@ def training_study(
 ) -> TrainingStudy:
     """Train a network again and again, on simulated chips that differ in one property.
 
-    >>> plan = hwloop.StudyPlan("states", [10, 100, 1000])
-    >>> found = hwloop.training_study(net, "data/digits.npz", "sim:reram-sb", plan)
+    >>> plan = hwloop.StudyPlan("sim:reram-sb", "states", [10, 100, 1000])
+    >>> found = hwloop.training_study(net, "data/digits.npz", plan)
     >>> found.plot()
 
     Parameters
     ----------
     network, data, algorithm, job, progress
         As for `hwloop.train`; the job has no file.
-    chip
-        URI of a simulated chip, without a seed.
     plan
-        What to change.
+        What to change, on which chip.
 
     Raises
     ------
@@ -168,20 +168,20 @@ def training_study(
         for number in range(total):
             k, seed = divmod(number, plan.seeds)
             report(number, total)
-            uri, changed = _changed(chip, job, plan, k, seed)
+            uri, changed = _changed(job, plan, k, seed)
             with connect(uri) as opened:
                 result = train(network, data, opened, rule, changed)
             if not result.test_accuracy:
                 raise BadInputError("a study needs test images, and an epoch at least")
             found[k, seed] = result.test_accuracy[-1]
             digital.append(result.float_accuracy)
-    return TrainingStudy(plan.of, tuple(plan.values), found, float(np.mean(digital)), rule.name, chip)
+    return TrainingStudy(plan.of, tuple(plan.values), found, float(np.mean(digital)), rule.name, plan.chip)
 
 
-def _changed(chip: str, job: TrainingJob, plan: StudyPlan, k: int, seed: int) -> tuple[str, TrainingJob]:
+def _changed(job: TrainingJob, plan: StudyPlan, k: int, seed: int) -> tuple[str, TrainingJob]:
     """Give chip and job of one training."""
-    value, joint = plan.values[k], "&" if "?" in chip else "?"
-    uri = f"{chip}{joint}seed={seed}"
+    value, joint = plan.values[k], "&" if "?" in plan.chip else "?"
+    uri = f"{plan.chip}{joint}seed={seed}"
     training = dataclasses.replace(job.training, seed=job.training.seed + seed)
     job = dataclasses.replace(job, training=training)
     if plan.of in OF_CHIP:

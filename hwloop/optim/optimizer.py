@@ -16,6 +16,7 @@ from hwloop.optim.mixed_precision import MixedPrecisionRule
 from hwloop.optim.rule import DigitalWork, Rule, Updater
 from hwloop.optim.sgd import SGDRule
 from hwloop.optim.tiki_taka import TikiTakaRule
+from hwloop.typing import AnyArray
 
 ON_CHIP, DIGITAL = 0, 1
 """Parameter groups: matrices on the chip, and all else."""
@@ -113,7 +114,7 @@ class AnalogOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Give the digital state, beside what torch gives: `matrices` by name and replica, and `random`."""
         matrices = {
-            name: [{key: torch.from_numpy(value) for key, value in one.state().items()} for one in updaters]
+            name: [{key: torch.from_numpy(value) for key, value in _saved(one).items()} for one in updaters]
             for name, updaters in self.updaters.items()
         }
         random = json.dumps(self.net.random.bit_generator.state)
@@ -127,7 +128,7 @@ class AnalogOptimizer(torch.optim.Optimizer):
             saved = state_dict["matrices"]
             for name, updaters in self.updaters.items():
                 for updater, one in zip(updaters, saved[name], strict=True):
-                    updater.restore({key: value.numpy() for key, value in one.items()})
+                    _restore(updater, {key: value.numpy() for key, value in one.items()})
             self.net.random.bit_generator.state = json.loads(state_dict["random"])
         except (KeyError, ValueError, TypeError) as error:
             raise BadInputError(f"this state is not of a {type(self).__name__} for this network: {error}") from None
@@ -135,6 +136,22 @@ class AnalogOptimizer(torch.optim.Optimizer):
     def digital_work(self) -> dict[str, DigitalWork]:
         """Tell what the algorithm computes and keeps beside the chip, by matrix."""
         return {name: self.rule.digital_work(*self.net.matrices[name].shape) for name in self.updaters}
+
+
+ZERO = "zero of "
+"""How the names of digital references begin in a saved state."""
+
+
+def _saved(updater: Updater) -> dict[str, AnyArray]:
+    """Give the digital state of an updater, with the digital references of its arrays."""
+    zeros = {f"{ZERO}{name}": one.zero for name, one in updater.arrays().items() if one.zero is not None}
+    return updater.state() | zeros
+
+
+def _restore(updater: Updater, saved: Mapping[str, AnyArray]) -> None:
+    for name, one in updater.arrays().items():
+        one.zero = saved.get(f"{ZERO}{name}")
+    updater.restore(saved)
 
 
 class AnalogSGD(AnalogOptimizer):

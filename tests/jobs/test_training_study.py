@@ -17,8 +17,8 @@ JOB = hwloop.TrainingJob(hwloop.Training(epochs=1, reference_epochs=1, lr=0.2, b
 
 @pytest.mark.parametrize("of", ["states", "devices"])
 def test_each_value_is_trained_with_each_seed(of: str, tmp_path: Path) -> None:
-    plan = hwloop.StudyPlan(of, [2, 4], seeds=2)
-    found = hwloop.training_study(network(), DATA, CHIP, plan, "sgd", JOB)
+    plan = hwloop.StudyPlan(CHIP, of, [2, 4], seeds=2)
+    found = hwloop.training_study(network(), DATA, plan, "sgd", JOB)
     assert found.accuracies.shape == (2, 2)
     assert np.all((found.accuracies > 0) & (found.accuracies <= 1))
     assert found.plot().get_xlabel()
@@ -28,6 +28,6 @@ def test_each_value_is_trained_with_each_seed(of: str, tmp_path: Path) -> None:
 
 def test_what_cannot_be_studied_is_refused() -> None:
     with pytest.raises(hwloop.BadInputError, match="a study of 'state' is not known; did you mean 'states'"):
-        hwloop.StudyPlan("state", [1.0])
+        hwloop.StudyPlan(CHIP, "state", [1.0])
     with pytest.raises(hwloop.BadInputError, match="needs values to set"):
-        hwloop.StudyPlan("states", [])
+        hwloop.StudyPlan(CHIP, "states", [])

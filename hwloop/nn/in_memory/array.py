@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place
 from hwloop.chip.updates import PulseTrains, SteppingDevices
+from hwloop.errors import BadInputError
 from hwloop.nn.in_memory.cells import Cells
 from hwloop.nn.in_memory.matrix import Weights, one_hot
 from hwloop.nn.in_memory.settings import Periphery
@@ -88,7 +90,7 @@ class DeviceArray(Weights):
             x[:, piece.inputs] += self._managed(piece, d[:, piece.outputs], True, 0)
         return x
 
-    def probe(self, x: FloatArray) -> FloatArray:
+    def product(self, x: FloatArray) -> FloatArray:
         """Multiply inputs (vectors, rows) within -1 to 1 by the weights, with no management."""
         y = np.zeros((len(x), self.shape[1]))
         for piece in self.pieces:
@@ -221,6 +223,20 @@ class DeviceArray(Weights):
             steps[np.abs(missing) <= tolerance] = 0
             self.step_rows(rows, steps)
         return last
+
+    def symmetry_points(self, calibration: Calibration) -> FloatArray:
+        """Look up the weights (rows, columns) at which steps up and down are equal. Raises BadInputError without."""
+        found = np.empty(self.shape)
+        for piece in self.pieces:
+            place, known = piece.place, calibration.cores.get(piece.place.core)
+            if known is None or known.symmetry_point is None:
+                raise BadInputError(
+                    f"{self.name}: the calibration has no symmetry points of core {place.core}; "
+                    "hwloop calibrate symmetry-point finds them"
+                )
+            rows, columns = slice(place.row, place.row + place.rows), slice(place.column, place.column + place.columns)
+            found[piece.inputs, piece.outputs] = known.symmetry_point.weights[rows, columns]
+        return found
 
     def pulses(self) -> FloatArray:
         """Return the pulses that each cell has received in its life, (rows, columns)."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.nn.convert import MatrixOf
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
@@ -21,6 +22,8 @@ class Weights(abc.ABC):
     """(rows, columns): inputs and outputs."""
     step: float
     """Weight of one nominal step in the middle of the range."""
+    zero: FloatArray | None = None
+    """Weights (rows, columns) that `probe` takes off in digital: the symmetry points, where they were calibrated."""
 
     @abc.abstractmethod
     def forward(self, x: FloatArray) -> FloatArray:
@@ -31,8 +34,17 @@ class Weights(abc.ABC):
         """Multiply errors (vectors, columns) by the transposed weights: (vectors, rows)."""
 
     @abc.abstractmethod
-    def probe(self, x: FloatArray) -> FloatArray:
+    def product(self, x: FloatArray) -> FloatArray:
         """Multiply inputs (vectors, rows) within -1 to 1 by the weights, with no management: (vectors, columns)."""
+
+    def probe(self, x: FloatArray) -> FloatArray:
+        """Multiply as `product` does by the weights less their zeros."""
+        found = self.product(x)
+        return found if self.zero is None else found - x @ self.zero
+
+    @abc.abstractmethod
+    def symmetry_points(self, calibration: Calibration) -> FloatArray:
+        """Look up the weights (rows, columns) at which steps up and down are equal. Raises BadInputError without."""
 
     @abc.abstractmethod
     def update(self, x: FloatArray, d: FloatArray, rate: float, length: int | None = None) -> None:

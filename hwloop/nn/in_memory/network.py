@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError
 from hwloop.nn.accuracy import Accuracy, Batches, accuracy_of
@@ -20,6 +21,9 @@ from hwloop.nn.in_memory.settings import Periphery
 from hwloop.nn.in_memory.several import SeveralDevices
 from hwloop.typing import FloatArray
 
+WEIGHTS = "weights"
+"""What the array is for that forward passes see; others are read by the algorithm."""
+
 
 class AnalogNetwork(nn.Module):
     """A network whose matrices lie on a chip and are trained there.
@@ -29,12 +33,20 @@ class AnalogNetwork(nn.Module):
     are what they were at the beginning, or at the last `read_weights`; biases and all else are ordinary parameters.
     """
 
-    def __init__(self, converted: Converted, chip: Backend, settings: Periphery | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        converted: Converted,
+        chip: Backend,
+        settings: Periphery | None = None,
+        seed: int = 0,
+        calibration: Calibration | None = None,
+    ) -> None:
         """Take cells for the matrices of a converted network; `analog` does all of it, and writes the weights."""
         super().__init__()
         self._longest = devices_of(chip).longest
         self.network, self.digital = converted.network, converted.digital
         self.chip, self.settings = chip, settings or Periphery()
+        self.calibration = calibration
         self.random = np.random.default_rng(seed)
         """Source of all that is drawn outside of the chip."""
         self.cells = Cells(chip)
@@ -61,10 +73,13 @@ class AnalogNetwork(nn.Module):
             every = [
                 DeviceArray(self.cells, (rows, columns), settings, name, self.random) for _ in range(settings.devices)
             ]
-            return every[0] if len(every) == 1 else SeveralDevices(every, settings.significance, self.random)
+            made = every[0] if len(every) == 1 else SeveralDevices(every, settings.significance, self.random)
+            if self.calibration is not None and purpose != WEIGHTS:
+                made.zero = made.symmetry_points(self.calibration)
+            return made
 
         copies = settings.replicas if first.layer.kind.startswith("Conv") else 1
-        replicas = [more("weights") for _ in range(copies)]
+        replicas = [more(WEIGHTS) for _ in range(copies)]
         matrix = TrainedMatrix(
             first, replicas, settings.weight_scale, more, self.random, min(settings.train_length, self._longest)
         )
@@ -108,6 +123,7 @@ def analog(
     *,
     exclude: Sequence[str] = (),
     seed: int = 0,
+    calibration: Calibration | None = None,
 ) -> AnalogNetwork:
     """Put a network on a chip to train it there: forward, backward and updates go through its devices.
 
@@ -128,6 +144,8 @@ def analog(
         Paths of layers that stay digital, or patterns.
     seed
         Of all that is drawn outside of the chip.
+    calibration
+        Whose symmetry points are the zeros of the arrays that algorithms read: a digital reference.
 
     Raises
     ------
@@ -137,6 +155,6 @@ def analog(
         For a chip that cannot update.
     """
     devices_of(chip)
-    made = AnalogNetwork(convert(network, exclude), chip, settings, seed)
+    made = AnalogNetwork(convert(network, exclude), chip, settings, seed, calibration)
     made.write_weights()
     return made

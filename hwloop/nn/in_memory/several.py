@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.nn.in_memory.matrix import Weights
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
@@ -43,9 +44,13 @@ class SeveralDevices(Weights):
         """Multiply errors (vectors, columns) by the transposed sum."""
         return self._sum([one.backward(d) for one in self.arrays])
 
-    def probe(self, x: FloatArray) -> FloatArray:
+    def product(self, x: FloatArray) -> FloatArray:
         """Multiply inputs (vectors, rows) within -1 to 1 by the sum, with no management."""
-        return self._sum([one.probe(x) for one in self.arrays])
+        return self._sum([one.product(x) for one in self.arrays])
+
+    def symmetry_points(self, calibration: Calibration) -> FloatArray:
+        """Add up those of the devices."""
+        return self._sum([one.symmetry_points(calibration) for one in self.arrays])
 
     def update(self, x: FloatArray, d: FloatArray, rate: float, length: int | None = None) -> None:
         """Give every update to one array, at a rate that changes the sum alike; see `Weights.update`."""

@@ -121,3 +121,23 @@ def test_cells_that_were_programmed_over_are_noticed(chip: hwloop.Backend) -> No
     hwloop.nn.analog(nn.Linear(4, 2), chip)
     with pytest.raises(hwloop.BadInputError, match="were programmed over"):
         first(torch.rand(1, 4))
+
+
+def test_calibrated_symmetry_points_are_the_zeros_of_what_is_read() -> None:
+    uri = "sim:reram-sb?seed=3&rows=8&columns=8&cores=2&symmetry_point_mean=0.2&symmetry_point_spread=0.1"
+    with hwloop.connect(uri) as chip:
+        calibration = hwloop.calibrate(chip, ["symmetry-point"])
+        net = hwloop.nn.analog(nn.Linear(8, 8), chip, calibration=calibration)
+        opt = hwloop.optim.TTv2(net)
+        known = calibration.cores[0].symmetry_point
+        assert known is not None
+        fast = opt.updaters["weight"][0].arrays()["fast array"]
+        assert net.matrices["weight"].replicas[0].zero is None
+        assert fast.zero is not None
+        assert fast.zero.mean() == pytest.approx(0.2, abs=4 * 0.1 / 8 + 0.05)
+        rows = np.arange(8)
+        assert np.allclose(fast.read_rows(rows).mean(), fast.product(np.eye(8)).mean() - fast.zero.mean(), atol=0.1)
+        saved = opt.state_dict()
+        fast.zero = None
+        opt.load_state_dict(saved)
+        assert fast.zero is not None

@@ -25,7 +25,7 @@ from hwloop.files.run_reader import read_record
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
-from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.jobs.progress import Part, Progress, Report, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.jobs.run import Run
 from hwloop.mapping.sharing import MappingSettings
@@ -182,7 +182,8 @@ def compare(
             names = ",".join(method.name for method in chosen)
             texts = {"status": "running", "backend": uri, "weights": given.name, "methods": names}
             hdf5.put_attributes(file.file, dict(texts))
-        parts = _parts(report, len(tasks) * repeats)
+        each = [one.method.name for one in tasks for _ in range(repeats)]
+        parts = (Part(report, behind, len(each), name) for behind, name in enumerate(each))
         for one in tasks:
             with _fresh(chip, start) as opened:
                 if not _repeat(one, opened, repeats, file, sofar, parts):
@@ -221,16 +222,6 @@ def _repeat(
             sofar.status = "interrupted"
             return False
     return True
-
-
-def _parts(report: Report, count: int) -> Iterator[Report]:
-    """Give a report for each of so many runs, which tells of the run as a part of all."""
-    for finished in range(count):
-        yield _part(report, finished, count)
-
-
-def _part(report: Report, finished: int, count: int) -> Report:
-    return lambda done, total: report(round(1000 * (finished + done / total)), 1000 * count)
 
 
 @contextmanager

@@ -68,6 +68,21 @@ def is_bake(measurement: Measurement) -> bool:
     return bool(known.size) and bool(np.ptp(known) > SAME_TEMPERATURE)
 
 
+def at_one_age(measurement: Measurement, alike: float = 0.7) -> bool:
+    """Tell whether cells, of which more is known right after the write, were later read at one age alone.
+
+    Ages are alike whose logarithms differ by less than `alike`.
+    """
+    reads, verify = measurement.reads, measurement.cells.verify
+    first = np.full(len(measurement.cells), np.inf)
+    np.minimum.at(first, reads.cell, reads.time)
+    again = reads.time > first[reads.cell] * (1.0 + 1e-3)
+    if not again.any():
+        again = np.isfinite(verify)[reads.cell] & (reads.time > 0)
+    later = reads.time[again]
+    return bool(later.size) and float(np.log(later.max() / later.min())) <= alike
+
+
 def check_reads(measurement: Measurement) -> None:
     """Raise BadInputError for reads without support: those of `check_values`, and several temperatures."""
     check_values(measurement)

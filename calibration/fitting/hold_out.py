@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwloop.calibration.fitting.checks import SAME_TEMPERATURE, is_bake, take_rows, with_reads
+from hwloop.calibration.fitting.checks import SAME_TEMPERATURE, at_one_age, is_bake, take_rows, with_reads
 from hwloop.calibration.fitting.panels import binned, ks_distance
 from hwloop.devices.predicted import Blend
 from hwloop.errors import BadInputError
@@ -94,7 +94,7 @@ def parted(
         since = float(np.min(reads.time[rest])) if TIMES in what else 0.0
         return with_reads(measurement, ~middle & ~held), with_reads(measurement, rest), since
     age = _ages(reads.time)
-    if np.unique(age).size < 2:
+    if TIMES in what and np.unique(age).size < 2:
         raise BadInputError(f"{measurement.experiment.value}: reads at one age leave no time to hold out")
     late = age == age.max() if TIMES in what else ~every
     since = float(reads.time[late].min()) if TIMES in what else 0.0
@@ -132,6 +132,16 @@ def _known(fit: Fit, measurement: Measurement) -> BoolArray:
     return nearest
 
 
+def _before(fit: Fit, rest: Measurement) -> tuple[FloatArray, FloatArray]:
+    """Return the conductance (cells,) from which reads of each cell are predicted, and its age; NaN where unknown."""
+    reads, known = rest.reads, _known(fit, rest)
+    level, then = np.full((2, len(rest.cells)), np.nan)
+    level[reads.cell[known]], then[reads.cell[known]] = reads.conductance[known], reads.time[known]
+    if at_one_age(rest) and not np.any(reads.time > then[reads.cell]):
+        return rest.cells.verify, np.zeros(level.size)
+    return level, then
+
+
 def score(fit: Fit, rest: Measurement, since: float = 0.0, bins: int = 6) -> HeldOut:
     """Predict the later reads of each cell from the one at the age at which the fit states conductances.
 
@@ -151,9 +161,7 @@ def score(fit: Fit, rest: Measurement, since: float = 0.0, bins: int = 6) -> Hel
     BadInputError
         For a family that predicts no conductances, and for a rest without later reads.
     """
-    reads, known = rest.reads, _known(fit, rest)
-    level, then = np.full((2, len(rest.cells)), np.nan)
-    level[reads.cell[known]], then[reads.cell[known]] = reads.conductance[known], reads.time[known]
+    reads, (level, then) = rest.reads, _before(fit, rest)
     later = (reads.time > then[reads.cell]) & (reads.time >= since) & (level[reads.cell] > 0)
     if not later.any():
         raise BadInputError(f"{fit.experiment}: no held-out read comes after the one that it is predicted from")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
-from hwloop.calibration.fitting.checks import check_order, check_reads, is_bake, some_cells, split_last
+from hwloop.calibration.fitting.checks import at_one_age, check_order, check_reads, is_bake, some_cells, split_last
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
 from hwloop.calibration.fitting.panels import Panel
@@ -172,10 +172,15 @@ def fitting(
 
 
 def _of_these(candidates: list[AnyFamily], measurement: Measurement, family: str) -> list[AnyFamily]:
-    """Return the families that describe reads at one temperature, or at several; all where one is named."""
+    """Return the families that describe such reads, at one age or temperature or several; all where one is named."""
+    if family != AUTO:
+        return candidates
     several = is_bake(measurement)
-    fitting = [one for one in candidates if one.several_temperatures == several]
-    return fitting if fitting and family == AUTO else candidates
+    single = not several and at_one_age(measurement)
+    usual = [one for one in candidates if not one.on_request]
+    return [one for one in usual if (one.several_temperatures, one.one_age) == (several, single)] or [
+        one for one in usual if not (one.several_temperatures or one.one_age)
+    ]
 
 
 def _compared(candidates: Sequence[AnyFamily], experiment: Experiment, family: str) -> list[AnyFamily]:

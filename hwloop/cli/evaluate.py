@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import (
-    NO_MVM,
     command,
-    error_with_interval,
     file_option,
     given,
     json_option,
-    number,
     print_json,
     seed_option,
 )
 from hwloop.cli.options import network_option
+from hwloop.cli.screen import show_page
 from hwloop.durations import format_duration, parse_durations
-from hwloop.errors import BadInputError, printable
-from hwloop.mapping.names import shortened
-from hwloop.units import finite
-
-if TYPE_CHECKING:
-    from hwloop.jobs.evaluate import Evaluation
+from hwloop.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,9 @@ def evaluate(options: EvaluateOptions) -> None:
     if options.as_json:
         print_json(found.to_json())
     else:
-        _show(found)
+        from hwloop.pages import page_of
+
+        show_page(page_of(found))
 
 
 def _evaluate_training(options: EvaluateOptions) -> None:
@@ -94,20 +88,3 @@ def _evaluate_training(options: EvaluateOptions) -> None:
         click.echo(f"{format_duration(age):>8}  {one.value:.1%} (95 %: {low:.1%} to {high:.1%}) of {one.total} images")
     if found.at_end is not None:
         click.echo(f"{found.at_end:.1%} at the end of the training.")
-
-
-def _show(found: Evaluation) -> None:
-    names = shortened((tile.tensor for tile in found.tiles), 24)
-    for tile in found.tiles:
-        click.echo(f"core {tile.core:>3}  {names[tile.tensor]:<24} MVM error {number(finite(tile.mvm_error))}")
-    if found.calibration:
-        click.echo(printable(f"Outputs are read through the calibration {found.calibration}."))
-    if found.mvm_error_from == "device-reads":
-        click.echo(NO_MVM)
-    click.echo(f"\nMVM error {error_with_interval(found.mvm_error, found.mvm_error_interval)} now;")
-    if finite(found.mvm_error_in_run) is None:
-        click.echo("the run was stopped before it was measured.")
-        return
-    then = error_with_interval(found.mvm_error_in_run, found.mvm_error_interval_in_run)
-    verdict = {True: ": it has moved", False: ": no change beyond noise", None: ""}[found.moved]
-    click.echo(f"{then} when it was programmed{verdict}.")

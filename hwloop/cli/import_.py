@@ -23,7 +23,7 @@ from hwloop.importers.columns import KNOWN
 from hwloop.importers.files import ImportOptions
 from hwloop.importers.layout import TextOptions
 
-NO_SPLITS = {"cell", "word", "bit", "time", "date", "conductance", "resistance", "current", "repeat"}
+NO_SPLITS = {"cell", "word", "bit", "time", "date", "conductance", "resistance", "current"}
 NO_SPLITS |= {"source_voltage", "shunt_voltage"}
 SPLITS = [name for name in KNOWN if name not in NO_SPLITS]
 

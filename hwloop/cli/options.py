@@ -17,6 +17,7 @@ from hwloop.mapping.split import SPLITS
 from hwloop.registry import Registry
 
 if TYPE_CHECKING:
+    from hwloop.chip.info import ChipInfo
     from hwloop.jobs.inputs import Weights
 
 
@@ -128,11 +129,13 @@ class TaskOptions:
         click.Option(["--goal"], type=float, help="Exit with code 1 unless the MVM error is at most this.")
     )
 
-    def read_weights(self) -> Weights:
-        """Read WEIGHTS, with the tensors and layouts that are asked for."""
+    def read_weights(self, chip: ChipInfo | None = None) -> Weights:
+        """Read WEIGHTS, with the tensors and layouts that are asked for, as far as they fit on a chip."""
         from hwloop.jobs.inputs import weights_from
+        from hwloop.mapping.matrix import Room
 
-        return weights_from(self.weights, self.tensor or None, layouts_from(self.layout), self.merge_lora)
+        room = None if chip is None else Room.of(chip)
+        return weights_from(self.weights, self.tensor or None, layouts_from(self.layout), self.merge_lora, room)
 
     @property
     def mapping(self) -> MappingSettings:

@@ -135,9 +135,37 @@ class BakeLaw:
 
     def begun(self, time: FloatArray | float) -> FloatArray:
         """Return how much of what the mildest bake does has come about after times (s)."""
-        shortest = min(seconds for _, seconds in self.measured)
-        share = np.log10(1.0 + 9.0 * np.asarray(time, np.float64) / shortest)
+        share = np.log10(1.0 + 9.0 * np.asarray(time, np.float64) / self.clock)
         return np.asarray(np.clip(share, 1e-6, 1.0))
+
+    @property
+    def clock(self) -> float:
+        """Seconds of the shortest bake, in which changes come about."""
+        return min(seconds for _, seconds in self.measured)
+
+    @property
+    def first_age(self) -> float:
+        """Age (s) at which cells are as they were programmed."""
+        return 0.0
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """Correlation of the ranks of a cell's reads, and the decades in which it falls: no fit tells, so for ever."""
+        return 1.0, math.inf
+
+    def parts(self, age: Array, first: Array, temperature: float) -> Mixture[Array]:
+        """Return both kinds of cells after times (s) at a temperature (K) that cells of `first` (uS) have been kept."""
+        xp, (low, high) = namespace(age), self.ends
+        faster = (1.0 / self.reference - 1.0 / temperature) * self.energy / (BOLTZMANN * math.log(10.0))
+        place = (xp.log10(xp.clip(age, 1e-30, None)) + faster - low) / max(high - low, 1e-9)
+        weights = bake_weights(place, self.knots)
+        values = {name: [one(first / self.g_scale) for one in own] for name, own in self.curves.items()}
+        curves = {
+            name: sum((w * value for w, value in zip(weights[1:], own[1:], strict=True)), weights[0] * own[0])
+            for name, own in values.items()
+        }
+        begun = xp.clip(xp.log10(1.0 + 9.0 * age / self.clock), 1e-6, 1.0)
+        return baked_mixture(curves, begun, self.freedom)
 
     def at(
         self, time: FloatArray | float, first: FloatArray | float, temperature: FloatArray | float

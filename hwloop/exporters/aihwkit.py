@@ -117,7 +117,9 @@ def _methods(content: Content) -> str:
     )  # fmt: skip
     aged = ["conductance = g_prog"]
     if content.relaxes:
-        body += method("relax", "g_prog, time", "Conductances (uS) `time` seconds after the first.", relaxed(TORCH))
+        body += method(
+            "relax", "g_prog, time", "Conductances (uS) `time` seconds after the first.", relaxed(TORCH, content)
+        )
         aged = ["conductance = self.relax(g_prog, t_inference).clip(0.0, None)"]
     elif content.drift:
         body += method(

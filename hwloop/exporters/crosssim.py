@@ -139,7 +139,7 @@ def _programming_and_drift(content: Content) -> str:
     )  # fmt: skip
     meaning = "Conductances (uS) `time` seconds later."
     if content.relaxes:
-        return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY))
+        return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY, content))
     if not content.drift:
         return body + method("drift", "g_prog, time", "No drift was fitted.", ["return g_prog"])
     lines = ["return g_prog * ((START + time) / START) ** -self.drift_coefficients(g_prog)"]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from hwloop.devices.bake import BOLTZMANN, BakeLaw
 from hwloop.devices.splines import LogSpline, Spline
 from hwloop.devices.statistics import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.exporters.content import USABLE, Content
-from hwloop.files.fitted_devices import read_noise_model, relaxation_law, time_law
+from hwloop.files.fitted_devices import bake_law, is_bake, read_noise_model, relaxation_law, time_law
 from hwloop.files.models import Fit
 
 
@@ -67,9 +68,10 @@ def constants(content: Content) -> str:
         rows.append(f"PROGRAMMING_FREEDOM = {2 + content.programming.value('tail')!r}  # of Student's t")
     if fit := content.drift:
         rows.append(f"DRIFT_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
-    if content.drift and content.relaxes:
-        fit = content.drift
-        law = relaxation_law(fit)
+    if content.drift and is_bake(content.drift):
+        rows += _bake_constants(bake_law(content.drift))
+    elif content.drift and content.relaxes:
+        law = relaxation_law(content.drift)
         rows += [
             f"STAY_FREEDOM, MOVE_FREEDOM = {law.freedom!r}  # of Student's t",
             f"WARP = {law.warp!r}  # uS: changes are those of y = G + WARP ln G",
@@ -80,6 +82,19 @@ def constants(content: Content) -> str:
         rows.append(f"NOISE_SCALE = {fit.settings['g_scale']!r}  # uS, where g = 1")
         rows.append(f"T_READ = {content.t_read!r}  # s, duration of a read; assumed: no spectrum shows it")
     return "\n".join(rows) + "\n\n\n"
+
+
+def _bake_constants(law: BakeLaw) -> list[str]:
+    coldest, (low, high) = min(kelvin for kelvin, _ in law.measured), law.ends
+    return [
+        f"TEMPERATURE = {coldest!r}  # K, of the devices from time 0 on; set it to that of yours",
+        f"ENERGY, REFERENCE = {law.energy!r}, {law.reference!r}  # eV; K, at which equivalent times are stated",
+        f"MILDEST, HARDEST = {low!r}, {high!r}  # log10 of equivalent seconds of the measured bakes",
+        f"BAKES = {law.knots!r}  # places of those between mildest (0) and hardest (1) at which curves are known",
+        f"SHORTEST = {law.clock!r}  # s, of the measured bakes",
+        f"STAY_FREEDOM, MOVE_FREEDOM = {law.freedom!r}  # of Student's t",
+        f"WARP = {law.warp!r}  # uS: changes are those of y = G + WARP ln G",
+    ]
 
 
 LINES = '''\
@@ -201,10 +216,9 @@ def programmed(content: Content, words: Words) -> list[str]:
     ]
 
 
-def relaxed(words: Words) -> list[str]:
-    """Write statements that make `drifted` (uS) of `g_prog` (uS) at `time` (s)."""
+def _grown(words: Words) -> list[str]:
+    """Write statements that make the numbers of both kinds of cells of a relaxation."""
     m = words.module
-    stay, move = (words.student.format(freedom=f"{who}_FREEDOM", like="g") for who in ("STAY", "MOVE"))
 
     def grown(name: str) -> str:
         growth = f"(1 + {m}.exp(self.relaxation_{name}_growth(g)) * decades)"
@@ -214,15 +228,47 @@ def relaxed(words: Words) -> list[str]:
         return f"{name} = self.relaxation_{name}(g) + self.relaxation_{name}_growth(g) * decades"
 
     return [
+        "decades = math.log10((FIRST_AGE + time + CLOCK) / (FIRST_AGE + CLOCK))",
+        *(grown(name) for name in ("hazard", "stay_width", "move_width")),
+        *(shifted(name) for name in ("stay_shift", "move_shift")),
+        f"skew = {m}.exp(self.relaxation_move_skew(g))",
+    ]
+
+
+def _baked(words: Words, law: BakeLaw) -> list[str]:
+    """Write the same of bakes."""
+    m, boltzmann = words.module, f"({BOLTZMANN!r} * math.log(10))"
+
+    def curve(name: str) -> str:
+        return " + ".join(f"weights[{b}] * self.relaxation_{name}_{b}(g)" for b in range(len(law.knots)))
+
+    return [
+        "age = START + time",
+        f"faster = (1 / REFERENCE - 1 / TEMPERATURE) * ENERGY / {boltzmann}",
+        "place = (math.log10(age) + faster - MILDEST) / max(HARDEST - MILDEST, 1e-9)",
+        "weights = [1.0] + [0.0] * (len(BAKES) - 1)",
+        "for k in range(len(BAKES) - 1):  # lines between bakes, the last of which goes on",
+        "    share = max((place - BAKES[k]) / (BAKES[k + 1] - BAKES[k]), 0.0)",
+        "    share = share if k == len(BAKES) - 2 else min(share, 1.0)",
+        "    weights[k], weights[k + 1] = weights[k] - share, weights[k + 1] + share",
+        "begun = min(math.log10(1 + 9 * age / SHORTEST), 1.0)",
+        *(f"{name} = {m}.exp({curve(name)}) * begun" for name in ("hazard", "stay_width", "move_width")),
+        *(f"{name} = ({curve(name)}) * begun" for name in ("stay_shift", "move_shift")),
+        f"skew = {m}.exp({curve('move_skew')})",
+    ]
+
+
+def relaxed(words: Words, content: Content) -> list[str]:
+    """Write statements that make `drifted` (uS) of `g_prog` (uS) at `time` (s)."""
+    m, fit = words.module, content.drift
+    stay, move = (words.student.format(freedom=f"{who}_FREEDOM", like="g") for who in ("STAY", "MOVE"))
+    return [
         "if time <= 0:",
         "    return g_prog",
         f"first = g_prog.clip({G_FLOOR!r} * DRIFT_SCALE, None)",
         "g = first / DRIFT_SCALE",
-        "decades = math.log10((FIRST_AGE + time + CLOCK) / (FIRST_AGE + CLOCK))",
-        *(grown(name) for name in ("hazard", "stay_width", "move_width")),
-        *(shifted(name) for name in ("stay_shift", "move_shift")),
+        *(_baked(words, bake_law(fit)) if fit is not None and is_bake(fit) else _grown(words)),
         f"stays = stay_shift + stay_width * {stay}",
-        f"skew = {m}.exp(self.relaxation_move_skew(g))",
         f"lower = {words.uniform.format(like='g')} < skew / (skew + 1 / skew)",
         f"moves = move_shift + move_width * {m}.where(lower, -skew, 1 / skew) * {m}.abs({move})",
         f"moving = {words.uniform.format(like='g')} < 1 - {m}.exp(-hazard)",

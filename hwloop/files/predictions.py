@@ -150,10 +150,12 @@ def _fit_of(model: Model, experiment: str | None) -> Fit:
 
 
 def _meaning(fit: Fit) -> str:
-    if fit.experiment == "programming":
-        return "target"
+    if "given_target" in fit.settings:
+        return "target" if fit.settings["given_target"] else "right after the write"
     if is_bake(fit):
         return "before the bake"
+    if fit.experiment == "programming":
+        return "target"
     return "at the first read" if is_relaxation(fit) else f"at t0 = {fit.settings['t0']:g} s"
 
 
@@ -166,10 +168,13 @@ def distribution(
     no conductances, and for one of bakes without a temperature.
     """
     if is_bake(fit):
+        law = bake_law(fit)
+        if len(law.measured) == 1:
+            return law.at(time, level, law.measured[0][0])
         kelvin = np.asarray(np.nan if temperature is None else temperature, np.float64)
         if not (kelvin > 0).all():
             raise BadInputError("the fit is of bakes at several temperatures: name one above zero (--temperature, K)")
-        return bake_law(fit).at(time, level, kelvin)
+        return law.at(time, level, kelvin)
     if is_relaxation(fit):
         return relaxation_law(fit).at(time, level)
     if "mean" in fit.forms and "t0" in fit.settings:
@@ -218,7 +223,7 @@ def _beyond(
     model: Model, fit: Fit, time: float, level: float, temperature: float | None, near: Near = NEAR
 ) -> list[str]:
     """Say in what a prediction goes beyond what was measured."""
-    if is_bake(fit) and temperature is not None:
+    if is_bake(fit) and temperature is not None and "given_target" not in fit.settings:
         return _beyond_bakes(fit, time, level, temperature, near)
     found, (start, end) = [], fit.time_range
     if not start / near.age <= time <= end * near.age:

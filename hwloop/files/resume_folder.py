@@ -25,8 +25,10 @@ from hwloop.files.reading import whole
 from hwloop.typing import AnyArray, Json
 
 RESUME_FORMAT = "hwloop-resume"
+SPARE = "spare"
+"""Name of a file in the folder that only holds room on the disk."""
 _STATE = re.compile(r"state\.(\d+)")
-_OWN = re.compile(r"job\.json|journal|state\.\d+|part\.\d+|[a-z]+\.\d+\.npy|.*\.new")
+_OWN = re.compile(r"job\.json|journal|state\.\d+|part\.\d+|spare|[a-z]+\.\d+\.npy|.*\.new")
 
 
 def folder_of(out: str | Path) -> Path:

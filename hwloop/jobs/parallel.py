@@ -184,6 +184,7 @@ class _Together:
 
     def run(self, executor: Executor) -> Run:
         began, chip, recorder = time.perf_counter(), self._plan.chip, self._recorder
+        recorder.make_sure(self._plan.whole.needs)
         recorder.begin(self._asked, chip.snapshot())
         for done in self._done.values():
             self._show(done)

@@ -43,7 +43,8 @@ from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
-from hwloop.jobs.progress import Progress, Report, reporting, silent
+from hwloop.jobs.needs import Needs
+from hwloop.jobs.progress import Progress, Report, TileProgress, phase, reporting, silent, tile
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import recorded, replayed
 from hwloop.jobs.run import Run
@@ -51,6 +52,7 @@ from hwloop.jobs.task import Task as Task
 from hwloop.mapping.activations import of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
+from hwloop.mapping.matrix import Room
 from hwloop.mapping.partition import map_weights
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.sharing import MEASURE, MappingSettings
@@ -108,9 +110,9 @@ def program(
     ChipError
         When the chip or its link fails; with `out`, all that was done until then is on file.
     """
-    given, chosen = weights_from(weights), method_from(method) if isinstance(method, str) else method
-    until, used = None if age is None else seconds(age), calibration_from(calibration)
-    samples = activations_from(inputs, given.matrices)
+    chosen, room = method_from(method) if isinstance(method, str) else method, Room.of(chip.info)
+    given, until = weights_from(weights, room=room), None if age is None else seconds(age)
+    used, samples = calibration_from(calibration), activations_from(inputs, given.matrices)
     task = Task(given, chosen, mapping or MappingSettings(), until, seed, used, samples).within(chip, chip_seconds)
     with reporting(progress, f"{task.method.name:>9}") as report:
         if out is None:
@@ -148,6 +150,8 @@ def carry_out(
 ) -> Run:
     """Program and measure, keeping everything with the recorder on the way; see `program`."""
     work = Programming(task, chip, recorder, name)
+    if recorder is not None:
+        recorder.make_sure(work.needs)
     try:
         work.run(report)
     except Exception as error:
@@ -198,6 +202,11 @@ class TileWork:
             }
         )
         return self.steps[-1]
+
+    def progress(self, step: ProgrammingStep) -> TileProgress:
+        """Sum up a step for who watches."""
+        place, pulses = self.tile.place, sum(one["pulses"] for one in self.steps) / self.region.size
+        return TileProgress(place.core, self.tile.tensor, step.done, step.total, step.mvm_error, pulses)
 
     def record(self, programmed_at: float | None) -> TileRecord:
         """Give the tile as it is now; `programmed_at` is the end of programming on the chip's clock, seconds."""
@@ -273,6 +282,11 @@ class Programming:
         return self._chip
 
     @property
+    def needs(self) -> Needs:
+        """What the run takes at most."""
+        return Needs.of([item.tile for item in self.tiles], self._task.method, self._age, self._chip.info)
+
+    @property
     def regions(self) -> list[Region]:
         """Cells of each tile, as regions of the chip."""
         return [item.region for item in self.tiles]
@@ -286,6 +300,7 @@ class Programming:
         try:
             self._program(report)
             self._note_end()
+            phase(report, "leaving the devices until the target age, and measuring the error")
             self._measure()
             self._status = "complete"
         except KeyboardInterrupt:
@@ -343,6 +358,8 @@ class Programming:
             if self._recorder is not None:
                 self._recorder.step(number, values, lambda: (self.record(), chip.counts - self.before))
             shown = step.done * tiles + number + 1, tiles * (step.total + 1)
+            phase(report, step.stage or f"programming, step {step.done} of {step.total}")
+            tile(report, number, self.tiles[number].progress(step))
             report(*shown)
 
         run_together(works, chip, watch, lambda: report(*shown))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import signal
 
 import pytest
 
-from hwloop.cli.common import error_with_interval, kind_of, number, pairs, progress_bar, section, stoppable, watched
+from hwloop.cli.common import kind_of, pairs, section, stoppable, watched
 from hwloop.errors import (
     BadInputError,
     ChipError,
@@ -51,16 +50,6 @@ def test_every_error_has_a_word(error: HwloopError, kind: str) -> None:
     assert kind_of(error) == kind
 
 
-def test_numbers_are_written_with_a_dash_where_there_is_none() -> None:
-    assert number(0.123456) == "0.1235"
-    assert number(1.5, 8, 2) == "    1.50"
-    assert number(None) == "-"
-    assert number(None, 8) == "       -"
-    assert error_with_interval(0.1, (0.09, 0.11)) == "0.1000 (95 %: 0.0900 to 0.1100)"
-    assert error_with_interval(0.1, (0.09, math.inf)) == error_with_interval(0.1, (math.nan, 0.11)) == "0.1000"
-    assert error_with_interval(math.nan, (math.nan, math.nan)) == "-"
-
-
 def test_a_section_that_is_absent_is_empty() -> None:
     assert section({"a": {"b": 1}}, "a") == {"b": 1}
     assert section({"a": 3}, "a") == section({}, "a") == {}
@@ -79,29 +68,7 @@ def test_the_first_ctrl_c_ends_at_the_next_check_and_the_second_at_once(capsys: 
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_no_bar_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("job") as show, watched("job") as report:
-        show(1, 2)
+def test_nothing_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with watched("job") as report:
         report(1, 2)
     assert capsys.readouterr().err == ""
-
-
-def test_a_bar_never_goes_back_and_ends_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[int] = []
-
-    class Drawn:
-        def __enter__(self) -> Drawn:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            return None
-
-        def update(self, step: int) -> None:
-            steps.append(step)
-
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("click.progressbar", lambda **options: Drawn())
-    with progress_bar("job") as show:
-        for done, total in ((1, 4), (0, 0), (3, 4)):
-            show(done, total)
-    assert steps == [250, 0, 500, 250]

@@ -33,9 +33,10 @@ from hwloop.files.fitted_devices import drift_model, read_noise_model, relaxatio
 from hwloop.files.measurements import Measurement
 from hwloop.files.model_file import load_model, save_model
 from hwloop.files.models import Estimate, Fit, Form, Model
-from tests.calibration.fitting import test_read_noise, test_relaxation
+from tests.calibration.fitting import test_bake, test_read_noise, test_relaxation
 from tests.calibration.fitting.test_programming_noise import BIAS, SIGMA, measured
 from tests.files.test_models import fitted_drift
+from tests.sim_backend.test_baked_twin import fitted_bake
 
 G = np.geomspace(0.01, 1.2, 60)
 BOTH = pytest.mark.parametrize("to", ["aihwkit", "crosssim"])
@@ -369,23 +370,41 @@ def test_heavy_tails_are_drawn(tmp_path: Path, to: str) -> None:
     assert expected > 0.003
 
 
+def relaxed_after(code: Any, to: str, seconds: float, level: float) -> np.ndarray:
+    """Conductances (uS) of 40 000 devices of a level after so many seconds."""
+    if to == "aihwkit":
+        start = torch.full((40_000,), level, dtype=torch.float64)
+        return code.noise_model.apply_drift_noise_to_conductance(start, None, seconds).numpy()  # type: ignore[no-any-return]
+    normalised = np.full(40_000, level / code.G_MAX)
+    return code.G_MAX * crosssim_device(code, seconds).drift_error(normalised, seconds)  # type: ignore[no-any-return]
+
+
 @BOTH
 def test_relaxation_draws_the_mixture(tmp_path: Path, to: str) -> None:
     fit, _ = Relaxation().fit(test_relaxation.measured(1_000, seed=1))
     code, _ = exported(tmp_path, to, drift=fit.record)
 
     def after(seconds: float) -> np.ndarray:
-        if to == "aihwkit":
-            start = torch.full((40_000,), 20.0, dtype=torch.float64)
-            return code.noise_model.apply_drift_noise_to_conductance(start, None, seconds).numpy()  # type: ignore[no-any-return]
-        normalised = np.full(40_000, 20.0 / code.G_MAX)
-        return code.G_MAX * crosssim_device(code, seconds).drift_error(normalised, seconds)  # type: ignore[no-any-return]
+        return relaxed_after(code, to, seconds, 20.0)
 
     assert after(0.0) == pytest.approx(20.0)
     for seconds in (100.0, 1e-3):
         expected = relaxation_law(fit.record).at(seconds, 20.0)
         assert stats.kstest(expected.cdf(after(seconds)), "uniform").pvalue > 1e-3
         assert after(seconds).min() > 0.0
+
+
+@BOTH
+def test_bakes_draw_the_mixture_at_the_temperature_that_is_set(tmp_path: Path, to: str) -> None:
+    law = test_bake.truth()
+    code, _ = exported(tmp_path, to, drift=fitted_bake(law))
+    assert min(test_bake.HOT) == code.TEMPERATURE
+    for kelvin in (380.0, 455.0, 490.0):
+        code.TEMPERATURE = kelvin
+        assert relaxed_after(code, to, 0.0, 60.0) == pytest.approx(60.0)
+        for seconds in (600.0, 7200.0):
+            seen = relaxed_after(code, to, seconds, 60.0)
+            assert stats.kstest(law.at(seconds, 60.0, kelvin).cdf(seen), "uniform").pvalue > 1e-3
 
 
 def test_a_polynomial_without_bias_becomes_pcm_like(tmp_path: Path) -> None:

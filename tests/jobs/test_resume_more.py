@@ -188,7 +188,7 @@ def test_a_part_that_fails_leaves_the_others_on_file(tmp_path: Path, monkeypatch
 
 
 def test_what_is_refused_before_the_first_pulse_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwloop.jobs.parallel.connect", link_down)
+    monkeypatch.setattr("hwloop.jobs.parts.connect", link_down)
     with pytest.raises(ChipError):
         in_parts(tmp_path / "run.h5")
     assert not list(tmp_path.iterdir())

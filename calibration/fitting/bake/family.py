@@ -53,6 +53,8 @@ class Bake(Family[BakeTable]):
     experiment = Experiment.DRIFT
     extrapolates = False
     several_temperatures: ClassVar[bool] = True
+    where: ClassVar[str] = "after bakes at {kelvin:.0f} K"
+    """What checks call the reads of a temperature."""
     preference = 8
     summary = "resistive memory after bakes: cells that stay and move, Arrhenius on time, at several temperatures"
     cells_per_parameter: ClassVar[int] = 1
@@ -275,7 +277,12 @@ class Bake(Family[BakeTable]):
         law = self.law(table, theta)
         log_time = log_equivalent(table.passed, table.temperature, law.energy, law.reference)
         equivalent = np.asarray(10.0**log_time, np.float64)
-        return law.after(equivalent, table.time, table.first[:, None]).cdf(table.conductance)
+        predicted = law.after(equivalent, table.time, table.first[:, None])
+        if table.codes is None:
+            return predicted.cdf(table.conductance)
+        read, half = table.codes.nearest(table.conductance), 0.5 * table.codes.step
+        low, high = predicted.cdf(read - half), predicted.cdf(read + half)
+        return low + (high - low) * np.clip(0.5 + (table.conductance - read) / (2.0 * half), 0.0, 1.0)
 
     def quantiles(self, table: BakeTable, theta: FloatArray) -> FloatArray:
         """Return the quantile of every read after the first."""
@@ -292,7 +299,7 @@ class Bake(Family[BakeTable]):
             here = number == k
             if here.sum() < usual.fewest_cells:
                 continue
-            said = f"after bakes at {name * SAME_TEMPERATURE:.0f} K the changes are not those of the fit: {{where}}"
+            said = self.where.format(kelvin=name * SAME_TEMPERATURE) + " the changes are not those of the fit: {where}"
             found.append(shape_check("shape", quantile[here], f"{said} of the reads, where 5 % should", usual))
         levels, places = binned(table.first, usual.level_bins)
         score = ndtri(np.clip(quantile, 1e-9, 1.0 - 1e-9))
@@ -301,10 +308,8 @@ class Bake(Family[BakeTable]):
         )
         if worst is not None:
             kelvin_of, place = names[worst.at // places.size] * SAME_TEMPERATURE, places[worst.at % places.size]
-            where = f"{kelvin_of:.0f} K from {place:.3g} uS"
-            said = (
-                f"after bakes at {where} the reads stand {worst.sigmas:.1f} standard errors from the fit: measure more"
-            )
+            where = f"{self.where.format(kelvin=kelvin_of)} cells of {place:.3g} uS"
+            said = f"{where}: reads stand {worst.sigmas:.1f} standard errors from the fit: measure more"
             found.append(Check("levels", worst.chance, worst.size, said))
         return found
 

@@ -18,11 +18,13 @@ class BakeSettings(Settings):
     """Standard deviation of the activation energy about that before anything is seen, eV."""
     different_times: float = 1.5
     """Ratio of the times at one temperature from which on they tell the activation energy."""
+    one_age: float = 0.7
+    """ln of how far apart last reads may lie that count as at one age."""
     levels: int = 9
     """First conductances at which every quantity is fitted, where there are cells enough."""
     bakes: int = 6
     """Bakes at which every quantity is fitted, at most."""
-    cells_per_knot: int = 150
+    cells_per_knot: int = 300
     """Cells that support a quantity at one conductance and bake; with fewer cells there are fewer conductances."""
     same_place: float = 0.03
     """Bakes that are closer than this between mildest (0) and hardest (1) are alike."""
@@ -67,6 +69,7 @@ class BakeSettings(Settings):
         self._require("energy", 0.01, 10.0)
         self._require("energy_spread", 0.001, 10.0)
         self._require("different_times", 1.01, 1e6)
+        self._require("one_age", 0.0, 10.0)
         self._require("levels", 2, 100)
         self._require("bakes", 2, 20)
         self._require("same_place", 1e-6, 0.5)

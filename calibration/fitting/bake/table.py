@@ -25,6 +25,43 @@ from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True)
+class Codes:
+    """Values (uS) that a converter gives: `lowest`, and from there in steps of `step`."""
+
+    lowest: float
+    step: float
+
+    def nearest(self, reads: FloatArray) -> FloatArray:
+        """Return the values that are nearest to reads (any shape)."""
+        return self.lowest + self.step * np.round((reads - self.lowest) / self.step)
+
+    def dithered(self, reads: FloatArray) -> FloatArray:
+        """Return reads (n,) anywhere within a step of where they are, above zero."""
+        moved = reads + self.step * (np.random.default_rng(0).random(reads.size) - 0.5)
+        return np.where(moved > 0, moved, reads)
+
+
+def codes_of(reads: FloatArray, fewest: float = 20.0) -> Codes | None:
+    """Return the steps of a converter that show in reads (n,); None where there are none.
+
+    Reads that can only be a few values have no density, which would grow without end at each of them.
+
+    Parameters
+    ----------
+    reads
+        uS.
+    fewest
+        Reads of each value, on average, from which on they are taken for codes.
+    """
+    values = np.unique(reads)
+    if values.size < 2 or reads.size < fewest * values.size:
+        return None
+    step = float(np.diff(values).min())
+    whole = (values - values[0]) / step
+    return Codes(float(values[0]), step) if np.abs(whole - np.round(whole)).max() < 0.02 else None
+
+
+@dataclass(frozen=True)
 class BakeTable:
     """Cells (cells,) with their first conductance, and rectangles (cells, reads) of what came after."""
 
@@ -51,6 +88,10 @@ class BakeTable:
     """G, uS; the first conductance where there is none."""
     conditions: FloatArray = field(metadata=SHARED)
     """(bakes, 2) temperatures (K) and times (s) that were measured, those that were meant alike together."""
+    codes: Codes | None = None
+    """What reads can be, where they are a few values; `conductance` then is anywhere within a step of them."""
+    given_target: bool = False
+    """Whether the first conductances are only what was aimed at."""
 
     @property
     def log_g(self) -> FloatArray:
@@ -73,7 +114,7 @@ def bake_table(measurement: Measurement, settings: BakeSettings | None = None) -
     screening.drop(later.sum(1) == 0, "all reads at one age")
     screening.drop(np.asarray((later & ~np.isfinite(kelvin)).any(1)), "reads at an unknown temperature")
     screening.drop(np.asarray((rows.there & (rows.conductance <= 0)).any(1)), "reads that are not above zero")
-    _draw(screening, settings.most_cells)
+    left_for(screening, settings.most_cells)
     kept = screening.kept
     if not kept.any() or np.ptp(kelvin[kept][later[kept]]) <= SAME_TEMPERATURE:
         raise BadInputError(
@@ -90,7 +131,7 @@ def _kelvin(measurement: Measurement) -> FloatArray:
     return rows_of(replace(measurement, reads=replace(reads, conductance=reads.temperature))).conductance
 
 
-def _draw(screening: Screening, most: int) -> None:
+def left_for(screening: Screening, most: int) -> None:
     """Leave out all but so many cells, at random."""
     kept = np.flatnonzero(screening.kept)
     if kept.size > most:
@@ -125,7 +166,7 @@ def _table(
     place = equivalent_place(table, settings.energy)[there]
     bakes = _bakes(place, settings)
     few = min(int(np.sum(np.abs(place - at) < settings.same_place)) for at in bakes) or place.size // len(bakes)
-    return replace(table, bakes=bakes, levels=_levels(first, g_scale, few, settings))
+    return replace(table, bakes=bakes, levels=levels_of(first, g_scale, few, settings))
 
 
 def equivalent_place(table: BakeTable, energy: float) -> FloatArray:
@@ -163,7 +204,7 @@ def _bakes(place: FloatArray, settings: BakeSettings) -> tuple[float, ...]:
     return tuple(float(np.median(place[np.round(place / settings.same_place) == one])) for one in alike)
 
 
-def _levels(first: FloatArray, g_scale: float, cells: int, settings: BakeSettings) -> tuple[float, ...]:
+def levels_of(first: FloatArray, g_scale: float, cells: int, settings: BakeSettings) -> tuple[float, ...]:
     """Place knots half by how many cells there are and half evenly."""
     count = max(2, min(settings.levels, cells // settings.cells_per_knot))
     by_cells = np.quantile(first, np.linspace(0.005, 0.995, count))

@@ -17,7 +17,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -36,7 +35,7 @@ from hwloop.files.weights import load_weights
 
 CHIP = "sim:pcm-ideal?rows=16&columns=16&seed=1"
 SLOW = 10.0
-"""Seconds that reading a file may take."""
+"""Seconds of CPU that reading a file may take."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
 
 def outcome(kind: Kind, path: Path) -> str:
     """Read a damaged file in this process, and say what came of it."""
-    begin = time.monotonic()
+    begin = cpu()
     try:
         kind.read(path)
         found = "read" if not kind.sealed else "SEALED AND READ"
@@ -132,7 +131,23 @@ def outcome(kind: Kind, path: Path) -> str:
         found = "refused" if "\n" not in str(error) else "MORE THAN ONE LINE"
     except Exception as error:  # what the benchmark is for
         found = f"UNEXPECTED {type(error).__name__}: {str(error)[:60]}"
-    return found if time.monotonic() - begin < SLOW else "SLOW"
+    return found if cpu() - begin < SLOW else "SLOW"
+
+
+def cpu() -> float:
+    """Return the seconds of CPU that this process and its children have taken: a busy computer counts for nothing."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def same(kind: Kind, one: bytes, other: bytes) -> bool:
+    """Tell whether nothing is damaged: of JSON the text may differ, as 1e-5 and 1E-5 do."""
+    if one != other and kind.path.suffix == ".json":
+        try:
+            return bool(json.loads(one) == json.loads(other))
+        except ValueError:
+            return False
+    return one == other
 
 
 def by_command(kind: Kind, path: Path) -> str:
@@ -142,7 +157,7 @@ def by_command(kind: Kind, path: Path) -> str:
     command = [sys.executable, "-m", "hwloop", *words]
     try:
         done = subprocess.run(
-            command, cwd=kind.path.parent, env=environment, capture_output=True, timeout=6 * SLOW, check=False
+            command, cwd=kind.path.parent, env=environment, capture_output=True, timeout=60 * SLOW, check=False
         )
     except subprocess.TimeoutExpired:
         return "SLOW"
@@ -171,8 +186,8 @@ def main() -> None:
             kind = chosen[number % len(chosen)]
             path = kind.path.with_name(f"damaged{kind.path.suffix}")
             content = kind.path.read_bytes()
-            while (changed := damaged(rng, content)) == content:
-                pass  # zeros in the place of zeros
+            while same(kind, changed := damaged(rng, content), content):
+                pass  # such as zeros in the place of zeros
             path.write_bytes(changed)
             found = outcome(kind, path) if number < options.files else by_command(kind, path)
             tally[kind.name, found] += 1

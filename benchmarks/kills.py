@@ -1,7 +1,7 @@
 """Kills long commands at random moments of their CPU time, goes on with them, and compares with ones left alone.
 
     python benchmarks/kills.py --kills 300 --seed 1
-    python benchmarks/kills.py --kills 30 --command calibrate
+    python benchmarks/kills.py --kills 30 --command calibrate --command retrain
 
 Every command is killed as often as another: the process by a timer whose default action ends it, in the middle of
 whatever it does, and so is whoever goes on with it, until one comes to its end. Counted are kills, files that did not
@@ -11,6 +11,7 @@ open after one, and ends that are not bit for bit that of a command that was not
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -23,20 +24,44 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from safetensors.numpy import load_file
 
 import hwloop
+import hwloop.data
 from hwloop.errors import HwloopError
 
 CHIP = "sim:hermes-core?rows=64&columns=64&cores=2&seed=1"
+NETWORK = ["--network", "hwloop.nn.zoo:digits_mlp", "--weights", "digits_mlp.safetensors", "--dataset", "digits.npz"]
+WIDE = "sim:hermes-core?cores=4&seed=1"
 COMMANDS: dict[str, list[str]] = {
     "program": ["program", "w.npy", "--backend", CHIP, "--method", "gdp"],
     "program-iterative": ["program", "w.npy", "--backend", CHIP, "--method", "iterative"],
     "program-sgd": ["program", "w.npy", "--backend", CHIP, "--method", "sgd"],
     "calibrate": ["calibrate", "all", "--backend", CHIP],
     "drift": ["drift", "run.h5", "--times", "1s,1h,1d,30d,1y", "--compensation", "none,column,refresh"],
+    "compare": ["compare", "w.npy", "--backend", CHIP, "--methods", "gdp,iterative,exact"],
+    "workers": ["program", "w.npy", "--backend", CHIP.replace("cores=2", "cores=4"), "--workers", "1"],
+    "deploy": ["deploy", *NETWORK, "--backend", WIDE, "--set", "max_steps=10"],
+    "drift-network": ["drift", "net.h5", "--times", "1s,1d,1y", "--compensation", "none,global+batchnorm"],
+    "measure": ["measure", "drift", "--backend", CHIP, "--cells", "4000", "--until", "1d"],
+    "fit": ["fit", "meas.h5"],
+    "retrain": ["retrain", *NETWORK, "--backend", WIDE, "--epochs", "4"],
 }
 """Long commands, without where they write to."""
-TIMES_OF_DAY = {"created", "programmed_utc", "made_utc", "dates", "result_json", "error", "sha256", "run"}
+ENDINGS = {"fit": ".json", "retrain": ".safetensors"}
+"""Of files that are no HDF5."""
+TIMES_OF_DAY = {
+    "created",
+    "programmed_utc",
+    "made_utc",
+    "dates",
+    "result_json",
+    "error",
+    "sha256",
+    "run",
+    "run_id",
+    "session",
+}
 """Attributes that tell when something was done, or where, or follow from such."""
 
 
@@ -49,6 +74,10 @@ class Tally:
     """Files that did not open after a kill, and why."""
     wrong: list[str] = field(default_factory=list)
     """Ends that are not those of a command left alone, and where."""
+
+
+UNLIKE = {"created", "checksum"}
+"""What differs between two model files of the same fit."""
 
 
 def run(words: list[str], folder: Path, kill_after: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -67,6 +96,11 @@ def run(words: list[str], folder: Path, kill_after: float | None = None) -> subp
 
 def contents(path: Path) -> dict[str, np.ndarray]:
     """Everything in a file but the times of day."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix == ".json":
+        told = json.loads(path.read_text())
+        return {name: np.array(json.dumps(value)) for name, value in told.items() if name not in UNLIKE}
     found: dict[str, np.ndarray] = {}
 
     def take(name: str, item: h5py.HLObject) -> None:
@@ -98,9 +132,10 @@ def kill_once(command: str, whole: Path, seconds: float, rng: np.random.Generato
     folder = whole.parent / f"killed-{command}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for name in ("w.npy", "run.h5"):
+    for name in GIVEN:
         shutil.copyfile(whole.parent / name, folder / name)
-    words, out = [*COMMANDS[command], "--out", "out.h5"], folder / "out.h5"
+    out = folder / f"out{whole.suffix}"
+    words = [*COMMANDS[command], "--out", out.name]
     while True:
         done = run(words, folder, rng.uniform(0.3, 1.0) * seconds)
         if done.returncode == 0:
@@ -110,17 +145,40 @@ def kill_once(command: str, whole: Path, seconds: float, rng: np.random.Generato
             return
         tally.kills += 1
         try:
-            if out.exists():
-                hwloop.load(out)
+            if out.exists() and not (command == "deploy" and "deployed to its end" in why_not(out)):
+                load_file(out) if out.suffix == ".safetensors" else hwloop.load(out)
         except HwloopError as error:
             tally.closed.append(str(error))
-        if (folder / "out.h5.resume" / "job.json").exists():
-            words = ["resume", "out.h5"]
+        if (folder / f"{out.name}.resume" / "job.json").exists() or (command == "measure" and out.exists()):
+            words = ["resume", out.name]
         elif out.exists():
-            words = [*COMMANDS[command], "--out", "out.h5", "--force"]
+            words = [*COMMANDS[command], "--out", out.name, "--force"]
     found = difference(whole, out)
     if found is not None:
         tally.wrong.append(found)
+
+
+def why_not(path: Path) -> str:
+    """Tell why a file does not open; an empty text where it does."""
+    try:
+        hwloop.load(path)
+    except HwloopError as error:
+        return str(error)
+    return ""
+
+
+GIVEN = ("w.npy", "run.h5", "net.h5", "meas.h5", "digits_mlp.safetensors", "digits.npz")
+"""Files that commands are given."""
+
+
+def given(folder: Path, rng: np.random.Generator) -> None:
+    """Make what commands are given."""
+    np.save(folder / "w.npy", np.clip(rng.normal(size=(64, 100)), -3, 3))
+    for name in ("digits_mlp.safetensors", "digits.npz"):
+        shutil.copyfile(hwloop.data.path(name), folder / name)
+    for command, name in (("program", "run.h5"), ("deploy", "net.h5"), ("measure", "meas.h5")):
+        done = run([*COMMANDS[command], "--out", name], folder)
+        assert done.returncode == 0, done.stderr
 
 
 def main() -> int:
@@ -134,11 +192,10 @@ def main() -> int:
     bad = 0
     with tempfile.TemporaryDirectory(prefix="hwloop-kills-") as place:
         folder = Path(place)
-        np.save(folder / "w.npy", np.clip(rng.normal(size=(64, 100)), -3, 3))
-        run([*COMMANDS["program"], "--out", "run.h5"], folder)
+        given(folder, rng)
         for command in chosen:
             before = os.times()
-            whole, tally = folder / f"{command}.h5", Tally()
+            whole, tally = folder / f"whole-{command}{ENDINGS.get(command, '.h5')}", Tally()
             done = run([*COMMANDS[command], "--out", whole.name], folder)
             assert done.returncode == 0, done.stderr
             after = os.times()

@@ -18,6 +18,12 @@ retrain, sensitivity
     Train a network for a chip, with its noise; find out how much of each nonideality it bears.
 Retraining, SensitivitySettings
     Their settings.
+train, open_trained
+    Train a network on the devices of a chip that steps up and down, and open one that was trained.
+Training, TrainingJob, Periphery
+    Their settings.
+nn, optim
+    The parts of it, for a training loop of your own: `hwloop.nn.analog` and the optimisers.
 ledger
     What the devices of a chip have received in their life.
 measure, import_measurement, fit, export

@@ -1,6 +1,8 @@
 """The names of the public face and where they live, for type checkers and for loading each on its first use."""
 
 from . import data as data
+from . import nn as nn
+from . import optim as optim
 from . import plot as plot
 from .calibration.certificate.certificate import Calibration as Calibration
 from .calibration.programming.exact import Exact as Exact
@@ -64,6 +66,8 @@ from .jobs.drift import drift as drift
 from .jobs.drift_result import DriftResult as DriftResult
 from .jobs.evaluate import Evaluation as Evaluation
 from .jobs.evaluate import evaluate as evaluate
+from .jobs.evaluate_trained import TrainedEvaluation as TrainedEvaluation
+from .jobs.evaluate_trained import evaluate_trained as evaluate_trained
 from .jobs.export import export as export
 from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement
@@ -80,14 +84,24 @@ from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
 from .jobs.sensitivity import Sensitivity as Sensitivity
 from .jobs.sensitivity import sensitivity as sensitivity
+from .jobs.train import Trained as Trained
+from .jobs.train import TrainingJob as TrainingJob
+from .jobs.train import open_trained as open_trained
+from .jobs.train import train as train
+from .jobs.training_study import StudyPlan as StudyPlan
+from .jobs.training_study import TrainingStudy as TrainingStudy
+from .jobs.training_study import training_study as training_study
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
+from .nn.in_memory.network import AnalogNetwork as AnalogNetwork
+from .nn.in_memory.settings import Periphery as Periphery
 from .nn.network import DeployedNetwork as DeployedNetwork
 from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
 from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 from .nn.settings import NetworkSettings as NetworkSettings
+from .optim.training import Training as Training
 from .pages.html import report as report
 from .pages.opening import page_of as page_of
 from .pages.page import Page as Page

@@ -75,6 +75,10 @@ class WeightsNote(UserWarning):
     """What was passed over in a file of weights, and what was read in another way than the usual one."""
 
 
+class NeedsNote(UserWarning):
+    """What a job will take, where that is much, before it starts."""
+
+
 def printable(text: str) -> str:
     """Escape what a terminal would obey or show out of order: control characters and marks of direction."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -34,7 +34,7 @@ _OVERRIDES: dict[str, tuple[type, float, float]] = {
     "weak_rate": (float, 0, 1),
     "wire_resistance": (float, 0, 1000),
     "series_resistance": (float, 0, 100_000),
-    "temperature": (float, 200, 450),
+    "temperature": (float, 200, 700),
     "read_noise": (float, 0, 100),
     "programming_noise": (float, 0, 100),
     "drift": (float, 0, 10),

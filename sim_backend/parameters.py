@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from hwloop.devices.bake import BakeLaw
 from hwloop.devices.model import DeviceModel
 from hwloop.devices.relaxation import RelaxationLaw
 from hwloop.devices.statistics import Polynomial
@@ -55,7 +56,7 @@ class ChipParameters(Periphery):
     programming_noise: float = number("1", "scale of the pulse-to-pulse programming noise")
     drift: float = number("1", "scale of the drift coefficients")
 
-    relaxation: RelaxationLaw | None = field(
+    relaxation: RelaxationLaw | BakeLaw | None = field(
         default=None, metadata={"unit": "", "meaning": "relaxation of resistive memory in place of drift"}
     )
 

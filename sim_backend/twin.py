@@ -15,14 +15,16 @@ from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
 from hwloop.files.fitted_devices import (
     CURVE_FIELDS,
+    bake_law,
     drift_model,
+    is_bake,
     is_relaxation,
     programming_curve,
     read_noise_model,
     relaxation_law,
 )
 from hwloop.files.model_file import load_model
-from hwloop.files.models import Model
+from hwloop.files.models import Fit, Model
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 
@@ -69,7 +71,7 @@ def twin_parameters(path: str, query: Mapping[str, str]) -> tuple[ChipParameters
             f"{path} has no drift, relaxation, read-noise or programming-curve fit that a simulated chip can use "
             f"(it has: {', '.join(f'{name}, {fit.family}' for name, fit in model.fits.items())})"
         )
-    if "programming" in model.fits:
+    if "programming" in model.fits and not is_bake(model.fits["programming"]):
         sources["programming_noise"] = f"{sources['programming_noise']}; the programming fit is not carried over"
     known = {name: kind(model.chip[name]) for name, kind in GEOMETRY.items() if name in model.chip}
     sources |= {name: f"as the chip said of itself, {Path(path).name}" for name in known}
@@ -132,19 +134,30 @@ def _with_relaxation(chip: ChipParameters, model: Model, fitted: str, sources: d
 
     Conductances of the base are stretched to those that were measured; noise of reads is a part of the relaxation.
     """
-    fit = model.fits.get("drift")
-    if fit is None or not is_relaxation(fit):
+    fit = _of_resistive_memory(model)
+    if fit is None:
         return None
-    law = relaxation_law(fit)
+    law = bake_law(fit) if is_bake(fit) else relaxation_law(fit)
     wider = stretched(chip, law.g_scale / chip.device.drift.g_scale)
     none = Polynomial((0.0,))
-    t0 = law.first_age or 0.1 * law.clock  # read at once: before they are read again
+    # Read at once: before they are read again, and of bakes before anything has come about.
+    t0 = law.first_age or (1e-3 if is_bake(fit) else 0.1) * law.clock
     drift = DriftModel(t0, law.g_scale, none, none)
     for name in ("device.curve", "set_model", "adc_range"):
         sources[name] = f"assumed: {sources.get(name, name)}, stretched to {law.g_scale:g} uS"
     sources |= {"relaxation": fitted, "drift": fitted, "device.drift": f"{fitted}: relaxation in its place"}
     sources["read_noise"] = f"{fitted}: noise of reads is a part of the relaxation"
-    return replace(wider, relaxation=law, device=replace(wider.device, drift=drift), drift=1.0, read_noise=0.0)
+    twin = replace(wider, relaxation=law, device=replace(wider.device, drift=drift), drift=1.0, read_noise=0.0)
+    if not is_bake(fit):
+        return twin
+    sources |= dict.fromkeys(("relaxation_energy", "conduction_energy"), f"{fitted}: temperature is a part of it")
+    return replace(twin, relaxation_energy=0.0, conduction_energy=0.0)
+
+
+def _of_resistive_memory(model: Model) -> Fit | None:
+    """Return the fit of relaxation, of bakes or of one age, if there is one."""
+    found = [model.fits[name] for name in ("drift", "programming") if name in model.fits]
+    return next((fit for fit in found if is_relaxation(fit) or is_bake(fit)), None)
 
 
 def stretched(chip: ChipParameters, factor: float) -> ChipParameters:
@@ -191,7 +204,7 @@ def _base(model: Model, asked: str | None, path: str) -> str:
     measured = str(model.chip.get("chip", "")).removeprefix("sim:")
     if measured in PRESETS:
         return measured
-    if "drift" in model.fits and is_relaxation(model.fits["drift"]):
+    if _of_resistive_memory(model) is not None:
         return IDEAL
     raise BadInputError(
         f"{path} does not say on which preset to build what was not measured (converters, SET pulses); "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from hwloop.calibration.settings import Settings
 from hwloop.calibration.steps import run
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
+from hwloop.errors import BadInputError, CalibrationWarning
 from hwloop.typing import BoolArray, FloatArray, Json
 from hwloop.units import finite
 
@@ -60,11 +63,15 @@ class Check(Settings):
     """Standard deviations of a difference beyond which a value has moved: one in 16 000 does so by chance."""
     idle_resolution: float = 0.01
     """LSB; uncertainty of a mean of idle outputs that never change."""
+    stale: float = 1.0
+    """LSB; root mean square of what offsets have moved by over the columns of a core, beyond chance, that makes a
+    calibration of no use; a single column that has moved by more is warned of."""
 
     def __post_init__(self) -> None:
         self._require("adc_vectors", 512, 1e7)
         self._require("moved_sigmas", 0, 1000)
         self._require("idle_resolution", 1e-9, 10)
+        self._require("stale", 0, 1000)
 
     def run(self, calibration: Calibration, backend: Backend, seed: int) -> list[Finding]:
         """Compare; see `check`."""
@@ -80,9 +87,7 @@ class Check(Settings):
 
     def _core(self, known: ConverterResult, backend: Backend, core: int, rng: np.random.Generator) -> list[Finding]:
         """Compare idle outputs, which show the offsets whatever a core holds, and curves where columns conduct."""
-        region = whole_core(backend, core)
-        idle = region.mvm(idle_inputs(region))
-        difference, sigma = self.idle_difference(idle, known, backend.info.code_max)
+        difference, sigma = self._offsets(known, backend, core)
         findings = [self.compare(core, "offsets, by idle outputs", difference, sigma, ~known.unresponsive)]
         now = run(converters_now(backend, core, self.adc_vectors, rng), backend)
         if now is None:
@@ -97,6 +102,31 @@ class Check(Settings):
             sigma = np.hypot(getattr(now, f"{name}_sigma"), getattr(known, f"{name}_sigma"))
             findings.append(self.compare(core, label, difference, sigma, both))
         return findings
+
+    def refuse_stale(self, calibration: Calibration, backend: Backend, cores: Iterable[int]) -> None:
+        """Compare idle outputs with a calibration that is about to be used; see `refuse_stale`."""
+        for core in cores:
+            known = calibration.cores[core].converters if core in calibration.cores else None
+            if known is None:
+                continue
+            difference, sigma = self._offsets(known, backend, core)
+            difference[known.unresponsive] = 0.0
+            beyond = np.sqrt(max(0.0, float((difference**2 - sigma**2).mean())))
+            moved = np.abs(difference) > np.maximum(self.stale, self.moved_sigmas * sigma)
+            worst = int(np.argmax(np.abs(difference)))
+            text = (
+                f"offsets of core {core} are not those of the calibration: {moved.sum()} of {moved.size} columns are "
+                f"off by over {self.stale:g} LSB, column {worst} by {difference[worst]:.1f} LSB"
+            )
+            if beyond > self.stale:
+                raise BadInputError(f"{text}; bring it up to date with hwloop calibrate daily")
+            if moved.any():
+                warnings.warn(f"{text}; hwloop calibrate daily mends that", CalibrationWarning, stacklevel=2)
+
+    def _offsets(self, known: ConverterResult, backend: Backend, core: int) -> tuple[FloatArray, FloatArray]:
+        """Measure idle outputs (256 vectors), and return what `idle_difference` makes of them."""
+        region = whole_core(backend, core)
+        return self.idle_difference(region.mvm(idle_inputs(region)), known, backend.info.code_max)
 
     def idle_difference(
         self, codes: NDArray[np.integer], known: ConverterResult, code_max: int
@@ -130,6 +160,27 @@ def temperature_finding(calibration: Calibration, backend: Backend) -> list[Find
     away = abs(backend.temperature() - calibration.temperature)
     moved = int(away > TEMPERATURE_WINDOW)
     return [Finding(None, f"temperature ({away:.1f} K away)", 1, moved, away / TEMPERATURE_WINDOW)]
+
+
+def refuse_stale(calibration: Calibration, backend: Backend, cores: Iterable[int]) -> None:
+    """Refuse a calibration whose offsets are not what the chip shows now, before devices are pulsed through it.
+
+    Parameters
+    ----------
+    calibration
+        What is about to be used; its trims have been written.
+    backend
+        Its chip.
+    cores
+        Those of its cores that are about to be used: 256 idle MVMs each.
+
+    Raises
+    ------
+    BadInputError
+        Where the offsets of a core's columns have moved by over one LSB in the root mean square, beyond chance. Fewer
+        columns that have moved are a CalibrationWarning.
+    """
+    Check().refuse_stale(calibration, backend, cores)
 
 
 def check(calibration: Calibration, backend: Backend, settings: Check | None = None, *, seed: int = 1) -> list[Finding]:

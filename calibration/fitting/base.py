@@ -80,6 +80,12 @@ class Family(abc.ABC, Generic[Table]):
     """One line for people."""
     extrapolates: ClassVar[bool] = False
     """Whether held-out data are later times (its purpose is to predict them) rather than other cells."""
+    several_temperatures: ClassVar[bool] = False
+    """Whether it describes reads at several temperatures, and no others."""
+    one_age: ClassVar[bool] = False
+    """Whether it describes cells with later reads at one age alone, of which others say nothing."""
+    on_request: ClassVar[bool] = False
+    """Whether it is fitted only when it is asked for by name."""
     preference: ClassVar[int] = 100
     """Place among the families of an experiment: the less a family assumes, the smaller. Of those that predict alike
     the first is taken."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from hwloop.errors import BadInputError
-from hwloop.files.measurements import Cells, Measurement, Reads
+from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 Columns = TypeVar("Columns", Cells, Reads)
@@ -47,8 +47,8 @@ class Rows:
         )
 
 
-def check_reads(measurement: Measurement) -> None:
-    """Raise BadInputError for reads without support: none, NaN, times missing or backwards, several temperatures."""
+def check_values(measurement: Measurement) -> None:
+    """Raise BadInputError for reads that say nothing: none, NaN, times that are none, or conductances of no sign."""
     reads, name = measurement.reads, measurement.experiment.value
     if not len(reads):
         raise BadInputError(f"{name}: there are no reads to fit")
@@ -60,11 +60,38 @@ def check_reads(measurement: Measurement) -> None:
         raise BadInputError(f"{name}: the age of {_named(measurement, reads.time < 0)} is negative")
     if np.mean(reads.conductance < 0) > 0.5:
         raise BadInputError(f"{name}: most conductances are negative; check the sign and the unit")
-    known = reads.temperature[np.isfinite(reads.temperature)]
-    if known.size and np.ptp(known) > SAME_TEMPERATURE:
+
+
+def is_bake(measurement: Measurement) -> bool:
+    """Tell whether the devices were at several temperatures."""
+    known = measurement.reads.temperature[np.isfinite(measurement.reads.temperature)]
+    return bool(known.size) and bool(np.ptp(known) > SAME_TEMPERATURE)
+
+
+def at_one_age(measurement: Measurement, alike: float = 0.7) -> bool:
+    """Tell whether cells, of which more is known right after the write, were later read at one age alone.
+
+    Ages are alike whose logarithms differ by less than `alike`.
+    """
+    reads, verify = measurement.reads, measurement.cells.verify
+    first = np.full(len(measurement.cells), np.inf)
+    np.minimum.at(first, reads.cell, reads.time)
+    again = reads.time > first[reads.cell] * (1.0 + 1e-3)
+    if not again.any():
+        again = np.isfinite(verify)[reads.cell] & (reads.time > 0)
+    later = reads.time[again]
+    return bool(later.size) and float(np.log(later.max() / later.min())) <= alike
+
+
+def check_reads(measurement: Measurement) -> None:
+    """Raise BadInputError for reads without support: those of `check_values`, and several temperatures."""
+    check_values(measurement)
+    if is_bake(measurement):
+        known = measurement.reads.temperature[np.isfinite(measurement.reads.temperature)]
+        more = ": --family bake fits several" if measurement.experiment is Experiment.DRIFT else ""
         raise BadInputError(
-            f"{name}: measured at {known.min():.0f} to {known.max():.0f} K; a fit holds at one temperature: "
-            "import the reads of each temperature into a file of their own"
+            f"{measurement.experiment.value}: measured at {known.min():.0f} to {known.max():.0f} K; this family holds "
+            f"at one temperature{more}, or import the reads of each temperature into a file of their own"
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwloop.calibration.fitting.checks import take_rows, with_reads
+from hwloop.calibration.fitting.checks import SAME_TEMPERATURE, at_one_age, is_bake, take_rows, with_reads
 from hwloop.calibration.fitting.panels import binned, ks_distance
 from hwloop.devices.predicted import Blend
 from hwloop.errors import BadInputError
@@ -16,7 +16,7 @@ from hwloop.files.models import Fit
 from hwloop.files.predictions import distribution
 from hwloop.typing import BoolArray, FloatArray, Json
 
-CELLS, TIMES = "cells", "times"
+CELLS, TIMES, TEMPERATURES = "cells", "times", "temperatures"
 """What can be held out."""
 
 
@@ -34,6 +34,8 @@ class HeldOutRow:
     ks_distance: float
     covered: float
     """Share of the reads within their 90 % intervals."""
+    temperature: float | None = None
+    """K of the bake that the reads follow; None where devices were at one temperature."""
 
     def to_json(self) -> dict[str, Json]:
         """Return it by its names."""
@@ -66,7 +68,8 @@ def parted(
     measurement
         Reads of one experiment.
     what
-        'cells' holds out this share of the cells, 'times' the last age; both, the last age of these cells.
+        'cells' holds out this share of the cells, 'times' the last age, 'temperatures' the middle one; several, what
+        is of all of them.
     share
         Of the cells.
 
@@ -80,17 +83,36 @@ def parted(
     BadInputError
         For anything else to be held out, and for reads at one age.
     """
-    if unknown := set(what) - {CELLS, TIMES}:
-        raise BadInputError(f"hold-out '{min(unknown)}': expected {CELLS} or {TIMES}")
+    if unknown := set(what) - {CELLS, TIMES, TEMPERATURES}:
+        raise BadInputError(f"hold-out '{min(unknown)}': expected {CELLS}, {TIMES} or {TEMPERATURES}")
     reads = measurement.reads
     every = np.ones(len(reads), bool)
     held = (np.random.default_rng(0).random(len(measurement.cells)) < share)[reads.cell] if CELLS in what else ~every
+    if TEMPERATURES in what:
+        middle = _of_middle_temperature(measurement)
+        rest = middle & held if CELLS in what else middle
+        since = float(np.min(reads.time[rest])) if TIMES in what else 0.0
+        return with_reads(measurement, ~middle & ~held), with_reads(measurement, rest), since
     age = _ages(reads.time)
-    if np.unique(age).size < 2:
+    if TIMES in what and np.unique(age).size < 2:
         raise BadInputError(f"{measurement.experiment.value}: reads at one age leave no time to hold out")
     late = age == age.max() if TIMES in what else ~every
     since = float(reads.time[late].min()) if TIMES in what else 0.0
     return with_reads(measurement, ~held & ~late), with_reads(measurement, held if CELLS in what else every), since
+
+
+def _of_middle_temperature(measurement: Measurement) -> BoolArray:
+    """Tell which reads are of cells that were at the middle one of the temperatures. Raises BadInputError for few."""
+    reads = measurement.reads
+    kelvin = np.round(np.where(np.isfinite(reads.temperature), reads.temperature, 0.0) / SAME_TEMPERATURE)
+    hottest = np.zeros(len(measurement.cells))
+    np.maximum.at(hottest, reads.cell, kelvin)
+    there = np.unique(hottest)
+    if there.size < 3:
+        raise BadInputError(
+            f"{measurement.experiment.value}: to hold out a temperature, cells of three temperatures are needed"
+        )
+    return np.asarray(hottest[reads.cell] == there[there.size // 2])
 
 
 def _ages(time: FloatArray) -> FloatArray:
@@ -108,6 +130,16 @@ def _known(fit: Fit, measurement: Measurement) -> BoolArray:
     nearest = np.zeros(order.size, bool)
     nearest[order[np.concatenate([[True], cell[1:] != cell[:-1]])]] = True
     return nearest
+
+
+def _before(fit: Fit, rest: Measurement) -> tuple[FloatArray, FloatArray]:
+    """Return the conductance (cells,) from which reads of each cell are predicted, and its age; NaN where unknown."""
+    reads, known = rest.reads, _known(fit, rest)
+    level, then = np.full((2, len(rest.cells)), np.nan)
+    level[reads.cell[known]], then[reads.cell[known]] = reads.conductance[known], reads.time[known]
+    if at_one_age(rest) and not np.any(reads.time > then[reads.cell]):
+        return rest.cells.verify, np.zeros(level.size)
+    return level, then
 
 
 def score(fit: Fit, rest: Measurement, since: float = 0.0, bins: int = 6) -> HeldOut:
@@ -129,18 +161,17 @@ def score(fit: Fit, rest: Measurement, since: float = 0.0, bins: int = 6) -> Hel
     BadInputError
         For a family that predicts no conductances, and for a rest without later reads.
     """
-    reads, known = rest.reads, _known(fit, rest)
-    level, then = np.full((2, len(rest.cells)), np.nan)
-    level[reads.cell[known]], then[reads.cell[known]] = reads.conductance[known], reads.time[known]
+    reads, (level, then) = rest.reads, _before(fit, rest)
     later = (reads.time > then[reads.cell]) & (reads.time >= since) & (level[reads.cell] > 0)
     if not later.any():
         raise BadInputError(f"{fit.experiment}: no held-out read comes after the one that it is predicted from")
     chosen = take_rows(reads, later)
     own = level[chosen.cell]
-    predicted = Blend([distribution(one, chosen.time, own) for one in (fit, *fit.alternatives)])
+    predicted = Blend([distribution(one, chosen.time, own, chosen.temperature) for one in (fit, *fit.alternatives)])
     density = np.log(np.maximum(predicted.density(chosen.conductance), 1e-300))
     quantile = predicted.cdf(chosen.conductance)
-    number, age = binned(own, bins)[0], _ages(chosen.time)
+    number, age, several = binned(own, bins)[0], _ages(chosen.time), is_bake(rest)
+    kelvin = np.round(chosen.temperature / SAME_TEMPERATURE) if several else np.zeros(own.size)
 
     def row(some: BoolArray) -> HeldOutRow:
         within = (quantile[some] > 0.05) & (quantile[some] < 0.95)
@@ -151,8 +182,9 @@ def score(fit: Fit, rest: Measurement, since: float = 0.0, bins: int = 6) -> Hel
             log_likelihood=float(density[some].mean()),
             ks_distance=ks_distance(quantile[some]),
             covered=float(within.mean()),
+            temperature=float(np.median(chosen.temperature[some])) if several else None,
         )
 
-    places = sorted(set(zip(number.tolist(), age.tolist(), strict=True)))
-    rows = tuple(row((number == one) & (age == when)) for one, when in places)
+    places = sorted(set(zip(number.tolist(), kelvin.tolist(), age.tolist(), strict=True)))
+    rows = tuple(row((number == one) & (kelvin == hot) & (age == when)) for one, hot, when in places)
     return HeldOut(fit.family, rows, row(np.ones(own.size, bool)))

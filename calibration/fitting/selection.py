@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
-from hwloop.calibration.fitting.checks import check_order, check_reads, some_cells, split_last
+from hwloop.calibration.fitting.checks import at_one_age, check_order, check_reads, is_bake, some_cells, split_last
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
 from hwloop.calibration.fitting.panels import Panel
@@ -34,6 +34,9 @@ class Selection(Settings):
     """Cells that a choice is made on; of more, this many at random."""
     tie: float = 2.0
     """Standard errors of the difference within which families are taken to predict later reads alike."""
+    alike: float = 0.002
+    """Mean difference of log-likelihoods within which families predict alike, however sure the difference is: a search
+    that ends elsewhere on another CPU moves them by a tenth of it."""
     held_out: float = 0.3
     """Share of the cells on which families are evaluated that were fitted to the others."""
     outlier_share: float = 1e-6
@@ -50,6 +53,7 @@ class Selection(Settings):
         """Raise BadInputError for settings out of range."""
         self._require("most_cells", 10, 10**9)
         self._require("tie", 0.0, 100.0)
+        self._require("alike", 0.0, 1.0)
         self._require("held_out", 0.01, 0.9)
         self._require("outlier_share", 0.0, 0.1)
         self._require("poor", 0.0, 1.0)
@@ -113,7 +117,7 @@ def fitting(
     known: KnownDevice = NOTHING_KNOWN,
     settings: Selection = USUAL,
 ) -> Work[Step, Outcome]:
-    """Fit one measurement with a family by name, or with that which predicts held-out data best (`_chosen`).
+    """Fit one measurement with a family by name, or with that which predicts held-out data best (`choose`).
 
     Parameters
     ----------
@@ -141,7 +145,7 @@ def fitting(
     BadInputError
         For an unknown family, and for a measurement that supports no fit.
     """
-    candidates = families(measurement.experiment)
+    candidates = _of_these(families(measurement.experiment), measurement, family)
     choice: dict[str, float] = {}
     refused: dict[str, str] = {}
     compared = _compared(candidates, measurement.experiment, family)
@@ -155,7 +159,7 @@ def fitting(
                 raise
             # Too few ages to hold one out: nothing tells the named family from its rivals.
         else:
-            chosen, ties = _chosen(compared, scores, settings.tie)
+            chosen, ties = choose(compared, scores, settings)
             choice = {name: float(each.mean()) for name, each in scores.items()}
     steps = len(choice) + len(refused)
     yield Step(steps, steps + 1, f"fitting {chosen.name}")
@@ -165,6 +169,18 @@ def fitting(
     fitted = replace(fitted, record=replace(fitted.record, choice=choice, alternatives=others))
     fitted = _evaluated(fitted, settings)
     return Outcome(fitted, chosen.panels(table, fitted.optimum.theta), refused)
+
+
+def _of_these(candidates: list[AnyFamily], measurement: Measurement, family: str) -> list[AnyFamily]:
+    """Return the families that describe such reads, at one age or temperature or several; all where one is named."""
+    if family != AUTO:
+        return candidates
+    several = is_bake(measurement)
+    single = not several and at_one_age(measurement)
+    usual = [one for one in candidates if not one.on_request]
+    return [one for one in usual if (one.several_temperatures, one.one_age) == (several, single)] or [
+        one for one in usual if not (one.several_temperatures or one.one_age)
+    ]
 
 
 def _compared(candidates: Sequence[AnyFamily], experiment: Experiment, family: str) -> list[AnyFamily]:
@@ -202,22 +218,21 @@ def _named(candidates: Sequence[AnyFamily], experiment: Experiment, family: str)
     raise BadInputError(f"{experiment.value} has no family '{family}'; known: {AUTO}, {known}")
 
 
-def _chosen(
-    candidates: Sequence[AnyFamily], scores: Mapping[str, FloatArray], tie: float
+def choose(
+    candidates: Sequence[AnyFamily], scores: Mapping[str, FloatArray], settings: Selection
 ) -> tuple[AnyFamily, list[AnyFamily]]:
-    """Return the family of the best mean score, of drift families that tie with it the first; and the others that tie.
+    """Return the first of the families that predict as well as the best, and its rivals among them.
 
     A later read is a blunt instrument: forms that are far apart in their parameters predict it nearly alike. What is
     derived from a form that is not the devices' own is off by more than its intervals say.
     """
     tried = [one for one in candidates if one.name in scores]
     best = max(tried, key=lambda one: float(scores[one.name].mean()))
-    if not best.extrapolates:
-        return best, []
 
     def ties(one: AnyFamily) -> bool:
         behind = scores[best.name] - scores[one.name]
-        return bool(behind.mean() <= tie * behind.std() / math.sqrt(behind.size))
+        chance = settings.tie * behind.std() / math.sqrt(behind.size) if best.extrapolates else 0.0
+        return bool(behind.mean() <= max(chance, settings.alike))
 
     alike = [one for one in tried if ties(one)]
     return alike[0], [one for one in alike[1:] if one.name in alike[0].rivals]

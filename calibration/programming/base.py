@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -44,6 +45,26 @@ class ProgrammingStep(Step):
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What a method takes at most, as its settings tell; NaN is not known.
+
+    Parameters
+    ----------
+    chip_seconds
+        Rests on the chip's clock, seconds.
+    pulses, reads
+        Pulses on a device, and reads of one.
+    vectors
+        Input vectors through each tile.
+    """
+
+    chip_seconds: float = math.nan
+    pulses: float = math.nan
+    reads: float = math.nan
+    vectors: float = math.nan
+
+
+@dataclass(frozen=True)
 class Method(Settings, abc.ABC):
     """A way to bring the cells of a tile to their targets; its fields are its settings."""
 
@@ -72,6 +93,20 @@ class Method(Settings, abc.ABC):
         rng
             Source of all random numbers that the method uses.
         """
+
+    def outlook(self, rows: int, age: float, info: ChipInfo) -> Outlook:
+        """Tell what a tile takes at most; a method that does not know says nothing.
+
+        Parameters
+        ----------
+        rows
+            Of the tile.
+        age
+            Seconds after the end of programming at which the targets hold.
+        info
+            Of the chip.
+        """
+        return Outlook()
 
     def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
         """Return the method with rests that take so many seconds of chip time together, or raise BadInputError.

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from hwloop.calibration.programming.base import Method, ProgrammingStep
+from hwloop.calibration.programming.base import Method, Outlook, ProgrammingStep
 from hwloop.calibration.steps import Work
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.region import Region
@@ -23,6 +23,10 @@ class Exact(Method):
     def check(self, region: Region, tile: Tile, age: float) -> None:
         """Refuse a chip on which nothing can be placed."""
         region.backend.require(Capability.EXACT_PLACEMENT, "the method 'exact'")
+
+    def outlook(self, rows: int, age: float, info: ChipInfo) -> Outlook:
+        """Tell that placing takes nothing."""
+        return Outlook(0, 0, 0, 0)
 
     def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
         """Return the method as it is: placing takes no time."""

@@ -22,7 +22,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from hwloop.calibration.probes import hadamard_block, hadamard_blocks
-from hwloop.calibration.programming.base import Method, ProgrammingStep, check_chip_seconds, known_devices
+from hwloop.calibration.programming.base import Method, Outlook, ProgrammingStep, check_chip_seconds, known_devices
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
 from hwloop.calibration.programming.currents import Currents, pilot_rows
 from hwloop.calibration.programming.filter_settings import FilterSettings
@@ -125,6 +125,13 @@ class GDP(Method):
             cells.update(shown)
             pulses = cells.correct(remaining=left * rest, rounds=left)
         yield report(rounds, pulses, 0.0)
+
+    def outlook(self, rows: int, age: float, info: ChipInfo) -> Outlook:
+        """Tell what a tile takes at most."""
+        vectors = hadamard_blocks(rows, self.min_vectors) * hadamard_block(rows)
+        rounds = min(self.max_steps, max(1, self.max_vectors // vectors))
+        seconds = self.chip_seconds or rounds * self.settle * age
+        return Outlook(seconds, self.max_pulses_per_device, 0, rounds * vectors)
 
     def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
         """Return the method with a budget of chip seconds: all of it is rested, however many rounds there are."""

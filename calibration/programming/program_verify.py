@@ -18,7 +18,7 @@ import numpy as np
 
 from hwloop.calibration.column_fit import calibrate_columns
 from hwloop.calibration.evaluation import computed_outputs, measure_outputs
-from hwloop.calibration.programming.base import Method, ProgrammingStep, check_chip_seconds, known_devices
+from hwloop.calibration.programming.base import Method, Outlook, ProgrammingStep, check_chip_seconds, known_devices
 from hwloop.calibration.programming.current_error_of_devices import DeviceCurrentError
 from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
 from hwloop.calibration.programming.verified_devices import DEFAULT_TOLERANCE, VerifiedDevices, verify_noise
@@ -122,6 +122,12 @@ class ProgramVerify(Method):
                     break
             devices.give_up(active)
         yield report(index, pulses, 0.0)
+
+    def outlook(self, rows: int, age: float, info: ChipInfo) -> Outlook:
+        """Tell what a tile takes at most."""
+        rounds = (self.max_steps + 1) * info.devices_per_polarity
+        reads = (self.max_steps + 1) * self.averages
+        return Outlook(rounds * self.settle * age, self.max_pulses_per_device, reads, rounds * self.monitor_vectors)
 
     def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
         """Return the method with rests as short as the budget of chip seconds asks for."""

@@ -21,6 +21,7 @@ from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import uniform_inputs
 from hwloop.calibration.programming.base import (
     Method,
+    Outlook,
     ProgrammingStep,
     check_chip_seconds,
     known_devices,
@@ -111,6 +112,11 @@ class SGD(Method):
             region.pulse(PulseKind.RESET, np.ravel_multi_index(at, target.shape), amplitude[at], curve.width)
             pulses = int(large.sum())
         yield ProgrammingStep(rounds, rounds, mvm_error=error, pulses=pulses, unconverged=nothing, stuck=nothing)
+
+    def outlook(self, rows: int, age: float, info: ChipInfo) -> Outlook:
+        """Tell what a tile takes at most."""
+        rounds = self._rounds()
+        return Outlook(rounds * self.settle * age, rounds + 1, 0, self.max_vectors)
 
     def within(self, chip_seconds: float, age: float, info: ChipInfo) -> Self:
         """Return the method with rests as short as the budget of chip seconds asks for."""

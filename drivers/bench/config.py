@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwloop.chip.info import PulseLimits
+from hwloop.chip.toml_files import read_toml
 from hwloop.devices.model import DeviceModel
 from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
 from hwloop.drivers.bench.instrument import check_channel
@@ -112,13 +112,7 @@ def load(path: Path) -> BenchFile:
     Raises BadInputError, one line that names the file and the key, for a file that cannot be read, a key that is
     unknown or missing, a pin or row used twice, and a limit that the instruments cannot keep.
     """
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is not TOML: {error}") from error
+    table = read_toml(path)
     try:
         bench = build(BenchFile, table, "bench file")
         _check(bench)

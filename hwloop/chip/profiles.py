@@ -12,9 +12,9 @@ A name is replaced before anything is opened, so that runs and ledgers hold the 
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 
+from hwloop.chip.toml_files import read_toml
 from hwloop.custody.places import settings_folder
 from hwloop.errors import BadInputError
 from hwloop.registry import suggest
@@ -39,19 +39,10 @@ def profiles() -> dict[str, str]:
     BadInputError
         For a file that cannot be read, or is not as this module says.
     """
-    path, largest = profiles_path(), 2**20
+    path = profiles_path()
     if not path.exists() and not os.environ.get(VARIABLE):
         return {}
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(largest + 1)
-        if len(content) > largest:
-            raise BadInputError(f"{path} is larger than a list of chips can be; {VARIABLE} names another file")
-        told = tomllib.loads(content.decode())
-    except OSError as error:
-        raise BadInputError(f"{path} with the chips of the lab cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is not TOML: {error}") from None
+    told = read_toml(path)
     chips = told.get("chips")
     unknown = sorted(set(told) - {"chips"})
     if unknown or not isinstance(chips, dict):

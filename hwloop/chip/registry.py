@@ -152,6 +152,15 @@ def _lock(chip: str) -> Lock:
         raise LinkError(str(error)) from None
 
 
+def is_harmless(uri: str) -> bool:
+    """Tell whether a URI is that of a simulated preset: whoever opens it loads, reads and connects to nothing."""
+    try:
+        scheme, target, _ = split_uri(uri)
+        return scheme == SIMULATED and target in _scheme(scheme).targets
+    except BadInputError:
+        return False
+
+
 def connect_recorded(uri: str, path: str | Path) -> Backend:
     """Open the chip that the file `path` names, if it is a simulated preset.
 
@@ -163,12 +172,7 @@ def connect_recorded(uri: str, path: str | Path) -> Backend:
     BadInputError
         For any other URI.
     """
-    try:
-        scheme, target, _ = split_uri(uri)
-        harmless = scheme == SIMULATED and target in _scheme(scheme).targets
-    except BadInputError:
-        harmless = False
-    if not harmless:
+    if not is_harmless(uri):
         raise BadInputError(
             f"{path} names the chip {uri!r}; from a file alone only simulated presets are opened: "
             "if you trust it, name the chip with --backend"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +22,8 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import layout_option, layouts_from
-from hwloop.errors import BadInputError, printable
+from hwloop.cli.screen import show_page
+from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
@@ -165,8 +166,10 @@ def finish(calibration: Calibration, backend: str, out: str, *, as_json: bool) -
     if as_json:
         print_json(result)
     else:
-        _show(result)
-        _say_file(saved)
+        if saved is None:
+            click.echo("Stopped before the first part was done; no file was written.")
+        else:
+            _show(calibration, saved)
     if "interrupted" in calibration.skipped:
         leave(GOAL_MISSED)
 
@@ -205,8 +208,7 @@ def daily(options: DailyOptions) -> None:
     if options.as_json:
         print_json(result)
     else:
-        _show(result)
-        _say_file(options.out)
+        _show(fresh, options.out)
 
 
 @dataclass(frozen=True)
@@ -237,14 +239,9 @@ def check(options: CheckOptions) -> None:
     if options.as_json:
         print_json(report.to_json())
     else:
-        for text in report.warnings:
-            click.echo(printable(f"warning: {text}"), err=True)
-        click.echo("core  what                             compared   moved   worst (sigma)")
-        for found in report.findings:
-            core = "-" if found.core is None else found.core
-            click.echo(f"{core:>4}  {found.what:<32} {found.compared:>7} {found.moved:>7}   {found.worst:>8.1f}")
-        verdict = "holds." if report.holds else "no longer holds; calibrate again."
-        click.echo(f"\nThe calibration of {report.created[:16]} UTC {verdict}")
+        from hwloop.pages.calibrations import page_of_check
+
+        show_page(page_of_check(report))
     if not report.holds:
         leave(GOAL_MISSED)
 
@@ -268,137 +265,23 @@ def show(options: ShowOptions) -> None:
     import hwloop
 
     loaded = sorted((hwloop.Calibration.load(path) for path in options.calibrations), key=lambda one: one.created)
-    told = [calibration.to_json() for calibration in loaded]
     if options.as_json:
-        print_json({"calibrations": told})
+        print_json({"calibrations": [calibration.to_json() for calibration in loaded]})
         return
-    _show(told[-1])
-    if len(told) > 1:
-        _show_history(told)
+    from hwloop.pages.calibrations import page_of_calibrations
+    from hwloop.pages.terminal import ALL
+
+    show_page(page_of_calibrations(loaded), ALL)
 
 
 for _each in (daily, check, show):
     calibrate.add_command(_each)
 
 
-def _show(told: dict[str, Any]) -> None:
-    chip, cost = told["chip"], told["cost"]
-    kelvin = told["temperature_kelvin"]
-    where = "" if kelvin is None else f" at {kelvin:.1f} K"
-    click.echo(printable(f"{chip['name']} {chip['serial']}, calibrated {told['created'][:16]} UTC{where}"))
-    click.echo(
-        f"cost: {cost['pulses']:,.0f} pulses, {cost['device_reads']:,.0f} device reads, {cost['mvms']:,.0f} "
-        f"MVM vectors, {cost['chip_seconds']:.0f} s of chip time"
-    )
-    for core in told["cores"]:
-        click.echo(f"\ncore {core['core']}")
-        for line in _lines(core):
-            click.echo(f"  {line}")
-    for name, reason in told["skipped"].items():
-        click.echo(f"\nnot done: {name}: {reason}")
-    until = "; ".join(f"{n.replace('_', ' ')} {p['holds_until'][:10]}" for n, p in told["parts"].items())
-    if until:
-        click.echo(f"\nshould hold until: {until}")
-    for text in told["out_of_date"]:
-        click.echo(f"out of date: {text}")
+def _show(calibration: Calibration, file: str) -> None:
+    """Show a calibration as `hwloop show` shows its file; of a single core every value."""
+    from hwloop.pages.calibrations import page_of_calibration
+    from hwloop.pages.terminal import AT_THE_END
 
-
-def _say_file(file: str | None) -> None:
-    if file is None:
-        click.echo("\nStopped before the first part was done; no file was written.")
-    else:
-        click.echo(f"\nCalibration file {file}; pass it on with --calibration {file}.")
-
-
-def _lines(core: dict[str, Any]) -> Iterator[str]:
-    """Tell what is known of a core, a label of 19 characters before each line."""
-    if "devices" in core:
-        d = core["devices"]
-        bad = ", ".join(f"{d[name]} {name.replace('_', ' ')}" for name in d if name not in ("good", "typical_high_uS"))
-        yield f"devices            {d['good']} good, {bad}"
-        yield f"                   a SET device conducts {d['typical_high_uS']:.2f} uS"
-    if "trims" in core:
-        t = core["trims"]
-        offset, gain = _value(t["offset_lsb_rms"]), _value(t["gain_rms"], 100)
-        yield f"trims              offsets of {offset} LSB rms and gains of {gain} % rms in the registers;"
-        yield "                   what follows is what they leave"
-    if "converters" in core:
-        c = core["converters"]
-        yield f"ADC offset         {_spread(c['offset_lsb'])} LSB"
-        yield f"ADC nonlinearity   second order {_spread(c['square_lsb'])}, third {_spread(c['cubic_lsb'])} LSB"
-        if c["row_cubic_lsb"]["rms"] is not None:
-            second, third = _spread(c["row_square_lsb"]), _spread(c["row_cubic_lsb"])
-            yield f"DAC nonlinearity   second order {second}, third {third} LSB"
-        yield f"ADC noise          {_value(c['adc_noise_lsb'])} LSB before rounding"
-        yield f"                   outputs scatter by {_value(c['noise_lsb'])} LSB about their curves"
-        if c["silent_columns"]:
-            yield f"                   {c['silent_columns']} columns conduct too little to show their converters"
-    if "gains" in core:
-        g = core["gains"]
-        yield f"ADC gain           spread {_value(g['spread'], 100)} %, each to {_value(g['sigma'], 100)} %"
-        yield "                   known as a product with the column's SET devices, taken to be alike on average;"
-        yield "                   a row's level is not told apart from its devices at all"
-    if "wires" in core:
-        w = core["wires"]
-        yield f"wires              {w['resistance']:.3f} +- {w['resistance_sigma']:.3f} ohm per cell"
-        yield f"                   {w['series']:.1f} +- {w['series_sigma']:.1f} ohm in series with each line"
-    if "programming_curve" in core:
-        p = core["programming_curve"]
-        middle = f"{p['midpoint']:.2f} +- {p['midpoint_sigma']:.2f} uA, melting at {p['melt']:.0f} uA"
-        yield f"programming curve  {p['g_max']:.2f} to {p['g_min']:.2f} uS about {middle}"
-        spread = f"devices spread by {p['midpoint_spread']:.1f} uA, each known to {p['shift_sigma']:.1f} uA"
-        yield f"                   steepness {p['steepness']:.2f} uA; {spread}; pulses jitter by {p['jitter']:.1f} uA"
-    if "drift" in core:
-        d = core["drift"]
-        law = f"exponent {d['nu_low']:.3f} to {d['nu_high']:.3f} from {d['at_low'] * d['g_scale']:.1f} uS up"
-        onset = f"from {d['onset']:.3g} +- {d['onset_sigma']:.1g} s on" if d["onset"] else "from the first look on"
-        yield f"drift              {law}, {onset}"
-        yield f"                   seen from {d['first_look']:.2g} to {d['last_look']:.3g} s after a pulse, by MVMs"
-    if "symmetry_point" in core:
-        yield from _symmetry(core["symmetry_point"])
-    if "ranges" in core:
-        r = core["ranges"]
-        yield f"ranges             inputs {r['input_scale']:.3g} at full scale, converters {r['full_scale']:.0f} uS"
-        yield f"                   both converters' error {r['error']:.3g}"
-    if "floor" in core:
-        f = core["floor"]
-        error = f"{f['error']:.3g} +- {f['error_sigma']:.1g}"
-        yield f"floor              {error} MVM error, {f['age']:g} s after perfect programming"
-        parts = f"fast noise {f['fast_noise']:.3g}, slow noise {f['slow_noise']:.3g}, static {f['static']:.3g}"
-        yield f"                   {parts}; rounding {f['rounding']:.3g} is in them"
-
-
-def _symmetry(found: dict[str, Any]) -> Iterator[str]:
-    spread = f"mean {found['mean']:.3f}, spread {found['spread']:.3f}, each known to {found['sigma']:.3f}"
-    yield f"symmetry points    {spread} of half the range ({found['half_range_uS']:.3g} uS)"
-    pairs, reads = found["pairs_per_device"], found["reads_per_device"]
-    yield f"                   {pairs:,.0f} pairs of pulses and {reads:,.0f} reads for each device"
-
-
-def _show_history(told: list[dict[str, Any]]) -> None:
-    click.echo("\nhistory   core  good devices   ADC offset   gain spread   ADC noise   midpoint     floor    kelvin")
-    for calibration in told:
-        kelvin = calibration["temperature_kelvin"]
-        for core in calibration["cores"]:
-            cells = (
-                core.get("devices", {}).get("good"),
-                core.get("converters", {}).get("offset_lsb", {}).get("rms"),
-                core.get("gains", {}).get("spread"),
-                core.get("converters", {}).get("adc_noise_lsb"),
-                core.get("programming_curve", {}).get("midpoint"),
-                core.get("floor", {}).get("error"),
-                kelvin,
-            )
-            texts = ["-" if cell is None else f"{cell:.5g}" for cell in cells]
-            click.echo(
-                f"{calibration['created'][:10]} {core['core']:>3} {texts[0]:>13} {texts[1]:>12} {texts[2]:>13} "
-                f"{texts[3]:>11} {texts[4]:>10} {texts[5]:>9} {texts[6]:>9}"
-            )
-
-
-def _spread(value: dict[str, float | None]) -> str:
-    return f"{_value(value['rms'])} rms, each to {_value(value['sigma'])}"
-
-
-def _value(number: float | None, factor: float = 1.0) -> str:
-    return "-" if number is None else f"{number * factor:.3g}"
+    extent = replace(AT_THE_END, rows=None) if len(calibration.cores) == 1 else AT_THE_END
+    show_page(page_of_calibration(calibration, file), extent)

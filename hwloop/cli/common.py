@@ -25,12 +25,12 @@ from hwloop.errors import (
     HwloopError,
     LimitError,
     MissingCapabilityError,
+    NeedsNote,
     OutputWarning,
     ProgrammingWarning,
     WeightsNote,
     printable,
 )
-from hwloop.units import finite
 
 if TYPE_CHECKING:
     from hwloop.jobs.progress import Report
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 O = TypeVar("O")  # noqa: E741  the options of a command
 F = TypeVar("F")
 
-NO_MVM = "This chip has no MVM: its error is computed from device reads, without converters and wires."
 GOAL_MISSED = 1
 """Exit code: the command ran, but its goal was not reached or it was stopped."""
 KINDS: dict[type[HwloopError], str] = {
@@ -148,7 +147,7 @@ def _show_warning(
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
     if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
         click.echo(printable(f"warning: {message}"), err=True)
-    elif issubclass(category, WeightsNote):
+    elif issubclass(category, WeightsNote | NeedsNote):
         click.echo(printable(f"note: {message}"), err=True)
 
 
@@ -279,18 +278,6 @@ def stopped_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
     finally:
         for number in heard:
             signal.signal(number, previous[number])
-
-
-def number(value: float | None, width: int = 0, digits: int = 4) -> str:
-    """Write a number, or a dash where there is none, right-justified."""
-    return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
-
-
-def error_with_interval(error: float, interval: tuple[float, float]) -> str:
-    """Write an MVM error with its 95 % interval, or alone where that is not known."""
-    low, high = interval
-    known = finite(low) is not None and finite(high) is not None
-    return number(finite(error)) + (f" (95 %: {low:.4f} to {high:.4f})" if known else "")
 
 
 def section(told: Mapping[str, Json], name: str) -> Mapping[str, Json]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import (
     GOAL_MISSED,
-    NO_MVM,
     command,
-    error_with_interval,
     file_option,
     given,
     json_option,
     leave,
-    number,
     pairs,
     print_json,
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
-from hwloop.errors import BadInputError, printable
+from hwloop.cli.screen import show_page
+from hwloop.errors import BadInputError
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -71,16 +68,15 @@ def compare(options: CompareOptions) -> None:
     names = [name.strip() for name in options.methods.split(",")]
     by_method = _settings_by_method(pairs(options.settings), names)
     methods = [method_from(name, by_method.get(name, {})) for name in names]
-    weights = options.read_weights()
     mapping = options.mapping
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
-    with watched("comparing") as report:
+    with watched("comparing") as report, hwloop.connect(options.backend) as chip:
         comparison = hwloop.compare(
-            options.backend,
-            weights,
+            chip,
+            options.read_weights(chip.info),
             methods,
             calibration=options.calibration,
             inputs=options.inputs,
@@ -97,14 +93,21 @@ def compare(options: CompareOptions) -> None:
 
         records = [[run.record for run in runs] for runs in comparison.runs.values()]
         draw_runs(records, options.plot, finite(comparison.noise_floor))
-    if options.as_json:
+    finish(comparison, options.goal, as_json=options.as_json)
+
+
+def finish(comparison: Comparison, goal: float | None, *, as_json: bool) -> None:
+    """Show what came of a comparison, and leave with the exit code of a missed goal, or of one that was stopped."""
+    if as_json:
         print_json(comparison.to_json())
     else:
-        _show(comparison)
+        from hwloop.pages import page_of
+
+        show_page(page_of(comparison))
     errors = [comparison.mvm_error(method) for method in comparison.runs]
-    missed = options.goal is not None and any(error > options.goal for error in errors)
+    missed = goal is not None and any(error > goal for error in errors)
     if missed:
-        click.echo(f"goal missed: the MVM error {max(errors):.4f} is above {options.goal:g}", err=True)
+        click.echo(f"goal missed: the MVM error {max(errors):.4f} is above {goal:g}", err=True)
     if missed or comparison.status != "complete":
         leave(GOAL_MISSED)
 
@@ -117,39 +120,3 @@ def _settings_by_method(values: dict[str, str], names: list[str]) -> dict[str, d
             raise BadInputError(f"--set {name}: expected METHOD.KEY=VALUE with a method out of {', '.join(names)}")
         chosen.setdefault(method, {})[key] = value
     return chosen
-
-
-def _show(comparison: Comparison) -> None:
-    click.echo(printable(f"{Path(comparison.weights).name} on {comparison.backend}") + "\n")
-    click.echo("method      MVM error   over the   excess over   pulses per   reads per   MVM vectors   chip time")
-    click.echo("                        floor      the floor     device       device      per core      s")
-    floor = comparison.noise_floor
-    for name, (first, *_) in comparison.runs.items():
-        error, tiles = comparison.mvm_error(name), first.tiles
-        last = [(tile.steps.device_reads[-1], tile.steps.mvms[-1], tile.steps.chip_time[-1]) for tile in tiles]
-        devices = sum(tile.pulses.size for tile in tiles if tile.pulses is not None)
-        pulses = sum(tile.pulses.sum() for tile in tiles if tile.pulses is not None)
-        reads, vectors = sum(row[0] for row in last), sum(row[1] for row in last)
-        seconds = max(row[2] for row in last)
-        cores = len({tile.tile.place.core for tile in tiles})
-        click.echo(
-            f"{name:<11} {number(finite(error), 9)}  {number(finite(error / floor), 6, 3)} x"
-            f"   {number(finite(max(error**2 - floor**2, 0.0) ** 0.5), 8)}      {pulses / devices:>6.2f}"
-            f"       {reads / devices:>6.1f}     {vectors / cores:>9.0f}     {seconds:>7.1f}"
-        )
-    click.echo()
-    intervals = {name: comparison.mvm_error_interval(name) for name in comparison.runs}
-    for name, interval in intervals.items():
-        if finite(interval[0]) is not None:
-            click.echo(f"MVM error of {name}: {error_with_interval(comparison.mvm_error(name), interval)}")
-    record = next(iter(comparison.runs.values()))[0].record
-    computed = record.mvm_error_from == "device-reads"
-    if computed:
-        click.echo(NO_MVM)
-    click.echo(
-        f"MVM errors are measured {record.age:g} s after programming, with fresh inputs"
-        f"{'' if computed else ', after periphery calibration'}."
-    )
-    if comparison.status != "complete":
-        click.echo("Stopped before the end; the table has what was finished.")
-    click.echo(f"Comparison file {comparison.name}.")

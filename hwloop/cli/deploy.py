@@ -31,6 +31,7 @@ from hwloop.cli.options import (
     settings_option,
     weights_option,
 )
+from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 from hwloop.mapping.clip import CLIPS
 from hwloop.mapping.sharing import SCALES, MappingSettings
@@ -142,7 +143,6 @@ def deploy(options: DeployOptions) -> None:
     from hwloop.files.hdf5 import check_writable
     from hwloop.jobs.deploy import Deployment
     from hwloop.jobs.deploy_files import NetworkFiles, deploy_files
-    from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.ranges import RangeSettings
     from hwloop.nn.settings import NetworkSettings
 
@@ -170,16 +170,18 @@ def deploy(options: DeployOptions) -> None:
             force=options.force,
             progress=report,
         )
-        network = deploy_files(files, chip, method, settings)
-        if options.as_json:
-            print_json(network.to_json())
-        elif isinstance(network, DeployedNetwork):
-            _show(network)
-        else:
-            _show_stream(network)
+        finish(deploy_files(files, chip, method, settings), options.goal, as_json=options.as_json)
+
+
+def finish(network: DeployedNetwork | StreamedNetwork, goal: float | None, *, as_json: bool) -> None:
+    """Show a network on its chip, which must be open still, and leave with the exit code of a goal that was missed."""
+    if as_json:
+        print_json(network.to_json())
+    else:
+        _show(network)
     tested = network.tested
-    if options.goal is not None and tested is not None and tested.on_chip.value < options.goal:
-        click.echo(f"goal missed: the accuracy {tested.on_chip.value:.3f} is below {options.goal:g}", err=True)
+    if goal is not None and tested is not None and tested.on_chip.value < goal:
+        click.echo(f"goal missed: the accuracy {tested.on_chip.value:.3f} is below {goal:g}", err=True)
         leave(GOAL_MISSED)
 
 
@@ -197,25 +199,13 @@ def _counts(texts: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-def _show(network: DeployedNetwork) -> None:
-    record = network.open_run.record
-    click.echo(f"{network.names.factory} by {record.method} on {record.backend}\n")
-    click.echo(str(network.mapping_report()))
-    click.echo(f"\n{network.cost()}")
-    _show_accuracy(network.tested)
-    click.echo(f"Network file {record.name}. Its accuracy over time:\n  {_drift_command(network)}")
+def _show(network: DeployedNetwork | StreamedNetwork) -> None:
+    from hwloop.nn import streaming
+    from hwloop.pages import page_of
 
-
-def _drift_command(network: DeployedNetwork) -> str:
-    """Give the command that measures the network later; its class is named unless it is one of the zoo."""
-    from hwloop.nn import zoo
-
-    path, factory = network.open_run.record.name, network.names.factory
-    named = "" if factory.rpartition(":")[0] == zoo.__name__ else f" --network {factory}"
-    return f"hwloop drift {path}{named} --times 1h,30d,1y --out drift.h5"
-
-
-def _show_stream(network: StreamedNetwork) -> None:
+    if not isinstance(network, streaming.StreamedNetwork):
+        show_page(page_of(network))
+        return
     cost = network.cost()
     click.echo(
         f"The network does not fit on the chip: it went through it in {cost.passes} passes.\n"

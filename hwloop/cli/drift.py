@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from hwloop.cli.common import (
     GOAL_MISSED,
@@ -17,21 +16,19 @@ from hwloop.cli.common import (
     given,
     json_option,
     leave,
-    number,
     print_json,
     seed_option,
     watched,
 )
 from hwloop.cli.options import installed
-from hwloop.durations import format_duration, parse_durations
+from hwloop.cli.screen import show_page
+from hwloop.durations import parse_durations
 from hwloop.errors import printable
-from hwloop.units import finite
 
 if TYPE_CHECKING:
-    from hwloop.chip.backend import Backend
-    from hwloop.jobs.drift_result import Course, DriftResult
+    from hwloop.jobs.drift_asked import NetworkFile
+    from hwloop.jobs.drift_result import DriftResult
     from hwloop.nn.accuracy import Batches
-    from hwloop.nn.network import DeployedNetwork
 
 FIRST = ("none", "global", "column", "predictive", "batchnorm", "refresh")
 COMPENSATION_NAMES = installed("hwloop.compensations", FIRST)
@@ -120,7 +117,7 @@ def drift(options: DriftOptions) -> None:
     opened = hwloop.connect(options.backend) if options.backend else contextlib.nullcontext()
     with watched("drift") as report, opened as chip:
         result = hwloop.drift(
-            _opened(options, chip),
+            _named(options),
             chip,
             times,
             names,
@@ -143,24 +140,26 @@ def drift(options: DriftOptions) -> None:
 
 def finish(result: DriftResult, *, as_json: bool) -> None:
     """Show what came of a study, and leave with the exit code of one that was stopped."""
-    for note in result.notes:
-        click.echo(printable(f"note: {note}"), err=True)
     if as_json:
+        for note in result.notes:
+            click.echo(printable(f"note: {note}"), err=True)
         print_json(result.to_json())
     else:
-        _show(result)
+        from hwloop.pages import page_of
+
+        show_page(page_of(result))
     if result.status != "complete":
         leave(GOAL_MISSED)
 
 
-def _opened(options: DriftOptions, chip: Backend | None) -> DeployedNetwork | str:
-    """Make the network that is named; a run, and a network of the zoo, are opened by their file alone."""
+def _named(options: DriftOptions) -> NetworkFile | str:
+    """Name what ages: a run, and a network of the zoo, are opened by their file alone."""
     if options.network is None:
         return options.run
-    from hwloop.jobs.network import load_network
+    from hwloop.jobs.drift_asked import NetworkFile
     from hwloop.nn.factory import network_from
 
-    return load_network(options.run, network_from(options.network), chip)
+    return NetworkFile(options.run, network_from(options.network))
 
 
 def _test_data(path: str | None) -> Batches | None:
@@ -170,97 +169,3 @@ def _test_data(path: str | None) -> Batches | None:
 
     dataset = read_dataset(path)
     return dataset.x_test, dataset.y_test
-
-
-def _show(result: DriftResult) -> None:
-    courses = result.courses
-    width = max(10, *(len(name) for name in courses))
-    click.echo(printable(f"{result.run} on {result.backend}"))
-    if result.calibration:
-        click.echo(printable(f"outputs are read through the calibration {result.calibration}"))
-    click.echo()
-    click.echo("MVM error     " + "  ".join(name.rjust(width) for name in courses))
-    for index, age in enumerate(result.times):
-        errors = [finite(one.mvm_error[index]) if index < len(one.mvm_error) else None for one in courses.values()]
-        click.echo(f"{format_duration(age):<12}  " + "  ".join(number(error).rjust(width) for error in errors))
-    if any(one.accuracy is not None for one in courses.values()):
-        _show_accuracies(result, width)
-    click.echo("\nat the last time")
-    every = list(courses.values())
-    rows = (
-        ("MVM vectors", [_whole(_last(one.mvms)) for one in every]),
-        ("pulses/device", [_per_device(_last(one.pulses), result.devices) for one in every]),
-        ("holds for", [_holds(one) for one in every]),
-        (f"passes {result.limit:g}", [_when(one, 1) for one in every]),
-        ("  from", [_when(one, 0) for one in every]),
-        ("  to", [_when(one, 2) for one in every]),
-    )
-    for label, cells in rows:
-        click.echo(f"{label:<13} " + "  ".join(cell.rjust(width) for cell in cells))
-    click.echo(
-        f"\nTimes count from the end of programming; the error was {number(finite(result.mvm_error_in_run))} at "
-        f"{format_duration(result.target_age)}.\n"
-        "A compensation holds until drift is expected to make its error a tenth larger.\n"
-        "The limit is passed at the age shown, with its 95 % interval, although the\n"
-        "compensation is made anew."
-    )
-    if any(one.accuracy is not None for one in courses.values()):
-        click.echo(_about_accuracies(result))
-    if any("refresh" in name for name in courses):
-        click.echo(
-            "A refreshed chip rests until its targets hold and is measured then, as after\n"
-            "programming; times with a plus sign count from there."
-        )
-    if result.status != "complete":
-        click.echo("Stopped before the end; the table has what was finished.")
-    if result.file:
-        click.echo(f"Drift file {result.file}.")
-
-
-def _show_accuracies(result: DriftResult, width: int) -> None:
-    every = [one.accuracy for one in result.courses.values()]
-    click.echo("\naccuracy      " + "  ".join(name.rjust(width) for name in result.courses))
-    for index, age in enumerate(result.times):
-        shares = [None if one is None or index >= len(one) else finite(one[index, 0]) for one in every]
-        cells = ["-" if share is None else f"{share:.1%}" for share in shares]
-        click.echo(f"{format_duration(age):<12}  " + "  ".join(cell.rjust(width) for cell in cells))
-
-
-def _about_accuracies(result: DriftResult) -> str:
-    """Say what the figures are those of, and how far an accuracy is known."""
-    known = [one.accuracy for one in result.courses.values() if one.accuracy is not None and len(one.accuracy)]
-    halves = [np.nanmax(one[:, 2] - one[:, 1]) / 2 for one in known if np.isfinite(one).any()]
-    within = f",\n95 % intervals up to +-{100 * max(halves):.1f} points" if halves else ""
-    return f"MVM errors are those of uniform random inputs, accuracies of the test images{within}."
-
-
-def _last(values: np.ndarray) -> float | None:
-    return finite(values[-1]) if len(values) else None
-
-
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
-
-
-def _per_device(pulses: float | None, devices: int) -> str:
-    return "-" if pulses is None else f"{pulses / devices:.3f}"
-
-
-def _holds(course: Course) -> str:
-    at = _last(course.measured_at)
-    if at is None:
-        return "-"
-    until = _last(course.valid_until)
-    return "for ever" if until is None else format_duration(max(until - at, 0.0))
-
-
-def _when(course: Course, which: int) -> str:
-    """Write one of the ages at which the limit is passed: 0 the earliest, 1 the median, 2 the latest."""
-    if course.passes_limit is None:
-        return "-"
-    value, at = finite(course.passes_limit[which]), _last(course.measured_at)
-    if value is None:
-        return "never"
-    if not _last(course.pulses) or at is None:
-        return format_duration(value)
-    return "+" + format_duration(max(value - at, 0.0))

@@ -19,6 +19,7 @@ from hwloop.cli.common import (
 )
 from hwloop.cli.options import installed
 from hwloop.cli.terminal import wrapped
+from hwloop.durations import format_duration
 from hwloop.errors import printable
 from hwloop.typing import Json
 
@@ -44,8 +45,9 @@ class FitOptions:
         click.Option(
             ["--hold-out"],
             multiple=True,
-            type=click.Choice(["cells", "times"]),
-            help="Fit the drift without 30 % of the cells, or the last age, too: how well are these predicted?",
+            type=click.Choice(["cells", "times", "temperatures"]),
+            help="Fit the drift without 30 % of the cells, the last age or the middle temperature, too: how well are "
+            "these predicted?",
         )
     )
     figures: str | None = given(file_option("--figures", "Folder for a figure of every fit, PNG and SVG."))
@@ -86,21 +88,26 @@ def fit(options: FitOptions) -> None:
         panels = {name: model.panels(name) for name in names}
         titles = {name: model.title(name) for name in names}
         drawn = draw_fits(panels, titles, options.figures, force=options.force)
+    finish(model, options.measurements, options.out, drawn, as_json=options.as_json)
+
+
+def finish(model: FittedModel, measurements: str, out: str, drawn: list[str], *, as_json: bool) -> None:
+    """Show a model, and leave with the exit code of a fit that was stopped; `drawn` are files of figures."""
     result: dict[str, Json] = {
-        "measurements": options.measurements,
-        "model": options.out,
+        "measurements": measurements,
+        "model": out,
         **model.report(),
         "figures": list(drawn),
     }
-    if options.as_json:
+    if as_json:
         print_json(result)
     else:
-        _show(model, options.out, drawn)
+        _show(model, out, drawn)
         _show_held_out(model)
     for note in model.notes:
         click.echo(printable(f"warning: {note}"), err=True)
     if model.missing:
-        click.echo(f"stopped before {', '.join(model.missing)}; run it again with --force to fit all", err=True)
+        click.echo(f"stopped before {', '.join(model.missing)}; hwloop resume {out} goes on", err=True)
         leave(GOAL_MISSED)
 
 
@@ -133,9 +140,15 @@ def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
 def _show_held_out(model: FittedModel) -> None:
     for name, one in model.held_out.items():
         click.echo(f"Held out of {name} ({one.family}):")
-        click.echo(f"  {'level, uS':>10} {'time, s':>10} {'reads':>7} {'ln L a read':>12} {'KS':>6} {'in 90 %':>8}")
+        several = one.rows[0].temperature is not None
+        head = f"{'level, uS':>10} {'time':>8}" + (f" {'K':>5}" if several else "")
+        click.echo(f"  {head} {'reads':>7} {'ln L a read':>12} {'KS':>6} {'in 90 %':>8}")
         for row in (*one.rows, one.pooled):
-            place = f"{row.level:>10.4g} {row.time:>10.4g}" if row is not one.pooled else f"{'all':>10} {'all':>10}"
+            place = f"{row.level:>10.4g} {format_duration(row.time):>8}" + (
+                f" {row.temperature:>5.0f}" if several else ""
+            )
+            if row is one.pooled:
+                place = f"{'all':>10} {'all':>8}" + (f" {'all':>5}" if several else "")
             score = f"{row.log_likelihood:>12.4f} {row.ks_distance:>6.3f} {row.covered:>8.1%}"
             click.echo(f"  {place} {row.reads:>7} {score}")
 

@@ -23,7 +23,7 @@ from hwloop.importers.columns import KNOWN
 from hwloop.importers.files import ImportOptions
 from hwloop.importers.layout import TextOptions
 
-NO_SPLITS = {"cell", "word", "bit", "time", "date", "conductance", "resistance", "current", "repeat"}
+NO_SPLITS = {"cell", "word", "bit", "time", "date", "conductance", "resistance", "current"}
 NO_SPLITS |= {"source_voltage", "shunt_voltage"}
 SPLITS = [name for name in KNOWN if name not in NO_SPLITS]
 
@@ -212,4 +212,5 @@ def _show(report: ImportReport, out: str) -> None:
     for note in report.notes:
         click.echo(printable(f"note: {note}"))
     if BACKWARDS in report.dropped:
-        click.echo("Cells measured anew, say at another temperature, are told apart by --split-by temperature.")
+        said = "Cells measured anew, say at another temperature, are told apart by --split-by temperature."
+        click.echo(f"{said} What was baked so is fitted by hwloop fit --family bake.")

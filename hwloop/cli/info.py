@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import command, given, json_option, leave, print_json
+from hwloop.cli.screen import show_page
+from hwloop.cli.terminal import wrapped
 from hwloop.errors import ChipError, printable
 
 if TYPE_CHECKING:
@@ -43,11 +45,13 @@ def info(options: InfoOptions) -> None:
 
     with connect(options.uri) as backend:
         checks = _self_test(backend) if options.testing else []
-        result = _describe(options.uri, backend, checks)
-    if options.as_json:
-        print_json(result)
-    else:
-        _show(result, checks)
+        if options.as_json:
+            print_json(_describe(options.uri, backend, checks))
+        else:
+            from hwloop.pages.chips import page_of_chip
+            from hwloop.pages.terminal import ALL
+
+            show_page(page_of_chip(options.uri, backend, checks), ALL)
     if any(check.passed is False for check in checks):
         leave(ChipError.exit_code)
 
@@ -86,30 +90,6 @@ def _self_test(backend: Backend) -> list[Check]:
     return self_test(backend)
 
 
-def _show(result: Mapping[str, Json], checks: Sequence[Check]) -> None:
-    for check in checks:
-        outcome = {True: "passed", False: "FAILED", None: "not run"}[check.passed]
-        click.echo(printable(f"{outcome:<7}  {check.name}: {check.seen}"))
-    for name, value in result.items():
-        if name not in ("parameters", "self_test", "read_modes") and value is not None:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(printable(f"{name.replace('_', ' '):<26} {text}"))
-    _show_read_modes(result["read_modes"])
-    rows = result["parameters"]
-    if isinstance(rows, list) and rows:
-        click.echo("\nparameter                         value                  unit   source")
-        for row in rows:
-            if isinstance(row, Mapping):
-                click.echo(printable(f"{row['name']:<32}  {row['value']!s:<21}  {row['unit']:<5}  {row['source']}"))
-
-
-def _show_read_modes(modes: Json) -> None:
-    for mode in modes if isinstance(modes, list) else []:
-        if isinstance(mode, Mapping):
-            energy = f", {mode['joules']} J for a whole core" if mode["joules"] else ""
-            click.echo(printable(f"{'read mode':<26} {mode['name']}: {mode['seconds']} s for an MVM{energy}"))
-
-
 @dataclass(frozen=True)
 class BackendsOptions:
     """Options of `hwloop backends`."""
@@ -137,9 +117,9 @@ def backends(options: BackendsOptions) -> None:
         print_json({"backends": listed, "lab": dict(profiles())})
         return
     for name, (_, kind) in kinds.items():
-        click.echo(f"{name}:  {kind.summary}")
+        click.echo(wrapped(kind.summary, f"{name}:  ", "    "))
         for target in kind.targets:
             click.echo(f"  {name}:{target}")
-    click.echo(f"lab:  chips by names of your own, in {profiles_path()}")
+    click.echo(wrapped(f"chips by names of your own, in {profiles_path()}", "lab:  ", "    "))
     for name, uri in profiles().items():
         click.echo(printable(f"  lab:{name}  {uri}"))

@@ -19,6 +19,8 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
+from hwloop.cli.screen import show_page
+from hwloop.cli.terminal import wrapped
 from hwloop.durations import format_duration, parse_duration, parse_durations
 from hwloop.errors import BadInputError
 
@@ -290,29 +292,18 @@ def finish(found: MeasurementReport, *, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
     else:
-        _show(found)
+        from hwloop.pages import page_of
+        from hwloop.pages.measurements import with_cost
+
+        show_page(with_cost(page_of(found.out), found))
     if found.status != "complete":
         leave(GOAL_MISSED)
 
 
 def _announce(info: ChipInfo, spending: Spending) -> None:
-    click.echo(
+    said = (
         f"{info.name} {info.serial}: up to {spending.pulses_per_device} of {info.limits.pulses_per_device} pulses per "
         f"device, {spending.pulses:,} in all; up to {spending.device_reads:,} reads; "
-        f"at least {format_duration(spending.chip_seconds)} of chip time",
-        err=True,
+        f"about {format_duration(spending.chip_seconds)} of chip time"
     )
-
-
-def _show(found: MeasurementReport) -> None:
-    bad = ", ".join(f"{count} {name}" for name, count in found.marks.items() if count and name != "GOOD")
-    click.echo(
-        f"{found.experiment}: {found.reads:,} reads of {found.cells:,} cells "
-        f"({bad or 'all of them good'}), {found.counts.pulses:,} pulses, "
-        f"{format_duration(found.counts.chip_seconds)} of chip time"
-    )
-    if found.status == "complete":
-        click.echo(f"It is {found.group} in {found.out}. Next: hwloop fit {found.out} --out model.json")
-    else:
-        click.echo(f"Stopped before the end; what was measured is in {found.out}. Give --resume to go on.")
-        click.echo(f"hwloop resume {found.out} does the same.")
+    click.echo(wrapped(said, "", "  "), err=True)

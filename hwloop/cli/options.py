@@ -17,6 +17,7 @@ from hwloop.mapping.split import SPLITS
 from hwloop.registry import Registry
 
 if TYPE_CHECKING:
+    from hwloop.chip.info import ChipInfo
     from hwloop.jobs.inputs import Weights
 
 
@@ -27,7 +28,7 @@ def installed(group: str, first: tuple[str, ...] = ()) -> str:
     return ", ".join(ordered)
 
 
-def network_option(*, required: bool) -> click.Option:
+def network_option(*, required: bool = False) -> click.Option:
     """Make the option that names what makes the network."""
     what = "Makes the network; also FILE.py:FACTORY."
     return click.Option(["--network"], required=required, metavar="MODULE:FACTORY", help=what)
@@ -128,11 +129,13 @@ class TaskOptions:
         click.Option(["--goal"], type=float, help="Exit with code 1 unless the MVM error is at most this.")
     )
 
-    def read_weights(self) -> Weights:
-        """Read WEIGHTS, with the tensors and layouts that are asked for."""
+    def read_weights(self, chip: ChipInfo | None = None) -> Weights:
+        """Read WEIGHTS, with the tensors and layouts that are asked for, as far as they fit on a chip."""
         from hwloop.jobs.inputs import weights_from
+        from hwloop.mapping.matrix import Room
 
-        return weights_from(self.weights, self.tensor or None, layouts_from(self.layout), self.merge_lora)
+        room = None if chip is None else Room.of(chip)
+        return weights_from(self.weights, self.tensor or None, layouts_from(self.layout), self.merge_lora, room)
 
     @property
     def mapping(self) -> MappingSettings:

@@ -22,11 +22,11 @@ class PredictOptions:
         click.Option(
             ["--level"],
             required=True,
-            help="Conductance, such as 12uS: at the first read (relaxation), at t0 (drift), or the target.",
+            help="Conductance, such as 12uS: at the first read (relaxation, bake), at t0 (drift), or the target.",
         )
     )
     window: str | None = given(click.Option(["--window"], help="Conductances that are well: LOW,HIGH."))
-    temperature: float | None = given(click.Option(["--temperature"], type=float, help="Of the chip, K."))
+    temperature: float | None = given(click.Option(["--temperature"], type=float, help="Of the chip, or of a bake, K."))
     experiment: str | None = given(click.Option(["--experiment"], help="Fit to predict from: drift or programming."))
     as_json: bool = given(json_option())
 
@@ -41,6 +41,7 @@ def predict(options: PredictOptions) -> None:
     \b
     Example:
       hwloop predict model.json --time 1y --level 12uS --window 10uS,14uS
+      hwloop predict bake.json --time 2h --temperature 450 --level 80uS
     """  # noqa: D301  click needs the backspace
     import hwloop
 
@@ -55,7 +56,8 @@ def predict(options: PredictOptions) -> None:
     if options.as_json:
         print_json({"model": options.model, **found.to_json()})
         return
-    click.echo(f"{found.level:.4g} uS {found.level_is}, after {options.time} ({', '.join(found.families)}):")
+    hot = "" if found.temperature is None or found.level_is != "before the bake" else f" at {found.temperature:g} K"
+    click.echo(f"{found.level:.4g} uS {found.level_is}, after {options.time}{hot} ({', '.join(found.families)}):")
     for share, value in found.quantiles.items():
         click.echo(f"  {share:>4.0%} quantile  {value:.4g} uS")
     if found.window is not None:

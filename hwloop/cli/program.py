@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import (
     GOAL_MISSED,
-    NO_MVM,
     command,
-    error_with_interval,
     file_option,
     given,
     json_option,
@@ -23,8 +20,8 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import METHOD_NAMES, TaskOptions
-from hwloop.errors import BadInputError, printable
-from hwloop.mapping.names import shortened
+from hwloop.cli.screen import show_page
+from hwloop.errors import BadInputError
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -32,6 +29,17 @@ if TYPE_CHECKING:
     from hwloop.jobs.inputs import Weights
     from hwloop.jobs.progress import Report
     from hwloop.jobs.run import Run
+
+
+def workers_option() -> click.Option:
+    """Make the option of who works."""
+    what = "Processes that work on cores, or on chips of a fleet."
+    return click.Option(["--workers"], type=click.IntRange(1), help=what)
+
+
+def scheduler_option() -> click.Option:
+    """Make the option of the cluster that works on a fleet."""
+    return click.Option(["--scheduler"], metavar="URL", help="Let a Dask cluster work on the fleet: tcp://host:8786.")
 
 
 @dataclass(frozen=True)
@@ -53,16 +61,13 @@ class ProgramOptions(TaskOptions):
     chip_seconds: float | None = given(
         click.Option(["--chip-seconds"], type=float, help="Seconds of chip time to rest in all while programming.")
     )
-    workers: int | None = given(
-        click.Option(
-            ["--workers"], type=click.IntRange(1), help="Processes that work on cores, or on chips of a fleet."
-        )
-    )
+    workers: int | None = given(workers_option())
     fleet: str | None = given(file_option("--fleet", "Spread over the chips that this file lists (TOML)."))
-    scheduler: str | None = given(
-        click.Option(["--scheduler"], metavar="URL", help="Let a Dask cluster work on the fleet: tcp://host:8786.")
-    )
+    scheduler: str | None = given(scheduler_option())
     out: str = given(file_option("--out", "Run file to write (HDF5).", required=True))
+    dry_run: bool = given(
+        click.Option(["--dry-run"], is_flag=True, help="Say what it takes at most, and send the chip nothing.")
+    )
     as_json: bool = given(json_option())
 
     @property
@@ -101,16 +106,16 @@ def program(options: ProgramOptions) -> None:
     options.check_chips()
 
     method = method_from(options.method, pairs(options.settings))
-    weights = options.read_weights()
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
+    if options.dry_run:
+        _foretell(options, method)
+        return
     with watched(f"{method.name:>9}") as report:
-        if options.in_parts:
-            run = _in_parts(options, weights, method, report)
-        else:
-            run = _on_one_chip(options, weights, method, report)
+        done = _in_parts if options.in_parts else _on_one_chip
+        run, weights = done(options, method, report)
     if options.plot:
         from hwloop.plot.runs import draw_runs
 
@@ -118,12 +123,32 @@ def program(options: ProgramOptions) -> None:
     finish(run, options.goal, as_json=options.as_json)
 
 
+def _foretell(options: ProgramOptions, method: Method) -> None:
+    """Say what a run takes at most."""
+    import hwloop
+    from hwloop.jobs.inputs import seconds
+    from hwloop.jobs.program import Programming, Task
+
+    if options.fleet is not None:
+        raise BadInputError("--dry-run is for one chip; name it with --backend")
+    age = None if options.age is None else seconds(options.age)
+    with hwloop.connect(options.backend) as chip:
+        task = Task(options.read_weights(chip.info), method, options.mapping, age, options.seed)
+        needs = Programming(task.within(chip, options.chip_seconds), chip).needs
+    if options.as_json:
+        print_json(needs.to_json())
+    else:
+        click.echo(f"This takes {needs}.")
+
+
 def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
     """Show what came of a run, and leave with the exit code of a goal that was missed, or of a run that was stopped."""
     if as_json:
         print_json(run.to_json())
     else:
-        _show(run)
+        from hwloop.pages import page_of
+
+        show_page(page_of(run))
     missed = goal is not None and run.mvm_error > goal
     if missed:
         click.echo(f"goal missed: the MVM error {run.mvm_error:.4f} is above {goal:g}", err=True)
@@ -131,12 +156,13 @@ def finish(run: Run, goal: float | None, *, as_json: bool) -> None:
         leave(GOAL_MISSED)
 
 
-def _on_one_chip(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
+def _on_one_chip(options: ProgramOptions, method: Method, report: Report) -> tuple[Run, Weights]:
     """Program as `hwloop.program` does."""
     import hwloop
 
     with hwloop.connect(options.backend) as chip:
-        return hwloop.program(
+        weights = options.read_weights(chip.info)
+        run = hwloop.program(
             chip,
             weights,
             method,
@@ -150,75 +176,34 @@ def _on_one_chip(options: ProgramOptions, weights: Weights, method: Method, repo
             force=options.force,
             progress=report,
         )
+    return run, weights
 
 
-def _in_parts(options: ProgramOptions, weights: Weights, method: Method, report: Report) -> Run:
+def _in_parts(options: ProgramOptions, method: Method, report: Report) -> tuple[Run, Weights]:
     """Program cores, or the chips of a fleet, with several workers."""
     import hwloop
     from hwloop.files.activations import activations_from
-    from hwloop.fleet.chips import Fleet
-    from hwloop.fleet.executors import Executor, InProcess
-    from hwloop.fleet.processes import LocalProcesses
+    from hwloop.fleet.team import Team
     from hwloop.jobs.inputs import calibration_from, seconds
     from hwloop.jobs.parallel import Plan, program_parts
     from hwloop.jobs.program import Task
 
-    age = None if options.age is None else seconds(options.age)
-    samples = activations_from(options.inputs, weights.matrices)
-    calibration = calibration_from(options.calibration)
-    task = Task(weights, method, options.mapping, age, options.seed, calibration, samples)
-    executor: Executor = LocalProcesses(options.workers) if options.workers else InProcess()
-    if options.fleet is None:
+    age, calibration = None if options.age is None else seconds(options.age), calibration_from(options.calibration)
+
+    def asked(weights: Weights) -> Task:
+        samples = activations_from(options.inputs, weights.matrices)
+        return Task(weights, method, options.mapping, age, options.seed, calibration, samples)
+
+    team = Team.of(options.fleet, options.workers, options.scheduler)
+    assert team is not None
+    with contextlib.closing(team.executor()) as executor:
+        if team.fleet is not None:
+            task = asked(options.read_weights())
+            plan = Plan.of_fleet(task, team.fleet, executor)
+            run = program_parts(plan, task, executor, options.out, force=options.force, report=report)
+            return run, task.weights
         with hwloop.connect(options.backend) as chip:
-            task = task.within(chip, options.chip_seconds)
+            task = asked(options.read_weights(chip.info)).within(chip, options.chip_seconds)
             plan = Plan.of_cores(task, chip)
-            return program_parts(plan, task, executor, options.out, force=options.force, report=report)
-    fleet = Fleet.read(options.fleet)
-    if options.scheduler is not None:
-        from hwloop.fleet.dask_executor import DaskExecutor
-
-        executor = DaskExecutor(options.scheduler, [member.worker for member in fleet.members])
-    with contextlib.closing(executor):
-        plan = Plan.of_fleet(task, fleet, executor)
-        return program_parts(plan, task, executor, options.out, force=options.force, report=report)
-
-
-def _show(run: Run) -> None:
-    record = run.record
-    weights = Path(record.provenance.weights).name
-    click.echo(printable(f"{run.method} on {record.backend}, weights {weights}") + "\n")
-    click.echo("core  tensor                cells       MVM error  pulses   device     MVM given")
-    click.echo("                                    first     now /device    reads vectors    up")
-    names = shortened([tile.tile.tensor for tile in run.tiles], 15)
-    for tile in run.tiles:
-        core, place = tile.to_json(), tile.tile.place
-        click.echo(
-            f"{place.core:>4}  {names[tile.tile.tensor]:<16}{place.rows:>5} x{place.columns:>4}"
-            f"{_error(tile.mvm_error_before)}{_error(tile.mvm_error)}{tile.pulses_per_device:>8.2f}"
-            f"{core['device_reads']:>9}{core['mvms']:>8}{core['unconverged_cells']:>6}"
-        )
-    click.echo()
-    if run.status != "complete":
-        click.echo(f"Stopped before the end; what was done is in {record.name}.\nhwloop resume {record.name} goes on.")
-        return
-    if record.mvm_error_from == "device-reads":
-        click.echo(NO_MVM)
-    for tile in run.tiles:
-        if finite(tile.mvm_error_inputs) is not None:
-            tensor = printable(tile.tile.tensor)
-            click.echo(f"With its sample inputs, {tensor} has the MVM error {tile.mvm_error_inputs:.4f}.")
-    for tile in run.tiles:
-        if tile.tile.clipping is not None:
-            click.echo(printable(f"{tile.tile.tensor} on core {tile.tile.place.core}: {tile.tile.clipping}."))
-    if record.provenance.calibration:
-        parts = ", ".join(part.replace("_", " ") for part in record.calibration_parts)
-        created = record.calibration_created[:16]
-        click.echo(f"Calibrated with {record.provenance.calibration} of {created} UTC: {parts}.")
-    click.echo(
-        f"MVM error {error_with_interval(run.mvm_error, run.mvm_error_interval)}, measured {run.age:g} s after\n"
-        f"programming with fresh inputs.\nRun file {record.name}; hwloop evaluate {record.name} measures it again."
-    )
-
-
-def _error(value: float) -> str:
-    return "       -" if finite(value) is None else f"{value:>8.4f}"
+            run = program_parts(plan, task, executor, options.out, force=options.force, report=report)
+            return run, task.weights

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli import calibrate, drift, measure, program
-from hwloop.cli.common import command, given, json_option, watched
+from hwloop.cli import calibrate, compare, deploy, drift, fit, measure, program, retrain, train
+from hwloop.cli.common import command, file_option, given, json_option, watched
+from hwloop.cli.options import network_option
 
 if TYPE_CHECKING:
     from hwloop.jobs.resume import Resumed
@@ -23,6 +24,10 @@ class ResumeOptions:
     backend: str | None = given(
         click.Option(["--backend"], help="Chip of the job; needed for one that is no simulated preset.")
     )
+    network: str | None = given(network_option(required=False))
+    workers: int | None = given(program.workers_option())
+    fleet: str | None = given(file_option("--fleet", "Fleet of the job (TOML); needed for one of real chips."))
+    scheduler: str | None = given(program.scheduler_option())
     as_json: bool = given(json_option())
 
 
@@ -30,8 +35,10 @@ class ResumeOptions:
 def resume(options: ResumeOptions) -> None:
     """Go on with a job that was stopped, failed or was killed; FILE is what it writes.
 
-    What it needs lies beside FILE, in FILE.resume. A simulated chip is brought back to where it was, and the result is
-    that of a job that was never stopped. A real chip is named with --backend; what it holds now is measured again.
+    What it needs lies beside it, in FILE.resume, or in FILE itself. A simulated chip is brought back to where it was,
+    and the result is that of a job that was never stopped. A real chip is named with --backend, chips with --fleet;
+    what they hold now is measured again. A network of your own is named with --network: a file alone never imports
+    code.
 
     \b
     Examples:
@@ -39,25 +46,48 @@ def resume(options: ResumeOptions) -> None:
       hwloop resume run.h5      # after it was stopped or killed
     """  # noqa: D301  click needs the backspace
     import hwloop
+    from hwloop.fleet.team import Team
 
+    module = None
+    if options.network is not None:
+        from hwloop.nn.factory import network_from
+
+        module = network_from(options.network)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(watched("   resume"))
         chip = None if options.backend is None else stack.enter_context(hwloop.connect(options.backend))
-        found = hwloop.resume(options.file, chip, progress=report)
-    _finish(found, options)
+        team = Team.of(options.fleet, options.workers, options.scheduler)
+        found = hwloop.resume(options.file, chip, network=module, team=team, progress=report)
+        _finish(found, options)
 
 
 def _finish(found: Resumed, options: ResumeOptions) -> None:
     """Show what the job gave, as the command does with which it was begun."""
+    from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.fit import FittedModel
     from hwloop.jobs.measure import MeasurementReport
+    from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
+    from hwloop.jobs.train import Trained
+    from hwloop.nn.network import DeployedNetwork
 
-    if isinstance(found, Run):
-        program.finish(found, None, as_json=options.as_json)
+    as_json = options.as_json
+    if isinstance(found, Trained):
+        train.finish(found, as_json=as_json)
+    elif isinstance(found, Run):
+        program.finish(found, None, as_json=as_json)
+    elif isinstance(found, Comparison):
+        compare.finish(found, None, as_json=as_json)
     elif isinstance(found, MeasurementReport):
-        measure.finish(found, as_json=options.as_json)
+        measure.finish(found, as_json=as_json)
     elif isinstance(found, DriftResult):
-        drift.finish(found, as_json=options.as_json)
+        drift.finish(found, as_json=as_json)
+    elif isinstance(found, DeployedNetwork):
+        deploy.finish(found, None, as_json=as_json)
+    elif isinstance(found, FittedModel):
+        fit.finish(found, ", ".join(found.data), options.file, [], as_json=as_json)
+    elif isinstance(found, Retrained):
+        retrain.finish(found, as_json=as_json)
     else:
-        calibrate.finish(found, options.backend or "", options.file, as_json=options.as_json)
+        calibrate.finish(found, options.backend or "", options.file, as_json=as_json)

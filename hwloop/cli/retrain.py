@@ -66,11 +66,8 @@ def retrain(options: RetrainOptions) -> None:
       hwloop retrain --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
           --dataset data/digits.npz --backend sim:hermes-64 --epochs 10 --out robust.safetensors
     """  # noqa: D301  click needs the backspace
-    import dataclasses
-
-    import hwloop
     from hwloop.jobs.noise import network_of
-    from hwloop.nn.datasets import read_dataset
+    from hwloop.jobs.retrain import Output, retrain_into
     from hwloop.nn.learnt_ranges import check_weights_path
     from hwloop.nn.retraining import Retraining
 
@@ -84,21 +81,25 @@ def retrain(options: RetrainOptions) -> None:
         raise BadInputError("seed is given by --seed; leave --set seed out")
     settings = Retraining.parse({**told, **apart})
     network = network_of(options.network, options.weights)
-    data = read_dataset(options.dataset)
     with watched("  retrain") as report:
-        result = hwloop.retrain(network, data, options.backend, settings, exclude=options.exclude, progress=report)
-    result.save(options.out, force=options.force)
-    result = dataclasses.replace(result, file=options.out)
-    if options.as_json:
+        output = Output(options.out, options.force, options.network, report)
+        result = retrain_into(output, network, options.dataset, options.backend, settings, options.exclude)
+    finish(result, as_json=options.as_json)
+
+
+def finish(result: Retrained, *, as_json: bool) -> None:
+    """Show what came of a training, and leave with the exit code of one that was stopped."""
+    if as_json:
         print_json(result.to_json())
     else:
-        _show(result, options)
+        _show(result)
     if result.status != "complete":
         leave(GOAL_MISSED)
 
 
-def _show(result: Retrained, options: RetrainOptions) -> None:
-    click.echo(f"{options.network} for {result.chip}, {' to '.join(map(format_duration, result.settings.ages))}\n")
+def _show(result: Retrained) -> None:
+    network = result.factory or type(result.network).__name__
+    click.echo(f"{network} for {result.chip}, {' to '.join(map(format_duration, result.settings.ages))}\n")
     click.echo("epoch      loss   held-out images: digital   under noise   loss under noise")
     for number, epoch in enumerate(result.course.epochs):
         loss = f"{epoch.loss:9.4f}" if number else "        -"
@@ -111,7 +112,7 @@ def _show(result: Retrained, options: RetrainOptions) -> None:
             "the network is as it was."
         )
     if result.status == "interrupted":
-        click.echo("\nStopped before the end; the best until then was kept.")
+        click.echo(f"\nStopped before the end; the best until then was kept. hwloop resume {result.file} goes on.")
     if result.status == "diverged":
         click.echo("\nThe loss became NaN; the best until then was kept. Try a smaller --lr.")
     if result.before is not None and result.after is not None:

@@ -23,16 +23,13 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
-from hwloop.durations import format_duration
-from hwloop.errors import BadInputError, printable
-from hwloop.units import finite
+from hwloop.cli.screen import show_page
+from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from hwloop.jobs.noise import ChipLike, DataLike
-    from hwloop.jobs.sensitivity import Sensitivity
-    from hwloop.nn.sensitivity import Limit
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,9 @@ def sensitivity(options: SensitivityOptions) -> None:
     if options.as_json:
         print_json(found.to_json())
     else:
-        _show(found)
+        from hwloop.pages import page_of
+
+        show_page(page_of(found))
     if found.status != "complete":
         leave(GOAL_MISSED)
 
@@ -113,33 +112,3 @@ def _given(options: SensitivityOptions) -> Iterator[tuple[nn.Module, DataLike | 
     module = network_from(options.network) if options.network else None
     with connect(options.backend) if options.backend else contextlib.nullcontext() as chip:
         yield load_network(options.deployed, module, chip), None, None
-
-
-def _show(found: Sensitivity) -> None:
-    click.echo(f"{found.network} on {found.chip}, {format_duration(found.settings.age)} after programming")
-    click.echo(
-        f"Accuracy {found.accuracy_digital:.2%} on {found.images} images, without noise. Each nonideality alone,"
-    )
-    click.echo(f"as it is on the chip, and where {100 * found.settings.loss:g} of 100 images more are wrong:\n")
-    click.echo("alone                 unit             on chip  accuracy  lost at   95 %")
-    for limit in found.parts:
-        name, unit, lost = f"{limit.name:<21}", f"{limit.unit:<16}", f"{_number(limit.value):>7}"
-        click.echo(f"{name} {unit} {limit.nominal:>7.4g}  {limit.accuracy:8.2%}  {lost}   {_interval(limit)}")
-    click.echo("\nOne layer alone with all that calibration leaves, in times of the chip's own:\n")
-    click.echo("layer                                           accuracy  lost at   95 %")
-    for limit in found.layers:
-        name = printable(limit.name)[:46]
-        click.echo(f"{name:<46}  {limit.accuracy:8.2%}  {_number(limit.value):>7}   {_interval(limit)}")
-    click.echo()
-    if found.status != "complete":
-        click.echo("Stopped before the end.")
-    click.echo(f"Weakest nonideality: {found.weakest_part or 'none'}; weakest layer: {found.weakest_layer or 'none'}.")
-    click.echo(f"Sensitivity file {found.file}.")
-
-
-def _number(value: float) -> str:
-    return "-" if finite(value) is None else f"{value:.3g}"
-
-
-def _interval(limit: Limit) -> str:
-    return f"{_number(limit.low)} to {_number(limit.high)}"

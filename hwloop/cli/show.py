@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import command, given, json_option, print_json
+from hwloop.cli.screen import show_page
 
 if TYPE_CHECKING:
     from hwloop.pages.page import Page
@@ -36,16 +35,13 @@ def show(options: ShowOptions) -> None:
       hwloop show run.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.pages import page_of
+    from hwloop.pages.terminal import ALL, SCREENFUL
 
     page = page_of(options.file)
     if options.as_json:
         print_json(_as_json(page))
         return
-    from hwloop.pages.terminal import ALL, SCREENFUL, text_of
-
-    width = shutil.get_terminal_size((120, 24)).columns  # a pipe has none
-    text = text_of(page, width, ALL if options.verbose else SCREENFUL, colour=sys.stdout.isatty())
-    click.echo(text, nl=False)
+    show_page(page, ALL if options.verbose else SCREENFUL)
 
 
 def _as_json(page: Page) -> dict[str, Json]:

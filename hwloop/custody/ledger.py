@@ -7,8 +7,12 @@ holds every pulse its chip may have received, and at most one batch that it has 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
@@ -127,6 +131,16 @@ class Ledger:
         self.path = path
         with self._telling():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                left = path.with_name(f"{path.name}-wal")  # its last pulses, which would spoil a new one
+                if left.exists() and left.stat().st_size:
+                    raise LedgerError(f"the ledger {path} is gone, and {left.name} is left of it: bring it back")
+                _make(path)
+            if not path.stat().st_size:
+                raise LedgerError(
+                    f"the ledger {path} is empty, as a computer leaves a file that lost its power: what it held is "
+                    "gone; bring it back from a copy, or, if it never held anything, remove it"
+                )
             # Not bound to a thread: the chip sees to it that it has one user at a time.
             self._db = sqlite3.connect(path, timeout=SETTINGS.patience, isolation_level=None, check_same_thread=False)
         try:
@@ -141,16 +155,10 @@ class Ledger:
                 self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
             )
             if mark != SETTINGS.application:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                with self._transaction():
-                    if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-                        for statement in TABLES.split(";"):
-                            self._db.execute(statement)
-                        self._db.execute(f"PRAGMA application_id = {SETTINGS.application}")
-                        self._db.execute(f"PRAGMA user_version = {SETTINGS.version}")
-                        version = SETTINGS.version
-                (mark,) = self._db.execute("PRAGMA application_id").fetchone()
+                (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        if mark != SETTINGS.application and not tables:
+            raise LedgerError(f"the ledger {self.path} is damaged (it holds no tables); bring it back from a copy")
         if mark != SETTINGS.application:
             raise LedgerError(f"{self.path} is another program's database, not a ledger; name another file")
         if version > SETTINGS.version:
@@ -366,7 +374,42 @@ def _complaint(path: Path, error: Exception) -> str:
         )
     if isinstance(error, sqlite3.OperationalError | OSError):
         return f"the ledger {path} cannot be used ({text}); make room or name another with HWLOOP_LEDGER"
-    return f"the ledger {path} is damaged ({text}); move it away, and hwloop begins a new one"
+    return (
+        f"the ledger {path} is damaged ({text}): bring it back from a copy, or move it away, and hwloop begins a new "
+        "one that knows of no earlier pulse"
+    )
+
+
+def _make(path: Path) -> None:
+    """Make an empty ledger, in one step: one that is there is whole, whoever makes it at the same time.
+
+    So a file that lost its content is never taken for a new one.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as database:
+            for statement in TABLES.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {SETTINGS.application}")
+            database.execute(f"PRAGMA user_version = {SETTINGS.version}")
+            database.execute("PRAGMA journal_mode = WAL")
+        with contextlib.suppress(FileExistsError):
+            _link(fresh, path)
+    finally:
+        for name in (fresh, fresh.with_name(f"{fresh.name}-wal"), fresh.with_name(f"{fresh.name}-shm")):
+            name.unlink(missing_ok=True)
+
+
+def _link(fresh: Path, path: Path) -> None:
+    """Give a file a name that is free, else raise FileExistsError."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: as sure as can be
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.rename(fresh, path)
 
 
 def _sum(one: Pulses, other: Pulses) -> Pulses:

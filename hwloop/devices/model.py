@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hwloop.devices.drift import PUBLISHED_DRIFT, DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE, ReadNoiseModel
+from hwloop.devices.statistics import Polynomial
 
 FIELD_UNITS = {
     "g_min": "uS",
@@ -49,3 +50,13 @@ class DeviceModel:
 def assumed_model(curve: ProgrammingCurve, g_max: float) -> DeviceModel:
     """Return a model of unknown devices: a measured curve, published drift and read noise scaled to g_max (uS)."""
     return DeviceModel(curve, replace(PUBLISHED_DRIFT, g_scale=g_max), replace(PUBLISHED_READ_NOISE, g_scale=g_max))
+
+
+def still_model(curve: ProgrammingCurve, g_max: float) -> DeviceModel:
+    """Return a model of devices that stay where a pulse leaves them: a measured curve up to g_max (uS), and no more."""
+    nothing = Polynomial((0.0,))
+    return DeviceModel(
+        curve,
+        replace(PUBLISHED_DRIFT, g_scale=g_max, mean=nothing, spread=nothing),
+        replace(PUBLISHED_READ_NOISE, g_scale=g_max, q=nothing),
+    )

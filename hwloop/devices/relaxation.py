@@ -166,6 +166,13 @@ class RelaxationLaw:
         """Return the decades of time since the first read at ages (s)."""
         return np.asarray(np.log10((np.maximum(age, self.first_age) + self.clock) / (self.first_age + self.clock)))
 
+    def parts(self, age: Array, first: Array, temperature: float) -> Mixture[Array]:
+        """Return both kinds of cells at ages (s) after first reads (uS); the temperature (K) is that of the fit."""
+        xp = namespace(age)
+        decades = xp.log10((xp.clip(age, self.first_age, None) + self.clock) / (self.first_age + self.clock))
+        curves = {name: curve(first / self.g_scale) for name, curve in self.curves.items() if name in CURVES}
+        return mixture(curves, decades, self.exponent, self.freedom)
+
     def at(self, age: FloatArray | float, first: FloatArray | float) -> RelaxedConductance:
         """Return the distribution at an age (s) of the conductance of cells whose first read was `first` (uS)."""
         first, decades = np.broadcast_arrays(np.asarray(first, np.float64), self.decades(age))

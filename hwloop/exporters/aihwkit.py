@@ -9,8 +9,6 @@ from __future__ import annotations
 from hwloop.devices.statistics import Polynomial
 from hwloop.exporters.content import Content
 from hwloop.exporters.formulas import (
-    LINES,
-    PIECES,
     Words,
     constants,
     formulas_code,
@@ -23,8 +21,22 @@ from hwloop.exporters.formulas import (
 )
 from hwloop.files.fitted_devices import time_law
 
-TORCH = Words("torch", "torch.randn_like({like})", "torch.rand_like({like})", "_student({freedom}, {like})")
-"""The words of torch, and of the function below."""
+_LOOK_UP = '''\
+def _look_up(x, low, values, differences):
+    """Straight lines through the points of a table."""
+    place = ((x - low) * 256.0).clip_(0.0, len(values) - 1)
+    whole = place.int()
+    at, rest = whole.reshape(-1), place.sub_(whole).reshape(-1)
+    found = rest.mul_(differences.to(x).index_select(0, at)).add_(values.to(x).index_select(0, at))
+    return found.view(x.shape)
+
+
+'''
+
+TORCH = Words(
+    "torch", "torch", "torch.randn_like({like})", "torch.rand_like({like})", "_student({freedom}, {like})", _LOOK_UP
+)
+"""The words of torch, and of the functions of this file."""
 
 _STUDENT = '''\
 def _student(freedom, like):
@@ -73,15 +85,15 @@ def _pcm_like(content: Content) -> str:
 
 def _fitted(content: Content) -> str:
     """Write a class of our own, which does all that was fitted."""
-    body, formulas, reads = _methods(content), formulas_code(content, TORCH), content.noise is not None
+    body, reads = _methods(content), content.noise is not None
+    tables, formulas = formulas_code(content, TORCH)
     return (
         ("import math\n\n" if "math." in body else "")
         + "import torch\n"
         + "from aihwkit.inference.converter.conductance import SinglePairConductanceConverter\n"
         + "from aihwkit.inference.noise.base import BaseNoiseModel\n\n"
         + constants(content)
-        + (LINES if "_lines(" in formulas else "")
-        + (PIECES if "_pieces(" in formulas else "")
+        + tables
         + (_STUDENT if "_student(" in body else "")
         + "class FittedNoiseModel(BaseNoiseModel):\n"
         + '    """Noise of the measured devices, for weights that become pairs of them."""\n\n'
@@ -105,7 +117,9 @@ def _methods(content: Content) -> str:
     )  # fmt: skip
     aged = ["conductance = g_prog"]
     if content.relaxes:
-        body += method("relax", "g_prog, time", "Conductances (uS) `time` seconds after the first.", relaxed(TORCH))
+        body += method(
+            "relax", "g_prog, time", "Conductances (uS) `time` seconds after the first.", relaxed(TORCH, content)
+        )
         aged = ["conductance = self.relax(g_prog, t_inference).clip(0.0, None)"]
     elif content.drift:
         body += method(
@@ -124,8 +138,9 @@ def _methods(content: Content) -> str:
             lines = lost("nu", content.drift, "t_inference")
             aged += [*lines, "conductance = g_prog * torch.exp(ln_lost)"]
     if content.noise:
-        body += method("read", "conductance, time", "One read of conductances (uS).", noisy(TORCH, "self.t_read"))
-        aged.append("conductance = self.read(conductance, t_inference)")
+        meaning = "One read of conductances (uS) that were programmed to g_prog (uS)."
+        body += method("read", "conductance, g_prog, time", meaning, noisy(TORCH, "self.t_read"))
+        aged.append("conductance = self.read(conductance, g_prog, t_inference)")
     body += method(
         "apply_drift_noise_to_conductance", "g_prog, drift_noise_param, t_inference",
         "Conductances (uS) as read t_inference seconds after programming.",

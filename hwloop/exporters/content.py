@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwloop.files.fitted_devices import is_relaxation
+from hwloop.files.fitted_devices import is_bake, is_relaxation
 from hwloop.files.models import Fit, Model
 
 USABLE = ("programming", "drift", "read-noise")
@@ -27,12 +27,15 @@ class Content:
     @property
     def programming(self) -> Fit | None:
         """The fit of programming errors, if there is one."""
-        return self.model.fits.get("programming")
+        found = self.model.fits.get("programming")
+        return None if found is None or is_bake(found) else found
 
     @property
     def drift(self) -> Fit | None:
-        """The fit of drift or relaxation, if there is one."""
-        return self.model.fits.get("drift")
+        """The fit of drift, relaxation, bakes or one age, if there is one."""
+        after_write = self.model.fits.get("programming")
+        known = after_write is not None and is_bake(after_write)
+        return self.model.fits.get("drift", after_write if known else None)
 
     @property
     def noise(self) -> Fit | None:
@@ -47,7 +50,7 @@ class Content:
     @property
     def relaxes(self) -> bool:
         """Whether the drift is that of resistive memory: a mixture, without a coefficient per device."""
-        return self.drift is not None and is_relaxation(self.drift)
+        return self.drift is not None and (is_relaxation(self.drift) or is_bake(self.drift))
 
     @property
     def heavy_tails(self) -> bool:

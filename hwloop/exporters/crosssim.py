@@ -6,8 +6,6 @@ import hashlib
 
 from hwloop.exporters.content import Content
 from hwloop.exporters.formulas import (
-    LINES,
-    PIECES,
     Words,
     coefficient,
     constants,
@@ -18,14 +16,27 @@ from hwloop.exporters.formulas import (
     noisy,
     programmed,
     relaxed,
+    undrifted,
 )
 from hwloop.files.fitted_devices import time_law
 
+_LOOK_UP = '''\
+def _look_up(x, low, values, differences):
+    """Straight lines through the points of a table."""
+    place = ((x - low) * 256.0).clip(0.0, len(values) - 1)
+    whole = place.astype(int)
+    return xp.asarray(values).take(whole) + xp.asarray(differences).take(whole) * (place - whole)
+
+
+'''
+
 NUMPY = Words(
     "xp",
+    "numpy",
     "xp.random.normal(size={like}.shape)",
     "xp.random.uniform(size={like}.shape)",
     "xp.random.standard_t({freedom}, size={like}.shape)",
+    _LOOK_UP,
 )
 """The words of numpy, or of cupy: CrossSim chooses."""
 
@@ -42,15 +53,15 @@ def device_model(content: Content) -> str:
         ],
     )
     errors, body = _methods(content)
-    formulas = formulas_code(content, NUMPY)
+    tables, formulas = formulas_code(content, NUMPY)
     return _own_name(
         top
         + ("import math\n\n" if "math." in body else "")
+        + ("import numpy\n" if "numpy." in tables else "")
         + "from simulator.backend import ComputeBackend\n"
         + "from simulator.devices.idevice import EmptyDevice\n\n"
         + f"xp = ComputeBackend()\n\n{constants(content)}"
-        + (LINES if "_lines(" in formulas else "")
-        + (PIECES if "_pieces(" in formulas else "")
+        + tables
         + "def configure(device_params, time=0.0):\n"
         + '    """Make `params.xbar.device` this model, `time` seconds after programming, from 0 to G_MAX."""\n'
         + "    device_params.Rmin, device_params.infinite_on_off_ratio = 1e6 / G_MAX, True\n"
@@ -96,7 +107,16 @@ def _methods(content: Content) -> tuple[list[str], str]:
             "read_noise", "input_", "Normalised conductances of one read.",
             ["return (self.read(self.g_max * input_, self.time) / self.g_max).astype(input_.dtype)"],
         )  # fmt: skip
-        body += method("read", "conductance, time", "One read of conductances (uS).", noisy(NUMPY, "T_READ"))
+        body += method(
+            "read", "conductance, time", "One read of conductances (uS) as drift has left them.",
+            ["g_prog = self.undrifted(conductance, time)", *noisy(NUMPY, "T_READ")],
+        )  # fmt: skip
+        # CrossSim does not tell what a device that it reads was programmed to.
+        drift = None if content.relaxes else content.drift
+        body += method(
+            "undrifted", "conductance, time", "Conductances (uS) before the mean drift up to now.",
+            undrifted(NUMPY, drift) if drift else ["return conductance"],
+        )  # fmt: skip
     return errors, body
 
 
@@ -119,7 +139,7 @@ def _programming_and_drift(content: Content) -> str:
     )  # fmt: skip
     meaning = "Conductances (uS) `time` seconds later."
     if content.relaxes:
-        return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY))
+        return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY, content))
     if not content.drift:
         return body + method("drift", "g_prog, time", "No drift was fitted.", ["return g_prog"])
     lines = ["return g_prog * ((START + time) / START) ** -self.drift_coefficients(g_prog)"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from hwloop.devices.bake import BAKE_CURVES, BakeLaw
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.relaxation import CURVES, RelaxationLaw
 from hwloop.devices.statistics import Knots, PowerLaw
 from hwloop.devices.time_law import TimeLaw
+from hwloop.errors import BadInputError
 from hwloop.files.models import Fit, Model
 
 
@@ -48,6 +50,35 @@ def relaxation_law(fit: Fit) -> RelaxationLaw:
         memory=(1.0 / (1.0 + math.exp(-fit.value("memory"))), fit.value("memory_decades")),
         memory_freedom=fit.settings["memory_freedom"],
     )
+
+
+def is_bake(fit: Fit) -> bool:
+    """Tell whether a fit is one of resistive memory that was baked at several temperatures."""
+    return {f"{name}_0" for name in BAKE_CURVES} <= fit.forms.keys()
+
+
+def bake_law(fit: Fit) -> BakeLaw:
+    """Return what bakes do to resistive memory, as fitted. Raises BadInputError for a fit of anything else."""
+    places = _numbered(fit, "place")
+    return BakeLaw(
+        curves={name: tuple(fit.statistic(f"{name}_{b}") for b in range(len(places))) for name in BAKE_CURVES},
+        knots=places,
+        freedom=(1.0 + fit.value("stay_tail"), 1.0 + fit.value("move_tail")),
+        warp=fit.value("warp"),
+        g_scale=fit.settings["g_scale"],
+        energy=fit.value("energy"),
+        reference=fit.settings["reference"],
+        measured=tuple(zip(_numbered(fit, "kelvin"), _numbered(fit, "seconds"), strict=True)),
+    )
+
+
+def _numbered(fit: Fit, name: str) -> tuple[float, ...]:
+    """Return the settings NAME_0, NAME_1 and so on. Raises BadInputError where there is none."""
+    keys = [f"{name}_{k}" for k in range(len(fit.settings))]
+    found = tuple(fit.settings[key] for key in keys if key in fit.settings)
+    if not found:
+        raise BadInputError(f"the {fit.experiment} fit ({fit.family}) has no setting '{name}_0'")
+    return found
 
 
 def read_noise_model(model: Model, t_read: float) -> ReadNoiseModel | None:

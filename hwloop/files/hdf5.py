@@ -29,13 +29,15 @@ from hwloop.files.output import replace_file as replace_file
 from hwloop.files.reading import DAMAGE, held, held_by_another, refusal
 from hwloop.files.safe_file import kept_at, rescued
 from hwloop.files.seal import sealed
+from hwloop.files.space import Spare, in_words
 
 RUN_FORMAT = "hwloop-run"
 COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 NETWORK_FORMAT = "hwloop-network"
 SENSITIVITY_FORMAT = "hwloop-sensitivity"
-_MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy"}
+TRAINING_FORMAT = "hwloop-training"
+_MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy", TRAINING_FORMAT: "train"}
 FORMAT_VERSION = 1
 """Version of the layouts that are written; readers take any up to it."""
 FINGERPRINT = "sha256"
@@ -89,6 +91,7 @@ class WholeFileWriter:
         self._output = path if isinstance(path, OutputFile) else OutputFile(path, force=force)
         self.committed = False
         self._timer = CommitTimer()
+        self._spare: Spare | None = None
         self.file = h5py.File(str(self.path), "w", driver="core", backing_store=False)
         self.file.attrs["format"] = kind
         self.file.attrs["format_version"] = FORMAT_VERSION
@@ -109,8 +112,27 @@ class WholeFileWriter:
             if prepare is not None:
                 prepare()
             self.file.flush()
-            self._output.replace(sealed(self.file.id.get_file_image()))
+            content = sealed(self.file.id.get_file_image())
+            try:
+                self._output.replace(content)
+            except BadInputError:
+                if self._spare is None or not self._spare.give_up():
+                    raise
+                self._output.replace(content)
         self.committed = True
+
+    def hold(self, spare: Path, size: int) -> None:
+        """Hold room for the file as it will be, as a file `spare` on the same disk, until its own does not suffice.
+
+        Raises BadInputError where there is no room.
+        """
+        try:
+            self._spare = Spare(spare, size)
+        except OSError as error:
+            raise BadInputError(
+                f"{self.path}: there is no room for {in_words(size)} ({error.strerror}); make room, or give a place on "
+                "another disk"
+            ) from None
 
     def commit_somewhere(self) -> None:
         """Commit, or keep the file at another place where its own has no room.
@@ -138,6 +160,8 @@ class WholeFileWriter:
     def close(self) -> None:
         """Release the memory and let others write the file; what was not committed is lost."""
         self.file.close()
+        if self._spare is not None:
+            self._spare.give_up()
         if not self._borrowed:
             self._output.close()
 

@@ -48,7 +48,7 @@ class Entry:
 def packed(entry: Entry) -> list[bytes | memoryview]:
     """Return the parts of a record as they stand in a file."""
     arrays = [np.ascontiguousarray(one) for one in entry.arrays]
-    shapes: Json = [[one.dtype.str, list(one.shape)] for one in arrays]
+    shapes: Json = [[one.dtype.str, list(np.shape(one))] for one in entry.arrays]
     text = json.dumps({**entry.told, "arrays": shapes}, separators=(",", ":")).encode()
     body = [one.reshape(-1).view(np.uint8).data if one.size else b"" for one in arrays]
     lengths = HEAD.pack(MARK, 0, len(text), sum(map(len, body)))

@@ -44,10 +44,14 @@ def save_model(model: Model, path: str | Path, *, force: bool = False) -> None:
     BadInputError
         When `path` exists (without force) or cannot be written.
     """
+    write_file(path, model_content(model), force=force)
+
+
+def model_content(model: Model) -> bytes:
+    """Return the content of a model's file."""
     body: dict[str, Json] = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, **model.to_json()}
     body["checksum"] = _checksum(body)
-    text = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False)
-    write_file(path, (text + "\n").encode(), force=force)
+    return (json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def load_model(path: str | Path) -> Model:

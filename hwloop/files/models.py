@@ -186,11 +186,18 @@ class Model:
             for name, fit in self.fits.items()
         }
 
-    def predict(self, time: float, level: float, window: tuple[float, float] | None = None) -> Prediction:
+    def predict(
+        self,
+        time: float,
+        level: float,
+        window: tuple[float, float] | None = None,
+        *,
+        temperature: float | None = None,
+    ) -> Prediction:
         """Predict the conductance at an age (s) of devices of a level (uS): see `hwloop.predict`."""
         from hwloop.files.predictions import predict
 
-        return predict(self, time, level, window)
+        return predict(self, time, level, window, temperature=temperature)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write a model file. Raises BadInputError when it exists (without force) or cannot be written."""

@@ -13,8 +13,9 @@ from hwloop.devices.drift import DriftModel
 from hwloop.devices.drifted import DriftedConductance, ReadScatter
 from hwloop.devices.predicted import Blend, Predicted
 from hwloop.devices.programmed import ProgrammedConductance
+from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
-from hwloop.files.fitted_devices import is_relaxation, relaxation_law, time_law
+from hwloop.files.fitted_devices import bake_law, is_bake, is_relaxation, relaxation_law, time_law
 from hwloop.files.models import Fit, Model
 from hwloop.typing import FloatArray, Json
 
@@ -45,6 +46,8 @@ class Prediction:
     """In what it goes beyond what was measured, a sentence each; empty for none."""
     window: tuple[float, float] | None = None
     """uS."""
+    temperature: float | None = None
+    """K, where it was asked for."""
 
     @property
     def extrapolates(self) -> bool:
@@ -71,6 +74,7 @@ class Prediction:
             "time": self.time,
             "level": self.level,
             "level_is": self.level_is,
+            "temperature": self.temperature,
             "quantiles": {f"{p:g}": value for p, value in self.quantiles.items()},
             "window": None if self.window is None else list(self.window),
             "probability_outside": self.probability_outside,
@@ -84,7 +88,8 @@ class Prediction:
     def __repr__(self) -> str:
         low, middle, high = (self.quantiles[p] for p in (0.05, 0.5, 0.95))
         more = ", extrapolates" if self.extrapolates else ""
-        return f"<Prediction {self.time:g} s, {self.level:g} uS: {middle:.4g} uS, 90 % {low:.4g} to {high:.4g}{more}>"
+        place = f"{format_duration(self.time)}, {self.level:g} uS"
+        return f"<Prediction {place}: {middle:.4g} uS, 90 % {low:.4g} to {high:.4g}{more}>"
 
 
 def _outermost(probability: float, values: Sequence[float]) -> float:
@@ -115,7 +120,7 @@ def predict(
     if window is not None and not window[0] < window[1]:
         raise BadInputError(f"window {window[0]:g} to {window[1]:g} uS: the lower end comes first")
     fits = (fit, *fit.alternatives)
-    parts = [distribution(one, time, level) for one in fits]
+    parts = [distribution(one, time, level, temperature) for one in fits]
     each = {
         one.family: {p: float(part.quantile(p)) for p in Prediction.shown}
         for one, part in zip(fits, parts, strict=True)
@@ -129,6 +134,7 @@ def predict(
         each=each,
         beyond=tuple(_beyond(model, fit, time, level, temperature)),
         window=window,
+        temperature=temperature,
     )
 
 
@@ -144,16 +150,31 @@ def _fit_of(model: Model, experiment: str | None) -> Fit:
 
 
 def _meaning(fit: Fit) -> str:
+    if "given_target" in fit.settings:
+        return "target" if fit.settings["given_target"] else "right after the write"
+    if is_bake(fit):
+        return "before the bake"
     if fit.experiment == "programming":
         return "target"
     return "at the first read" if is_relaxation(fit) else f"at t0 = {fit.settings['t0']:g} s"
 
 
-def distribution(fit: Fit, time: FloatArray | float, level: FloatArray | float) -> Predicted:
+def distribution(
+    fit: Fit, time: FloatArray | float, level: FloatArray | float, temperature: FloatArray | float | None = None
+) -> Predicted:
     """Return the distribution of conductances at ages (s) of devices of levels (uS), which broadcast.
 
-    Raises BadInputError for a fit that predicts no conductances.
+    Temperatures (K) are those of a bake, and of no concern to other fits. Raises BadInputError for a fit that predicts
+    no conductances, and for one of bakes without a temperature.
     """
+    if is_bake(fit):
+        law = bake_law(fit)
+        if len(law.measured) == 1:
+            return law.at(time, level, law.measured[0][0])
+        kelvin = np.asarray(np.nan if temperature is None else temperature, np.float64)
+        if not (kelvin > 0).all():
+            raise BadInputError("the fit is of bakes at several temperatures: name one above zero (--temperature, K)")
+        return law.at(time, level, kelvin)
     if is_relaxation(fit):
         return relaxation_law(fit).at(time, level)
     if "mean" in fit.forms and "t0" in fit.settings:
@@ -185,21 +206,62 @@ def _drifted(fit: Fit, time: FloatArray, level: FloatArray) -> Predicted:
     return DriftedConductance(model, level, time, scatter)
 
 
+@dataclass(frozen=True)
+class Near:
+    """What counts as measured although it was not exactly that."""
+
+    kelvin: float = 5.0
+    """Temperatures as near as this."""
+    age: float = 1.1
+    """Ages that are up to so many times longer or shorter."""
+
+
+NEAR = Near()
+
+
 def _beyond(
-    model: Model, fit: Fit, time: float, level: float, temperature: float | None, near: float = 5.0
+    model: Model, fit: Fit, time: float, level: float, temperature: float | None, near: Near = NEAR
 ) -> list[str]:
-    """Say in what a prediction goes beyond what was measured; temperatures as near (K) as that count as the same."""
-    found = []
-    for name, value, (low, high), unit in (
-        ("time", time, fit.time_range, "s"),
-        ("level", level, fit.conductance_range, "uS"),
-    ):
-        if not low * (1 - 1e-6) <= value <= high * (1 + 1e-6):
-            found.append(f"{name} {value:g} {unit}: measured from {low:.4g} to {high:.4g} {unit}")
+    """Say in what a prediction goes beyond what was measured."""
+    if is_bake(fit) and temperature is not None and "given_target" not in fit.settings:
+        return _beyond_bakes(fit, time, level, temperature, near)
+    found, (start, end) = [], fit.time_range
+    if not start / near.age <= time <= end * near.age:
+        found.append(f"time {format_duration(time)}: measured {_span(start, end)}")
+    found += _beyond_levels(fit, level)
     own = model.chip.get("temperature_at_start")
     if temperature is not None and not isinstance(own, str):
         if own is None or not math.isfinite(float(own)):
             found.append(f"temperature {temperature:g} K: that of the measurement is not known")
-        elif abs(temperature - float(own)) > near:
+        elif abs(temperature - float(own)) > near.kelvin:
             found.append(f"temperature {temperature:g} K: measured at {float(own):.4g} K, the prediction is for that")
     return found
+
+
+def _beyond_levels(fit: Fit, level: float) -> list[str]:
+    low, high = fit.conductance_range
+    if low * (1 - 1e-6) <= level <= high * (1 + 1e-6):
+        return []
+    return [f"level {level:g} uS: measured from {low:.4g} to {high:.4g} uS"]
+
+
+def _span(start: float, end: float) -> str:
+    """Say from when to when, in the units that people use."""
+    first, last = format_duration(start), format_duration(end)
+    return f"at {last}" if first == last else f"from {first} to {last}"
+
+
+def _beyond_bakes(fit: Fit, time: float, level: float, temperature: float, near: Near) -> list[str]:
+    """Say in what a prediction goes beyond the bakes that were measured: see `_beyond`."""
+    law, found = bake_law(fit), []
+    kelvin, seconds = np.array(law.measured).T
+    if not kelvin.min() - near.kelvin <= temperature <= kelvin.max() + near.kelvin:
+        found.append(f"temperature {temperature:g} K: measured from {kelvin.min():.4g} to {kelvin.max():.4g} K")
+    start, end = float(seconds.min()), float(seconds.max())
+    if not start / near.age <= time <= end * near.age:
+        told = "" if fit.settings["energy_told"] else "; how times and temperatures replace each other is assumed"
+        found.append(f"time {format_duration(time)}: baked for {_span(start, end).removeprefix('at ')}{told}")
+    if not found and not -0.05 <= float(law.place(law.equivalent(time, temperature))) <= 1.05:
+        said = f"{format_duration(time)} at {temperature:g} K"
+        found.append(f"{said}: milder or harder than any bake that was measured")
+    return found + _beyond_levels(fit, level)

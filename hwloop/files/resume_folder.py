@@ -11,19 +11,24 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from hwloop.custody.lock import file_in_use
 from hwloop.errors import BadInputError
+from hwloop.files.hashing import fingerprint
 from hwloop.files.hdf5 import FORMAT_VERSION
 from hwloop.files.journal import Entry, Records, packed
+from hwloop.files.reading import whole
 from hwloop.typing import AnyArray, Json
 
 RESUME_FORMAT = "hwloop-resume"
+SPARE = "spare"
+"""Name of a file in the folder that only holds room on the disk."""
 _STATE = re.compile(r"state\.(\d+)")
-_OWN = re.compile(r"job\.json|journal|state\.\d+|[a-z]+\.\d+\.npy|.*\.new")
+_OWN = re.compile(r"job\.json|journal|state\.\d+|part\.\d+|spare|[a-z]+\.\d+\.npy|.*\.new")
 
 
 def folder_of(out: str | Path) -> Path:
@@ -49,7 +54,7 @@ class ResumeFolder:
         self,
         job: Mapping[str, Json],
         arrays: Mapping[str, Iterable[AnyArray]],
-        state: Iterable[tuple[str, AnyArray]],
+        state: Iterable[tuple[str, AnyArray]] | None = None,
     ) -> None:
         """Begin a job: write what was asked for, in place of what an earlier job has left.
 
@@ -60,7 +65,7 @@ class ResumeFolder:
         arrays
             Lists of arrays by name, such as 'weights', each in a file of its own.
         state
-            Of a simulated chip before anything is done.
+            Of a simulated chip before anything is done; None for a job without a chip.
 
         Raises
         ------
@@ -72,8 +77,10 @@ class ResumeFolder:
         for name, several in arrays.items():
             for number, array in enumerate(several):
                 np.save(self.path / f"{name}.{number:04d}.npy", array, allow_pickle=False)
-        self.keep_state(0, state)
-        head: Mapping[str, Json] = {"format": RESUME_FORMAT, "format_version": FORMAT_VERSION}
+        if state is not None:
+            self.keep_state(0, state)
+        head: dict[str, Json] = {"format": RESUME_FORMAT, "format_version": FORMAT_VERSION}
+        head["replaces"] = _stamp(self.out)
         self._replace("job.json", [json.dumps({**head, **job}, indent=1).encode()])
 
     @property
@@ -102,6 +109,41 @@ class ResumeFolder:
             return [np.load(path, mmap_mode="r", allow_pickle=False) for path in found]
         except (OSError, ValueError) as error:
             raise BadInputError(f"{self.path}: {name} cannot be read ({error}); begin the job anew") from None
+
+    def replaces(self, told: Mapping[str, Json]) -> bool:
+        """Tell whether the output is still the file that the job was allowed to replace, as `job` tells it."""
+        return bool(told.get("replaces")) and _stamp(self.out) == told["replaces"]
+
+    def unchanged(self, key: str) -> str | None:
+        """Return the path of a file of the job, if it has one. Raises BadInputError unless it is there, as it was."""
+        with whole(self.path, "job folder", "begin the job anew"):
+            files = plain(self.job().get("files", {}))
+            if key not in files:
+                return None
+            path, sha256 = map(str, listed(files[key]))
+        if not Path(path).is_file():
+            raise BadInputError(f"{self.out} cannot be gone on with: the {key} {path} is gone; put it back")
+        if fingerprint(path) != sha256:
+            raise BadInputError(f"{self.out} cannot be gone on with: the {key} {path} has changed; begin the job anew")
+        return path
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tell of what the disk refuses in the body in one line."""
+        try:
+            yield
+        except OSError as error:
+            raise self.unwritable(error) from None
+
+    def unwritable(self, error: OSError) -> BadInputError:
+        """Make the error for a disk that takes no more, or a folder that is gone."""
+        if not self.path.is_dir():
+            return BadInputError(
+                f"{self.path} was removed while the job ran, so it cannot be gone on with; begin it anew"
+            )
+        return BadInputError(
+            f"{self.path} cannot be written ({error.strerror}); make room, then hwloop resume {self.out} goes on"
+        )
 
     # ---- states of a simulated chip --------------------------------------------------------------------------
 
@@ -138,6 +180,17 @@ class ResumeFolder:
             return None
         return {str(entry.told["name"]): np.array(entry.arrays[0]) for entry in entries[:-1]}
 
+    def keep_entry(self, name: str, entry: Entry) -> None:
+        """Write a record in a file of its own, in one step. Raises OSError."""
+        self._replace(name, packed(entry))
+
+    def entry(self, name: str) -> Entry | None:
+        """Read a record that has a file of its own; None where there is none, or it is not whole."""
+        try:
+            return Records(self.path / name).next()
+        except BadInputError:
+            return None
+
     # ---- the end ---------------------------------------------------------------------------------------------
 
     def remove(self) -> None:
@@ -166,6 +219,15 @@ class ResumeFolder:
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
+
+
+def _stamp(path: Path) -> str:
+    """Return what tells a file from one that is written later under its name; empty where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_size} bytes, {stat.st_mtime_ns} ns"
 
 
 def plain(value: Json) -> Mapping[str, Json]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.registry import split_uri
+from hwloop.chip.toml_files import read_toml
 from hwloop.errors import BadInputError, ChipError
 from hwloop.registry import suggest
 
@@ -50,11 +50,7 @@ class Fleet:
         BadInputError
             For a file that cannot be read or has no chips, unknown keys, and a chip that is listed twice.
         """
-        try:
-            with Path(path).open("rb") as stream:
-                told = tomllib.load(stream)
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{path} cannot be read as a fleet file ({error}); see docs/sharing.md") from None
+        told = read_toml(Path(path))
         entries = told.pop("chip", [])
         if told or not isinstance(entries, list) or not entries:
             extra = f"unknown key '{min(told)}'; " if told else ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from hwloop.errors import BadInputError, ChipError, LinkError
-from hwloop.fleet.executors import Executor, Work, portable
+from hwloop.fleet.executors import Executor, Work, nothing, portable
 
 if TYPE_CHECKING:
     import distributed
@@ -67,7 +67,12 @@ class DaskExecutor(Executor):
         self._workers = [known.get(name, "") for name in workers]
 
     def map(
-        self, work: Work[T, M, R], tasks: Sequence[T], hear: Callable[[int, M], None], check: Callable[[], None]
+        self,
+        work: Work[T, M, R],
+        tasks: Sequence[T],
+        hear: Callable[[int, M], None],
+        check: Callable[[], None],
+        keep: Callable[[int, R], None] = nothing,
     ) -> list[R | None]:
         """Carry out the tasks; see `Executor.map`."""
         from distributed import Variable
@@ -88,6 +93,9 @@ class DaskExecutor(Executor):
                         check()
                     time.sleep(self.poll)
                     done = {future for future in pending if future.done()}
+                    for future in done:
+                        if future.status == "finished" and (result := future.result()) is not None:
+                            keep(futures.index(future), result)
                     pending, wrong = pending - done, any(future.status == "error" for future in done)
                 except KeyboardInterrupt:
                     if stopped:

@@ -23,12 +23,21 @@ Work: TypeAlias = Callable[[T, Callable[[M], None]], R]
 """Carries out one task. For other processes it must be a function of a module, and tasks and results plain data."""
 
 
+def nothing(number: int, result: R) -> None:
+    """Keep no result."""
+
+
 class Executor(abc.ABC):
     """Carries out tasks."""
 
     @abc.abstractmethod
     def map(
-        self, work: Work[T, M, R], tasks: Sequence[T], hear: Callable[[int, M], None], check: Callable[[], None]
+        self,
+        work: Work[T, M, R],
+        tasks: Sequence[T],
+        hear: Callable[[int, M], None],
+        check: Callable[[], None],
+        keep: Callable[[int, R], None] = nothing,
     ) -> list[R | None]:
         """Carry out all tasks and return their results, in their order.
 
@@ -41,6 +50,8 @@ class Executor(abc.ABC):
         check
             Called now and then. KeyboardInterrupt from it or from `hear` stops all tasks at their next word; what they
             return then is kept, and a task that had not begun has the result None.
+        keep
+            Called with the number and the result of each task as soon as it is there, also of one that was stopped.
 
         Raises
         ------
@@ -57,7 +68,12 @@ class InProcess(Executor):
     """One task after the other, in this process."""
 
     def map(
-        self, work: Work[T, M, R], tasks: Sequence[T], hear: Callable[[int, M], None], check: Callable[[], None]
+        self,
+        work: Work[T, M, R],
+        tasks: Sequence[T],
+        hear: Callable[[int, M], None],
+        check: Callable[[], None],
+        keep: Callable[[int, R], None] = nothing,
     ) -> list[R | None]:
         """Carry out the tasks; see `Executor.map`."""
         results: list[R | None] = [None] * len(tasks)
@@ -73,7 +89,8 @@ class InProcess(Executor):
                 raise
 
         for number, task in enumerate(tasks):
-            results[number] = work(task, tell)
+            result = results[number] = work(task, tell)
+            keep(number, result)
             if stopped:
                 break
         return results

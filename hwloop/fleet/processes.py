@@ -15,8 +15,8 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event
 from typing import Generic, TypeVar
 
-from hwloop.errors import ChipError
-from hwloop.fleet.executors import Executor, Work, check_workers, portable
+from hwloop.errors import ChipError, HwloopError
+from hwloop.fleet.executors import Executor, Work, check_workers, nothing, portable
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -54,16 +54,22 @@ class LocalProcesses(Executor):
         self.workers = check_workers(workers)
 
     def map(
-        self, work: Work[T, M, R], tasks: Sequence[T], hear: Callable[[int, M], None], check: Callable[[], None]
+        self,
+        work: Work[T, M, R],
+        tasks: Sequence[T],
+        hear: Callable[[int, M], None],
+        check: Callable[[], None],
+        keep: Callable[[int, R], None] = nothing,
     ) -> list[R | None]:
         """Carry out the tasks; see `Executor.map`."""
-        return _Crew[T, M, R](work, tasks, self.workers).run(hear, check)
+        return _Crew[T, M, R](work, tasks, self.workers, keep).run(hear, check)
 
 
 class _Crew(Generic[T, M, R]):
     """The workers of one call of `map`."""
 
-    def __init__(self, work: Work[T, M, R], tasks: Sequence[T], workers: int) -> None:
+    def __init__(self, work: Work[T, M, R], tasks: Sequence[T], workers: int, keep: Callable[[int, R], None]) -> None:
+        self._keep = keep
         self._context = multiprocessing.get_context("spawn")  # torch does not survive a fork
         self._work, self._tasks = work, tasks
         self._stop = self._context.Event()
@@ -80,15 +86,18 @@ class _Crew(Generic[T, M, R]):
             for _ in range(self._size):
                 self._start()
             while self._workers:
-                if self._stop.is_set():
-                    self._listen(hear)  # a second Ctrl-C ends it at once, here
-                    continue
+                stopping = self._stop.is_set()
                 try:
                     self._listen(hear)
-                    check()
+                    if not stopping:
+                        check()
                 except KeyboardInterrupt:
+                    if stopping:
+                        raise  # a second Ctrl-C ends it at once
                     self._stop.set()
                     self._waiting.clear()
+                except HwloopError as error:  # what was told or done cannot be kept: chips are left as after a stop
+                    self._fail(error)
         finally:
             self._stop.set()
             for worker in self._workers.values():
@@ -133,11 +142,17 @@ class _Crew(Generic[T, M, R]):
                 continue
             if kind == DONE:
                 self._results[number] = content
-            elif self._failure is None:
-                self._failure = content
-                self._stop.set()
-                self._waiting.clear()
+                if content is not None:
+                    self._keep(number, content)
+            else:
+                self._fail(content)
             self._assign(link)
+
+    def _fail(self, error: Exception) -> None:
+        """Let all workers stop at their next word, because of an error; the first one counts."""
+        self._failure = self._failure or error
+        self._stop.set()
+        self._waiting.clear()
 
     def _bury(self, link: Connection) -> None:
         """Begin the task of a worker that died anew, with another one."""
@@ -148,12 +163,12 @@ class _Crew(Generic[T, M, R]):
         if task is None or self._stop.is_set():
             return
         if self._begun[task] >= SETTINGS.attempts:
-            self._failure = self._failure or ChipError(
-                f"a worker process died {SETTINGS.attempts} times at the same task (exit code "
-                f"{worker.process.exitcode}); look at its memory, or use fewer --workers"
+            self._fail(
+                ChipError(
+                    f"a worker process died {SETTINGS.attempts} times at the same task (exit code "
+                    f"{worker.process.exitcode}); look at its memory, or use fewer --workers"
+                )
             )
-            self._stop.set()
-            self._waiting.clear()
             return
         self._waiting.appendleft(task)
         self._start()

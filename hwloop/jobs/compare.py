@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +22,16 @@ from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.activations import activations_from
 from hwloop.files.reading import whole
+from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.files.run_reader import read_record
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
 from hwloop.jobs.progress import Progress, Report, reporting
-from hwloop.jobs.recorders import Recorder, growing_file
+from hwloop.jobs.recorders import Recorder
+from hwloop.jobs.recording import JobOnFile, recorded, replayed
 from hwloop.jobs.run import Run
+from hwloop.mapping.matrix import Room
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite, finite_interval
@@ -126,11 +130,29 @@ class Comparison:
 
 
 @dataclass
-class _Sofar:
-    """The runs of a comparison that are done so far."""
+class _Work:
+    """A comparison while it goes on."""
 
+    chip: Backend
+    file: hdf5.WholeFileWriter | None
+    replaying: Callable[[], bool]
+    parts: Iterator[Report]
     runs: dict[str, list[Run]] = field(default_factory=dict)
     status: str = "complete"
+
+    def repeat(self, task: Task, repeats: int) -> bool:
+        """Run one method so many times; False when it was stopped."""
+        for repeat in range(repeats):
+            recorder, file = None, self.file
+            if file is not None:
+                recorder = Recorder(file, file.file.create_group(f"{task.method.name}/run_{repeat}"), self.replaying)
+            one = dataclasses.replace(task, seed=task.seed + repeat)
+            run = carry_out(one, self.chip, recorder, next(self.parts))
+            self.runs.setdefault(task.method.name, []).append(run)
+            if run.interrupted:
+                self.status = "interrupted"
+                return False
+        return True
 
 
 @exclusive
@@ -154,7 +176,7 @@ def compare(
     Parameters
     ----------
     chip
-        URI of a chip, which is opened anew for each method, or an open one. A simulated chip starts every method from
+        URI of a chip, or an open one. A simulated chip starts every method from
         the same state; a real one goes on from what the method before has left.
     methods
         Names, or methods with settings; `exact` shows the noise floor of a simulated chip.
@@ -167,31 +189,102 @@ def compare(
         For what a method cannot do on this chip, before the first one runs.
     """
     chosen = _chosen(methods, repeats)
-    given, until = weights_from(weights), None if age is None else seconds(age)
-    used, activations = calibration_from(calibration), activations_from(inputs, given.matrices)
-    mapping, sofar = mapping or MappingSettings(), _Sofar()
-    tasks = [Task(given, method, mapping, until, seed, used, activations) for method in chosen]
-    with reporting(progress, "comparing") as report, growing_file(out, hdf5.COMPARISON_FORMAT, force=force) as file:
+    until, used = None if age is None else seconds(age), calibration_from(calibration)
+    with ExitStack() as stack:
+        opened = stack.enter_context(connect(chip)) if isinstance(chip, str) else chip
+        given = weights_from(weights, room=Room.of(opened.info))
+        activations, mapping = activations_from(inputs, given.matrices), mapping or MappingSettings()
+        tasks = tuple(Task(given, one, mapping, until, seed, used, activations) for one in chosen)
+        report = stack.enter_context(reporting(progress, "comparing"))
+        return Contest(tasks, repeats).into_file(opened, out, report, force=force)
+
+
+@exclusive
+def compare_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> Comparison:
+    """Go on with a comparison that was stopped or killed; see `hwloop.resume`."""
+    with reporting(progress, "comparing") as report:
+        return Contest.from_file(folder).into_file(chip, folder.out, report, force=True, left=folder)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What to compare, as objects, and as a file from which the same is done again.
+
+    Parameters
+    ----------
+    tasks
+        One for each method; they differ in nothing else.
+    repeats
+        Runs of each in a row.
+    run
+        What tells the comparison from every other; empty for one without a file.
+    """
+
+    tasks: tuple[Task, ...]
+    repeats: int = 1
+    run: str = ""
+
+    def on_file(self) -> JobOnFile:
+        """Give all of it as plain values and arrays."""
+        first = self.tasks[0].on_file()
+        methods: Json = [[one.method.name, dataclasses.asdict(one.method)] for one in self.tasks]
+        return JobOnFile(
+            "compare", {**first.told, "methods": methods, "repeats": self.repeats, "run": self.run}, first.arrays
+        )
+
+    @classmethod
+    def from_file(cls, folder: ResumeFolder) -> Contest:
+        """Make it again of what `on_file` gave. Raises BadInputError for what is not whole."""
+        first, told = Task.from_file(folder), folder.job()
+        with whole(folder.path, "job folder", "begin the job anew"):
+            methods = [_method(one) for one in listed(told["methods"])]
+            tasks = tuple(dataclasses.replace(first, method=method, run="") for method in methods)
+            return cls(tasks, int(str(told["repeats"])), str(told["run"]))
+
+    def into_file(
+        self, chip: Backend, out: str | Path | None, report: Report, *, force: bool, left: ResumeFolder | None = None
+    ) -> Comparison:
+        """Compare on an open chip; with what an earlier process has `left` of it, go on with that."""
+        if out is None:
+            return self._carry_out(chip, None, lambda: False, report)
+        this = self if left is not None else dataclasses.replace(self, run=uuid.uuid4().hex)
+        spare_inputs(self.tasks[0].weights, out)
+        with (
+            hdf5.WholeFileWriter(out, hdf5.COMPARISON_FORMAT, force=force) as file,
+            recorded(out, chip, this.on_file()) if left is None else replayed(left, chip) as recording,
+        ):
+            comparison = this._carry_out(chip, file, lambda: recording.replaying, report)
+            if comparison.status == "complete":
+                recording.complete()
+            return comparison
+
+    def _carry_out(
+        self, chip: Backend, file: hdf5.WholeFileWriter | None, replaying: Callable[[], bool], report: Report
+    ) -> Comparison:
+        tasks, weights = self.tasks, self.tasks[0].weights.name
+        start = chip.export_state() if Capability.STATE in chip.info.capabilities else None
+        for one in tasks:  # what the last method cannot do is known before the first one runs
+            Programming(one, chip)
         if file is not None:
-            spare_inputs(given, file.path)
-        with _fresh(chip, None) as opened:  # what the last method cannot do is known before the first one runs
-            uri, start = opened.uri, _state(opened)
-            for one in tasks:
-                Programming(one, opened)
-        if file is not None:
-            names = ",".join(method.name for method in chosen)
-            texts = {"status": "running", "backend": uri, "weights": given.name, "methods": names}
+            names = ",".join(one.method.name for one in tasks)
+            texts = {"status": "running", "backend": chip.uri, "weights": weights, "methods": names, "run_id": self.run}
             hdf5.put_attributes(file.file, dict(texts))
-        parts = _parts(report, len(tasks) * repeats)
+        work = _Work(chip, file, replaying, _parts(report, len(tasks) * self.repeats))
         for one in tasks:
-            with _fresh(chip, start) as opened:
-                if not _repeat(one, opened, repeats, file, sofar, parts):
-                    break
-        comparison = Comparison(uri, given.name, sofar.runs, sofar.status, str(out) if out is not None else "")
+            if start is not None:
+                chip.import_state(start)
+            if not work.repeat(one, self.repeats):
+                break
         if file is not None:
-            file.file.attrs["status"] = comparison.status
-            file.commit()
-    return comparison
+            file.file.attrs["status"] = work.status
+            file.commit_somewhere()
+        name = str(file.path) if file is not None else ""
+        return Comparison(chip.uri, weights, work.runs, work.status, name)
+
+
+def _method(told: Json) -> Method:
+    name, settings = listed(told)
+    return method_from(str(name), {key: str(value) for key, value in plain(settings).items()})
 
 
 def _chosen(methods: Sequence[str | Method], repeats: int) -> list[Method]:
@@ -207,22 +300,6 @@ def _chosen(methods: Sequence[str | Method], repeats: int) -> list[Method]:
     return chosen
 
 
-def _repeat(
-    task: Task, chip: Backend, repeats: int, file: hdf5.WholeFileWriter | None, sofar: _Sofar, parts: Iterator[Report]
-) -> bool:
-    """Run one method so many times; False when it was stopped."""
-    for repeat in range(repeats):
-        recorder = None
-        if file is not None:
-            recorder = Recorder(file, file.file.create_group(f"{task.method.name}/run_{repeat}"))
-        run = carry_out(dataclasses.replace(task, seed=task.seed + repeat), chip, recorder, next(parts))
-        sofar.runs.setdefault(task.method.name, []).append(run)
-        if run.interrupted:
-            sofar.status = "interrupted"
-            return False
-    return True
-
-
 def _parts(report: Report, count: int) -> Iterator[Report]:
     """Give a report for each of so many runs, which tells of the run as a part of all."""
     for finished in range(count):
@@ -231,22 +308,6 @@ def _parts(report: Report, count: int) -> Iterator[Report]:
 
 def _part(report: Report, finished: int, count: int) -> Report:
     return lambda done, total: report(round(1000 * (finished + done / total)), 1000 * count)
-
-
-@contextmanager
-def _fresh(chip: str | Backend, start: Mapping[str, FloatArray] | None) -> Iterator[Backend]:
-    """Open the chip that a URI names, or bring an open simulated one back to where the comparison found it."""
-    if isinstance(chip, str):
-        with connect(chip) as opened:
-            yield opened
-        return
-    if start is not None:
-        chip.import_state(start)
-    yield chip
-
-
-def _state(chip: Backend) -> Mapping[str, FloatArray] | None:
-    return chip.export_state() if Capability.STATE in chip.info.capabilities else None
 
 
 def floor_of(run: Run, weights: Weights, chip: str) -> float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,23 +19,27 @@ from hwloop.calibration.programming.base import Method
 from hwloop.calibration.programming.registry import method_from
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, ChipError
 from hwloop.files import hdf5
+from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import RunRecord
+from hwloop.jobs.deploy_asked import AskedOfNetwork
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, calibration_from, seconds
 from hwloop.jobs.program import Task, carry_out
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
+from hwloop.jobs.recording import Recording, recorded, replayed
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
-from hwloop.nn.accuracy import DeployedAccuracy, accuracy_of
+from hwloop.nn.accuracy import Accuracy, DeployedAccuracy, accuracy_of
 from hwloop.nn.activations import Activations, record_activations
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, OpenRun
 from hwloop.nn.network_file import RUN_GROUP, check_calibration, write_network
 from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
 from hwloop.nn.settings import NetworkNames, NetworkSettings
+from hwloop.nn.stored import StoredModule
 from hwloop.nn.streaming import StreamedNetwork, passes_of
 
 
@@ -127,11 +133,34 @@ def deploy(
         When it was stopped; with `out`, what was done is on file.
     """
     settings = settings or Deployment()
-    converted = convert(network, exclude, settings.conversions)
-    plan = Plan.of(converted, chip, calibration_data, settings)
+    plan = Plan.of(network, chip, calibration_data, exclude, settings)
     chosen = method_from(method) if isinstance(method, str) else method
     names = NetworkNames(exclude=tuple(exclude), replicas=settings.replicas)
     return plan.put_on(chip, chosen, names)
+
+
+@exclusive
+def deploy_again(
+    folder: ResumeFolder, chip: Backend, network: nn.Module | None = None, progress: Progress = False
+) -> DeployedNetwork:
+    """Go on with a deployment that was stopped or killed; see `hwloop.resume`."""
+    asked, (inputs, *test) = AskedOfNetwork.from_file(folder)
+    settings = Deployment(
+        calibration=asked.calibration,
+        mapping=asked.mapping,
+        network=asked.network,
+        replicas=asked.names.replicas,
+        input_ranges=asked.input_ranges,
+        test=(test[0], test[1]) if test else None,
+        age=asked.age,
+        seed=asked.seed,
+        out=folder.out,
+        force=True,
+        progress=progress,
+    )
+    module = StoredModule.again(folder, network)
+    plan = Plan.of(module, chip, inputs, asked.names.exclude, settings)
+    return replace(plan, left=folder, run=asked.run).carry_out(chip, asked.method, asked.names)
 
 
 def plan_of(converted: Converted, chip: Backend, settings: Deployment) -> list[PlacedMatrix]:
@@ -162,6 +191,12 @@ class Plan:
         Labelled test data; None without any.
     settings
         How it is deployed.
+    origin
+        The network as it was given.
+    left
+        What an earlier process has left of this deployment; None for a new one.
+    run
+        What tells the deployment from every other.
     """
 
     converted: Converted
@@ -169,15 +204,26 @@ class Plan:
     inputs: torch.Tensor
     test: tuple[torch.Tensor, torch.Tensor] | None
     settings: Deployment
+    origin: nn.Module
+    left: ResumeFolder | None = None
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
-    def of(cls, converted: Converted, chip: Backend, inputs: ArrayLike | torch.Tensor, settings: Deployment) -> Plan:
+    def of(
+        cls,
+        network: nn.Module,
+        chip: Backend,
+        inputs: ArrayLike | torch.Tensor,
+        exclude: Sequence[str],
+        settings: Deployment,
+    ) -> Plan:
         """Check the network against the chip from shapes alone. Raises BadInputError, MissingCapabilityError."""
+        converted = convert(network, exclude, settings.conversions)
         placed = plan_of(converted, chip, settings)
         test = settings.test
         labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
         converted.network.eval()
-        return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings)
+        return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings, network)
 
     def put_on(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork | StreamedNetwork:
         """Program the network whole where it fits, else stream it, as the settings allow."""
@@ -197,20 +243,63 @@ class Plan:
         with (
             reporting(settings.progress, f"{method.name:>9}") as report,
             growing_file(settings.out, hdf5.NETWORK_FORMAT, force=settings.force) as file,
+            self._recording(task, chip, names) as recording,
         ):
-            recorder = None if file is None else Recorder(file, file.file.create_group(RUN_GROUP))
-            record = _complete(carry_out(task, chip, recorder, report, str(settings.out or "")).record)
-            open_run = OpenRun(record, chip, task.calibration.calibration if task.calibration else None)
+            recorder = None
+            if file is not None:
+                replaying = _never if recording is None else lambda: recording.replaying
+                recorder = Recorder(file, file.file.create_group(RUN_GROUP), replaying)
+            record = carry_out(task, chip, recorder, report, str(settings.out or "")).record
+            open_run = OpenRun(_complete(record), chip, task.calibration.calibration if task.calibration else None)
             deployed = DeployedNetwork(converted, self.placed, open_run, self.inputs, settings.network, self.test)
-            deployed.fit(seen.samples, seen.learnt)
-            deployed.digital = (*deployed.digital, *seen.around)
-            deployed.names = names
-            if digital is not None:
-                deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
+            self._fit(deployed, seen, names, digital)
             if file is not None:
                 write_network(file.file, deployed)  # the run has the chip's state
-                file.commit()
+                file.commit_somewhere()
+            if recording is not None:
+                recording.complete()
         return deployed
+
+    def _fit(self, deployed: DeployedNetwork, seen: Activations, names: NetworkNames, digital: Accuracy | None) -> None:
+        """Fit a network that is programmed to its activations, and test it."""
+        try:
+            deployed.fit(seen.samples, seen.learnt)
+            deployed.digital, deployed.names = (*deployed.digital, *seen.around), names
+            if digital is not None:
+                deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
+        except ChipError as error:
+            if self._resumable:
+                error.add_note(f"hwloop resume {self.settings.out} goes on")
+            raise
+
+    @property
+    def _resumable(self) -> bool:
+        """Whether all that was asked for can be kept on file: rules for further layers are code."""
+        return self.settings.out is not None and not self.settings.conversions
+
+    @contextmanager
+    def _recording(self, task: Task, chip: Backend, names: NetworkNames) -> Iterator[Recording | None]:
+        """Keep what the chip answers, or go on with what is kept; None where nothing is."""
+        settings = self.settings
+        if self.left is not None:
+            with replayed(self.left, chip) as recording:
+                yield recording
+        elif settings.out is None or not self._resumable:
+            yield None
+        else:
+            asked = AskedOfNetwork(
+                method=task.method,
+                names=names,
+                mapping=settings.mapping,
+                network=settings.network,
+                input_ranges=settings.input_ranges,
+                age=task.age,
+                seed=settings.seed,
+                calibration=task.calibration,
+                run=task.run,
+            )
+            with recorded(settings.out, chip, asked.on_file(self.origin, self.inputs, self.test)) as recording:
+                yield recording
 
     def stream(self, chip: Backend, method: Method, names: NetworkNames) -> StreamedNetwork:
         """Prepare the network to go through the chip in passes.
@@ -256,7 +345,12 @@ class Plan:
             age=None if settings.age is None else seconds(settings.age),
             seed=settings.seed,
             calibration=calibration_from(settings.calibration),
+            run=self.run,
         )
+
+
+def _never() -> bool:
+    return False
 
 
 def _complete(record: RunRecord) -> RunRecord:

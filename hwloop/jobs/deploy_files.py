@@ -71,8 +71,7 @@ def deploy_files(
     test = (torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test))
     learnt = read_input_ranges(files.weights)
     settings = dataclasses.replace(settings, test=test, input_ranges={**learnt, **settings.input_ranges})
-    converted = convert(module, files.exclude, settings.conversions)
-    plan = Plan.of(converted, chip, torch.from_numpy(dataset.x_train[chosen]), settings)
+    plan = Plan.of(module, chip, torch.from_numpy(dataset.x_train[chosen]), files.exclude, settings)
     names = NetworkNames(
         factory=files.network,
         weights=str(files.weights),

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.drift.monitor import Crossing
@@ -27,7 +28,7 @@ from hwloop.files.fitted_devices import drift_model
 from hwloop.files.model_file import load_model
 from hwloop.files.models import Model
 from hwloop.files.resume_folder import ResumeFolder
-from hwloop.jobs.drift_asked import Asked
+from hwloop.jobs.drift_asked import Asked, NetworkFile
 from hwloop.jobs.drift_result import Course, DriftResult
 from hwloop.jobs.evaluate import calibration_name, load_run
 from hwloop.jobs.exclusive import exclusive
@@ -37,7 +38,7 @@ from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.jobs.recorders import growing_file
 from hwloop.jobs.recording import Recording, recorded, replayed
 from hwloop.jobs.run import Run
-from hwloop.nn.accuracy import Batches
+from hwloop.nn.accuracy import Batches, as_one
 from hwloop.nn.batch_norm import adapts_batch_norm
 from hwloop.nn.network import DeployedNetwork
 from hwloop.typing import FloatArray
@@ -50,7 +51,7 @@ DEFAULT = ("none", "global", "column", "predictive")
 
 @exclusive
 def drift(
-    run: Run | DeployedNetwork | str | Path,
+    run: Run | DeployedNetwork | NetworkFile | str | Path,
     chip: Backend | None = None,
     times: Sequence[str | float] = ("1s", "1h", "1d", "30d", "1y"),
     compensations: Sequence[str | Strategy] = DEFAULT,
@@ -70,7 +71,7 @@ def drift(
     Parameters
     ----------
     run
-        A complete run, a deployed network, or the file of one.
+        A complete run, a deployed network, the file of one, or a `NetworkFile`.
     chip
         The open chip that holds it; None for the one that the run knows, or the simulated preset of a file. A
         simulated chip begins at the end of programming; on a real one the times are waited for.
@@ -93,7 +94,10 @@ def drift(
         For times that do not rise, a run that did not finish, another chip than its own, or one without MVMs.
     """
     asked = Asked(tuple(compensations), tuple(times), limit, probes, seed)
-    job = asked.on_file(run, calibration, model) if data is None and out is not None else None
+    job = None
+    if out is not None:
+        data = kept = None if data is None else as_one(data)
+        job = asked.on_file(run, calibration, model, kept)
 
     def opened(backend: Backend) -> AbstractContextManager[Recording | None]:
         return nullcontext() if job is None or out is None else recorded(out, backend, job)
@@ -104,13 +108,15 @@ def drift(
 
 
 @exclusive
-def drift_again(folder: ResumeFolder, chip: Backend, progress: Progress = False) -> DriftResult:
+def drift_again(
+    folder: ResumeFolder, chip: Backend, network: nn.Module | None = None, progress: Progress = False
+) -> DriftResult:
     """Go on with a study that was stopped or killed; see `hwloop.resume`.
 
     Raises BadInputError where the run's file is not there any more, or not what it was.
     """
-    asked, (run, calibration, model) = Asked.from_file(folder)
-    given = Given(run, chip, calibration, model)
+    asked, (run, calibration, model), data = Asked.from_file(folder)
+    given = Given(run if network is None else NetworkFile(run, network), chip, calibration, model, data)
     with reporting(progress, "drift") as report:
         return _study(asked, given, Output(folder.out, True, partial(replayed, folder)), report)
 
@@ -119,7 +125,7 @@ def drift_again(folder: ResumeFolder, chip: Backend, progress: Progress = False)
 class Given:
     """The objects and files of a study, as `drift` is given them."""
 
-    run: Run | DeployedNetwork | str | Path
+    run: Run | DeployedNetwork | NetworkFile | str | Path
     chip: Backend | None
     calibration: Calibration | UsedCalibration | str | Path | None = None
     model: Model | str | Path | None = None
@@ -140,7 +146,7 @@ def _study(asked: Asked, given: Given, output: Output, report: Report) -> DriftR
     probes = asked.probes
     strategies = [compensation_from(one, probes) if isinstance(one, str) else one for one in asked.compensations]
     ages = tuple(seconds(time) for time in asked.times)
-    run, network = _opened(given.run)
+    run, network = _opened(given)
     used, measured = calibration_from(given.calibration), _accuracies(network, strategies, given.data)
     _check(run, asked.limit, output.path)
     with growing_file(output.path, hdf5.DRIFT_FORMAT, force=output.force) as file:
@@ -160,13 +166,16 @@ def _study(asked: Asked, given: Given, output: Output, report: Report) -> DriftR
     return dataclasses.replace(result, probes=probes, calibration=through)
 
 
-def _opened(given: Run | DeployedNetwork | str | Path) -> tuple[Run, DeployedNetwork | None]:
+def _opened(given: Given) -> tuple[Run, DeployedNetwork | None]:
     """Give the run, and the network that it holds where one is given or a file holds one."""
-    if isinstance(given, str | Path) and is_network(given):
-        given = load_network(given)
-    if isinstance(given, DeployedNetwork):
-        return run_of(given), given
-    return load_run(given), None
+    found = given.run
+    if isinstance(found, NetworkFile):
+        found = load_network(found.path, found.network, given.chip)
+    elif isinstance(found, str | Path) and is_network(found):
+        found = load_network(found, None, given.chip)
+    if isinstance(found, DeployedNetwork):
+        return run_of(found), found
+    return load_run(found), None
 
 
 def _accuracies(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.drift.strategy import Strategy
 from hwloop.errors import BadInputError
@@ -16,7 +19,16 @@ from hwloop.jobs.inputs import UsedCalibration
 from hwloop.jobs.recording import JobOnFile
 from hwloop.jobs.run import Run
 from hwloop.nn.network import DeployedNetwork
+from hwloop.nn.stored import described, tensor_again, tensor_on_file
 from hwloop.typing import Json
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """The file of a deployed network of a user's own class, and a module of that class, with any weights."""
+
+    path: str | Path
+    network: nn.Module
 
 
 @dataclass(frozen=True)
@@ -37,12 +49,13 @@ class Asked:
 
     def on_file(
         self,
-        run: Run | DeployedNetwork | str | Path,
+        run: Run | DeployedNetwork | NetworkFile | str | Path,
         calibration: Calibration | UsedCalibration | str | Path | None,
         model: Model | str | Path | None,
+        data: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> JobOnFile | None:
         """Give all of it as plain values; None for a study of objects that lie in no file."""
-        path = run.record.name if isinstance(run, Run) else run
+        path = run.record.name if isinstance(run, Run) else run.path if isinstance(run, NetworkFile) else run
         files = {"run": path, "calibration": calibration, "model": model}
         named = {key: str(one) for key, one in files.items() if isinstance(one, str | Path) and Path(one).is_file()}
         named_all = all(key in named for key, one in files.items() if one is not None)
@@ -56,11 +69,14 @@ class Asked:
             "seed": int(self.seed),
             "files": {key: [str(Path(one).resolve()), fingerprint(one)] for key, one in named.items()},
         }
-        return JobOnFile("drift", told, {})
+        told["data"] = [described(one) for one in data or ()]
+        return JobOnFile("drift", told, {"data": [tensor_on_file(one) for one in data or ()]})
 
     @classmethod
-    def from_file(cls, folder: ResumeFolder) -> tuple[Asked, tuple[str, str | None, str | None]]:
-        """Make it again of what `on_file` gave, with the paths of run, calibration and model.
+    def from_file(
+        cls, folder: ResumeFolder
+    ) -> tuple[Asked, tuple[str, str | None, str | None], tuple[torch.Tensor, torch.Tensor] | None]:
+        """Make it again of what `on_file` gave, with the paths of run, calibration and model, and the data.
 
         Raises BadInputError for what is not whole, and names a file that is gone or changed.
         """
@@ -73,20 +89,9 @@ class Asked:
                 int(str(told["probes"])),
                 int(str(told["seed"])),
             )
-            found = {key: _unchanged(folder, key) for key in ("run", "calibration", "model")}
+            found = {key: folder.unchanged(key) for key in ("run", "calibration", "model")}
+            rows = listed(told.get("data", []))
+            data = [tensor_again(one, how) for one, how in zip(folder.arrays("data"), rows, strict=True)]
         if found["run"] is None:
             raise BadInputError(f"{folder.path} does not name the run; begin the job anew")
-        return asked, (found["run"], found["calibration"], found["model"])
-
-
-def _unchanged(folder: ResumeFolder, key: str) -> str | None:
-    """Return the path of a file of the job, if it has one. Raises BadInputError unless it is there, as it was."""
-    files = folder.job()["files"]
-    if not isinstance(files, dict) or key not in files:
-        return None
-    path, sha256 = map(str, listed(files[key]))
-    if not Path(path).is_file():
-        raise BadInputError(f"{folder.out} cannot be gone on with: the {key} {path} is gone; put it back")
-    if fingerprint(path) != sha256:
-        raise BadInputError(f"{folder.out} cannot be gone on with: the {key} {path} has changed; begin the job anew")
-    return path
+        return asked, (found["run"], found["calibration"], found["model"]), (data[0], data[1]) if data else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hwloop.calibration.fitting.drift import SplineDrift
 from hwloop.calibration.fitting.hold_out import HeldOut, parted, score
@@ -17,12 +18,14 @@ from hwloop.calibration.fitting.panels import Panel
 from hwloop.calibration.fitting.selection import AUTO, Outcome, families, fit_measurement
 from hwloop.calibration.steps import Step
 from hwloop.errors import BadInputError
-from hwloop.files import hdf5
 from hwloop.files.hashing import fingerprint
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Experiment, Measurement
-from hwloop.files.model_file import save_model
+from hwloop.files.model_file import model_content
 from hwloop.files.models import Fit, Model
+from hwloop.files.output import OutputFile, check_writable
+from hwloop.files.reading import whole
+from hwloop.files.resume_folder import ResumeFolder, listed
 from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.registry import suggest
 from hwloop.typing import Json
@@ -44,6 +47,8 @@ GEOMETRY = ("cores", "rows", "columns", "devices_per_polarity", "dac_bits", "adc
 """What a chip says of itself that a twin takes over."""
 NOMINAL = "device.curve.midpoint"
 """What it states of its own programming curve, uA: methods start from it, on the chip and on its twin."""
+_Given: TypeAlias = tuple[list[Measurement], dict[str, str]]
+"""Measurements, and fingerprints of the files that they lie in, by name."""
 PARTS = 1000
 """Parts of the progress of one experiment."""
 
@@ -148,16 +153,93 @@ def fit(
     BadInputError
         When nothing supports a fit, and for a family that no experiment has.
     """
-    measurements, data = _given(measurement)
+    asked = AskedOfFit(family, tuple(hold_out), datetime.now(UTC).isoformat(timespec="seconds"))
     if out is not None:
-        hdf5.check_writable(out, force=force)
-        if isinstance(measurement, str | Path) and Path(out).resolve() == Path(measurement).resolve():
-            raise BadInputError(f"{out} holds the measurements; give another name for the model")
+        check_writable(out, force=force)
+    given = _given(measurement)
+    if out is None:
+        return _fitted(given, asked, None, progress)
+    if isinstance(measurement, str | Path) and Path(out).resolve() == Path(measurement).resolve():
+        raise BadInputError(f"{out} holds the measurements; give another name for the model")
+    with closing(OutputFile(out, force=force)) as file:
+        folder = ResumeFolder(file.path)
+        if isinstance(measurement, str | Path):
+            with folder.writing():
+                folder.make(asked.told(measurement), {})
+        try:
+            return _into_file(given, asked, file, folder, progress)
+        except BadInputError:
+            if not file.path.exists():
+                folder.remove()
+            raise
+
+
+def fit_again(folder: ResumeFolder, progress: Progress = False) -> FittedModel:
+    """Fit once more what a fit that was stopped or killed was asked for; see `hwloop.resume`.
+
+    Raises BadInputError where the measurements are not there any more, or not what they were.
+    """
+    asked, path = AskedOfFit.from_file(folder)
+    with closing(OutputFile(folder.out, force=True)) as file:
+        return _into_file(_given(path), asked, file, folder, progress)
+
+
+@dataclass(frozen=True)
+class AskedOfFit:
+    """What is asked of a fit, and when; see `fit`."""
+
+    family: str
+    hold_out: tuple[str, ...]
+    created: str
+
+    def told(self, measurement: str | Path) -> dict[str, Json]:
+        """Give it as plain values, with the file of the measurements."""
+        files: Json = {"measurement": [str(Path(measurement).resolve()), fingerprint(measurement)]}
+        return {
+            "job": "fit",
+            "family": self.family,
+            "hold_out": list(self.hold_out),
+            "run": self.created,
+            "files": files,
+        }
+
+    @classmethod
+    def from_file(cls, folder: ResumeFolder) -> tuple[AskedOfFit, str]:
+        """Make it again of what `told` gave, with the path of the measurements."""
+        told, path = folder.job(), folder.unchanged("measurement")
+        with whole(folder.path, "job folder", "begin the job anew"):
+            if path is None:
+                raise ValueError("it names no measurements")
+            hold_out = tuple(str(one) for one in listed(told["hold_out"]))
+            return cls(str(told["family"]), hold_out, str(told["run"])), path
+
+
+def _into_file(
+    given: _Given,
+    asked: AskedOfFit,
+    file: OutputFile,
+    folder: ResumeFolder,
+    progress: Progress,
+) -> FittedModel:
+    """Fit into a model file, and leave nothing to go on with once all is fitted."""
+    model = _fitted(given, asked, file, progress)
+    if not model.missing:
+        folder.remove()
+    return model
+
+
+def _fitted(given: _Given, asked: AskedOfFit, file: OutputFile | None, progress: Progress) -> FittedModel:
+    """Fit; see `fit`."""
+    measurements, data = given
+
+    def keep(model: Model) -> None:
+        if file is not None:
+            file.replace(model_content(model))
+
     with reporting(progress, "fitting") as report:
-        keep = _saver(out) if out is not None else _nothing
-        model = _fit_all(measurements, data, family, report, keep)
+        model = _fit_all(measurements, data, asked, report, keep)
         keep(model)
-    return replace(model, held_out=_held_out(measurements, model, hold_out)) if hold_out else model
+    return replace(model, held_out=_held_out(measurements, model, asked.hold_out)) if asked.hold_out else model
 
 
 def _held_out(measurements: Sequence[Measurement], model: Model, what: Sequence[str]) -> dict[str, HeldOut]:
@@ -173,28 +255,21 @@ def _held_out(measurements: Sequence[Measurement], model: Model, what: Sequence[
     return {name: score(outcome.fitted.record, rest, since)}
 
 
-def _given(measurement: Measurement | Sequence[Measurement] | str | Path) -> tuple[list[Measurement], dict[str, str]]:
+def _given(measurement: Measurement | Sequence[Measurement] | str | Path) -> _Given:
     if isinstance(measurement, str | Path):
         found = read_measurements(measurement)
         return found, {Path(measurement).name: fingerprint(measurement)}
     return ([measurement] if isinstance(measurement, Measurement) else list(measurement)), {}
 
 
-def _saver(out: str | Path) -> Callable[[Model], None]:
-    return lambda model: save_model(model, out, force=True)
-
-
-def _nothing(model: Model) -> None:
-    """Keep nothing."""
-
-
 def _fit_all(
     measurements: Sequence[Measurement],
     data: Mapping[str, str],
-    family: str,
+    asked: AskedOfFit,
     report: Report,
     keep: Callable[[Model], None],
 ) -> FittedModel:
+    family, created = asked.family, asked.created
     by_kind, notes = _latest(measurements)
     if family != AUTO and not any(_has(kind, family) for kind in by_kind):
         known = sorted({one.name for kind in by_kind for one in families(kind)})
@@ -204,7 +279,6 @@ def _fit_all(
     fits: dict[str, Fit] = {}
     failures: list[str] = []
     beforehand, identity = NOTHING_KNOWN, _identity(by_kind.values())
-    created = datetime.now(UTC).isoformat(timespec="seconds")
     kinds = [kind for kind in ORDER if kind in by_kind]
     missing: list[str] = []
     for done, kind in enumerate(kinds):

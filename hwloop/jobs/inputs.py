@@ -18,7 +18,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
 from hwloop.files.weights import load_weights
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike
-from hwloop.mapping.matrix import Matrix, matrices_of
+from hwloop.mapping.matrix import Matrix, Room, matrices_of
 from hwloop.mapping.tensors import tensor_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ WeightsLike: TypeAlias = (
 
 
 def weights_from(
-    given: WeightsLike, tensor: TensorLike = None, layout: LayoutLike = None, merge_lora: float | None = None
+    given: WeightsLike,
+    tensor: TensorLike = None,
+    layout: LayoutLike = None,
+    merge_lora: float | None = None,
+    room: Room | None = None,
 ) -> Weights:
     """Make weights of a file, an array, arrays by name, matrices or a torch module.
 
@@ -60,7 +64,7 @@ def weights_from(
     given
         What to program; see `hwloop.load_weights` for files and the rules for arrays. The layers of a module tell what
         its tensors are: groups of a convolution stand on a diagonal, look-up tables are passed over.
-    tensor, layout, merge_lora
+    tensor, layout, merge_lora, room
         As for `hwloop.load_weights`.
 
     Raises
@@ -71,8 +75,8 @@ def weights_from(
     if isinstance(given, Weights):
         return given
     if isinstance(given, str | Path):
-        sha256 = fingerprint(given) if Path(given).is_file() else ""
-        return Weights(str(given), sha256, tuple(load_weights(given, tensor, layout, merge_lora)))
+        made = load_weights(given, tensor, layout, merge_lora, room)
+        return Weights(str(given), fingerprint(given) if Path(given).is_file() else "", tuple(made))
     if isinstance(given, Sequence) and given and all(isinstance(one, Matrix) for one in given):
         made = [one for one in given if isinstance(one, Matrix)]
         return Weights("matrices", _fingerprint(made), tuple(made))

@@ -122,8 +122,8 @@ def ledger(chip: Backend | str, *, path: str | Path | None = None, merge: Sequen
     path
         The ledger; None for the one that HWLOOP_LEDGER names, else that in the user's data folder.
     merge
-        Run and comparison files from other machines whose pulses are added first. A run is counted once, however
-        often it is merged, and one that this ledger saw itself not again.
+        Run, comparison and network files from other machines whose pulses are added first. A run is counted once,
+        however often it is merged, and one that this ledger saw itself not again.
 
     Raises
     ------
@@ -183,11 +183,18 @@ class _RunPulses:
 
 def _runs(path: Path, chip: ChipEntry) -> list[_RunPulses]:
     """Read the pulses of all runs in a file. Raises BadInputError for a file without any of this chip."""
-    with hdf5.open_file(path, hdf5.RUN_FORMAT, hdf5.COMPARISON_FORMAT) as file:
-        groups: list[h5py.Group] = [file] if str(file.attrs["format"]) == hdf5.RUN_FORMAT else []
-        groups = groups or [run for method in file.values() for run in method.values()]
-        with whole(path, "run file", "copy it again"):
-            return [_run(path, group, chip) for group in groups]
+    kinds = (hdf5.RUN_FORMAT, hdf5.COMPARISON_FORMAT, hdf5.NETWORK_FORMAT)
+    with hdf5.open_file(path, *kinds) as file, whole(path, "run file", "copy it again"):
+        return [_run(path, group, chip) for group in _groups(file)]
+
+
+def _groups(file: h5py.File) -> list[h5py.Group]:
+    """Return the groups of a file that are runs."""
+    if str(file.attrs["format"]) == hdf5.RUN_FORMAT:
+        return [file]
+    if str(file.attrs["format"]) == hdf5.NETWORK_FORMAT:
+        return [file["run"]]
+    return [run for method in file.values() for run in method.values()]
 
 
 def _run(path: Path, group: h5py.Group, chip: ChipEntry) -> _RunPulses:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from hwloop.jobs.measurements import Measurements
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
+    from hwloop.jobs.train import Trained
     from hwloop.nn.network import DeployedNetwork
 
 Loaded: TypeAlias = (
-    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Calibration | Measurements | Model"
+    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Trained | Calibration | Measurements | Model"
 )
 
 
@@ -29,11 +30,12 @@ def load(path: str | Path) -> Loaded:
     Parameters
     ----------
     path
-        A run, network, comparison, drift, sensitivity, calibration or measurement file (HDF5), or a model file (JSON).
+        A run, network, comparison, drift, sensitivity, training, calibration or measurement file (HDF5), or a model
+        file (JSON).
 
     Returns
     -------
-    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Calibration, Measurements (a list), or Model
+    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Trained, Calibration, Measurements (a list), or Model
         By what the file says of itself.
 
     Raises
@@ -98,6 +100,12 @@ def _sensitivity(path: Path) -> Sensitivity:
     return Sensitivity.load(path)
 
 
+def _training(path: Path) -> Trained:
+    from hwloop.jobs.train import read_training
+
+    return read_training(path)
+
+
 def _model(path: Path) -> Model:
     from hwloop.files.model_file import load_model
 
@@ -113,6 +121,7 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-comparison": _comparison,
     "hwloop-drift": _drift,
     "hwloop-sensitivity": _sensitivity,
+    "hwloop-training": _training,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
     MODEL: _model,

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,6 +29,7 @@ from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability, ChipInfo
+from hwloop.durations import parse_durations
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.files.experiment_writer import ExperimentWriter
 from hwloop.files.hdf5 import CommitTimer
@@ -214,8 +215,8 @@ def measure(
         return read_measurements(kept)[-1]
 
 
-Setting: TypeAlias = "int | float | str | Levels | ListedLevels | tuple[float, ...] | tuple[int, ...]"
-"""Values that settings of experiments have; durations may be texts."""
+Setting: TypeAlias = "int | float | str | Levels | ListedLevels | Sequence[float | str] | tuple[int, ...]"
+"""Values that settings of experiments have; durations, and the list of `ages`, may be texts."""
 DURATIONS = frozenset({"first", "until", "settle", "target_age", "interval", "start", "early"})
 """Settings that are durations, seconds."""
 
@@ -235,12 +236,22 @@ def experiment_from(name: str, settings: Mapping[str, Setting]) -> DeviceExperim
     unknown = [one for one in settings if one not in known]
     if unknown:
         raise BadInputError(f"experiment {name}: unknown setting '{unknown[0]}'; {suggest(unknown[0], known)}")
-    values = {
-        key: seconds(value) if key in DURATIONS and isinstance(value, str) else value for key, value in settings.items()
-    }
-    if isinstance(values.get("levels"), int):
-        values["levels"] = Levels(values["levels"])  # type: ignore[arg-type]
-    return kind(**values)  # type: ignore[arg-type]
+    return kind(**{key: _read(name, key, value) for key, value in settings.items()})  # type: ignore[arg-type]
+
+
+def _read(name: str, key: str, value: Setting) -> Setting:
+    """Return the value of one setting, of which texts of durations have become seconds."""
+    if key in DURATIONS and isinstance(value, str):
+        return seconds(value)
+    if key == "ages" and isinstance(value, str):
+        return parse_durations(value)
+    if key == "ages" and isinstance(value, Sequence):
+        return tuple(seconds(age) for age in value)
+    if key == "levels" and isinstance(value, int):
+        return Levels(value)
+    if isinstance(value, str):
+        raise BadInputError(f"experiment {name}: setting {key}='{value}': expected a number")
+    return value
 
 
 def measure_to_file(

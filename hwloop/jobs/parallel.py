@@ -10,181 +10,32 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
-from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.calibration.certificate.use import region_of
 from hwloop.calibration.error_interval import WeightNoise, error_interval
 from hwloop.calibration.evaluation import Outputs, overall_error
-from hwloop.calibration.programming.base import Method, ProgrammingStep
-from hwloop.calibration.randomness import Purpose, generator
-from hwloop.calibration.steps import rest, run_together
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
-from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, TileRecord
+from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord
 from hwloop.fleet.chips import Blueprint, Fleet, together
 from hwloop.fleet.executors import Executor
-from hwloop.jobs.program import Programming, Task, TileWork, measure_tiles, spare_inputs, warn_of_useless
+from hwloop.jobs.parallel_kept import KeptParts
+from hwloop.jobs.parts import CLASSES, Done, Part, Word, carry_out_part
+from hwloop.jobs.program import STEP_NAMES, Programming, Task, spare_inputs, warn_of_useless
 from hwloop.jobs.progress import Report, silent
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.run import Run
 from hwloop.mapping.tile import Tile
 from hwloop.typing import AnyArray, FloatArray, State
-
-
-@dataclass(frozen=True)
-class Part:
-    """Tiles on one core of a simulated chip, or on one chip of a fleet, with all that programming them takes.
-
-    Parameters
-    ----------
-    uri, state, session
-        The chip; the state in which a simulated one begins, or None; the session of the ledger that it belongs to.
-    numbers, tiles, activations
-        Numbers of the tiles within the run; the tiles, as they lie on this chip; their sample inputs, or None.
-    method, age, seed, calibration
-        As for the whole task.
-    """
-
-    uri: str
-    numbers: tuple[int, ...]
-    tiles: tuple[Tile, ...]
-    activations: tuple[FloatArray | None, ...]
-    method: Method
-    age: float
-    seed: int
-    calibration: Calibration | None = None
-    state: State | None = None
-    session: str = ""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of a part.
-
-    Parameters
-    ----------
-    tiles, outputs, noise
-        Of each of its tiles; outputs are None where they were not measured.
-    ended, utc
-        End of programming on the part's clock, seconds, and by the calendar; None where it was stopped before.
-    state
-        Of a simulated chip at that moment, or when it was stopped.
-    temperature
-        Kelvin, where the chip can tell.
-    cost, settings
-        What it cost; snapshot of the chip at its end.
-    """
-
-    tiles: tuple[TileRecord, ...]
-    outputs: tuple[Outputs | None, ...]
-    noise: tuple[WeightNoise | None, ...]
-    ended: float | None
-    utc: datetime | None
-    state: State | None
-    temperature: float | None
-    cost: Counts
-    settings: Settings
-
-
-Word: TypeAlias = tuple[int, dict[str, float], int, int]
-"""What a part tells of a step: number of the tile, values of `StepSeries`, steps done, and steps in all."""
-
-
-def carry_out_part(part: Part, tell: Callable[[Word | None], None]) -> Done:
-    """Program and measure one part; what was done until a stop is returned."""
-    with connect(part.uri) as chip:
-        if part.session:
-            chip.lifetime.session = part.session
-        if part.state is not None:
-            chip.import_state(part.state)
-        work = _PartWork(part, chip)
-        try:
-            work.program(tell)
-            work.note_end()
-            rest(chip, part.age, lambda: tell(None))
-            measure_tiles(work.numbered, part.seed, part.age)
-        except KeyboardInterrupt:
-            work.note_stop()
-        return work.done()
-
-
-class _PartWork:
-    """A part while it is worked on, on its open chip."""
-
-    def __init__(self, part: Part, chip: Backend) -> None:
-        self._part, self._chip, self._before = part, chip, chip.counts
-        self._items = [
-            TileWork(tile, region_of(chip, tile, part.calibration), activations)
-            for tile, activations in zip(part.tiles, part.activations, strict=True)
-        ]
-        self._ended: float | None = None
-        self._utc: datetime | None = None
-        self._state: State | None = None
-        self._temperature: float | None = None
-
-    @property
-    def numbered(self) -> list[tuple[int, TileWork]]:
-        """The tiles with their numbers within the run."""
-        return list(zip(self._part.numbers, self._items, strict=True))
-
-    def program(self, tell: Callable[[Word | None], None]) -> None:
-        """Program all tiles in lockstep."""
-        part, chip, began = self._part, self._chip, self._chip.now()
-        works = [
-            part.method.steps(item.region, item.tile, part.age, generator(part.seed, number, Purpose.PROGRAM))
-            for number, item in self.numbered
-        ]
-
-        def watch(index: int, step: ProgrammingStep) -> None:
-            values = self._items[index].note(step, chip.now() - began)
-            tell((part.numbers[index], values, step.done, step.total))
-
-        run_together(works, chip, watch, lambda: tell(None))
-
-    def note_end(self) -> None:
-        """Note the end of programming, from which ages count."""
-        self._ended, self._utc = self._chip.now(), datetime.now(UTC)
-        if Capability.TEMPERATURE in self._chip.info.capabilities:
-            self._temperature = self._chip.temperature()
-        self._state = self._exported()
-
-    def note_stop(self) -> None:
-        """Note that the part was stopped."""
-        if self._state is None:
-            self._state = self._exported()
-
-    def done(self) -> Done:
-        """Say what came of it."""
-        items = self._items
-        return Done(
-            tuple(item.record(self._ended) for item in items),
-            tuple(item.outputs for item in items),
-            tuple(item.noise for item in items),
-            self._ended,
-            self._utc,
-            self._state,
-            self._temperature,
-            self._chip.counts - self._before,
-            self._chip.snapshot(),
-        )
-
-    def _exported(self) -> State | None:
-        return self._chip.export_state() if Capability.STATE in self._chip.info.capabilities else None
-
-
-# ---- the whole ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -194,6 +45,8 @@ class Plan:
     whole: Programming
     chip: Backend
     parts: tuple[Part, ...]
+    chips: tuple[str, ...] = ()
+    """URIs of the chips of a fleet."""
 
     @classmethod
     def of_cores(cls, task: Task, chip: Backend) -> Plan:
@@ -245,7 +98,7 @@ class Plan:
                 part = _part(whole, task, numbers, uri, state=None, session="")
                 parts.append(dataclasses.replace(part, tiles=tuple(_moved(tile, -first) for tile in part.tiles)))
             first += info.cores
-        return cls(whole, chip, tuple(parts))
+        return cls(whole, chip, tuple(parts), tuple(uris))
 
 
 def describe(uri: str, tell: Callable[[None], None]) -> ChipInfo:
@@ -287,6 +140,8 @@ def program_parts(
 ) -> Run:
     """Program and measure all parts of a plan with an executor, into a run file that grows.
 
+    What a part has come to is kept beside it as soon as it is done, so that `hwloop.resume` does the others.
+
     Raises
     ------
     BadInputError
@@ -294,37 +149,78 @@ def program_parts(
     ChipError
         Of the first part that failed, once the others have stopped; what was done until then is on file.
     """
+    spare_inputs(task.weights, out)
     with hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as file:
-        spare_inputs(task.weights, out)
-        return _Together(plan, Recorder(file, file.file), report, str(out)).run(executor)
+        kept = KeptParts.begun(out, dataclasses.replace(task, run=uuid.uuid4().hex), plan.chip, plan.chips)
+        try:
+            return finish_parts(plan, kept, executor, file, report)
+        except Exception:
+            if not file.committed and not kept.any:
+                kept.folder.remove()
+            raise
+
+
+def finish_parts(plan: Plan, kept: KeptParts, executor: Executor, file: hdf5.WholeFileWriter, report: Report) -> Run:
+    """Do the parts of a plan that are not done yet; what is kept beside the file goes once all are."""
+    run = _Together(plan, kept, Recorder(file, file.file), report).run(executor)
+    if run.status == "complete":
+        kept.folder.remove()
+    return run
 
 
 class _Together:
     """The parts of a plan while they are worked on."""
 
-    def __init__(self, plan: Plan, recorder: Recorder, report: Report, name: str) -> None:
-        self._plan, self._recorder, self._report = plan, recorder, report
-        self._asked = dataclasses.replace(plan.whole.record(), name=name)
+    def __init__(self, plan: Plan, kept: KeptParts, recorder: Recorder, report: Report) -> None:
+        self._plan, self._kept, self._recorder, self._report = plan, kept, recorder, report
+        asked = plan.whole.record()
+        provenance = dataclasses.replace(asked.provenance, run=kept.run)
+        self._asked = dataclasses.replace(asked, name=str(kept.folder.out), provenance=provenance)
         self._shares = [0.0] * len(self._asked.tiles)
         self._stopped = False
+        known = {number: kept.done(part.numbers[0], CLASSES) for number, part in enumerate(plan.parts)}
+        self._done = {number: done for number, done in known.items() if isinstance(done, Done)}
+        self._left = [number for number in known if number not in self._done]
 
     def run(self, executor: Executor) -> Run:
-        began, chip = time.perf_counter(), self._plan.chip
-        self._recorder.begin(self._asked, chip.snapshot())
+        began, chip, recorder = time.perf_counter(), self._plan.chip, self._recorder
+        recorder.make_sure(self._plan.whole.needs)
+        recorder.begin(self._asked, chip.snapshot())
+        for done in self._done.values():
+            self._show(done)
+        parts = [self._plan.parts[number] for number in self._left]
         try:
-            results = executor.map(carry_out_part, self._plan.parts, self._hear, self._check)
+            executor.map(carry_out_part, parts, self._hear, self._check, self._keep)
         except Exception as error:
-            self._recorder.fail(dataclasses.replace(self._asked, status="failed"), Counts(), error)
+            recorder.fail(dataclasses.replace(self._merged(), status="failed"), self._cost(), error)
             raise
-        done = [(part, result) for part, result in zip(self._plan.parts, results, strict=True) if result is not None]
-        record = dataclasses.replace(self._merged(done), wall_seconds=time.perf_counter() - began)
-        record = dataclasses.replace(record, name=self._recorder.name(record.name))
+        record = dataclasses.replace(self._merged(), wall_seconds=time.perf_counter() - began)
+        record = dataclasses.replace(record, name=recorder.name(record.name))
         if record.status == "complete":
-            self._recorder.programmed(record)
-        cost = _sum([result.cost for _, result in done])
-        self._recorder.finish(record, cost, {name: v for _, result in done for name, v in result.settings.items()})
+            recorder.programmed(record)
+        settings = {name: value for _, done in sorted(self._done.items()) for name, value in done.settings.items()}
+        recorder.finish(record, self._cost(), settings)
         warn_of_useless(record.mvm_error)
         return Run(record)
+
+    def _cost(self) -> Counts:
+        return _sum([done.cost for done in self._done.values()])
+
+    def _show(self, done: Done) -> None:
+        """Write the steps of a part that was done before."""
+        number = next(key for key, value in self._done.items() if value is done)
+        for tile, record in zip(self._plan.parts[number].numbers, done.tiles, strict=True):
+            series = [getattr(record.steps, name) for name in STEP_NAMES]
+            for values in zip(*series, strict=True):
+                self._recorder.step(tile, dict(zip(STEP_NAMES, map(float, values), strict=True)))
+            self._shares[tile] = 1.0
+
+    def _keep(self, index: int, done: Done) -> None:
+        """Keep what a part has come to; one that was stopped before its end is begun anew some day."""
+        number = self._left[index]
+        self._done[number] = done
+        if all(outputs is not None for outputs in done.outputs):
+            self._kept.keep(self._plan.parts[number].numbers[0], done)
 
     def _hear(self, part: int, word: Word | None) -> None:
         if word is None:
@@ -340,8 +236,9 @@ class _Together:
             self._stopped = True
             raise
 
-    def _merged(self, done: Sequence[tuple[Part, Done]]) -> RunRecord:
+    def _merged(self) -> RunRecord:
         """Put the outcomes of parts together as that of one run; parts that had not begun are as they were."""
+        done = [(self._plan.parts[number], result) for number, result in sorted(self._done.items())]
         tiles, measured = list(self._asked.tiles), list[tuple[Tile, Outputs]]()
         noise: list[WeightNoise] = []
         last = max((result.ended for _, result in done if result.ended is not None), default=None)

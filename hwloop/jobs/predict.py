@@ -29,11 +29,11 @@ def predict(
     time
         Age, s.
     level
-        Conductance (uS): at the first read for relaxation, at t0 for drift, the target for programming.
+        Conductance (uS): at the first read for relaxation and bakes, at t0 for drift, the target for programming.
     window
         Lowest and highest conductance (uS) that are well.
     temperature
-        K; None for that of the measurement.
+        K; None for that of the measurement. A fit of bakes needs it: that at which devices are for this time.
     experiment
         'drift' or 'programming'; None for the first that was fitted.
 

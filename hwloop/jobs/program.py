@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.check import refuse_stale
 from hwloop.calibration.certificate.use import region_of, use_calibration
 from hwloop.calibration.error_interval import WeightNoise, error_interval, weight_noise
 from hwloop.calibration.evaluation import (
@@ -42,6 +43,7 @@ from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, TileRecord
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
+from hwloop.jobs.needs import Needs
 from hwloop.jobs.progress import Progress, Report, reporting, silent
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import recorded, replayed
@@ -50,6 +52,7 @@ from hwloop.jobs.task import Task as Task
 from hwloop.mapping.activations import of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
+from hwloop.mapping.matrix import Room
 from hwloop.mapping.partition import map_weights
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.sharing import MEASURE, MappingSettings
@@ -107,9 +110,9 @@ def program(
     ChipError
         When the chip or its link fails; with `out`, all that was done until then is on file.
     """
-    given, chosen = weights_from(weights), method_from(method) if isinstance(method, str) else method
-    until, used = None if age is None else seconds(age), calibration_from(calibration)
-    samples = activations_from(inputs, given.matrices)
+    chosen, room = method_from(method) if isinstance(method, str) else method, Room.of(chip.info)
+    given, until = weights_from(weights, room=room), None if age is None else seconds(age)
+    used, samples = calibration_from(calibration), activations_from(inputs, given.matrices)
     task = Task(given, chosen, mapping or MappingSettings(), until, seed, used, samples).within(chip, chip_seconds)
     with reporting(progress, f"{task.method.name:>9}") as report:
         if out is None:
@@ -147,6 +150,8 @@ def carry_out(
 ) -> Run:
     """Program and measure, keeping everything with the recorder on the way; see `program`."""
     work = Programming(task, chip, recorder, name)
+    if recorder is not None:
+        recorder.make_sure(work.needs)
     try:
         work.run(report)
     except Exception as error:
@@ -272,6 +277,11 @@ class Programming:
         return self._chip
 
     @property
+    def needs(self) -> Needs:
+        """What the run takes at most."""
+        return Needs.of([item.tile for item in self.tiles], self._task.method, self._age, self._chip.info)
+
+    @property
     def regions(self) -> list[Region]:
         """Cells of each tile, as regions of the chip."""
         return [item.region for item in self.tiles]
@@ -322,6 +332,10 @@ class Programming:
         )
 
     def _program(self, report: Report) -> None:
+        if self._task.calibration is not None:
+            refuse_stale(
+                self._task.calibration.calibration, self._chip, sorted({t.tile.place.core for t in self.tiles})
+            )
         if self._by_targets:
             self._hand_over(report)
             return

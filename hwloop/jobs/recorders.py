@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import TypeAlias
 import h5py
 
 from hwloop.chip.counts import Counts
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, NeedsNote
 from hwloop.files import hdf5
+from hwloop.files.resume_folder import SPARE, folder_of
 from hwloop.files.run_writer import RunWriter, Snapshot
 from hwloop.files.runs import RunRecord
+from hwloop.files.space import check_space
+from hwloop.jobs.needs import Needs
 
 SoFar: TypeAlias = Callable[[], tuple[RunRecord, Counts]]
 """Gives a run as it is now, and what it has cost."""
@@ -35,12 +39,21 @@ class Recorder:
         self._file, self._group, self._replaying = file, group, replaying
         self._writer: RunWriter | None = None
         self._ended = False
-        # A comparison is not gone on with, and the states of a chip for each of its runs would be most of the file.
+        # The states of a chip for each run of a comparison would be most of the file.
         self.keeps_state = group.file.attrs["format"] != hdf5.COMPARISON_FORMAT
 
     def name(self, asked: str) -> str:
         """Return what the file is called now, where `asked` was asked for: it moves aside for somebody else's."""
         return str(self._file.path) if self._file.moved else asked
+
+    def make_sure(self, needs: Needs) -> None:
+        """Say what a run takes, where that is much, and hold room for it. Raises BadInputError where there is none."""
+        path, folder = self._file.path, folder_of(self._file.path)
+        check_space(path, needs.file + needs.beside)
+        if folder.is_dir():
+            self._file.hold(folder / SPARE, needs.file)
+        if needs.great and not self._replaying():
+            warnings.warn(f"{path}: this will take {needs}", NeedsNote, stacklevel=2)
 
     def begin(self, record: RunRecord, chip: Snapshot) -> None:
         """Write what was asked for."""
@@ -82,9 +95,7 @@ class Recorder:
         except BadInputError as unwritten:
             error.add_note("; ".join([str(unwritten), *unwritten.__notes__]))
             return
-        goes_on = self._file.file.attrs["format"] == hdf5.RUN_FORMAT
-        more = f"; hwloop resume {self._file.path} goes on" if goes_on else ""
-        error.add_note(f"what was done until then is in {self._file.path}{more}")
+        error.add_note(f"what was done until then is in {self._file.path}; hwloop resume {self._file.path} goes on")
 
     def _begun(self) -> RunWriter:
         assert self._writer is not None

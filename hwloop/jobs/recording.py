@@ -80,6 +80,7 @@ class Recording:
         self._states: CommitTimer | None = CommitTimer(share=0.02, longest=math.inf) if _is_computed(chip) else None
         self._pinned: set[int] = {0}
         self._clock = self._offset = 0.0
+        self._midway = False  # between a request and the record of its answer: a chip's state then belongs to neither
         self.touched = end > 0
         """Whether any work was asked of the chip."""
         self.counted: Mapping[int, NDArray[np.int32]] = {}
@@ -105,6 +106,7 @@ class Recording:
             return self._answer_on_file(self._known, told)
         if self._journal is None:
             return hook(*asked)
+        self._midway = True
         if name in SENT:
             self._keep(Entry({**told, **_sent(asked)}, _devices(asked)))
         self.touched |= name in WORK
@@ -112,11 +114,13 @@ class Recording:
             answer = hook(*asked)
         except HwloopError as error:
             self._keep(Entry({**told, "error": _described(error)}))
+            self._midway = False
             raise
         if name == "now":
             answer = self._clock = answer + self._offset
         if name not in SENT:
             self._keep(self._entry(told, answer))
+        self._midway = False
         if self._states is not None and self._states.due():
             self._save_state(self._journal.size)
         return answer
@@ -130,7 +134,7 @@ class Recording:
         if self._journal is not None:
             journal, self._journal = self._journal, None
             with contextlib.suppress(OSError, BadInputError):  # an earlier state is on file, and will do
-                if self._states is not None and not self.completed:
+                if self._states is not None and not self.completed and not self._midway:
                     self._save_state(journal.size)
                 journal.sync()
             journal.close()
@@ -143,7 +147,7 @@ class Recording:
         try:
             self._journal.append(entry)
         except OSError as error:
-            raise _unwritable(self._folder, error) from None
+            raise self._folder.unwritable(error) from None
 
     def _entry(self, told: Mapping[str, Json], answer: Answer) -> Entry:
         assert self._journal is not None
@@ -165,7 +169,7 @@ class Recording:
             with self._states.committing():
                 self._folder.keep_state(at, self._chip.state_parts(), pinned=self._pinned)
         except OSError as error:
-            raise _unwritable(self._folder, error) from None
+            raise self._folder.unwritable(error) from None
 
     # ---- from the file ---------------------------------------------------------------------------------------
 
@@ -327,17 +331,7 @@ def _opened(folder: ResumeFolder, at: int) -> Journal:
     try:
         return Journal(folder.journal, at)
     except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: ResumeFolder, error: OSError) -> BadInputError:
-    if not folder.exists:
-        return BadInputError(
-            f"{folder.path} was removed while the job ran, so it cannot be gone on with; begin it anew"
-        )
-    return BadInputError(
-        f"{folder.path} cannot be written ({error.strerror}); make room, then hwloop resume {folder.out} goes on"
-    )
+        raise folder.unwritable(error) from None
 
 
 # ---- requests and answers as records -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,7 +11,14 @@ from hwloop.calibration.certificate.certificate import FORMAT as CALIBRATION_FOR
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError
-from hwloop.files.hdf5 import DRIFT_FORMAT, RUN_FORMAT, open_file
+from hwloop.files.hdf5 import (
+    COMPARISON_FORMAT,
+    DRIFT_FORMAT,
+    NETWORK_FORMAT,
+    RUN_FORMAT,
+    TRAINING_FORMAT,
+    open_file,
+)
 from hwloop.files.measurement_layout import MEASUREMENT_FORMAT
 from hwloop.files.reading import DAMAGE
 from hwloop.files.resume_folder import ResumeFolder
@@ -18,18 +26,36 @@ from hwloop.jobs.progress import Progress, reporting
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hwloop.calibration.certificate.certificate import Calibration
+    from hwloop.fleet.team import Team
+    from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.fit import FittedModel
     from hwloop.jobs.measure import MeasurementReport
+    from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
+    from hwloop.jobs.train import Trained
+    from hwloop.nn.network import DeployedNetwork
 
-Resumed: TypeAlias = "Run | Calibration | DriftResult | MeasurementReport"
+Resumed: TypeAlias = (
+    "Run | Comparison | Calibration | DriftResult | MeasurementReport | DeployedNetwork | FittedModel | Retrained"
+    " | Trained"
+)
 """What a job gives."""
-_FORMATS = {"program": RUN_FORMAT, "calibrate": CALIBRATION_FORMAT, "drift": DRIFT_FORMAT}
-"""The format of the file that a job writes."""
+RunOf: TypeAlias = Callable[[Path], str]
+"""Finds in a file what tells the job that wrote it from every other."""
 
 
-def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress = False) -> Resumed:
+def resume(
+    out: str | Path,
+    chip: Backend | None = None,
+    *,
+    network: nn.Module | None = None,
+    team: Team | None = None,
+    progress: Progress = False,
+) -> Resumed:
     """Go on with a job that was stopped, failed or was killed.
 
     A simulated chip is brought back to where it was, and the result is bit for bit that of a job that was never
@@ -39,9 +65,13 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
     ----------
     out
         Output file of the job, such as a run file; what is needed lies beside it, in the folder `out`.resume, and for a
-        measurement in the file itself.
+        measurement or a training in the file itself.
     chip
         The open chip; None for the simulated preset that the job was begun on.
+    network
+        For a job on a network: a module of its class, with any weights; None for one of `hwloop.nn.zoo`.
+    team
+        For a run that workers were at: who works on, and on which fleet; None for one process.
     progress
         True draws a bar; a function is told (done, total) and may raise KeyboardInterrupt to stop at a step.
 
@@ -51,7 +81,11 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
         For a job that is complete, one of which nothing is left, another chip, and while another process is at it.
     """
     folder = ResumeFolder(out)
-    if not folder.exists and folder.out.is_file() and _is_measurement(folder.out):
+    if not folder.exists and folder.out.is_file() and _is(folder.out, TRAINING_FORMAT):
+        from hwloop.jobs.train import train_again
+
+        return train_again(folder.out, chip, network, progress)
+    if not folder.exists and folder.out.is_file() and _is(folder.out, MEASUREMENT_FORMAT):
         from hwloop.jobs.measure_again import measure_again
 
         with reporting(progress, "measuring") as report:
@@ -62,21 +96,37 @@ def resume(out: str | Path, chip: Backend | None = None, *, progress: Progress =
     kind = str(told.get("job"))
     if kind not in _JOBS:
         raise BadInputError(f"{folder.path} is of a job '{kind}' that this hwloop does not know: upgrade it")
-    _refuse_another(folder, told, kind)
-    if chip is None:
-        chip = connect_recorded(str(told.get("chip")), folder.path)
-    return _JOBS[kind](folder, chip, progress)
+    run_of, again = _JOBS[kind]
+    _refuse_another(folder, told, run_of)
+    return again(_Left(folder, chip, network, team, progress))
 
 
-def _refuse_another(folder: ResumeFolder, told: Mapping[str, Json], kind: str) -> None:
+@dataclass(frozen=True)
+class _Left:
+    """What is left of a job, and what the user gives to go on with it."""
+
+    folder: ResumeFolder
+    given: Backend | None
+    network: nn.Module | None
+    team: Team | None
+    progress: Progress
+
+    @property
+    def chip(self) -> Backend:
+        """The chip of the job: as given, else the simulated preset that it was begun on."""
+        if self.given is not None:
+            return self.given
+        return connect_recorded(str(self.folder.job().get("chip")), self.folder.path)
+
+
+def _refuse_another(folder: ResumeFolder, told: Mapping[str, Json], run_of: RunOf) -> None:
     """Refuse to replace a file that is not of the job. Raises BadInputError for it."""
     out = folder.out
-    if folder.in_use or not out.exists():
+    if folder.in_use or not out.exists() or folder.replaces(told):
         return
     try:
-        with open_file(out, _FORMATS[kind]) as file:
-            found = file["provenance"].attrs.get("run_id", "") if kind == "program" else told.get("run", "")
-            ours = "run" not in told or found == told["run"]
+        found = run_of(out)
+        ours = "run" not in told or found == told["run"]
     except (BadInputError, *DAMAGE):
         ours = False
     if not ours:
@@ -86,10 +136,33 @@ def _refuse_another(folder: ResumeFolder, told: Mapping[str, Json], kind: str) -
         )
 
 
-def _is_measurement(path: Path) -> bool:
-    """Tell whether a file is one of measurements, which holds itself what its experiment needs to go on."""
+def _in_hdf5(format_: str) -> RunOf:
+    """Give what finds the mark of a job in a file of this format."""
+
+    def run_of(path: Path) -> str:
+        with open_file(path, format_) as file:
+            place = file.get("run/provenance") or file.get("provenance") or file
+            return str(place.attrs.get("run_id", ""))
+
+    return run_of
+
+
+def _in_model(path: Path) -> str:
+    from hwloop.files.model_file import load_model
+
+    return load_model(path).created
+
+
+def _in_weights(path: Path) -> str:
+    from hwloop.nn.learnt_ranges import run_of_weights
+
+    return run_of_weights(path)
+
+
+def _is(path: Path, kind: str) -> bool:
+    """Tell whether a file is one of measurements, or of a training, which itself holds what it needs to go on."""
     try:
-        with open_file(path, MEASUREMENT_FORMAT):
+        with open_file(path, kind):
             return True
     except BadInputError:
         return False
@@ -101,6 +174,8 @@ def _nothing(folder: ResumeFolder) -> str:
         return f"{folder.out}: no such file, and nothing beside it to go on with"
     from hwloop.jobs.load import load
 
+    if folder.out.suffix == ".safetensors":
+        return f"{folder.out} is complete, or its folder {folder.path} is gone: there is nothing to go on with"
     found = load(folder.out)
     unfinished = {"interrupted", "unfinished"} & set(getattr(found, "skipped", {}))
     status = "interrupted" if unfinished else getattr(found, "status", "complete")
@@ -109,26 +184,62 @@ def _nothing(folder: ResumeFolder) -> str:
     return f"{folder.out} cannot be gone on with: its folder {folder.path} is gone (status '{status}'); begin anew"
 
 
-def _program(folder: ResumeFolder, chip: Backend, progress: Progress) -> Run:
+def _program(left: _Left) -> Run:
     from hwloop.jobs.program import program_again
 
-    return program_again(folder, chip, progress)
+    return program_again(left.folder, left.chip, left.progress)
 
 
-def _calibration(folder: ResumeFolder, chip: Backend, progress: Progress) -> Calibration:
+def _parts(left: _Left) -> Run:
+    from hwloop.jobs.parallel_again import program_parts_again
+
+    return program_parts_again(left.folder, left.given, left.team, left.progress)
+
+
+def _compare(left: _Left) -> Comparison:
+    from hwloop.jobs.compare import compare_again
+
+    return compare_again(left.folder, left.chip, left.progress)
+
+
+def _calibration(left: _Left) -> Calibration:
     from hwloop.jobs.calibrate import calibrate_again
 
-    return calibrate_again(folder, chip, progress)
+    return calibrate_again(left.folder, left.chip, left.progress)
 
 
-def _drift(folder: ResumeFolder, chip: Backend, progress: Progress) -> DriftResult:
+def _drift(left: _Left) -> DriftResult:
     from hwloop.jobs.drift import drift_again
 
-    return drift_again(folder, chip, progress)
+    return drift_again(left.folder, left.chip, left.network, left.progress)
 
 
-_JOBS: Mapping[str, Callable[[ResumeFolder, Backend, Progress], Resumed]] = {
-    "program": _program,
-    "calibrate": _calibration,
-    "drift": _drift,
+def _deploy(left: _Left) -> DeployedNetwork:
+    from hwloop.jobs.deploy import deploy_again
+
+    return deploy_again(left.folder, left.chip, left.network, left.progress)
+
+
+def _fit(left: _Left) -> FittedModel:
+    from hwloop.jobs.fit import fit_again
+
+    return fit_again(left.folder, left.progress)
+
+
+def _retrain(left: _Left) -> Retrained:
+    from hwloop.jobs.retrain import retrain_again
+
+    return retrain_again(left.folder, left.given, left.network, left.progress)
+
+
+_JOBS: Mapping[str, tuple[RunOf, Callable[[_Left], Resumed]]] = {
+    "program": (_in_hdf5(RUN_FORMAT), _program),
+    "program in parts": (_in_hdf5(RUN_FORMAT), _parts),
+    "compare": (_in_hdf5(COMPARISON_FORMAT), _compare),
+    "calibrate": (_in_hdf5(CALIBRATION_FORMAT), _calibration),
+    "drift": (_in_hdf5(DRIFT_FORMAT), _drift),
+    "deploy": (_in_hdf5(NETWORK_FORMAT), _deploy),
+    "fit": (_in_model, _fit),
+    "retrain": (_in_weights, _retrain),
 }
+"""By the name of a job: what finds its mark in the file that it writes, and what goes on with it."""

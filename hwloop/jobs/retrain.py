@@ -5,20 +5,28 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from hwloop.chip.backend import Backend
+from hwloop.errors import BadInputError
+from hwloop.files.output import OutputFile, replace_file
+from hwloop.files.resume_folder import ResumeFolder
+from hwloop.files.safe_file import kept_at, rescued
 from hwloop.jobs.noise import ChipLike, DataLike, images_of, name_of, noise_of
 from hwloop.jobs.progress import Progress, reporting
+from hwloop.jobs.retrain_asked import AskedOfTraining, Epochs
 from hwloop.nn.convert import Converted, convert, copied
 from hwloop.nn.folding import fold
-from hwloop.nn.learnt_ranges import save_weights
+from hwloop.nn.learnt_ranges import check_weights_path, save_weights, weights_content
 from hwloop.nn.noise_aware import NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise
 from hwloop.nn.retraining import Course, Retraining, train
+from hwloop.nn.stored import StoredModule
 from hwloop.typing import Json
 from hwloop.units import finite
 
@@ -75,6 +83,8 @@ class Retrained:
         What it was trained for.
     file
         Weights file; empty for none.
+    factory
+        MODULE:FACTORY of the network; empty for one that was given as a module.
     """
 
     network: nn.Module
@@ -85,6 +95,7 @@ class Retrained:
     after: Tried | None
     chip: str
     file: str = ""
+    factory: str = ""
 
     @property
     def status(self) -> str:
@@ -144,6 +155,26 @@ class Retrained:
         return f"<Retrained {kind} for {self.chip}, {self.status}: held-out accuracy under noise {told}>"
 
 
+@dataclass(frozen=True)
+class Output:
+    """Where the weights of a training go.
+
+    Parameters
+    ----------
+    path, force
+        File to write, which must end in .safetensors, and whether it may replace one.
+    factory
+        MODULE:FACTORY that makes the network, if it has such a name.
+    progress
+        As of `retrain`.
+    """
+
+    path: str | Path
+    force: bool = False
+    factory: str = ""
+    progress: Progress = False
+
+
 def retrain(
     network: nn.Module,
     data: DataLike,
@@ -180,18 +211,80 @@ def retrain(
     BadInputError
         For data that do not fit the network, and a network without layers for a chip.
     """
-    settings = settings or Retraining()
-    converted = convert(network, exclude)
+    return _trained(network, data, AskedOfTraining(chip, settings or Retraining(), tuple(exclude)), progress)
+
+
+def retrain_into(
+    output: Output,
+    network: nn.Module,
+    data: DataLike,
+    chip: ChipLike,
+    settings: Retraining | None = None,
+    exclude: Sequence[str] = (),
+) -> Retrained:
+    """Train as `retrain` does, into a weights file, and keep every epoch, so that `hwloop.resume` can go on.
+
+    Raises
+    ------
+    BadInputError
+        Also for another ending than .safetensors, and a file that exists (without force) or cannot be written.
+    """
+    asked = AskedOfTraining(chip, settings or Retraining(), tuple(exclude))
+    path = check_weights_path(output.path, force=output.force)
+    with closing(OutputFile(path, force=output.force)) as file:
+        images_of(data, convert(network, exclude).network)  # what cannot be trained leaves nothing behind
+        epochs = Epochs.begun(file.path, asked, network, data, output.factory)
+        return _into_file(network, data, asked, epochs, file, output.progress)
+
+
+def retrain_again(
+    folder: ResumeFolder, chip: Backend | None = None, network: nn.Module | None = None, progress: Progress = False
+) -> Retrained:
+    """Go on with a training that was stopped or killed, from its last epoch; see `hwloop.resume`."""
+    epochs, module = Epochs(folder), StoredModule.again(folder, network)
+    asked, data = AskedOfTraining.from_file(folder, chip)
+    with closing(OutputFile(folder.out, force=True)) as file:
+        return _into_file(module, data, asked, epochs, file, progress)
+
+
+def _trained(
+    network: nn.Module, data: DataLike, asked: AskedOfTraining, progress: Progress, epochs: Epochs | None = None
+) -> Retrained:
+    """Train; see `retrain`."""
+    settings, chip = asked.settings, asked.chip
+    converted = convert(network, asked.exclude)
     training, test = images_of(data, converted.network)
     noise = dataclasses.replace(noise_of(chip, settings.ages), compensation=settings.compensation)
     noisy = NoisyNetwork(converted, noise, settings.seed)
     noisy.fit_ranges(training.some(settings.calibration, settings.seed).inputs)
     before = None if test is None else Tried.of(noisy, test, settings)
     with reporting(progress, "retrain") as report:
-        course = train(noisy, training, settings, report)
+        course = train(noisy, training, settings, report, epochs)
     after = None if test is None else Tried.of(noisy, test, settings)
     made = _as_before(network, converted)
     return Retrained(made, noisy.input_ranges(), settings, course, before, after, name_of(chip))
+
+
+def _into_file(
+    network: nn.Module,
+    data: DataLike,
+    asked: AskedOfTraining,
+    epochs: Epochs | None,
+    file: OutputFile,
+    progress: Progress,
+) -> Retrained:
+    """Train, write the weights, and leave nothing to go on with once all epochs are done."""
+    factory, run = (epochs.factory, epochs.run) if epochs is not None else ("", "")
+    result = _trained(network, data, asked, progress, epochs)
+    content = weights_content(result.network.state_dict(), result.input_ranges, run)
+    try:
+        file.replace(content)
+    except BadInputError as error:
+        error.add_note(kept_at(file.path, rescued(file.path, lambda other: replace_file(other, content))))
+        raise
+    if epochs is not None and result.status != "interrupted":
+        epochs.folder.remove()
+    return dataclasses.replace(result, file=str(file.path), factory=factory)
 
 
 def _as_before(network: nn.Module, converted: Converted) -> nn.Module:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.programming.base import Method, check_age
 from hwloop.calibration.programming.registry import method_from
 from hwloop.chip.backend import Backend
-from hwloop.errors import BadInputError
 from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.files.runs import Provenance
 from hwloop.jobs.inputs import UsedCalibration, Weights
 from hwloop.jobs.recording import JobOnFile
+from hwloop.jobs.stored import calibration_bytes, stored_calibration
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.typing import AnyArray, FloatArray, Json
@@ -102,7 +98,7 @@ class Task:
         arrays: dict[str, list[AnyArray]] = {
             "weights": [_shorter(matrix.values) for matrix in self.weights.matrices],
             "activations": list(samples.values()),
-            "calibration": [] if used is None else [_as_bytes(used.calibration)],
+            "calibration": [] if used is None else [calibration_bytes(used.calibration)],
         }
         return JobOnFile("program", told, arrays)
 
@@ -124,7 +120,7 @@ class Task:
                 mapping=MappingSettings(**dict(told["mapping"])),  # type: ignore[arg-type]
                 age=None if told["age"] is None else float(str(told["age"])),
                 seed=int(str(told["seed"])),
-                calibration=_calibration(folder, told["calibration"]),
+                calibration=stored_calibration(folder, told["calibration"]),
                 activations=dict(zip(map(str, sampled), map(np.asarray, samples), strict=True)) or None,
                 run=str(told.get("run", "")),
             )
@@ -134,24 +130,3 @@ def _shorter(values: FloatArray) -> AnyArray:
     """Return numbers in single precision where nothing is lost by that."""
     single = values.astype(np.float32)
     return single if np.array_equal(single, values) else values
-
-
-def _as_bytes(calibration: Calibration) -> AnyArray:
-    """Return the file of a calibration, (bytes,)."""
-    with tempfile.TemporaryDirectory(prefix="hwloop-") as place:
-        path = Path(place) / "calibration.h5"
-        calibration.save(path)
-        return np.frombuffer(path.read_bytes(), np.uint8)
-
-
-def _calibration(folder: ResumeFolder, told: Json) -> UsedCalibration | None:
-    if told is None:
-        return None
-    name, sha256 = json.loads(json.dumps(told))
-    content = folder.arrays("calibration")
-    if len(content) != 1:
-        raise BadInputError(f"{folder.path}: the calibration is gone ({name}); begin the job anew")
-    with tempfile.TemporaryDirectory(prefix="hwloop-") as place:
-        path = Path(place) / "calibration.h5"
-        path.write_bytes(content[0].tobytes())
-        return UsedCalibration(Calibration.load(path), str(name), str(sha256))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwloop.chip.info import ChipInfo
 from hwloop.errors import BadInputError, WeightsNote
 from hwloop.mapping.choice import Choice, Chosen, LayoutLike, Notes, TensorLike, choose
 from hwloop.mapping.folding import fold, merge_adapters
@@ -27,6 +28,22 @@ class MatrixLimits:
 
     values: int = 10**9
     """Most values of one tensor: 8 GB, and a thousand times what a chip of many cores holds."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the chip can hold for which matrices are made: what is larger is refused before its values are read."""
+
+    chip: str
+    """What errors call it."""
+    cells: int
+    """Cells of all its cores."""
+
+    @classmethod
+    def of(cls, info: ChipInfo) -> Room:
+        """Describe a chip."""
+        cores = f"{info.name}, which has {info.cores} core(s) of {info.rows} x {info.columns} cells"
+        return cls(cores, info.cores * info.rows * info.columns)
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,13 @@ def matrices(
 
 
 def matrices_of(
-    tensors: Sequence[Tensor], source: str, choice: Choice, merge_lora: float | None = None, *, strict: bool = True
+    tensors: Sequence[Tensor],
+    source: str,
+    choice: Choice,
+    merge_lora: float | None = None,
+    *,
+    strict: bool = True,
+    room: Room | None = None,
 ) -> list[Matrix]:
     """Make weight matrices of tensors that are read one by one; what is passed over is told by one `WeightsNote`.
 
@@ -88,6 +111,8 @@ def matrices_of(
         As for `matrices`.
     strict
         Whether only what is called like a weight is one, where anything is; for files.
+    room
+        What the chip can hold, where it is known.
 
     Raises
     ------
@@ -102,7 +127,7 @@ def matrices_of(
     chosen, notes = choose(whole, choice, source, strict=strict)
     if not chosen:
         raise _nothing(whole, notes, source)
-    made = _made(chosen, notes, source, strict=strict)
+    made = _made(chosen, notes, source, room, strict=strict)
     for sentence in notes.sentences():
         warnings.warn(f"{source}: {sentence}", WeightsNote, stacklevel=3)
     return made
@@ -122,7 +147,7 @@ def _nothing(tensors: Sequence[Tensor], notes: Notes, source: str) -> BadInputEr
     return BadInputError(f"{source}: tensor {shapes}; a weight matrix needs two dimensions or more")
 
 
-def _made(chosen: Sequence[Chosen], notes: Notes, source: str, *, strict: bool) -> list[Matrix]:
+def _made(chosen: Sequence[Chosen], notes: Notes, source: str, room: Room | None, *, strict: bool) -> list[Matrix]:
     """Read what is chosen, each once; what is all zero is passed over unless it is named or alone."""
     made: list[Matrix] = []
     known: dict[Hashable, str] = {}
@@ -132,6 +157,7 @@ def _made(chosen: Sequence[Chosen], notes: Notes, source: str, *, strict: bool) 
         if tensor.storage is not None and tensor.storage in known:
             notes.passed.setdefault(f"the same as {known[tensor.storage]}", []).append(tensor.name)
             continue
+        _check_room(tensor, sum(matrix.values.size for matrix in made), source, room)
         array = _checked(tensor, source)
         if not array.any():
             empty.append(one)
@@ -151,6 +177,17 @@ def _made(chosen: Sequence[Chosen], notes: Notes, source: str, *, strict: bool) 
     if empty:
         notes.passed["all zero"] = [one.tensor.name for one in empty]
     return made
+
+
+def _check_room(tensor: Tensor, taken: int, source: str, room: Room | None) -> None:
+    """Refuse a tensor for which there is no room beside `taken` cells, by its shape. Raises BadInputError."""
+    if room is None or taken + tensor.size <= room.cells:
+        return
+    raise BadInputError(
+        f"{source}: the weights do not fit on {room.chip}: with tensor '{tensor.name}' "
+        f"({' x '.join(map(str, tensor.shape))}) they take {taken + tensor.size} cells; use a chip with more cores "
+        "(sim:hermes-64) or program one tensor at a time (--tensor NAME)"
+    )
 
 
 def _digest(array: NDArray[np.generic]) -> Hashable:

@@ -21,6 +21,10 @@ KEY = "hwloop-input-ranges"
 """Key of the metadata: a JSON object of the input that is driven fully, in the network's units, by matrix."""
 
 
+RUN_KEY = "hwloop-run"
+"""Key of the metadata: what tells the training that wrote the file from every other."""
+
+
 def save_weights(
     path: str | Path, state: Mapping[str, torch.Tensor], ranges: Mapping[str, float], *, force: bool = False
 ) -> None:
@@ -42,11 +46,26 @@ def save_weights(
     BadInputError
         For another ending, and a file that exists or cannot be written.
     """
+    write_file(check_weights_path(path, force=force), weights_content(state, ranges), force=force)
+
+
+def weights_content(state: Mapping[str, torch.Tensor], ranges: Mapping[str, float], run: str = "") -> bytes:
+    """Return the content of a weights file as of `save_weights`; `run` tells the training from every other."""
     from safetensors.torch import save
 
-    checked = check_weights_path(path, force=force)
     tensors = {name: value.detach().to("cpu").clone().contiguous() for name, value in state.items()}
-    write_file(checked, save(tensors, {KEY: json.dumps(dict(ranges), allow_nan=False)}), force=force)
+    return save(tensors, {KEY: json.dumps(dict(ranges), allow_nan=False)} | ({RUN_KEY: run} if run else {}))
+
+
+def run_of_weights(path: str | Path) -> str:
+    """Return what tells the training of a weights file from every other; empty for a file of something else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get(RUN_KEY, ""))
+    except (OSError, SafetensorError):
+        return ""
 
 
 def check_weights_path(path: str | Path, *, force: bool) -> Path:

@@ -7,6 +7,7 @@ The layout is in docs/file-format.md. A file imports nothing: the network's clas
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from hwloop.nn.placement import place
 from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.nn.structure import structure_of
-from hwloop.typing import State
+from hwloop.typing import Json, State
 
 NETWORK_GROUP, RUN_GROUP = "network", "run"
 BFLOAT16 = "bfloat16"
@@ -75,6 +76,9 @@ class StoredNetwork:
         Of a simulated chip as the network was saved; None for as it was programmed.
     structure
         Fingerprint of its layers and operations; empty in a file of an earlier version.
+    report
+        Where its matrices lie, what stays digital, and what an inference costs, as in the JSON of `hwloop deploy`;
+        empty in a file of an earlier version.
     """
 
     names: NetworkNames
@@ -88,6 +92,13 @@ class StoredNetwork:
     refreshed: bool
     state: State | None
     structure: str = ""
+    report: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+
+def report_of(network: DeployedNetwork) -> dict[str, Json]:
+    """Tell where the matrices of a network lie, what stays digital, and what an inference costs, where it is known."""
+    cost = network.cost().to_json() if len(network.inputs) else None
+    return {**network.mapping_report().to_json(), "cost": cost}
 
 
 def save_network(path: str | Path, network: DeployedNetwork, *, force: bool = False) -> None:
@@ -135,6 +146,7 @@ def write_network(file: h5py.File, network: DeployedNetwork, state: State | None
         "compensation": network.compensation,
         "refreshed": network.refreshed,
         "structure": structure_of(network.network),
+        "report_json": json.dumps(report_of(network)),
     }
     hdf5.put_attributes(group, texts)
     hdf5.put_attributes(group.create_group("ranges"), dataclasses.asdict(settings.ranges))
@@ -224,7 +236,13 @@ def read_network(file: h5py.File) -> StoredNetwork:
         refreshed=bool(noted["refreshed"]),
         state=read_state(group["chip_state"]) if "chip_state" in group else None,
         structure=str(noted.get("structure", "")),
+        report=_read_report(str(noted.get("report_json", "{}"))),
     )
+
+
+def _read_report(text: str) -> Mapping[str, Json]:
+    told = json.loads(text)
+    return told if isinstance(told, dict) else {}
 
 
 def _read_test(group: h5py.Group) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -231,6 +231,18 @@ class NoisyProduct(Product):
         if seed is not None:
             self._seed, self._random = seed, None
 
+    @property
+    def random_state(self) -> torch.Tensor:
+        """State of the random numbers, (bytes,); none, (0,), before the first of them is drawn."""
+        return torch.empty(0, dtype=torch.uint8) if self._random is None else self._random.get_state()
+
+    @random_state.setter
+    def random_state(self, state: torch.Tensor) -> None:
+        self._draw, self._random = None, None
+        if len(state):
+            self._random = torch.Generator(self.input_range.device)
+            self._random.set_state(state)
+
     def __call__(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         """Multiply with noise; gradients go to inputs, weights and ranges."""
         blocks = Blocks.of(matrix.shape, self.noise.rows)
@@ -344,6 +356,15 @@ class NoisyNetwork:
         """Program all matrices anew before the next forward pass; see `NoisyProduct.redraw`."""
         for number, product in enumerate(self.products.values()):
             product.redraw(age, noise, None if seed is None else _seed(seed, number))
+
+    def random_states(self) -> dict[str, torch.Tensor]:
+        """Return the states of all random numbers, by the name of the matrix."""
+        return {name: product.random_state for name, product in self.products.items()}
+
+    def set_random_states(self, states: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `random_states` gave."""
+        for name, product in self.products.items():
+            product.random_state = states[name]
 
     def fit_ranges(self, x: torch.Tensor, vectors: int = 512) -> None:
         """Choose all ranges for what the layers are given when the network computes these inputs exactly.

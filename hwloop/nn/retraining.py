@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,11 +18,23 @@ from torch import nn
 from torch.nn import functional
 
 from hwloop.calibration.settings import Settings, seconds
+from hwloop.durations import UNITS
 from hwloop.errors import BadInputError
+from hwloop.nn.checkpoint import (
+    Checkpoints,
+    below,
+    course_again,
+    course_told,
+    joined,
+    parts,
+    put_back,
+    tensors_of,
+)
 from hwloop.nn.convert import MatrixOf
 from hwloop.nn.noise_aware import COMPENSATIONS, NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, scores_under_noise
 from hwloop.registry import suggest
+from hwloop.typing import AnyArray
 
 Report: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) after every batch; it may raise KeyboardInterrupt to stop there."""
@@ -72,7 +84,7 @@ class Retraining(Settings):
     """Share of the training over which noise and learning rate rise from nothing to their full strength."""
     youngest: float = seconds(60.0)
     """Seconds after programming: the earliest moment at which the network shall work."""
-    oldest: float = seconds(365 * 86400.0)
+    oldest: float = seconds(UNITS["y"])
     """Seconds after programming: the latest one. Ages are drawn evenly in log time between both."""
     compensation: str = COMPENSATIONS[0]
     """What will make up for drift on the chip: 'column', 'global', or 'none' where nothing is done."""
@@ -159,7 +171,9 @@ class Course:
     status: str = "complete"
 
 
-def train(noisy: NoisyNetwork, data: Images, settings: Retraining, report: Report) -> Course:
+def train(
+    noisy: NoisyNetwork, data: Images, settings: Retraining, report: Report, checkpoints: Checkpoints | None = None
+) -> Course:
     """Train a network under noise and leave it as the best of its epochs.
 
     Parameters
@@ -172,8 +186,11 @@ def train(noisy: NoisyNetwork, data: Images, settings: Retraining, report: Repor
         How.
     report
         Told after every batch.
+    checkpoints
+        Keeps the state after every epoch, and gives one to go on from; None for neither.
     """
-    return _Training(noisy, data, settings, report).run()
+    with torch.random.fork_rng(devices=[]):  # layers that drop out draw from the global state, which is kept as well
+        return _Training(noisy, data, settings, report).run(checkpoints)
 
 
 class _Training:
@@ -193,24 +210,46 @@ class _Training:
         self.course, self.state = Course(), self._state()
         self.done = 0
 
-    def run(self) -> Course:
-        """Go through all epochs."""
-        settings, course = self.settings, self.course
-        optimizer, schedule = self._optimizer()
+    def run(self, checkpoints: Checkpoints | None) -> Course:
+        """Go through all epochs, or those that are left."""
+        optimizer = self._optimizer()
+        left = checkpoints.last() if checkpoints is not None else None
         try:
-            self._evaluate(math.nan)
-            for _ in range(settings.epochs):
+            if left is not None:
+                self._go_on(left, optimizer)
+            schedule = self._schedule(optimizer)
+            if left is None:
+                self._evaluate(math.nan)
+            for number in range(len(self.course.epochs), self.settings.epochs + 1):
                 loss = self._epoch(optimizer, schedule)
                 if not math.isfinite(loss):
-                    course.status = "diverged"
+                    self.course.status = "diverged"
                     break
                 self._evaluate(loss)
+                if checkpoints is not None:
+                    checkpoints.keep(number, self._parts(optimizer))
         except KeyboardInterrupt:
-            course.status = "interrupted"
+            self.course.status = "interrupted"
         self._restore()
-        return course
+        return self.course
 
-    def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    def _parts(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, AnyArray]]:
+        """Give the training as it is between two epochs."""
+        tensors = tensors_of(self.noisy, self.state, optimizer)
+        tensors |= {"at first": self.at_first, "order": self.random.get_state()}
+        return parts(tensors, {"course": course_told(self.course), "done": self.done})
+
+    def _go_on(self, left: Mapping[str, AnyArray], optimizer: torch.optim.Optimizer) -> None:
+        """Bring the training back to where `_parts` found it."""
+        tensors, told = joined(left)
+        put_back(tensors, self.noisy, optimizer)
+        self.random.set_state(tensors["order"])
+        self.at_first, self.done = tensors["at first"], int(str(told["done"]))
+        self.course = course_again(told["course"])
+        self.state = {**self.state[0], **below(tensors, "best")}, list(below(tensors, "best range").values())
+        self._fit_columns()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
         decayed: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
@@ -222,12 +261,19 @@ class _Training:
             {"params": others, "lr": settings.lr, "weight_decay": 0.0},
             {"params": self.noisy.ranges(), "lr": settings.range_lr, "weight_decay": 0.0},
         ]
-        optimizer: torch.optim.Optimizer
         if settings.optimizer == "adamw":
-            optimizer = torch.optim.AdamW(groups)
-        else:
-            optimizer = torch.optim.SGD(groups, momentum=settings.momentum)
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+            return torch.optim.AdamW(groups)
+        return torch.optim.SGD(groups, momentum=settings.momentum)
+
+    def _schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """Let the learning rate follow `_rate` from the step on that the training has reached."""
+        for group, highest in zip(optimizer.param_groups, self._rates(), strict=True):
+            group["initial_lr"] = highest
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate, self.done - 1)
+
+    def _rates(self) -> tuple[float, float, float]:
+        """Give the highest learning rate of each group of parameters."""
+        return self.settings.lr, self.settings.lr, self.settings.range_lr
 
     def _rate(self, step: int) -> float:
         """Give the learning rate of a step over its highest: rising with the noise, falling along a cosine."""

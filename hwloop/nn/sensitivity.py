@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwloop.calibration.settings import Settings, seconds
+from hwloop.durations import UNITS
 from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise
 from hwloop.nn.nonidealities import Nonideality, Range
@@ -25,7 +26,7 @@ class SensitivitySettings(Settings):
     """Draws of the noise of which an accuracy is the mean."""
     images: int = 1000
     """Test images, at most."""
-    age: float = seconds(365 * 86400.0)
+    age: float = seconds(UNITS["y"])
     """Seconds after programming at which the network works: drift and read noise grow with it."""
     doublings: int = 12
     """Times, at most, that a nonideality is doubled or halved from where the search begins."""

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hwloop import plot
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.routines.core import CoreCalibration
 from hwloop.calibration.routines.results import Fault
 from hwloop.durations import format_duration
+from hwloop.errors import BadInputError
+from hwloop.pages.calibration_values import table_of_values
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
+from hwloop.pages.texts import counted, quoted
+from hwloop.units import finite
+
+if TYPE_CHECKING:
+    from hwloop.jobs.calibrate import CheckReport
 
 
 def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
@@ -26,9 +36,9 @@ def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
     parts = [one.replace("_", " ") for one in calibration.measured()]
     devices = [core.devices for core in calibration.cores.values() if core.devices is not None]
     bad = sum(one.fault.size - one.count(Fault.GOOD) for one in devices)
-    of_bad = f", {bad:,} of {sum(one.fault.size for one in devices):,} devices are not good" if devices else ""
+    of_bad = f"; {bad:,} of {sum(one.fault.size for one in devices):,} devices are not good" if devices else ""
     facts = [
-        Fact("geometry", f"{chip.cores} core(s) of {chip.rows} x {chip.columns} cells"),
+        Fact("geometry", f"{counted(chip.cores, 'core')} of {chip.rows} x {chip.columns} cells"),
         Fact("calibrated cores", ", ".join(map(str, sorted(calibration.cores)))),
         Fact("pulses", f"{cost.get('pulses', 0):,.0f}"),
         Fact("device reads", f"{cost.get('device_reads', 0):,.0f}"),
@@ -43,7 +53,7 @@ def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
         title=f"Calibration of {chip.name} {chip.serial}".rstrip(),
         verdict=f"Measured on {calibration.created:%Y-%m-%d %H:%M} UTC: {', '.join(parts) or 'nothing'}{of_bad}.",
         facts=tuple(facts),
-        tables=(_table_of_parts(calibration), _table_of_cores(calibration)),
+        tables=(_table_of_parts(calibration), *_tables_of_cores(calibration)),
         pictures=tuple(_pictures(calibration)),
         warnings=(*skipped, *(f"Out of date: {one}." for one in calibration.out_of_date())),
         provenance=(
@@ -52,6 +62,70 @@ def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
             Fact("settings", json.dumps(dict(calibration.settings)) if calibration.settings else "defaults"),
             Fact("hwloop", calibration.hwloop_version),
         ),
+        onward=_onward(calibration, name),
+    )
+
+
+def _onward(calibration: Calibration, name: str) -> tuple[Fact, ...]:
+    if not name:
+        return ()
+    file = quoted(name)
+    if calibration.skipped.keys() & {"interrupted", "unfinished"}:
+        return (Fact(f"hwloop resume {file}", "goes on where it stopped"),)
+    return (
+        Fact(f"hwloop calibrate check {file} --backend URI", "has the chip moved since?"),
+        Fact(f"hwloop report {file} --out report.html", "makes a page with pictures"),
+    )
+
+
+def page_of_calibrations(calibrations: Sequence[Calibration]) -> Page:
+    """Make the page of the latest of several calibrations of a chip, with what has changed over them."""
+    ordered = sorted(calibrations, key=lambda one: one.created)
+    page = page_of_calibration(ordered[-1])
+    if len(ordered) == 1:
+        return page
+    if len({one.chip for one in ordered}) > 1:
+        raise BadInputError("these calibrations are of different chips; show one chip's alone")
+    columns = (
+        Column("measured (UTC)"),
+        Column("core"),
+        Column("bad devices"),
+        Column("ADC offset", "LSB rms", ".3g"),
+        Column("gain spread", "%", ".3g"),
+        Column("ADC noise", "LSB", ".3g"),
+        Column("curve midpoint", "uA", ".5g"),
+        Column("floor", style=".4f"),
+        Column("chip", "K", ".1f"),
+    )
+    rows = []
+    for one in ordered:
+        for core, bad, offset, gain, noise, midpoint, _, floor in _table_of_cores(one).rows:
+            moment = f"{one.created:%Y-%m-%d %H:%M}"
+            rows.append((moment, core, bad, offset, gain, noise, midpoint, floor, finite(one.temperature)))
+    return replace(page, tables=(Table("History", columns, tuple(rows)), *page.tables))
+
+
+def page_of_check(report: CheckReport) -> Page:
+    """Make the page of a comparison of a calibration with a probe of its chip."""
+    columns = (
+        Column("core"),
+        Column("what"),
+        Column("compared"),
+        Column("moved"),
+        Column("worst", "sigma", ".1f"),
+    )
+    rows = tuple(
+        ("-" if one.core is None else str(one.core), one.what, one.compared, one.moved, one.worst)
+        for one in report.findings
+    )
+    verdict = "holds" if report.holds else "no longer holds; calibrate again"
+    return Page(
+        kind="check of a calibration",
+        title="Calibration beside a probe of its chip",
+        verdict=f"The calibration of {report.created[:16]} UTC {verdict}.",
+        facts=(),
+        tables=(Table("Findings", columns, rows, "Moved are values that differ by more than chance explains."),),
+        warnings=tuple(report.warnings),
     )
 
 
@@ -65,6 +139,13 @@ def _table_of_parts(calibration: Calibration) -> Table:
         for name in calibration.measured()
     )
     return Table("Parts", (Column("part"), Column("measured (UTC)"), Column("should hold until")), rows)
+
+
+def _tables_of_cores(calibration: Calibration) -> tuple[Table, ...]:
+    """Make the table of cores, and one of every value of each core; that of a single core says all."""
+    several = len(calibration.cores) > 1
+    values = [table_of_values(core, index, detail=several) for index, core in sorted(calibration.cores.items())]
+    return (_table_of_cores(calibration), *values) if several else tuple(values)
 
 
 def _table_of_cores(calibration: Calibration) -> Table:

@@ -11,10 +11,14 @@ import numpy as np
 from hwloop import plot
 from hwloop.durations import format_duration
 from hwloop.pages.page import Cell, Column, Fact, Page, Picture, Table
+from hwloop.pages.texts import quoted
 from hwloop.units import finite
 
 if TYPE_CHECKING:
     from hwloop.jobs.drift_result import Course, DriftResult
+
+NOTHING = "none"
+"""Name of the compensation that does nothing."""
 
 
 def page_of_drift(study: DriftResult) -> Page:
@@ -31,7 +35,7 @@ def page_of_drift(study: DriftResult) -> Page:
         )
     ]
     if network:
-        tables.insert(0, _table("Accuracy", study, ".1%", _accuracy))
+        tables.insert(0, _table("Accuracy", study, ".1%", _accuracy, _about_accuracies(study)))
         pictures.insert(
             0,
             Picture(
@@ -50,6 +54,10 @@ def page_of_drift(study: DriftResult) -> Page:
         facts=(
             Fact("error as programmed", f"{study.mvm_error_in_run:.4f} at {format_duration(study.target_age)}"),
             Fact("limit", f"{study.limit:g}"),
+            *(
+                [Fact("calibration", f"outputs are read through the calibration {study.calibration}")]
+                * bool(study.calibration)
+            ),
             Fact("devices", f"{study.devices:,}"),
             Fact("probe vectors", f"{study.probes:,} for each tile and time"),
         ),
@@ -64,7 +72,28 @@ def page_of_drift(study: DriftResult) -> Page:
             Fact("seed", str(study.seed)),
             Fact("status", study.status),
         ),
+        onward=_onward(study),
     )
+
+
+def _onward(study: DriftResult) -> tuple[Fact, ...]:
+    if not study.file:
+        return ()
+    name = quoted(study.file)
+    if study.status != "complete":
+        return (Fact(f"hwloop resume {name}", "goes on where it stopped"),)
+    return (
+        Fact(f"hwloop plot {name} error-vs-age --out fig.pdf", "draws the courses"),
+        Fact(f"hwloop report {name} --out report.html", "makes a page with pictures"),
+    )
+
+
+def _about_accuracies(study: DriftResult) -> str:
+    """Say how far an accuracy is known."""
+    known = [one.accuracy for one in study.courses.values() if one.accuracy is not None and len(one.accuracy)]
+    halves = [float(np.nanmax(one[:, 2] - one[:, 1])) / 2 for one in known if np.isfinite(one).any()]
+    within = f", with 95 % intervals of up to +-{100 * max(halves):.1f} points" if halves else ""
+    return f"Accuracies are those of the test images{within}; MVM errors are those of uniform random inputs."
 
 
 def _verdict(study: DriftResult, network: bool) -> str:
@@ -89,13 +118,15 @@ def _accuracy(course: Course, at: int) -> float | None:
     return None if course.accuracy is None else _at(course.accuracy[:, 0], at)
 
 
-def _table(title: str, study: DriftResult, style: str, value: Callable[[Course, int], float | None]) -> Table:
+def _table(
+    title: str, study: DriftResult, style: str, value: Callable[[Course, int], float | None], note: str = ""
+) -> Table:
     columns = (Column("age"), *(Column(name, style=style) for name in study.courses))
     rows: list[tuple[Cell, ...]] = [
         (format_duration(age), *(value(course, at) for course in study.courses.values()))
         for at, age in enumerate(study.times)
     ]
-    return Table(title, columns, tuple(rows))
+    return Table(title, columns, tuple(rows), note)
 
 
 def _table_of_costs(study: DriftResult) -> Table:
@@ -103,7 +134,7 @@ def _table_of_costs(study: DriftResult) -> Table:
         Column("compensation"),
         Column("MVM vectors"),
         Column("pulses", "a device", ".3f"),
-        Column("holds until"),
+        Column("renew by"),
         Column(f"passes {study.limit:g}"),
         Column("95 % interval"),
     )
@@ -112,16 +143,23 @@ def _table_of_costs(study: DriftResult) -> Table:
         vectors, pulses, until = (_last(one) for one in (course.mvms, course.pulses, course.valid_until))
         passes = ["never" if not np.isfinite(age) else format_duration(age) for age in course.passes_limit or ()]
         a_device = pulses / study.devices if pulses is not None and study.devices else None
-        holds = None if not len(course.valid_until) else "for ever" if until is None else format_duration(until)
+        holds = None if not len(course.valid_until) else "never" if until is None else format_duration(until)
+        if name == NOTHING:  # there is nothing to renew
+            holds = None
         middle, between = (passes[1], f"{passes[0]} to {passes[2]}") if passes else (None, None)
         rows.append((name, None if vectors is None else int(vectors), a_device, holds, middle, between))
-    return Table(
-        "What each compensation takes, and how long it holds, at the last time",
-        columns,
-        tuple(rows),
-        "A compensation holds until drift is expected to make its error a tenth larger; the limit is passed although "
-        "the compensation is made anew. Both are ages since the end of programming.",
+    return Table("What each compensation takes, and how long it is good for", columns, tuple(rows), _about(study))
+
+
+def _about(study: DriftResult) -> str:
+    """Say what the ages are."""
+    said = (
+        "Ages count from the end of programming. Renew by: drift is expected to have made the error a tenth larger "
+        f"than at the last time. Passes {study.limit:g}: the error does, although the compensation is made anew."
     )
+    if any("refresh" in name for name in study.courses):
+        said += " A refreshed chip rests until its targets hold before it is measured."
+    return said
 
 
 def _last(values: np.ndarray) -> float | None:

@@ -93,12 +93,32 @@ def html_of(page: Page) -> str:
     )
 
 
-def _draw(picture: Picture, width: float = 7.0, height: float = 4.3, pixels_per_inch: int = 110) -> Drawn:
-    """Draw a picture of so many inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+@dataclass(frozen=True)
+class Drawing:
+    """How large pictures of a report are.
+
+    Parameters
+    ----------
+    width, height
+        Inches: small ones, so that their letters can be read on a phone.
+    shown
+        Pixels of an inch as the page shows it.
+    fineness
+        Pixels of the picture for each of these, for screens of fine dots and for print.
+    """
+
+    width: float = 5.6
+    height: float = 3.7
+    shown: int = 110
+    fineness: float = 2.0
+
+
+def _draw(picture: Picture, how: Drawing | None = None) -> Drawn:
+    how = how or Drawing()
+    figure = Figure(figsize=(how.width, how.height), layout="constrained")
     picture.draw(figure.subplots())
     content = io.BytesIO()
     with matplotlib.rc_context({"savefig.facecolor": "white"}):
-        figure.savefig(content, format="png", dpi=pixels_per_inch)
+        figure.savefig(content, format="png", dpi=how.shown * how.fineness)
     source = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-    return Drawn(picture, source, int(width * pixels_per_inch), int(height * pixels_per_inch))
+    return Drawn(picture, source, round(how.width * how.shown), round(how.height * how.shown))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +12,10 @@ from hwloop import plot
 from hwloop.durations import format_duration
 from hwloop.files.measurements import Experiment, Mark, Measurement
 from hwloop.pages.page import Cell, Column, Fact, Page, Picture, Table
-from hwloop.pages.texts import counted
+from hwloop.pages.texts import counted, quoted
+
+if TYPE_CHECKING:
+    from hwloop.jobs.measure import MeasurementReport
 
 
 def page_of_measurements(measurements: Sequence[Measurement], name: str = "") -> Page:
@@ -26,17 +31,39 @@ def page_of_measurements(measurements: Sequence[Measurement], name: str = "") ->
     ]
     temperatures = np.concatenate([one.reads.temperature for one in measurements]) if measurements else np.empty(0)
     known = temperatures[np.isfinite(temperatures)]
-    kelvin = f"{known.min():.1f} to {known.max():.1f} K" if known.size else "not measured"
+    ends = dict.fromkeys(f"{one:.1f}" for one in (known.min(), known.max())) if known.size else {}
+    kelvin = f"{' to '.join(ends)} K" if ends else "not measured"
     return Page(
         kind="measurement",
         title=f"Measurements of {chip or 'devices'}: {kinds}",
         verdict=f"{counted(reads, 'read')} of {counted(cells, 'cell')} in {counted(len(measurements), 'experiment')}.",
-        facts=(Fact("chip temperature", kelvin), Fact("fit it with", f"hwloop fit {name or 'FILE'} --out model.json")),
+        facts=(Fact("chip temperature", kelvin),),
         tables=(_table(measurements),),
         pictures=tuple(pictures),
         warnings=tuple(_warnings(measurements)),
         provenance=(Fact("file", name or "none"), *_attributes(measurements)),
+        onward=_onward(name, measurements),
     )
+
+
+def with_cost(page: Page, found: MeasurementReport) -> Page:
+    """Add to the page of a measurement file what the measurement that was just made has cost."""
+    counts = found.counts
+    facts = (
+        Fact("made now", f"{found.group}, {counted(found.reads, 'read')} of {counted(found.cells, 'cell')}"),
+        Fact("pulses", f"{counts.pulses:,}"),
+        Fact("chip time", format_duration(counts.chip_seconds)),
+        Fact("computer time", format_duration(found.wall_seconds)),
+    )
+    return replace(page, facts=(*facts, *page.facts))
+
+
+def _onward(name: str, measurements: Sequence[Measurement]) -> tuple[Fact, ...]:
+    if not name:
+        return ()
+    stopped = any(one.attributes.get("status") not in (None, "complete") for one in measurements)
+    resume = (Fact(f"hwloop resume {quoted(name)}", "goes on where it stopped"),) if stopped else ()
+    return (*resume, Fact(f"hwloop fit {quoted(name)} --out model.json", "fits drift and noise"))
 
 
 def _table(measurements: Sequence[Measurement]) -> Table:
@@ -69,6 +96,8 @@ def _warnings(measurements: Sequence[Measurement]) -> list[str]:
         bad = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count and name != "good")
         if bad:
             found.append(f"{one.experiment.value}: not all cells are good: {bad}.")
+        if one.attributes.get("status") not in (None, "complete"):
+            found.append(f"{one.experiment.value}: was stopped before its end; what was measured is here.")
         if not len(one.reads):
             found.append(f"{one.experiment.value}: has no reads, as of a measurement that was stopped at once.")
     return found

@@ -10,9 +10,10 @@ from hwloop.files.reading import whole
 from hwloop.pages.page import Page
 
 if TYPE_CHECKING:
+    from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.load import Loaded
 
-Shown: TypeAlias = "Loaded | str | Path"
+Shown: TypeAlias = "Loaded | Evaluation | str | Path"
 
 
 def page_of(what: Shown) -> Page:
@@ -59,10 +60,11 @@ def _page_of_network(path: Path) -> Page:
     with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file, whole(path, "network file", "deploy it again"):
         if RUN_GROUP not in file:
             raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
-        return page_of_network(read_record(file[RUN_GROUP], str(path)), read_network(file))
+        stored = read_network(file)
+        return page_of_network(read_record(file[RUN_GROUP], str(path)), stored, stored.report)
 
 
-def _page_of_data(what: Loaded, name: str) -> Page | None:
+def _page_of_data(what: Loaded | Evaluation, name: str) -> Page | None:
     """Make the page of a calibration, measurements or a model; None for anything else."""
     from hwloop.calibration.certificate.certificate import Calibration
     from hwloop.files.measurements import Measurement
@@ -80,15 +82,21 @@ def _page_of_data(what: Loaded, name: str) -> Page | None:
     return None
 
 
-def _page_of_result(what: Loaded) -> Page:
+def _page_of_result(what: Loaded | Evaluation) -> Page:
     """Make the page of what a job gave."""
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
+    from hwloop.jobs.train import Trained
+    from hwloop.nn.network import DeployedNetwork
+    from hwloop.nn.network_file import report_of
     from hwloop.pages.drifts import page_of_drift
-    from hwloop.pages.networks import page_of_sensitivity
+    from hwloop.pages.evaluations import page_of_evaluation
+    from hwloop.pages.networks import page_of_network, page_of_sensitivity
     from hwloop.pages.runs import page_of_comparison, page_of_run
+    from hwloop.pages.trainings import page_of_training
 
     if isinstance(what, Run):
         return page_of_run(what.record)
@@ -98,4 +106,10 @@ def _page_of_result(what: Loaded) -> Page:
         return page_of_drift(what)
     if isinstance(what, Sensitivity):
         return page_of_sensitivity(what)
+    if isinstance(what, Trained):
+        return page_of_training(what)
+    if isinstance(what, Evaluation):
+        return page_of_evaluation(what)
+    if isinstance(what, DeployedNetwork):
+        return page_of_network(what.open_run.record, what, report_of(what))
     raise BadInputError(f"a {type(what).__name__} has no page; save it, and give the file")

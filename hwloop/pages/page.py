@@ -45,11 +45,14 @@ class Column:
         Of its numbers; empty for texts and bare numbers.
     style
         Format of its numbers, as Python writes them.
+    names
+        Whether it holds names, which are shortened where a line is too short for them, each other than the rest.
     """
 
     title: str
     unit: str = ""
     style: str = ".4g"
+    names: bool = False
 
     def write(self, cell: Cell) -> str:
         """Write a cell; a dash where nothing is known."""
@@ -72,12 +75,15 @@ class Table:
         Its columns, and a cell of each in every row.
     note
         A sentence below it; empty for none.
+    detail
+        Whether it goes into what another table sums up: a screen that is to be short leaves it out.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    detail: bool = False
 
     def is_number(self, column: int) -> bool:
         """Tell whether a column holds numbers."""
@@ -126,6 +132,8 @@ class Page:
         What the reader must know, a sentence each.
     provenance
         Where all of it comes from.
+    onward
+        Commands to go on with, and what each does.
     """
 
     kind: str
@@ -136,6 +144,7 @@ class Page:
     pictures: tuple[Picture, ...] = ()
     warnings: tuple[str, ...] = ()
     provenance: tuple[Fact, ...] = ()
+    onward: tuple[Fact, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Page of a {self.kind}: {self.title}. {self.verdict}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,8 @@ from hwloop import plot
 from hwloop.durations import format_duration
 from hwloop.files.hdf5 import Attribute
 from hwloop.files.runs import RunRecord, TileRecord
-from hwloop.mapping.names import shortened
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
-from hwloop.pages.texts import counted
+from hwloop.pages.texts import counted, quoted
 from hwloop.units import finite
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ UNFINISHED = {
     "running": "The run is still going on; what was done until the last commit is here.",
 }
 """What to say of a run by its status."""
+NO_MVM = "computed from device reads, without converters and wires, as the chip has no MVM"
+"""How the error of a chip without MVM comes about."""
 
 
 def page_of_run(run: RunRecord) -> Page:
@@ -34,10 +36,24 @@ def page_of_run(run: RunRecord) -> Page:
         title=f"{run.method} on {run.backend}",
         verdict=verdict_of(run),
         facts=facts_of(run),
-        tables=(table_of_tiles(run.tiles),),
+        tables=tables_of_tiles(run.tiles),
         pictures=pictures_of_run(run),
         warnings=warnings_of(run),
         provenance=provenance_of(run),
+        onward=onward_of(run),
+    )
+
+
+def onward_of(run: RunRecord) -> tuple[Fact, ...]:
+    """Say how to go on with the file of a run."""
+    if not run.name:
+        return ()
+    if run.status != "complete":
+        return (Fact(f"hwloop resume {quoted(run.name)}", "goes on where it stopped"),)
+    return (
+        Fact(f"hwloop evaluate {quoted(run.name)}", "measures it again"),
+        Fact(f"hwloop show {quoted(run.name)} --verbose", "shows all, with settings"),
+        Fact(f"hwloop report {quoted(run.name)} --out report.html", "makes a page with pictures"),
     )
 
 
@@ -48,7 +64,7 @@ def verdict_of(run: RunRecord) -> str:
         return UNFINISHED.get(run.status, "The error was not measured.")
     low, high = run.mvm_error_interval
     between = f" (95 %: {low:.4f} to {high:.4f})" if finite(low) is not None and finite(high) is not None else ""
-    how = "" if run.mvm_error_from == "mvm" else ", computed from device reads"
+    how = "" if run.mvm_error_from == "mvm" else f", {NO_MVM}"
     return f"MVM error {error:.4f}{between}{how}, {format_duration(run.age)} after programming."
 
 
@@ -78,6 +94,14 @@ def facts_of(run: RunRecord) -> tuple[Fact, ...]:
         facts.append(Fact("stuck devices", f"{sum(int(one.sum()) for one in stuck):,}"))
     if run.temperature is not None:
         facts.append(Fact("chip temperature", f"{run.temperature:.1f} K"))
+    sampled = {t.tile.tensor: t.mvm_error_inputs for t in tiles if finite(t.mvm_error_inputs) is not None}
+    if sampled:
+        errors = ", ".join(f"{name} {error:.4f}" for name, error in sampled.items())
+        facts.append(Fact("MVM error with sample inputs", errors))
+    if run.provenance.calibration:
+        parts = ", ".join(part.replace("_", " ") for part in run.calibration_parts)
+        created = run.calibration_created[:16]
+        facts.append(Fact("calibration", f"{run.provenance.calibration} of {created} UTC: {parts}"))
     return tuple(facts)
 
 
@@ -102,8 +126,6 @@ def provenance_of(run: RunRecord) -> tuple[Fact, ...]:
         Fact("seed", str(asked.seed)),
         Fact("status", run.status),
     ]
-    if asked.calibration:
-        facts.append(Fact("calibration", f"{asked.calibration} of {run.calibration_created[:16]} UTC"))
     if run.programmed_utc is not None:
         facts.append(Fact("end of programming", f"{run.programmed_utc:%Y-%m-%d %H:%M} UTC"))
     return tuple(facts)
@@ -114,7 +136,7 @@ def _brief(value: Attribute) -> str:
 
 
 TILE_COLUMNS = (
-    Column("tensor"),
+    Column("tensor", names=True),
     Column("core"),
     Column("cells"),
     Column("first error", style=".4f"),
@@ -126,19 +148,52 @@ TILE_COLUMNS = (
 )
 
 
-def table_of_tiles(tiles: Sequence[TileRecord]) -> Table:
-    """Make the table of a run's tiles."""
-    names = shortened([tile.tile.tensor for tile in tiles], 24)
+def tables_of_tiles(tiles: Sequence[TileRecord]) -> tuple[Table, ...]:
+    """Make the table of a run's tiles, below one of its matrices where these are in several tiles."""
     rows = []
     for tile in tiles:
         told, place = tile.to_json(), tile.tile.place
         counts = tuple(int(str(told[name])) for name in ("unconverged_cells", "stuck_cells", "mvms"))
         size = f"{place.rows} x {place.columns}"
         errors = (finite(tile.mvm_error_before), finite(tile.mvm_error))
-        rows.append((names[tile.tile.tensor], str(place.core), size, *errors, tile.pulses_per_device, *counts))
-    return Table(
-        "Tiles", TILE_COLUMNS, tuple(rows), "The first error is what the first pass left, as the method saw it."
-    )
+        rows.append((tile.tile.tensor, str(place.core), size, *errors, tile.pulses_per_device, *counts))
+    several = len({tile.tile.tensor for tile in tiles}) < len(tiles)
+    note = "The first error is what the first pass left, as the method saw it."
+    each = Table("Tiles", TILE_COLUMNS, tuple(rows), note, detail=several)
+    return (_table_of_matrices(tiles), each) if several else (each,)
+
+
+MATRIX_COLUMNS = (
+    Column("tensor", names=True),
+    Column("tiles"),
+    Column("cores"),
+    Column("cells"),
+    Column("MVM error", style=".4f"),
+    Column("worst tile", style=".4f"),
+    Column("pulses", "a device", ".2f"),
+    Column("cells given up"),
+)
+
+
+def _table_of_matrices(tiles: Sequence[TileRecord]) -> Table:
+    """Sum up the tiles of each matrix."""
+    rows = []
+    for name in dict.fromkeys(tile.tile.tensor for tile in tiles):
+        own = [tile for tile in tiles if tile.tile.tensor == name]
+        cells = [tile.tile.target.size for tile in own]
+        known = [
+            (tile.mvm_error**2, size) for tile, size in zip(own, cells, strict=True) if math.isfinite(tile.mvm_error)
+        ]
+        error = math.sqrt(sum(one * size for one, size in known) / sum(size for _, size in known)) if known else None
+        worst = max((tile.mvm_error for tile in own if math.isfinite(tile.mvm_error)), default=None)
+        pulses = [tile.pulses for tile in own if tile.pulses is not None]
+        devices = sum(one.size for one in pulses)
+        a_device = sum(int(one.sum()) for one in pulses) / devices if devices else None
+        given_up = sum(int(str(tile.to_json()["unconverged_cells"])) for tile in own)
+        cores = len({tile.tile.place.core for tile in own})
+        rows.append((name, len(own), cores, sum(cells), error, worst, a_device, given_up))
+    note = "The error of a matrix is the root mean square over its tiles, by their cells."
+    return Table("Matrices", MATRIX_COLUMNS, tuple(rows), note)
 
 
 def pictures_of_run(run: RunRecord) -> tuple[Picture, ...]:
@@ -256,7 +311,8 @@ def page_of_comparison(comparison: Comparison) -> Page:
             lambda ax: plot.errors_by_conductance(firsts, ax),
         ),
     ]
-    unfinished = () if comparison.status == "complete" else (UNFINISHED["interrupted"],)
+    stopped = "The comparison was stopped before its end; the table has what was finished."
+    unfinished = () if comparison.status == "complete" else (stopped,)
     return Page(
         kind="comparison",
         title=f"{', '.join(comparison.runs)} on {comparison.backend}",
@@ -275,6 +331,12 @@ def page_of_comparison(comparison: Comparison) -> Page:
             Fact("status", comparison.status),
             *(Fact(f"method {run.method}", provenance_of(run)[2].text) for run in firsts),
         ),
+        onward=()
+        if not comparison.name
+        else (
+            Fact(f"hwloop plot {quoted(comparison.name)} results --out fig.pdf", "draws the errors"),
+            Fact(f"hwloop report {quoted(comparison.name)} --out report.html", "makes a page with pictures"),
+        ),
     )
 
 
@@ -283,11 +345,12 @@ def _table_of_methods(comparison: Comparison) -> Table:
     columns = (
         Column("method"),
         Column("MVM error", style=".4f"),
+        Column("95 % interval"),
         Column("over the floor", style=".3f"),
         Column("pulses", "a device", ".2f"),
         Column("reads", "a device", ".1f"),
+        Column("MVM vectors", "a core"),
         Column("chip time", "s", ".1f"),
-        Column("95 % interval"),
     )
     rows = []
     for name, runs in comparison.runs.items():
@@ -301,5 +364,16 @@ def _table_of_methods(comparison: Comparison) -> Table:
         between = f"{low:.4f} to {high:.4f}" if finite(low) is not None and finite(high) is not None else None
         over = error / floor if error is not None and floor else None
         shares = (pulses / devices, reads / devices) if devices else (None, None)
-        rows.append((name, error, over, *shares, seconds, between))
-    return Table("Methods", columns, tuple(rows))
+        cores = len({tile.tile.place.core for tile in tiles})
+        vectors = round(sum(int(str(one["mvms"])) for one in told) / cores) if cores else None
+        rows.append((name, error, between, over, *shares, vectors, seconds))
+    return Table("Methods", columns, tuple(rows), _how_measured(comparison))
+
+
+def _how_measured(comparison: Comparison) -> str:
+    """Say what the errors of a comparison are."""
+    record = next((runs[0].record for runs in comparison.runs.values() if runs), None)
+    if record is None:
+        return ""
+    how = "after periphery calibration" if record.mvm_error_from == "mvm" else NO_MVM
+    return f"Errors are measured {format_duration(record.age)} after programming with fresh inputs, {how}."

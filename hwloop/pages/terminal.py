@@ -1,16 +1,19 @@
-"""Writes a page as text that fits a width: numbers stay whole, and long texts are cut unless all is wanted."""
+"""Writes a page as text that fits a width: numbers stay whole, names stay apart, and long tables are cut or parted."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hwloop.errors import printable
+from hwloop.mapping.names import shortened
 from hwloop.pages.page import Column, Fact, Page, Table
+from hwloop.pages.texts import counted
 
 if TYPE_CHECKING:
+    from rich.box import Box
     from rich.console import Console
 
 
@@ -24,13 +27,49 @@ class Extent:
         Of each table; None for all.
     letters
         Of each text of its provenance; None for all.
+    details
+        Whether tables that another one sums up are written.
+    origin
+        Whether it is told where all comes from, and what can be drawn.
     """
 
     rows: int | None = 12
     letters: int | None = 160
+    details: bool = False
+    origin: bool = True
 
 
-SCREENFUL, ALL = Extent(), Extent(rows=None, letters=None)
+SCREENFUL, ALL = Extent(), Extent(rows=None, letters=None, details=True)
+AT_THE_END = Extent(origin=False)
+"""What a command says of its result."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How the columns of a table share a line.
+
+    Parameters
+    ----------
+    gap
+        Letters between two columns.
+    text
+        What a column of texts needs at least; it is broken into lines.
+    name
+        What a column of names needs at least; they are shortened.
+    long_name
+        What it gets before texts of other columns are left in one line.
+    heading
+        Letters of a line of a heading that stands over narrow numbers.
+    """
+
+    gap: int = 2
+    text: int = 10
+    name: int = 14
+    long_name: int = 30
+    heading: int = 7
+
+
+ROOM = Room()
 
 
 def text_of(page: Page, width: int, extent: Extent = SCREENFUL, *, colour: bool = False) -> str:
@@ -45,7 +84,7 @@ def text_of(page: Page, width: int, extent: Extent = SCREENFUL, *, colour: bool 
     extent
         How much of it.
     colour
-        Whether headings are set off by the codes of a terminal.
+        Whether headings are set off by the codes of a terminal, and tables by drawn lines; plain letters otherwise.
     """
     from rich.console import Console
     from rich.text import Text
@@ -56,16 +95,27 @@ def text_of(page: Page, width: int, extent: Extent = SCREENFUL, *, colour: bool 
     console.print(Text(printable(page.verdict)))
     for warning in page.warnings:
         console.print(Text(f"warning: {printable(warning)}", "yellow"))
-    console.print()
+    if page.facts:
+        console.print()
     _print_facts(page.facts, console, None)
     for table in page.tables:
         console.print()
-        _print_table(table, console, extent.rows)
-    console.print()
-    _print_facts(page.provenance, console, extent.letters)
-    if page.pictures:
+        if table.detail and not extent.details:
+            console.print(Text(f"{table.title}: {counted(len(table.rows), 'row')} (hwloop show --verbose)", "dim"))
+            continue
+        for part in _parts(table, width, extent.rows):
+            _print_table(part, console, extent.rows, len(table.rows))
+        if table.note:
+            console.print(Text(table.note, "dim"))
+    if extent.origin:
+        console.print()
+        _print_facts(page.provenance, console, extent.letters)
+    if page.pictures and extent.origin:
         console.print()
         console.print(Text(f"Pictures (hwloop plot): {', '.join(one.name for one in page.pictures)}"))
+    if page.onward:
+        console.print()
+        _print_onward(page.onward, console)
     return "".join(f"{line.rstrip()}\n" for line in content.getvalue().splitlines())
 
 
@@ -83,36 +133,124 @@ def _print_facts(facts: Sequence[Fact], console: Console, letters: int | None) -
     console.print(grid)
 
 
-def _print_table(table: Table, console: Console, rows: int | None) -> None:
-    from rich import box
+def _print_onward(onward: Sequence[Fact], console: Console) -> None:
+    """Write commands, each in one piece where a line holds it, so that it can be copied."""
+    from rich.text import Text
+
+    commands = [printable(fact.name) for fact in onward]
+    column = max(map(len, commands))
+    beside = all(column + ROOM.gap + len(fact.text) <= console.width for fact in onward)
+    for command, fact in zip(commands, onward, strict=True):
+        told = printable(fact.text)
+        if beside:
+            console.print(Text.assemble((f"{command:<{column + ROOM.gap}}", "bold"), (told, "dim")))
+        else:
+            console.print(Text(f"{told}:", "dim"))
+            console.print(Text(f"  {command}", "bold", overflow="fold"), soft_wrap=len(command) + 2 <= console.width)
+
+
+# ---- tables --------------------------------------------------------------------------------------------------
+
+
+def _parts(table: Table, width: int, rows: int | None) -> Iterator[Table]:
+    """Part a table that no line holds into several, each of which begins with the first column; and fit its names."""
+    if not table.columns:
+        yield table
+        return
+    least = [_least(table, number, rows) for number in range(len(table.columns))]
+    groups: list[list[int]] = [[0]]
+    for number in range(1, len(table.columns)):
+        if sum(least[one] + ROOM.gap for one in [*groups[-1], number]) > width + ROOM.gap and groups[-1] != [0]:
+            groups.append([0])
+        groups[-1].append(number)
+    parts = [
+        replace(
+            table,
+            columns=tuple(table.columns[one] for one in group),
+            rows=tuple(tuple(row[one] for one in group) for row in table.rows),
+        )
+        for group in groups
+    ]
+    room = min(_room_for_names(part, width, rows) for part in parts)
+    yield from (_with_short_names(part, room) for part in parts)
+
+
+def _least(table: Table, number: int, rows: int | None) -> int:
+    """Count the letters that a column needs at least: those of its numbers, or enough of a text or a name."""
+    column = table.columns[number]
+    longest = max([len(printable(column.write(row[number]))) for row in table.rows[:rows]], default=0)
+    right = table.is_number(number)
+    heading = max(map(len, _heading(column, narrow=True).split()), default=0)
+    if right:
+        return max(longest, heading)
+    return max(min(longest, ROOM.name if column.names else ROOM.text), heading)
+
+
+def _room_for_names(table: Table, width: int, rows: int | None) -> int:
+    """Count the letters that the other columns leave to each column of names."""
+    others = [number for number, column in enumerate(table.columns) if not column.names]
+    names = max(len(table.columns) - len(others), 1)
+    left = width - ROOM.gap * (len(table.columns) - 1)
+    whole = left - sum(_wanted(table, number, rows) for number in others)
+    broken = left - sum(_least(table, number, rows) for number in others)  # with texts of several lines
+    return max(whole // names, min(broken // names, ROOM.long_name), ROOM.name)
+
+
+def _with_short_names(table: Table, room: int) -> Table:
+    """Shorten the names of a table to so many letters, each other than the rest."""
+    names = [number for number, column in enumerate(table.columns) if column.names]
+    fitted = {number: shortened(dict.fromkeys(str(row[number]) for row in table.rows), room) for number in names}
+    cells = tuple(
+        tuple(fitted[number][str(cell)] if number in fitted else cell for number, cell in enumerate(row))
+        for row in table.rows
+    )
+    return replace(table, rows=cells)
+
+
+def _wanted(table: Table, number: int, rows: int | None) -> int:
+    """Count the letters that a column takes unless it is broken."""
+    column = table.columns[number]
+    texts = [column.write(row[number]) for row in table.rows[:rows]]
+    heading = _heading(column, narrow=table.is_number(number)).splitlines()
+    return max(len(printable(text)) for text in ("", *texts, *heading))
+
+
+def _print_table(table: Table, console: Console, rows: int | None, of: int) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console.print(Text(table.title, "bold"))
-    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    console.print(Text(printable(table.title), "bold"))
+    grid = Grid(box=_rule(console), show_edge=False, padding=(0, 1, 0, 0), header_style="dim", safe_box=False)
     for number, column in enumerate(table.columns):
         right = table.is_number(number)
-        shown = [column.write(row[number]) for row in table.rows[:rows]]
+        whole = right or column.names
+        shown = [printable(column.write(row[number])) for row in table.rows[:rows]]
         # Only texts may be broken: a number that is cut would be another one.
-        least = max([len(text) for text in shown], default=0) if right else None
+        least = max([len(text) for text in shown], default=0) if whole else None
         head = Text(_heading(column, narrow=right))
-        grid.add_column(head, justify="right" if right else "left", overflow="fold", min_width=least, no_wrap=right)
+        grid.add_column(head, justify="right" if right else "left", overflow="fold", min_width=least, no_wrap=whole)
     for row in table.rows[:rows]:
         grid.add_row(*(Text(printable(one.write(cell))) for one, cell in zip(table.columns, row, strict=True)))
     console.print(grid)
-    left = len(table.rows) - len(table.rows[:rows])
+    left = of - len(table.rows[:rows])
     if left:
-        console.print(Text(f"and {left:,} more rows (--verbose shows all)"))
-    if table.note:
-        console.print(Text(table.note, "dim"))
+        console.print(Text(f"and {left:,} more rows (hwloop show --verbose shows all)"))
+
+
+def _rule(console: Console) -> Box:
+    """Choose the line below headings: drawn on a terminal, of plain hyphens elsewhere."""
+    from rich.box import SIMPLE_HEAD, Box
+
+    plain = ["    ", "    ", " -- ", *["    "] * 5]
+    return SIMPLE_HEAD if console.is_terminal else Box("\n".join(plain) + "\n", ascii=True)
 
 
 def _heading(column: Column, *, narrow: bool) -> str:
     """Write the heading of a column, with a line for each word where the numbers below are narrow."""
-    words = column.title.split() if narrow else [column.title]
+    words = printable(column.title).split() if narrow else [printable(column.title)]
     lines: list[str] = []
     for word in words:
-        if lines and len(lines[-1]) + 1 + len(word) <= 7:
+        if lines and len(lines[-1]) + 1 + len(word) <= ROOM.heading:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -35,3 +35,6 @@ from .tiles import outputs_against_ideal as outputs_against_ideal
 from .tiles import pulse_histogram as pulse_histogram
 from .tiles import reached_map as reached_map
 from .tiles import target_map as target_map
+from .trainings import accuracy_against as accuracy_against
+from .trainings import training_curves as training_curves
+from .trainings import weight_histogram as weight_histogram

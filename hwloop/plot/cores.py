@@ -41,7 +41,7 @@ def occupancy(tiles: Sequence[TileRecord], ax: Axes | None = None) -> Axes:
         axes.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor="white", lw=0.5, alpha=0.6))
         if len(cores) <= 16 and min(width, height) > 0.2:  # there is room for a word
             axes.text(x + width / 2, y + height / 2, tile.tile.tensor, fontsize="x-small", ha="center", va="center")
-    axes.set(title=f"{len(tiles)} tile(s) on {len(cores)} core(s), the first {rows} x {columns} cells of each")
+    axes.set(title=f"Tiles: {len(tiles)}, cores: {len(cores)}, of each the first {rows} x {columns} cells")
     axes.set_aspect("equal")
     axes.autoscale_view()
     axes.set_axis_off()

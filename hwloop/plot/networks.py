@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from hwloop.errors import BadInputError
 from hwloop.nn.sensitivity import Limit
-from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of
+from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of, plain_numbers
 
 
 def errors_of_matrices(errors: Mapping[str, float], ax: Axes | None = None) -> Axes:
@@ -36,12 +36,15 @@ def strengths_borne(limits: Sequence[Limit], ax: Axes | None = None) -> Axes:
     edge = 2 * max([1.0, *factors[lost & np.isfinite(factors)]])
     rows = np.arange(len(limits))
     axes.plot(factors[lost], rows[lost], "o", color=BLUE, label="accuracy has fallen")
-    axes.plot(np.full((~lost).sum(), edge), rows[~lost], ">", color=GREY, label="all that was tried is borne")
+    borne = axes.plot(np.full((~lost).sum(), edge), rows[~lost], ">", color=GREY)
+    if not lost.all():
+        borne[0].set_label("all that was tried is borne")
     axes.hlines(rows[lost], 1.0, factors[lost], color=BLUE, lw=1, alpha=0.5)
     axes.axvline(1.0, color=VERMILION, ls="--", label="this chip")
     axes.set_yticks(rows, [one.name for one in limits])
     axes.invert_yaxis()
     axes.set(xlabel="strength, in the chip's own", xscale="log", title="What the network bears")
+    plain_numbers(axes.xaxis)
     axes.grid(alpha=0.3, axis="x")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
     return axes

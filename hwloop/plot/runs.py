@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from hwloop.files.runs import RunRecord
-from hwloop.plot.style import BLACK, BLUE, GREEN, PURPLE, VERMILION, axes_of, save_figure
+from hwloop.plot.style import BLACK, BLUE, GREEN, PURPLE, VERMILION, axes_of, plain_numbers, save_figure
 from hwloop.plot.tiles import difference_map, error_by_conductance, reached_map, rms_deviation, target_map
 
 COLOURS = {"gdp": BLUE, "iterative": VERMILION, "sgd": PURPLE, "exact": GREEN}
@@ -68,6 +68,7 @@ def error_against_step(runs: Sequence[RunRecord], ax: Axes | None = None, *, flo
     if floor is not None:
         axes.axhline(floor, color=COLOURS["exact"], ls="--", label=f"noise floor {floor:.4f}")
     axes.set(xlabel="step", ylabel="relative MVM error", title="Error of the largest tile against step", yscale="log")
+    plain_numbers(axes.yaxis)
     axes.grid(alpha=0.3, which="both")
     if axes.get_legend_handles_labels()[0]:
         axes.legend()

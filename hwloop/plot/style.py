@@ -10,7 +10,9 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
@@ -64,6 +66,23 @@ SCREEN = Style()
 """For a screen, and half a page."""
 PAPER = Style(size=(3.5, 2.6), font_size=7.0, line_width=1.0)
 """For one column of a two-column paper, 89 mm."""
+
+
+class PlainNumbers(LogFormatter):
+    """Writes the ticks of a logarithmic axis as 0.07, not as 7 times a power of ten."""
+
+    def __init__(self) -> None:
+        super().__init__(labelOnlyBase=False, minor_thresholds=(2, 0.7))
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Write a tick; nothing where there would be too many."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Let an axis, logarithmic by now, write its ticks as plain numbers."""
+    axis.set_major_formatter(PlainNumbers())
+    axis.set_minor_formatter(PlainNumbers())
 
 
 def check_figure_path(path: str | Path, source: str | Path, *, force: bool) -> Path:

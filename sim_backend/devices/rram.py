@@ -12,7 +12,8 @@ import math
 import numpy as np
 import torch
 
-from hwloop.devices.relaxation import CURVES, RelaxationLaw, mixture, unwarped
+from hwloop.devices.bake import BakeLaw
+from hwloop.devices.relaxation import RelaxationLaw, unwarped
 from hwloop.sim_backend.devices.pcm import DeviceArray
 from hwloop.sim_backend.parameters import ChipParameters
 
@@ -23,7 +24,11 @@ class RelaxingArray(DeviceArray):
     _DYNAMIC: tuple[str, ...] = (*DeviceArray._DYNAMIC, "fate", "far", "slow", "fast", "seen")
 
     def __init__(
-        self, parameters: ChipParameters, law: RelaxationLaw, specimen: torch.Generator, dynamics: torch.Generator
+        self,
+        parameters: ChipParameters,
+        law: RelaxationLaw | BakeLaw,
+        specimen: torch.Generator,
+        dynamics: torch.Generator,
     ) -> None:
         """Draw the specimen's devices, fully RESET; `dynamics` is the source of all later randomness."""
         super().__init__(parameters, specimen, dynamics)
@@ -74,8 +79,7 @@ class RelaxingArray(DeviceArray):
         decades = torch.log10((age.clamp(min=law.first_age) + law.clock) / (law.first_age + law.clock))
         self._advance(devices, decades)
         first = g.clamp(min=1e-6 * law.g_scale)
-        curves = {name: curve(first / law.g_scale) for name, curve in law.curves.items() if name in CURVES}
-        parts = mixture(curves, decades.to(g.dtype), law.exponent, law.freedom)
+        parts = law.parts(age, first, self._p.temperature)
         share, _ = law.memory
         score = self.far[:, devices] * (
             math.sqrt(share) * self.slow[:, devices] + math.sqrt(1 - share) * self.fast[:, devices]

@@ -69,7 +69,7 @@ class InstrumentServer:
         """
         self._stopping.set()
         if self._server is not None:
-            self._server.close()
+            await _stop_listening(self._server)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -121,8 +121,10 @@ class InstrumentServer:
             return
         try:
             pausable.resume_reading()
-            host, port = writer.get_extra_info("peername")[:2]
-            self._holder = f"{host}:{port}"
+            peer = writer.get_extra_info("peername")
+            if peer is None:  # it left while it waited
+                return
+            self._holder = f"{peer[0]}:{peer[1]}"
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._instrument.connected()
             await self._converse(reader, writer)
@@ -191,6 +193,19 @@ class InstrumentServer:
     def _note(self, direction: str, message: bytes) -> None:
         if self._log is not None:
             self._log.note(direction, message)
+
+
+async def _stop_listening(server: asyncio.Server) -> None:
+    """Let in nobody else, and close the server once those who were let in have their links.
+
+    A server that is closed earlier fails on a client whom the loop has accepted in its last turn, and asyncio then
+    leaves that link open for ever.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in server.sockets:
+        loop.remove_reader(listener.fileno())
+    await asyncio.sleep(0)
+    server.close()
 
 
 @contextlib.contextmanager

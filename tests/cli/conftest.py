@@ -48,7 +48,8 @@ def programmed_cells(path: str | Path) -> None:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with w.npy in it: 12 outputs, 16 inputs."""
+    """The working folder, with w.npy in it: 12 outputs, 16 inputs; and the width of what is shown."""
+    monkeypatch.setenv("COLUMNS", "120")  # as wide as a pipe, whatever terminal the tests run in
     np.save(tmp_path / "w.npy", gaussian(12, 16))
     monkeypatch.chdir(tmp_path)
     return tmp_path

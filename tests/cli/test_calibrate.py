@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -73,8 +74,8 @@ def test_json_of_every_part(command: Command, name: str) -> None:
 def test_the_text_names_what_was_found_and_what_it_cost(command: Command) -> None:
     text = run(command, "calibrate", "all", "--backend", CHIP + "&stuck_rate=0.02", "--out", "x.h5").stdout
     for words in (
-        "sim:hermes-core simulated-1", "cost: 2", "good, ", "stuck set", "ADC offset", "ADC gain", "DAC nonlinearity",
-        "wires ", "programming curve", "floor  ", "should hold until: devices 20", "pass it on with --calibration x.h5",
+        "sim:hermes-core simulated-1", "pulses", "good devices", "stuck set", "ADC offset", "ADC gain",
+        "DAC third order", "wires ", "programming curve", "noise floor  ", "should hold until", "calibrate check x.h5",
     ):  # fmt: skip
         assert words in text, words
 
@@ -89,16 +90,15 @@ def test_show(command: Command, file: str) -> None:
 def test_show_several_as_a_history(command: Command, file: str) -> None:
     run(command, "calibrate", "adc", "--backend", CHIP, "--out", "adc.h5")
     text = run(command, "calibrate", "show", "adc.h5", file).stdout
-    history = text[text.index("history") :].splitlines()
-    assert len(history) == 3
-    assert "4096" in history[1]
-    assert sorted(line.split().count("-") for line in history[1:]) == [0, 2]  # one has neither curve nor floor
+    history = [line for line in text[text.index("History") : text.index("Parts")].splitlines() if line[:1].isdigit()]
+    assert len(history) == 2
+    assert sorted(line.split().count("-") for line in history) == [0, 2]  # one has neither curve nor floor
 
 
 def test_check_holds_on_the_chip_itself(command: Command, file: str) -> None:
     text = run(command, "calibrate", "check", file, "--backend", CHIP).stdout
     assert "offsets, by idle outputs" in text
-    assert text.endswith("UTC holds.\n")
+    assert "UTC holds.\n" in text
     told = json.loads(run(command, "calibrate", "check", file, "--backend", CHIP, "--json").stdout)
     assert told["holds"] is True
     assert told["warnings"] == []
@@ -108,8 +108,8 @@ def test_check_holds_on_the_chip_itself(command: Command, file: str) -> None:
 def test_check_of_a_chip_that_has_warmed_up_misses_its_goal(command: Command, file: str) -> None:
     result = command("calibrate", "check", file, "--backend", CHIP + "&temperature=330")
     assert result.exit_code == 1
-    assert "warning: the chip is at 330.0 K, the calibration was made at 300.0 K" in result.stderr
-    assert result.stdout.endswith("no longer holds; calibrate again.\n")
+    assert "warning: the chip is at 330.0 K, the calibration was made at 300.0 K" in result.stdout
+    assert "no longer holds; calibrate again.\n" in result.stdout
 
 
 @pytest.mark.parametrize("name", list(calibrate.commands))
@@ -155,7 +155,7 @@ def test_a_run_finds_its_calibration_again(command: Command, file: str) -> None:
     run(command, "program", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "r.h5")
     uses = {"evaluate": (), "drift": ("--times", "1h", "--out", "d.h5", "--force", "--compensation", "none,column")}
     for use, words in uses.items():
-        assert f"read through the calibration {file}" in run(command, use, "r.h5", *words).stdout
+        assert f"outputs are read through the calibration {file}" in run(command, use, "r.h5", *words).stdout
     Path("elsewhere").mkdir()
     for name in (file, "r.h5"):
         Path(name).rename(Path("elsewhere", name))
@@ -319,9 +319,10 @@ def test_show_says_what_is_out_of_date(command: Command, file: str) -> None:
     known = Calibration.load(file)
     dataclasses.replace(known, dates=dict.fromkeys(known.dates, datetime(2020, 1, 1, tzinfo=UTC))).save("old.h5")
     text = run(command, "calibrate", "show", "old.h5").stdout
-    assert "should hold until: devices 2020-03-31; converters 2020-01-08;" in text
-    assert "out of date: the part 'devices' is of 2020-01-01 and should hold for 90 days" in text
-    assert "out of date" not in run(command, "calibrate", "show", file).stdout
+    assert re.search(r"^devices +2020-01-01 00:00 +2020-03-31$", text, re.MULTILINE)
+    assert re.search(r"^converters +2020-01-01 00:00 +2020-01-08$", text, re.MULTILINE)
+    assert "Out of date: the part 'devices' is of 2020-01-01 and should hold for 90 days" in text
+    assert "Out of date" not in run(command, "calibrate", "show", file).stdout
 
 
 def test_a_calibration_changed_by_hand_is_refused(command: Command, file: str) -> None:
@@ -338,10 +339,8 @@ def test_a_killed_calibration_leaves_what_was_done(command: Command) -> None:
         time.sleep(0.02)
     process.kill()
     process.wait(timeout=30)
-    assert (
-        "not done: unfinished: the calibration has not come to its end"
-        in run(command, "calibrate", "show", "x.h5").stdout
-    )
+    shown = run(command, "calibrate", "show", "x.h5").stdout
+    assert "Not done: unfinished: the calibration has not come to its end" in shown
     refused(command(*words), "x.h5 exists; use --force")
     run(command, *words, "--core", "63", "--force")
     assert "unfinished" not in run(command, "calibrate", "show", "x.h5").stdout
@@ -381,8 +380,8 @@ def test_symmetry_points_are_calibrated_and_shown(command: Command) -> None:
     assert told["mean"] == pytest.approx(0.2, abs=0.03)
     assert told["pairs_per_device"] == 2000
     shown = run(command, "calibrate", "show", "s.cal.h5").stdout
-    assert "symmetry points    mean 0." in shown
-    assert "2,000 pairs of pulses and 100 reads for each device" in shown
+    assert re.search(r"symmetry points +0\.\d+ +- +their mean, of half the range", shown)
+    assert "2,000 pairs of pulses and 100 reads a device" in shown
     assert run(command, "show", "s.cal.h5").exit_code == 0
     missing = command("calibrate", "symmetry-point", "--backend", CHIP, "--out", "none.cal.h5")
     assert missing.exit_code == 2

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import signal
 
 import pytest
 
-from hwloop.cli.common import error_with_interval, kind_of, number, pairs, progress_bar, section, stoppable, watched
+from hwloop.cli.common import kind_of, pairs, progress_bar, section, stoppable, watched
 from hwloop.errors import (
     BadInputError,
     ChipError,
@@ -49,16 +48,6 @@ def test_what_is_no_pair_is_refused(texts: tuple[str, ...], message: str) -> Non
 )
 def test_every_error_has_a_word(error: HwloopError, kind: str) -> None:
     assert kind_of(error) == kind
-
-
-def test_numbers_are_written_with_a_dash_where_there_is_none() -> None:
-    assert number(0.123456) == "0.1235"
-    assert number(1.5, 8, 2) == "    1.50"
-    assert number(None) == "-"
-    assert number(None, 8) == "       -"
-    assert error_with_interval(0.1, (0.09, 0.11)) == "0.1000 (95 %: 0.0900 to 0.1100)"
-    assert error_with_interval(0.1, (0.09, math.inf)) == error_with_interval(0.1, (math.nan, 0.11)) == "0.1000"
-    assert error_with_interval(math.nan, (math.nan, math.nan)) == "-"
 
 
 def test_a_section_that_is_absent_is_empty() -> None:

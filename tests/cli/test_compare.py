@@ -17,7 +17,7 @@ BRIEF = ("--backend", CHIP, "--set", "gdp.max_steps=6", "--set", "iterative.max_
 
 def table(text: str) -> dict[str, list[str]]:
     """Rows of the table by method."""
-    rows = [line.split() for line in text.splitlines()]
+    rows = [line.split() for line in text[text.index("Methods") :].splitlines()]
     return {row[0]: row[1:] for row in rows if row and row[0] in ("gdp", "iterative", "exact", "sgd")}
 
 
@@ -26,10 +26,10 @@ def test_the_table_shows_every_method_against_the_floor(command: Command) -> Non
     assert result.exit_code == 0, result.stderr
     rows = table(result.stdout)
     assert list(rows) == ["iterative", "gdp", "exact"]
-    assert rows["exact"][1:4] == ["1.000", "x", "0.0000"]
+    assert rows["exact"][4] == "1.000"
     assert float(rows["gdp"][0]) > float(rows["exact"][0])
-    assert "measured 200 s after programming" in result.stdout
-    assert "Comparison file cmp.h5." in result.stdout
+    assert "measured 200s after programming" in result.stdout
+    assert "hwloop report cmp.h5 --out report.html" in result.stdout
     assert result.stderr == ""
 
 
@@ -58,7 +58,7 @@ def test_settings_reach_their_method(command: Command) -> None:
 
 def test_without_exact_the_floor_is_left_open(command: Command) -> None:
     rows = table(command("compare", "w.npy", "--backend", CHIP, "--methods", "sgd", "--out", "cmp.h5").stdout)
-    assert rows["sgd"][1:4] == ["-", "x", "-"]
+    assert rows["sgd"][4] == "-"  # over the floor
 
 
 @pytest.mark.parametrize(("goal", "code"), [(0.5, 0), (0.001, 1)])
@@ -89,7 +89,7 @@ def test_ctrl_c_shows_what_was_finished(command: Command, monkeypatch: pytest.Mo
     rows = table(result.stdout)
     assert list(rows) == ["gdp", "iterative"]
     assert rows["iterative"][0] == "-"
-    assert "Stopped before the end; the table has what was finished." in result.stdout
+    assert "The comparison was stopped before its end; the table has what was finished." in result.stdout
     assert Path("cmp.png").exists()
     with h5py.File("cmp.h5") as file:
         assert file.attrs["status"] == "interrupted"

@@ -98,7 +98,7 @@ WEIGHTS: dict[str, tuple[str, Callable[[str], object], str]] = {
     ),
     "pickled pt": ("bad.pt", lambda f: torch.save({"w": Path}, f), "bad.pt is not a readable .pt file"),
     "no bytes": ("bad.npy", lambda f: Path(f).touch(), "bad.npy is not a readable .npy file"),
-    "other kind": ("bad.csv", lambda f: Path(f).write_text("1,2"), "unknown kind of weights '.csv'; expected .npy"),
+    "other kind": ("bad.xls", lambda f: Path(f).write_text("1,2"), "unknown kind of weights '.xls'; expected .npy"),
     "folder": ("bad.npy", lambda f: Path(f).mkdir(), "bad.npy is a folder without weights"),
     "missing": ("bad.npy", lambda f: None, "bad.npy: no such file"),
 }
@@ -118,7 +118,7 @@ def test_weights_that_cannot_be_programmed(command: Command, name: str, kind: st
 # ---- options -----------------------------------------------------------------------------------------------------
 
 CHIP_ERRORS = [
-    ("sim:nope", "unknown simulated chip 'sim:nope'; known: hermes-64, hermes-core, pcm-90nm, pcm-ideal"),
+    ("sim:nope", "unknown simulated chip 'sim:nope'; known: capacitor, cmos-rpu, ecram, ecram-mo, hermes-64"),
     ("nope:x", "no backend for 'nope:'; known: bench, sim"),
     ("nope", "'nope' is not a backend URI; expected SCHEME:TARGET"),
     ("sim:hermes-core?bits=3", "unknown option 'bits' of sim:; did you mean 'dac_bits'? known: adc_bits, "),

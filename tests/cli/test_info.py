@@ -26,11 +26,21 @@ def test_info_shows_identity_geometry_and_sources(command: Command) -> None:
     result = command("info", "sim:hermes-core?seed=7")
     assert result.exit_code == 0, result.stderr
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["rows", "256"] in lines
-    assert ["serial", "simulated-7"] in lines
-    assert any(line[:1] == ["device.curve.midpoint"] and "uA" in line for line in lines)
-    assert "offset trim step max LSB   0.25, 8.0" in result.stdout
+    assert lines[0] == ["sim:hermes-core", "simulated-7"]
+    assert "1 core of 256 x 256 cells with 2 devices per polarity, 262,144 devices in all." in result.stdout
+    midpoint = next(line for line in lines if line[:1] == ["device.curve.midpoint"])
+    assert "uA" in midpoint
+    assert any(line[:1] == [midpoint[-1]] and line[1:] for line in lines)  # its source, by its number
+    assert "offset in steps of 0.25 up to 8 LSB" in result.stdout
     assert ["trims.offset_step", "0.25", "LSB", "assumed"] in lines
+
+
+def test_info_fits_80_columns_with_every_name_whole(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = json.loads(command("info", "sim:hermes-core", "--json").stdout)["parameters"]
+    shown = command("info", "sim:hermes-core").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert {row["name"] for row in told if len(row["name"]) <= 30} <= set(shown.split())
 
 
 def test_info_as_json_gives_every_parameter_a_source(command: Command) -> None:

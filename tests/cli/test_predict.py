@@ -38,7 +38,7 @@ def test_json_has_what_scripts_rely_on(command: Command) -> None:
 
 def test_beyond_what_was_measured_it_warns(command: Command) -> None:
     result = command("predict", "model.json", "--time", "1y", "--level", "60uS")
-    assert "warning: extrapolates: time 3.15576e+07 s: measured from 0.01 to 1000 s" in result.stderr
+    assert "warning: extrapolates: time 1y: measured from 10ms to 16.7min" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_a_stopped_run_goes_on_and_is_shown(command: Command) -> None:
         assert hwloop.program(chip, "w.npy", hwloop.GDP(max_steps=6), out="run.h5", progress=CtrlC(3)).interrupted
     done = command("resume", "run.h5")
     assert done.exit_code == 0
-    assert "Run file run.h5" in done.stdout
+    assert "hwloop evaluate run.h5" in done.stdout
     assert hwloop.load("run.h5").status == "complete"
 
 

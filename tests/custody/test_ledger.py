@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -138,9 +141,52 @@ def test_another_chip_with_the_same_serial_number_is_refused(path: Path) -> None
 def test_a_damaged_ledger_is_named_with_the_way_out(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database at all, " * 100)
-    with pytest.raises(LedgerError, match=r"the ledger .* is damaged .*; move it away, and hwloop begins a new one"):
+    with pytest.raises(LedgerError, match=r"the ledger .* is damaged .*or move it away, and hwloop begins a new one"):
         Ledger(path)
     assert path.read_bytes().startswith(b"no database")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8192, b"SQLite format 3\0"])
+def test_a_ledger_that_lost_its_content_is_never_taken_for_a_new_one(path: Path, content: bytes) -> None:
+    with Ledger(path) as ledger:
+        ledger.enter(CHIP)
+    path.write_bytes(content)
+    for name in (f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=r"is empty|is damaged"):
+            Ledger(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_without_tables_is_no_new_ledger_either(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 1")
+    with pytest.raises(LedgerError, match="it holds no tables"):
+        Ledger(path)
+
+
+def test_a_ledger_that_is_gone_but_for_its_last_pulses_is_brought_back(path: Path) -> None:
+    kept = path.with_name("kept.sqlite")
+    with Ledger(path) as ledger:
+        ledger.enter(CHIP)
+        path.rename(kept)
+        with pytest.raises(LedgerError, match=r"ledger\.sqlite-wal is left of it: bring it back"):
+            Ledger(path)
+        kept.rename(path)
+
+
+def test_many_who_make_it_at_once_make_one(path: Path) -> None:
+    def enter(number: int) -> int:
+        with Ledger(path) as ledger:
+            return ledger.enter(dataclasses.replace(CHIP, identity=f"chip {number}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(enter, range(24)))) == 24
+    with Ledger(path) as ledger:
+        assert len(ledger.chips()) == 24
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_damage_in_the_middle_is_named_too(path: Path) -> None:

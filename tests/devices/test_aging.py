@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwloop.devices.drift import PUBLISHED_DRIFT, Aging, DriftModel
-from hwloop.devices.model import assumed_model
+from hwloop.devices.model import assumed_model, still_model
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE, ReadNoiseModel
 from hwloop.devices.splines import Spline
@@ -139,3 +139,11 @@ def test_wires_lose_most_at_the_far_corner() -> None:
     assert np.unravel_index(factor[0].argmin(), (4, 5)) == (0, 4)
     assert np.unravel_index(factor[0].argmax(), (4, 5)) == (3, 0)
     np.testing.assert_array_equal(factor[0], factor[1])
+
+
+def test_a_still_model_neither_drifts_nor_scatters() -> None:
+    model, g = still_model(CURVE, 10.0), np.array([0.1, 5.0, 10.0])
+    assert model.curve == CURVE
+    assert model.drift.factor(g, 3.15e7).tolist() == [1.0, 1.0, 1.0]
+    assert model.drift.spread(g / 10.0).tolist() == [0.0, 0.0, 0.0]
+    assert model.read_noise.relative_sigma(g, 1e4).tolist() == [0.0, 0.0, 0.0]

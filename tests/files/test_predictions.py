@@ -102,7 +102,7 @@ def test_what_was_measured_is_no_extrapolation() -> None:
     assert found.level_is == "at the first read"
     assert found.probability_outside == pytest.approx(float(RELAXED.outside(50.0, 70.0)))
     assert found.quantiles[0.5] == pytest.approx(float(RELAXED.quantile(0.5)))
-    assert predict(own, 1e5, 60.0).beyond == ("time 100000 s: measured from 0.01 to 1000 s",)
+    assert predict(own, 1e5, 60.0).beyond == ("time 1.16d: measured from 10ms to 16.7min",)
     assert predict(own, 100.0, 200.0).beyond == ("level 200 uS: measured from 5 to 120 uS",)
     warm = model(fitted_relaxation(), temperature_at_start=300.0)
     assert predict(warm, 100.0, 60.0, temperature=302.0).beyond == ()

@@ -36,7 +36,7 @@ def test_a_fleet_file_lists_chips_and_who_has_their_links(tmp_path: Path) -> Non
             "[[chip]]\nbackend = 'visa:one'\n[[chip]]\nbackend = 'visa:one'",
             "lists visa:one twice; a link is never shared",
         ),
-        ("[[chip", "cannot be read as a fleet file"),
+        ("[[chip", "is not TOML"),
     ],
 )
 def test_what_is_wrong_with_a_fleet_file_is_said(tmp_path: Path, text: str, complaint: str) -> None:

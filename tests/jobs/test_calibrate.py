@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_the_calibration_of_another_chip_is_refused_before_a_pulse(open_chip: Op
     chip = open_chip(f"{SMALL}&seed=2")
     with pytest.raises(BadInputError, match="calibrate this chip with hwloop calibrate all"):
         hwloop.program(chip, WEIGHTS, calibration=known(f"{SMALL}&seed=1", "devices"))
+    assert chip.counts.pulses == 0
+
+
+def test_converters_that_have_moved_since_their_calibration_are_refused_before_a_pulse(open_chip: OpenChip) -> None:
+    chip = open_chip(f"{SMALL}&seed=1")
+    fresh = known(f"{SMALL}&seed=1", "devices", "adc")
+    converters = fresh.cores[0].converters
+    assert converters is not None
+    moved = replace(converters, offset=converters.offset + np.random.default_rng(0).normal(0.0, 3.0, 64))
+    old = replace(fresh, cores={0: replace(fresh.cores[0], converters=moved)})
+    with pytest.raises(BadInputError, match="offsets of core 0 are not those of the calibration"):
+        hwloop.program(chip, WEIGHTS, calibration=old)
     assert chip.counts.pulses == 0
 
 

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch import nn
 
 import hwloop
 from hwloop.errors import BadInputError
@@ -67,6 +68,15 @@ def test_all_runs_of_a_comparison_are_merged(ledger_file: Path, tmp_path: Path, 
     life = hwloop.ledger(CHIP, path=tmp_path / "other.sqlite", merge=[tmp_path / "c.h5"])
     assert (life.pulses, life.merged_runs) == (pulses, 4)
     assert hwloop.ledger(CHIP).pulses == pulses
+
+
+def test_the_run_of_a_network_is_merged(tmp_path: Path, open_chip: OpenChip) -> None:
+    out, chip = tmp_path / "net.h5", open_chip(CHIP)
+    settings = hwloop.Deployment(out=out)
+    hwloop.deploy(nn.Linear(12, 8), chip, gaussian(40, 12).astype(np.float32), METHOD, settings=settings)
+    life = hwloop.ledger(CHIP, path=tmp_path / "other.sqlite", merge=[out, out])
+    assert life.merged_runs == 1
+    assert life.pulses == sum(int(chip.pulse_counts(core).sum()) for core in range(chip.info.cores)) > 0
 
 
 def test_runs_of_other_chips_and_files_without_pulses_are_refused(run: hwloop.Run, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +19,7 @@ from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExp
 from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
 from hwloop.errors import BadInputError
 from hwloop.files.measurement_reader import read_measurements
-from hwloop.jobs.measure import Into, MeasurementReport, MeasurementTask, measure_to_file
+from hwloop.jobs.measure import Into, MeasurementReport, MeasurementTask, experiment_from, measure_to_file
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
 DRIFT = DriftExperiment(cells=50, levels=Levels(4), until=100.0, per_decade=2)
@@ -100,3 +102,26 @@ def test_a_state_with_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
         file["0000_drift/state/placing/0/born"][3] = np.nan
     with pytest.raises(BadInputError, match="'placing/0/born' is not finite"):
         measured(DRIFT, path, into=Into.RESUME)
+
+
+# ---- settings by name ------------------------------------------------------------------------------------------
+
+
+def test_lengths_of_time_may_be_texts() -> None:
+    by_texts = experiment_from("programming", {"ages": "200s,1h", "settle": "90min", "levels": 4})
+    by_numbers = experiment_from("programming", {"ages": (200.0, 3600.0), "settle": 5400.0, "levels": Levels(4)})
+    assert by_texts == by_numbers == experiment_from("programming", {"ages": [200, "1h"], "settle": 5400, "levels": 4})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ages": "often"}, "duration 'often': expected a number"),
+        ({"ages": [1.0, None]}, "None is no duration"),
+        ({"cells": "many"}, "experiment programming: setting cells='many': expected a number"),
+        ({"tolerence": 1.0}, "unknown setting 'tolerence'; did you mean 'tolerance'"),
+    ],
+)
+def test_what_is_no_setting_is_refused_before_the_chip_is_asked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInputError, match=re.escape(message)):
+        experiment_from("programming", settings)

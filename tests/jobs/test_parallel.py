@@ -25,8 +25,17 @@ TASK = Task(weights_from(gaussian(32, 48)), hwloop.GDP(max_steps=3), seed=1)
 class Backwards(InProcess):
     """Carries out the last task first."""
 
-    def map(self, work, tasks, hear, check):
-        turned = super().map(work, tasks[::-1], lambda number, word: hear(len(tasks) - 1 - number, word), check)
+    def map(self, work, tasks, hear, check, keep):
+        def of(number):
+            return len(tasks) - 1 - number
+
+        turned = super().map(
+            work,
+            tasks[::-1],
+            lambda number, word: hear(of(number), word),
+            check,
+            lambda number, done: keep(of(number), done),
+        )
         return turned[::-1]
 
 

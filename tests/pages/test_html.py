@@ -46,7 +46,8 @@ def test_a_report_asks_for_nothing_beyond_itself(results: dict[str, Path], tmp_p
     sources = [str(image["src"]) for image in read.of("img")]
     assert len(sources) == len(page.pictures)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not re.findall(r"url\(|@import|http", re.sub(r"http-equiv", "", text))
+    words = re.sub(r"base64,[\w+/=]+|http-equiv", "", text)  # letters of pictures may spell anything
+    assert not re.findall(r"url\(|@import|http", words)
     assert len(text) < 5_000_000
 
 
@@ -55,7 +56,7 @@ def test_pictures_have_sizes_and_words_for_who_does_not_see_them(results: dict[s
     for image, picture in zip(Reader(html_of(page)).of("img"), page.pictures, strict=True):
         content = base64.b64decode(str(image["src"]).partition(",")[2])
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-        assert (image["width"], image["height"]) == (str(width), str(height))
+        assert (2 * int(image["width"] or 0), 2 * int(image["height"] or 0)) == (width, height)  # for fine screens
         assert image["alt"] == f"{picture.title}. {picture.caption}"
 
 

@@ -55,8 +55,9 @@ def limit(name: str, value: float, factor: float) -> Limit:
 def test_the_page_of_a_sensitivity_study_names_the_weakest(found_sensitivity: hwloop.Sensitivity) -> None:
     page = page_of_sensitivity(found_sensitivity)
     assert page.verdict == "Weakest spots: adc noise; layer none."
-    assert page.tables[0].rows[0][:4] == ("adc noise", "0.5 LSB", "1 LSB", "0.8 to 1.2")
-    assert page.tables[0].rows[1][2] == "all borne"
+    assert page.tables[0].rows[0] == ("adc noise", 0.5, 1.0, "0.8 to 1.2", "LSB", 0.97)
+    assert page.tables[0].rows[1][2] is None
+    assert page.tables[0].note == "A dash: no strength that was tried costs so much."
     assert [one.name for one in page.pictures] == ["nonidealities"]
 
 

@@ -35,7 +35,7 @@ def test_long_tables_and_texts_are_cut_unless_all_is_wanted() -> None:
     table = Table("many", (Column("number"),), tuple((number,) for number in range(1000, 1040)))
     page = Page("run", "t", "v.", (), (table,), provenance=(Fact("settings", "x" * 400),))
     short, full = text_of(page, 80), text_of(page, 80, ALL)
-    assert "and 28 more rows (--verbose shows all)" in short
+    assert "and 28 more rows (hwloop show --verbose shows all)" in short
     assert "1,039" not in short
     assert "... (--verbose)" in short
     assert "1,039" in full

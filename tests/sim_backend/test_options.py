@@ -109,7 +109,7 @@ def test_an_unknown_option_lists_the_known_ones():
         ("stuck_rate=many", "expected a number from 0 to 1"),
         ("drift=nan", "outside"),
         ("drift=inf", "outside"),
-        ("temperature=25", "outside 200 to 450"),
+        ("temperature=25", "outside 200 to 700"),
         ("wire_resistance=-1", "outside"),
         ("seed=-1", "expected a whole number"),
         ("seed=1.5", "expected a whole number"),
@@ -130,7 +130,7 @@ BOUNDS = {
     "dac_bits": (2, 16), "adc_gain_spread": (0.0, 0.3), "adc_offset_spread": (0.0, 100.0),
     "adc_nonlinearity": (0.0, 20.0), "adc_noise": (0.0, 20.0), "dac_nonlinearity": (0.0, 20.0),
     "current_error": (-0.5, 0.5), "stuck_rate": (0.0, 1.0), "weak_rate": (0.0, 1.0), "wire_resistance": (0.0, 1000.0),
-    "series_resistance": (0.0, 100_000.0), "temperature": (200.0, 450.0), "read_noise": (0.0, 100.0),
+    "series_resistance": (0.0, 100_000.0), "temperature": (200.0, 700.0), "read_noise": (0.0, 100.0),
     "programming_noise": (0.0, 100.0), "drift": (0.0, 10.0),
     "drift_onset": (0.0, 10_000.0), "pulse_noise": (0.0, 1.0),
 }  # fmt: skip

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from hwloop.errors import BadInputError, printable
 
-SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".h5", ".keras", ".onnx")
-"""What files of weights are usually called; nothing depends on it but messages."""
+TEXTS = (".csv", ".tsv", ".txt")
+"""What files of text are called, which have no beginning of their own."""
+SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".h5", ".keras", ".onnx", *TEXTS)
+"""What files of weights are usually called; of other files than text, nothing depends on it but messages."""
 
 
 class Content(Enum):
@@ -24,6 +26,7 @@ class Content(Enum):
     HDF5 = "HDF5"
     KERAS = ".keras"
     ONNX = "ONNX"
+    TEXT = "text"
     INDEX = "index of shards"
 
 
@@ -92,6 +95,8 @@ def content_of(path: Path) -> Content:
         return Content.INDEX
     if path.suffix.lower() == ".onnx" and head[:1] == b"\x08":
         return Content.ONNX
+    if path.suffix.lower() in TEXTS and head:
+        return Content.TEXT
     if head.startswith(b"\x80") and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise unreadable(path, f"it is a pickle, which hwloop never unpickles; {PLAIN}")
     raise _unknown(path, head)

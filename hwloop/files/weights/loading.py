@@ -15,8 +15,9 @@ from hwloop.files.weights.content import Content, content_of, shown
 from hwloop.files.weights.graphs import read_onnx
 from hwloop.files.weights.keras import read_keras
 from hwloop.files.weights.shards import note_on_shard, read_folder, read_index
+from hwloop.files.weights.text import read_text
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike, renamed
-from hwloop.mapping.matrix import Matrix, matrices_of
+from hwloop.mapping.matrix import Matrix, Room, matrices_of
 from hwloop.mapping.names import without_wrappers
 from hwloop.mapping.tensors import Tensor
 
@@ -31,6 +32,7 @@ READERS: dict[Content, Callable[[Path], list[Tensor]]] = {
     Content.HDF5: read_keras,
     Content.KERAS: read_keras,
     Content.ONNX: read_onnx,
+    Content.TEXT: read_text,
 }
 """What reads each kind of file."""
 
@@ -93,7 +95,11 @@ def _read_file(path: Path) -> list[Tensor]:
 
 
 def load_weights(
-    path: str | Path, tensor: TensorLike = None, layout: LayoutLike = None, merge_lora: float | None = None
+    path: str | Path,
+    tensor: TensorLike = None,
+    layout: LayoutLike = None,
+    merge_lora: float | None = None,
+    room: Room | None = None,
 ) -> list[Matrix]:
     """Load the weight matrices of a file, or those of the given names.
 
@@ -113,6 +119,8 @@ def load_weights(
     merge_lora
         Factor before B A (lora_alpha / r) with which low-rank adapters are added to their weights; None leaves both
         halves as matrices of their own.
+    room
+        What the chip can hold that they are for: more is refused by its shape, before its values are read.
 
     Raises
     ------
@@ -122,9 +130,9 @@ def load_weights(
     path, choice = Path(path), Choice.of(tensor, layout)
     tensors = read_tensors(path)
     if len(tensors) == 1:
-        lone = content_of(path) is Content.NPY if path.is_file() else False
+        lone = path.is_file() and content_of(path) in (Content.NPY, Content.TEXT)
         tensors = [dataclasses.replace(tensors[0], alone=lone)]
-    made = matrices_of(tensors, shown(path), choice, merge_lora)
+    made = matrices_of(tensors, shown(path), choice, merge_lora, room=room)
     note = note_on_shard(path)
     if note:
         warnings.warn(note, WeightsNote, stacklevel=2)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
 
-from hwloop.calibration.certificate.check import Check, Finding, check, temperature_finding
+from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.check import Check, Finding, check, refuse_stale, temperature_finding
+from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
-from hwloop.errors import MissingCapabilityError
+from hwloop.errors import BadInputError, CalibrationWarning, MissingCapabilityError
+from hwloop.typing import FloatArray
 from tests.calibration import made_up
 from tests.calibration.specimen import lacking
 from tests.conftest import OpenChip
@@ -126,3 +130,52 @@ def test_a_difference_counts_in_its_own_standard_deviations_however_small() -> N
     assert not found.expected
     none = Check().compare(2, "offsets", difference, sigma, np.zeros(4, bool))
     assert (none.compared, none.moved, none.worst, none.expected) == (0, 0, 0.0, True)
+
+
+# ---- before it is used ------------------------------------------------------------------------------------------
+
+WITHOUT_OFFSETS = f"{CHIP}&adc_offset_spread=0"
+
+
+def saying(chip: Backend, offset: FloatArray) -> Calibration:
+    """A calibration that takes the columns of a chip without offsets to have these."""
+    base, zero = made_up.calibration(chip), np.zeros(12)
+    converters = made_up.converters(
+        16, 12, offset=offset, offset_sigma=np.full(12, 0.03), second_order=zero, third_order=zero
+    )
+    return dataclasses.replace(base, cores={0: dataclasses.replace(base.cores[0], converters=converters)})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_offsets_that_are_what_they_were_are_passed_over(open_chip: OpenChip, seed: int) -> None:
+    chip = open_chip(WITHOUT_OFFSETS.replace("seed=1", f"seed={seed}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refuse_stale(saying(chip, np.full(12, 0.3)), chip, [0])
+    assert chip.counts.pulses == 0
+
+
+def test_offsets_of_another_day_are_refused(open_chip: OpenChip) -> None:
+    chip = open_chip(WITHOUT_OFFSETS)
+    offset = np.where(np.arange(12) % 2, 1.5, -1.5)
+    offset[7] = 3.0
+    with pytest.raises(
+        BadInputError, match=r"core 0 .* 12 of 12 columns .* column 7 by -3\.\d LSB; .* calibrate daily"
+    ):
+        refuse_stale(saying(chip, offset), chip, [0])
+
+
+def test_one_column_that_has_moved_is_warned_of(open_chip: OpenChip) -> None:
+    chip = open_chip(WITHOUT_OFFSETS)
+    with pytest.warns(CalibrationWarning, match=r"1 of 12 columns are off by over 1 LSB, column 4 by 2\.\d LSB"):
+        refuse_stale(saying(chip, np.where(np.arange(12) == 4, -2.5, 0.0)), chip, [0])
+
+
+def test_columns_that_did_not_respond_and_cores_that_were_not_calibrated_are_not_compared(open_chip: OpenChip) -> None:
+    chip = open_chip(WITHOUT_OFFSETS)
+    known = saying(chip, np.full(12, 9.0))
+    silent = dataclasses.replace(known.cores[0].converters, unresponsive=np.ones(12, bool))
+    refuse_stale(
+        dataclasses.replace(known, cores={0: dataclasses.replace(known.cores[0], converters=silent)}), chip, [0]
+    )
+    refuse_stale(known, chip, [1])

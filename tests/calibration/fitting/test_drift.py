@@ -134,15 +134,18 @@ def test_held_out_reads_choose_the_form() -> None:
     bent = replace(PCM.drift, mean=Polynomial((0.03, 0.25, -0.25)), spread=LogClip(0.0, 0.004, 0.004, 0.004))
     measurement = drifting(bent, PCM.read_noise, conductance, AGES[:8], rng, ReadErrors(0.1))
     scores, _ = held_out_scores(measurement, [LogClipDrift(), SplineDrift()])
-    assert scores["spline"].mean() > scores["log-clip"].mean()
+    # Five times what families that predict alike may differ by.
+    assert scores["spline"].mean() - scores["log-clip"].mean() > 0.01
 
 
 def test_auto_says_by_how_much() -> None:
+    """The truth is log-clip, which predicts later reads no better than a family that assumes less of them."""
     outcome = fit_measurement(measured(1_500, seed=9, lowest=1.0))
     record = outcome.fitted.record
     assert set(record.choice) >= {"log-clip", "spline"}
-    assert record.family == "spline"  # the truth is log-clip, which foretells later reads no better: less is assumed
-    assert record.choice["log-clip"] - record.choice["spline"] == pytest.approx(0.0, abs=0.01)
+    # A tenth of the margin, of which another kind of CPU moves a tenth.
+    assert record.choice["log-clip"] - record.choice["spline"] == pytest.approx(0.0, abs=0.001)
+    assert record.family == "spline"
     assert len(outcome.panels) >= 3
 
 

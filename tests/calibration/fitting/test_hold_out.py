@@ -43,5 +43,5 @@ def test_a_fit_tells_what_was_held_out() -> None:
 
 
 def test_what_cannot_be_held_out_is_refused() -> None:
-    with pytest.raises(BadInputError, match="hold-out 'chips': expected cells or times"):
+    with pytest.raises(BadInputError, match="hold-out 'chips': expected cells, times or temperatures"):
         parted(measured(20, seed=1), ("chips",))

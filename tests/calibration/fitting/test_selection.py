@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwloop.calibration.fitting.selection import AUTO, families, fit_measurement
+from hwloop.calibration.fitting.selection import AUTO, USUAL, choose, families, fit_measurement
 from hwloop.calibration.fitting.synthetic import ReadErrors, drifting, programmed
 from hwloop.devices.drift import PUBLISHED_DRIFT
 from hwloop.devices.read_noise import PUBLISHED_READ_NOISE
@@ -51,3 +51,23 @@ def test_a_model_that_describes_the_data_poorly_says_so() -> None:
     apart = good.reads.conductance + rng.choice([-1.0, 1.0], 500)  # a normal distribution has one maximum
     warnings = fit_measurement(with_conductance(good, apart), "polynomial-2").fitted.record.warnings
     assert any("describes these reads poorly" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("behind", "scatter", "chosen"),
+    [
+        (0.00013, 0.001, "spline"),  # 2.1 standard errors of hardly anything
+        (0.00013, 0.01, "spline"),
+        (0.0125, 0.005, "log-clip"),  # 40 standard errors, and six times the margin
+        (0.0125, 0.5, "spline"),  # within chance
+        (-0.0125, 0.005, "spline"),
+    ],
+)
+def test_less_is_assumed_unless_more_predicts_better_by_a_margin(behind: float, scatter: float, chosen: str) -> None:
+    """Behind by this much, give or take 3 % of it, as on another kind of CPU."""
+    candidates = [one for one in families(Experiment.DRIFT) if one.name in ("spline", "log-clip")]
+    noise = np.random.default_rng(3).standard_normal(256)
+    difference = scatter * (noise - noise.mean()) / noise.std()
+    for shift in (0.97, 1.0, 1.03):
+        scores = {"spline": np.ones(256), "log-clip": 1.0 + shift * behind + difference}
+        assert choose(candidates, scores, USUAL)[0].name == chosen

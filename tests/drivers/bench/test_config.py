@@ -93,7 +93,7 @@ def test_rows_of_both_low_terminals_may_be_one(file: Path):
 
 
 def test_a_file_that_is_not_there_or_an_option_is_refused(tmp_path: Path):
-    with pytest.raises(BadInputError, match=r"absent\.toml: No such file"):
+    with pytest.raises(BadInputError, match=r"absent\.toml cannot be read: No such file"):
         hwloop.connect(f"bench:{tmp_path / 'absent.toml'}")
     with pytest.raises(BadInputError, match="Is a directory"):
         hwloop.connect(f"bench:{tmp_path}")

@@ -195,7 +195,7 @@ def test_a_folder_is_no_file(tmp_path, name):
         load_weights(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["w.h5", "w.pkl", "w.csv", "w", "w.npy.gz"])
+@pytest.mark.parametrize("name", ["w.h5", "w.pkl", "w", "w.npy.gz"])
 def test_an_unknown_kind_of_file_lists_the_known_ones(tmp_path, name):
     (tmp_path / name).write_bytes(b"1,2,3")
     with pytest.raises(BadInputError, match=r"unknown kind of weights .*\.npy, \.npz, \.safetensors, \.pt"):

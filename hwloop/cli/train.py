@@ -1,0 +1,175 @@
+"""`hwloop train`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from hwloop.cli.common import (
+    GOAL_MISSED,
+    command,
+    file_option,
+    force_option,
+    given,
+    json_option,
+    leave,
+    pairs,
+    print_json,
+    seed_option,
+    watched,
+)
+from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
+from hwloop.errors import BadInputError
+
+if TYPE_CHECKING:
+    from hwloop.jobs.train import Trained
+
+ALGORITHMS = "sgd, tiki-taka, ttv2, c-ttv2, agad, shd or mixed-precision"
+"""For the help text, which must not load torch."""
+
+
+def _pairs_option(name: str, field: str, what: str) -> click.Option:
+    return click.Option(
+        [name, field], multiple=True, metavar="KEY=VALUE", help=f"{what} (docs/training.md); repeatable."
+    )
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `hwloop train`."""
+
+    network: str = given(network_option(required=True))
+    dataset: str = given(dataset_option(required=True))
+    backend: str = given(
+        click.Option(["--backend"], required=True, help="Chip of devices that step, such as sim:reram-sb?seed=1.")
+    )
+    algorithm: str = given(
+        click.Option(["--algorithm"], default="agad", show_default=True, help=f"One of {ALGORITHMS}.")
+    )
+    settings: tuple[str, ...] = given(settings_option("algorithm", "training"))
+    periphery: tuple[str, ...] = given(_pairs_option("--periphery", "periphery", "A setting of converters and pulses"))
+    training: tuple[str, ...] = given(_pairs_option("--training", "training", "A further setting of the training"))
+    weights: str | None = given(weights_option(" to begin with [default: drawn anew]", required=False))
+    calibration: str | None = given(file_option("--calibration", "Calibration file of this chip (hwloop calibrate)."))
+    epochs: int | None = given(
+        click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 30].")
+    )
+    lr: float | None = given(
+        click.Option(["--lr"], type=float, help="Learning rate at its highest [default: the algorithm's own].")
+    )
+    exclude: tuple[str, ...] = given(exclude_option())
+    seed: int = given(seed_option(0, "start weights, order of the images, and all else drawn outside of the chip"))
+    goal: float | None = given(
+        click.Option(["--goal"], type=float, help="Exit with code 1 unless the accuracy (0 to 1) is at least this.")
+    )
+    out: str = given(file_option("--out", "Training file to write (HDF5).", required=True))
+    plot: str | None = given(file_option("--plot", "Also draw the curves, FILE.png, .svg or .pdf."))
+    force: bool = given(force_option())
+    as_json: bool = given(json_option())
+
+
+@command(TrainOptions, "train")
+def train(options: TrainOptions) -> None:
+    """Train a network on the devices of a chip: forward, backward and update by pulses, all in memory.
+
+    Weights change by counted pulses alone. Biases and all that is no matrix are trained digitally. The accuracy on test
+    images is measured through the chip after every epoch, and decides nothing.
+
+    \b
+    Examples:
+      hwloop train --network hwloop.nn.zoo:digits_mlp --dataset data/digits.npz --backend "sim:rpu-baseline?seed=1" \\
+          --algorithm mixed-precision --epochs 2 --out t.h5 --plot t.png
+      hwloop resume t.h5      # after it was stopped or killed
+    """  # noqa: D301  click needs the backspace
+    import hwloop
+    from hwloop.jobs.train import TrainingJob, rule_from
+    from hwloop.nn.datasets import read_dataset
+
+    if options.goal is not None and math.isnan(options.goal):
+        raise BadInputError("--goal nan: expected an accuracy, as 0.95")
+    rule = rule_from(options.algorithm, pairs(options.settings))
+    if options.plot:
+        from hwloop.plot.style import check_figure_path
+
+        check_figure_path(options.plot, options.out, force=options.force)
+    job = TrainingJob(
+        training=hwloop.Training.parse(_told(options)),
+        periphery=hwloop.Periphery.parse(pairs(options.periphery)),
+        exclude=options.exclude,
+        calibration=options.calibration,
+        network=options.network,
+        dataset=options.dataset,
+        weights=options.weights or "",
+        out=options.out,
+        force=options.force,
+    )
+    data = read_dataset(options.dataset)
+    network = job.make_network()
+    with watched("    train") as report, hwloop.connect(options.backend) as chip:
+        result = hwloop.train(network, data, chip, rule, job, progress=report)
+    if options.plot and result.curves.loss:
+        draw(result, options.plot)
+    finish(result, options.goal, as_json=options.as_json)
+
+
+def _told(options: TrainOptions) -> dict[str, str]:
+    """Join the settings of the training that have options of their own with those of --training."""
+    apart = pairs(options.training)
+    own = {"epochs": options.epochs, "lr": options.lr, "seed": options.seed}
+    told = {name: str(value) for name, value in own.items() if value is not None}
+    if twice := sorted(told.keys() & apart.keys()):
+        raise BadInputError(f"{twice[0]} is given by --{twice[0]}; leave --training {twice[0]} out")
+    return told | apart
+
+
+def draw(result: Trained, path: str) -> None:
+    """Draw the curves into a file."""
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from hwloop.plot.style import SCREEN, save_figure
+
+    with SCREEN.applied():
+        figure = Figure(figsize=SCREEN.size, layout="constrained")
+        result.plot(figure.subplots())
+        save_figure(figure, Path(path))
+
+
+def finish(result: Trained, goal: float | None = None, *, as_json: bool) -> None:
+    """Show what came of a training, and leave with the exit code of one that was stopped or missed its goal."""
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _show(result, click.echo)
+    reached = result.test_accuracy[-1] if result.test_accuracy else 0.0
+    if goal is not None and not reached >= goal:
+        click.echo(f"goal missed: the accuracy {reached:.3f} is below {goal:g}", err=True)
+        leave(GOAL_MISSED)
+    if result.status != "complete":
+        leave(GOAL_MISSED)
+
+
+def _show(result: Trained, say: Callable[[str], None]) -> None:
+    task, curves = result.task, result.curves
+    say(f"{task.network or 'A network'} trained by {task.rule.name} on {task.backend or task.chip}\n")
+    say("epoch      loss   test images   pulses")
+    every = max(1, len(curves.loss) // 10)
+    for number, loss in enumerate(curves.loss):
+        if number % every == 0 or number == len(curves.loss) - 1:
+            tested = f"{curves.test_accuracy[number]:11.1%}" if curves.test_accuracy else f"{'-':>11}"
+            say(f"{number + 1:>5} {loss:9.4f}   {tested}   {curves.pulses[number]:.3g}")
+    if math.isfinite(result.float_accuracy):
+        say(f"\nTrained in float it answers {result.float_accuracy:.1%} of the test images rightly.")
+    say(f"A device has received {result.pulses_per_device:,.0f} pulses in the mean.")
+    if result.saturated > 0.05:
+        say(f"{result.saturated:.0%} of the weights lie at the ends of their range; try a larger weight_scale.")
+    if result.status == "interrupted":
+        say(f"\nStopped before the end; hwloop resume {result.file} goes on.")
+    if result.status == "diverged":
+        say("\nThe loss became NaN; what was done until then is on file. Try a smaller --lr.")
+    say(f"\nTraining file {result.file}.")

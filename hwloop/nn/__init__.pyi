@@ -1,0 +1,6 @@
+"""What `hwloop.nn` shows by itself; everything else is imported from its modules."""
+
+from . import zoo as zoo
+from .in_memory.network import AnalogNetwork as AnalogNetwork
+from .in_memory.network import analog as analog
+from .in_memory.settings import Periphery as Periphery

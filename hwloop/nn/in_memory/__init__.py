@@ -1,0 +1,1 @@
+"""Networks whose weights are trained where they lie: arrays of devices that multiply, multiply back, and are pulsed."""

@@ -1,0 +1,82 @@
+"""Pages of trainings in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+from hwloop import plot
+from hwloop.pages.page import Column, Fact, Page, Picture, Table
+
+if TYPE_CHECKING:
+    from hwloop.jobs.train import Trained
+
+
+def page_of_training(found: Trained) -> Page:
+    """Make the page of a training in memory."""
+    task, curves = found.task, found.curves
+    reached = curves.test_accuracy or curves.held_out_accuracy
+    of = "test images" if curves.test_accuracy else "held-out images"
+    verdict = f"{reached[-1]:.1%} of {of} right after {len(reached)} epochs" if reached else "No epoch was finished"
+    digital = task.float_accuracy
+    if math.isfinite(digital):
+        verdict += f"; trained in float {digital:.1%}"
+    names = ("loss", "test_accuracy", "held_out_accuracy", "pulses", "chip_seconds")
+    units, styles = ("nat", "", "", "", "s"), (".4f", ".1%", ".1%", ".4g", ".4g")
+    kept = [k for k, name in enumerate(names) if getattr(curves, name)]
+    columns = (Column("epoch"), *(Column(names[k].replace("_", " "), units[k], styles[k]) for k in kept))
+    rows = tuple((n + 1, *(getattr(curves, names[k])[n] for k in kept)) for n in range(len(curves.loss)))
+    pictures = [
+        Picture(
+            "training-curves",
+            "Training",
+            "Wrong answers and loss against epochs.",
+            lambda ax: plot.training_curves(curves, digital, ax),
+        )
+    ]
+    if found.weights:
+        told = "Weights of each matrix as read from the chip: what stands at the ends of its range is saturated."
+        pictures.append(Picture("weights", "Weights", told, lambda ax: plot.weight_histogram(found.weights, ax)))
+    return Page(
+        kind="training",
+        title=f"{task.network or 'A network'} trained by {task.rule.name} on {task.backend or task.chip}",
+        verdict=f"{verdict}.",
+        facts=(
+            Fact("status", found.status),
+            Fact("pulses", f"{found.pulses_per_device:,.0f} per device in the mean, start weights included"),
+            Fact("time on the chip", f"{curves.chip_seconds[-1]:.3g} s" if curves.chip_seconds else "not known"),
+            Fact("time here", f"{found.wall_seconds:.3g} s"),
+        ),
+        tables=(Table("Epochs", columns, rows),),
+        pictures=tuple(pictures),
+        warnings=_warnings(found),
+        provenance=(
+            Fact("file", found.file or "none"),
+            Fact("chip", task.chip),
+            Fact("network", task.network or "given as a module"),
+            Fact("dataset", task.dataset or "given as arrays"),
+            Fact("start weights", task.weights or "as the network came"),
+            Fact("calibration", task.calibration or "none"),
+            *(
+                Fact(title, ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(settings).items()))
+                for title, settings in (
+                    ("algorithm", task.rule), ("training", task.training), ("converters and pulses", task.periphery),
+                )
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _warnings(found: Trained) -> tuple[str, ...]:
+    told = []
+    if found.status == "diverged":
+        told.append("The loss became NaN; lower the learning rate.")
+    elif found.status != "complete":
+        told.append(f"The training did not reach its end ({found.status}); hwloop resume goes on with it.")
+    if found.saturated > 0.05:
+        told.append(
+            f"{found.saturated:.0%} of the weights lie at the ends of the devices' range; a larger weight_scale lets "
+            "them lie further inside."
+        )
+    return tuple(told)

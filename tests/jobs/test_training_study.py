@@ -1,0 +1,33 @@
+"""Studies of training in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hwloop
+from tests.jobs.test_train import DATA, network
+
+CHIP = "sim:rpu-baseline?rows=16&columns=16"
+JOB = hwloop.TrainingJob(hwloop.Training(epochs=1, reference_epochs=1, lr=0.2, batch=20))
+
+
+@pytest.mark.parametrize("of", ["states", "devices"])
+def test_each_value_is_trained_with_each_seed(of: str, tmp_path: Path) -> None:
+    plan = hwloop.StudyPlan(CHIP, of, [2, 4], seeds=2)
+    found = hwloop.training_study(network(), DATA, plan, "sgd", JOB)
+    assert found.accuracies.shape == (2, 2)
+    assert np.all((found.accuracies > 0) & (found.accuracies <= 1))
+    assert found.plot().get_xlabel()
+    found.save(tmp_path / "study.json")
+    assert json.loads((tmp_path / "study.json").read_text())["values"] == [2, 4]
+
+
+def test_what_cannot_be_studied_is_refused() -> None:
+    with pytest.raises(hwloop.BadInputError, match="a study of 'state' is not known; did you mean 'states'"):
+        hwloop.StudyPlan(CHIP, "state", [1.0])
+    with pytest.raises(hwloop.BadInputError, match="needs values to set"):
+        hwloop.StudyPlan(CHIP, "states", [])

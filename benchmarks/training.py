@@ -55,11 +55,11 @@ class Way:
 
 WAYS: Mapping[str, Way] = {
     "sgd": Way(SGDRule(), 0.1),
-    "tiki-taka": Way(TikiTakaRule(), 0.3),
+    "tiki-taka": Way(TikiTakaRule(), 1.0, 0.5),
     "ttv2": Way(TTv2Rule(), 0.1, 0.5),
     "c-ttv2": Way(ChoppedTTv2Rule(), 0.1, 0.5),
     "agad": Way(AGADRule(), 0.1, 0.5),
-    "shd": Way(HamiltonianRule(), 0.3),
+    "shd": Way(HamiltonianRule(), 1.0, 0.5),
     "mixed-precision": Way(MixedPrecisionRule(), 0.3),
 }
 """Every algorithm."""

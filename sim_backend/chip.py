@@ -14,6 +14,7 @@ from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.registry import Scheme
 from hwloop.errors import BadInputError
+from hwloop.files.model_file import load_model
 from hwloop.files.reading import whole
 from hwloop.registry import suggest
 from hwloop.sim_backend.base import Core, PulsedChip, Seen, SimulatedBase
@@ -25,7 +26,9 @@ from hwloop.sim_backend.options import STATISTICAL, SimOptions, apply_options, a
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.presets import PRESETS
 from hwloop.sim_backend.statistical.chip import StatisticalChip
+from hwloop.sim_backend.stepping.parameters import SteppingParameters
 from hwloop.sim_backend.stepping.presets import STEPPING_PRESETS
+from hwloop.sim_backend.stepping.twin import RESPONSE, stepping_twin
 from hwloop.sim_backend.twin import is_model, twin_parameters
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
@@ -45,11 +48,11 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | Sta
     Raises BadInputError for an unknown preset or option, and for a model file that no chip can be made of.
     """
     if target in STEPPING_PRESETS:
-        from hwloop.sim_backend.stepping.chip import SteppingChip  # loads numba, which other chips do not need
-
-        return SteppingChip(*apply_stepping_options(STEPPING_PRESETS[target](), query))
+        return _stepping(STEPPING_PRESETS[target](), query)
     if is_model(target):
         with whole(target, "model of a chip", "fit again"):
+            if RESPONSE in (model := load_model(target)).fits:
+                return _stepping(*stepping_twin(model, target, query))
             chip, query = twin_parameters(target, query)
     elif target in PRESETS:
         chip = PRESETS[target]()
@@ -60,6 +63,13 @@ def open_simulated(target: str, query: Mapping[str, str]) -> SimulatedChip | Sta
     if options.level == STATISTICAL:
         return StatisticalChip(parameters, options, SimulatedChip)
     return SimulatedChip(parameters, options)
+
+
+def _stepping(preset: SteppingParameters, query: Mapping[str, str]) -> SteppingChip:
+    """Open a chip of stepping devices."""
+    from hwloop.sim_backend.stepping.chip import SteppingChip  # loads numba, which other chips do not need
+
+    return SteppingChip(*apply_stepping_options(preset, query))
 
 
 SCHEME = Scheme(

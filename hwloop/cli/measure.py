@@ -150,6 +150,16 @@ class CurveOptions(CommonOptions):
     early: str = given(text_option("--early", "0.1s", "Rest before a first read; 0s: a single read."))
 
 
+@dataclass(frozen=True)
+class PulseResponseOptions(CommonOptions):
+    """Options of `hwloop measure pulse-response`."""
+
+    cells: int = given(number_option("--cells", 400, "Devices to measure."))
+    pulses: int = given(number_option("--pulses", 1000, "Pulses of each ramp."))
+    read_every: int = given(number_option("--read-every", 10, "Pulses between two reads."))
+    cycles: int = given(number_option("--cycles", 1, "Ramps up, each followed by one down."))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def measure() -> None:
     """Measure the devices of a chip, into a measurement file that `hwloop fit` reads.
@@ -225,7 +235,20 @@ def programming_curve(options: CurveOptions) -> None:
     _run("programming-curve", options, values | rests | {"cores": _cores(options.cores)})
 
 
-for _each in (drift, programming, read_noise, programming_curve):
+@command(PulseResponseOptions, "pulse-response")
+def pulse_response(options: PulseResponseOptions) -> None:
+    """Send ramps of pulses up and down to devices that step, and read them every few pulses.
+
+    \b
+    Example:
+      hwloop measure pulse-response --backend "sim:reram-sb?seed=3" --cells 400 --out response.h5
+    """  # noqa: D301  click needs the backspace
+    names = ("cells", "pulses", "read_every", "cycles", "averages")
+    values: dict[str, Setting] = {name: getattr(options, name) for name in names}
+    _run("pulse-response", options, values | {"cores": _cores(options.cores)})
+
+
+for _each in (drift, programming, read_noise, programming_curve, pulse_response):
     measure.add_command(_each)
 
 

@@ -35,6 +35,8 @@ class Experiment(enum.Enum):
     """Cells programmed once and read at growing ages."""
     READ_NOISE = "read-noise"
     """Cells left alone and read continuously."""
+    PULSE_RESPONSE = "pulse-response"
+    """Devices that step, read every few pulses of ramps up and down."""
 
 
 class Mark(enum.IntEnum):
@@ -197,7 +199,8 @@ class Measurement:
         BadInputError
             For arrays of other shapes, a kind that is unknown, and programming curves, whose reads have pulses.
         """
-        kinds = {kind.value: kind for kind in Experiment if kind is not Experiment.PROGRAMMING_CURVE}
+        with_pulses = (Experiment.PROGRAMMING_CURVE, Experiment.PULSE_RESPONSE)
+        kinds = {kind.value: kind for kind in Experiment if kind not in with_pulses}
         kind = experiment.value if isinstance(experiment, Experiment) else experiment
         if kind not in kinds:
             raise BadInputError(f"experiment '{kind}': arrays of ages and conductances are {', '.join(kinds)}")

@@ -33,7 +33,13 @@ from hwloop.typing import Json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ORDER = (Experiment.DRIFT, Experiment.READ_NOISE, Experiment.PROGRAMMING, Experiment.PROGRAMMING_CURVE)
+ORDER = (
+    Experiment.DRIFT,
+    Experiment.READ_NOISE,
+    Experiment.PROGRAMMING,
+    Experiment.PROGRAMMING_CURVE,
+    Experiment.PULSE_RESPONSE,
+)
 """Drift first: it brings the reads of a programming curve to the age at which the curve is stated. Read noise before
 programming, whose re-reads have it."""
 IDENTITY = ("chip", "serial", "backend", "g_max", "read_voltage", "devices_per_polarity", "temperature_at_start")

@@ -24,6 +24,7 @@ from hwloop.calibration.experiments.cells import Levels, ListedLevels
 from hwloop.calibration.experiments.drift import DriftExperiment
 from hwloop.calibration.experiments.programming import ProgrammingExperiment
 from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
+from hwloop.calibration.experiments.pulse_response import PulseResponseExperiment
 from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
@@ -152,6 +153,7 @@ EXPERIMENTS: dict[str, type[DeviceExperiment]] = {
     "programming": ProgrammingExperiment,
     "read-noise": ReadNoiseExperiment,
     "programming-curve": ProgrammingCurveExperiment,
+    "pulse-response": PulseResponseExperiment,
 }
 """Experiments by the names that measurement files have for them."""
 
@@ -175,7 +177,8 @@ def measure(
     chip
         An open chip that can read single devices.
     experiment
-        'drift', 'programming', 'read-noise' or 'programming-curve' with the `settings`, or an experiment.
+        'drift', 'programming', 'read-noise', 'programming-curve' or 'pulse-response' with the `settings`, or an
+        experiment.
     calibration
         Of this chip: reads are corrected for the gain of their column, bad devices are left alone.
     temperature

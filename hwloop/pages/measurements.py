@@ -137,6 +137,10 @@ def _pictures(measurement: Measurement, at: int, of: int) -> list[Picture]:
             "conductance-vs-pulse",
             "Conductance after pulses of each strength; the band is the spread of devices and of pulses.",
         ),
+        Experiment.PULSE_RESPONSE: (
+            "pulse-response",
+            "Conductance read by read, along ramps of pulses up and down; the band is the spread of devices.",
+        ),
     }[measurement.experiment]
     suffix = f"-{at}" if of > 1 else ""
     title = main.replace("-vs-", " against ").replace("-", " ").capitalize()

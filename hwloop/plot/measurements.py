@@ -148,6 +148,28 @@ def conductance_against_pulse(measurement: Measurement, ax: Axes | None = None, 
     return axes
 
 
+def pulse_response(measurement: Measurement, ax: Axes | None = None) -> Axes:
+    """Draw conductances along the ramps of a pulse response, read by read, with the 5 to 95 % range of devices.
+
+    Raises BadInputError for a measurement without reads of good cells.
+    """
+    axes = axes_of(ax)
+    cell, _, conductance = _good_reads(measurement)
+    order = np.argsort(cell, kind="stable")
+    starts = np.searchsorted(cell[order], cell[order])
+    number = np.empty(cell.size, np.int64)
+    number[order] = np.arange(cell.size) - starts
+    steps, (low, middle, high) = _ranges(number.astype(np.float64), conductance)
+    every = measurement.attributes.get("read_every")
+    scale = float(every) if isinstance(every, int | float) and every > 0 else 1.0
+    axes.plot(scale * steps, middle, color=VERMILION, label="median")
+    axes.fill_between(scale * steps, low, high, color=VERMILION, alpha=0.15, label="5 to 95 %")
+    axes.set(xlabel="pulses since the first read", ylabel="conductance, uS", title="Pulse response")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return axes
+
+
 def main_figure(measurement: Measurement, ax: Axes | None = None) -> Axes:
     """Draw what a measurement is made for: the course of drift, noise, programming error, or the programming curve."""
     draw = {
@@ -155,6 +177,7 @@ def main_figure(measurement: Measurement, ax: Axes | None = None) -> Axes:
         Experiment.READ_NOISE: read_noise_by_conductance,
         Experiment.PROGRAMMING: programming_error,
         Experiment.PROGRAMMING_CURVE: conductance_against_pulse,
+        Experiment.PULSE_RESPONSE: pulse_response,
     }
     return draw[measurement.experiment](measurement, ax)
 

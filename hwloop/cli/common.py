@@ -12,12 +12,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
-from hwloop.cli.terminal import drawing
+from hwloop.cli.terminal import drawing, lines
 from hwloop.errors import (
     BadInputError,
     CalibrationWarning,
@@ -31,9 +32,10 @@ from hwloop.errors import (
     WeightsNote,
     printable,
 )
+from hwloop.jobs.progress import Report, TileProgress, phase, silent, tile
 
 if TYPE_CHECKING:
-    from hwloop.jobs.progress import Report
+    from hwloop.cli.live import Display
     from hwloop.typing import Json
 
 O = TypeVar("O")  # noqa: E741  the options of a command
@@ -146,9 +148,9 @@ def _show_warning(
 ) -> None:
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
     if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
-        click.echo(printable(f"warning: {message}"), err=True)
+        say(f"warning: {message}")
     elif issubclass(category, WeightsNote | NeedsNote):
-        click.echo(printable(f"note: {message}"), err=True)
+        say(f"note: {message}")
 
 
 def leave(code: int) -> NoReturn:
@@ -198,60 +200,94 @@ def pairs(texts: tuple[str, ...]) -> dict[str, str]:
 # ---- progress ------------------------------------------------------------------------------------------------
 
 
+_DISPLAY: ContextVar[Display | None] = ContextVar("display", default=None)
+"""The live display, where there is one: what is said goes above it."""
+
+
+def say(text: str) -> None:
+    """Write a line for people on stderr, above a live display."""
+    display = _DISPLAY.get()
+    if display is None:
+        click.echo(lines(text), err=True)
+    else:
+        display.say(text)
+
+
 @contextmanager
 def watched(label: str) -> Iterator[Report]:
-    """Give a function (done, total) that draws a bar on a terminal's stderr and stops between steps on Ctrl-C.
+    """Give a report that shows a job live on a terminal's stderr, and stops it between steps on Ctrl-C.
 
     The first Ctrl-C lets the present step finish, so that the chip is left in a defined state; a second one stops at
-    once.
+    once. Nothing is drawn where stderr is no terminal.
     """
-    with progress_bar(label) as show, stoppable() as check:
+    with stoppable() as stop:
+        if not sys.stderr.isatty():
+            yield Stoppable(silent, stop)
+            return
+        from hwloop.cli.live import Display
 
-        def report(done: int, total: int) -> None:
-            show(done, total)
-            check()
+        display = Display(label, drawing(sys.stderr))
+        token = _DISPLAY.set(display)
+        how = "stopped"
+        try:
+            yield Stoppable(display, stop)
+            if not stop.asked:  # else the job has ended where it was, and so does the bar
+                display(1, 1)
+                how = "done"
+        except HwloopError:
+            how = "failed"
+            raise
+        finally:
+            _DISPLAY.reset(token)
+            display.end(how)
 
-        yield report
+
+@dataclasses.dataclass(frozen=True)
+class Stoppable:
+    """A report that shows how far a job is, and then stops it where that was asked for."""
+
+    show: Report
+    stop: Stop
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell how far the job is. Raises KeyboardInterrupt once Ctrl-C was pressed."""
+        self.show(done, total)
+        self.stop()
+
+    def phase(self, text: str) -> None:
+        """Tell what the job does now."""
+        phase(self.show, text)
+
+    def tile(self, number: int, progress: TileProgress) -> None:
+        """Tell how far a tile is."""
+        tile(self.show, number, progress)
+
+
+class Stop:
+    """Whether a job was asked to stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> None:
+        """Raise KeyboardInterrupt once it was."""
+        if self.asked:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Report]:
-    """Give a function (done, total) that draws a bar with an ETA on a terminal's stderr, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    with click.progressbar(length=1000, label=label, file=drawing(sys.stderr), show_pos=False) as bar:
-        drawn = 0
-
-        def show(done: int, total: int) -> None:
-            nonlocal drawn
-            now = max(drawn, 1000 * done // max(total, 1))
-            bar.update(now - drawn)
-            drawn = now
-
-        yield show
-        show(1, 1)
-
-
-@contextmanager
-def stoppable() -> Iterator[Callable[[], None]]:
-    """Give a function to call between steps: it raises KeyboardInterrupt once Ctrl-C, or `kill`, asked for it."""
-    asked = False
+def stoppable() -> Iterator[Stop]:
+    """Give what to call between steps: it raises KeyboardInterrupt once Ctrl-C, or `kill`, asked for it."""
+    stop = Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+        stop()
+        stop.asked = True
         with contextlib.suppress(OSError):  # of a terminal that is gone
-            click.echo("\nstopping after this step; press Ctrl-C again to stop at once", err=True)
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
+            say("stopping after this step; press Ctrl-C again to stop at once")
 
     with stopped_by(note):
-        yield check
+        yield stop
 
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

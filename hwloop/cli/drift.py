@@ -23,7 +23,7 @@ from hwloop.cli.common import (
 from hwloop.cli.options import installed
 from hwloop.cli.screen import show_page
 from hwloop.durations import parse_durations
-from hwloop.errors import printable
+from hwloop.errors import BadInputError, printable
 
 if TYPE_CHECKING:
     from hwloop.jobs.drift_asked import NetworkFile
@@ -107,11 +107,17 @@ def drift(options: DriftOptions) -> None:
       hwloop drift run.h5 --times 1s,1h,1d,30d,1y --compensation none,global,column,predictive,refresh --out drift.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
+    from hwloop.jobs.train import is_training
 
     if options.plot:
         from hwloop.plot.style import check_figure_path
 
         check_figure_path(options.plot, options.out, force=options.force)
+    if is_training(options.run):
+        raise BadInputError(
+            f"{options.run} is a training; hwloop evaluate {options.run} --times {options.times} measures it as its "
+            "chip ages"
+        )
     times = parse_durations(options.times)
     names = [name.strip() for name in options.compensation.split(",")]
     opened = hwloop.connect(options.backend) if options.backend else contextlib.nullcontext()

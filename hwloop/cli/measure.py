@@ -16,6 +16,7 @@ from hwloop.cli.common import (
     json_option,
     leave,
     print_json,
+    say,
     seed_option,
     watched,
 )
@@ -306,4 +307,4 @@ def _announce(info: ChipInfo, spending: Spending) -> None:
         f"device, {spending.pulses:,} in all; up to {spending.device_reads:,} reads; "
         f"about {format_duration(spending.chip_seconds)} of chip time"
     )
-    click.echo(wrapped(said, "", "  "), err=True)
+    say(wrapped(said, "", "  "))

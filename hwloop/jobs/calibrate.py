@@ -27,6 +27,7 @@ from hwloop.calibration.routines.programming_curve import CurveCalibration
 from hwloop.calibration.routines.symmetry import SymmetryCalibration
 from hwloop.calibration.routines.trims import TrimCalibration
 from hwloop.calibration.routines.wires import WireCalibration
+from hwloop.calibration.steps import Step
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError, CalibrationWarning, HwloopError
 from hwloop.files import hdf5
@@ -34,7 +35,7 @@ from hwloop.files.output import OutputFile
 from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.jobs.exclusive import exclusive
-from hwloop.jobs.progress import Progress, Report, reporting, silent
+from hwloop.jobs.progress import Progress, Report, phase, reporting, silent
 from hwloop.jobs.recording import JobOnFile, Recording, recorded, replayed
 from hwloop.mapping.matrix import Matrix
 from hwloop.typing import AnyArray, Json
@@ -277,7 +278,11 @@ def _text(value: Json) -> str:
 
 
 def _observer(report: Report) -> Observer:
-    return lambda step: report(step.done, step.total)
+    def observe(step: Step) -> None:
+        phase(report, step.stage)
+        report(step.done, step.total)
+
+    return observe
 
 
 def renew_to_file(

@@ -27,7 +27,7 @@ from hwloop.files.run_reader import read_record
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.program import Programming, Task, carry_out, spare_inputs
-from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.jobs.progress import Part, Progress, Report, reporting
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import JobOnFile, recorded, replayed
 from hwloop.jobs.run import Run
@@ -269,7 +269,9 @@ class Contest:
             names = ",".join(one.method.name for one in tasks)
             texts = {"status": "running", "backend": chip.uri, "weights": weights, "methods": names, "run_id": self.run}
             hdf5.put_attributes(file.file, dict(texts))
-        work = _Work(chip, file, replaying, _parts(report, len(tasks) * self.repeats))
+        each = [one.method.name for one in tasks for _ in range(self.repeats)]
+        parts = (Part(report, behind, len(each), name) for behind, name in enumerate(each))
+        work = _Work(chip, file, replaying, parts)
         for one in tasks:
             if start is not None:
                 chip.import_state(start)
@@ -298,16 +300,6 @@ def _chosen(methods: Sequence[str | Method], repeats: int) -> list[Method]:
     if len(set(names)) < len(names):
         raise BadInputError(f"methods: '{','.join(names)}' names a method twice; name each once")
     return chosen
-
-
-def _parts(report: Report, count: int) -> Iterator[Report]:
-    """Give a report for each of so many runs, which tells of the run as a part of all."""
-    for finished in range(count):
-        yield _part(report, finished, count)
-
-
-def _part(report: Report, finished: int, count: int) -> Report:
-    return lambda done, total: report(round(1000 * (finished + done / total)), 1000 * count)
 
 
 def floor_of(run: Run, weights: Weights, chip: str) -> float | None:

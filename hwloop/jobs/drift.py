@@ -22,6 +22,7 @@ from hwloop.calibration.drift.study import DriftStudy
 from hwloop.calibration.drift.study_file import ACCURACIES, DriftRecorder
 from hwloop.chip.backend import Backend
 from hwloop.devices.drift import DriftModel
+from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.fitted_devices import drift_model
@@ -34,7 +35,7 @@ from hwloop.jobs.evaluate import calibration_name, load_run
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_from, seconds
 from hwloop.jobs.network import is_network, load_network, run_of
-from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.jobs.progress import Progress, Report, phase, reporting
 from hwloop.jobs.recorders import growing_file
 from hwloop.jobs.recording import Recording, recorded, replayed
 from hwloop.jobs.run import Run
@@ -278,6 +279,7 @@ class _Work:
         results: dict[str, CompensationOutcome] = {}
         try:
             for group in filter(None, groups):
+                phase(self.report, f"{format_duration(age)}: {', '.join(one.name for one in group)}")
                 results |= study.evaluate(group, self._check)
         finally:  # what was measured before a stop or a failure counts
             if results:

@@ -26,7 +26,7 @@ from hwloop.files.models import Fit, Model
 from hwloop.files.output import OutputFile, check_writable
 from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed
-from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.jobs.progress import Part, Progress, Report, phase, reporting
 from hwloop.registry import suggest
 from hwloop.typing import Json
 
@@ -282,9 +282,10 @@ def _fit_all(
     kinds = [kind for kind in ORDER if kind in by_kind]
     missing: list[str] = []
     for done, kind in enumerate(kinds):
-        chosen, shown = family if _has(kind, family) else AUTO, _part(report, done, len(kinds))
+        chosen, shown = family if _has(kind, family) else AUTO, Part(report, done, len(kinds), kind.value)
         try:
             shown(0, 1)
+            phase(shown, "fitting")
             outcome = fit_measurement(by_kind[kind], chosen, beforehand, _of_steps(shown))
         except BadInputError as error:
             failures.append(str(error))
@@ -318,12 +319,11 @@ def _fit_all(
 
 
 def _of_steps(report: Report) -> Callable[[Step], None]:
-    return lambda step: report(step.done, step.total)
+    def observe(step: Step) -> None:
+        phase(report, step.stage)
+        report(step.done, step.total)
 
-
-def _part(report: Report, done: int, of: int) -> Report:
-    """Report the progress of one experiment as part of all."""
-    return lambda step, steps: report(PARTS * done + PARTS * step // max(steps, 1), PARTS * of)
+    return observe
 
 
 def _noting(fits: Mapping[str, Fit], missing: Sequence[str]) -> dict[str, Fit]:

@@ -38,7 +38,7 @@ from hwloop.files.measurement_writer import MeasurementWriter
 from hwloop.files.measurements import Attributes, Mark, Measurement
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_from, seconds
-from hwloop.jobs.progress import Progress, Report, reporting, silent
+from hwloop.jobs.progress import Progress, Report, phase, reporting, silent
 from hwloop.registry import suggest
 from hwloop.typing import Json, State
 
@@ -328,6 +328,7 @@ class _Session:
 
         def check() -> None:
             # On a real chip time tells how far it is; a simulated one spends its time on steps.
+            phase(show, last.stage)
             try:
                 if self._virtual:
                     show(last.done, last.total)

@@ -44,7 +44,7 @@ from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord, StepSeries, 
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, WeightsLike, calibration_from, seconds, weights_from
 from hwloop.jobs.needs import Needs
-from hwloop.jobs.progress import Progress, Report, reporting, silent
+from hwloop.jobs.progress import Progress, Report, TileProgress, phase, reporting, silent, tile
 from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import recorded, replayed
 from hwloop.jobs.run import Run
@@ -203,6 +203,11 @@ class TileWork:
         )
         return self.steps[-1]
 
+    def progress(self, step: ProgrammingStep) -> TileProgress:
+        """Sum up a step for who watches."""
+        place, pulses = self.tile.place, sum(one["pulses"] for one in self.steps) / self.region.size
+        return TileProgress(place.core, self.tile.tensor, step.done, step.total, step.mvm_error, pulses)
+
     def record(self, programmed_at: float | None) -> TileRecord:
         """Give the tile as it is now; `programmed_at` is the end of programming on the chip's clock, seconds."""
         region, ended = self.region, programmed_at
@@ -295,6 +300,7 @@ class Programming:
         try:
             self._program(report)
             self._note_end()
+            phase(report, "leaving the devices until the target age, and measuring the error")
             self._measure()
             self._status = "complete"
         except KeyboardInterrupt:
@@ -352,6 +358,8 @@ class Programming:
             if self._recorder is not None:
                 self._recorder.step(number, values, lambda: (self.record(), chip.counts - self.before))
             shown = step.done * tiles + number + 1, tiles * (step.total + 1)
+            phase(report, step.stage or f"programming, step {step.done} of {step.total}")
+            tile(report, number, self.tiles[number].progress(step))
             report(*shown)
 
         run_together(works, chip, watch, lambda: report(*shown))

@@ -76,8 +76,9 @@ class ChoppedTTv2Rule(BufferedRule):
     name: ClassVar[str] = "c-ttv2"
 
     momentum: float = 0.0
-    chop_probability: float = 0.01
-    """Probability that the chopper of a row changes when it was read."""
+    chop_probability: float = 0.05
+    """Probability that the chopper of a row changes when it was read. Short trainings need more changes than the 0.01
+    of the preset: a row of 64 is read 470 times in 20 epochs of 1 500 images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -129,7 +129,7 @@ class TrainingRecorder:
         task.write(file)
         for name, images in data.items():
             if images is not None:
-                group = file.create_group(f"data/{name}")
+                group = file.create_group(f"images/{name}")
                 hdf5.put(group, "inputs", images.inputs.numpy(force=True), "1", "inputs of the network", packed=True)
                 hdf5.put(group, "labels", images.labels.numpy(force=True), "1", "their classes", packed=True)
 
@@ -222,7 +222,7 @@ def read_images(file: h5py.File) -> dict[str, Images | None]:
     """Read the images by what they are for."""
     found: dict[str, Images | None] = {}
     for name in ("training", "held_out", "test"):
-        group = file.get(f"data/{name}")
+        group = file.get(f"images/{name}")
         found[name] = None
         if group is not None:
             inputs, labels = (torch.from_numpy(np.array(hdf5.get(group, key, "1"))) for key in ("inputs", "labels"))

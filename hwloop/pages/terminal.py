@@ -160,7 +160,7 @@ def _parts(table: Table, width: int, rows: int | None) -> Iterator[Table]:
     least = [_least(table, number, rows) for number in range(len(table.columns))]
     groups: list[list[int]] = [[0]]
     for number in range(1, len(table.columns)):
-        if sum(least[one] + ROOM.gap for one in [*groups[-1], number]) > width + ROOM.gap and groups[-1] != [0]:
+        if sum(least[one] + ROOM.gap for one in [*groups[-1], number]) > width and groups[-1] != [0]:
             groups.append([0])
         groups[-1].append(number)
     parts = [
@@ -190,7 +190,7 @@ def _room_for_names(table: Table, width: int, rows: int | None) -> int:
     """Count the letters that the other columns leave to each column of names."""
     others = [number for number, column in enumerate(table.columns) if not column.names]
     names = max(len(table.columns) - len(others), 1)
-    left = width - ROOM.gap * (len(table.columns) - 1)
+    left = width - ROOM.gap * len(table.columns)
     whole = left - sum(_wanted(table, number, rows) for number in others)
     broken = left - sum(_least(table, number, rows) for number in others)  # with texts of several lines
     return max(whole // names, min(broken // names, ROOM.long_name), ROOM.name)
@@ -226,9 +226,11 @@ def _print_table(table: Table, console: Console, rows: int | None, of: int) -> N
         whole = right or column.names
         shown = [printable(column.write(row[number])) for row in table.rows[:rows]]
         # Only texts may be broken: a number that is cut would be another one.
-        least = max([len(text) for text in shown], default=0) if whole else None
-        head = Text(_heading(column, narrow=right))
-        grid.add_column(head, justify="right" if right else "left", overflow="fold", min_width=least, no_wrap=whole)
+        head = _heading(column, narrow=right)
+        least = max(len(text) for text in ("", *shown, *head.split())) if whole else None
+        grid.add_column(
+            Text(head), justify="right" if right else "left", overflow="fold", min_width=least, no_wrap=whole
+        )
     for row in table.rows[:rows]:
         grid.add_row(*(Text(printable(one.write(cell))) for one, cell in zip(table.columns, row, strict=True)))
     console.print(grid)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from hwloop.cli.common import kind_of, pairs, progress_bar, section, stoppable, watched
+from hwloop.cli.common import kind_of, pairs, section, stoppable, watched
 from hwloop.errors import (
     BadInputError,
     ChipError,
@@ -68,29 +68,7 @@ def test_the_first_ctrl_c_ends_at_the_next_check_and_the_second_at_once(capsys: 
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_no_bar_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("job") as show, watched("job") as report:
-        show(1, 2)
+def test_nothing_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with watched("job") as report:
         report(1, 2)
     assert capsys.readouterr().err == ""
-
-
-def test_a_bar_never_goes_back_and_ends_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[int] = []
-
-    class Drawn:
-        def __enter__(self) -> Drawn:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            return None
-
-        def update(self, step: int) -> None:
-            steps.append(step)
-
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("click.progressbar", lambda **options: Drawn())
-    with progress_bar("job") as show:
-        for done, total in ((1, 4), (0, 0), (3, 4)):
-            show(done, total)
-    assert steps == [250, 0, 500, 250]

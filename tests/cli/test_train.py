@@ -40,6 +40,8 @@ def test_a_network_is_trained_shown_and_evaluated(command: Command) -> None:
     assert told["ages_s"] == [1.0, 3600.0]
     assert told["images"] == 50
     assert "of 50 images" in command("evaluate", "t.h5").stdout
+    refused = command("drift", "t.h5", "--times", "1h", "--out", "d.h5")
+    assert "t.h5 is a training; hwloop evaluate t.h5 --times 1h measures it as its chip ages" in refused.stderr
 
 
 def test_json_has_the_names_that_scripts_rely_on(command: Command) -> None:

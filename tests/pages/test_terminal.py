@@ -51,3 +51,17 @@ def test_foreign_texts_do_not_reach_the_terminal_as_codes() -> None:
 
 def test_colour_is_asked_for() -> None:
     assert "\x1b[1m" in text_of(Page("run", "t", "v.", ()), 80, colour=True)
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100])
+def test_headings_stay_whole_beside_long_names(width: int) -> None:
+    columns = (
+        Column("tensor", names=True),
+        *(Column(title, style=".4f") for title in ("first error", "worst tile")),
+        Column("pulses", "a device", ".2f"),
+        Column("cells given up"),
+    )
+    rows = tuple((f"encoder.layers.{number}.attention.output.weight", 0.1, 0.1, 1.0, 3) for number in range(4))
+    text = text_of(Page("run", "t", "v.", (), (Table("Tiles", columns, rows),)), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert {"first", "error", "worst", "tile", "device", "cells", "given", "up"} <= set(text.split())

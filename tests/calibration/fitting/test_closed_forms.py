@@ -184,9 +184,10 @@ def test_rows_hold_the_reads_of_each_cell_in_their_order() -> None:
 def test_families_are_found_in_the_order_of_what_they_assume() -> None:
     names = {kind: [family.name for family in families(kind)] for kind in Experiment}
     assert names[Experiment.DRIFT] == [
-        "spline", "log-clip", "onset", "curved", "telegraph", "heavy-tailed", "relaxation", "relaxation-sublinear"
+        "spline", "log-clip", "onset", "curved", "telegraph", "heavy-tailed", "relaxation", "relaxation-sublinear",
+        "bake", "one-age",
     ]  # fmt: skip
-    assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3", "smooth-3"]
+    assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3", "smooth-3", "after-write"]
     assert names[Experiment.READ_NOISE] == ["power-law", "knots"]
     assert names[Experiment.PROGRAMMING_CURVE] == ["logistic"]
     with pytest.raises(BadInputError, match="did you mean 'spline'"):

@@ -13,6 +13,9 @@ from typing import Any
 
 from hwloop.errors import BadInputError
 
+BOLTZMANN = 8.617333262e-5
+"""Boltzmann constant, eV/K (CODATA 2018)."""
+
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 _AMPERES = {"A": 1e6, "mA": 1e3, "uA": 1.0, "nA": 1e-3, "pA": 1e-6, "fA": 1e-9}

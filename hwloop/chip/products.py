@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import final
 
 import numpy as np
@@ -11,7 +12,7 @@ from hwloop.chip import checks
 from hwloop.chip.callers import one_caller
 from hwloop.chip.checked import Checked
 from hwloop.chip.info import Capability
-from hwloop.errors import ChipError, LimitError
+from hwloop.errors import BadInputError, ChipError, LimitError
 from hwloop.typing import CodeArray, FloatArray
 
 
@@ -43,6 +44,8 @@ class Products(Checked):
         LimitError
             For inputs beyond `info.input_max`.
         """
+        if not isinstance(transposed, bool):
+            raise BadInputError(f"mvm: transposed must be True or False, not {reprlib.repr(transposed)}")
         if transposed:
             self.require(Capability.TRANSPOSED_MVM, "a transposed matrix-vector product")
         else:

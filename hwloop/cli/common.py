@@ -102,8 +102,9 @@ class Command(click.Command):
                 raise
             text = "; ".join([str(error), *getattr(error, "__notes__", [])])
             fail(with_example(text), kind_of(error), error.exit_code, as_json=as_json)
-        except KeyboardInterrupt:
-            fail("stopped", "stopped", GOAL_MISSED, as_json=as_json, plain="stopped")
+        except KeyboardInterrupt as stop:
+            text = "; ".join(["stopped", *map(str, stop.args)])
+            fail(text, "stopped", GOAL_MISSED, as_json=as_json, plain=text)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception as error:

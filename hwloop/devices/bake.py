@@ -23,9 +23,8 @@ from hwloop.devices.arrays import Array, namespace
 from hwloop.devices.relaxation import Mixture, RelaxedConductance
 from hwloop.devices.statistics import Statistic
 from hwloop.typing import FloatArray
+from hwloop.units import BOLTZMANN
 
-BOLTZMANN = 8.617333262e-5
-"""eV/K."""
 BAKE_CURVES = {
     "hazard": ("1", "ln of the hazard to move"),
     "stay_shift": ("uS", "shift of the cells that stayed"),

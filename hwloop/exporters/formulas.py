@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from hwloop.devices.bake import BOLTZMANN, BakeLaw
+from hwloop.devices.bake import BakeLaw
 from hwloop.devices.splines import LogSpline, Spline
 from hwloop.devices.statistics import G_FLOOR, Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
 from hwloop.exporters.content import USABLE, Content
 from hwloop.files.fitted_devices import bake_law, is_bake, read_noise_model, relaxation_law, time_law
 from hwloop.files.models import Fit
+from hwloop.units import BOLTZMANN
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,9 @@ CURVE_FIELDS = ("g_min", "g_max", "midpoint", "steepness", "midpoint_spread", "h
 def programming_curve(model: Model, melt: float) -> ProgrammingCurve | None:
     """Return the fitted curve; `melt` is the melting amplitude, uA, which single RESET pulses do not show."""
     fit = model.fits.get("programming-curve")
-    if fit is None:
-        return None
+    return None if fit is None else curve_of(fit, melt)
+
+
+def curve_of(fit: Fit, melt: float) -> ProgrammingCurve:
+    """Return the same of a programming-curve fit. Raises BadInputError for a fit of anything else."""
     return ProgrammingCurve(melt=melt, width=fit.settings["width"], **{name: fit.value(name) for name in CURVE_FIELDS})

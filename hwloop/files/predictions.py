@@ -128,7 +128,7 @@ def predict(
     return Prediction(
         time=time,
         level=level,
-        level_is=_meaning(fit),
+        level_is=level_meaning(fit),
         distribution=parts[0] if len(parts) == 1 else Blend(parts),
         families=tuple(each),
         each=each,
@@ -149,7 +149,8 @@ def _fit_of(model: Model, experiment: str | None) -> Fit:
     )
 
 
-def _meaning(fit: Fit) -> str:
+def level_meaning(fit: Fit) -> str:
+    """Say at what moment the conductances of a fit are those of its levels."""
     if "given_target" in fit.settings:
         return "target" if fit.settings["given_target"] else "right after the write"
     if is_bake(fit):

@@ -354,9 +354,9 @@ def _never() -> bool:
 
 
 def _complete(record: RunRecord) -> RunRecord:
-    """Return a complete run. Raises KeyboardInterrupt for one that was stopped."""
+    """Return a complete run. Raises KeyboardInterrupt for one that was stopped, and says how to go on."""
     if record.status != "complete":
-        raise KeyboardInterrupt(f"programming was stopped (status '{record.status}')")
+        raise KeyboardInterrupt(*([f"hwloop resume {record.name} goes on"] if record.name else []))
     return record
 
 

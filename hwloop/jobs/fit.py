@@ -168,6 +168,8 @@ def fit(
                 folder.make(asked.told(measurement), {})
         try:
             return _into_file(given, asked, file, folder, progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*([f"hwloop resume {file.path} goes on"] if folder.exists else [])) from None
         except BadInputError:
             if not file.path.exists():
                 folder.remove()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hwloop import plot
 from hwloop.durations import format_duration
+from hwloop.files.fitted_devices import is_bake, is_relaxation
 from hwloop.files.models import BY_CONDUCTANCE, Fit, Model
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
 from hwloop.pages.texts import counted
@@ -66,13 +69,55 @@ def _table(experiment: str, fit: Fit) -> Table:
 
 
 def _pictures(experiment: str, fit: Fit) -> list[Picture]:
-    return [_picture(experiment, fit, name) for name, form in fit.forms.items() if form.kind in BY_CONDUCTANCE]
+    found = _predicted(experiment, fit)
+    if experiment == "programming-curve":
+        caption = "Conductance after a RESET pulse, as fitted, with one sigma between devices and between pulses."
+        found.append(
+            Picture("programming-curve", "programming curve", caption, partial(plot.fitted_programming_curve, fit))
+        )
+    if is_bake(fit):
+        return found  # six curves for every bake say less than what follows from them
+    return found + [_picture(experiment, fit, name) for name in fit.forms]
+
+
+def _predicted(experiment: str, fit: Fit) -> list[Picture]:
+    """Make pictures of the conductances that a fit predicts, of levels and of time; none where it predicts none."""
+    mixture = is_bake(fit) or is_relaxation(fit)
+    if not (mixture or "mean" in fit.forms or "bias" in fit.forms):
+        return []
+    found = [
+        Picture(
+            f"{experiment}-by-level",
+            f"{experiment}: what is predicted of each level",
+            "Quantiles of the change after the last measured age, or after the coldest and the hottest bake.",
+            partial(plot.predicted_by_level, fit),
+        )
+    ]
+    if "bias" in fit.forms:
+        return found
+    caption = "Quantiles of a middle level's conductance; grey: longer than was measured."
+    return [
+        *found,
+        Picture(
+            f"{experiment}-by-time",
+            f"{experiment}: what is predicted of time",
+            caption,
+            partial(plot.predicted_by_time, fit),
+        ),
+    ]
 
 
 def _picture(experiment: str, fit: Fit, name: str) -> Picture:
+    if fit.forms[name].kind not in BY_CONDUCTANCE:
+        return Picture(
+            f"{experiment}-{name}",
+            f"{experiment}: {name}",
+            f"{name.capitalize()} over what was measured, as fitted.",
+            partial(plot.statistic_by_formula, fit, name),
+        )
     return Picture(
         f"{experiment}-{name}",
         f"{experiment}: {name}",
         f"{name.capitalize()} by conductance, as fitted, with 95 % intervals; wide bars are where few cells were.",
-        lambda ax: plot.statistic_by_conductance(fit, name, ax),
+        partial(plot.statistic_by_conductance, fit, name),
     )

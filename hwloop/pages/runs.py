@@ -331,12 +331,19 @@ def page_of_comparison(comparison: Comparison) -> Page:
             Fact("status", comparison.status),
             *(Fact(f"method {run.method}", provenance_of(run)[2].text) for run in firsts),
         ),
-        onward=()
-        if not comparison.name
-        else (
-            Fact(f"hwloop plot {quoted(comparison.name)} results --out fig.pdf", "draws the errors"),
-            Fact(f"hwloop report {quoted(comparison.name)} --out report.html", "makes a page with pictures"),
-        ),
+        onward=_onward_of_comparison(comparison),
+    )
+
+
+def _onward_of_comparison(comparison: Comparison) -> tuple[Fact, ...]:
+    """Say how to go on with the file of a comparison."""
+    if not comparison.name:
+        return ()
+    if comparison.status != "complete":
+        return (Fact(f"hwloop resume {quoted(comparison.name)}", "goes on where it stopped"),)
+    return (
+        Fact(f"hwloop plot {quoted(comparison.name)} results --out fig.pdf", "draws the errors"),
+        Fact(f"hwloop report {quoted(comparison.name)} --out report.html", "makes a page with pictures"),
     )
 
 

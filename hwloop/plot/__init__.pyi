@@ -17,7 +17,11 @@ from .measurements import main_figure as main_figure
 from .measurements import programming_error as programming_error
 from .measurements import read_noise_by_conductance as read_noise_by_conductance
 from .measurements import traces as traces
+from .models import fitted_programming_curve as fitted_programming_curve
+from .models import predicted_by_level as predicted_by_level
+from .models import predicted_by_time as predicted_by_time
 from .models import statistic_by_conductance as statistic_by_conductance
+from .models import statistic_by_formula as statistic_by_formula
 from .networks import errors_of_matrices as errors_of_matrices
 from .networks import strengths_borne as strengths_borne
 from .runs import draw_runs as draw_runs

@@ -16,9 +16,7 @@ from hwloop.sim_backend.cell_noise import Amplitudes, CellNoise
 from hwloop.sim_backend.noise import FlickerLadder
 from hwloop.sim_backend.normals import normals
 from hwloop.sim_backend.parameters import ChipParameters
-
-BOLTZMANN = 8.617333e-5
-"""Boltzmann constant, eV / K (CODATA 2018, 8.617333262e-5)."""
+from hwloop.units import BOLTZMANN
 
 
 @dataclass(frozen=True)

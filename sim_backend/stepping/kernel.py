@@ -2,7 +2,7 @@
 
 All that happens to a device is computed in the order in which it happens, one step a coincidence: steps may be as large
 as the range, and weights meet their bounds on the way. Rows and columns share their trains, as on the chip, so devices
-of a row are pulsed together. Without numba the same functions run as they stand, a hundred times slower.
+of a row are pulsed together. Without numba the same functions run as they stand, which is much slower.
 
 What is compiled is kept on disk, by the text of this file and of the kinds of device, so that a changed formula is
 compiled anew.

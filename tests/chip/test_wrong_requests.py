@@ -19,15 +19,20 @@ from hwloop.chip.driver import Driver
 from hwloop.chip.info import Capability, ReadMode
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.targets import Targets
+from hwloop.chip.updates import SteppingDevices
 from hwloop.errors import BadInputError, ClosedError, HwloopError
 from tests.chip.test_backend import INFO, NO_WAY, TRIMS
 
 MODES = (ReadMode("slow", 1e-6), ReadMode("fast", 1e-7))
-ALL = dataclasses.replace(INFO, capabilities=frozenset(Capability), trims=TRIMS, read_modes=MODES)
+STEPPING = SteppingDevices(
+    step=0.01, low=-10.0, high=10.0, levels=127, longest=3, amplitude=100.0, width=50.0, slot_seconds=1e-8
+)
+ALL = dataclasses.replace(INFO, capabilities=frozenset(Capability), trims=TRIMS, read_modes=MODES, stepping=STEPPING)
 HOOKS = sorted(name for name in vars(Driver) if name.startswith("_") and callable(getattr(Driver, name)))
 QUIET = {"_link_bytes", "_undeclared", "_abc_impl", "__init__"}
 COLUMNS = [0.0] * INFO.columns
 CELLS = np.zeros((2, 2))
+X, D = np.ones((1, INFO.rows), int), np.ones((1, INFO.columns), int)
 
 
 class Reached(Exception):
@@ -87,6 +92,7 @@ WITH_A_CORE = {
     "pulse": lambda chip, core: chip.pulse(core, one_pulse()),
     "read": lambda chip, core: chip.read(core, [0]),
     "mvm": lambda chip, core: chip.mvm(core, np.zeros((1, INFO.rows), int)),
+    "update": lambda chip, core: chip.update(core, X, D),
     "set_adc_range": lambda chip, core: chip.set_adc_range(core, 10.0),
     "adc_range": lambda chip, core: chip.adc_range(core),
     "set_trims": lambda chip, core: chip.set_trims(core, COLUMNS, COLUMNS),
@@ -111,6 +117,10 @@ WRONG = {
     "mvm, columns": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), wrong),
     "mvm, end of columns": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), slice(0, wrong)),
     "mvm, step of columns": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), slice(0, 1, wrong)),
+    "mvm, transposed": lambda chip, wrong: chip.mvm(0, np.zeros((1, INFO.rows), int), transposed=wrong),
+    "update, x": lambda chip, wrong: chip.update(0, wrong, D),
+    "update, d": lambda chip, wrong: chip.update(0, X, wrong),
+    "update, trains": lambda chip, wrong: chip.update(0, X, D, wrong),
     "wait, seconds": lambda chip, wrong: chip.wait(wrong),
     "set_adc_range, full_scale": lambda chip, wrong: chip.set_adc_range(0, wrong),
     "set_trims, offset": lambda chip, wrong: chip.set_trims(0, wrong, COLUMNS),
@@ -194,9 +204,11 @@ def is_plausible(request_: str, value: object) -> bool:
         return isinstance(value, dict) and all(np.asarray(v).dtype.kind in "biuf" for v in value.values())
     if request_ in ("mvm, columns", "mvm, end of columns", "mvm, step of columns") and value is None:
         return True  # all of them
+    if request_ == "mvm, transposed":
+        return value is False  # the inputs are those of the rows
     if request_ in ("mvm, columns", "mvm, step of columns"):
         return False
-    kinds = {"read, devices": "iuf", "mvm, x": "iu"}  # an empty list of devices is of floats
+    kinds = {"mvm, x": "iu"}
     array = np.asarray(value if not isinstance(value, fractions.Fraction | int) else float(value))
     return array.dtype.kind in kinds.get(request_, "iuf")
 

@@ -90,6 +90,7 @@ def test_ctrl_c_shows_what_was_finished(command: Command, monkeypatch: pytest.Mo
     assert list(rows) == ["gdp", "iterative"]
     assert rows["iterative"][0] == "-"
     assert "The comparison was stopped before its end; the table has what was finished." in result.stdout
+    assert "hwloop resume cmp.h5" in result.stdout
     assert Path("cmp.png").exists()
     with h5py.File("cmp.h5") as file:
         assert file.attrs["status"] == "interrupted"

@@ -88,7 +88,7 @@ def test_fit_as_json_is_one_object(command: Command) -> None:
         (("fit", "w.npy", "--out", "m.json"), "not a readable HDF5 file"),
         (("fit", "meas.h5", "--out", "meas.h5"), "exists; use --force"),
         (("fit", "meas.h5", "--out", "meas.h5", "--force"), "holds the measurements"),
-        (("fit", "meas.h5", "--out", "m.json", "--family", "log-clip"), "known: auto, polynomial-2"),
+        (("fit", "meas.h5", "--out", "m.json", "--family", "log-clip"), "known: auto, after-write, polynomial-2"),
         (("fit", "meas.h5", "--out", "none/m.json"), "does not exist; make it first"),
         (("export", "meas.h5", "--to", "aihwkit", "--out", "x.py"), "no model file"),
     ],

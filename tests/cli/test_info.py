@@ -81,6 +81,8 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
         command("fit", "meas.h5", "--out", "model.json")
     digits = few_digits("few.npz")
     chip = "sim:hermes-core?rows=300&columns=96&seed=1" if name in OF_NETWORKS else CHIP
+    if name == "train":
+        chip = "sim:rpu-baseline?seed=1"
     # The same words with a small matrix, data set and chip, so that it is quick.
     small = {
         "data/digits_mlp.safetensors": "w.npy",

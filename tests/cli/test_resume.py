@@ -7,6 +7,10 @@ import json
 import numpy as np
 
 import hwloop
+from hwloop.fleet.executors import InProcess
+from hwloop.jobs.inputs import weights_from
+from hwloop.jobs.parallel import Plan, program_parts
+from hwloop.jobs.program import Task
 from tests.cli.conftest import BRIEF, CHIP, Command
 from tests.jobs.conftest import CtrlC
 
@@ -60,3 +64,25 @@ def test_a_complete_run_has_nothing_to_go_on_with(command: Command) -> None:
     told = json.loads(done.stdout)
     assert told["kind"] == "bad-input"
     assert "run.h5 is complete" in told["error"]
+
+
+def test_a_stopped_comparison_goes_on_and_is_shown(command: Command) -> None:
+    words = ["w.npy", "--backend", CHIP, "--methods", "gdp,exact", "--set", "gdp.max_steps=6"]
+    hwloop.compare(CHIP, "w.npy", [hwloop.GDP(max_steps=6), "exact"], out="cmp.h5", progress=CtrlC(3))
+    done = command("resume", "cmp.h5", "--json")
+    assert done.exit_code == 0
+    alone = command("compare", *words, "--out", "whole.h5", "--json")
+    errors = [json.loads(one.stdout)["methods"]["gdp"]["mvm_error"] for one in (done, alone)]
+    assert errors[0] == errors[1]
+
+
+def test_a_run_of_workers_goes_on_with_workers(command: Command) -> None:
+    words = ("program", "w.npy", *BRIEF, "--workers", "1", "--json")
+    alone = command(*words, "--out", "whole.h5")
+    with hwloop.connect(CHIP) as chip:
+        task = Task(weights_from("w.npy"), hwloop.GDP(max_steps=6))
+        assert program_parts(Plan.of_cores(task, chip), task, InProcess(), "run.h5", report=CtrlC(3)).interrupted
+    done = command("resume", "run.h5", "--workers", "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["mvm_error"] == json.loads(alone.stdout)["mvm_error"]
+    assert command("resume", "run.h5", "--scheduler", "tcp://nowhere:1").exit_code == 2

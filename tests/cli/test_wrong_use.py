@@ -14,6 +14,7 @@ from tests.cli.conftest import CHIP, Command, run_process
 NETWORK = "--network hwloop.nn.zoo:digits_cnn --weights w.npy --dataset none.npz"
 TO_CHIP = f"--backend {CHIP} --out out.h5"
 
+ZOO, STEPPING = "--network hwloop.nn.zoo:digits_mlp", "sim:rpu-baseline"
 WRONG: list[tuple[str, str, str]] = [
     ("program", "w.npy --out out.h5", "name one chip with --backend, or several with --fleet FLEET.toml"),
     ("program", f"none.npy {TO_CHIP}", "none.npy: no such file"),
@@ -77,6 +78,10 @@ WRONG: list[tuple[str, str, str]] = [
     ("ledger", "--merge none.h5", "name the chip whose pulses are meant: hwloop ledger CHIP"),
     ("ledger", "sim:nope", "unknown simulated chip 'sim:nope'"),
     ("ledger", f"{CHIP} --merge none.h5", "none.h5: no such file"),
+    ("train", "", "Missing option '--network' (hwloop train --help tells more)"),
+    ("train", f"{ZOO} --dataset none.npz --backend {STEPPING} --out t.h5", "none.npz: no such file"),
+    ("train", f"{ZOO} --dataset w.npy --backend {STEPPING} --out t.h5", "w.npy is not a readable .npz file"),
+    ("train", f"{ZOO} --dataset w.npy --backend {STEPPING} --algorithm adam --out t.h5", "no algorithm 'adam' trains"),
     ("drift", "", "Missing argument 'RUN' (hwloop drift --help tells more)"),
     ("drift", "none.h5 --out out.h5", "none.h5: no such file"),
     ("drift", "run.h5 --bogus", "No such option '--bogus'"),

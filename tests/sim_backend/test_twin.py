@@ -53,7 +53,7 @@ def test_the_base_of_a_real_chip_must_be_named(tmp_path: Path) -> None:
 def test_a_missing_model_and_an_unknown_preset_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"none\.json cannot be read"):
         hwloop.connect(f"sim:{tmp_path / 'none.json'}")
-    with pytest.raises(BadInputError, match="known: hermes-64"):
+    with pytest.raises(BadInputError, match="did you mean 'hermes-64'"):
         hwloop.connect("sim:hermes")
 
 

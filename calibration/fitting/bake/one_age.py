@@ -23,8 +23,6 @@ from hwloop.files.measurements import Experiment, Measurement
 from hwloop.typing import BoolArray, FloatArray
 
 USUAL = CheckSettings()
-ROOM = 300.0
-"""K that is recorded where a measurement does not know its temperature; nothing depends on it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def one_age_table(measurement: Measurement, settings: BakeSettings | None = None
     codes = codes_of(later[kept])
     typical, scale = float(np.median(age[kept])), conductance_scale(measurement, first[kept])
     known = measurement.reads.temperature[np.isfinite(measurement.reads.temperature)]
-    kelvin = float(np.median(known)) if known.size else ROOM
+    kelvin = float(np.median(known)) if known.size else settings.room
     table = BakeTable(
         g_scale=scale,
         levels=levels_of(first[kept], scale, int(kept.sum()), settings),

@@ -20,6 +20,8 @@ class BakeSettings(Settings):
     """Ratio of the times at one temperature from which on they tell the activation energy."""
     one_age: float = 0.7
     """ln of how far apart last reads may lie that count as at one age."""
+    room: float = 300.0
+    """K that is recorded of one age where a measurement does not know its temperature; nothing depends on it."""
     levels: int = 9
     """First conductances at which every quantity is fitted, where there are cells enough."""
     bakes: int = 6
@@ -70,6 +72,7 @@ class BakeSettings(Settings):
         self._require("energy_spread", 0.001, 10.0)
         self._require("different_times", 1.01, 1e6)
         self._require("one_age", 0.0, 10.0)
+        self._require("room", 1.0, 10_000.0)
         self._require("levels", 2, 100)
         self._require("bakes", 2, 20)
         self._require("same_place", 1e-6, 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -157,20 +157,21 @@ def deploy(options: DeployOptions) -> None:
     files = NetworkFiles(options.network, options.weights, options.dataset, options.exclude, options.images)
     ranges = RangeSettings(inputs=options.ranges, bound_management=options.bound_management)
     method = method_from(options.method, pairs(options.settings))
-    with watched(f"{method.name:>9}") as report, hwloop.connect(options.backend) as chip:
-        settings = Deployment(
-            calibration=options.calibration,
-            mapping=MappingSettings(options.scale, options.split, options.clip),
-            network=NetworkSettings(ranges, options.replica_use),
-            replicas=_counts(options.replicas),
-            age=options.age,
-            seed=options.seed,
-            passes=options.passes,
-            out=options.out,
-            force=options.force,
-            progress=report,
-        )
-        finish(deploy_files(files, chip, method, settings), options.goal, as_json=options.as_json)
+    settings = Deployment(
+        calibration=options.calibration,
+        mapping=MappingSettings(options.scale, options.split, options.clip),
+        network=NetworkSettings(ranges, options.replica_use),
+        replicas=_counts(options.replicas),
+        age=options.age,
+        seed=options.seed,
+        passes=options.passes,
+        out=options.out,
+        force=options.force,
+    )
+    with hwloop.connect(options.backend) as chip:
+        with watched(method.name) as report:
+            network = deploy_files(files, chip, method, replace(settings, progress=report))
+        finish(network, options.goal, as_json=options.as_json)
 
 
 def finish(network: DeployedNetwork | StreamedNetwork, goal: float | None, *, as_json: bool) -> None:

@@ -54,10 +54,10 @@ def resume(options: ResumeOptions) -> None:
 
         module = network_from(options.network)
     with contextlib.ExitStack() as stack:
-        report = stack.enter_context(watched("   resume"))
         chip = None if options.backend is None else stack.enter_context(hwloop.connect(options.backend))
         team = Team.of(options.fleet, options.workers, options.scheduler)
-        found = hwloop.resume(options.file, chip, network=module, team=team, progress=report)
+        with watched("resume") as report:
+            found = hwloop.resume(options.file, chip, network=module, team=team, progress=report)
         _finish(found, options)
 
 

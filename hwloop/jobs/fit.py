@@ -49,8 +49,6 @@ NOMINAL = "device.curve.midpoint"
 """What it states of its own programming curve, uA: methods start from it, on the chip and on its twin."""
 _Given: TypeAlias = tuple[list[Measurement], dict[str, str]]
 """Measurements, and fingerprints of the files that they lie in, by name."""
-PARTS = 1000
-"""Parts of the progress of one experiment."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import hwloop
-from hwloop.cli import COMMANDS
+from hwloop.cli import COMMANDS, main
 from hwloop.sim_backend.server.server import serving
 from tests.cli.conftest import BRIEF, CHIP, Command, programmed_cells
 
@@ -130,3 +130,19 @@ def test_help_and_version_wait_for_nothing_heavy(option: str) -> None:
     else:
         assert "\n  Start here:\n    hwloop program" in done.stdout
         assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("hwloop progr", "program"), ("hwloop program --meth", "--method"), ("hwloop measure dr", "drift")],
+)
+def test_a_shell_is_told_how_words_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, completed: str
+) -> None:
+    for name, value in (("_HWLOOP_COMPLETE", "bash_complete"), ("COMP_WORDS", words)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as ended:
+        main(prog_name="hwloop")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"plain,{completed}\n"

@@ -68,6 +68,15 @@ def is_bake(measurement: Measurement) -> bool:
     return bool(known.size) and bool(np.ptp(known) > SAME_TEMPERATURE)
 
 
+def is_ramp(measurement: Measurement, most: int = 4) -> bool:
+    """Tell whether devices were read at many temperatures each (over `most`), as where a room warms up: no bake."""
+    reads = measurement.reads
+    known = np.isfinite(reads.temperature)
+    met = np.stack([reads.cell[known], np.rint(reads.temperature[known] / SAME_TEMPERATURE).astype(np.int64)])
+    of_cells = np.unique(np.unique(met, axis=1)[0], return_counts=True)[1]
+    return bool(of_cells.size) and float(np.median(of_cells)) > most
+
+
 def at_one_age(measurement: Measurement, alike: float = 0.7) -> bool:
     """Tell whether cells, of which more is known right after the write, were later read at one age alone.
 

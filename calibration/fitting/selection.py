@@ -10,7 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from hwloop.calibration.fitting.base import AnyFamily, AnyFitted, Family
-from hwloop.calibration.fitting.checks import at_one_age, check_order, check_reads, is_bake, some_cells, split_last
+from hwloop.calibration.fitting.checks import (
+    at_one_age,
+    check_order,
+    check_reads,
+    is_bake,
+    is_ramp,
+    some_cells,
+    split_last,
+)
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice
 from hwloop.calibration.fitting.likelihood import INSOLUBLE, NoMaximumError
 from hwloop.calibration.fitting.panels import Panel
@@ -175,7 +183,7 @@ def _of_these(candidates: list[AnyFamily], measurement: Measurement, family: str
     """Return the families that describe such reads, at one age or temperature or several; all where one is named."""
     if family != AUTO:
         return candidates
-    several = is_bake(measurement)
+    several = is_bake(measurement) and not is_ramp(measurement)
     single = not several and at_one_age(measurement)
     usual = [one for one in candidates if not one.on_request]
     return [one for one in usual if (one.several_temperatures, one.one_age) == (several, single)] or [

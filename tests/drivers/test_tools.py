@@ -63,7 +63,7 @@ def test_discovery_tells_chips_from_others_and_from_nothing(serve, scripted, fre
     chip, keithley, nobody = (rows[f"TCPIP::127.0.0.1::{port}::SOCKET"] for port in ports)
     assert chip.chip
     assert chip.identity.startswith("hwloop,sim:hermes-core,simulated-3-")
-    assert ",dialect 1.3/" in chip.identity
+    assert ",dialect 1.4/" in chip.identity
     assert not keithley.chip
     assert "MODEL 2450" in keithley.identity
     assert not nobody.chip

@@ -278,7 +278,7 @@ def test_options_that_cannot_be_used(query, message):
     ("answer", "message"),
     [
         (b"KEITHLEY INSTRUMENTS,MODEL 2450,04412345,1.7.12b\n", "'MODEL 2450' by 'KEITHLEY INSTRUMENTS'"),
-        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.3"),
+        (b"hwloop,sim:x,1,dialect 2.0/9.9\n", r"version 2\.0 of the hwloop dialect and this driver version 1\.4"),
         (b"SSH-2.0-OpenSSH_9.6\n", "not an instrument"),
         (b"\xff" * 3000, "no newline"),
         (b"", r"TCPIP\S* does not say who it is \(\*IDN\?\): no reply in time"),

@@ -90,4 +90,4 @@ def test_cores_show_which_of_their_cells_are_in_use() -> None:
     axes = occupancy(run.tiles)
     used = [patch for patch in axes.patches if patch.get_fill()]
     assert sum(patch.get_width() * patch.get_height() for patch in used) == pytest.approx(1.5)
-    assert axes.get_title() == "2 tile(s) on 2 core(s), the first 32 x 32 cells of each"
+    assert axes.get_title() == "Tiles: 2, cores: 2, of each the first 32 x 32 cells"

@@ -177,7 +177,11 @@ def test_the_same_chip_at_another_temperature_warns(known: Calibration, open_chi
 
 @pytest.mark.parametrize(
     ("days", "stale"),
-    [(6, set()), (8, {"converters", "gains", "floor"}), (4000, set(VALIDITY) - {"drift"})],  # measured by MVMs alone
+    [
+        (6, set()),
+        (8, {"converters", "gains", "floor"}),
+        (4000, set(VALIDITY) - {"drift", "symmetry_point"}),
+    ],  # measured by MVMs alone
 )
 def test_what_is_out_of_date_warns(known: Calibration, open_chip: OpenChip, days: float, stale: set[str]) -> None:
     warnings = known.for_chip(open_chip(CHIP), known.created + timedelta(days=days))

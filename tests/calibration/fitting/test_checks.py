@@ -49,7 +49,7 @@ def test_a_good_measurement_passes() -> None:
         (changed("time", 2, np.inf), r"the time of read 2 \(cell 70, .* is not a finite number"),
         (changed("time", 0, -1.0), r"the age of read 0 \(cell 70, .* is negative"),
         (measured(conductance=-np.arange(6.0)), "most conductances are negative"),
-        (changed("temperature", 5, 305.1), "measured at 300 to 305 K; a fit holds at one temperature"),
+        (changed("temperature", 5, 305.1), "measured at 300 to 305 K; this family holds at one temperature"),
         (with_reads(measured(), np.zeros(6, bool)), "there are no reads to fit"),
     ],
 )

@@ -134,7 +134,7 @@ class Display:
             name = names[one.tensor]
             rows.append(f"  {one.core:>4}  {name:<{width}}  {step:>9}  {error:>9}  {one.pulses:>6.2f}")
         more = len(tiles) - LOOK.tiles
-        return [*rows, f"  and {more} more tiles, which are better"] if more > 0 else rows
+        return [*rows, f"  and {more} more tiles, not shown"] if more > 0 else rows
 
 
 def short(seconds: float) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hwloop.calibration.certificate.certificate import Calibration
+from hwloop.calibration.certificate.use import use_calibration
+from hwloop.chip.backend import Backend
 from hwloop.durations import parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
@@ -125,6 +127,22 @@ def calibration_from(given: UsedCalibration | Calibration | str | Path | None) -
     if isinstance(given, Calibration):
         return UsedCalibration(given)
     return UsedCalibration(Calibration.load(given), str(given), fingerprint(given))
+
+
+def calibration_in_use(
+    given: UsedCalibration | Calibration | str | Path | None, chip: Backend
+) -> UsedCalibration | None:
+    """Load the calibration of an open chip, warn of what is out of date in it, and write its converter trims.
+
+    Raises
+    ------
+    BadInputError
+        For the calibration of another chip.
+    """
+    used = calibration_from(given)
+    if used is not None:
+        use_calibration(used.calibration, chip)
+    return used
 
 
 def seconds(duration: str | float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 
 from hwloop.chip.backend import Backend
-from hwloop.chip.registry import connect_recorded, is_harmless
+from hwloop.chip.registry import connect_recorded, is_harmless, same_chip
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.resume_folder import ResumeFolder, listed
@@ -36,6 +36,8 @@ def program_parts_again(
         if chips:
             plan = Plan.of_fleet(task, _fleet(folder, chips, team), executor)
         else:
+            if chip is not None and not same_chip(str(told.get("chip")), chip.uri):
+                raise BadInputError(f"{folder.out} was begun on {told.get('chip')}, not on {chip.uri}; name that chip")
             opened = chip or stack.enter_context(connect_recorded(str(told.get("chip")), folder.path))
             if (state := folder.state(0)) is not None:
                 opened.import_state(state)

@@ -28,7 +28,7 @@ from hwloop.files.hdf5 import TRAINING_FORMAT
 from hwloop.files.output import OutputFile
 from hwloop.files.reading import whole
 from hwloop.jobs.exclusive import exclusive
-from hwloop.jobs.inputs import UsedCalibration, calibration_from
+from hwloop.jobs.inputs import UsedCalibration, calibration_in_use
 from hwloop.jobs.noise import DataLike, images_of, network_of
 from hwloop.jobs.progress import Progress, Report, reporting
 from hwloop.jobs.recorders import growing_file
@@ -129,7 +129,8 @@ class Trained:
     curves
         What was reached epoch by epoch.
     status
-        'complete', 'interrupted', 'running' where its process was killed, or 'diverged' where the loss was no number.
+        'complete', 'interrupted', 'running' where its process was killed, 'failed' where an error ended it, or
+        'diverged' where the loss was no number.
     weights
         Matrices (inputs, outputs) as read from the chip at the end, in the network's units, by name.
     pulses_per_device
@@ -255,7 +256,7 @@ def train(
     devices_of(chip)
     if job.out is not None:
         hdf5.check_writable(job.out, force=job.force)
-    used, converted = calibration_from(job.calibration), convert(network, job.exclude)
+    used, converted = calibration_in_use(job.calibration, chip), convert(network, job.exclude)
     images, test = images_of(data, network)
     training, held_out = part(images, job.training)
     with reporting(progress, "train") as report:
@@ -264,9 +265,9 @@ def train(
         net = AnalogNetwork(converted, chip, job.periphery, job.training.seed, symmetry)
         net.test = None if test is None else (test.inputs, test.labels)
         optimizer = _optimizer(net, rule, job.training)
-        net.write_weights()
         task = job.task(chip, rule, used.name if used else "", float_accuracy)
         work = TrainingWork(net, optimizer, training, held_out, test, job.training)
+        net.write_weights()  # at the cost of the training
         with growing_file(job.out, TRAINING_FORMAT, force=job.force) as writer:
             return _carry_out(work, task, writer, report)
 
@@ -365,7 +366,7 @@ def _in_float(network: nn.Module, images: Images, test: Images | None, settings:
         return math.nan
     made = copied(network)
     for done, total in train_in_float(made, images, settings):
-        report(0, 1) if not total else report(done // 20, total)
+        report(done // 20, total)
     return accuracy_of(made, (test.inputs, test.labels)).value
 
 
@@ -414,10 +415,15 @@ def _carry_out(work: TrainingWork, task: TrainingTask, writer: hdf5.WholeFileWri
         data = {"training": work.images, "held_out": work.held_out, "test": work.test}
         recorder = TrainingRecorder(writer, task, data)
 
+    whole_batches = False  # what is done in the middle of a batch is not kept: it could not be gone on with
+
     def watch(step: Step) -> None:
+        nonlocal whole_batches
+        whole_batches = True
         if recorder is not None and recorder.due:
             recorder.commit(work, "running")
         report(step.done, step.total)
+        whole_batches = False
 
     try:
         exhaust(work.steps(), watch)
@@ -425,13 +431,14 @@ def _carry_out(work: TrainingWork, task: TrainingTask, writer: hdf5.WholeFileWri
         work.status = "interrupted"
     except Exception as error:
         if recorder is not None:
-            recorder.commit(work, "failed")
+            if whole_batches:
+                recorder.commit(work, "failed")
             error.add_note(f"what was done until then is in {recorder.path}")
         raise
     if work.status != "interrupted":  # reading would move on the noise of a chip that is to go on as if not stopped
         work.weights = work.net.read_weights()
     work.end()
-    if recorder is not None:
+    if recorder is not None and (whole_batches or work.status != "interrupted"):
         recorder.commit(work, work.status)
     return Trained(
         task, work.curves, work.status, work.weights, work.pulses_per_device, work.saturated, work.wall_seconds,

@@ -21,6 +21,7 @@ from hwloop.jobs.noise import DataLike
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.train import TrainingJob, rule_from, train
 from hwloop.optim.rule import Rule
+from hwloop.optim.training import Training
 from hwloop.registry import suggest
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite
@@ -137,7 +138,7 @@ def training_study(
     data: DataLike,
     plan: StudyPlan,
     algorithm: str | Rule = "agad",
-    job: TrainingJob | None = None,
+    job: TrainingJob | Training | None = None,
     *,
     progress: Progress = False,
 ) -> TrainingStudy:
@@ -159,7 +160,8 @@ def training_study(
     BadInputError
         For what cannot be changed, and all that `hwloop.train` refuses.
     """
-    job, rule = job or TrainingJob(), rule_from(algorithm)
+    job = TrainingJob(training=job) if isinstance(job, Training) else job or TrainingJob()
+    rule = rule_from(algorithm)
     if job.out is not None:
         raise BadInputError("a study writes no training files; leave out away, and save the study")
     total = len(plan.values) * plan.seeds
@@ -171,6 +173,10 @@ def training_study(
             uri, changed = _changed(job, plan, k, seed)
             with connect(uri) as opened:
                 result = train(network, data, opened, rule, changed)
+            if result.status == "interrupted":
+                raise KeyboardInterrupt("the study was stopped; what was trained so far is lost")
+            if result.status == "diverged":
+                continue
             if not result.test_accuracy:
                 raise BadInputError("a study needs test images, and an epoch at least")
             found[k, seed] = result.test_accuracy[-1]
@@ -185,6 +191,8 @@ def _changed(job: TrainingJob, plan: StudyPlan, k: int, seed: int) -> tuple[str,
     training = dataclasses.replace(job.training, seed=job.training.seed + seed)
     job = dataclasses.replace(job, training=training)
     if plan.of in OF_CHIP:
-        return f"{uri}&{plan.of}={value:g}", job
+        return f"{uri}&{plan.of}={value!r}", job
     kind = type(getattr(job.periphery, plan.of))
+    if kind(value) != value:
+        raise BadInputError(f"{plan.of}={value:g} is no whole number; a study changes it in whole numbers")
     return uri, dataclasses.replace(job, periphery=dataclasses.replace(job.periphery, **{plan.of: kind(value)}))

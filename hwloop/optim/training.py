@@ -155,8 +155,9 @@ class TrainingWork:
         arrays = [
             one for several in self.optimizer.updaters.values() for each in several for one in each.arrays().values()
         ]
-        pulses = np.concatenate([one.pulses().reshape(-1) for one in arrays])
-        return float(pulses.mean()) / self.net.settings.devices
+        self.note_cost()
+        devices = self.net.settings.devices * sum(int(np.prod(one.shape)) for one in arrays)
+        return self.position.pulses / max(devices, 1)
 
     @property
     def saturated(self) -> float:

@@ -79,7 +79,7 @@ def test_the_tiles_with_the_largest_errors_are_listed_in_long_jobs(terminal: Ter
     lines = drawn(display)
     assert len(lines) == 1 + 1 + 8 + 1
     assert lines[2].split() == ["11", "layers.11.weight", "2", "of", "9", "0.1600", "1.50"]
-    assert lines[-1] == "  and 4 more tiles, which are better"
+    assert lines[-1] == "  and 4 more tiles, not shown"
     display.end("done")
 
 

@@ -11,7 +11,11 @@ import torch
 from torch import nn
 
 import hwloop
+from hwloop.errors import BadInputError
 from hwloop.jobs.train import TrainingJob
+from hwloop.optim import AGAD
+from hwloop.optim.training_file import TrainingRecorder
+from tests.calibration import made_up
 from tests.optim.conftest import URI, network, points
 
 X, Y = points(80, 1)
@@ -126,3 +130,34 @@ def test_bad_input_is_refused_before_anything_is_done() -> None:
         with pytest.raises(hwloop.BadInputError, match="no layer of it can lie on a chip"):
             hwloop.train(nn.Sequential(nn.Flatten()), {**DATA, "y_train": Y * 0, "y_test": Y[:60] * 0}, chip)
         assert chip.counts.pulses == 0
+
+
+def test_the_calibration_of_another_chip_is_refused_before_a_pulse() -> None:
+    with hwloop.connect(URI.replace("seed=4", "seed=5")) as chip:
+        other = made_up.calibration(chip)
+    with hwloop.connect(URI) as chip:
+        with pytest.raises(BadInputError, match="calibrate this chip"):
+            hwloop.train(network(), DATA, chip, "agad", TrainingJob(training=BRIEF, calibration=other))
+        assert chip.counts.pulses == 0
+
+
+def test_what_was_done_in_the_middle_of_a_batch_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C twice, or plainly from Python: the file goes on from whole batches, to the same end."""
+    train(tmp_path / "whole.h5")
+    step, calls = AGAD.step, []
+
+    def stopped(self: AGAD, *more: object) -> object:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return step(self, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AGAD, "step", stopped)
+        patch.setattr(TrainingRecorder, "due", True)
+        assert train(tmp_path / "t.h5").status == "interrupted"
+    with hwloop.connect(URI) as chip:
+        result = hwloop.resume(tmp_path / "t.h5", chip, network=network())
+    assert result.to_json()["test_accuracy"] == hwloop.load(tmp_path / "whole.h5").test_accuracy
+    one, other = numbers(tmp_path / "whole.h5"), numbers(tmp_path / "t.h5")
+    assert all(np.array_equal(one[name], other[name]) for name in one if name.startswith(("weights", "parameters")))

@@ -43,10 +43,12 @@ def _by_temperature(law: BakeLaw, table: BakeTable) -> Panel:
     rng, rows = np.random.default_rng(0), []
     for kelvin, seconds in table.conditions:  # a handful
         first, change = _reads_at(table, kelvin, seconds)
-        if change.size > 20:
+        if change.size:
             some = rng.choice(first, min(400, first.size), replace=False)
             drawn = law.at(seconds, some, kelvin).sample(rng, 10) - some
             rows.append([kelvin, *np.quantile(change, (0.05, 0.5, 0.95)), *np.quantile(drawn, (0.05, 0.5, 0.95))])
+    if not rows:
+        return Panel("All cells by temperature", "temperature, K", "quantiles of G - G0, uS", ())
     kelvin, *seen = np.array(sorted(rows)).T
     series = [Series(f"measured, {p}", kelvin, y) for p, y in zip(("5 %", "50 %", "95 %"), seen[:3], strict=True)]
     series += [

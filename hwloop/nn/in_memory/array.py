@@ -204,15 +204,14 @@ class DeviceArray(Weights):
     def write(self, wanted: FloatArray) -> float:
         """Bring weights (rows, columns) near what is wanted, by reading and pulsing in turn.
 
-        A device whose read is within half a step of its target, or cannot be told from it, is left alone.
+        A device whose read is within a step of its target is left alone.
 
         Returns
         -------
         float
-            Root mean square of what is left by the last read.
+            Root mean square of what was left at the best read.
         """
-        rows = np.arange(self.shape[0])
-        tolerance, last = self.step / 2, np.inf
+        rows, last = np.arange(self.shape[0]), np.inf
         for number in range(self.settings.writing_passes):
             missing = wanted - self.weights()
             left = float(np.sqrt(np.mean(np.square(missing))))
@@ -220,7 +219,6 @@ class DeviceArray(Weights):
                 break
             last = left
             steps = np.trunc(missing / self.step).astype(np.int32)
-            steps[np.abs(missing) <= tolerance] = 0
             self.step_rows(rows, steps)
         return last
 

@@ -76,8 +76,7 @@ class SymmetryCalibration(Routine):
         began = region.read(every, 16)
         reads = np.empty((self.pairs // self.read_every, count), np.float32)
         for k in range(len(reads)):
-            if k % 10 == 0:
-                yield Step(k, len(reads) + 1, "pulses up and down")
+            yield Step(k, len(reads) + 1, "pulses up and down")
             self._alternate(region, up_first=k % 2 == 0)
             reads[k] = region.read(every, 1)
         yield Step(len(reads), len(reads) + 1, "references")

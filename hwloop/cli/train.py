@@ -81,8 +81,8 @@ def train(options: TrainOptions) -> None:
 
     \b
     Examples:
-      hwloop train --network hwloop.nn.zoo:digits_mlp --dataset data/digits.npz --backend "sim:rpu-baseline?seed=1" \\
-          --algorithm mixed-precision --epochs 2 --out t.h5 --plot t.png
+      hwloop train --network hwloop.nn.zoo:digits_mlp --dataset data/digits.npz --backend "sim:reram-sb?seed=1" \\
+          --algorithm mixed-precision --epochs 3 --out t.h5 --plot t.png
       hwloop resume t.h5      # after it was stopped or killed
     """  # noqa: D301  click needs the backspace
     import hwloop

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from hwloop.errors import BadInputError
 from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of
@@ -33,6 +34,7 @@ def training_curves(curves: Curves, float_accuracy: float = float("nan"), ax: Ax
             axes.plot(epochs, 100 * (1 - np.array(values)), style, color=BLUE, label=name)
     if np.isfinite(float_accuracy):
         axes.axhline(100 * (1 - float_accuracy), color=VERMILION, ls="--", label="in float, at the end")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="wrong answers (%)", title="Training in memory", ylim=(0, None))
     axes.grid(alpha=0.3)
     loss = axes.twinx()

@@ -111,6 +111,8 @@ _OF_STEPPING: dict[str, tuple[type, float, float]] = {
     "write_noise": (float, 0, 500),
 }
 """Those that belong to the nominal stepping device; its states are the steps from one end of its range to the other."""
+_OF_A_REFERENCE = {"leak", "leak_spread", "symmetry_point_mean", "symmetry_point_spread"}
+"""Those that say where a device rests beside its reference."""
 STEPPING_OPTION_NAMES = sorted([*_STEPPING, *_OF_STEPPING, "seed"])
 
 
@@ -119,6 +121,11 @@ def apply_stepping_options(
 ) -> tuple[SteppingParameters, SimOptions]:
     """Apply a URI's options to a preset of stepping devices; raises as `apply_options`."""
     refuse_unknown_options("sim", query, STEPPING_OPTION_NAMES)
+    if preset.pair and (senseless := sorted(_OF_A_REFERENCE & query.keys())):
+        raise BadInputError(
+            f"{preset.name}: the option '{senseless[0]}' is of cells with one device and a reference, and here two "
+            "devices step; leave it out, or use sim:reram-sb"
+        )
     changes = {name: _parse(name, text, _STEPPING) for name, text in query.items() if name in _STEPPING}
     of_device = {name: float(_parse(name, text, _OF_STEPPING)) for name, text in query.items() if name in _OF_STEPPING}
     made = {name: value for name, value in sorted((changes | of_device).items()) if name != "temperature"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
+from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -145,31 +145,12 @@ def finish(result: Trained, goal: float | None = None, *, as_json: bool) -> None
     if as_json:
         print_json(result.to_json())
     else:
-        _show(result, click.echo)
+        from hwloop.pages import page_of
+
+        show_page(page_of(result))
     reached = result.test_accuracy[-1] if result.test_accuracy else 0.0
     if goal is not None and not reached >= goal:
         click.echo(f"goal missed: the accuracy {reached:.3f} is below {goal:g}", err=True)
         leave(GOAL_MISSED)
     if result.status != "complete":
         leave(GOAL_MISSED)
-
-
-def _show(result: Trained, say: Callable[[str], None]) -> None:
-    task, curves = result.task, result.curves
-    say(f"{task.network or 'A network'} trained by {task.rule.name} on {task.backend or task.chip}\n")
-    say("epoch      loss   test images   pulses")
-    every = max(1, len(curves.loss) // 10)
-    for number, loss in enumerate(curves.loss):
-        if number % every == 0 or number == len(curves.loss) - 1:
-            tested = f"{curves.test_accuracy[number]:11.1%}" if curves.test_accuracy else f"{'-':>11}"
-            say(f"{number + 1:>5} {loss:9.4f}   {tested}   {curves.pulses[number]:.3g}")
-    if math.isfinite(result.float_accuracy):
-        say(f"\nTrained in float it answers {result.float_accuracy:.1%} of the test images rightly.")
-    say(f"A device has received {result.pulses_per_device:,.0f} pulses in the mean.")
-    if result.saturated > 0.05:
-        say(f"{result.saturated:.0%} of the weights lie at the ends of their range; try a larger weight_scale.")
-    if result.status == "interrupted":
-        say(f"\nStopped before the end; hwloop resume {result.file} goes on.")
-    if result.status == "diverged":
-        say("\nThe loss became NaN; what was done until then is on file. Try a smaller --lr.")
-    say(f"\nTraining file {result.file}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hwloop import plot
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
+from hwloop.pages.texts import quoted
 
 if TYPE_CHECKING:
     from hwloop.jobs.train import Trained
@@ -48,9 +49,10 @@ def page_of_training(found: Trained) -> Page:
             Fact("time on the chip", f"{curves.chip_seconds[-1]:.3g} s" if curves.chip_seconds else "not known"),
             Fact("time here", f"{found.wall_seconds:.3g} s"),
         ),
-        tables=(Table("Epochs", columns, rows),),
+        tables=(Table("Epochs", columns, rows),) if rows else (),
         pictures=tuple(pictures),
         warnings=_warnings(found),
+        onward=_onward(found),
         provenance=(
             Fact("file", found.file or "none"),
             Fact("chip", task.chip),
@@ -68,12 +70,26 @@ def page_of_training(found: Trained) -> Page:
     )  # fmt: skip
 
 
+def _onward(found: Trained) -> tuple[Fact, ...]:
+    """Say how to go on with the file of a training."""
+    if not found.file:
+        return ()
+    file = quoted(found.file)
+    if found.status in ("interrupted", "running", "failed"):
+        return (Fact(f"hwloop resume {file}", "goes on where it stopped"),)
+    return (
+        Fact(f"hwloop evaluate {file} --times 1s,1h,1d", "measures it as the chip ages"),
+        Fact(f"hwloop plot {file} training-curves --out fig.pdf", "draws its curves"),
+        Fact(f"hwloop report {file} --out report.html", "makes a page with pictures"),
+    )
+
+
 def _warnings(found: Trained) -> tuple[str, ...]:
     told = []
     if found.status == "diverged":
         told.append("The loss became NaN; lower the learning rate.")
     elif found.status != "complete":
-        told.append(f"The training did not reach its end ({found.status}); hwloop resume goes on with it.")
+        told.append(f"The training did not reach its end ({found.status}).")
     if found.saturated > 0.05:
         told.append(
             f"{found.saturated:.0%} of the weights lie at the ends of the devices' range; a larger weight_scale lets "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.chip.backend import Backend
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.nn.accuracy import Accuracy, Batches, accuracy_of
 from hwloop.nn.convert import Converted, MatrixOf, convert, matrices_of
 from hwloop.nn.in_memory.array import DeviceArray, devices_of
@@ -93,9 +94,27 @@ class AnalogNetwork(nn.Module):
         return self.network
 
     def write_weights(self) -> None:
-        """Write the digital weights into the devices by pulses, with the transfer noise of the settings."""
-        for matrix in self.matrices.values():
+        """Write the digital weights into the devices by pulses, with the transfer noise of the settings.
+
+        Weights beyond the range of the devices end at its ends: that is a ProgrammingWarning, with the way out.
+        """
+        for name, matrix in self.matrices.items():
+            beyond = self._beyond(matrix)
+            if beyond:
+                warnings.warn(
+                    f"{name}: {beyond:.2g} of the start weights lie beyond the range of the devices and end at its "
+                    "ends; a larger weight_scale has room for them",
+                    ProgrammingWarning,
+                    stacklevel=2,
+                )
             matrix.write(self.settings.transfer_noise)
+
+    def _beyond(self, matrix: TrainedMatrix) -> float:
+        """Return the share of start weights that nominal devices cannot hold."""
+        devices, settings = devices_of(self.chip), self.settings
+        together = sum(settings.significance**k for k in range(settings.devices))
+        wanted = matrix.digital / matrix.scale * devices.half_range / together
+        return float(((wanted > devices.high) | (wanted < devices.low)).mean())
 
     def read_weights(self) -> dict[str, FloatArray]:
         """Read all matrices from the devices, (inputs, outputs) by name, and let the parameters be what was read."""

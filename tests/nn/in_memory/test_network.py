@@ -141,3 +141,12 @@ def test_calibrated_symmetry_points_are_the_zeros_of_what_is_read() -> None:
         fast.zero = None
         opt.load_state_dict(saved)
         assert fast.zero is not None
+
+
+def test_start_weights_beyond_the_range_of_the_devices_are_warned_of(chip: hwloop.Backend) -> None:
+    layer = nn.Linear(10, 10)
+    with torch.no_grad():
+        layer.weight.fill_(0.1)
+        layer.weight[:3] = 5.0
+    with pytest.warns(hwloop.errors.ProgrammingWarning, match=r"0\.3 of the start weights .* a larger weight_scale"):
+        hwloop.nn.analog(layer, chip)

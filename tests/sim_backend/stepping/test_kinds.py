@@ -133,6 +133,12 @@ def test_options_that_make_no_chip_are_refused(query, message):
         connect(f"sim:reram-sb?{query}")
 
 
+@pytest.mark.parametrize("query", ["leak=1", "leak_spread=0.1", "symmetry_point_mean=0.1", "symmetry_point_spread=0.1"])
+def test_what_is_of_a_reference_is_none_of_a_pair(query):
+    with pytest.raises(BadInputError, match=f"{query.split('=')[0]}' is of cells with one device and a reference"):
+        connect(f"sim:pcm-pair?{query}")
+
+
 def test_options_of_stepping_devices_are_none_of_phase_change_chips():
     with pytest.raises(BadInputError, match="unknown option 'states'"):
         connect("sim:hermes-core?states=100")

@@ -1,15 +1,18 @@
 """Puts single random faults into the code, one at a time, and counts those that the tests notice.
 
     python benchmarks/mutation.py --faults 160 --seed 1                    all rooms
-    python benchmarks/mutation.py --faults 60 --seed 1 --decisive          modules that decide about devices
+    python benchmarks/mutation.py --faults 80 --seed 1 --decisive          modules that decide about devices
     python benchmarks/mutation.py --faults 20 calibration/drift            one room, or one file
     python benchmarks/mutation.py --list --faults 10 hwloop/chip           show the faults without running anything
 
 A fault swaps an operator, moves a bound, turns a condition round, shifts a number or drops a statement. Files are drawn
-in proportion to their lines. The tests of the room are run on a copy of the tree, those nearest to the file first, up
-to the first failure; a fault is caught when they fail, or take far longer than without it. What slips through is
-printed with its line: a test is missing there, or the fault changes nothing that matters.
-A fault takes seconds where it is caught, and as long as the tests of its room, up to minutes, where it is not.
+in proportion to their lines. The tests that import the file, and those in the folder that mirrors its own, are run, the
+nearest first, up to the first failure or for LONGEST; a fault is caught when they fail, or do not end. What slips
+through is printed with its line: a test is missing there, or the fault changes nothing that matters.
+
+A fault in a function is put into a copy of this process, in which everything has been imported before; one that runs at
+import into a copy of the tree. Processes that tests start themselves do not see the former. A fault takes seconds where
+it is caught, and LONGEST where it is not.
 """
 
 from __future__ import annotations
@@ -17,20 +20,18 @@ from __future__ import annotations
 import argparse
 import ast
 import collections
-import math
-import multiprocessing
-import os
+import functools
+import importlib
 import random
 import re
-import resource
 import shutil
-import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from trial import Outcome, codes_of, load_tests, outcome, replace_code
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("hwloop", "calibration", "sim_backend", "drivers")
@@ -53,11 +54,13 @@ DECISIVE = (
 )
 """Modules that decide whether a device is pulsed, given up or believed: a fault there costs devices."""
 SLOWEST = 300.0
-"""Seconds of CPU time that tests may take with a fault."""
-WAIT = 4.0
-"""Seconds that tests may take over those of CPU time: other work may keep the machine busy."""
-LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "pytest", "scipy.optimize", "scipy.stats", "torch"]
-"""Packages that every run of tests finds loaded, so that a fault costs no start of them."""
+"""Seconds of CPU time that a test may take without a fault."""
+LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "scipy.optimize", "scipy.stats", "torch"]
+"""Packages that are imported before anything of a tree."""
+LONGEST = 30.0
+"""Seconds of CPU time after which no further test of a fault is begun."""
+FILES = 10
+"""Files of tests that are run at most where each has to be imported anew for a fault."""
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -85,33 +88,76 @@ class Fault:
         The change, in words.
     number
         Which of the places of the file, in the order of the syntax tree.
+    within
+        Qualified name of the function that it is in, or else of the class, or else of the constant.
+    at_import
+        Whether the place runs when the file is imported, and not when a function is called.
     """
 
     path: Path
     line: int
     what: str
     number: int
+    within: str
+    at_import: bool
+
+    @property
+    def tree(self) -> ast.Module:
+        """The file with the fault in it."""
+        tree = ast.parse((ROOT / self.path).read_text(encoding="utf-8"))
+        _apply(tree, _places(tree)[self.number])
+        return tree
 
     @property
     def text(self) -> str:
-        """The file with the fault in it."""
-        tree = ast.parse((ROOT / self.path).read_text(encoding="utf-8"))
-        node = _places(tree)[self.number]
-        _apply(tree, node)
-        return ast.unparse(tree)
+        """The file with the fault in it, as text without comments."""
+        return ast.unparse(self.tree)
+
+    def take_place(self) -> None:
+        """Make the function in this process's memory a faulty one."""
+        module = compile(ast.fix_missing_locations(self.tree), str(self.path), "exec")
+        importlib.import_module(module_name(self.path))
+        if not replace_code(ROOT / self.path, self.within, codes_of(module, self.within)):
+            raise LookupError(f"{self.path} has no function {self.within}")
 
 
 def faults(path: Path) -> Iterator[Fault]:
     """Name every fault that this script can make in one file."""
-    for number, node in enumerate(_places(ast.parse((ROOT / path).read_text(encoding="utf-8")))):
-        yield Fault(path, getattr(node, "lineno", 0), f"{_change(node)}: {ast.unparse(node)[:70]}", number)
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    owners = {node: (name, at_import) for node, name, at_import in _owners(tree, "")}
+    for number, node in enumerate(_places(tree)):
+        what = f"{_change(node)}: {ast.unparse(node)[:70]}"
+        yield Fault(path, getattr(node, "lineno", 0), what, number, *owners[node])
+
+
+def _owners(node: ast.AST, name: str) -> Iterator[tuple[ast.AST, str, bool]]:
+    """Tell for every node below one what it is in, and whether it runs at import."""
+    for child in ast.iter_child_nodes(node):
+        own = name
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            own = f"{name}.{child.name}" if name else child.name
+        elif isinstance(child, ast.Assign | ast.AnnAssign) and not name:
+            target = child.targets[0] if isinstance(child, ast.Assign) else child.target
+            own = target.id if isinstance(target, ast.Name) else ""
+        yield child, own, True
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _owners(child, own)
+            continue
+        later = {below for statement in child.body for below in ast.walk(statement)}
+        yield from ((below, own, below not in later) for below in ast.walk(child) if below is not child)
 
 
 def _places(tree: ast.Module) -> list[ast.AST]:
-    """Find the nodes that a fault can change; annotations of types are never run."""
+    """Find the nodes that a fault can change.
+
+    Annotations of types are never run, and to `reshape` every negative number means what is left.
+    """
     kinds = [getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns")]
-    types = {part for kind in kinds if isinstance(kind, ast.AST) for part in ast.walk(kind)}
-    return [node for node in ast.walk(tree) if node not in types and _change(node)]
+    same = {part for kind in kinds if isinstance(kind, ast.AST) for part in ast.walk(kind)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _called(node) == "reshape":
+            same |= {part.operand for part in node.args if isinstance(part, ast.UnaryOp)}
+    return [node for node in ast.walk(tree) if node not in same and _change(node)]
 
 
 def _change(node: ast.AST) -> str:
@@ -193,50 +239,50 @@ def room_of(path: Path) -> Path:
     return room
 
 
-def find_tests(path: Path, *, near: bool = False) -> list[str]:
-    """Find the tests of a file: those in the folder that mirrors its own, the nearest first.
+def module_name(path: Path) -> str:
+    """Return the name under which a file is imported."""
+    parts = path.with_suffix("").parts
+    return ".".join(("hwloop", *parts) if parts[0] != "hwloop" else parts).removesuffix(".__init__")
 
-    Nearest are those called after the file, then those called after its folder, then those that name it. With `near`
-    only the former two are given, or only the latter where there are none, or all where there are none of these.
+
+@functools.cache
+def imported_by(test: Path) -> frozenset[str]:
+    """List the modules that a file of tests imports itself, or with what it has in common with other tests."""
+    names = set[str]()
+    for node in ast.walk(ast.parse((ROOT / test).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    common = [Path(*name.split(".")).with_suffix(".py") for name in names if name.startswith("tests.")]
+    return frozenset(names.union(*(imported_by(path) for path in common if (ROOT / path).is_file())))
+
+
+def find_tests(fault: Fault) -> list[str]:
+    """Find the files of tests that may notice a fault, the nearest first.
+
+    First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
+    before them for what runs at import; then those that import its file, anywhere; then those of that folder that name
+    it; then the others there. Of equal ones those come first that say the name of the function.
     """
-    own, word = path.stem.strip("_"), re.compile(rf"\b{path.stem}\b")
-    called, named, others = list[Path](), list[Path](), list[Path]()
-    for test in sorted((ROOT / room_of(path)).glob("test_*.py"), key=lambda test: test.stem != f"test_{own}"):
-        if test.stem.startswith((f"test_{own}", f"test_{path.parent.name}")):
-            called.append(test)
+    path, room = fault.path, room_of(fault.path)
+    owner, _, name = fault.within.rpartition(".")
+    function = re.compile(rf"\b{(owner or path.stem) if name.startswith('__') or not name else name}\b")
+    stem, starts = re.compile(rf"\b{path.stem}\b"), [f"test_{path.stem.strip('_')}", f"test_{path.parent.name}"]
+    starts[:0] = ["test_settings"] if fault.at_import else []
+    ranks: dict[str, tuple[int, bool, bool]] = {}
+    for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
+        text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
+        if mirrors and test.stem.startswith(tuple(starts)):
+            rank = 0
+        elif module_name(path) in imported_by(test):
+            rank = 1
+        elif mirrors:
+            rank = 2 if stem.search(text) else 3
         else:
-            (named if word.search(test.read_text(encoding="utf-8")) else others).append(test)
-    found = (called or named or others) if near else [*called, *named, *others]
-    return [str(test.relative_to(ROOT)) for test in found]
-
-
-def outcome(tree: Path, tests: list[str], seconds: float) -> str:
-    """Run tests on a copy of the tree: caught when they fail, or take too long, and MISSED when they pass."""
-    process = multiprocessing.get_context("forkserver").Process(target=_run_tests, args=(tree, tests, seconds))
-    process.start()
-    process.join(WAIT * seconds)
-    if process.exitcode is None and process.pid is not None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.join()
-        return "caught by its time"
-    return {0: "MISSED", -signal.SIGXCPU: "caught by its time"}.get(process.exitcode or 0, "caught")
-
-
-def _run_tests(tree: Path, tests: list[str], seconds: float) -> None:
-    """Run tests in a process of its own, from the tree's root."""
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds) + 1))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    os.chdir(tree)
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    sys.dont_write_bytecode = True
-    sys.path.insert(0, str(tree))
-    import pytest
-
-    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+            continue
+        ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)
+    return sorted(ranks, key=lambda test: ranks[test])
 
 
 def copy_tree(tree: Path) -> None:
@@ -256,31 +302,41 @@ def modules(places: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def try_all(chosen: list[Fault], *, green: bool, near: bool) -> None:
-    """Try faults one by one, and print what became of each, and counts by rooms.
+def try_one(fault: Fault, tree: Path) -> Outcome:
+    """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import."""
+    tests = find_tests(fault)
+    if not tests:
+        return Outcome("MISSED")
+    if not fault.at_import:
+        load_tests(ROOT, tests)
+        return outcome(ROOT, tests, LONGEST, fault.take_place)
+    clean = (tree / fault.path).read_text(encoding="utf-8")
+    (tree / fault.path).write_text(fault.text, encoding="utf-8")
+    end = outcome(tree, tests[:FILES], LONGEST)
+    (tree / fault.path).write_text(clean, encoding="utf-8")
+    return end
 
-    Unless the tests are known to be green, those of a room are run once without a fault, before the first in it. With
-    `near` only the nearest tests are run: quicker, and stricter.
-    """
+
+def try_all(chosen: list[Fault]) -> None:
+    """Try faults one by one, and print what became of each, and counts by rooms."""
     tried, caught = collections.Counter[str](), collections.Counter[str]()
-    usual = dict[str, float]()
+    green = set[str]()
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
+        tree = Path(folder).resolve() / "tree"
         copy_tree(tree)
-        for fault in chosen:
-            tests, room = find_tests(fault.path, near=near), str(room_of(fault.path))
-            if room not in usual and not green:
-                began = time.monotonic()
-                if outcome(tree, find_tests(fault.path), SLOWEST) != "MISSED":
-                    sys.exit(f"{room} fails without any fault")
-                usual[room] = time.monotonic() - began
-            clean = (tree / fault.path).read_text(encoding="utf-8")
-            (tree / fault.path).write_text(fault.text, encoding="utf-8")
-            end = outcome(tree, tests, min(SLOWEST, 30.0 + 3.0 * usual.get(room, SLOWEST)))
-            (tree / fault.path).write_text(clean, encoding="utf-8")
+        # Those first that meet an interpreter which has not imported the package yet.
+        for fault in sorted(chosen, key=lambda fault: not fault.at_import):
+            end, room = try_one(fault, tree), str(room_of(fault.path))
+            if (
+                end.test
+                and end.test not in green
+                and outcome(tree if fault.at_import else ROOT, [end.test], SLOWEST).caught
+            ):
+                sys.exit(f"{end.test} fails without any fault")
+            green.add(end.test)
             tried[room] += 1
-            caught[room] += end != "MISSED"
-            print(f"{end}  {fault.path}:{fault.line}  {fault.what}", flush=True)
+            caught[room] += end.caught
+            print(f"{end.told}  {fault.path}:{fault.line}  {fault.what}  {end.test}", flush=True)
     for room in sorted(tried):
         print(f"{room:30} {caught[room]:4} of {tried[room]:4}")
     print(f"caught {caught.total()} of {tried.total()}, {caught.total() / max(tried.total(), 1):.0%}")
@@ -294,8 +350,6 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="show the faults without trying them")
-    parser.add_argument("--green", action="store_true", help="all tests are known to pass: do not make sure first")
-    parser.add_argument("--near", action="store_true", help="run only the nearest tests of a file")
     arguments = parser.parse_args()
     files = modules(tuple(arguments.places) or (DECISIVE if arguments.decisive else ROOMS))
     chosen = draw(files, arguments.faults, arguments.seed)
@@ -304,8 +358,9 @@ def main() -> None:
         for fault in chosen:
             print(f"{fault.path}:{fault.line}  {fault.what}")
         return
-    multiprocessing.get_context("forkserver").set_forkserver_preload(LOADED_ONCE)
-    try_all(chosen, green=arguments.green, near=arguments.near)
+    for package in LOADED_ONCE:
+        importlib.import_module(package)
+    try_all(chosen)
 
 
 if __name__ == "__main__":

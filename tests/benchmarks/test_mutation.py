@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
+import os
+import sys
 from pathlib import Path
 
 import mutation
 import pytest
+import trial
 
 SOURCE = '''
 """A module."""
@@ -99,33 +103,89 @@ def test_annotations_are_no_places_for_faults(tmp_path: Path, monkeypatch: pytes
     assert [fault.what for fault in mutation.faults(Path("types.py"))] == ["number: 0"]
 
 
-def test_the_tests_of_a_file_are_those_of_its_room_and_the_nearest_come_first() -> None:
-    found = mutation.find_tests(Path("hwloop/jobs/compare.py"))
+def test_every_negative_number_means_the_same_to_reshape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    (tmp_path / "shapes.py").write_text("y = x.reshape(-1, 3) + x[-1]\n")
+    made = sorted(fault.what for fault in mutation.faults(Path("shapes.py")))
+    assert made == ["number: 1", "number: 3", "operator: x.reshape(-1, 3) + x[-1]", *["sign or not: -1"] * 2]
+
+
+def test_a_fault_knows_the_function_that_it_is_in(made: list[mutation.Fault]) -> None:
+    places = {fault.line: (fault.within, fault.at_import) for fault in made}
+    assert places.pop(4) == ("LIMIT", True)
+    assert places.pop(7) == ("mean", True)  # a default is computed when the function is defined
+    assert set(places.values()) == {("mean", False)}
+
+
+METHODS = """
+class Box:
+    size: int = 3
+
+    @property
+    def half(self):
+        return self.size / 2
+
+    @half.setter
+    def half(self, value):
+        self.size = max(2 * value, 0)
+
+    def scaled(self, by=1):
+        def inner(x):
+            return x * by
+        return inner(self.size) + 0
+"""
+
+
+def test_what_a_fault_of_a_class_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    (tmp_path / "box.py").write_text(METHODS)
+    found = [(fault.what, fault.within, fault.at_import) for fault in mutation.faults(Path("box.py"))]
+    assert ("number: 3", "Box", True) in found
+    assert ("number: 1", "Box.scaled", True) in found
+    assert ("operator: x * by", "Box.scaled", False) in found
+    assert ("operator: self.size / 2", "Box.half", False) in found
+
+
+def nearest(path: str, within: str = "", at_import: bool = False) -> list[str]:
+    return mutation.find_tests(mutation.Fault(Path(path), 1, "", 0, within, at_import))
+
+
+def test_the_nearest_tests_of_a_file_come_first() -> None:
+    found = nearest("hwloop/jobs/compare.py")
     assert found[0] == "tests/jobs/test_compare.py"
-    assert set(found) == {f"tests/jobs/{path.name}" for path in (mutation.ROOT / "tests/jobs").glob("test_*.py")}
-    assert mutation.find_tests(Path("calibration/steps.py"))[0] == "tests/calibration/test_steps.py"
+    assert set(found) >= {f"tests/jobs/{path.name}" for path in (mutation.ROOT / "tests/jobs").glob("test_*.py")}
+    assert nearest("calibration/steps.py")[0] == "tests/calibration/test_steps.py"
     # A folder without tests of its own: those called after it come first, out of the folder above.
-    drift = mutation.find_tests(Path("calibration/fitting/drift/growth.py"))
+    drift = nearest("calibration/fitting/drift/growth.py")
     assert all(path.startswith("tests/calibration/fitting/test_drift") for path in drift[:4])
     assert "tests/calibration/fitting/test_selection.py" in drift[4:]
+    # Fields of settings have a table of their own.
+    assert nearest("calibration/drift/refresh.py", "Refresh", at_import=True)[:2] == [
+        "tests/calibration/drift/test_settings.py", "tests/calibration/drift/test_refresh.py"
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("path", "near"),
-    [
-        ("hwloop/chip/region.py", ["tests/chip/test_region.py", "tests/chip/test_region_calibration.py"]),
-        ("hwloop/chip/counts.py", None),  # no test is called after it: those that name it
-        ("hwloop/testing/pulse_tests.py", None),  # nor names it: all of the room
-    ],
-)
-def test_near_tests_are_called_after_the_file_or_name_it(path: str, near: list[str] | None) -> None:
-    found, everything = (mutation.find_tests(Path(path), near=one) for one in (True, False))
-    assert found == everything[: len(found)]
-    if near is not None:
-        assert found == near
-    for test in found if "counts" in path else []:
-        assert "counts" in (mutation.ROOT / test).read_text()
-    assert (len(found) == len(everything)) == ("pulse_tests" in path)
+def test_tests_of_other_folders_count_when_they_import_the_file() -> None:
+    found = nearest("calibration/programming/stuck_hypotheses.py")
+    assert found[0] == "tests/calibration/programming/test_stuck_hypotheses.py"
+    importing = [test for test in nearest("hwloop/testing/faults.py") if not test.startswith("tests/testing/")]
+    assert importing
+    for test in importing:
+        assert "hwloop.testing.faults" in mutation.imported_by(Path(test))
+    # What tests have in common counts as theirs.
+    shared = mutation.imported_by(Path("tests/calibration/drift/test_forecast.py"))
+    assert shared >= mutation.imported_by(Path("tests/calibration/drift/specimen.py"))
+
+
+def test_of_equal_tests_those_come_first_that_name_the_function() -> None:
+    room = [f"tests/calibration/programming/test_conductance_filter{end}.py" for end in ("", "_currents")]
+    assert nearest("calibration/programming/conductance_filter.py", "ConductanceFilter.assume_currents")[:2] == room
+    others = nearest("calibration/programming/conductance_filter.py", "ConductanceFilter.correct")[2:]
+    named = [bool(mutation.re.search(r"\bcorrect\b", (mutation.ROOT / test).read_text())) for test in others]
+    importing = sum(
+        "hwloop.calibration.programming.conductance_filter" in mutation.imported_by(Path(test)) for test in others
+    )
+    assert named[:importing] == sorted(named[:importing], reverse=True)
 
 
 def test_draws_differ_and_are_repeatable_and_long_files_are_drawn_more_often(
@@ -155,14 +215,54 @@ def test_modules_are_listed_once_and_not_through_links() -> None:
 @pytest.mark.parametrize(
     ("test", "end"),
     [
-        ("def test_it(): pass", "MISSED"),
-        ("def test_it(): assert False", "caught"),
-        ("def test_it():\n    while True: pass", "caught by its time"),
+        ("def test_it(): pass", trial.Outcome("MISSED")),
+        ("def test_it(): assert False", trial.Outcome("caught", "test_one.py::test_it")),
+        ("import nothing_like_this", trial.Outcome("caught", "test_one.py")),
+        ("def test_it():\n    while True: pass", trial.Outcome("caught by its time")),
     ],
 )
-def test_a_fault_is_caught_by_a_failure_or_by_its_time(tmp_path: Path, test: str, end: str) -> None:
+def test_a_fault_is_caught_by_a_failure_or_by_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, test: str, end: trial.Outcome
+) -> None:
+    monkeypatch.setattr(trial, "SPARE", 0.5)
     (tmp_path / "test_one.py").write_text(test)
-    assert mutation.outcome(tmp_path, ["test_one.py"], 6.0) == end
+    assert trial.outcome(tmp_path, ["test_one.py"], 0.5) == end
+    assert end.caught == (end.told != "MISSED")
+
+
+def test_no_test_is_begun_after_the_time_that_is_given(tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text(
+        "import time\n"
+        "def test_long():\n    end = time.process_time() + 0.8\n    while time.process_time() < end: pass\n"
+        "def test_next(): assert False\n"
+    )
+    assert not trial.outcome(tmp_path, ["test_one.py"], 0.6).caught
+    assert trial.outcome(tmp_path, ["test_one.py"], 30.0).test == "test_one.py::test_next"
+
+
+def test_a_faulty_function_stays_in_the_process_that_runs_the_tests(tmp_path: Path) -> None:
+    name = "fault_in_memory"
+    (tmp_path / f"{name}.py").write_text(METHODS)
+    (tmp_path / "test_box.py").write_text(
+        f"import {name}\n"
+        "def test_half():\n"
+        f"    box = {name}.Box()\n    box.half = 3\n    assert (box.half, box.scaled(3)) == (3, 18)\n"
+    )
+    here = [os.getcwd(), *sys.path]
+    try:
+        trial.load_tests(tmp_path, ["test_box.py"])
+        for function, faulty in (("half", "2 * value"), ("half", "self.size / 2"), ("scaled", "x * by")):
+            assert not trial.outcome(tmp_path, ["test_box.py"], 30.0).caught
+            text = METHODS.replace(faulty, faulty.replace("*", "+").replace("/", "-"))
+            codes = trial.codes_of(compile(text, "box.py", "exec"), f"Box.{function}")
+            assert len(codes) == 1 + (function == "half")
+            replace = functools.partial(trial.replace_code, tmp_path / f"{name}.py", f"Box.{function}", codes)
+            assert trial.outcome(tmp_path, ["test_box.py"], 30.0, replace).test == "test_box.py::test_half"
+    finally:
+        os.chdir(here[0])
+        sys.path[:] = here[1:]
+        for module in (name, "test_box"):
+            sys.modules.pop(module, None)
 
 
 def test_faults_of_the_package_itself_compile() -> None:

@@ -14,13 +14,13 @@ from hwloop.calibration.column_fit import calibrate_columns
 from hwloop.calibration.evaluation import measure_outputs
 from hwloop.calibration.programming.base import Method
 from hwloop.calibration.programming.current_error import CurrentError
-from hwloop.calibration.programming.currents import Currents
+from hwloop.calibration.programming.currents import Currents, pilot_rows
 from hwloop.calibration.programming.filter_settings import Observation
 from hwloop.calibration.programming.gdp import GDP
 from hwloop.calibration.programming.program_verify import ProgramVerify
 from hwloop.calibration.steps import run
 from hwloop.chip.cell_calibration import CellCalibration, Devices
-from hwloop.chip.region import Region
+from hwloop.chip.region import Place, Region
 from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.mapping.partition import map_weights
 from tests.conftest import OpenChip, gaussian
@@ -66,8 +66,9 @@ def test_a_large_error_has_the_pass_repeated_until_nothing_is_left(first: float,
     assert asked.wrong(cells, SHOWN)
     assert cells.believed == [first]
     # A rest of 0.1 % would be too small to begin with; once currents are known to be off, it counts.
-    with pytest.warns(ProgrammingWarning, match=f"devices need {told} current than their model says"):
+    with pytest.warns(ProgrammingWarning, match=f"devices need {told} current than their model says") as warned:
         assert not asked.wrong(cells, SHOWN)
+    assert warned[0].filename == __file__  # of whoever asked
     assert cells.believed == [first, 0.001]
 
 
@@ -96,6 +97,36 @@ def test_a_calibration_that_is_far_off_is_refused(value: float) -> None:
         currents(3, calibrated=True).wrong(cells, SHOWN)
     assert cells.believed == []
     assert currents(3, calibrated=True).wrong(Filter(error(0.049)), SHOWN)
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.06, "6.0 % more"), (-0.07, "7.0 % less"), (0.3, "30.0 % more")])
+def test_a_few_cells_are_enough_to_refuse_a_calibration(value: float, told: str) -> None:
+    cells = Filter(error(value))
+    with pytest.raises(BadInputError, match=f"devices need {told} current than their measured curves say"):
+        currents(3, calibrated=True).refuse_calibration(cells, SHOWN)
+    assert cells.believed == []
+
+
+@pytest.mark.parametrize("found", [None, error(0.04), error(-0.04), error(0.3, sigma=0.06), error(0.3, evidence=20.0)])
+def test_a_few_cells_refuse_no_calibration_without_good_evidence(found: CurrentError | None) -> None:
+    currents(3, calibrated=True).refuse_calibration(Filter(found), SHOWN)
+    currents(3).refuse_calibration(Filter(error(0.3)), SHOWN)  # nor where nothing was calibrated
+
+
+def place_of(rows: int, columns: int, calibrated: bool = True) -> SimpleNamespace:
+    calibration = SimpleNamespace(devices=object() if calibrated else None)
+    return SimpleNamespace(place=Place(0, 0, 0, rows, columns), calibration=calibration)
+
+
+@pytest.mark.parametrize(
+    ("cells", "rows"),
+    [(1, [0]), (4, [0]), (5, [0, 9]), (8, [0, 9]), (9, [0, 4, 9]), (10, [0, 4, 9]), (11, None), (0, None), (-3, None)],
+)
+def test_rows_are_tried_evenly_up_to_a_quarter_of_the_cells(cells: int, rows: list[int] | None) -> None:
+    chosen = pilot_rows(place_of(10, 4), cells)
+    assert (None if chosen is None else np.flatnonzero(chosen).tolist()) == rows
+    assert chosen is None or chosen.shape == (10, 1)
+    assert pilot_rows(place_of(10, 4, calibrated=False), cells) is None
 
 
 @pytest.mark.parametrize("method", [GDP(), ProgramVerify()])

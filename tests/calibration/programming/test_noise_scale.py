@@ -50,6 +50,14 @@ def test_cells_that_show_nothing_at_all_teach_nothing() -> None:
     assert (scale.converters, scale.read) == (1.0, 1.0)
 
 
+def test_one_group_that_shows_nothing_is_enough_to_teach_nothing() -> None:
+    scale = NoiseScale()
+    slow = np.arange(4096.0).reshape(SHAPE)
+    off = np.where(slow < 512, 0.0, 1000.0)
+    scale.learn(off, np.zeros(SHAPE), np.full(SHAPE, 0.2), slow, np.ones(SHAPE, bool))
+    assert (scale.converters, scale.read) == (1.0, 1.0)
+
+
 # ---- to the digit: cells all as far off as the median of their group should be -----------------------------------
 
 WHITE, KNOWN = 0.2, 0.1
@@ -57,7 +65,8 @@ WHITE, KNOWN = 0.2, 0.1
 
 def level(cells: int, converters: float, read: float, groups: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Deviations (cells, 1) of these multiples of the noises, and the read noise (cells, 1) that grows by groups."""
-    slow = np.repeat(np.arange(1.0, groups + 1), cells // groups)[::-1, None]
+    slow = np.repeat(np.arange(1.0, groups + 1), cells // groups)
+    slow = np.random.default_rng(1).permutation(slow)[:, None]
     return np.sqrt(stats.chi2.median(1) * (KNOWN + converters * WHITE + read * slow)), slow
 
 

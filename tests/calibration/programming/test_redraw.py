@@ -37,6 +37,28 @@ def test_the_table_gives_the_values() -> None:
         assert found == pytest.approx(redraw_values(min(left, 10), price)[-1], abs=0.01)
 
 
+def test_the_table_takes_the_nearest_price_in_equal_steps_of_a_share() -> None:
+    """Shares p / (1 + p) of 0, 0.2, 0.4, 0.6 and 0.8: prices of 0, 1/4, 2/3, 3/2 and 4."""
+    table = RedrawTable(3, prices=5, highest=4.0)
+    for price, nearest in ((0.1, 0.0), (0.12, 0.25), (0.42, 0.25), (0.43, 2 / 3), (2.3, 1.5), (2.4, 4.0), (99.0, 4.0)):
+        for left in (0, 1, 3):
+            expected = redraw_values(left, np.array([nearest]))[-1]
+            assert table(np.array([left]), np.array([price])) == pytest.approx(expected)
+
+
+def test_a_table_has_256_prices_up_to_16() -> None:
+    table, left = RedrawTable(10), np.full(100_000, 10)
+    assert len(np.unique(table(left, np.linspace(0.0, 1.0, 100_000) / np.linspace(1.0, 1e-9, 100_000)))) == 256
+    for price, taken in ((16.0, 16.0), (50.0, 16.0)):
+        assert table(left[:1], np.array([price])) == pytest.approx(redraw_values(10, np.array([taken]))[10], abs=1e-6)
+
+
+def test_small_variances_are_paid_for_like_large_ones() -> None:
+    left, v = np.array([4]), redraw_values(4, np.array([0.5]))[4, 0]
+    cost = cost_of_pulse(RedrawTable(10), left, np.array([1e-8]), np.zeros(1), price=0.5e-8)
+    assert cost == pytest.approx([1e-8 * v], rel=5e-3)
+
+
 def test_only_what_measurements_show_can_be_won() -> None:
     table, left = RedrawTable(10), np.array([0, 5, 5, 5])
     cost = cost_of_pulse(table, left, np.full(4, 2.0), np.array([0.0, 0.0, 2.0, 1e9]), price=0.0)

@@ -36,3 +36,8 @@ def test_a_drift_model_with_tables_is_otherwise_the_same() -> None:
     g = np.array([0.3, 0.6])
     assert np.asarray(table.mean(g)) == pytest.approx(np.asarray(drift.mean(g)), rel=1e-3)
     assert np.asarray(table.spread(g)) == pytest.approx(np.asarray(drift.spread(g)), rel=1e-3)
+
+
+def test_a_table_has_8192_entries_from_zero_to_three_times_the_scale() -> None:
+    values = Table.of(lambda g: 1.0 * g).values
+    assert values == pytest.approx(np.linspace(0.0, 3.0, 8192))

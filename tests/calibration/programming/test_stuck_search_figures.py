@@ -282,3 +282,100 @@ def test_the_likeliest_hypothesis_is_taken_over() -> None:
     assert variance == pytest.approx([0.5 - 2 * 0.9 * 0.1 + 0.9**2 * 0.3])
     search.stuck[0] = True
     assert search.beliefs(pair(0.8, 0.9))[1][:, 0] == pytest.approx([4.0, 3.0])
+
+
+# ---- several cells -----------------------------------------------------------------------------------------------
+
+CELLS = [(0, 1), (1, 0), (1, 2)]
+"""Rows and columns of the cells that are examined, of two rows and three columns."""
+
+
+def tile_search() -> tuple[StuckSearch, Look]:
+    """Three of six cells are examined; in each, the first device is likeliest not to answer, but in the last one."""
+    search = StuckSearch((2, 2, 3), SIGN, G_MAX, G_SET, strikes=2)
+    g = np.stack([np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.zeros((2, 3))])
+    chosen = np.zeros((2, 3), bool)
+    chosen[tuple(np.array(CELLS).T)] = True
+    noise = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    whole = Look(np.zeros((2, 3)), noise, g, np.full(g.shape, 1e-6), np.full(g.shape, 1.0) - g / 100.0)
+    search._begin(chosen, whole, np.ones(g.shape, bool))
+    likely = np.zeros((3, 11))
+    likely[:2, :2], likely[2, [0, 4]] = (0.4, 0.6), (0.7, 0.3)
+    search._filters._likelihood = np.log(likely + 1e-300)
+    return search, whole
+
+
+def test_each_cell_is_asked_for_itself() -> None:
+    search, _ = tile_search()
+    top = np.arange(12.0).reshape(2, 2, 3)
+    at, aims = search.questions(np.ones((2, 2, 3), bool), top)
+    assert list(zip(*(axis.tolist() for axis in at), strict=True)) == [(0, 0, 1), (0, 1, 0), (1, 1, 2)]
+    # Tops of 1, 3 and 11 uS, from where 2, 4 and 0 uS would stand.
+    assert aims == pytest.approx([1.0, 1.0, 6.0])
+    search.sent(at, aims, np.array([0.1, 0.2, 0.3]))
+    assert search._pulses.tolist() == [[2, 2, 1], [1, 1, 2]]
+    for cell, (device, aim, variance) in enumerate(((0, 1.0, 0.1), (0, 1.0, 0.2), (1, 6.0, 0.3))):
+        assert search._filters.g[cell, 0, device] == pytest.approx(aim)
+        assert search._filters.covariance[cell, 0, device, device] == pytest.approx(variance + 0.8**2)
+
+
+def test_a_cell_that_is_no_longer_examined_leaves_the_others_as_they_are() -> None:
+    search, _ = tile_search()
+    may = np.ones((2, 2, 3), bool)
+    may[:, 1, 0] = False
+    before = search._filters.g.copy()
+    at, _ = search.questions(may, np.full(may.shape, G_MAX))
+    assert at[1].tolist() == [0, 1]
+    assert at[2].tolist() == [1, 2]
+    assert np.argwhere(search.examined).tolist() == [[0, 1], [1, 2]]
+    assert search._filters.g.tolist() == before[[0, 2]].tolist()
+    assert search._filters.posterior()[:, 0] == pytest.approx([0.4, 0.7])
+    assert search._loaded.tolist() == [[True, True], [False, False]]
+    search.stuck[0, 0, 1] = True
+    # The second device of that cell is not suspected, and the first one is not asked any more.
+    at, _ = search.questions(may, np.full(may.shape, G_MAX))
+    assert [axis.tolist() for axis in at] == [[1], [1], [2]]
+
+
+def test_each_cell_is_judged_by_what_it_shows() -> None:
+    search, whole = tile_search()
+    off = np.array([[9.0, 0.5, 9.0], [-0.25, 9.0, 0.125]])
+    expected = tile_search()[0]._filters
+    rows, columns = np.array(CELLS).T
+    seen = off[rows, columns] + (whole.g * whole.effect)[0, rows, columns]
+    expected.measure(seen, np.array([0.2, 0.4, 0.6]), whole.effect[:, rows, columns])
+    search.hear(Look(off, whole.noise, whole.g, whole.variance, whole.effect))
+    assert search._filters.g == pytest.approx(expected.g)
+    assert search._filters._likelihood == pytest.approx(expected._likelihood)
+
+
+def test_devices_are_given_up_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, whole = tile_search()
+    search._pulses[:] = 2
+    odds = np.array([[1.0, 1e6, 1.0], [1.0, 1.0, 1e6]])
+    monkeypatch.setattr(search, "_odds", lambda: odds)
+    search.hear(whole)
+    assert np.argwhere(search.stuck).tolist() == [[0, 1, 0], [1, 1, 2]]
+
+
+def test_what_is_believed_of_each_cell_has_its_own_effects() -> None:
+    search, whole = tile_search()
+    search._filters._likelihood[0, 1] = -1.0  # the likeliest of the first cell is that both answer
+    (rows, columns), g, own, variance = search.beliefs(whole.effect)
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == CELLS
+    filters, effect = search._filters, whole.effect[:, rows, columns]
+    best = [0, 1, 0]
+    for cell, hypothesis in enumerate(best):
+        held, covariance = filters.g[cell, hypothesis], filters.covariance[cell, hypothesis]
+        shows = np.where([hypothesis == 1, False], 1.0, effect[:, cell]) * [1.0, -1.0]
+        assert g[:, cell] == pytest.approx([held[0] / (effect[0, cell] if hypothesis else 1.0), held[1]])
+        assert own[:, cell] == pytest.approx(np.diag(covariance))
+        assert variance[cell] == pytest.approx(shows @ covariance @ shows)
+    assert search.doubtful.tolist() == [[False, True, False], [True, False, True]]
+
+
+def test_the_lowest_suspicion_is_none() -> None:
+    """Where nothing is examined nobody is asked."""
+    search = search_of()
+    at, aims = search.questions(EVERY, np.full((2, 1, 1), G_MAX))
+    assert len(at[0]) == len(aims) == 0

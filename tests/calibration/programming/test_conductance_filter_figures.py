@@ -10,6 +10,7 @@ import pytest
 
 from hwloop.calibration.programming import conductance_filter
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
+from hwloop.calibration.programming.current_error import CurrentErrorFit
 from hwloop.calibration.programming.filter_settings import Observation
 from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse
 from hwloop.devices.drift import DriftModel
@@ -137,16 +138,66 @@ def test_an_observation_knows_its_drive_and_its_time() -> None:
     assert shown.seen[:, 0] == pytest.approx([10.0, 10.0], abs=1e-4)
 
 
+def test_offsets_of_columns_are_followed() -> None:
+    cell = cells(rows=4)
+    region = cell._region
+    region.shown[:], undisturbed = 10.0, region.mvm  # type: ignore[attr-defined]
+    for offset in (0.7, 0.7, 0.4):
+        region.mvm = lambda x, offset=offset: undisturbed(x) + round(offset / region.step)  # type: ignore[method-assign]
+        shown = cell.observe(AlternatingSigns(), blocks=2)  # type: ignore[arg-type]
+        assert cell._offset == pytest.approx([offset], abs=1e-5)
+        assert shown.seen[:, 0] == pytest.approx([10.0] * 4, abs=1e-4)
+
+
+def test_gains_of_columns_are_no_error_of_the_outputs() -> None:
+    cell = cells(rows=8, columns=2)
+    cell._region.shown[:] = [9.0, 11.0]  # type: ignore[attr-defined]
+    cell.measure(AlternatingSigns(), blocks=2)  # type: ignore[arg-type]
+    assert cell._sensitivity == pytest.approx(np.full((8, 2), 1.0) * [0.9, 1.1])
+    assert cell.mvm_error == pytest.approx(0.0, abs=1e-6)
+
+
+def test_columns_that_show_nothing_are_no_longer_loaded() -> None:
+    target = np.full((8, 3), 10.0) * [1, 0, 1]
+    cell = filter_of(ScriptedRegion(rows=8, columns=3), target, device_model())
+    cell.program_open_loop()
+    cell._region.shown[:] = [10.0, 0.0, 0.0]  # type: ignore[attr-defined]
+    cell.measure(AlternatingSigns(), blocks=2)  # type: ignore[arg-type]
+    assert cell._loaded.tolist() == [True, False, False]
+    assert cell._usable.all((0, 1)).tolist() == [True, True, False]  # what is to be empty may look so
+
+
+def test_curves_are_learnt_from_devices_that_were_pulsed_and_are_not_in_doubt() -> None:
+    cell = cells(rows=3)
+    search, learnt = searched(cell), []
+    cell._curves.learn = lambda at, *rest: learnt.append([axis.tolist() for axis in at])  # type: ignore[method-assign]
+    cell._fresh[:, :, 0] = [[True, True, True], [True, False, True]]
+    search.doubtful[2], search.stuck[1, 0, 0] = True, True
+    cell.update(Observation(np.full((3, 1), 10.0), power=6.0, begin=0.0, duration=1.0))
+    assert learnt == [[[0, 0], [0, 1], [0, 0]]]
+    assert not cell._fresh.any()
+
+
+def test_currents_are_judged_by_the_age_of_the_youngest_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    ages: list[float] = []
+    monkeypatch.setattr(conductance_filter, "fit_current_error", lambda cells, *rest: ages.append(cells.age))
+    cell = cells(rows=2)
+    cell._born[0, 1, 0] = 4.0
+    for begin in (10.0, 4.0):
+        cell.current_error(Observation(np.zeros((2, 1)), 4.0, begin, 1.0), CurrentErrorFit())
+    assert ages == pytest.approx([6.0, 1e-6])
+
+
 # ---- noise of measurements ---------------------------------------------------------------------------------------
 
 
 def noisy(**settings: float) -> tuple[ConductanceFilter, Observation, np.ndarray]:
-    """Cells of 10 and 8 uS, with read noise of a tenth, shown for 2 e seconds; reads take one."""
-    cell = cells(model=drifting(read_noise=0.1), age=2 * E**2, drive=0.5, **settings)
+    """Cells of 10 and 8 uS, with read noise of a tenth, shown for e seconds; reads take half a second."""
+    cell = cells(model=drifting(read_noise=0.1, t_read=0.5), age=E**2, drive=0.5, **settings)
     cell._region.step = 3.0  # type: ignore[misc]
     cell.g[:, :, 0] = [[10.0, 8.0], [0.0, 2.0]]
     effect = np.array([[0.9, 1.1], [0.8, 0.7]])[:, :, None]
-    return cell, Observation(np.zeros((2, 1)), power=4.0, begin=0.0, duration=2 * E), effect
+    return cell, Observation(np.zeros((2, 1)), power=4.0, begin=0.0, duration=E), effect
 
 
 OWN = np.array([0.9**2, 0.88**2 + 0.14**2])
@@ -220,6 +271,23 @@ def test_quiet_counts_as_outputs_show_it(variance: float, pulses: int) -> None:
     cell._sensitivity = np.full((1, 1), 2.0)
     cell.g[:, 0, 0] = [7.0, 0.0]
     assert cell.correct(remaining=0.0) == pulses
+
+
+@pytest.mark.parametrize(("noise", "pulses"), [(5.4, 1), (5.6, 0)])
+def test_every_pulse_that_is_considered_pays_for_its_noise(noise: float, pulses: int) -> None:
+    """An error of 20 uS^2, of which twice the noise and 9 uS^2 must be won."""
+    cell = cells(rows=1, model=device_model(noise=noise**0.5), min_gain=15.0)
+    cell.g[0, 0, 0] = 10.0 + 20.0**0.5
+    assert cell.correct(remaining=0.0) == pulses
+
+
+def test_targets_hold_at_an_age_after_the_last_measurement() -> None:
+    """At 10 s, with 30 s until the last measurement, and targets that hold 100 s after that."""
+    cell = cells(model=drifting(nu=0.1, noise=0.1), age=100.0)
+    cell._region.clock, cell.g[0] = 10.0, 10.0 * 140.0**0.1  # type: ignore[attr-defined]
+    assert cell.correct(remaining=30.0) == 0
+    assert cell._error == pytest.approx(np.zeros((2, 1)), abs=1e-9)
+    assert cell.correct(remaining=3000.0) > 0
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -367,7 +435,7 @@ def test_the_mean_gain_is_what_devices_can_hold_times_what_was_found(monkeypatch
     region, model = ScriptedRegion(rows=4, columns=2), drifting(nu=0.1)
     known = without(model, region.shape, (1, 0, 3, 1), 0.0)
     known.height_sigma[:] = 0.03
-    target = np.array([[10.0, 8.0], [10.0, 8.0], [-10.0, 8.0], [10.0, 8.0]])
+    target = np.array([[10.0, 8.0], [0.0, 8.0], [-10.0, 8.0], [10.0, 8.0]])
     cell = filter_of(region, target, model, age=100.0, known=known, mean_gain=1.2)
     told: list[object] = []
     monkeypatch.setattr(conductance_filter, "reachable_gain", lambda *what: told.extend(what) or 1.1)
@@ -376,7 +444,8 @@ def test_the_mean_gain_is_what_devices_can_hold_times_what_was_found(monkeypatch
     assert cell._first_mean_gain(sensitivity) == pytest.approx(1.1 * aged * (0.9 + 1.1) / 2)
     wanted, reach, sigma, most = told
     assert np.array_equal(wanted, target)  # type: ignore[arg-type]
-    assert reach == pytest.approx(np.full((4, 2), 21.0 * aged))  # of the device on the target's side
+    # Of the device on the target's side; nothing is asked of a cell without one.
+    assert reach == pytest.approx(21.0 * aged * np.array([[1, 1], [0, 1], [1, 1], [1, 1]]))
     assert (sigma, most) == (pytest.approx(0.03 * 20.0), 1.2)
     cell._loaded[0] = False
     assert cell._first_mean_gain(sensitivity) == pytest.approx(1.1 * aged * 1.1)

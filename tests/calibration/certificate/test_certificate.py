@@ -188,6 +188,18 @@ def test_what_is_out_of_date_warns(known: Calibration, open_chip: OpenChip, days
     assert {warning.split("'")[1] for warning in warnings} == stale
 
 
+@pytest.mark.parametrize("part", ["created", "devices"])
+@pytest.mark.parametrize(
+    ("moment", "complaint"),
+    [(datetime(9500, 1, 1, tzinfo=UTC), "beyond the calendar"), (datetime(2026, 1, 1), "without a time zone")],
+)
+def test_one_date_that_cannot_be_is_enough(known: Calibration, part: str, moment: datetime, complaint: str) -> None:
+    wrong = {"created": moment} if part == "created" else {"dates": {**known.dates, part: moment}}
+    with pytest.raises(ValueError, match=complaint):
+        dataclasses.replace(known, **wrong)._check()
+    known._check()
+
+
 def test_a_date_in_the_future_warns(known: Calibration, open_chip: OpenChip) -> None:
     (warning,) = known.for_chip(open_chip(CHIP), known.created - timedelta(hours=1))
     assert "in the future: check the clocks" in warning

@@ -212,5 +212,54 @@ def test_a_tile_without_weights_needs_no_gain_and_has_no_error() -> None:
     assert np.isnan(empty.mvm_error(1e5))
 
 
+def test_small_weights_and_small_inputs_are_as_good_as_large_ones() -> None:
+    small = dataclasses.replace(one_cell(model_of(nu=0.06), devices=(0.2, 0.0)), scale=np.array([1e-3]))
+    assert small.mvm_error(1e5, 1.0) == pytest.approx(1 - (1e5 / 20.0) ** -0.06)
+    forecast, inputs = forecast_of(model_of(nu=0.05, spread=0.01)), np.random.default_rng(1).random((200, 60))
+    gain, offset = forecast.correction(YEAR, inputs)
+    fainter = forecast.correction(YEAR, 1e-4 * inputs)
+    assert fainter[0] == pytest.approx(gain)
+    assert fainter[1] == pytest.approx(1e-4 * offset)
+
+
+def test_a_column_without_weights_needs_no_correction() -> None:
+    devices = np.array([[[10.0, 0.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    forecast = Forecast(devices, np.zeros(devices.shape), 20.0, np.ones(2), model_of(nu=0.05), 0.0)
+    gain, offset = forecast.correction(1e5, np.random.default_rng(1).random((50, 2)))
+    assert gain == pytest.approx([(1e5 / 20.0) ** 0.05, 1.0])
+    assert offset == pytest.approx([0.0, 0.0], abs=1e-12)
+
+
+def test_a_column_that_has_turned_round_is_not_turned_back() -> None:
+    """10 - 9 uS of which the larger one falls faster: what is left has the other sign, and no factor mends that."""
+    drift = DriftModel(20.0, 25.0, Polynomial((-0.4, 1.2)), Polynomial((0.0,)))  # 0.08 and 0.032
+    forecast = one_cell(dataclasses.replace(model_of(0.0), drift=drift), devices=(10.0, 9.0))
+    left = 10 * (1e5 / 20.0) ** -0.08 - 9 * (1e5 / 20.0) ** -0.032
+    assert left < -1
+    inputs = np.array([[0.2], [0.8]])
+    gain, offset = forecast.correction(1e5, inputs)
+    assert gain == pytest.approx([1.0])
+    assert offset == pytest.approx([0.5 * (1.0 - left)])
+
+
+def test_what_is_not_explained_is_shared_among_cells_by_their_weights() -> None:
+    """Squared error of a hundredth of 10^2 + (3 * 2)^2, over weights of 1 and 9 of one row."""
+    devices = np.array([[[10.0, 2.0]], [[0.0, 0.0]]])
+    forecast = Forecast(devices, np.zeros(devices.shape), 20.0, np.array([1.0, 3.0]), model_of(nu=0.05), 0.1)
+    assert forecast._deviations == pytest.approx(0.01 * (100.0 + 36.0) / 10.0)
+
+
+def test_the_youngest_devices_set_the_pace_of_the_search() -> None:
+    """Of a tile a year old half is a minute old: its validity ends soon, and is found as closely as on a new tile."""
+    known = forecast_of(model_of(nu=0.05, spread=0.01), error=0.05)
+    born = known.born.copy()
+    born[:, ::2] += YEAR
+    forecast = dataclasses.replace(known, born=born, target_age=YEAR + 20.0)
+    found = forecast.valid_until(YEAR + 20.0, 1.0, 0.1) - YEAR
+    fine = dataclasses.replace(forecast, grid=20_000).valid_until(YEAR + 20.0, 1.0, 0.1) - YEAR
+    assert 20.0 < fine < 86400.0
+    assert found == pytest.approx(fine, rel=0.08)
+
+
 def test_small_conductances_drift_like_large_ones() -> None:
     assert one_cell(model_of(nu=0.06), devices=(0.2, 0.0)).gain(1e5) == pytest.approx([(1e5 / 20.0) ** 0.06])

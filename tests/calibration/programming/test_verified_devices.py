@@ -13,6 +13,7 @@ from hwloop.calibration.programming.verified_devices import VerifiedDevices, ver
 from hwloop.chip.cell_calibration import Devices
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.model import DeviceModel
+from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.statistics import Polynomial
 from tests.calibration.programming.scripted import ScriptedRegion, device_model
 
@@ -208,6 +209,9 @@ def test_noise_of_averaged_reads() -> None:
     # Seven reads: ln(8 / 2) / 7, and what is slower than all of them, ln(14 / 7).
     assert verify_noise(model, g, 7, 14.0) == pytest.approx(np.sqrt(np.log(4.0) / 7 + np.log(2.0)))
     assert verify_noise(model, g, 7, 1.0) == pytest.approx(np.sqrt(np.log(4.0) / 7))
+    # Reads of half a second, and noise that grows with the conductance: 0.1 + 0.2 * 10 / 20.
+    loud = replace(model, read_noise=ReadNoiseModel(0.5, 20.0, Polynomial((0.1, 0.2))))
+    assert verify_noise(loud, g, 7, 14.0) == pytest.approx(2.0 * np.sqrt(np.log(4.0) / 7 + np.log(4.0)))
 
 
 @pytest.mark.parametrize(
@@ -237,6 +241,58 @@ def test_an_answer_ends_the_row() -> None:
         assert streak.tolist() == [expected]
 
 
+@pytest.mark.parametrize(
+    ("read", "implausible"), [(5.0, False), (18.7, False), (18.8, True), (2.5, False), (2.4, True)]
+)
+def test_a_read_is_implausible_that_no_curve_near_the_devices_own_explains(read: float, implausible: bool) -> None:
+    """A height of 0.8 above 1 uS, a shift of 4 uA known to 5, and jitter: five standard deviations are 25 uA."""
+    model = device_model(g_min=1.0)
+    model = replace(model, curve=replace(model.curve, jitter=0.01, g_max=25.0))
+    devices = ScriptedDevices(model=model)
+    devices._known.height[:], devices._known.shift[:], devices._known.shift_sigma[:] = 0.8, 4.0, 5.0
+    devices._amplitude[:] = 104.0
+    at = model.curve.amplitude(np.array([1.0 + (read - 1.0) / 0.8]))
+    assert bool(abs(100.0 - at[0]) > 25.0) == implausible
+    found = devices._implausible(np.array([2]), np.array([read]))
+    assert found.tolist() == [implausible]
+
+
+@pytest.mark.parametrize(("sigma", "for_good"), [(1.0, True), (10.0, False)])
+def test_a_device_that_no_curve_explains_is_left_alone_for_good(sigma: float, for_good: bool) -> None:
+    """A later read, which may end the row by its noise, changes nothing of that; 2 and 18 uS are 44 uA apart."""
+    devices = devices_at([10.0] * 4, unresponsive_pulses=2)
+    devices._known.shift_sigma[:] = sigma
+    devices.verified([2.0] * 4)
+    for _ in range(2):
+        devices.target[:] = 18.0
+        devices.pulse_open_loop(np.arange(4))
+        devices.verified([2.0] * 4)
+    assert devices.unresponsive().all()
+    devices.pulse_open_loop(np.arange(4))
+    devices.verified([18.0] * 4, [18.0] * 4)
+    assert devices.streak.tolist() == [0] * 4
+    assert devices.unresponsive().tolist() == [for_good] * 4
+
+
+def test_all_pulses_together_tell_a_device_that_does_not_answer() -> None:
+    """Reads of 10 uS whatever is asked for: after 5, 18 and 5 uS the squared deviations expected exceed a hundred."""
+    devices = devices_at([5.0] * 4, unresponsive_pulses=100)
+    for asked, unresponsive in ((5.0, False), (18.0, False), (5.0, True)):
+        devices.target[:] = asked
+        devices.pulse_open_loop(np.arange(4))
+        devices.verified([10.0, 10.0, asked, asked], [asked] * 2)
+        assert devices.unresponsive().tolist() == [unresponsive, unresponsive, False, False]
+
+
+def test_a_small_target_is_approached_in_steps_like_a_large_one() -> None:
+    devices = devices_at([0.5] * 4)
+    before, curve = devices.amplitudes, devices._model.curve
+    devices.verified([5.0] * 4)
+    devices.correct(np.arange(4), gain=0.4, max_pulses=9)
+    step = 0.4 * (curve.amplitude(np.float64(0.5)) - curve.amplitude(np.float64(5.0)))
+    assert devices.amplitudes == pytest.approx({device: one + step for device, one in before.items()})
+
+
 # ---- currents ----------------------------------------------------------------------------------------------------
 
 
@@ -245,8 +301,9 @@ def test_what_is_fitted_are_pulsed_devices_with_targets_as_they_are_at_the_refer
 ) -> None:
     """Less what is known of each device's own height and shift, with the unknown spreads and the noise of reads."""
     model = replace(
-        device_model(read_noise=0.05, t_read=1e-6, g_min=1.0),
-        drift=DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.02,))),
+        device_model(g_min=1.0),
+        read_noise=ReadNoiseModel(1e-6, 20.0, Polynomial((0.02, 0.1))),  # 0.05 at the 6 uS that stand for all
+        drift=DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.005, 0.05))),
     )
     devices = ScriptedDevices(model=model)
     known = devices._known

@@ -167,6 +167,33 @@ def test_columns_that_show_nothing_are_no_longer_loaded() -> None:
     assert cell._usable.all((0, 1)).tolist() == [True, True, False]  # what is to be empty may look so
 
 
+def test_a_cell_that_shows_nothing_is_no_dead_column() -> None:
+    cell = cells(rows=8, columns=2)
+    seen = np.full((8, 2), 10.0) * np.linspace(-0.02, 1.0, 8)[:, None] ** 2
+    found = cell._found_sensitivity(seen, np.full((8, 2), 10.0))
+    assert cell._loaded.all()
+    assert found[0] == pytest.approx([1.0, 1.0])  # nothing is made of what is too small to tell
+    assert found[5] == pytest.approx([seen[5, 0] / 10] * 2, rel=0.2)
+
+
+def test_the_error_of_outputs_is_what_is_seen_against_what_is_wanted() -> None:
+    """A device that stays at 6 uS where 10 are wanted: the outputs show it, as was expected."""
+    region, model = ScriptedRegion(rows=2), device_model(noise=0.1)
+    cell = filter_of(region, 10.0, model, known=without(model, region.shape, (0, 0, 1, 0), 6.0))
+    cell.program_open_loop()
+    cell._sensitivity, region.shown[:, 0] = np.ones((2, 1)), [10.0, 6.0]
+    cell.measure(AlternatingSigns(), blocks=4)  # type: ignore[arg-type]
+    assert cell.mvm_error == pytest.approx(np.sqrt(4.0**2 / (10.0**2 + 10.0**2)), rel=1e-3)
+
+
+def test_no_device_is_believed_beyond_twice_its_top_or_below_nothing() -> None:
+    cell = cells(rows=2, model=device_model(noise=1.0))
+    cell._take_in(np.array([[1e3], [-1e3]]), np.full((2, 1), 0.5), np.ones((2, 2, 1)))
+    assert cell.g[:, :, 0].tolist() == [[pytest.approx(42.0), 0.0], [0.0, pytest.approx(42.0)]]
+    assert cell.variance[:, 0] == pytest.approx([1.0, 1.0])
+    assert cell._device_variance[:, :, 0] == pytest.approx(np.full((2, 2), 0.75))
+
+
 def test_curves_are_learnt_from_devices_that_were_pulsed_and_are_not_in_doubt() -> None:
     cell = cells(rows=3)
     search, learnt = searched(cell), []
@@ -250,26 +277,28 @@ def test_noise_that_turns_out_larger_makes_what_was_learnt_before_less_certain()
 # ---- corrections -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("error", "pulses"), [(3.01, 1), (2.99, 0)])
+@pytest.mark.parametrize(("error", "pulses"), [(4.37, 1), (4.35, 0)])
 def test_errors_and_noise_count_as_outputs_show_them(error: float, pulses: int) -> None:
-    """A cell that shows double: 1 uS^2 of a pulse and 1 uS^2 of an unknown share are 8 uS^2, and 1 more is asked."""
+    """A cell that shows threefold: 1 uS^2 of a pulse and 1 of an unknown share are 18 uS^2, and 1 more is asked."""
     cell = cells(rows=1, model=device_model(noise=1.0), min_gain=5.0)
-    cell._sensitivity = np.full((1, 1), 2.0)
-    cell.g[:, 0, 0] = [(10.0 + error) / 2, 0.0]
+    cell._sensitivity = np.full((1, 1), 3.0)
+    cell.g[:, 0, 0] = [(10.0 + error) / 3, 0.0]
     assert cell.correct(remaining=0.0) == pulses
     assert cell._error[0, 0] == pytest.approx(0.0 if pulses else error)
     if pulses:
-        assert list(aims(cell._region, cell._model).values()) == [pytest.approx(5.0)]  # type: ignore[arg-type]
-        assert cell.variance[0, 0] == pytest.approx(2.0 + 8.0)
+        assert list(aims(cell._region, cell._model).values()) == [pytest.approx(10.0 / 3)]  # type: ignore[arg-type]
+        assert cell.variance[0, 0] == pytest.approx(2.0 + 18.0)
 
 
 @pytest.mark.parametrize(("variance", "pulses"), [(1.99, 1), (2.01, 0)])
 def test_quiet_counts_as_outputs_show_it(variance: float, pulses: int) -> None:
-    """From 7 to 5 uS with a read noise of a tenth, and a cell that shows double: 16 + 4 (0.49 - 0.25) - 8 v = 1."""
+    """From 12 to 10 / 3 uS with a read noise of a tenth, in a cell that shows threefold, which makes it quieter."""
     model = device_model(noise=variance**0.5, read_noise=0.1)
-    cell = cells(rows=1, model=model, age=2 * E - 1, min_gain=5.0)
-    cell._sensitivity = np.full((1, 1), 2.0)
-    cell.g[:, 0, 0] = [7.0, 0.0]
+    quieter = 9 * 0.01 * (5.6**2 - (10 / 3) ** 2)
+    least = 6.8**2 + quieter - 18 * 2.0
+    cell = cells(rows=1, model=model, age=2 * E - 1, min_gain=least**0.5 / 20.0 * 100)
+    cell._sensitivity = np.full((1, 1), 3.0)
+    cell.g[:, 0, 0] = [5.6, 0.0]
     assert cell.correct(remaining=0.0) == pulses
 
 

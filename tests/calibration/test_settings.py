@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hwloop
 from hwloop.calibration.evaluation import Evaluation
 from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
@@ -28,6 +34,31 @@ def test_a_setting_has_its_default_and_its_bounds(
     kind: type[Settings], name: str, low: float, default: float, high: float
 ) -> None:
     bounds.check(kind, name, low, default, high)
+
+
+def kinds(base: type[Settings]) -> Iterator[type[Settings]]:
+    """The kinds of settings of the package that no other one is made of."""
+    for kind in base.__subclasses__():
+        if not kind.__subclasses__() and kind.__module__.startswith("hwloop."):
+            yield kind
+        yield from kinds(kind)
+
+
+def test_every_number_among_the_settings_stands_in_a_table() -> None:
+    """With its default and its bounds, in the test_settings.py of some folder."""
+    for module in pkgutil.walk_packages(hwloop.__path__, "hwloop."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    root, listed = Path(__file__).parents[2], set[tuple[type[Settings], str]]()
+    for path in (root / "tests").rglob("test_settings.py"):
+        tables = importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
+        for table in (tables.BOUNDS, getattr(tables, "DEFAULTS", {})):
+            listed |= {(kind, name) for kind, settings in table.items() for name in settings}
+    numbers = {
+        (kind, one.name) for kind in kinds(Settings) for one in fields(kind)
+        if one.name in inspect.get_annotations(kind) and isinstance(one.default, int | float)
+    }  # fmt: skip
+    assert not numbers - listed
 
 
 @dataclass(frozen=True)

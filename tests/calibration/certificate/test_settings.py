@@ -14,6 +14,7 @@ BOUNDS: bounds.Bounds = {
         "adc_vectors": (512, 1024, 10_000_000),
         "moved_sigmas": (0.0, 4.0, 1000.0),
         "idle_resolution": (1e-09, 0.01, 10.0),
+        "stale": (0.0, 1.0, 1000.0),
     },
     Renewal: {
         "adc_vectors": (512, 2048, 10_000_000),

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from hwloop.calibration.drift.digital import ColumnAffine, Uncompensated
+from hwloop.calibration.drift.digital import ColumnAffine, GlobalFactor, Uncompensated
 from hwloop.calibration.drift.monitor import Monitor
+from hwloop.calibration.drift.predictive import Predicted
 from hwloop.calibration.drift.refresh import Refresh
 from hwloop.calibration.settings import Settings
 from tests.calibration import bounds
 
 BOUNDS: bounds.Bounds = {
+    GlobalFactor: {
+        "growth": (1e-06, 0.1, 1e6),
+        "probes": (3, 256, 1_000_000),
+    },
+    Predicted: {
+        "growth": (1e-06, 0.1, 1e6),
+    },
     Uncompensated: {"growth": (1e-6, 0.1, 1e6)},
     ColumnAffine: {"growth": (1e-6, 0.1, 1e6), "probes": (3, 256, 1_000_000)},
     Monitor: {

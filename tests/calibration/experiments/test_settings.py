@@ -7,6 +7,7 @@ import pytest
 from hwloop.calibration.experiments.drift import DriftExperiment
 from hwloop.calibration.experiments.programming import ProgrammingExperiment
 from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
+from hwloop.calibration.experiments.pulse_response import PulseResponseExperiment
 from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
 from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
@@ -22,6 +23,13 @@ TARGETS = {
     "stuck_distance": (0.01, 2 / 3, 10.0),
 }
 BOUNDS: bounds.Bounds = {
+    PulseResponseExperiment: {
+        "averages": (1, 4, 65_536),
+        "age_resolution": (1e-06, 0.002, 1.0),
+        "pulses": (10, 1_000, 10_000_000),
+        "read_every": (1, 10, 1_000_000),
+        "cycles": (1, 1, 10_000),
+    },
     DriftExperiment: TARGETS | {"settle": (0.0, 0.1, 1e6)},
     ProgrammingExperiment: TARGETS | {"settle": (0.0, 1.0, 1e6)},
     ReadNoiseExperiment: TARGETS
@@ -43,6 +51,21 @@ BOUNDS: bounds.Bounds = {
         "stuck_share": (0.0, 0.25, 1.0),
     },
 }
+DEFAULTS: dict[type[Settings], dict[str, float]] = {
+    PulseResponseExperiment: {"cells": 400},
+    DriftExperiment: {"cells": 10_000, "first": 1.0, "until": 86400.0, "per_decade": 4},
+    ProgrammingExperiment: {"cells": 10_000},
+    ReadNoiseExperiment: {"cells": 64},
+    ProgrammingCurveExperiment: {
+        "cells": 1000, "low": 0.0, "high": 0.0, "width": 0.0, "set_amplitude": 0.0, "set_width": 0.0, "early": 0.1,
+    },
+}  # fmt: skip
+"""Of settings whose bounds depend on the chip or on each other; 0 leaves a value to the chip's model."""
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_settings_without_bounds_of_their_own_have_defaults(kind: type[Settings]) -> None:
+    assert {name: getattr(kind(), name) for name in DEFAULTS[kind]} == DEFAULTS[kind]
 
 
 @pytest.mark.parametrize(("kind", "name", "low", "default", "high"), bounds.cases(BOUNDS))
@@ -50,7 +73,9 @@ def test_a_setting_has_its_default_and_its_bounds(
     kind: type[Settings], name: str, low: float, default: float, high: float
 ) -> None:
     # The early read of a programming curve comes at most half way to the other one.
-    beside = {"early": 0.0} if kind is ProgrammingCurveExperiment and name == "settle" else {}
+    beside: dict[str, float] = {"early": 0.0} if kind is ProgrammingCurveExperiment and name == "settle" else {}
+    if kind is PulseResponseExperiment:  # a ramp is a whole number of reads, at least ten
+        beside = {"pulses": {"read_every": 1}, "read_every": {"pulses": 10_000_000}}.get(name, {})
     bounds.check(kind, name, low, default, high, **beside)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hwloop.calibration.fitting.bake.settings import BakeSettings
 from hwloop.calibration.fitting.drift.cleaning import CleaningSettings
 from hwloop.calibration.fitting.drift.settings import (
     GridSettings,
@@ -17,6 +18,7 @@ from hwloop.calibration.fitting.drift.settings import (
 from hwloop.calibration.fitting.misfit import CheckSettings
 from hwloop.calibration.fitting.programming_curve.settings import CurveSettings
 from hwloop.calibration.fitting.programming_noise import ProgrammingSettings
+from hwloop.calibration.fitting.pulse_response import PulseResponseSettings
 from hwloop.calibration.fitting.read_noise import ReadNoiseSettings
 from hwloop.calibration.fitting.relaxation import RelaxationSettings
 from hwloop.calibration.fitting.selection import Selection
@@ -24,6 +26,41 @@ from hwloop.calibration.settings import Settings
 from tests.calibration import bounds
 
 BOUNDS: bounds.Bounds = {
+    BakeSettings: {
+        "energy": (0.01, 1.1, 10.0),
+        "energy_spread": (0.001, 0.5, 10.0),
+        "different_times": (1.01, 1.5, 1e6),
+        "one_age": (0.0, 0.7, 10.0),
+        "room": (1.0, 300.0, 10000.0),
+        "levels": (2, 9, 100),
+        "bakes": (2, 6, 20),
+        "cells_per_knot": (1, 300, 100_000),
+        "same_place": (1e-06, 0.03, 0.5),
+        "largest_tail": (1.0, 5.0, 20.0),
+        "usual_tail": (-5.0, 2.0, 20.0),
+        "tail_spread": (0.01, 1.5, 100.0),
+        "usual_hazard": (-20.0, -0.5, 20.0),
+        "hazard_weight": (0.0, 0.1, 1e6),
+        "skew_weight": (0.0, 0.5, 1e6),
+        "stiffness": (0.0, 2.0, 1e6),
+        "bend": (0.0, 2.0, 1e6),
+        "steadiness": (0.0, 1.0, 1e6),
+        "shift_unit": (1e-06, 0.05, 100.0),
+        "usual_warp": (1e-06, 0.03, 10.0),
+        "warp_spread": (0.01, 2.0, 100.0),
+        "most_cells": (10, 20_000, 1_000_000_000),
+        "first_steps": (1, 60, 100_000),
+        "steps": (1, 120, 100_000),
+        "rounds": (1, 5, 100_000),
+        "settled": (0.0, 0.3, 1e6),
+    },
+    PulseResponseSettings: {
+        "nodes": (2, 13, 100),
+        "before": (1, 3, 1_000),
+        "rounds": (1, 4, 100),
+        "arrived": (0.0, 0.15, 0.4),
+        "still": (0.0, 0.02, 1.0),
+    },
     LineSettings: {
         "fewest_reads": (3, 3, 1_000_000),
         "precise": (1e-06, 0.08, 1.0),
@@ -69,6 +106,7 @@ BOUNDS: bounds.Bounds = {
         "tilt_bins": (20, 300, 5000),
     },
     SearchSettings: {
+        "loose_spread": (0.001, 1.0, 100.0),
         "support": (1, 30, 1_000_000_000),
         "stretch": (0.001, 0.4, 10.0),
         "group": (1e-09, 0.002, 1.0),
@@ -90,6 +128,7 @@ BOUNDS: bounds.Bounds = {
         "fewest_switching": (0.0, 0.01, 1.0),
     },
     CleaningSettings: {
+        "fastest": (0.0, 1.0, 1000.0),
         "rounds": (1, 12, 1_000_000),
         "cells_per_bin": (1, 100, 1_000_000),
         "most_bins": (1, 30, 1_000_000),
@@ -174,6 +213,7 @@ BOUNDS: bounds.Bounds = {
         "settled": (0.0, 0.1, 1000000.0),
     },
     Selection: {
+        "alike": (0.0, 0.002, 1.0),
         "most_cells": (10, 3000, 1_000_000_000),
         "tie": (0.0, 2.0, 100.0),
         "held_out": (0.01, 0.3, 0.9),

@@ -57,9 +57,9 @@ SLOWEST = 300.0
 """Seconds of CPU time that a test may take without a fault."""
 LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "scipy.optimize", "scipy.stats", "torch"]
 """Packages that are imported before anything of a tree."""
-LONGEST = 30.0
+LONGEST = 20.0
 """Seconds of CPU time after which no further test of a fault is begun."""
-FILES = 10
+FILES = 6
 """Files of tests that are run at most where each has to be imported anew for a fault."""
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -269,7 +269,7 @@ def find_tests(fault: Fault) -> list[str]:
     owner, _, name = fault.within.rpartition(".")
     function = re.compile(rf"\b{(owner or path.stem) if name.startswith('__') or not name else name}\b")
     stem, starts = re.compile(rf"\b{path.stem}\b"), [f"test_{path.stem.strip('_')}", f"test_{path.parent.name}"]
-    starts[:0] = ["test_settings"] if fault.at_import else []
+    starts[:0] = ["test_settings"] if fault.at_import or name == "__post_init__" else []
     ranks: dict[str, tuple[int, bool, bool]] = {}
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
@@ -308,7 +308,7 @@ def try_one(fault: Fault, tree: Path) -> Outcome:
     if not tests:
         return Outcome("MISSED")
     if not fault.at_import:
-        load_tests(ROOT, tests)
+        load_tests(ROOT, tuple(tests))
         return outcome(ROOT, tests, LONGEST, fault.take_place)
     clean = (tree / fault.path).read_text(encoding="utf-8")
     (tree / fault.path).write_text(fault.text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import math
@@ -89,7 +90,8 @@ def _wait_for(process: int, seconds: float) -> int | None:
     return os.waitstatus_to_exitcode(ended[1])
 
 
-def load_tests(tree: Path, tests: Sequence[str]) -> None:
+@functools.cache
+def load_tests(tree: Path, tests: tuple[str, ...]) -> None:
     """Import files of tests, and what they import, in this process."""
     os.chdir(tree)
     sys.path[:0] = [] if str(tree) in sys.path else [str(tree)]

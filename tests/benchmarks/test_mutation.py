@@ -250,7 +250,7 @@ def test_a_faulty_function_stays_in_the_process_that_runs_the_tests(tmp_path: Pa
     )
     here = [os.getcwd(), *sys.path]
     try:
-        trial.load_tests(tmp_path, ["test_box.py"])
+        trial.load_tests(tmp_path, ("test_box.py",))
         for function, faulty in (("half", "2 * value"), ("half", "self.size / 2"), ("scaled", "x * by")):
             assert not trial.outcome(tmp_path, ["test_box.py"], 30.0).caught
             text = METHODS.replace(faulty, faulty.replace("*", "+").replace("/", "-"))

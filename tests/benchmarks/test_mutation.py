@@ -219,12 +219,14 @@ def test_modules_are_listed_once_and_not_through_links() -> None:
         ("def test_it(): assert False", trial.Outcome("caught", "test_one.py::test_it")),
         ("import nothing_like_this", trial.Outcome("caught", "test_one.py")),
         ("def test_it():\n    while True: pass", trial.Outcome("caught by its time")),
+        ("import time\ndef test_it(): time.sleep(1e6)", trial.Outcome("caught by its time")),
     ],
 )
 def test_a_fault_is_caught_by_a_failure_or_by_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, test: str, end: trial.Outcome
 ) -> None:
     monkeypatch.setattr(trial, "SPARE", 0.5)
+    monkeypatch.setattr(trial, "IDLE", 3.0)
     (tmp_path / "test_one.py").write_text(test)
     assert trial.outcome(tmp_path, ["test_one.py"], 0.5) == end
     assert end.caught == (end.told != "MISSED")

@@ -25,7 +25,6 @@ import importlib
 import random
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -57,6 +57,7 @@ TIMES_OF_DAY = {
     "programmed_utc",
     "made_utc",
     "dates",
+    "dates_json",
     "result_json",
     "error",
     "sha256",

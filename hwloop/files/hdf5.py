@@ -26,6 +26,7 @@ from hwloop.files import seal, trial
 from hwloop.files.output import OutputFile
 from hwloop.files.output import check_writable as check_writable
 from hwloop.files.output import replace_file as replace_file
+from hwloop.files.packing import PACKING
 from hwloop.files.reading import DAMAGE, held, held_by_another, refusal
 from hwloop.files.safe_file import kept_at, rescued
 from hwloop.files.seal import sealed
@@ -53,7 +54,7 @@ def utc_now() -> str:
 class CommitTimer:
     """Says when a file that grows is due to be committed, so that commits take a small share of the time."""
 
-    share: float = 0.05
+    share: float = 0.01
     """Share of the time that commits may take."""
     longest: float = 5.0
     """Seconds from one commit to the next at most, however long they take: what a killed process may lose."""
@@ -174,34 +175,6 @@ class WholeFileWriter:
         self.close()
 
 
-@dataclass(frozen=True)
-class Packing:
-    """How arrays are compressed; other settings give the same values and other sizes."""
-
-    level: int = 3
-    """Of gzip: higher ones take twice the time for a hundredth of the size."""
-    chunk: int = 1 << 24
-    """Bytes up to which an array is compressed as one piece."""
-    small: int = 4096
-    """Bytes up to which an array is not worth packing."""
-    sample: int = 1024
-    """Numbers that are looked at to learn whether an array repeats a few of them."""
-
-    def how(self, array: NDArray[Any]) -> dict[str, Any]:
-        """Return what h5py is told to compress an array; nothing for a small one."""
-        if array.nbytes <= self.small:
-            return {}
-        some = array.reshape(-1)[:: max(1, array.size // self.sample)]
-        # Sorting bytes by their place helps but where whole numbers of many bytes repeat.
-        repeats = array.dtype.kind == "f" and len(np.unique(some)) < len(some) // 4
-        whole = {"chunks": array.shape} if array.nbytes <= self.chunk else {}
-        return {"compression": "gzip", "compression_opts": self.level, "shuffle": not repeats} | whole
-
-
-PACKING = Packing()
-"""The packing of every file."""
-
-
 def put(
     group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str, *, packed: bool = False
 ) -> h5py.Dataset:
@@ -210,15 +183,14 @@ def put(
     packed: compress it, without loss; for large arrays in which numbers repeat, or have few digits.
     """
     array, found = np.asarray(values), group.get(name)
-    how = PACKING.how(array) if packed else {}
     alike = isinstance(found, h5py.Dataset) and (found.dtype, found.shape) == (array.dtype, array.shape)
-    if alike and (found.compression is not None or not how):
-        found[...] = array  # in place: HDF5 does not give back the room of what is deleted
+    if alike and (found.compression is not None or not packed or array.nbytes <= PACKING.small):
+        PACKING.rewrite(found, array)  # in place: HDF5 does not give back the room of what is deleted
         found.attrs["units"], found.attrs["description"] = units, meaning
         return found
     if name in group:
         del group[name]
-    dataset = group.create_dataset(name, data=array, **how)
+    dataset = PACKING.write(group, name, array) if packed else group.create_dataset(name, data=array)
     dataset.attrs["units"] = units
     dataset.attrs["description"] = meaning
     return dataset
@@ -235,8 +207,33 @@ def get(group: h5py.Group, name: str, units: str) -> NDArray[Any]:
     return array
 
 
+class Series:
+    """Numbers that are added to the end of a dataset, a few at a time."""
+
+    chunk = 256
+    """Numbers that HDF5 keeps as one piece, which is written as a whole."""
+
+    def __init__(self, group: h5py.Group, name: str, units: str, meaning: str) -> None:
+        """Make the dataset, without numbers."""
+        self._values = np.zeros(0)
+        self._dataset = group.create_dataset(name, (0,), np.float64, maxshape=(None,), chunks=(self.chunk,))
+        self._dataset.attrs["units"] = units
+        self._dataset.attrs["description"] = meaning
+
+    def append(self, values: ArrayLike) -> None:
+        """Add numbers (n,)."""
+        first = len(self._values) // self.chunk * self.chunk
+        self._values = np.append(self._values, np.asarray(values, np.float64))
+        self._dataset.id.set_extent((len(self._values),))
+        for begin in range(first, len(self._values), self.chunk):
+            piece = np.zeros(self.chunk)
+            known = self._values[begin : begin + self.chunk]
+            piece[: len(known)] = known
+            self._dataset.id.write_direct_chunk((begin,), piece.tobytes())
+
+
 def append(group: h5py.Group, name: str, values: ArrayLike, units: str, meaning: str) -> None:
-    """Add a number, or several (n,), to the end of a series."""
+    """Add a number, or several (n,), to the end of a series that is written now and then; see `Series`."""
     more = np.atleast_1d(np.asarray(values, np.float64))
     if name not in group:
         dataset = group.create_dataset(name, shape=(0,), maxshape=(None,), dtype=np.float64, chunks=(256,))

@@ -27,6 +27,7 @@ from hwloop.typing import AnyArray, Json
 
 HEAD = struct.Struct("<4sIIQ")
 MARK = b"HWLR"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def packed(entry: Entry) -> list[bytes | memoryview]:
     """Return the parts of a record as they stand in a file."""
     arrays = [np.ascontiguousarray(one) for one in entry.arrays]
     shapes: Json = [[one.dtype.str, list(np.shape(one))] for one in entry.arrays]
-    text = json.dumps({**entry.told, "arrays": shapes}, separators=(",", ":")).encode()
+    text = _ENCODER.encode({**entry.told, "arrays": shapes}).encode()
     body = [one.reshape(-1).view(np.uint8).data if one.size else b"" for one in arrays]
     lengths = HEAD.pack(MARK, 0, len(text), sum(map(len, body)))
     crc = zlib.crc32(lengths[8:])
@@ -76,15 +77,14 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Write a record, as a whole or, as far as that can be, not at all. Raises OSError."""
         try:
-            for part in packed(entry):
-                view = memoryview(part)
-                while len(view):
-                    view = view[os.write(self._descriptor, view) :]
+            record = left = b"".join(packed(entry))
+            while left:  # one call for a record, as a rule
+                left = left[os.write(self._descriptor, left) :]
         except OSError:
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
             raise
-        self.size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        self.size += len(record)
         if self._timer.due():
             with self._timer.committing():
                 os.fsync(self._descriptor)

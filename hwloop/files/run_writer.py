@@ -9,6 +9,7 @@ import platform
 import shlex
 import sys
 import uuid
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from hwloop.chip.counts import Counts
 from hwloop.files import hdf5
 from hwloop.files.hdf5 import Attribute
+from hwloop.files.packing import PACKING
 from hwloop.files.runs import Provenance, RunRecord, StepSeries, TileRecord
 from hwloop.mapping.tile import Tile
 from hwloop.typing import AnyArray, State
@@ -55,9 +57,12 @@ class RunWriter:
         """
         self._group = group
         self._pending: dict[int, list[Mapping[str, float]]] = {}
+        self._series: dict[int, list[hdf5.Series]] = {}
         _write_provenance(group, record.provenance, record.age, chip)
-        for number, tile in enumerate(record.tiles):
-            _write_tile(group.create_group(f"tiles/{number:04d}"), tile.tile)
+        self._tiles = [group.create_group(f"tiles/{number:04d}") for number in range(len(record.tiles))]
+        self._outcomes = [_Rewritten(tile) for tile in self._tiles]
+        for tile, into in zip(record.tiles, self._tiles, strict=True):
+            _write_tile(into, tile.tile)
 
     def step(self, number: int, values: Mapping[str, float]) -> None:
         """Note one step of the tile with this number; `values` has the fields of `StepSeries`."""
@@ -66,9 +71,11 @@ class RunWriter:
     def write_steps(self) -> None:
         """Append the steps that were noted to the file; many at once, because each write takes its time."""
         for number, values in self._pending.items():
-            steps = self._group.require_group(f"tiles/{number:04d}/steps")
-            for name, (units, meaning) in _STEPS.items():
-                hdf5.append(steps, name, [float(one[name]) for one in values], units, meaning)
+            if number not in self._series:
+                steps = self._tiles[number].create_group("steps")
+                self._series[number] = [hdf5.Series(steps, name, *about) for name, about in _STEPS.items()]
+            for name, series in zip(_STEPS, self._series[number], strict=True):
+                series.append([float(one[name]) for one in values])
         self._pending.clear()
 
     def steps(self, number: int, series: StepSeries) -> None:
@@ -90,8 +97,8 @@ class RunWriter:
     def outcome(self, record: RunRecord, cost: Counts) -> None:
         """Write what came of it so far: pulses, masks and errors of all tiles, and the cost."""
         self.write_steps()
-        for number, tile in enumerate(record.tiles):
-            _write_outcome(self._group[f"tiles/{number:04d}"], tile)
+        for tile, outcome in zip(record.tiles, self._outcomes, strict=True):
+            _write_outcome(outcome, tile)
         if np.isfinite(record.mvm_error):
             self._group.attrs["mvm_error"] = record.mvm_error
             for end, value in zip(("low", "high"), record.mvm_error_interval, strict=True):
@@ -164,8 +171,14 @@ def _write_provenance(group: h5py.Group, asked: Provenance, age: float, chip: Sn
     hdf5.put_attributes(provenance.create_group("settings"), asked.settings)
     hdf5.put_attributes(provenance.create_group("mapping"), dataclasses.asdict(asked.mapping))
     hdf5.put_attributes(provenance.create_group("chip_at_start"), chip)
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    versions = {name: _version(name) for name in LIBRARIES}
     hdf5.put_attributes(provenance.create_group("versions"), versions | {"python": platform.python_version()})
+
+
+def _version(name: str) -> str:
+    """Return the version of a library; one that is loaded knows it, which takes no time."""
+    known = getattr(sys.modules.get(name), "__version__", None)
+    return str(known) if known is not None else importlib.metadata.version(name)
 
 
 def _absolute(name: str) -> str:
@@ -191,11 +204,25 @@ def _write_tile(group: h5py.Group, tile: Tile) -> None:
         hdf5.put(group, "order", tile.order, "1", "output of the tile that each of its columns computes")
 
 
-def _write_outcome(group: h5py.Group, tile: TileRecord) -> None:
-    def put(name: str, values: AnyArray | None, units: str, meaning: str, *, packed: bool = True) -> None:
-        if values is not None:
-            hdf5.put(group, name, values, units, meaning, packed=packed)
+class _Rewritten:
+    """Arrays of a group that are written again at every commit; what has not changed is left alone."""
 
+    def __init__(self, group: h5py.Group) -> None:
+        self.group = group
+        self._known: dict[str, tuple[int, str, bool]] = {}
+
+    def put(self, name: str, values: AnyArray | None, units: str, meaning: str, *, packed: bool = True) -> None:
+        if values is None:
+            return
+        whole = np.ascontiguousarray(values)
+        known = zlib.crc32(whole.reshape(-1).view(np.uint8).data), whole.dtype.str, packed
+        if self._known.get(name) != known:
+            hdf5.put(self.group, name, whole, units, meaning, packed=packed)
+            self._known[name] = known
+
+
+def _write_outcome(into: _Rewritten, tile: TileRecord) -> None:
+    put, group = into.put, into.group
     age, amplitude, correction = _single(tile.pulse_age), _single(tile.amplitude), tile.correction
     pulses = None if tile.pulses is None else tile.pulses.astype(np.min_scalar_type(tile.pulses.max(initial=0)))
     # While the run goes on they are written again and again: quickly, then, rather than small.
@@ -238,14 +265,15 @@ def write_state(group: h5py.Group, state: State) -> None:
 
 
 def _write_part(group: h5py.Group, name: str, array: AnyArray) -> None:
-    group.create_dataset(name, data=array, **hdf5.PACKING.how(array)).attrs["units"] = "internal"
+    PACKING.write(group, name, array).attrs["units"] = "internal"
 
 
 def _coded(array: AnyArray) -> tuple[AnyArray, AnyArray | None]:
     """Return the different values of a large array of float64 and the place of each among them, where they are few."""
-    if array.dtype != np.float64 or array.nbytes <= hdf5.PACKING.small:
+    if array.dtype != np.float64 or array.nbytes <= PACKING.small:
         return array, None
-    values, codes = np.unique(array.view(np.int64), return_inverse=True)  # by their bits, so that nothing is lost
+    bits = np.ascontiguousarray(array).view(np.int64)  # by their bits, so that nothing is lost
+    values = np.unique(bits)
     if len(values) > np.iinfo(np.uint16).max:
         return array, None
-    return values.view(np.float64), codes.reshape(array.shape).astype(np.min_scalar_type(len(values)))
+    return values.view(np.float64), np.searchsorted(values, bits).astype(np.min_scalar_type(len(values)))

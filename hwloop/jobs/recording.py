@@ -77,9 +77,10 @@ class Recording:
         self._folder, self._chip, self._known, self._end = folder, chip, known, end
         self._journal: Journal | None = None if known is not None else _opened(folder, 0)
         # What a chip in this process holds goes with the process, so its state is kept; others are asked again.
-        self._states: CommitTimer | None = CommitTimer(share=0.02, longest=math.inf) if _is_computed(chip) else None
+        self._states: CommitTimer | None = CommitTimer(share=0.01, longest=math.inf) if _is_computed(chip) else None
         self._pinned: set[int] = {0}
         self._clock = self._offset = 0.0
+        self._clock_known = False  # a computed clock stands still from one look at it to the next
         self._midway = False  # between a request and the record of its answer: a chip's state then belongs to neither
         self.touched = end > 0
         """Whether any work was asked of the chip."""
@@ -102,8 +103,13 @@ class Recording:
 
     def _answered(self, name: str, hook: Callable[..., Answer], asked: tuple[Asked, ...]) -> Answer:
         told: dict[str, Json] = {"ask": name, "of": _digest(asked)}
+        still, self._clock_known = self._clock_known, name == "now" and self._states is not None
         if self._known is not None:
+            if still and name == "now" and not _is_next(self._known, name):
+                return self._clock
             return self._answer_on_file(self._known, told)
+        if still and name == "now":
+            return self._clock
         if self._journal is None:
             return hook(*asked)
         self._midway = True
@@ -332,6 +338,12 @@ def _opened(folder: ResumeFolder, at: int) -> Journal:
         return Journal(folder.journal, at)
     except OSError as error:
         raise folder.unwritable(error) from None
+
+
+def _is_next(known: Records, name: str) -> bool:
+    """Tell whether the next answer on file is to such a request."""
+    entry = known.peek()
+    return entry is not None and entry.told.get("ask") == name
 
 
 # ---- requests and answers as records -----------------------------------------------------------------------------

@@ -1,0 +1,93 @@
+"""How large arrays are compressed in HDF5 files: by gzip, which every HDF5 tool reads, and faster than HDF5 does it.
+
+HDF5 looks for repeated pieces in the last digits of measured numbers, where there are none. Here the bytes of numbers,
+sorted by their place, are packed by how often each occurs, which takes half the time and less room; the result is what
+HDF5's own filters would unpack.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hwloop.typing import AnyArray
+
+ZLIB_HEAD = b"\x78\x01"
+"""What a stream of zlib begins with: a window of 32 kB, packed quickly."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How arrays are compressed; other settings give the same values and other sizes."""
+
+    level: int = 1
+    """Of gzip, where whole numbers repeat: higher ones take twice the time for a tenth of the size."""
+    chunk: int = 1 << 24
+    """Bytes up to which an array is compressed as one piece."""
+    small: int = 4096
+    """Bytes up to which an array is not worth packing."""
+    sample: int = 1024
+    """Numbers that are looked at to learn whether an array repeats a few of them."""
+    dice: int = 4096
+    """Bytes that are looked at to learn whether all are as frequent."""
+    bits: float = 7.9
+    """Entropy of a byte above which packing wins nothing; of so many thrown dice it is found as 7.95."""
+
+    def write(self, group: h5py.Group, name: str, array: AnyArray) -> h5py.Dataset:
+        """Make a dataset of an array, compressed without loss unless it is small."""
+        if array.nbytes <= self.small:
+            return group.create_dataset(name, data=array)
+        how: dict[str, Any] = {
+            "compression": "gzip",
+            "compression_opts": self.level,
+            "shuffle": array.itemsize > 1 and not self._repeats(array),
+        }
+        if array.nbytes > self.chunk:
+            return group.create_dataset(name, data=array, **how)
+        dataset = group.create_dataset(name, array.shape, array.dtype, chunks=array.shape, **how)
+        self.rewrite(dataset, array)
+        return dataset
+
+    def rewrite(self, dataset: h5py.Dataset, array: AnyArray) -> None:
+        """Replace the values of a dataset by others of the same shape and type; it stays compressed if it is."""
+        if dataset.compression != "gzip" or dataset.chunks != array.shape:
+            dataset[...] = array
+            return
+        dataset.id.write_direct_chunk((0,) * array.ndim, self._packed(array, sort=bool(dataset.shuffle)))
+
+    def _packed(self, array: AnyArray, *, sort: bool) -> bytes:
+        """Compress the bytes of an array, as they lie or sorted by their place within each number."""
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        if not sort and array.itemsize > 1:
+            return zlib.compress(raw.data, self.level)
+        places = np.ascontiguousarray(raw.reshape(-1, array.itemsize).T)
+        # Pieces packed one by one, each of which ends with a whole byte, make one stream when they are put together.
+        pieces = [self._piece(place, zlib.Z_FULL_FLUSH) for place in places[:-1]]
+        pieces.append(self._piece(places[-1], zlib.Z_FINISH))
+        return b"".join([ZLIB_HEAD, *pieces, zlib.adler32(places.data).to_bytes(4, "big")])
+
+    def _piece(self, values: AnyArray, end: int) -> bytes:
+        """Compress bytes by how often each occurs, or leave them as they are where all are as frequent."""
+        level = 0 if self._random(values) else self.level
+        pack = zlib.compressobj(level, wbits=-zlib.MAX_WBITS, strategy=zlib.Z_RLE)
+        return pack.compress(values.data) + pack.flush(end)
+
+    def _random(self, values: AnyArray) -> bool:
+        """Tell whether bytes are like thrown dice, by their entropy in some of them."""
+        some = values[:: max(1, len(values) // self.dice)]
+        shares = np.bincount(some) / len(some)
+        shares = shares[shares > 0]
+        return bool(-shares @ np.log2(shares) > self.bits)
+
+    def _repeats(self, array: AnyArray) -> bool:
+        """Tell whether numbers of many bytes repeat as wholes, so that sorting their bytes hides what repeats."""
+        some = array.reshape(-1)[:: max(1, array.size // self.sample)]
+        return array.dtype.kind == "f" and len(np.unique(some)) < len(some) // 4
+
+
+PACKING = Packing()
+"""The packing of every file."""

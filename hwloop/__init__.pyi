@@ -84,10 +84,10 @@ from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
 from .jobs.sensitivity import Sensitivity as Sensitivity
 from .jobs.sensitivity import sensitivity as sensitivity
-from .jobs.train import Trained as Trained
 from .jobs.train import TrainingJob as TrainingJob
 from .jobs.train import open_trained as open_trained
 from .jobs.train import train as train
+from .jobs.trained import Trained as Trained
 from .jobs.training_study import StudyPlan as StudyPlan
 from .jobs.training_study import TrainingStudy as TrainingStudy
 from .jobs.training_study import training_study as training_study
@@ -101,7 +101,7 @@ from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining
 from .nn.sensitivity import SensitivitySettings as SensitivitySettings
 from .nn.settings import NetworkSettings as NetworkSettings
-from .optim.training import Training as Training
+from .optim.settings import Training as Training
 from .pages.html import report as report
 from .pages.opening import page_of as page_of
 from .pages.page import Page as Page

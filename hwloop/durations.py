@@ -36,6 +36,26 @@ NEAR = 5e-4
 """Relative rounding that is too small to speak of."""
 
 
+def format_elapsed(seconds: float) -> str:
+    """Write how long something took or will take, in one or two whole units that grow steadily: '59s', '1min 30s'.
+
+    Below a second it is written as `format_duration` does. What is spoken of, such as the age of a device, is written
+    by that; elapsed time grows before one's eyes, and must not go from '200s' to '3.34min' and back.
+    """
+    if not 1.0 <= seconds < math.inf:
+        return format_duration(seconds)
+    names = ("y", "d", "h", "min", "s")
+    left = int(seconds + 0.5)
+    parts: list[str] = []
+    for name in names:
+        count, left = divmod(left, int(UNITS[name]))
+        if count or parts:
+            parts.append(f"{count}{name}")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if part[0] != "0")
+
+
 def format_duration(seconds: float) -> str:
     """Write a length of time short: three digits in the largest unit of which it has at least one, '1.5h'.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwloop.durations import UNITS, format_duration, parse_duration, parse_durations
+from hwloop.durations import UNITS, format_duration, format_elapsed, parse_duration, parse_durations
 from hwloop.errors import BadInputError
 
 
@@ -62,6 +62,19 @@ def test_a_list() -> None:
 )
 def test_what_people_are_shown(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0s"), (0.02, "20ms"), (1.4, "1s"), (59.4, "59s"), (59.6, "1min"), (90.0, "1min 30s"),
+        (200.3, "3min 20s"),
+        (3599.7, "1h"), (3661.0, "1h 1min"), (86400.0 * 1.5, "1d 12h"), (UNITS["y"] * 4.11, "4y 40d"),
+        (float("inf"), "for ever"),
+    ],
+)  # fmt: skip
+def test_elapsed_time_is_told_in_whole_units(seconds: float, text: str) -> None:
+    assert format_elapsed(seconds) == text
 
 
 @given(st.floats(1e-8, 1e11))

@@ -7,7 +7,6 @@ One HDF5 file per calibration (docs/calibration.md describes the layout). It bel
 from __future__ import annotations
 
 import dataclasses
-import html
 import importlib.metadata
 import json
 import math
@@ -35,6 +34,7 @@ from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.output import OutputFile
 from hwloop.files.reading import whole
+from hwloop.notebook.card import card
 from hwloop.typing import Json
 
 FORMAT = "hwloop-calibration"
@@ -73,14 +73,13 @@ class Calibration:
         return f"<Calibration of {self.chip.name} {self.chip.serial}, {self.created:%Y-%m-%d}: {parts} of {cores}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{name.replace('_', ' ')}</td><td>{self.dates[name]:%Y-%m-%d %H:%M}</td>"
-            f"<td>{self.valid_until(name):%Y-%m-%d}</td></tr>"
+        rows = [
+            (name.replace("_", " "), f"{self.dates[name]:%Y-%m-%d %H:%M}", f"{self.valid_until(name):%Y-%m-%d}")
             for name in self.measured()
-        )
-        title = html.escape(f"{self.chip.name} {self.chip.serial}, {len(self.cores)} of {self.chip.cores} core(s)")
-        head = "<tr><th>part</th><th>measured (UTC)</th><th>valid until</th></tr>"
-        return f"<table><caption>{title}</caption>{head}{rows}</table>"
+        ]
+        told = f"{len(self.cores)} of {self.chip.cores} core" + "s" * (self.chip.cores != 1)
+        head = ("part", "measured (UTC)", "valid until")
+        return card(f"Calibration of {self.chip.name} {self.chip.serial}", told, head=head, rows=rows)
 
     # ---- use -------------------------------------------------------------------------------------------------
 

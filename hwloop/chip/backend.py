@@ -32,6 +32,7 @@ from hwloop.chip.update_checks import at_devices, check_budget_of_trains, update
 from hwloop.chip.updates import PulseTrains
 from hwloop.custody.lock import Lock
 from hwloop.errors import BadInputError, ChipError, HwloopError
+from hwloop.notebook.card import Cell, card
 from hwloop.typing import AnyArray, FloatArray, State
 
 
@@ -55,6 +56,16 @@ class Backend(Products):
     def __repr__(self) -> str:
         """Say in one line which chip this is, from what is known here: nothing is sent to it."""
         return f"<{type(self).__name__} {self.info.summary}{', closed' if self._closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        info = self.info
+        facts: dict[str, Cell] = {
+            "cores": f"{info.cores} of {info.rows} x {info.columns} cells, {info.devices_per_polarity} per polarity",
+            "converters": f"{info.input_bits} bits in, {info.output_bits} bits out",
+            "highest conductance": f"{info.g_max:g} uS",
+            "can": ", ".join(sorted(one.value for one in info.capabilities)),
+        }
+        return card(f"{info.name} {info.serial}".rstrip(), "closed" if self._closed else self.uri, facts)
 
     @property
     def counts(self) -> Counts:

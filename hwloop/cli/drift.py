@@ -107,7 +107,7 @@ def drift(options: DriftOptions) -> None:
       hwloop drift run.h5 --times 1s,1h,1d,30d,1y --compensation none,global,column,predictive,refresh --out drift.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
-    from hwloop.jobs.train import is_training
+    from hwloop.jobs.trained import is_training
 
     if options.plot:
         from hwloop.plot.style import check_figure_path

@@ -52,7 +52,7 @@ def evaluate(options: EvaluateOptions) -> None:
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.jobs.evaluate import load_run
-    from hwloop.jobs.train import is_training
+    from hwloop.jobs.trained import is_training
 
     if is_training(options.run):
         _evaluate_training(options)

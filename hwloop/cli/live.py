@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
 from hwloop.cli.terminal import lines
-from hwloop.durations import format_duration
+from hwloop.durations import format_elapsed
 from hwloop.errors import printable
 from hwloop.jobs.progress import SHOWN_AFTER, Eta, TileProgress
 from hwloop.mapping.names import shortened
@@ -139,4 +139,4 @@ class Display:
 
 def short(seconds: float) -> str:
     """Write a length of time in whole seconds, or coarser."""
-    return format_duration(float(round(seconds))) if seconds < 100.0 else format_duration(float(f"{seconds:.2g}"))
+    return format_elapsed(float(round(seconds)))

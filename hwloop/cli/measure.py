@@ -22,7 +22,7 @@ from hwloop.cli.common import (
 )
 from hwloop.cli.screen import show_page
 from hwloop.cli.terminal import wrapped
-from hwloop.durations import format_duration, parse_duration, parse_durations
+from hwloop.durations import format_elapsed, parse_duration, parse_durations
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -305,6 +305,6 @@ def _announce(info: ChipInfo, spending: Spending) -> None:
     said = (
         f"{info.name} {info.serial}: up to {spending.pulses_per_device} of {info.limits.pulses_per_device} pulses per "
         f"device, {spending.pulses:,} in all; up to {spending.device_reads:,} reads; "
-        f"about {format_duration(spending.chip_seconds)} of chip time"
+        f"about {format_elapsed(spending.chip_seconds)} of chip time"
     )
     say(wrapped(said, "", "  "))

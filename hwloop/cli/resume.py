@@ -69,7 +69,7 @@ def _finish(found: Resumed, options: ResumeOptions) -> None:
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
-    from hwloop.jobs.train import Trained
+    from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
 
     as_json = options.as_json

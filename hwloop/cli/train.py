@@ -26,7 +26,7 @@ from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
-    from hwloop.jobs.train import Trained
+    from hwloop.jobs.trained import Trained
 
 ALGORITHMS = "sgd, tiki-taka, ttv2, c-ttv2, agad, shd or mixed-precision"
 """For the help text, which must not load torch."""

@@ -11,12 +11,19 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
+from hwloop.notebook.card import Cell, card
 from hwloop.typing import AnyArray, FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 MarkArray = NDArray[np.uint8]
 """Marks of cells."""
@@ -219,8 +226,41 @@ class Measurement:
         )
         return cls(kinds[kind], Cells.at(np.arange(values.shape[1]), target=aims), reads, attributes)
 
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas table with a row for each read and what is known of its cell; needs `hwloop[pandas]`."""
+        from hwloop.notebook.tables import dataframe
+
+        return dataframe(self.table())
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of all reads, and beside them the measured cells; needs `hwloop[xarray]`."""
+        from hwloop.files.datasets import dataset_of_measurement
+
+        return dataset_of_measurement(self)
+
+    def table(self) -> dict[str, AnyArray]:
+        """Lay the columns of the cells beside those of the reads, by name."""
+        cell = self.reads.cell
+        cells = {name: values[cell] for name, values in self.cells.columns().items() if name != "mark"}
+        mark = np.array([kind.name.lower() for kind in Mark])[self.cells.mark[cell]]
+        reads = {name: values for name, values in self.reads.columns().items() if name != "cell"}
+        kind = np.full(cell.size, self.experiment.value)
+        return {"experiment": kind, "cell": cell, **cells, "mark": mark, **reads}
+
     def __repr__(self) -> str:
         return f"<Measurement of {self.experiment.value}: {len(self.cells):,} cells, {len(self.reads):,} reads>"
+
+    def _repr_html_(self) -> str:
+        ages = self.reads.time
+        facts: dict[str, Cell] = {
+            "cells": len(self.cells),
+            "good cells": int((self.cells.mark == Mark.GOOD).sum()),
+            "reads": len(self.reads),
+        }
+        if ages.size:
+            facts["ages"] = f"{format_duration(float(ages.min()))} to {format_duration(float(ages.max()))}"
+        told = str(self.attributes.get("chip", self.attributes.get("backend", "")))
+        return card(f"Measurement of {self.experiment.value}", told, facts)
 
 
 def _check_lengths(columns: Mapping[str, AnyArray], name: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hwloop.devices.splines import LogSpline, Spline
 from hwloop.devices.statistics import Knots, LogClip, Polynomial, PowerLaw, Statistic
 from hwloop.errors import BadInputError
+from hwloop.notebook.card import card
 from hwloop.registry import suggest
 from hwloop.typing import Json
 
@@ -214,6 +215,16 @@ class Model:
             "created": self.created,
             "hwloop_version": self.hwloop_version,
         }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, fit.family, row.name, row.value, row.low, row.high, row.unit)
+            for name, fit in self.fits.items()
+            for row in fit.parameters
+        ]
+        head = ("experiment", "family", "parameter", "value", "low", "high", "unit")
+        told = "; ".join(f"{name}: {fit.cells.used:,} cells" for name, fit in self.fits.items())
+        return card(f"Model of {self.chip.get('chip', 'devices')}", told, head=head, rows=rows)
 
     def __repr__(self) -> str:
         fits = ", ".join(f"{name} ({fit.family})" for name, fit in self.fits.items())

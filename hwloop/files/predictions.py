@@ -17,6 +17,7 @@ from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.files.fitted_devices import bake_law, is_bake, is_relaxation, relaxation_law, time_law
 from hwloop.files.models import Fit, Model
+from hwloop.notebook.card import card
 from hwloop.typing import FloatArray, Json
 
 PREDICTABLE = ("drift", "programming")
@@ -84,6 +85,13 @@ class Prediction:
                 name: {f"{p:g}": value for p, value in own.items()} for name, own in self.each.items()
             },
         }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{share:.0%}", value) for share, value in self.quantiles.items()]
+        title = f"{self.level:g} uS {self.level_is}, after {format_duration(self.time)}"
+        told = "; ".join(f"extrapolates: {sentence}" for sentence in self.beyond)
+        outside = {} if self.window is None else {"probability outside of the window": self.probability_outside}
+        return card(title, told, outside, ("quantile", "uS"), rows)
 
     def __repr__(self) -> str:
         low, middle, high = (self.quantiles[p] for p in (0.05, 0.5, 0.95))

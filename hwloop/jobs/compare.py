@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.programming.base import Method
 from hwloop.calibration.programming.registry import METHODS, method_from
@@ -33,11 +35,13 @@ from hwloop.jobs.recording import JobOnFile, recorded, replayed
 from hwloop.jobs.run import Run
 from hwloop.mapping.matrix import Room
 from hwloop.mapping.sharing import MappingSettings
+from hwloop.notebook.card import card
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite, finite_interval
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
     from matplotlib.axes import Axes
 
 FLOOR = "exact"
@@ -110,7 +114,7 @@ class Comparison:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each tile of each run; needs the extra `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
         rows: list[dict[str, Json]] = []
         for method, runs in self.runs.items():
@@ -123,6 +127,25 @@ class Comparison:
         from hwloop.plot.runs import error_against_step
 
         return error_against_step([runs[0].record for runs in self.runs.values()], ax, floor=finite(self.noise_floor))
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of the MVM errors by `methods` and repeat; needs the extra `hwloop[xarray]`."""
+        from hwloop.notebook.tables import Variable, dataset
+
+        errors = np.full((len(self.runs), max(map(len, self.runs.values()), default=0)), np.nan)
+        for row, runs in zip(errors, self.runs.values(), strict=True):
+            row[: len(runs)] = [run.mvm_error for run in runs]
+        found = {"mvm_error": Variable(("methods", "repeat"), errors, "1", "relative MVM error")}
+        names = {"methods": Variable(("methods",), np.array(list(self.runs), np.str_), "", "programming method")}
+        return dataset(found, names, {"backend": self.backend, "weights": self.weights, "status": self.status})
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, self.mvm_error(name), *self.mvm_error_interval(name), self.mvm_error(name) / self.noise_floor)
+            for name in self.runs
+        ]
+        head = ("method", "MVM error", "low", "high", "over the floor")
+        return card(f"Comparison on {self.backend}", self.weights, head=head, rows=rows)
 
     def __repr__(self) -> str:
         errors = ", ".join(f"{method} {self.mvm_error(method):.4f}" for method in self.runs)

@@ -13,13 +13,16 @@ import numpy as np
 
 from hwloop.calibration.drift.strategy import Probing
 from hwloop.calibration.drift.study_file import ACCURACIES
+from hwloop.durations import format_duration
 from hwloop.files import hdf5
 from hwloop.files.reading import whole
+from hwloop.notebook.card import Cell, card
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
     from matplotlib.axes import Axes
 
 
@@ -77,6 +80,21 @@ class Course:
             "holds_because": self.because or None,
             "passes_limit": {name: finite(age) for name, age in zip(names, passes, strict=True)} if passes else None,
         }
+
+
+COURSE = {
+    "mvm_error": ("1", "relative MVM error over all tensors"),
+    "measured_at": ("s", "age at which it was measured"),
+    "valid_until": ("s", "age until which the compensation should hold"),
+    "pulses": ("1", "pulses that were spent"),
+    "mvms": ("1", "vectors that were spent"),
+}
+"""Unit and meaning of what a course holds by age."""
+ACCURACY = {
+    "accuracy": "share of right answers",
+    "accuracy_low": "start of its 95 % interval",
+    "accuracy_high": "end of its 95 % interval",
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +162,7 @@ class DriftResult:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each compensation and age; needs the extra `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
         rows: list[dict[str, Json]] = []
         for name, course in self.courses.items():
@@ -157,6 +175,45 @@ class DriftResult:
                     }
                 )  # fmt: skip
         return dataframe(rows)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset by compensation and age; needs the extra `hwloop[xarray]`."""
+        from hwloop.notebook.tables import About, Variable, dataset
+
+        both = ("compensation", "time")
+        found = {
+            name: Variable(both, self._of(name), unit, meaning)
+            for name, (unit, meaning) in COURSE.items()
+        }  # fmt: skip
+        if any(course.accuracy is not None for course in self.courses.values()):
+            for number, (name, meaning) in enumerate(ACCURACY.items()):
+                found[name] = Variable(both, self._of("accuracy", number), "1", meaning)
+        coordinates = {
+            "compensation": Variable(("compensation",), np.array(list(self.courses), np.str_), "", "compensation"),
+            "time": Variable(("time",), np.array(self.times, np.float64), "s", "age after the end of programming"),
+        }
+        about: About = {"run": self.run, "backend": self.backend, "status": self.status, "limit": self.limit}
+        return dataset(found, coordinates, about)
+
+    def _of(self, name: str, column: int | None = None) -> FloatArray:
+        """Stack what all compensations reached, (compensations, times), NaN where a time was not reached."""
+        stacked = np.full((len(self.courses), len(self.times)), np.nan)
+        for row, course in zip(stacked, self.courses.values(), strict=True):
+            values = getattr(course, name)
+            if values is not None:
+                row[: len(values)] = values if column is None else values[:, column]
+        return stacked
+
+    def _repr_html_(self) -> str:
+        known = any(course.accuracy is not None for course in self.courses.values())
+        values = self._of("accuracy", 0) if known else self._of("mvm_error")
+        rows: list[tuple[Cell, ...]] = [
+            (name, *map(float, row)) for name, row in zip(self.courses, values, strict=True)
+        ]
+        told = "share of right answers by age" if known else "MVM error by age"
+        return card(
+            f"Drift on {self.backend}", told, head=("compensation", *map(format_duration, self.times)), rows=rows
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the accuracy, or without a network the MVM error, against age, on `ax` or new axes, and return them."""

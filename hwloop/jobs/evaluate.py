@@ -19,6 +19,7 @@ from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_from
 from hwloop.jobs.program import warn_of_useless
 from hwloop.jobs.run import Run
+from hwloop.notebook.card import Cell, card
 from hwloop.typing import Json
 from hwloop.units import finite, finite_interval
 
@@ -98,6 +99,13 @@ class Evaluation:
             "cores": [tile.to_json() for tile in self.tiles],
             "hwloop_version": importlib.metadata.version("hwloop"),
         }
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, Cell] = {
+            "MVM error now": self.mvm_error, "when it was programmed": self.mvm_error_in_run, "method": self.method,
+        }  # fmt: skip
+        told = {None: "", True: "the chip has moved", False: "within what it was"}[self.moved]
+        return card(f"Evaluation on {self.backend}", told, facts)
 
     def __repr__(self) -> str:
         return f"<Evaluation on {self.backend}: MVM error {self.mvm_error:.4f}, was {self.mvm_error_in_run:.4f}>"

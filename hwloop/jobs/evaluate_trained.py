@@ -16,7 +16,8 @@ from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import seconds
-from hwloop.jobs.train import open_trained, read_training
+from hwloop.jobs.train import open_trained
+from hwloop.jobs.trained import read_training
 from hwloop.nn.accuracy import Accuracy, Batches
 from hwloop.typing import Json
 

@@ -21,6 +21,7 @@ from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.output import write_file
 from hwloop.files.reading import whole
+from hwloop.notebook.card import card
 from hwloop.registry import suggest
 from hwloop.typing import Json
 
@@ -63,6 +64,14 @@ class Life:
     def spent_devices(self) -> int:
         """Devices whose budget is spent."""
         return sum(int(np.count_nonzero(counts >= self.chip.budget)) for counts in self.cores.values())
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (core, int(counts.sum()), float(counts.mean()), int(counts.max()))
+            for core, counts in sorted(self.cores.items())
+        ]
+        told = f"budget of {self.chip.budget:,} pulses a device"
+        return card(self.chip.identity, told, head=("core", "pulses", "per device", "most"), rows=rows)
 
     def __repr__(self) -> str:
         return (

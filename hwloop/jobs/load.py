@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hwloop.jobs.measurements import Measurements
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
-    from hwloop.jobs.train import Trained
+    from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
 
 Loaded: TypeAlias = (
@@ -101,7 +101,7 @@ def _sensitivity(path: Path) -> Sensitivity:
 
 
 def _training(path: Path) -> Trained:
-    from hwloop.jobs.train import read_training
+    from hwloop.jobs.trained import read_training
 
     return read_training(path)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Mark, Measurement
+from hwloop.notebook.card import card
 from hwloop.typing import AnyArray
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Measurements(list[Measurement]):
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each read and what is known of its cell; needs `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
-        tables = [_columns(one) for one in self]
+        tables = [one.table() for one in self]
         names = list(dict.fromkeys(name for table in tables for name in table))
         return dataframe({name: np.concatenate([_column(table, name) for table in tables]) for name in names})
 
@@ -56,25 +56,13 @@ class Measurements(list[Measurement]):
         return f"<Measurements: {', '.join(repr(one)[1:-1] for one in self) or 'none'}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(one.experiment.value)}</td><td>{len(one.cells):,}</td>"
-            f"<td>{int((one.cells.mark == Mark.GOOD).sum()):,}</td><td>{len(one.reads):,}</td></tr>"
+        rows = [
+            (one.experiment.value, len(one.cells), int((one.cells.mark == Mark.GOOD).sum()), len(one.reads))
             for one in self
-        )
-        head = "<tr><th>experiment</th><th>cells</th><th>good</th><th>reads</th></tr>"
-        return f"<table>{head}{rows}</table>"
+        ]
+        return card("Measurements", head=("experiment", "cells", "good", "reads"), rows=rows)
 
 
 def _column(table: dict[str, AnyArray], name: str) -> AnyArray:
     """Take a column, or NaN where this experiment has none of that name."""
     return table[name] if name in table else np.full(table["cell"].size, np.nan)
-
-
-def _columns(one: Measurement) -> dict[str, AnyArray]:
-    """Lay the columns of cells beside those of the reads."""
-    cell = one.reads.cell
-    cells = {name: values[cell] for name, values in one.cells.columns().items() if name != "mark"}
-    mark = np.array([kind.name.lower() for kind in Mark])[one.cells.mark[cell]]
-    reads = {name: values for name, values in one.reads.columns().items() if name != "cell"}
-    kind = np.full(cell.size, one.experiment.value)
-    return {"experiment": kind, "cell": cell, **cells, "mark": mark, **reads}

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from hwloop.durations import format_elapsed
+
 Report: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) between steps; it may raise KeyboardInterrupt to stop there."""
 Progress: TypeAlias = "bool | Report"
@@ -128,7 +130,10 @@ class Eta:
     _seen: list[tuple[float, float]] = field(default_factory=list)
 
     def note(self, share: float, now: float) -> None:
-        """Note the share of the work that is done at a moment."""
+        """Note the share of the work that is done at a moment: as long as it is nothing, the work has not begun."""
+        if share == 0.0 and not self._seen:
+            self.began = now
+            return
         seen = self._seen or [(self.began, 0.0)]
         if share > seen[-1][1]:
             seen.append((now, share))
@@ -194,7 +199,7 @@ class Bar:
         if now - self._began < SHOWN_AFTER:
             return
         seconds = self._eta.left(now)
-        left = "..." if seconds is None else f"{seconds:.0f} s left"
+        left = "..." if seconds is None else f"{format_elapsed(float(round(seconds)))} left"
         filled = round(WIDTH * share)
         sys.stderr.write(f"\r{self._label}  [{'#' * filled}{'-' * (WIDTH - filled)}] {share:4.0%}  {left:<12}")
         sys.stderr.flush()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
-    from hwloop.jobs.train import Trained
+    from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
 
 Resumed: TypeAlias = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import nn
 
 from hwloop.chip.backend import Backend
@@ -27,11 +28,13 @@ from hwloop.nn.noise_aware import NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise
 from hwloop.nn.retraining import Course, Retraining, train
 from hwloop.nn.stored import StoredModule
+from hwloop.notebook.card import card
 from hwloop.typing import Json
 from hwloop.units import finite
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,17 @@ class Tried:
     def to_json(self) -> dict[str, Json]:
         """Give every value by its name."""
         return dataclasses.asdict(self)
+
+
+EPOCH = {
+    "loss": ("nat", "mean training loss"),
+    "digital": ("1", "accuracy on held-out images, computed exactly"),
+    "noisy": ("1", "mean accuracy on held-out images under noise"),
+    "noisy_loss": ("nat", "mean loss of held-out images under noise"),
+    "gain": ("nat", "by how much that is lower than at the beginning"),
+    "gain_error": ("nat", "standard error of that"),
+}
+"""Unit and meaning of what an epoch has reached."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,12 +155,31 @@ class Retrained:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each epoch; needs the extra `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
         rows: list[dict[str, Json]] = [
             {"epoch": number, **dataclasses.asdict(epoch)} for number, epoch in enumerate(self.course.epochs)
         ]
         return dataframe(rows)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset by epoch; needs the extra `hwloop[xarray]`."""
+        from hwloop.notebook.tables import Variable, dataset
+
+        epochs = self.course.epochs
+        found = {
+            name: Variable(("epoch",), np.array([getattr(one, name) for one in epochs], np.float64), unit, meaning)
+            for name, (unit, meaning) in EPOCH.items()
+        }
+        number = {"epoch": Variable(("epoch",), np.arange(len(epochs)), "1", "epoch; 0 is the network as it was")}
+        return dataset(found, number, {"chip": self.chip, "status": self.status, "best_epoch": self.course.best})
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (number, one.loss, one.digital, one.noisy, "kept" if number == self.course.best else "")
+            for number, one in enumerate(self.course.epochs)
+        ]
+        return card(repr(self)[1:-1], head=("epoch", "loss", "digital", "under noise", ""), rows=rows)
 
     def __repr__(self) -> str:
         first, best = (self.course.epochs[k] for k in (0, self.course.best)) if self.course.epochs else (None, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +21,12 @@ from hwloop.errors import BadInputError, ClosedError, printable
 from hwloop.files import hdf5
 from hwloop.files.run_writer import write_run
 from hwloop.files.runs import RunRecord, TileRecord
+from hwloop.notebook.card import card
 from hwloop.typing import FloatArray, Json
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
     from matplotlib.axes import Axes
 
 
@@ -100,16 +101,16 @@ class Run:
         return printable(f"<Run {self.method} on {self.record.backend or 'a chip'}: {tensors} tensor(s), {error}>")
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(tile.tile.tensor)}</td><td>{tile.tile.place.core}</td>"
-            f"<td>{tile.tile.place.rows} x {tile.tile.place.columns}</td><td>{tile.mvm_error:.4f}</td>"
-            f"<td>{tile.pulses_per_device:.2f}</td></tr>"
-            for tile in self.tiles[:LISTED_TILES]
-        )
-        left = len(self.tiles) - LISTED_TILES
-        more = f"<p>and {left} more tiles</p>" if left > 0 else ""
-        head = "<tr><th>tensor</th><th>core</th><th>cells</th><th>MVM error</th><th>pulses per device</th></tr>"
-        return f"<p>{html.escape(repr(self)[1:-1])}</p><table>{head}{rows}</table>{more}"
+        rows = [
+            (one.tile.tensor, one.tile.place.core, f"{one.tile.place.rows} x {one.tile.place.columns}",
+             one.mvm_error, one.pulses_per_device)
+            for one in self.tiles
+        ]  # fmt: skip
+        head = ("tensor", "core", "cells", "MVM error", "pulses per device")
+        low, high = self.mvm_error_interval
+        error = f"MVM error {self.mvm_error:.4f} ({low:.4f} to {high:.4f})"
+        told = error if np.isfinite(self.mvm_error) else f"status {self.status}"
+        return card(f"Run of {self.method} on {self.record.backend or 'a chip'}", told, head=head, rows=rows)
 
     def to_json(self) -> dict[str, Json]:
         """Summarise the run as the JSON object of `hwloop program`."""
@@ -117,9 +118,15 @@ class Run:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each tile; needs the extra `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
         return dataframe([tile.to_json() for tile in self.tiles])
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of all tiles by their cells, and of the method's steps; needs `hwloop[xarray]`."""
+        from hwloop.files.datasets import dataset_of_run
+
+        return dataset_of_run(self.record)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the error against the step of the method, on `ax` or new axes, and return them."""
@@ -228,10 +235,6 @@ class Run:
         wanted = tensor or names[0]
         pairs = zip(self.tiles, self._regions, strict=True)
         return [(tile, region) for tile, region in pairs if tile.tile.tensor == wanted]
-
-
-LISTED_TILES = 20
-"""Tiles that a notebook shows of a run."""
 
 
 def _size(parts: Sequence[tuple[TileRecord, Region]]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import numpy as np
 from torch import nn
 
 from hwloop.errors import BadInputError
@@ -24,11 +25,13 @@ from hwloop.nn.network import DeployedNetwork
 from hwloop.nn.noise_aware import NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly
 from hwloop.nn.sensitivity import Limit, SensitivitySettings, limits_of_layers, limits_of_parts, weakest
+from hwloop.notebook.card import card
 from hwloop.typing import Json
 from hwloop.units import finite
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,10 +101,32 @@ class Sensitivity:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each nonideality and matrix; needs the extra `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
         rows = [{"kind": "nonideality", **_row(one)} for one in self.parts]
         return dataframe(rows + [{"kind": "layer", **_row(one)} for one in self.layers])
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of what is borne, by nonideality and matrix; needs the extra `hwloop[xarray]`."""
+        from hwloop.notebook.tables import Variable, dataset
+
+        limits = (*self.parts, *self.layers)
+        kinds = ["nonideality"] * len(self.parts) + ["layer"] * len(self.layers)
+        texts = {"name": [one.name for one in limits], "unit": [one.unit for one in limits], "kind": kinds}
+        names = {key: Variable(("limit",), np.array(values, np.str_), "", key) for key, values in texts.items()}
+        shares = {"factor": "strengths of the chip's own that are borne", "accuracy": "accuracy with that on the chip"}
+        found = {
+            key: Variable(("limit",), np.array([getattr(one, key) for one in limits], np.float64), unit, meaning)
+            for unit, meanings in (("as `unit` says", _NUMBERS), ("1", shares))
+            for key, meaning in meanings.items()
+        }
+        return dataset(found, names, {"network": self.network, "chip": self.chip, "status": self.status})
+
+    def _repr_html_(self) -> str:
+        rows = [(one.name, one.nominal, one.value, one.unit, one.factor) for one in (*self.parts, *self.layers)]
+        told = f"{self.accuracy_digital:.1%} digitally; what costs {100 * self.settings.loss:g} points"
+        head = ("nonideality or matrix", "on the chip", "borne", "unit", "strengths")
+        return card(f"Sensitivity of {self.network} on {self.chip}", told, head=head, rows=rows)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write an HDF5 file. Raises BadInputError when it exists (without force) or cannot be written."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import h5py
-import numpy as np
 import torch
 from torch import nn
 
@@ -30,8 +26,9 @@ from hwloop.files.reading import whole
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, calibration_in_use
 from hwloop.jobs.noise import DataLike, images_of, network_of
-from hwloop.jobs.progress import Progress, Report, reporting
+from hwloop.jobs.progress import Progress, Report, phase, reporting
 from hwloop.jobs.recorders import growing_file
+from hwloop.jobs.trained import Trained
 from hwloop.nn.accuracy import accuracy_of
 from hwloop.nn.convert import convert, copied
 from hwloop.nn.factory import network_from, zoo_network
@@ -41,23 +38,21 @@ from hwloop.nn.in_memory.settings import Periphery
 from hwloop.nn.noisy_accuracy import Images
 from hwloop.optim.optimizer import OPTIMIZERS, AnalogOptimizer
 from hwloop.optim.rule import Rule
-from hwloop.optim.training import Curves, Training, TrainingWork, part, train_in_float
+from hwloop.optim.settings import Training
+from hwloop.optim.task import TrainingTask, read_curves
+from hwloop.optim.training import TrainingWork, part, train_in_float
 from hwloop.optim.training_file import (
     TrainingRecorder,
-    TrainingTask,
     read_chip_state,
-    read_curves,
     read_images,
     read_optimizer,
     read_parameters,
     read_position,
 )
 from hwloop.registry import suggest
-from hwloop.typing import FloatArray, Json
-from hwloop.units import finite
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 
 @dataclass(frozen=True)
@@ -116,89 +111,6 @@ class TrainingJob:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
             return network_from(self.network)
-
-
-@dataclass(frozen=True, repr=False)
-class Trained:
-    """A training in memory, as far as it went.
-
-    Parameters
-    ----------
-    task
-        What was asked for.
-    curves
-        What was reached epoch by epoch.
-    status
-        'complete', 'interrupted', 'running' where its process was killed, 'failed' where an error ended it, or
-        'diverged' where the loss was no number.
-    weights
-        Matrices (inputs, outputs) as read from the chip at the end, in the network's units, by name.
-    pulses_per_device
-        Pulses of the devices of the training in the mean, start weights included.
-    saturated
-        Share of the weights that lie beyond 95 % of the nominal range.
-    wall_seconds
-        Time that it took here, the part before a stop included.
-    net
-        The network on its open chip; None for one that was read from a file.
-    file
-        Its file; empty for none.
-    """
-
-    task: TrainingTask
-    curves: Curves
-    status: str
-    weights: Mapping[str, FloatArray]
-    pulses_per_device: float
-    saturated: float
-    wall_seconds: float
-    net: AnalogNetwork | None = None
-    file: str = ""
-
-    @property
-    def test_accuracy(self) -> list[float]:
-        """Share of test images that are answered rightly through the chip, a value an epoch."""
-        return self.curves.test_accuracy
-
-    @property
-    def float_accuracy(self) -> float:
-        """The same of the network trained in float; NaN where it was not."""
-        return self.task.float_accuracy
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw loss and accuracy against epochs."""
-        from hwloop.plot.trainings import training_curves
-
-        return training_curves(self.curves, self.float_accuracy, ax)
-
-    def to_json(self) -> dict[str, Json]:
-        """Summarise as the JSON object of `hwloop train`."""
-        task, curves = self.task, self.curves
-        return {
-            "algorithm": task.rule.name,
-            "backend": task.backend,
-            "network": task.network or None,
-            "dataset": task.dataset or None,
-            "status": self.status,
-            "epochs": len(curves.loss),
-            "loss": list(curves.loss),
-            "test_accuracy": list(curves.test_accuracy),
-            "held_out_accuracy": list(curves.held_out_accuracy),
-            "float_accuracy": finite(task.float_accuracy),
-            "pulses": list(curves.pulses),
-            "pulses_per_device": self.pulses_per_device,
-            "chip_seconds": list(curves.chip_seconds),
-            "saturated_weights": finite(self.saturated),
-            "wall_seconds": self.wall_seconds,
-            "settings": {name: dataclasses.asdict(getattr(task, name)) for name in ("rule", "training", "periphery")},
-            "hwloop_version": importlib.metadata.version("hwloop"),
-            "file": self.file or None,
-        }
-
-    def __repr__(self) -> str:
-        reached = self.curves.test_accuracy or self.curves.held_out_accuracy
-        told = f"accuracy {reached[-1]:.4f} after {len(reached)} epochs" if reached else "no epoch was finished"
-        return f"<Trained by {self.task.rule.name} on {self.task.backend or self.task.chip}, {self.status}: {told}>"
 
 
 def rule_from(algorithm: str | Rule, settings: Mapping[str, str] | None = None) -> Rule:
@@ -261,12 +173,12 @@ def train(
     training, held_out = part(images, job.training)
     with reporting(progress, "train") as report:
         float_accuracy = _in_float(network, training, test, job.training, report)
-        symmetry = None if used is None else used.calibration
-        net = AnalogNetwork(converted, chip, job.periphery, job.training.seed, symmetry)
+        net = AnalogNetwork(converted, chip, job.periphery, job.training.seed, used.calibration if used else None)
         net.test = None if test is None else (test.inputs, test.labels)
         optimizer = _optimizer(net, rule, job.training)
         task = job.task(chip, rule, used.name if used else "", float_accuracy)
         work = TrainingWork(net, optimizer, training, held_out, test, job.training)
+        phase(report, "start weights")
         net.write_weights()  # at the cost of the training
         with growing_file(job.out, TRAINING_FORMAT, force=job.force) as writer:
             return _carry_out(work, task, writer, report)
@@ -332,31 +244,6 @@ def open_trained(path: str | Path, chip: Backend | None = None, network: nn.Modu
         return _reopened(file, str(path), chip, network)[0].net
 
 
-def is_training(path: str | Path) -> bool:
-    """Tell whether a file is one of a training."""
-    try:
-        with hdf5.open_file(path, TRAINING_FORMAT):
-            return True
-    except BadInputError:
-        return False
-
-
-def read_training(path: str | Path) -> Trained:
-    """Read a training file, without opening its chip. Raises BadInputError for one that is damaged."""
-    with hdf5.open_file(path, TRAINING_FORMAT) as file, whole(path, "training file", "train anew"):
-        weights = file.get("weights", {})
-        return Trained(
-            task=TrainingTask.read(file),
-            curves=read_curves(file),
-            status=str(file.attrs["status"]),
-            weights={unquote(name): np.asarray(hdf5.get(weights, name, "1")) for name in weights},
-            pulses_per_device=float(file.attrs["pulses_per_device"]),
-            saturated=float(file.attrs["saturated"]),
-            wall_seconds=float(file.attrs["wall_seconds"]),
-            file=str(path),
-        )
-
-
 # ---- the parts ------------------------------------------------------------------------------------------------------
 
 
@@ -366,7 +253,8 @@ def _in_float(network: nn.Module, images: Images, test: Images | None, settings:
         return math.nan
     made = copied(network)
     for done, total in train_in_float(made, images, settings):
-        report(done // 20, total)
+        phase(report, f"in float, to compare with: {done / total:.0%}")
+        report(0, total)  # the bar, and the time that is left, are those of what follows
     return accuracy_of(made, (test.inputs, test.labels)).value
 
 
@@ -422,6 +310,7 @@ def _carry_out(work: TrainingWork, task: TrainingTask, writer: hdf5.WholeFileWri
         whole_batches = True
         if recorder is not None and recorder.due:
             recorder.commit(work, "running")
+        phase(report, f"{step.stage} of {work.settings.epochs}")
         report(step.done, step.total)
         whole_batches = False
 

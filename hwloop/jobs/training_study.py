@@ -20,13 +20,16 @@ from hwloop.files.output import write_file
 from hwloop.jobs.noise import DataLike
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.train import TrainingJob, rule_from, train
+from hwloop.notebook.card import card
 from hwloop.optim.rule import Rule
-from hwloop.optim.training import Training
+from hwloop.optim.settings import Training
 from hwloop.registry import suggest
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
     from matplotlib.axes import Axes
 
 OF_CHIP: Mapping[str, str] = {
@@ -92,6 +95,35 @@ class TrainingStudy:
             "chip": self.chip,
             "hwloop_version": importlib.metadata.version("hwloop"),
         }
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas table with a row for each training; needs the extra `hwloop[pandas]`."""
+        from hwloop.notebook.tables import dataframe
+
+        rows: list[dict[str, Json]] = [
+            {self.of: value, "repeat": repeat, "test_accuracy": finite(float(one))}
+            for value, row in zip(self.values, self.accuracies, strict=True)
+            for repeat, one in enumerate(row)
+        ]
+        return dataframe(rows)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of the accuracies by value and repeat; needs the extra `hwloop[xarray]`."""
+        from hwloop.notebook.tables import About, Variable, dataset
+
+        what = {**OF_CHIP, **OF_PERIPHERY}[self.of]
+        found = {"test_accuracy": Variable((self.of, "repeat"), self.accuracies, "1", "share of right answers")}
+        at = {self.of: Variable((self.of,), np.array(self.values, np.float64), "1", what)}
+        about: About = {"algorithm": self.algorithm, "chip": self.chip, "float_accuracy": self.float_accuracy}
+        return dataset(found, at, about)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (float(value), float(row.mean()), float(row.min()), float(row.max()))
+            for value, row in zip(self.values, self.accuracies, strict=True)
+        ]
+        told = f"test accuracy by {({**OF_CHIP, **OF_PERIPHERY})[self.of]}"
+        return card(f"{self.algorithm} on {self.chip}", told, head=(self.of, "mean", "least", "most"), rows=rows)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write a JSON file. Raises BadInputError when it exists (without force) or cannot be written."""

@@ -41,6 +41,7 @@ from hwloop.nn.on_chip import LayerTile, OnChip
 from hwloop.nn.placement import Block, PlacedMatrix
 from hwloop.nn.report import LayerRow, MappingReport
 from hwloop.nn.settings import NetworkNames, NetworkSettings
+from hwloop.notebook.card import Cell, card
 from hwloop.typing import FloatArray, Json
 from hwloop.units import finite, finite_interval
 
@@ -332,6 +333,21 @@ class DeployedNetwork(nn.Module):
         kind, chip = type(self.network).__name__, self.open_run.backend.info.name
         told = "" if self.tested is None else f", accuracy {self.tested.on_chip.value:.4f} as deployed"
         return f"<DeployedNetwork {kind} on {chip}: {report.cores_used} core(s), {len(report.layers)} matrices{told}>"
+
+    def _repr_html_(self) -> str:
+        report, tested = self.mapping_report(), self.tested
+        rows = [
+            (one.name, one.kind, " x ".join(map(str, one.shape[one.shape[0] == 1 :])),
+             ", ".join(map(str, one.cores)), one.mvm_error)
+            for one in report.layers
+        ]  # fmt: skip
+        facts: dict[str, Cell] = {
+            "cores": f"{report.cores_used} of {report.info.cores}, {report.utilisation:.0%} of their cells",
+            "stays digital": len(report.digital),
+        }
+        told = "" if tested is None else f"{tested.on_chip.value:.1%} on the chip, {tested.digital.value:.1%} digitally"
+        title = f"{type(self.network).__name__} on {report.info.name}"
+        return card(title, told, facts, ("matrix", "layer", "shape", "cores", "MVM error"), rows)
 
     def to_json(self) -> dict[str, Json]:
         """Summarise the network as the JSON object of `hwloop deploy`."""

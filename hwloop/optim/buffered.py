@@ -10,13 +10,16 @@ The reads of a batch are made together at its end, which is the same but that th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from hwloop.nn.in_memory.matrix import TrainedMatrix, Weights
+from hwloop.nn.in_memory.weights import Weights
 from hwloop.optim.rule import DigitalWork, Rule, Saved, Updater, in_turn
 from hwloop.typing import AnyArray, FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from hwloop.nn.in_memory.matrix import TrainedMatrix
 
 
 @dataclass(frozen=True)

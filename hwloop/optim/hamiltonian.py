@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from hwloop.nn.in_memory.matrix import TrainedMatrix, Weights
+from hwloop.nn.in_memory.weights import Weights
 from hwloop.optim.rule import DigitalWork, Rule, Saved, Updater
 from hwloop.typing import AnyArray, FloatArray
+
+if TYPE_CHECKING:
+    from hwloop.nn.in_memory.matrix import TrainedMatrix
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
 from hwloop.calibration.settings import Settings
-from hwloop.nn.in_memory.matrix import TrainedMatrix, Weights
+from hwloop.nn.in_memory.weights import Weights
 from hwloop.typing import AnyArray, FloatArray
+
+if TYPE_CHECKING:
+    from hwloop.nn.in_memory.matrix import TrainedMatrix
 
 Saved: TypeAlias = Mapping[str, AnyArray]
 """Digital state of an algorithm for one matrix, as named arrays."""

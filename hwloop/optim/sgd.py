@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from hwloop.nn.in_memory.matrix import TrainedMatrix, Weights
+from hwloop.nn.in_memory.weights import Weights
 from hwloop.optim.rule import DigitalWork, Rule, Updater
 from hwloop.typing import FloatArray
+
+if TYPE_CHECKING:
+    from hwloop.nn.in_memory.matrix import TrainedMatrix
 
 
 @dataclass(frozen=True)

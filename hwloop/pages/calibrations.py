@@ -11,7 +11,7 @@ from hwloop import plot
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.routines.core import CoreCalibration
 from hwloop.calibration.routines.results import Fault
-from hwloop.durations import format_duration
+from hwloop.durations import format_elapsed
 from hwloop.errors import BadInputError
 from hwloop.pages.calibration_values import table_of_values
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
@@ -43,7 +43,7 @@ def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
         Fact("pulses", f"{cost.get('pulses', 0):,.0f}"),
         Fact("device reads", f"{cost.get('device_reads', 0):,.0f}"),
         Fact("MVM vectors", f"{cost.get('mvms', 0):,.0f}"),
-        Fact("chip time", format_duration(cost.get("chip_seconds", 0.0))),
+        Fact("chip time", format_elapsed(cost.get("chip_seconds", 0.0))),
     ]
     if calibration.temperature == calibration.temperature:  # known
         facts.append(Fact("chip temperature", f"{calibration.temperature:.1f} K"))

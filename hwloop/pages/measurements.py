@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwloop import plot
-from hwloop.durations import format_duration
+from hwloop.durations import format_duration, format_elapsed
 from hwloop.files.measurements import Experiment, Mark, Measurement
 from hwloop.pages.page import Cell, Column, Fact, Page, Picture, Table
 from hwloop.pages.texts import counted, quoted
@@ -52,8 +52,8 @@ def with_cost(page: Page, found: MeasurementReport) -> Page:
     facts = (
         Fact("made now", f"{found.group}, {counted(found.reads, 'read')} of {counted(found.cells, 'cell')}"),
         Fact("pulses", f"{counts.pulses:,}"),
-        Fact("chip time", format_duration(counts.chip_seconds)),
-        Fact("computer time", format_duration(found.wall_seconds)),
+        Fact("chip time", format_elapsed(counts.chip_seconds)),
+        Fact("computer time", format_elapsed(found.wall_seconds)),
     )
     return replace(page, facts=(*facts, *page.facts))
 

@@ -44,6 +44,11 @@ def _page_of_file(path: Path) -> Page:
         from hwloop.pages.runs import page_of_run
 
         return page_of_run(read_run(path))
+    if kind == "hwloop-training":  # the same
+        from hwloop.jobs.trained import read_training
+        from hwloop.pages.trainings import page_of_training
+
+        return page_of_training(read_training(path))
     if kind == "hwloop-network":
         return _page_of_network(path)
     found = load(path)
@@ -89,7 +94,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
-    from hwloop.jobs.train import Trained
+    from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.network_file import report_of
     from hwloop.pages.drifts import page_of_drift

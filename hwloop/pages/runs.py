@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwloop import plot
-from hwloop.durations import format_duration
+from hwloop.durations import format_duration, format_elapsed
 from hwloop.files.hdf5 import Attribute
 from hwloop.files.runs import RunRecord, TileRecord
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
@@ -86,8 +86,8 @@ def facts_of(run: RunRecord) -> tuple[Fact, ...]:
         Fact("pulses", f"{pulses:,}, {pulses / devices:.2f} a device" if devices else "none counted"),
         Fact("MVM vectors", f"{sum(int(str(one['mvms'])) for one in told):,}"),
         Fact("device reads", f"{sum(int(str(one['device_reads'])) for one in told):,}"),
-        Fact("chip time", format_duration(chip_time)),
-        Fact("computer time", format_duration(run.wall_seconds)),
+        Fact("chip time", format_elapsed(chip_time)),
+        Fact("computer time", format_elapsed(run.wall_seconds)),
         Fact("cells given up", f"{given_up:,}"),
     ]
     if stuck:

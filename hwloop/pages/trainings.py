@@ -7,11 +7,13 @@ import math
 from typing import TYPE_CHECKING
 
 from hwloop import plot
+from hwloop.durations import format_elapsed
 from hwloop.pages.page import Column, Fact, Page, Picture, Table
 from hwloop.pages.texts import quoted
 
 if TYPE_CHECKING:
-    from hwloop.jobs.train import Trained
+    from hwloop.calibration.settings import Settings
+    from hwloop.jobs.trained import Trained
 
 
 def page_of_training(found: Trained) -> Page:
@@ -46,10 +48,10 @@ def page_of_training(found: Trained) -> Page:
         facts=(
             Fact("status", found.status),
             Fact("pulses", f"{found.pulses_per_device:,.0f} per device in the mean, start weights included"),
-            Fact("time on the chip", f"{curves.chip_seconds[-1]:.3g} s" if curves.chip_seconds else "not known"),
-            Fact("time here", f"{found.wall_seconds:.3g} s"),
+            Fact("chip time", format_elapsed(curves.chip_seconds[-1]) if curves.chip_seconds else "not known"),
+            Fact("computer time", format_elapsed(found.wall_seconds)),
         ),
-        tables=(Table("Epochs", columns, rows),) if rows else (),
+        tables=(*((Table("Epochs", columns, rows),) if rows else ()), _settings(found)),
         pictures=tuple(pictures),
         warnings=_warnings(found),
         onward=_onward(found),
@@ -60,14 +62,47 @@ def page_of_training(found: Trained) -> Page:
             Fact("dataset", task.dataset or "given as arrays"),
             Fact("start weights", task.weights or "as the network came"),
             Fact("calibration", task.calibration or "none"),
-            *(
-                Fact(title, ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(settings).items()))
-                for title, settings in (
-                    ("algorithm", task.rule), ("training", task.training), ("converters and pulses", task.periphery),
-                )
-            ),
+            Fact("settings", _changed(found)),
         ),
-    )  # fmt: skip
+    )
+
+
+def _parts(found: Trained) -> dict[str, Settings]:
+    """Name the settings of a training by what they belong to."""
+    task = found.task
+    return {task.rule.name: task.rule, "training": task.training, "converters and pulses": task.periphery}
+
+
+def _value(found: Trained, name: str, value: str | float) -> str:
+    """Write a setting; what stands for 'as the chip or the algorithm has it' as that."""
+    if name == "lr" and value == 0.0:
+        return f"{found.task.rule.lr:g}, the algorithm's own"
+    if name == "reference_epochs" and value == -1:
+        return f"{found.task.training.epochs}, as many as on the chip"
+    if name == "input_bits" and value == 0:
+        return "the chip's"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _settings(found: Trained) -> Table:
+    """Make the table of all settings."""
+    rows = tuple(
+        (part, name, _value(found, name, value))
+        for part, settings in _parts(found).items()
+        for name, value in dataclasses.asdict(settings).items()
+    )
+    return Table("Settings", (Column("of"), Column("setting"), Column("value")), rows, detail=True)
+
+
+def _changed(found: Trained) -> str:
+    """Tell the settings that are not the defaults."""
+    told = [
+        f"{field.name} {_value(found, field.name, getattr(settings, field.name))}"
+        for settings in _parts(found).values()
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != field.default
+    ]
+    return f"{', '.join(told)}; else the defaults" if told else "the defaults"
 
 
 def _onward(found: Trained) -> tuple[Fact, ...]:

@@ -14,7 +14,7 @@ from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of
 from hwloop.typing import FloatArray
 
 if TYPE_CHECKING:
-    from hwloop.optim.training import Curves
+    from hwloop.optim.settings import Curves
 
 
 def training_curves(curves: Curves, float_accuracy: float = float("nan"), ax: Axes | None = None) -> Axes:

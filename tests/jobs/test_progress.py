@@ -20,11 +20,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ("passed", "done", "total", "shown"),
     [
         (0.9, 1, 4, ""),  # not worth a line
-        (2.0, 2, 5, "\rfit  [" + "#" * 12 + "-" * 18 + "]  40%  3 s left    "),
-        (9.0, 3, 4, "\rfit  [" + "#" * 22 + "-" * 8 + "]  75%  3 s left    "),
+        (2.0, 2, 5, "\rfit  [" + "#" * 12 + "-" * 18 + "]  40%  3s left     "),
+        (9.0, 3, 4, "\rfit  [" + "#" * 22 + "-" * 8 + "]  75%  3s left     "),
         (4.0, 0, 4, "\rfit  [" + "-" * 30 + "]   0%  ...         "),
-        (4.0, 4, 4, "\rfit  [" + "#" * 30 + "] 100%  0 s left    "),
-        (4.0, 9, 4, "\rfit  [" + "#" * 30 + "] 100%  0 s left    "),  # never beyond its end
+        (4.0, 4, 4, "\rfit  [" + "#" * 30 + "] 100%  0s left     "),
+        (4.0, 9, 4, "\rfit  [" + "#" * 30 + "] 100%  0s left     "),  # never beyond its end
         (4.0, 0, 0, "\rfit  [" + "-" * 30 + "]   0%  ...         "),
     ],
 )
@@ -51,7 +51,7 @@ def test_a_caller_is_told_or_not(capsys: pytest.CaptureFixture[str], clock: list
     with reporting(True, "job") as report:
         clock[0] += 50.0
         report(1, 2)
-    assert capsys.readouterr().err == "\rjob  [" + "#" * 15 + "-" * 15 + "]  50%  50 s left   \n"
+    assert capsys.readouterr().err == "\rjob  [" + "#" * 15 + "-" * 15 + "]  50%  50s left    \n"
 
 
 def test_the_time_left_follows_the_latest_pace_and_not_the_slow_beginning() -> None:

@@ -264,16 +264,16 @@ def test_a_notebook_shows_a_table_in_which_names_are_no_markup(open_chip: OpenCh
     run = hwloop.program(open_chip(FOUR_CORES), {"<script>alert(1)</script>": gaussian(12, 40)}, "exact")
     shown = run._repr_html_()
     assert "<script>" not in shown
-    assert shown.count("<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>") == len(run.tiles) == 2
-    assert f"<td>{run.tiles[1].mvm_error:.4f}</td>" in shown
+    assert shown.count(">&lt;script&gt;alert(1)&lt;/script&gt;</td>") == len(run.tiles) == 2
+    assert f">{run.tiles[1].mvm_error:.4g}</td>" in shown
     assert FOUR_CORES.replace("&", "&amp;") in shown
 
 
 def test_a_notebook_shows_the_first_tiles_of_many(open_chip: OpenChip) -> None:
     run = hwloop.program(open_chip(CHIP), {f"w{number}": gaussian(2, 2) for number in range(23)}, "exact")
     shown = run._repr_html_()
-    assert shown.count("<td>w") == 20
-    assert shown.endswith("<p>and 3 more tiles</p>")
+    assert shown.count(">w") == 12
+    assert "and 11 more" in shown
 
 
 def test_a_table_has_a_row_for_each_tile(network: hwloop.Run) -> None:

@@ -18,9 +18,9 @@ from hwloop.chip.region import Place
 from hwloop.chip.updates import PulseTrains, SteppingDevices
 from hwloop.errors import BadInputError
 from hwloop.nn.in_memory.cells import Cells
-from hwloop.nn.in_memory.matrix import Weights, one_hot
 from hwloop.nn.in_memory.settings import Periphery
 from hwloop.nn.in_memory.trains import TrainWarning, trains_of
+from hwloop.nn.in_memory.weights import Weights, one_hot
 from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray
 
 

@@ -16,10 +16,11 @@ from hwloop.nn.accuracy import Accuracy, Batches, accuracy_of
 from hwloop.nn.convert import Converted, MatrixOf, convert, matrices_of
 from hwloop.nn.in_memory.array import DeviceArray, devices_of
 from hwloop.nn.in_memory.cells import Cells
-from hwloop.nn.in_memory.matrix import TrainedMatrix, Weights
+from hwloop.nn.in_memory.matrix import TrainedMatrix
 from hwloop.nn.in_memory.product import InMemory
 from hwloop.nn.in_memory.settings import Periphery
 from hwloop.nn.in_memory.several import SeveralDevices
+from hwloop.nn.in_memory.weights import Weights
 from hwloop.typing import FloatArray
 
 WEIGHTS = "weights"

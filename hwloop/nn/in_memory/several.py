@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwloop.calibration.certificate.certificate import Calibration
-from hwloop.nn.in_memory.matrix import Weights
+from hwloop.nn.in_memory.weights import Weights
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 

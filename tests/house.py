@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -39,8 +40,13 @@ def sources() -> list[Path]:
     return [path for path in found if not any(part.is_symlink() for part in path.parents)]
 
 
-def places() -> Iterator[Place]:
-    """Find everything that counts."""
+@functools.cache
+def places() -> tuple[Place, ...]:
+    """Find everything that counts, once for all that ask."""
+    return tuple(_places())
+
+
+def _places() -> Iterator[Place]:
     for path in sources():
         text, name = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
         tree = ast.parse(text)
@@ -117,9 +123,10 @@ def lines_of_code() -> int:
     return sum(path.read_text(encoding="utf-8").count("\n") for path in sources())
 
 
+@functools.cache
 def counts() -> dict[str, float]:
     """Count every kind; loose types per thousand lines."""
-    found = list(places())
+    found = places()
     kinds = (
         "loose module", "long file", "long function", "many parameters", "loose type", "numeric constant",
         "numeric constant without a sentence",

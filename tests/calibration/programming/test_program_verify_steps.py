@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -15,6 +16,8 @@ from hwloop.calibration.programming.current_error_of_devices import DeviceCurren
 from hwloop.calibration.programming.program_verify import ProgramVerify, _TileDevices
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import Capability
+from hwloop.devices.drift import DriftModel
+from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarning
 from tests.calibration.programming.scripted import ScriptedRegion, device_model, tile_of
 
@@ -273,3 +276,30 @@ def test_a_chip_without_mvms_is_judged_by_its_reads_once_all_devices_are_read(
     assert weights is devices._tile.weights or np.array_equal(weights, devices._tile.weights)
     assert np.array_equal(scale, [1.0, 1.0])
     assert (source, vectors, top) == (rng, 64, region.backend.info.input_max)
+
+
+def test_the_monitor_expects_of_each_device_what_it_will_still_lose_in_weight_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Targets hold at 1000 s; now is 400 s, devices were pulsed at different times, and a uS is worth 3 or 0.5."""
+    drift = DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.0,)))
+    region = ScriptedRegion(1, 2)
+    region.backend.info = replace(region.backend.info, capabilities=frozenset({Capability.MVM}))
+    known = Devices.nominal(replace(device_model(), drift=drift), region.shape)
+    tile = replace(tile_of(region, np.array([[10.0, -4.0]])), scale=np.array([3.0, 0.5]))
+    devices = _TileDevices(region, known, tile, 1000.0, METHOD)
+    devices.target[:], devices.born[:] = [10.0, 2.0, 1.0, 4.0], [0.0, 100.0, 390.0, 300.0]
+    region.clock, told = 400.0, []
+    monkeypatch.setattr(program_verify, "calibrate_columns", lambda region, weights, *rest: told.append(weights))
+    monkeypatch.setattr(program_verify, "measure_outputs", lambda *_: SimpleNamespace(mvm_error=0.03))
+    assert devices.monitor(np.random.default_rng(0), 64) == 0.03
+    ages, later = 400.0 - devices.born, 1000.0 - devices.born
+    more = devices.target * (ages**-0.1 / later**-0.1 - 1.0)
+    assert told[0] == pytest.approx(np.add(tile.weights, [[3.0 * (more[0] - more[2]), 0.5 * (more[1] - more[3])]]))
+
+
+def test_open_loop_pulses_go_to_devices_that_had_none() -> None:
+    devices, region = devices_of(TARGET)
+    devices.pulse_open_loop(np.array([3, 20]))
+    assert devices.program_open_loop() == 30
+    assert sorted(np.concatenate([sent for sent, _ in region.pulses]).tolist()) == list(range(32))

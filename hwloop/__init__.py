@@ -22,8 +22,11 @@ train, open_trained
     Train a network on the devices of a chip that steps up and down, and open one that was trained.
 Training, TrainingJob, Periphery
     Their settings.
+fewshot, FewShot
+    Learn classes from few examples in sessions, in a memory on the chip; its settings.
 nn, optim
-    The parts of it, for a training loop of your own: `hwloop.nn.analog` and the optimisers.
+    The parts of it, for a training loop of your own: `hwloop.nn.analog` and the optimisers; and
+    `hwloop.nn.ExplicitMemory`, which a chip writes from examples.
 ledger
     What the devices of a chip have received in their life.
 measure, import_measurement, fit, export

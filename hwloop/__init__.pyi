@@ -69,6 +69,8 @@ from .jobs.evaluate import evaluate as evaluate
 from .jobs.evaluate_trained import TrainedEvaluation as TrainedEvaluation
 from .jobs.evaluate_trained import evaluate_trained as evaluate_trained
 from .jobs.export import export as export
+from .jobs.fewshot import FewShotResult as FewShotResult
+from .jobs.fewshot import fewshot as fewshot
 from .jobs.fit import fit as fit
 from .jobs.import_measurement import import_measurement as import_measurement
 from .jobs.ledger import Life as Life
@@ -96,6 +98,7 @@ from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings
 from .nn.in_memory.network import AnalogNetwork as AnalogNetwork
 from .nn.in_memory.settings import Periphery as Periphery
+from .nn.memory.few_shot import FewShot as FewShot
 from .nn.network import DeployedNetwork as DeployedNetwork
 from .nn.ranges import RangeSettings as RangeSettings
 from .nn.retraining import Retraining as Retraining

@@ -23,6 +23,9 @@ class Counts:
     link_bytes: int = 0
     """Bytes on the wire in both directions; zero in the simulator."""
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
     def __sub__(self, earlier: Counts) -> Counts:
         return Counts(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
 

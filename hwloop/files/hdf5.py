@@ -37,6 +37,7 @@ COMPARISON_FORMAT = "hwloop-comparison"
 DRIFT_FORMAT = "hwloop-drift"
 NETWORK_FORMAT = "hwloop-network"
 SENSITIVITY_FORMAT = "hwloop-sensitivity"
+FEWSHOT_FORMAT = "hwloop-fewshot"
 TRAINING_FORMAT = "hwloop-training"
 _MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy", TRAINING_FORMAT: "train"}
 FORMAT_VERSION = 1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hwloop.files.models import Model
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.fewshot import FewShotResult
     from hwloop.jobs.measurements import Measurements
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from hwloop.nn.network import DeployedNetwork
 
 Loaded: TypeAlias = (
-    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Trained | Calibration | Measurements | Model"
+    "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Trained | FewShotResult | Calibration | "
+    "Measurements | Model"
 )
 
 
@@ -30,13 +32,14 @@ def load(path: str | Path) -> Loaded:
     Parameters
     ----------
     path
-        A run, network, comparison, drift, sensitivity, training, calibration or measurement file (HDF5), or a model
-        file (JSON).
+        A run, network, comparison, drift, sensitivity, training, few-shot, calibration or measurement file (HDF5), or
+        a model file (JSON).
 
     Returns
     -------
-    Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Trained, Calibration, Measurements (a list), or Model
-        By what the file says of itself.
+    Loaded
+        Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Trained, FewShotResult, Calibration, Measurements (a
+        list), or Model, by what the file says of itself.
 
     Raises
     ------
@@ -100,6 +103,12 @@ def _sensitivity(path: Path) -> Sensitivity:
     return Sensitivity.load(path)
 
 
+def _few_shot(path: Path) -> FewShotResult:
+    from hwloop.jobs.fewshot import FewShotResult
+
+    return FewShotResult.load(path)
+
+
 def _training(path: Path) -> Trained:
     from hwloop.jobs.trained import read_training
 
@@ -122,6 +131,7 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-drift": _drift,
     "hwloop-sensitivity": _sensitivity,
     "hwloop-training": _training,
+    "hwloop-fewshot": _few_shot,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
     MODEL: _model,

@@ -92,6 +92,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.evaluate import Evaluation
+    from hwloop.jobs.fewshot import FewShotResult
     from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.jobs.trained import Trained
@@ -99,6 +100,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.nn.network_file import report_of
     from hwloop.pages.drifts import page_of_drift
     from hwloop.pages.evaluations import page_of_evaluation
+    from hwloop.pages.memories import page_of_few_shot
     from hwloop.pages.networks import page_of_network, page_of_sensitivity
     from hwloop.pages.runs import page_of_comparison, page_of_run
     from hwloop.pages.trainings import page_of_training
@@ -111,6 +113,8 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
         return page_of_drift(what)
     if isinstance(what, Sensitivity):
         return page_of_sensitivity(what)
+    if isinstance(what, FewShotResult):
+        return page_of_few_shot(what)
     if isinstance(what, Trained):
         return page_of_training(what)
     if isinstance(what, Evaluation):

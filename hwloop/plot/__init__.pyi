@@ -17,6 +17,7 @@ from .measurements import main_figure as main_figure
 from .measurements import programming_error as programming_error
 from .measurements import read_noise_by_conductance as read_noise_by_conductance
 from .measurements import traces as traces
+from .memories import accuracy_by_session as accuracy_by_session
 from .models import fitted_programming_curve as fitted_programming_curve
 from .models import predicted_by_level as predicted_by_level
 from .models import predicted_by_time as predicted_by_time

@@ -83,6 +83,8 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     chip = "sim:hermes-core?rows=300&columns=96&seed=1" if name in OF_NETWORKS else CHIP
     if name == "train":
         chip = "sim:rpu-baseline?seed=1"
+    if name == "fewshot":
+        chip = "sim:hermes-64?cores=3&seed=1"
     # The same words with a small matrix, data set and chip, so that it is quick.
     small = {
         "data/digits_mlp.safetensors": "w.npy",
@@ -98,7 +100,8 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     assert begin
     first = text[begin.end() :].split("\n\n")[0].replace("\\\n", " ").splitlines()[0]
     words = [small.get(word, chip if word.startswith("sim:") else word) for word in shlex.split(first)]
-    quick = {"deploy": ["--method", "exact"], "retrain": ["--set", "batch=200"], "sensitivity": []}
+    quick = {"deploy": ["--method", "exact"], "retrain": ["--set", "batch=200"]}
+    quick["fewshot"] = ["--method", "exact", "--epochs", "2", "--age", "0"]
     extra = ["--force"] if name in ("program", "compare", "resume") else quick.get(name, [])
     result = command(*words, *extra)
     assert result.exit_code == 0, result.stderr

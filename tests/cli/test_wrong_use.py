@@ -15,6 +15,7 @@ NETWORK = "--network hwloop.nn.zoo:digits_cnn --weights w.npy --dataset none.npz
 TO_CHIP = f"--backend {CHIP} --out out.h5"
 
 ZOO, STEPPING = "--network hwloop.nn.zoo:digits_mlp", "sim:rpu-baseline"
+LEARNT = f"{ZOO} --dataset d.npz {TO_CHIP}"
 WRONG: list[tuple[str, str, str]] = [
     ("program", "w.npy --out out.h5", "name one chip with --backend, or several with --fleet FLEET.toml"),
     ("program", f"none.npy {TO_CHIP}", "none.npy: no such file"),
@@ -31,6 +32,10 @@ WRONG: list[tuple[str, str, str]] = [
     ("sensitivity", "none.h5 --out out.h5", "none.h5: no such file"),
     ("sensitivity", "w.npy --out out.h5", "w.npy is not a readable HDF5 file"),
     ("sensitivity", "none.h5 --seed x", "Invalid value for '--seed': 'x' is not a valid integer"),
+    ("fewshot", "--out out.h5", "Missing option '--network' (hwloop fewshot --help tells more)"),
+    ("fewshot", f"{LEARNT} --goal 2", "--goal 2: expected an accuracy, from 0 to 1"),
+    ("fewshot", f"{LEARNT} --shots 0", "setting shots=0 is outside 1 to 10000"),
+    ("fewshot", f"{LEARNT} --set level=2", "unknown setting 'level'; did you mean 'levels'"),
     ("compare", f"w.npy {TO_CHIP} more.npy", "Got unexpected extra argument (more.npy)"),
     ("compare", f"w.npy {TO_CHIP} --repeats 0", "Invalid value for '--repeats': 0 is not in the range x>=1"),
     ("compare", f"w.npy {TO_CHIP} --set gdp.nope=1", "method gdp: unknown setting 'nope'"),

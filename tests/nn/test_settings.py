@@ -7,6 +7,8 @@ import pytest
 from hwloop.calibration.settings import Settings
 from hwloop.nn.batch_norm import BatchNormStatistics
 from hwloop.nn.chip_in_the_loop import Tuning
+from hwloop.nn.memory.few_shot import FewShot
+from hwloop.nn.memory.settings import MemorySettings
 from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.retraining import Retraining
 from hwloop.nn.sensitivity import SensitivitySettings
@@ -61,6 +63,31 @@ BOUNDS: bounds.Bounds = {
         "halvings": (0, 3, 20),
         "calibration": (1, 512, 1_000_000),
         "seed": (0, 0, 2**53),
+    },
+    MemorySettings: {
+        "levels": (1, 3, 100),
+        "strong": (0.01, 0.9, 1.0),
+        "most_pulses": (1, 20, 10_000),
+        "full_share": (0.0, 0.1, 1.0),
+        "kept": (0.05, 0.4, 1.0),
+        "set_amplitude": (0.0, 0.0, 1e6),
+        "set_share": (0.01, 0.6, 1.0),
+        "set_width": (1e-3, 50.0, 1e9),
+        "reset_amplitude": (0.0, 0.0, 1e6),
+        "reset_width": (0.0, 0.0, 1e9),
+        "aging": (1.0, 2.0, 1e12),
+        "headroom": (1.0, 1.3, 100.0),
+        "seed": (0, 0, 2**32 - 1),
+    },
+    FewShot: {
+        "sessions": (0, 5, 10_000),
+        "ways": (1, 1, 10_000),
+        "shots": (1, 5, 10_000),
+        "dimension": (0, 256, 1_000_000),
+        "epochs": (0, 30, 1_000_000),
+        "rest": (0.0, 20.0, 1e10),
+        "age": (0.0, 86_400.0, 1e10),
+        "seed": (0, 0, 2**32 - 1),
     },
 }
 

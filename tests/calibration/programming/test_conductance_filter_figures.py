@@ -10,7 +10,7 @@ import pytest
 
 from hwloop.calibration.programming import conductance_filter
 from hwloop.calibration.programming.conductance_filter import ConductanceFilter
-from hwloop.calibration.programming.current_error import CurrentErrorFit
+from hwloop.calibration.programming.current_error import CurrentErrorFit, PulsedCells
 from hwloop.calibration.programming.filter_settings import Observation
 from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse
 from hwloop.devices.drift import DriftModel
@@ -157,6 +157,24 @@ def test_gains_of_columns_are_no_error_of_the_outputs() -> None:
     assert cell.mvm_error == pytest.approx(0.0, abs=1e-6)
 
 
+def test_what_the_first_measurement_finds_is_how_cells_show_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, told = cells(rows=8, columns=2), []
+    monkeypatch.setattr(cell, "_update", lambda *what: told.extend(what[:2]))
+    cell._region.shown[:] = [9.0, 12.0]  # type: ignore[attr-defined]
+    cell.measure(AlternatingSigns(), blocks=2)  # type: ignore[arg-type]
+    observed, effect = told
+    assert observed == pytest.approx(np.zeros((8, 2)), abs=1e-4)
+    assert effect == pytest.approx(np.ones((2, 8, 2)) * [0.9, 1.2], rel=1e-4)
+
+
+def test_read_noise_of_the_future_is_that_of_the_networks_age() -> None:
+    """Reads of half a second: a tenth of 10 uS, for each unit of log time of age over twice that."""
+    cell = cells(model=drifting(read_noise=0.1, t_read=0.5), age=E**3 - 0.5)
+    assert cell._read_noise_variance(np.array([10.0])) == pytest.approx([3.0], rel=1e-3)
+    cell._noise_scale.read = 4.0
+    assert cell._read_noise_variance(np.array([5.0])) == pytest.approx([3.0], rel=1e-3)
+
+
 def test_columns_that_show_nothing_are_no_longer_loaded() -> None:
     target = np.full((8, 3), 10.0) * [1, 0, 1]
     cell = filter_of(ScriptedRegion(rows=8, columns=3), target, device_model())
@@ -206,13 +224,14 @@ def test_curves_are_learnt_from_devices_that_were_pulsed_and_are_not_in_doubt() 
 
 
 def test_currents_are_judged_by_the_age_of_the_youngest_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
-    ages: list[float] = []
-    monkeypatch.setattr(conductance_filter, "fit_current_error", lambda cells, *rest: ages.append(cells.age))
-    cell = cells(rows=2)
-    cell._born[0, 1, 0] = 4.0
+    found: list[PulsedCells] = []
+    monkeypatch.setattr(conductance_filter, "fit_current_error", lambda cells, *rest: found.append(cells))
+    cell = cells(rows=3)
+    cell._born[0, 1, 0], cell._spent[1, 2, 0] = 4.0, 0
     for begin in (10.0, 4.0):
-        cell.current_error(Observation(np.zeros((2, 1)), 4.0, begin, 1.0), CurrentErrorFit())
-    assert ages == pytest.approx([6.0, 1e-6])
+        cell.current_error(Observation(np.arange(3.0)[:, None], 4.0, begin, 1.0), CurrentErrorFit())
+    assert [one.age for one in found] == pytest.approx([6.0, 1e-6])
+    assert found[0].seen.tolist() == [0.0, 1.0]  # both devices of a cell must have been pulsed
 
 
 # ---- noise of measurements ---------------------------------------------------------------------------------------

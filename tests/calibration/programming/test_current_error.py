@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from hwloop.calibration.programming import current_error
 from hwloop.calibration.programming.current_error import (
     CurrentError,
     CurrentErrorFit,
@@ -20,6 +21,7 @@ from hwloop.calibration.programming.current_error import (
     scaled_curve,
 )
 from hwloop.devices.drift import Aging, DriftModel
+from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.devices.statistics import Polynomial
 from hwloop.sim_backend.presets import PRESETS
 
@@ -167,6 +169,33 @@ def test_the_vertex_of_a_parabola_is_found_with_its_width_and_height() -> None:
     assert _vertex(tried, 0.01, 0.01) == pytest.approx((0.013, 0.02, 7.0))
     # What is far away bends otherwise, and is left out.
     assert _vertex(tried | {0.4: (0.0, 1.0)}, 0.01, 0.01) == pytest.approx((0.013, 0.02, 7.0))
+
+
+@pytest.mark.parametrize(("steps", "found"), [(1.9, 0.019), (2.1, 0.0), (-1.9, -0.019), (-2.1, 0.0)])
+def test_a_vertex_within_two_steps_of_the_best_is_believed(steps: float, found: float) -> None:
+    tried = {error: (2500.0 * (error - 0.01 * steps) ** 2, 1.0) for error in (-0.02, -0.01, 0.0, 0.01, 0.02)}
+    value, sigma, least = _vertex(tried, 0.0, 0.01)
+    assert value == pytest.approx(found, abs=1e-9)
+    assert sigma == pytest.approx(0.02)
+    assert least == pytest.approx(0.0 if found else tried[0.0][0], abs=1e-9)
+
+
+def test_errors_are_tried_evenly_and_then_about_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From -0.4 to 0.4 in steps of 0.025, then four steps of a quarter to either side of the best, twice."""
+    tried: list[float] = []
+
+    def cost(cells: PulsedCells, curve: ProgrammingCurve, *_: object) -> tuple[float, float]:
+        tried.append(curve.midpoint / CURVE.midpoint - 1.0)
+        return 1e5 * (tried[-1] - 0.0137) ** 2, 0.9 if abs(tried[-1]) < 1e-9 else 1.1
+
+    monkeypatch.setattr(current_error, "_cost", cost)
+    found = fit_current_error(pulsed(0.0, 1.0, cells=20), CURVE, Aging(None), FIT)
+    around = np.array([-4, -3, -2, -1, 1, 2, 3, 4])
+    expected = [0.0, *np.linspace(-0.4, 0.4, 33), *(0.025 + 0.00625 * around), *(0.0125 + 0.0015625 * around)]
+    assert tried == pytest.approx(expected, abs=1e-12)
+    assert found is not None
+    assert (found.value, found.sigma) == pytest.approx((0.0137, 1e5**-0.5))
+    assert (found.evidence, found.gain) == pytest.approx((1e5 * 0.0137**2, 1.1))
 
 
 def test_a_cost_without_a_minimum_gives_the_best_that_was_tried() -> None:

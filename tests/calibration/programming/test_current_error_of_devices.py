@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hwloop.calibration.programming import current_error_of_devices
 from hwloop.calibration.programming.current_error_of_devices import (
     DeviceCurrentError,
     DeviceCurrentFit,
@@ -166,3 +167,46 @@ def test_devices_that_no_current_moves_say_nothing() -> None:
     flat = fit_device_currents(np.full(50, 100.0), np.full(50, 5.0), CURVE)
     assert flat.sigma == math.inf
     assert not flat.significant()
+
+
+def test_errors_are_tried_evenly_and_then_ever_closer_to_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices whose likelihoods are normal, each about an error of its own: the mean, its spread, and the evidence."""
+    own, width, tried = np.array([0.0512, 0.0934, 0.0747]), 0.03, list[float]()
+
+    def normal(amplitude: FloatArray, conductance: FloatArray, curve: ProgrammingCurve, *_: object) -> FloatArray:
+        tried.append(curve.midpoint / CURVE.midpoint - 1.0)
+        return -((tried[-1] - own) ** 2) / (2.0 * width**2) - 5.0 * (own == own.max())
+
+    monkeypatch.setattr(current_error_of_devices, "_log_likelihood", normal)
+    found = fit_device_currents(np.full(3, 260.0), np.full(3, 10.0), CURVE)
+    # Every 0.02 from -0.4 to 0.4, then six steps of a fifth to either side of the best, three times over.
+    expected, best = [*(0.02 * np.arange(-20, 21))], 0.08
+    for step in (4e-3, 8e-4, 1.6e-4):
+        expected += [*(best + step * np.arange(-6, 7))]
+        best += step * round((own.mean() - best) / step)
+    assert tried == pytest.approx([*expected, *(best + step * np.array([-1, 0, 1])), 0.0], abs=1e-9)
+    assert found.value == pytest.approx(own.mean(), abs=1e-9)
+    assert found.sigma == pytest.approx(np.sqrt(((own - best) ** 2).sum()) / 3, rel=1e-6)
+    assert found.evidence == pytest.approx((own**2 - (own - best) ** 2).sum() / width**2)
+    # One of three is less likely than twice that it is an outlier: 0.04 in 27.5 * 1.15 uS, whose logarithm is -6.7.
+    assert found.outliers == 0.0
+    monkeypatch.setattr(
+        current_error_of_devices, "_log_likelihood", lambda *what: normal(*what) - 2.0 * (own == own.max())
+    )
+    assert fit_device_currents(np.full(3, 260.0), np.full(3, 10.0), CURVE).outliers == pytest.approx(1 / 3)
+
+
+def test_errors_beyond_the_largest_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = list[float]()
+
+    def rising(amplitude: FloatArray, conductance: FloatArray, curve: ProgrammingCurve, *_: object) -> FloatArray:
+        tried.append(curve.midpoint / CURVE.midpoint - 1.0)
+        return np.full(2, 10.0 * tried[-1] - tried[-1] ** 2)
+
+    monkeypatch.setattr(current_error_of_devices, "_log_likelihood", rising)
+    found = fit_device_currents(np.full(2, 260.0), np.full(2, 10.0), CURVE, settings=DeviceCurrentFit(largest=0.3))
+    step = 0.02 / 5**3
+    assert max(tried[:-4]) == pytest.approx(0.3)
+    assert found.value == pytest.approx(0.3 + step)  # not further than the last step from what was tried
+    monkeypatch.setattr(current_error_of_devices, "_log_likelihood", lambda *what: -rising(*what))
+    assert fit_device_currents(np.full(2, 260.0), np.full(2, 10.0), CURVE).sigma == math.inf  # a valley has no top

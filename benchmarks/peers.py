@@ -28,7 +28,6 @@ import torch
 from machine import machine, verdict
 
 import hwloop
-from hwloop.files.measurements import Measurement
 from hwloop.typing import FloatArray
 
 Reader: TypeAlias = Callable[[FloatArray, float], FloatArray]
@@ -51,23 +50,19 @@ def fitted(uri: str, cells: int, folder: Path) -> Path:
     return folder / "model.json"
 
 
-def seen(uri: str, cells: int) -> tuple[FloatArray, dict[str, list[FloatArray]]]:
-    """Return the levels of a fresh chip's devices (uS), and what single reads of them give, by age and level."""
+def seen(uri: str, count: int) -> tuple[FloatArray, dict[str, list[FloatArray]]]:
+    """Return the levels of a fresh chip's devices (uS), and what single reads of them give, by age and level.
+
+    They are programmed as those that the model was fitted to, with as many reads in a verification.
+    """
     with hwloop.connect(uri) as chip:
-        measured = hwloop.measure(
-            chip, "programming", cells=cells, levels=LEVELS, seed=4, averages=1, ages=",".join(AGES)
-        )
-    targets = np.array([measured.cells.target[measured.cells.level == k].mean() for k in range(LEVELS)])
-    return targets, {name: by_level(measured, age) for name, age in AGES.items()}
-
-
-def by_level(measured: Measurement, age: float) -> list[FloatArray]:
-    """Return the reads nearest to an age, apart by level; of cells that reached theirs."""
-    reads = measured.reads
-    nearest = np.abs(np.log(reads.time / age)) < 0.1
-    level = measured.cells.level[reads.cell]
-    good = nearest & (measured.cells.mark[reads.cell] == 0)
-    return [reads.conductance[good & (level == k)] for k in range(LEVELS)]
+        cells = hwloop.measure(chip, "programming", cells=count, levels=LEVELS, seed=4, ages="20s").cells
+        reached, begun = [np.flatnonzero((cells.mark == 0) & (cells.level == k)) for k in range(LEVELS)], chip.now()
+        read: dict[str, list[FloatArray]] = {}
+        for name, age in AGES.items():
+            chip.wait(begun + age - 20.0 - chip.now())
+            read[name] = [chip.read(int(cells.core[own[0]]), cells.address[own], 1) for own in reached]
+    return np.array([cells.target[own].mean() for own in reached]), read
 
 
 def loaded(path: Path) -> ModuleType:

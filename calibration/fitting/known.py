@@ -77,6 +77,8 @@ class KnownReadNoise:
     """Gives the relative variance (n,) of reads of conductances (n,) in uS at an age (s), averaged over so many."""
     source: str
     """Where it is known from, for people."""
+    averages: int = 0
+    """How many reads were averaged where it was measured, if it holds for so many alone; 0: it holds for any."""
 
     @classmethod
     def of_spectrum(cls, fit: Fit) -> KnownReadNoise:
@@ -93,8 +95,8 @@ class KnownReadNoise:
         return cls(variance, "the read-noise fit")
 
     @classmethod
-    def of_drift(cls, fit: Fit) -> KnownReadNoise | None:
-        """Take over the noise of the reads that a fit of drift tells; None of one that tells none."""
+    def of_drift(cls, fit: Fit, averages: int = 0) -> KnownReadNoise | None:
+        """Take over the noise of the reads, each of so many, that a fit of drift tells; None of one that tells none."""
         if "noise" not in fit.forms:
             return None
         form, t0, g_scale = fit.forms["noise"], fit.settings["t0"], fit.settings["g_scale"]
@@ -107,7 +109,7 @@ class KnownReadNoise:
             falling = np.exp(np.interp(log_g, form.at, values)) * grown
             return np.asarray(falling + (floor / np.maximum(conductance, 1e-9)) ** 2)
 
-        return cls(variance, "the noise of reads in the drift fit")
+        return cls(variance, "the noise of reads in the drift fit", averages)
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,14 @@ class KnownDevice:
     """Brings reads of a programming curve to the age at which the curve is stated."""
     read_noise: KnownReadNoise | None = None
     """Is taken off what re-reads of programmed devices scatter."""
+    drift_reads: KnownReadNoise | None = None
+    """What is known of reads as those of the drift were taken: better, where others are averaged over as many."""
+
+    def noise_of(self, averages: int) -> KnownReadNoise | None:
+        """Return what is known best of reads that are averaged over so many."""
+        if self.drift_reads is not None and self.drift_reads.averages == averages:
+            return self.drift_reads
+        return self.read_noise or self.drift_reads
 
 
 NOTHING_KNOWN = KnownDevice()

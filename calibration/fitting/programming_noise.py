@@ -126,7 +126,7 @@ def programming_table(
     kept = screening.kept
     if not kept.any():
         raise BadInputError("programming: every cell is stuck or an outlier; nothing is left to fit")
-    seen, typical, averages = conductance[kept], float(np.median(age[kept])), _averages(measurement)
+    seen, typical, averages = conductance[kept], float(np.median(age[kept])), averages_of(measurement)
     at_zero, at_top = seen <= 0, seen >= seen.max()
     return ProgrammingTable(
         g_scale=g_scale,
@@ -142,12 +142,11 @@ def programming_table(
 
 def _read_variance(known: KnownDevice, level: FloatArray, age: float, averages: int) -> FloatArray:
     """Return the variance (cells,) in uS^2 of reads at `level` (uS); zero where nothing is known of it."""
-    if known.read_noise is None:
-        return np.zeros(level.size)
-    return known.read_noise.variance(level, age, averages) * level**2
+    noise = known.noise_of(averages)
+    return np.zeros(level.size) if noise is None else noise.variance(level, age, averages) * level**2
 
 
-def _averages(measurement: Measurement) -> int:
+def averages_of(measurement: Measurement) -> int:
     """Return how many reads were averaged into one, by the plan of the measurement; one where it does not say."""
     try:
         plan = json.loads(str(measurement.attributes.get("plan", "{}")))

@@ -10,6 +10,7 @@ from hwloop.devices.statistics import Polynomial
 from hwloop.exporters.content import Content
 from hwloop.exporters.formulas import (
     Words,
+    coefficients,
     constants,
     formulas_code,
     header,
@@ -122,16 +123,15 @@ def _methods(content: Content) -> str:
         )
         aged = ["conductance = self.relax(g_prog, t_inference).clip(0.0, None)"]
     elif content.drift:
-        body += method(
-            "generate_drift_coefficients", "g_target",
-            "For every device how many spreads its coefficient lies from the mean of its conductance, drawn once.",
-            [f"return {TORCH.normal.format(like='g_target')}"],
-        )  # fmt: skip
-        body += method(
-            "drift_coefficients", "conductance, place", "The drift coefficients of programmed conductances (uS).",
-            ["g = conductance / DRIFT_SCALE", "return self.drift_mean(g) + self.drift_spread(g) * place"],
-        )  # fmt: skip
-        aged = ["nu = self.drift_coefficients(g_prog, drift_noise_param)"]
+        drawn = TORCH.normal.format(like="g_target")
+        own = "For every device how many spreads its coefficient lies from the mean"
+        if content.verified:
+            drawn, own = f"torch.stack([{drawn}, g_target])", f"{own} apart from its programming error, and its target"
+        body += method("generate_drift_coefficients", "g_target", f"{own}; drawn once.", [f"return {drawn}"])
+        known = "conductance, own, target" if content.verified else "conductance, own"
+        meaning = "The drift coefficients of programmed conductances (uS)."
+        body += method("drift_coefficients", known, meaning, coefficients(content, "own"))
+        aged = [f"nu = self.drift_coefficients(g_prog, {'*' * content.verified}drift_noise_param)"]
         if time_law(content.drift).plain:
             aged.append("conductance = g_prog * ((START + t_inference) / START) ** -nu")
         else:

@@ -53,6 +53,12 @@ class Content:
         return self.drift is not None and (is_relaxation(self.drift) or is_bake(self.drift))
 
     @property
+    def verified(self) -> bool:
+        """Whether it is known how programming errors and drift coefficients go together."""
+        together = self.programming is not None and {"head_start", "spread_left"} <= self.programming.forms.keys()
+        return together and self.drift is not None and not self.relaxes
+
+    @property
     def heavy_tails(self) -> bool:
         """Whether programming errors are Student's t."""
         return self.programming is not None and any(p.name == "tail" for p in self.programming.parameters)

@@ -7,7 +7,7 @@ import hashlib
 from hwloop.exporters.content import Content
 from hwloop.exporters.formulas import (
     Words,
-    coefficient,
+    coefficients,
     constants,
     formulas_code,
     header,
@@ -129,8 +129,9 @@ def _programming_and_drift(content: Content) -> str:
     body += method(
         "drift_error", "input_, time", "The same `time` seconds after programming, whose error is included.",
         [
-            "g_prog = self.program(self.g_max * input_)",
-            "return (self.drift(g_prog, time).clip(0.0, None) / self.g_max).astype(input_.dtype)",
+            "target = self.g_max * input_",
+            f"drifted = self.drift(self.program(target), time{', target' * content.verified})",
+            "return (drifted.clip(0.0, None) / self.g_max).astype(input_.dtype)",
         ],
     )  # fmt: skip
     body += method(
@@ -142,10 +143,13 @@ def _programming_and_drift(content: Content) -> str:
         return body + method("drift", "g_prog, time", meaning, relaxed(NUMPY, content))
     if not content.drift:
         return body + method("drift", "g_prog, time", "No drift was fitted.", ["return g_prog"])
-    lines = ["return g_prog * ((START + time) / START) ** -self.drift_coefficients(g_prog)"]
+    known = ", target" * content.verified
+    nu = f"self.drift_coefficients(g_prog{known})"
+    lines = [f"return g_prog * ((START + time) / START) ** -{nu}"]
     if not time_law(content.drift).plain:
-        lines = [*lost("self.drift_coefficients(g_prog)", content.drift, "time"), "return g_prog * xp.exp(ln_lost)"]
-    body += method("drift", "g_prog, time", meaning, lines)
+        lines = [*lost(nu, content.drift, "time"), "return g_prog * xp.exp(ln_lost)"]
+    body += method("drift", f"g_prog, time{known}", meaning, lines)
     return body + method(
-        "drift_coefficients", "conductance", "A drift coefficient for every device.", coefficient(NUMPY)
-    )
+        "drift_coefficients", f"conductance{known}", "A drift coefficient for every device.",
+        coefficients(content, NUMPY.normal.format(like="conductance")),
+    )  # fmt: skip

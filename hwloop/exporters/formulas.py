@@ -174,6 +174,12 @@ def formulas_code(content: Content, words: Words) -> tuple[str, str]:
         error = "of a relaxed device's conductance less its target, g = target / PROGRAMMING_SCALE"
         for name, what in (("bias", "Mean"), ("sigma", "Standard deviation")):
             rows.append((f"programming_{name}", f"{what} (uS) {error}.", fit.statistic(name)))
+    if (fit := content.programming) and content.verified:
+        for name, what in (
+            ("head_start", "E-folds of age by which drift is part of programming errors"),
+            ("spread_left", "Share of the variance of drift coefficients among accepted devices"),
+        ):
+            rows.append((name, f"{what}, g = target / PROGRAMMING_SCALE.", fit.statistic(name)))
     if (fit := content.drift) and content.relaxes:
         for name in fit.forms:
             meaning = f"Of the mixture: {name.replace('_', ' ')}, g = first conductance / DRIFT_SCALE."
@@ -295,12 +301,26 @@ def lost(nu: str, drift: Fit, time: str) -> list[str]:
     ]
 
 
-def coefficient(words: Words) -> list[str]:
-    """Write statements that return a drift coefficient for every element of `conductance` (uS)."""
-    return [
-        "g = conductance / DRIFT_SCALE",
-        f"return self.drift_mean(g) + self.drift_spread(g) * {words.normal.format(like='g')}",
-    ]
+def coefficients(content: Content, place: str) -> list[str]:
+    """Write statements that return a drift coefficient for every element of `conductance` (uS).
+
+    `place`, standard normal, says how many spreads each lies from the mean. Where a part of it is known to be in the
+    programming error of a device with a `target`, it is what is left.
+    """
+    lines = ["g = conductance / DRIFT_SCALE"]
+    if content.verified:
+        lines = [
+            "g = target / PROGRAMMING_SCALE",
+            "sigma = self.programming_sigma(g).clip(1e-6, None)",
+            "error = ((conductance - target - self.programming_bias(g)) / sigma).clip(-6.0, 6.0)",
+            "left = self.spread_left(g).clip(0.01, 1.0) ** 0.5  # of the spread: verification narrows it",
+            "drifted = self.head_start(g) * self.drift_spread(target / DRIFT_SCALE) * target  # uS, a spread of it",
+            "share = (-drifted / (sigma * left)).clip(-1.0, 1.0)",
+            f"place = left * (share * error + (1 - share**2) ** 0.5 * {place})",
+            *lines,
+        ]
+        place = "place"
+    return [*lines, f"return self.drift_mean(g) + self.drift_spread(g) * {place}"]
 
 
 def noisy(words: Words, t_read: str) -> list[str]:

@@ -64,7 +64,7 @@ def deploy_files(
     """
     module = network_from(files.network)
     plan_of(convert(module, files.exclude, settings.conversions), chip, settings)
-    fill(module, read_state_dict(files.weights), str(files.weights))
+    fill(module, read_state_dict(files.weights, shapes_of(module)), str(files.weights))
     dataset = read_dataset(files.dataset)
     rng = np.random.default_rng(settings.seed)
     chosen = rng.permutation(len(dataset.x_train))[: files.images]
@@ -81,6 +81,11 @@ def deploy_files(
         replicas=settings.replicas,
     )
     return plan.put_on(chip, method, names)
+
+
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Give the shape of everything that a network's state dict has."""
+    return {name: tuple(values.shape) for name, values in network.state_dict().items()}
 
 
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor | AnyArray], source: str) -> None:

@@ -15,7 +15,9 @@ from hwloop.calibration.fitting.drift import SplineDrift
 from hwloop.calibration.fitting.hold_out import HeldOut, parted, score
 from hwloop.calibration.fitting.known import NOTHING_KNOWN, KnownDevice, KnownDrift, KnownReadNoise
 from hwloop.calibration.fitting.panels import Panel
+from hwloop.calibration.fitting.programming_noise import averages_of
 from hwloop.calibration.fitting.selection import AUTO, Outcome, families, fit_measurement
+from hwloop.calibration.fitting.verification import with_drift_since_verification
 from hwloop.calibration.steps import Step
 from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
@@ -299,9 +301,12 @@ def _fit_all(
         record = outcome.fitted.record
         if kind is Experiment.PROGRAMMING_CURVE:
             record = _curve_notes(record, fits["drift"] if beforehand.drift else None)
+        elif kind is Experiment.PROGRAMMING and beforehand.drift:
+            record = with_drift_since_verification(record, by_kind[kind], fits["drift"], beforehand)
         fits[kind.value] = record
         if kind is Experiment.DRIFT:
-            beforehand = KnownDevice(KnownDrift.of_fit(outcome.fitted), KnownReadNoise.of_drift(record))
+            reads = KnownReadNoise.of_drift(record, averages_of(by_kind[kind]))
+            beforehand = KnownDevice(KnownDrift.of_fit(outcome.fitted), drift_reads=reads)
         elif kind is Experiment.READ_NOISE:
             beforehand = replace(beforehand, read_noise=KnownReadNoise.of_spectrum(record))
         keep(Model(_noting(fits, [one.value for one in kinds[done + 1 :]]), identity, dict(data), created))

@@ -19,7 +19,7 @@ from hwloop.errors import BadInputError, first_line
 from hwloop.files.model_file import load_model, save_model
 from hwloop.files.models import Model
 from hwloop.files.weights import read_state_dict
-from hwloop.jobs.deploy_files import fill
+from hwloop.jobs.deploy_files import fill, shapes_of
 from hwloop.nn.accuracy import check_labels
 from hwloop.nn.datasets import Dataset, read_dataset
 from hwloop.nn.factory import network_from
@@ -81,7 +81,7 @@ def name_of(chip: ChipLike) -> str:
 def network_of(factory: str, weights: str | Path) -> nn.Module:
     """Make a named network, MODULE:FACTORY, and give it its weights. Raises BadInputError where they do not fit."""
     made = network_from(factory)
-    fill(made, read_state_dict(weights), str(weights))
+    fill(made, read_state_dict(weights, shapes_of(made)), str(weights))
     return made
 
 

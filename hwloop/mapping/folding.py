@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from hwloop.errors import BadInputError
+from hwloop.mapping.aihwkit import SCALES, layers_of_aihwkit
 from hwloop.mapping.tensors import Tensor, numbers
 from hwloop.typing import AnyArray, FloatArray
 
@@ -16,14 +17,10 @@ PARAMETRIZED = re.compile(r"^((?:.*\.)?)parametrizations\.([^.]+)\.(.+)$")
 """How torch names what a parametrised tensor is made of."""
 ADAPTER = re.compile(r"^(.*?)[._]lora_(A|B|up|down)(\.(?!weight$)[^.]+)?(\.weight)?$")
 """How the two halves of a low-rank adapter are called."""
-AIHWKIT_TILE = re.compile(r"^((?:.*\.)?)(?:shared_weights|tile\.weight)$")
-"""What a tile of aihwkit calls its normalised weights: those that are simulated by its library, or by torch."""
-AIHWKIT_SCALES = ("mapping_scales", "out_scaling_alpha")
-"""By which a tile of aihwkit multiplies its outputs in digital (`get_scales`): of the mapping, and learnt ones."""
-NORMALISED = (
-    "holds the normalised weights of a tile of aihwkit, with a bias, turned round, or away from their scales; "
-    "save layer.get_weights()[0] of each layer by its name"
-)
+PLUS = re.compile(r"^(.*?)([._/]?)(g|G|conductances?)_(plus|pos|positive)$")
+"""What the conductances of positive devices are called, beside those of negative ones."""
+MINUS = {"plus": "minus", "pos": "neg", "positive": "negative"}
+"""What their counterparts are called."""
 UNFOLDABLE = "is made of parts by a parametrisation that is not known; call remove_parametrizations before saving"
 
 MASKED = "has a mask of its own shape beside it; save the product of the two"
@@ -35,11 +32,10 @@ def fold(tensors: Iterable[Tensor]) -> list[Tensor]:
     Weight norm in both spellings of torch, spectral norm, pruning by masks, and 8-bit weights with a scale for all or
     for each output. What is made of parts in another way keeps them, and says that it is of no use.
     """
+    tensors = layers_of_aihwkit(tensors)
     by_name = {tensor.key: tensor for tensor in tensors if not tensor.aside}
     order = {name: place for place, name in enumerate(by_name)}
     aside = [tensor for tensor in tensors if tensor.aside]
-    for name in list(by_name):
-        by_name[name] = _of_aihwkit(by_name[name], by_name)
     for name in list(by_name):
         if name in by_name:
             _fold_one(name, by_name, order)
@@ -49,20 +45,6 @@ def fold(tensors: Iterable[Tensor]) -> list[Tensor]:
         if tensor.number == "float" and name.endswith("weight") and any(alike):
             by_name[name] = dataclasses.replace(tensor, trouble=MASKED)
     return [*sorted(by_name.values(), key=lambda tensor: order[tensor.key]), *aside]
-
-
-def _of_aihwkit(tensor: Tensor, by_name: dict[str, Tensor]) -> Tensor:
-    """Refuse what a tile of aihwkit holds where it cannot be told how its layer's weights follow from it.
-
-    `analog_ctx` has the shape of the weights, and values of nobody in versions that protect it.
-    """
-    tile, context = AIHWKIT_TILE.match(tensor.key), None
-    if tile:
-        context = by_name.get(f"{tile[1]}analog_ctx")
-    turned = context is not None and context.ndim == tensor.ndim == 2 and context.shape != tensor.shape
-    if turned or tensor.key.rpartition(".")[2] == "analog_tile_weights":
-        return dataclasses.replace(tensor, trouble=tensor.trouble or NORMALISED)
-    return tensor
 
 
 def _fold_one(name: str, by_name: dict[str, Tensor], order: dict[str, int]) -> None:
@@ -85,6 +67,8 @@ def _fold_one(name: str, by_name: dict[str, Tensor], order: dict[str, int]) -> N
 
 def _recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], Callable[..., AnyArray] | None]:
     """Say what a tensor is part of, of which parts that is made, the largest first, and how."""
+    if pair := PLUS.match(name):
+        return _pair_recipe(name, pair, by_name)
     inside = PARAMETRIZED.match(name)
     if inside:
         whole, root = f"{inside[1]}{inside[2]}", name.removesuffix(inside[3])
@@ -106,14 +90,29 @@ def _recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], 
     return _scaled_recipe(name, by_name)
 
 
+def _pair_recipe(
+    name: str, pair: re.Match[str], by_name: dict[str, Tensor]
+) -> tuple[str, Sequence[str], Callable[..., AnyArray] | None]:
+    """Say how the weights of pairs of devices follow: their difference, with the scales of a tile of aihwkit."""
+    stem, between, what, plus = pair.groups()
+    minus = f"{stem}{between}{what}_{MINUS[plus]}"
+    if minus not in by_name or by_name[minus].shape != by_name[name].shape or by_name[name].ndim < 2:
+        return name, (), None
+    scales = [f"{stem}{between}{one}" for one in SCALES if f"{stem}{between}{one}" in by_name]
+    rows = by_name[name].shape[0]
+    fits = all(by_name[one].size in (1, rows) for one in scales)
+    whole = f"{stem}.weight" if between == "." else stem or "weight"
+    return whole, (name, minus, *scales), _difference if fits else None
+
+
+def _difference(plus: FloatArray, minus: FloatArray, *scales: FloatArray) -> FloatArray:
+    return _scaled(plus - minus, *scales)
+
+
 def _scaled_recipe(name: str, by_name: dict[str, Tensor]) -> tuple[str, Sequence[str], Callable[..., AnyArray] | None]:
     """Say with which scale a tensor is kept; integers that may hold several weights each are not unfolded."""
     tensor = by_name[name]
-    tile = AIHWKIT_TILE.match(name)
-    if tile:
-        scales = [f"{tile[1]}{scale}" for scale in AIHWKIT_SCALES if f"{tile[1]}{scale}" in by_name]
-    else:
-        scales = [one for one in (f"{name}_scale", f"{name}_scale_inv") if one in by_name][:1]
+    scales = [one for one in (f"{name}_scale", f"{name}_scale_inv") if one in by_name][:1]
     if tensor.ndim < 2 or not scales:
         return name, (), None
     rows = (tensor.shape[0],)

@@ -60,6 +60,8 @@ class Tensor:
     """Why it is no part of the network that the file is about; empty for all that are."""
     alone: bool = False
     """Whether it is all that was given, so that it is meant whatever it is called."""
+    flat: bool = False
+    """Whether a kernel lies in it as a matrix (outputs, inputs x kernel)."""
     role: Role | None = None
     """What it is for, where its layer is known."""
     reading: Reading | None = None
@@ -114,7 +116,7 @@ def tensor_of(name: str, values: ArrayLike) -> Tensor:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise BadInputError(f"weights '{printable(name)}' are no array: {error}") from None
-    return Tensor(name, array.shape, str(array.dtype), lambda: array)
+    return Tensor(name, array.shape, str(array.dtype.newbyteorder("=")), lambda: array)
 
 
 def torch_tensor(name: str, values: torch.Tensor) -> Tensor:

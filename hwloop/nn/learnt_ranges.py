@@ -1,4 +1,4 @@
-"""Input ranges that retraining has learnt, in the metadata of the weights' file.
+"""Input ranges that retraining has learnt, in the metadata of the weights' file, or aihwkit, among its tensors.
 
 A .safetensors file carries texts beside its tensors. Ranges stand there under their own key, so that any program loads
 the weights as before, and `hwloop deploy` finds the ranges with them.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from hwloop.errors import BadInputError, first_line
+from hwloop.errors import BadInputError, WeightsNote, first_line, printable
 from hwloop.files.output import check_writable, write_file
+from hwloop.files.weights.loading import read_ranges
 from hwloop.typing import Json
 
 KEY = "hwloop-input-ranges"
@@ -76,7 +79,7 @@ def check_weights_path(path: str | Path, *, force: bool) -> Path:
 
 
 def read_input_ranges(path: str | Path) -> dict[str, float]:
-    """Read the learnt input ranges of a file of weights; empty where it has none, as files that others wrote.
+    """Read the learnt input ranges of a file of weights, of hwloop or of aihwkit; empty where it has none.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def read_input_ranges(path: str | Path) -> dict[str, float]:
 
     path = Path(path)
     if path.suffix.lower() != ".safetensors":
-        return {}
+        return _of_aihwkit(path)
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(KEY, "{}")
@@ -109,7 +112,17 @@ def read_input_ranges(path: str | Path) -> dict[str, float]:
         found = None
     if not (isinstance(found, dict) and all(map(_is_range, found.values()))):
         raise BadInputError(f"{path}: its metadata '{KEY}' are no ranges by matrix; write it again with hwloop retrain")
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in found.items()} or _of_aihwkit(path)
+
+
+def _of_aihwkit(path: Path) -> dict[str, float]:
+    """Read the ranges that aihwkit has learnt; of a layer on several tiles that differ the largest, with a note."""
+    found = read_ranges(path)
+    for name, ranges in found.items():
+        if np.ptp(ranges) > 1e-6 * ranges.max():
+            several = f"its {ranges.size} tiles have input ranges from {ranges.min():.4g} to {ranges.max():.4g}"
+            warnings.warn(f"'{printable(name)}': {several}; the largest is taken", WeightsNote, stacklevel=2)
+    return {name: float(ranges.max()) for name, ranges in found.items()}
 
 
 def _is_range(value: Json) -> bool:

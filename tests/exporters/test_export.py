@@ -454,6 +454,34 @@ def test_aihwkit_drifts_by_the_programmed_conductance_not_the_target(tmp_path: P
     assert seen.numpy() == pytest.approx(programmed.numpy() * ((start + 1e4) / start) ** -nu, rel=1e-6)
 
 
+@BOTH
+def test_drift_since_verification_is_part_of_the_programming_error(tmp_path: Path, to: str) -> None:
+    """cov(ln G, nu) = -head_start spread^2, and of the variance of nu `spread_left` is left."""
+    fit, target = programming(), 12.0
+    rows = (Estimate("head_start.c0", 2.0, None, None, "1", ""), Estimate("spread_left.c0", 0.81, None, None, "1", ""))
+    forms = fit.forms | {row.name.removesuffix(".c0"): Form("polynomial") for row in rows}
+    together = replace(fit, forms=forms, parameters=(*fit.parameters, *rows))
+    code, model = exported(tmp_path, to, programming=together, drift=fitted_drift())
+    drift, later = drift_model(model), 1e5
+    assert drift is not None
+    if to == "aihwkit":
+        targets = torch.full((200_000,), target, dtype=torch.float64)
+        first = code.noise_model.apply_programming_noise_to_conductance(targets)
+        own = code.noise_model.generate_drift_coefficients(targets)
+        seen = np.asarray(code.noise_model.apply_drift_noise_to_conductance(first, own, later))
+        programmed = np.asarray(first)
+    else:
+        device = crosssim_device(code)
+        targets = np.full(200_000, target)
+        programmed = device.program(targets)
+        seen = device.drift(programmed, later, targets)
+    nu = -np.log(seen / programmed) / np.log((code.START + later) / code.START)
+    spread = float(drift.spread(np.array([target / model.fits["drift"].settings["g_scale"]]))[0])
+    assert nu.std() == pytest.approx(0.9 * spread, rel=0.03)
+    relative = programmed / target  # the error is linear in G
+    assert np.cov(relative, nu)[0, 1] == pytest.approx(-2.0 * spread**2, rel=0.1)
+
+
 def test_configure_is_all_that_crosssim_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _ = exported(tmp_path, "crosssim", drift=fitted_drift())
     monkeypatch.syspath_prepend(str(tmp_path))

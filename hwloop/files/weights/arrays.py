@@ -96,7 +96,9 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np
 
 
 def _tensor(name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], load: Callable[[], AnyArray]) -> Tensor:
-    return Tensor(name, shape, str(dtype), load, trouble=OBJECTS if dtype.hasobject else "")
+    native = dtype.newbyteorder("=")  # other processors write other byte orders, which torch does not know
+    own = load if dtype.isnative else lambda: load().astype(native)
+    return Tensor(name, shape, str(native), own, trouble=OBJECTS if dtype.hasobject else "")
 
 
 def _mapped(path: Path) -> AnyArray:

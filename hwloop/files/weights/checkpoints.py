@@ -6,7 +6,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ DTYPES = {"BOOL": "bool", "C64": "complex64"}
 """What messages call kinds of numbers whose names in safetensors say little."""
 
 
-GET_WEIGHTS = "save {name: layer.get_weights() for name, layer in model.named_analog_layers()} with torch.save"
+TENSORS_ALONE = "save {k: v for k, v in model.state_dict().items() if torch.is_tensor(v)} with torch.save"
 """What to do with a network of aihwkit."""
 
 
@@ -116,7 +116,7 @@ def _refusal(path: Path, said: str) -> BadInputError:
     if found or "weights_only" in said or "nsupported" in said:
         what = f" ({printable(found[1])})" if found else ""
         if found and found[1].startswith("aihwkit."):  # whose own state dicts hold its settings
-            return unreadable(path, f"it holds objects of aihwkit{what}, which hwloop never unpickles; {GET_WEIGHTS}")
+            return unreadable(path, f"it holds objects of aihwkit{what}, which hwloop never unpickles; {TENSORS_ALONE}")
         return unreadable(path, f"it holds Python objects{what}, which hwloop never unpickles; {PLAIN}")
     return unreadable(path, f"it is damaged or cut off; {PLAIN} again")
 
@@ -132,7 +132,9 @@ def _tree(loaded: Mapping[object, object]) -> Node:
         elif isinstance(value, Mapping):
             node.parts[str(key)] = _tree(value)
         elif isinstance(value, Sequence) and (named := _of_sequence(value)):
-            node.parts[str(key)] = _tree(named)
+            part = node.parts[str(key)] = _tree(named)
+            if isinstance(value, tuple) and "weight" in part.tensors:  # aihwkit keeps kernels as matrices
+                part.tensors["weight"] = replace(part.tensors["weight"], flat=True)
         node.keys.add(str(key))
     return node
 

@@ -50,7 +50,7 @@ def read_keras(path: Path) -> list[Tensor]:
 
         def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Dataset) and item.shape is not None:
-                found.append((name, tuple(item.shape), str(item.dtype)))
+                found.append((name, tuple(item.shape), str(item.dtype.newbyteorder("="))))
 
         file.visititems(visit)
         marks = {"keras_version", "layer_names", "backend"} & set(file.attrs)

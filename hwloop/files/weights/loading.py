@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hwloop.errors import BadInputError, WeightsNote
 from hwloop.files.weights.arrays import read_npy, read_npz
@@ -16,10 +19,12 @@ from hwloop.files.weights.graphs import read_onnx
 from hwloop.files.weights.keras import read_keras
 from hwloop.files.weights.shards import note_on_shard, read_folder, read_index
 from hwloop.files.weights.text import read_text
+from hwloop.mapping.aihwkit import RANGE, layers_of_aihwkit
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike, renamed
 from hwloop.mapping.matrix import Matrix, Room, matrices_of
 from hwloop.mapping.names import without_wrappers
 from hwloop.mapping.tensors import Tensor
+from hwloop.typing import FloatArray
 
 if TYPE_CHECKING:
     from hwloop.mapping.tensors import Values
@@ -37,13 +42,15 @@ READERS: dict[Content, Callable[[Path], list[Tensor]]] = {
 """What reads each kind of file."""
 
 
-def read_state_dict(path: str | Path) -> dict[str, Values]:
+def read_state_dict(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Values]:
     """Read a file of weights into a plain state dict, as it can be loaded into a module.
 
     Parameters
     ----------
     path
         File, folder or index of shards; docs/weights.md lists the kinds. A nested state dict is found by its shape.
+    shapes
+        Those of the network, where it is known: kernels that aihwkit keeps as matrices get them back.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def read_state_dict(path: str | Path) -> dict[str, Values]:
     BadInputError
         For a file that cannot be read, and for one that holds several networks of the same names.
     """
-    path, tensors = Path(path), read_tensors(path)
+    path, tensors = Path(path), layers_of_aihwkit(read_tensors(path))
     kept = [tensor for tensor in tensors if not tensor.aside]
     if not kept:
         why = f": '{tensors[0].name}' {tensors[0].aside}" if tensors else ""
@@ -64,7 +71,20 @@ def read_state_dict(path: str | Path) -> dict[str, Values]:
     for tensor in kept:
         if tensor.trouble:
             raise BadInputError(f"{shown(path)}: tensor '{tensor.name}' {tensor.trouble}")
-    return {tensor.key: tensor.load() for tensor in kept}
+    return {tensor.key: _shaped(tensor, (shapes or {}).get(tensor.key)) for tensor in kept}
+
+
+def read_ranges(path: str | Path) -> dict[str, FloatArray]:
+    """Read the input ranges that a network of aihwkit has learnt: those of all tiles, by the layer's weights."""
+    found = (tensor for tensor in layers_of_aihwkit(read_tensors(path)) if tensor.aside == RANGE)
+    return {f"{one.key.removesuffix('input_range')}weight": np.asarray(one.load(), np.float64) for one in found}
+
+
+def _shaped(tensor: Tensor, shape: tuple[int, ...] | None) -> Values:
+    """Load a tensor; a kernel that lies in it as a matrix gets the shape that it has in the network."""
+    values = tensor.load()
+    fits = tensor.flat and shape is not None and shape[:1] == tensor.shape[:1] and math.prod(shape) == tensor.size
+    return values.reshape(shape) if fits and shape is not None else values
 
 
 def read_tensors(path: str | Path) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""One matrix as text: a line a row, as numpy.savetxt and spreadsheets write it."""
+"""Weights as text: one matrix, a line a row, as numpy.savetxt and spreadsheets write it, or conductances of layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hwloop.errors import printable, said
+from hwloop.files.weights.conductances import read_conductances
 from hwloop.files.weights.content import unreadable
 from hwloop.mapping.tensors import Tensor
 from hwloop.typing import FloatArray
@@ -18,7 +19,7 @@ SEPARATORS = (";", "\t", ",")
 
 
 def read_text(path: Path) -> list[Tensor]:
-    """Read the matrix of a file of numbers; lines that begin with # are comments.
+    """Read the matrix of a file of numbers, or conductances; lines of numbers that begin with # are comments.
 
     Raises
     ------
@@ -28,6 +29,8 @@ def read_text(path: Path) -> list[Tensor]:
     largest = 2**28
     if path.stat().st_size > largest:
         raise unreadable(path, f"it has more than {largest >> 20} MiB of text; save the matrix as .npy")
+    if layers := read_conductances(path):
+        return layers
     values = _matrix(path)
     return [Tensor(path.stem, values.shape, str(values.dtype), lambda: values)]
 

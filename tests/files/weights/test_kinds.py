@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from hwloop.errors import BadInputError, WeightsNote
-from hwloop.files.weights import load_weights
+from hwloop.files.weights import load_weights, read_state_dict
 
 RNG = np.random.default_rng(5)
 
@@ -417,68 +416,6 @@ def test_adapters_stay_apart_or_are_merged(tmp_path: Path, base: str | None, hal
     assert np.allclose(merged, (0.5 * b @ a + (w if base else 0)).numpy().T, atol=1e-6)
 
 
-def test_scales_of_aihwkit(tmp_path: Path) -> None:
-    content = {"0.analog_module.shared_weights": t(6, 8), "0.analog_module.mapping_scales": t(6)}
-    (values,) = read(write(tmp_path, content))[0].values()
-    shared, scales = content.values()
-    assert np.allclose(values, (shared * scales[:, None]).numpy().T)
-
-
-@pytest.mark.parametrize("kept", ["shared_weights", "tile.weight"])
-@pytest.mark.parametrize(
-    "scales", [{"mapping_scales": 6}, {"out_scaling_alpha": 1}, {"mapping_scales": 1, "out_scaling_alpha": 6}]
-)
-def test_every_scale_of_a_tile_of_aihwkit_counts(tmp_path: Path, kept: str, scales: dict[str, int]) -> None:
-    """As its `get_weights` has it: w * mapping_scales * out_scaling_alpha; `analog_ctx` may hold anything."""
-    tile = {kept: t(6, 8), "analog_ctx": torch.full((6, 8), 1e9), "bias": t(6), "input_range": torch.tensor([3.0])}
-    tile |= {name: t(size).abs() for name, size in scales.items()}
-    found, _ = read(write(tmp_path, {f"0.analog_module.{name}": values for name, values in tile.items()}))
-    expected = tile[kept].clone()
-    for name in scales:
-        expected *= tile[name].reshape(-1, 1)
-    (values,) = found.values()
-    assert np.allclose(values, expected.numpy().T)
-
-
-@pytest.mark.parametrize(
-    "tile",
-    [
-        {"shared_weights": t(6, 9), "analog_ctx": t(6, 8)},  # with its bias as a column
-        {"shared_weights": t(8, 6), "analog_ctx": t(6, 8), "mapping_scales": t(1)},  # as a GPU keeps it
-        {"mapping_scales": t(6), "analog_tile_state": {"analog_tile_weights": t(6, 8), "analog_lr": 0.01}},
-    ],
-    ids=["bias", "turned", "away from its scales"],
-)
-def test_a_tile_of_aihwkit_that_is_not_its_layer_is_refused(tmp_path: Path, tile: dict) -> None:
-    with pytest.raises(BadInputError, match=r"normalised weights of a tile of aihwkit.*get_weights"):
-        load_weights(write(tmp_path, {f"fc.analog_module.{name}": values for name, values in tile.items()}))
-
-
-def test_a_state_dict_of_aihwkit_with_its_settings_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = "aihwkit.simulator.configs.configs"
-    for parent in ("aihwkit", "aihwkit.simulator", "aihwkit.simulator.configs", name):
-        monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
-    settings = type("InferenceRPUConfig", (), {"__module__": name})
-    sys.modules[name].InferenceRPUConfig = settings  # type: ignore[attr-defined]
-    state = {"analog_tile_weights": t(6, 8), "analog_tile_class": "InferenceTile", "rpu_config": settings()}
-    path = write(tmp_path, {"fc.analog_module.shared_weights": t(6, 8), "fc.analog_module.analog_tile_state": state})
-    with pytest.raises(
-        BadInputError, match=r"objects of aihwkit \(aihwkit\..*InferenceRPUConfig\).*get_weights"
-    ) as said:
-        load_weights(path)
-    assert "\n" not in str(said.value)
-
-
-def test_what_get_weights_of_aihwkit_gives(tmp_path: Path) -> None:
-    found, _ = read(write(tmp_path, {"fc1": (FC["fc1.weight"], FC["fc1.bias"]), "fc2": (FC["fc2.weight"], None)}))
-    assert {name: values.shape for name, values in found.items()} == DENSE
-    assert np.allclose(found["fc2.weight"], FC["fc2.weight"].numpy().T)
-    (alone,) = read(write(tmp_path, (FC["fc1.weight"], None)))[0].values()
-    assert np.allclose(alone, FC["fc1.weight"].numpy().T)
-
-
 def test_packed_weights_with_scales_are_refused(tmp_path: Path) -> None:
     content = {"fc.weight": torch.ones(6, 4, dtype=torch.uint8), "fc.weight_scale": t(6, 1)}
     with pytest.raises(BadInputError, match=r"'fc\.weight' is made of parts"):
@@ -668,3 +605,15 @@ def test_the_shared_inputs_that_are_refused(name: str, says: str) -> None:
     with pytest.raises(BadInputError, match=says) as caught:
         load_weights(SHARED / name)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", "<f2"])
+def test_numbers_of_any_byte_order(tmp_path: Path, kind: str) -> None:
+    values = r(6, 8).astype(kind)
+    np.save(tmp_path / "w.npy", values)
+    assert np.array_equal(read(tmp_path / "w.npy")[0]["w"], values.T.astype(np.float64))
+    path = write(tmp_path, {"fc.weight": values, "fc.bias": r(6)}, ".npz")
+    assert np.array_equal(read(path)[0]["fc.weight"], values.T.astype(np.float64))
+    assert torch.equal(
+        torch.as_tensor(read_state_dict(path)["fc.weight"]).double(), torch.from_numpy(values.astype(float))
+    )

@@ -166,7 +166,12 @@ class PulseResponse(Family[StepTable]):
         whole[: size - 3, : size - 3] = covariance
         whole[range(size - 3, size), range(size - 3, size)] = (errors / noise) ** 2
         each = self.likelihood(table)(tensor(theta))
-        return Optimum(theta, whole, float(each.sum()), True), {}
+        held = {}
+        if noise[2] < 2 * errors[2]:
+            held["step_spread"] = (
+                "devices step alike, or noise hides how they differ; more cycles, or averages of reads, would tell"
+            )
+        return Optimum(theta, whole, float(each.sum()), True), held
 
     def likelihood(self, table: StepTable) -> LogLikelihood:
         """Return the normal log-likelihood of every device's moves, taken as independent."""
@@ -281,9 +286,14 @@ def _noise(table: StepTable, steps: FloatArray, gains: FloatArray) -> tuple[Floa
     values = np.array([np.mean(of_cell + 2 * near) / table.pulses, np.mean(-near)])
     errors = np.array([np.std(of_cell + 2 * near) / table.pulses, np.std(near)]) / np.sqrt(cells)
     noise = np.sqrt(np.maximum(values, least))
-    own = of_cell / np.maximum((mean**2 * table.used).sum(1), least) / table.pulses**2
-    spread = np.sqrt(max(float(np.var(gains) - np.mean(own)), least))
-    error = float(np.std(gains)) / np.sqrt(2 * cells)
+    # Successive moves share a read with opposite signs: most of its noise is gone from a device's mean step.
+    squares = np.maximum((mean**2 * table.used).sum(1), least)
+    pairs = (mean[:, 1:] * mean[:, :-1] * both).sum(1)
+    own = (of_cell * squares + 2 * near * pairs) / (squares * table.pulses) ** 2
+    weight = squares / squares.sum()  # devices that hardly moved tell little of their steps
+    away_of_cell = (gains - weight @ gains) ** 2 - own
+    spread = np.sqrt(max(float(weight @ away_of_cell), least))
+    error = float(np.sqrt(weight**2 @ (away_of_cell - weight @ away_of_cell) ** 2)) / (2 * max(spread, 1e-3))
     return np.array([*noise, spread]), np.array([*(errors / (2 * noise)), error])
 
 

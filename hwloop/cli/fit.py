@@ -24,6 +24,7 @@ from hwloop.errors import printable
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
+    from hwloop.files.models import Fit
     from hwloop.jobs.fit import FittedModel
 
 
@@ -118,12 +119,7 @@ def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
         left_out = [f"{count} {reason}" for reason, count in cells.left_out.items()]
         gone = ", ".join([f"{cells.stuck} stuck", f"{cells.outliers} outliers", *left_out])
         click.echo(f"  {cells.used} of {cells.measured} cells used; {gone}")
-        click.echo(f"  {'parameter':<18} {'value':>11}   {'95 % interval':<24} {'unit':<4} meaning")
-        for row in one.parameters:
-            interval = f"({row.note})" if row.low is None else f"{row.low:.5g} to {row.high:.5g}"
-            numbers = f"  {row.name:<18} {row.value:>11.5g}   "
-            rest = f"{interval:<24} {row.unit:<4} {row.meaning}"
-            click.echo(wrapped(rest, numbers, " " * (len(numbers) + 3)))
+        _show_parameters(one)
         settings = ", ".join(f"{key} = {value:.5g}" for key, value in one.settings.items())
         click.echo(wrapped(f"with {settings}", "  ", "    "))
         click.echo(f"  KS distance of predicted quantiles {one.ks_distance:.3f}")
@@ -132,9 +128,29 @@ def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
             click.echo(wrapped(f"warning: {warning}", "  ", "    "))
         click.echo()
     click.echo(f"Model file {out}.")
-    click.echo(wrapped(f"sim:{out} is the twin; see also hwloop predict, export, show and report."))
+    click.echo(wrapped(f"sim:{out} is the twin; see also hwloop {_more(model)} and report."))
     if drawn:
         click.echo(wrapped(f"Figures {', '.join(drawn)}."))
+
+
+def _show_parameters(fit: Fit) -> None:
+    """Show the parameters of a fit, a line each where the terminal has room."""
+    spans = ["" if row.low is None else f"{row.low:.4g} to {row.high:.4g}" for row in fit.parameters]
+    name, span = (max(map(len, texts), default=0) for texts in ([row.name for row in fit.parameters], spans))
+    name, span = max(name, len("parameter")), max(span, len("95 % interval"))
+    click.echo(f"  {'parameter':<{name}} {'value':>10}  {'95 % interval':<{span}}  {'unit':<4} meaning")
+    for row, shown in zip(fit.parameters, spans, strict=True):
+        start = f"  {row.name:<{name}} {row.value:>10.5g}  {shown:<{span}}  {row.unit:<4} "
+        click.echo(wrapped(f"{row.meaning}{f' ({row.note})' if row.note else ''}", start, " " * len(start)))
+
+
+def _more(model: FittedModel) -> str:
+    """Name the commands that take a model with these fits."""
+    from hwloop.exporters.content import USABLE
+    from hwloop.files.predictions import PREDICTABLE
+
+    taken = (("predict", PREDICTABLE), ("export", USABLE))
+    return ", ".join([*(name for name, kinds in taken if not model.fits.keys().isdisjoint(kinds)), "show"])
 
 
 def _show_held_out(model: FittedModel) -> None:

@@ -114,8 +114,8 @@ def import_(options: ImportCommandOptions) -> None:
 
     \b
     Names: cell cell[name] word bit core level repeat time[s] time[iso] date[iso] nominal_time[s] conductance[S]
-           resistance[ohm] current[A] voltage[V] shunt_voltage[V] source_voltage[V] target[S] verify[S]
-           temperature[degC] amplitude[uA] width[ns] pulse_voltage[V]
+           resistance[ohm] current[A] voltage[V] shunt_voltage[V] source_voltage[V] target[S] target_low[S]
+           target_high[S] verify[S] temperature[degC] amplitude[uA] width[ns] pulse_voltage[V]
 
     \b
     Examples:

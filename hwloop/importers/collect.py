@@ -14,6 +14,7 @@ from hwloop.files.measurements import Attributes, Cells, Experiment, Reads
 from hwloop.importers.ages import Origins
 from hwloop.importers.checks import BACKWARDS, CLOCK, FAULTS, FUTURE, NON_POSITIVE, ImportReport, Plausible, Rows
 from hwloop.importers.names import Names
+from hwloop.importers.windows import HIGH, LOW, Windows
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 ADDRESS_BITS = 40
@@ -65,6 +66,7 @@ class Collector:
         self.names: Names | None = None
         """What cells are called whose numbers are places in it; None where numbers are all there is."""
         self._episodes: dict[float, int] = {}
+        self._windows = Windows()
         self._index = _Index()
         self._latest = np.empty(0)  # by cell: latest time, and the last read at it
         self._last = np.empty((0, 3))
@@ -169,6 +171,7 @@ class Collector:
                 ("cell is no whole number", ~_whole(cell, 2.0**53)),
                 ("core is no whole number", ~_whole(core, CORES)),
                 ("level is no whole number", ~(_whole(level, 2.0**31) | np.isnan(level))),
+                ("target_low is above target_high", rows.get(LOW, absent) > rows.get(HIGH, absent)),
             ],
         )
 
@@ -239,12 +242,16 @@ class Collector:
     def _add_cells(self, rows: Rows, at: IndexArray) -> None:
         """Write the cells whose first rows are `at`."""
         address = rows["cell"][at] if "cell" in rows else np.zeros(at.size)
+        target, level = rows["target"][at] if "target" in rows else None, _numbers(rows, "level", at, missing=-1)
+        if LOW in rows and HIGH in rows:
+            target, window = self._windows.of(rows[LOW][at], rows[HIGH][at])
+            level = window if level is None else level
         cells = Cells.at(
             address.astype(np.int64),
             core=_numbers(rows, "core", at, missing=0),
-            target=rows["target"][at] if "target" in rows else None,
+            target=target,
             verify=rows["verify"][at] if "verify" in rows else None,
-            level=_numbers(rows, "level", at, missing=-1),
+            level=level,
         )
         named = cells if self.names is None else replace(cells, name=self.names.of(cells.address))
         self.sink.append_cells(named)

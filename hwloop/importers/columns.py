@@ -32,6 +32,8 @@ KNOWN = {
     "source_voltage": "V",
     "shunt_voltage": "V",
     "target": "uS",
+    "target_low": "uS",
+    "target_high": "uS",
     "verify": "uS",
     "temperature": "K",
     "amplitude": "uA",
@@ -211,6 +213,8 @@ def _check(columns: ColumnMap, voltage_known: bool) -> None:
     for one, other in (("word", "bit"), ("bit", "word")):
         if columns.has(one) and not columns.has(other):
             raise BadInputError(f"columns '{text}': a {one} line needs its {other} line beside it to name a cell")
+    if columns.has("target_low") != columns.has("target_high") or (columns.has("target_low") and columns.has("target")):
+        raise BadInputError(f"columns '{text}': cells have a target, or a window from target_low to target_high")
     if columns.has("word") and columns.has("cell"):
         raise BadInputError(f"columns '{text}': a cell is called by its number or by its lines; leave one out")
     date, time = columns.source("date"), columns.source("time")

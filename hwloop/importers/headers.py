@@ -32,6 +32,8 @@ _SYNONYMS = {
     "source_voltage": "sourcevoltage vsource supplyvoltage",
     "temperature": "temperature temp temperatur chucktemperature stagetemperature",
     "target": "target targetconductance gtarget",
+    "target_low": "targetlow targetmin lowertarget windowlow windowmin",
+    "target_high": "targethigh targetmax uppertarget windowhigh windowmax",
     "pulse_voltage": "pulsevoltage vpulse",
     "width": "pulsewidth width",
     "amplitude": "pulsecurrent ipulse",
@@ -158,7 +160,8 @@ def _column(heading: _Heading, field: str, index: int) -> tuple[str, str, str]:
 def _spread(headings: list[_Heading]) -> tuple[int, Spread] | None:
     """Find where the last columns are one quantity over and over: of other cells, or of one cell read again.
 
-    They must be of one unit that is a conductance's, resistance's or current's, and be called alike but for a number.
+    They must be of one unit that is a conductance's, resistance's or current's, and be called alike but for a number or
+    a letter.
     """
     last = headings[-1]
     kinds = {"uS": "conductance", "ohm": "resistance", "uA": "current"}
@@ -167,7 +170,9 @@ def _spread(headings: list[_Heading]) -> tuple[int, Spread] | None:
     while first and headings[first - 1].unit == last.unit and name is not None:
         first -= 1
     tail = headings[first:]
-    alike = {re.sub(r"\d+\W*$", "", heading.words) for heading in tail}
+    letters = all(heading.name is None for heading in tail[1:])  # A, B, C; Dev A, Dev B
+    counted = r"\d+\W*$|(^|(?<=[\W_]))[A-Za-z]$" if letters else r"\d+\W*$"
+    alike = {re.sub(counted, "", heading.words) for heading in tail}
     if len(tail) < 2 or len(alike) > 1 or len({heading.words for heading in tail}) < len(tail):
         return None
     headings[first] = _Heading(last.words, last.unit, name)

@@ -29,6 +29,7 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(
     result = command("fit", "meas.h5", "--out", "model.json", "--figures", "figures")
     assert result.exit_code == 0, result.stderr
     assert "400 of 400 cells used" in result.stdout
+    assert "is the twin; see also hwloop predict, export, show and report." in result.stdout
     assert "chosen by held-out log-likelihood per cell: " in result.stdout
     row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["sigma.c0"])
     assert row[3] == "to"

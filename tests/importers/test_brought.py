@@ -73,6 +73,10 @@ CASES = {
     "UTF-8 with mark and CR LF": Case(b"\xef\xbb\xbf" + table(US, GCSV, "\r\n").encode()),
     "CR alone": Case(table(US, GCSV, "\r")),
     "gzip": Case(gzip.compress(table(US, GCSV).encode(), mtime=0)),
+    "a column for each of A, B, C": Case(wide().replace("D0", "A").replace("D1", "B").replace("D2", "C")),
+    "a column for each of dev A, dev B, dev C": Case(
+        wide().replace("D0", "dev A").replace("D1", "dev B").replace("D2", "dev C")
+    ),
     "a workbook": Case(b"PK\x03\x04" + b"\0" * 100, refused="an Excel workbook; unpack it, or save the sheet as CSV"),
     "UTF-32": Case(table(US, GCSV).encode("utf-32"), refused="UTF-32"),
     # numbers

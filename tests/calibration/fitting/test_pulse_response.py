@@ -9,7 +9,7 @@ import hwloop
 from hwloop.calibration.experiments.pulse_response import PulseResponseExperiment
 from hwloop.calibration.fitting.pulse_response import PulseResponse, PulseResponseSettings
 from hwloop.errors import BadInputError, MissingCapabilityError
-from hwloop.files.measurements import Experiment
+from hwloop.files.measurements import Cells, Experiment, Measurement, Reads
 from hwloop.files.models import Model
 from hwloop.sim_backend.options import SimOptions
 from hwloop.sim_backend.stepping.chip import SteppingChip
@@ -148,3 +148,32 @@ BOUNDS: bounds.Bounds = {
 @pytest.mark.parametrize(("kind", "name", "low", "default", "high"), bounds.cases(BOUNDS))
 def test_a_setting_has_its_default_and_its_bounds(kind, name, low, default, high):
     bounds.check(kind, name, low, default, high)
+
+
+def noisy_ramps(spread: float, seed: int, cells: int = 400) -> Measurement:
+    """Soft-bound devices whose steps differ by `spread`, with reads that scatter by eighty steps."""
+    rng = np.random.default_rng(seed)
+    own, g = 1 + spread * rng.standard_normal(cells), np.full(cells, 10.0)
+    reads = [g + rng.standard_normal(cells)]
+    for sign in (1.0, -1.0):
+        for _ in range(100):
+            for _ in range(10):
+                step = 0.012 * (1 - sign * (g - 20) / 40)
+                g = np.clip(g + sign * own * step * (1 + 2 * rng.standard_normal(cells)), 0, 40)
+            reads.append(g + rng.standard_normal(cells))
+    count, told = len(reads), {"read_every": 10, "pulses": 1000, "cycles": 1}
+    time, values = np.repeat(np.arange(1.0, count + 1), cells), np.concatenate(reads)
+    cell = np.tile(np.arange(cells, dtype=np.int32), count)
+    table = Reads(cell, time, values, np.full(values.size, np.nan))
+    return Measurement(Experiment.PULSE_RESPONSE, Cells.at(np.arange(cells)), table, told)
+
+
+def test_noise_does_not_hide_that_devices_differ():
+    record = PulseResponse().fit(noisy_ramps(0.3, seed=0))[0].record
+    assert 0.15 < record.value("step_spread") < 0.4  # reads scatter by eighty steps, and pulses by two
+    assert not any("step_spread" in warning for warning in record.warnings)
+
+
+def test_where_devices_hardly_differ_it_is_said():
+    record = PulseResponse().fit(noisy_ramps(0.0, seed=0))[0].record
+    assert any("step_spread: devices step alike, or noise hides" in warning for warning in record.warnings)

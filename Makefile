@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 # badcrossbar's plotting needs system libraries that its solver, which the tests use, does not.
 ORACLE := badcrossbar pathvalidate sigfig
 
-.PHONY: demo test check kernels figures lock clean
+.PHONY: demo test check docs kernels figures lock clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -22,6 +22,11 @@ check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy hwloop benchmarks
 	$(BIN)/lint-imports
+
+# The site in build/site, with its tutorials run, and every link within it looked at; a warning is an error.
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx -q -j auto -W --keep-going -c docs/_site -d build/doctrees docs build/site
+	$(BIN)/python benchmarks/site.py build/site
 
 # The numerical tests under each kind of CPU kernels that this machine has: no result may hang on the last bits.
 kernels: .venv/installed-test
@@ -46,6 +51,10 @@ lock: .venv/installed
 .venv/installed-test: .venv/installed
 	$(PIP) -e ".[test]"
 	$(PIP) --no-deps $(ORACLE)
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(PIP) -e ".[docs]"
 	touch $@
 
 clean:

@@ -7,6 +7,7 @@ one is not to be used again, because half a message may be on its way.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import select
@@ -23,7 +24,7 @@ from pyvisa import constants
 from pyvisa.resources import MessageBasedResource
 
 from hwloop.errors import BadInputError, LinkError, said
-from hwloop.scpi.wire_log import WireLog
+from hwloop.scpi.wire_log import WireLog, shown
 
 if sys.platform == "linux":
     from fcntl import ioctl
@@ -79,8 +80,16 @@ def opener(resource: str, visa_library: str) -> Opener:
     return open_resource
 
 
+LOG = logging.getLogger(__name__)
+WIRE = logging.getLogger("hwloop.scpi.wire_log")
+"""What goes over links, message by message; only for who asks for it."""
+
+
 class VisaLink:
     """One open resource."""
+
+    name = "link"
+    """What the log calls it."""
 
     def __init__(self, resource: MessageBasedResource, *, owned: bool, log: WireLog | None = None) -> None:
         """Take over an open resource: clear it, set no terminations. `owned`: close it with the link."""
@@ -101,6 +110,7 @@ class VisaLink:
         except Exception as error:  # pyvisa-py raises plain Exception for a connection that does not come about
             raise LinkError(f"{name} cannot be opened: {_reason(error)}") from error
         link = cls(resource, owned=True, log=log)
+        link.name = name
         if link._socket is not None:
             try:
                 link._socket.prepare()
@@ -230,6 +240,10 @@ class VisaLink:
         return data
 
     def _note(self, direction: str, message: bytes) -> None:
+        if WIRE.isEnabledFor(logging.DEBUG):
+            WIRE.debug("%s %s %d bytes: %s", self.name, direction, len(message), shown(message))
+        if direction == "!":
+            LOG.warning("%s: %s", self.name, message.decode("ascii", "backslashreplace"))
         if self._log is not None:
             self._log.note(direction, message)
 

@@ -6,6 +6,7 @@ carried out, and only under its own number, which the instrument never carries o
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from hwloop.scpi.blocks import unseal
 from hwloop.scpi.calls import Answer, Call
 from hwloop.scpi.codes import Code, ScpiError, read_entry
 from hwloop.scpi.limits import LIMITS
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Session:
                 self._drop()
                 raise
             except LinkError as error:
+                LOG.warning("call %d: %s; connects anew and asks what was carried out", call.number, error)
                 failure = failure or error
                 self._drop()
         raise LinkError(

@@ -45,9 +45,11 @@ Every command of ``hwloop --help`` is one call of these. Nothing heavy is import
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 
 import lazy_loader
 
 __version__ = version("hwloop")
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent until its user gives it a handler
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,6 +17,9 @@ def parse_duration(text: str) -> float:
     """Seconds that a text such as '90s', '1.5 h' or '1e6' (seconds) stands for.
 
     Raises BadInputError for what is no number with a known unit, is negative, or is not finite.
+
+    >>> parse_duration("1.5 h")
+    5400.0
     """
     match = _PATTERN.fullmatch(text)
     if match is None or (match[2] and match[2] not in UNITS):
@@ -41,6 +44,9 @@ def format_elapsed(seconds: float) -> str:
 
     Below a second it is written as `format_duration` does. What is spoken of, such as the age of a device, is written
     by that; elapsed time grows before one's eyes, and must not go from '200s' to '3.34min' and back.
+
+    >>> format_elapsed(200.3)
+    '3min 20s'
     """
     if not 1.0 <= seconds < math.inf:
         return format_duration(seconds)
@@ -60,6 +66,9 @@ def format_duration(seconds: float) -> str:
     """Write a length of time short: three digits in the largest unit of which it has at least one, '1.5h'.
 
     A smaller unit is taken where it hardly needs rounding: 200 s is '200s', not '3.33min'.
+
+    >>> format_duration(5400.0), format_duration(31_557_600.0)
+    ('1.5h', '1y')
     """
     if not math.isfinite(seconds):
         return "for ever" if seconds > 0 else "-"

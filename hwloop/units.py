@@ -49,6 +49,9 @@ def parse_conductance(text: str) -> float:
     """Return the conductance (uS) that a text such as '12uS', '0.1 mS' or '12' (uS) stands for.
 
     Raises BadInputError for what is no finite number with a known unit.
+
+    >>> parse_conductance("0.1 mS")
+    100.0
     """
     match = re.fullmatch(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*(\S*)\s*", text)
     if match is None:

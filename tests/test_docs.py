@@ -9,6 +9,7 @@ import math
 import re
 import shlex
 import textwrap
+import types
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import NamedTuple
 import click
 import pytest
 
+import hwloop
 from hwloop.calibration.programming.registry import METHODS
 from hwloop.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ROOMS = ("calibration", "drivers", "sim_backend")
 GROUPS = {group for group in entry_points().groups if group.startswith("hwloop.")}
 ELSEWHERE = {"docs/api_storage.rst"}
@@ -112,7 +114,12 @@ def resolve(name: str) -> None:
         return
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: page.name)
+def name_of(page: Path) -> str:
+    """Return what tells a page from the others."""
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(params=PAGES, ids=name_of)
 def text(request: pytest.FixtureRequest) -> str:
     page: Path = request.param
     return page.read_text(encoding="utf-8")
@@ -179,10 +186,19 @@ def test_scripts_named_with_options_take_them(text: str) -> None:
 
 
 def test_links_lead_somewhere(request: pytest.FixtureRequest, text: str) -> None:
-    page = next(page for page in PAGES if page.name == request.node.callspec.params["text"].name)
+    page = request.node.callspec.params["text"]
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" not in target:
             assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_every_name_of_the_face_is_in_the_reference() -> None:
+    listed = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    named = set(re.findall(r"auto(?:class|function):: (\w+)", listed))
+    modules = {name for name in hwloop.__all__ if isinstance(getattr(hwloop, name), types.ModuleType)}
+    assert set(hwloop.__all__) - modules - named == set()
+    figures = {name for name in hwloop.plot.__all__ if callable(getattr(hwloop.plot, name))}
+    assert figures - named == set()
 
 
 def test_settings_of_methods_are_there_with_their_defaults() -> None:

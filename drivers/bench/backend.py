@@ -111,15 +111,7 @@ class BenchChip(Backend):
 
     def _parameters(self) -> list[Parameter]:
         """Return what the bench adds to `info`."""
-        source, pulser = self._bench.source, self._bench.pulser
-        rows = (
-            ("source.read_voltage", source.read_voltage, "V"),
-            ("source.compliance", source.compliance, "A"),
-            ("source.nplc", source.nplc, "power line cycles"),
-            ("pulser.load", pulser.load, "ohm"),
-            ("pulser.edge", pulser.edge, "ns"),
-        )
-        return [Parameter(name, value, unit, "bench file") for name, value, unit in rows]
+        return _settings(self._bench)
 
     # ---- the contract's hooks -------------------------------------------------------------------------------
 
@@ -233,20 +225,67 @@ class BenchChip(Backend):
     def _path(self, device: int, high: str, low: str) -> list[str]:
         """Return the crosspoints that put a device, by flat index, between two matrix rows: its row line at `high`."""
         polarity, k, row, column = np.unravel_index(device, self.info.device_shape)
-        ends = (self._bench.array.row_pins[int(row)], high), (str(self._lines[polarity, k, column]), low)
-        return [f"{pin[0]}{matrix_row}{pin[1:]}" for pin, matrix_row in ends]
+        return _crosspoints(self._bench.array.row_pins[int(row)], high, str(self._lines[polarity, k, column]), low)
 
 
 def open_bench(target: str, query: Mapping[str, str]) -> BenchChip:
     """Open `bench:FILE`. Raises BadInputError for a file that cannot be used, or any option."""
+    return BenchChip.open(_file(target, query))
+
+
+def describe_bench(target: str, query: Mapping[str, str]) -> tuple[ChipInfo, list[Parameter]]:
+    """Tell what `bench:FILE` would open, and how its first device is reached. Raises BadInputError as `open_bench`."""
+    bench = _file(target, query)
+    source, pulser, array = bench.source, bench.pulser, bench.array
+    first = array.row_pins[0], array.positive_pins[0][0]
+    read = _crosspoints(first[0], source.high, first[1], source.low)
+    pulse = _crosspoints(first[0], pulser.high, first[1], pulser.low)
+    rows = [
+        ("source.instrument", f"{SOURCE_METERS[source.driver].NAME} at {source.resource}, channel {source.channel}"),
+        ("pulser.instrument", f"{PULSE_GENERATORS[pulser.driver].NAME} at {pulser.resource}, channel {pulser.channel}"),
+        ("matrix.instrument", f"{SWITCH_MATRICES[bench.matrix.driver].NAME} at {bench.matrix.resource}"),
+        ("first device, read", f"closes {' and '.join(read)}"),
+        ("first device, pulsed", f"closes {' and '.join(pulse)}"),
+        ("link.visa_library", bench.link.visa_library),
+    ]
+    highest = Parameter("pulser.highest", _volts(bench, bench.limits.amplitude_max), "V, open circuit", BENCH_FILE)
+    told = [Parameter(name, value, "", BENCH_FILE) for name, value in rows]
+    return _describe(bench), [*told, *_settings(bench), highest]
+
+
+def _file(target: str, query: Mapping[str, str]) -> BenchFile:
     if query:
         raise BadInputError(f"unknown option '{min(query)}' of bench:; everything is set in the file")
     if not target:
         raise BadInputError("bench: needs a file, such as bench:bench.toml")
-    return BenchChip.open(load(Path(target)))
+    return load(Path(target))
 
 
-SCHEME = Scheme(open_bench, "a crossbar behind a source meter, a pulse generator and a switch matrix: bench:bench.toml")
+SCHEME = Scheme(
+    open_bench,
+    "a crossbar behind a source meter, a pulse generator and a switch matrix: bench:bench.toml",
+    describe=describe_bench,
+)
+BENCH_FILE = "bench file"
+"""Where the settings of a bench come from."""
+
+
+def _settings(bench: BenchFile) -> list[Parameter]:
+    """List the numbers of a bench file that reads and pulses depend on."""
+    source, pulser = bench.source, bench.pulser
+    rows = (
+        ("source.read_voltage", source.read_voltage, "V"),
+        ("source.compliance", source.compliance, "A"),
+        ("source.nplc", source.nplc, "power line cycles"),
+        ("pulser.load", pulser.load, "ohm"),
+        ("pulser.edge", pulser.edge, "ns"),
+    )
+    return [Parameter(name, value, unit, BENCH_FILE) for name, value, unit in rows]
+
+
+def _crosspoints(row_pin: str, high: str, line_pin: str, low: str) -> list[str]:
+    """Return the crosspoints that put the device between two pins between two matrix rows."""
+    return [f"{pin[0]}{matrix_row}{pin[1:]}" for pin, matrix_row in ((row_pin, high), (line_pin, low))]
 
 
 def _volts(bench: BenchFile, amplitude: float) -> float:

@@ -11,6 +11,7 @@ it), device within the polarity, row, column. A flat device index counts through
 
 from __future__ import annotations
 
+import logging
 import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -34,6 +35,8 @@ from hwloop.custody.lock import Lock
 from hwloop.errors import BadInputError, ChipError, HwloopError
 from hwloop.notebook.card import Cell, card
 from hwloop.typing import AnyArray, FloatArray, State
+
+LOG = logging.getLogger(__name__)
 
 
 class Backend(Products):
@@ -318,6 +321,7 @@ class Backend(Products):
         """Leave the chip in its safe idle state and release it; safe to call twice."""
         if not self._closed:
             self._closed = True
+            LOG.info("closed %s after %s", self.info.name, self._counts)
             try:
                 self._close()
             finally:

@@ -7,6 +7,8 @@ each get results that the other's calls went into, and costs that are both of th
 from __future__ import annotations
 
 import functools
+import logging
+import reprlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +58,9 @@ class Callers:
         )
 
 
+LOG = logging.getLogger(__name__)
+
+
 class Called(Protocol):
     """What has a chip's turns to give."""
 
@@ -72,6 +77,8 @@ def one_caller(method: Callable[Concatenate[C, P], R]) -> Callable[Concatenate[C
 
     @functools.wraps(method)
     def call(chip: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug("%s(%s)", method.__name__, reprlib.repr(args)[1:-1])
         with chip._callers.turn():
             return method(chip, *args, **kwargs)
 

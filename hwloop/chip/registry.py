@@ -6,6 +6,7 @@ object a `Scheme`. A third party's chip is thus a package of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from hwloop.chip.backend import Backend
-from hwloop.chip.info import Capability, ChipInfo
+from hwloop.chip.info import Capability, ChipInfo, Parameter
 from hwloop.chip.lifetime import KeptLifetime
 from hwloop.chip.profiles import resolved
 from hwloop.custody.lock import Lock, lock_named
@@ -26,6 +27,9 @@ GROUP = "hwloop.backends"
 SIMULATED = "sim"
 """The one scheme whose presets are opened because a file names them: they touch nothing outside this process."""
 
+LOG = logging.getLogger(__name__)
+Describer = Callable[[str, Mapping[str, str]], tuple[ChipInfo, list[Parameter]]]
+"""Tells what a target is without opening it: as the chip would, with its settings."""
 Opener = Callable[[str, Mapping[str, str]], Backend]
 """Opens the chip for a URI's target and its options, all of them text."""
 
@@ -50,6 +54,8 @@ class Scheme:
     private: bool = False
     """Whether its chips live in the process that opens them, so that nobody else can reach them. All others have one
     user at a time, under a lock."""
+    describe: Describer | None = None
+    """Tells of a target and its options what would be opened, and opens nothing; None for a kind that cannot."""
 
 
 def schemes() -> dict[str, EntryPoint]:
@@ -96,6 +102,10 @@ def connect(uri: str) -> Backend:
 
     `lab:NAME` is one of the names that a lab gives its chips, see `hwloop.chip.profiles`.
 
+    >>> with connect("sim:pcm-ideal?rows=4&columns=4&seed=1") as chip:
+    ...     chip.read(0, [0, 1]).shape
+    (2,)
+
     Raises
     ------
     BadInputError
@@ -104,6 +114,18 @@ def connect(uri: str) -> Backend:
         For a real or served chip that somebody else is using, or that does not answer.
     """
     return _opened(resolved(uri))
+
+
+def describe(uri: str) -> tuple[ChipInfo, list[Parameter]]:
+    """Tell what a URI names without opening anything: the chip as it would say, and its settings.
+
+    Raises BadInputError for a kind of chip that can only be asked, and for a URI or file that cannot be used.
+    """
+    name, target, query = split_uri(resolved(uri))
+    scheme = _scheme(name)
+    if scheme.describe is None:
+        raise BadInputError(f"{name}: has nothing to read but the chip itself; leave --dry-run out")
+    return scheme.describe(target, query)
 
 
 def same_chip(one: str, other: str) -> bool:
@@ -124,6 +146,12 @@ def identity_of(info: ChipInfo, place: str = "") -> str:
 
 
 def _opened(uri: str) -> Backend:
+    chip = _under_locks(uri)
+    LOG.info("opened %s: %s", chip.uri, chip.info.summary)
+    return chip
+
+
+def _under_locks(uri: str) -> Backend:
     """Open a chip under the lock of its place and, once it has said who it is, that of its identity."""
     name, target, query = split_uri(uri)
     scheme = _scheme(name)

@@ -254,7 +254,7 @@ class ShowOptions:
     as_json: bool = given(json_option())
 
 
-@command(ShowOptions, "show", "Tell what is in calibration files.")
+@command(ShowOptions, "show", "Tell what is in calibration files.", logs=False)
 def show(options: ShowOptions) -> None:
     """Say what a calibration tells; of several files, also how the chip has aged between them.
 

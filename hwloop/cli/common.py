@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
+from hwloop.cli.logs import log_of_run, log_options, logged
 from hwloop.cli.terminal import drawing, lines
 from hwloop.errors import (
     BadInputError,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 O = TypeVar("O")  # noqa: E741  the options of a command
 F = TypeVar("F")
 
+LOG = logging.getLogger(__name__)
 GOAL_MISSED = 1
 """Exit code: the command ran, but its goal was not reached or it was stopped."""
 KINDS: dict[type[HwloopError], str] = {
@@ -60,7 +63,9 @@ def given(parameter: click.Parameter) -> Any:
     return dataclasses.field(metadata={"parameter": parameter})
 
 
-def command(options: type[O], name: str, short_help: str | None = None) -> Callable[[Callable[[O], None]], Command]:
+def command(
+    options: type[O], name: str, short_help: str | None = None, *, logs: bool = True
+) -> Callable[[Callable[[O], None]], Command]:
     """Make a command of a function that takes its options as one object.
 
     Parameters
@@ -71,6 +76,8 @@ def command(options: type[O], name: str, short_help: str | None = None) -> Calla
         What the user types.
     short_help
         One line for the list of commands; None for the beginning of the function's docstring.
+    logs
+        Whether it keeps a log, and has the options of one.
     """
 
     def make(function: Callable[[O], None]) -> Command:
@@ -82,7 +89,10 @@ def command(options: type[O], name: str, short_help: str | None = None) -> Calla
             function(options(**values))
 
         debug = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
-        return Command(name, callback=call, params=[*parameters, debug], help=function.__doc__, short_help=short_help)
+        own = {name for parameter in parameters for name in parameter.opts}
+        more = [one for one in log_options() if own.isdisjoint(one.opts)] if logs else []
+        params = [*parameters, *more, debug]
+        return Command(name, callback=call, params=params, help=function.__doc__, short_help=short_help)
 
     return make
 
@@ -94,14 +104,25 @@ class Command(click.Command):
         """Run the command."""
         warnings.showwarning = _show_warning
         as_json = bool(context.params.get("as_json"))
+        with contextlib.ExitStack() as until_its_end:
+            try:
+                until_its_end.enter_context(logged(context, say))
+            except BadInputError as error:
+                fail(str(error), kind_of(error), error.exit_code, as_json=as_json)
+            until_its_end.enter_context(stopped_by(at_once))
+            self._carry_out(context, as_json=as_json)
+
+    def _carry_out(self, context: click.Context, *, as_json: bool) -> None:
+        """Run the command, and end the program with the errors that are expected."""
         try:
-            with stopped_by(at_once):
-                super().invoke(context)
+            super().invoke(context)
         except HwloopError as error:
             if "--debug" in sys.argv:
                 raise
             text = "; ".join([str(error), *getattr(error, "__notes__", [])])
-            fail(with_example(text), kind_of(error), error.exit_code, as_json=as_json)
+            told = logging.ERROR if error.exit_code == HwloopError.exit_code else logging.INFO
+            LOG.log(told, "%s", text, exc_info=error if told == logging.ERROR else None)
+            fail(with_example(text) + _where_logged(error.exit_code), kind_of(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt as stop:
             text = "; ".join(["stopped", *map(str, stop.args)])
             fail(text, "stopped", GOAL_MISSED, as_json=as_json, plain=text)
@@ -110,9 +131,10 @@ class Command(click.Command):
         except Exception as error:
             if "--debug" in sys.argv:
                 raise
+            LOG.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
             text = (
                 f"unexpected {type(error).__name__} ({error}); this is a fault of hwloop or of a driver: "
-                "run again with --debug and report what it shows"
+                f"run again with --debug and report what it shows{_where_logged(HwloopError.exit_code)}"
             )
             fail(text, "fault", HwloopError.exit_code, as_json=as_json)
 
@@ -124,6 +146,12 @@ def fail(text: str, kind: str, code: int, *, as_json: bool, plain: str | None = 
     else:
         click.echo(printable(plain if plain is not None else f"error: {text}"), err=True)
     sys.exit(code)
+
+
+def _where_logged(code: int) -> str:
+    """Name the log file to a failure of the chip, the link, or hwloop itself."""
+    path = log_of_run() if code == HwloopError.exit_code else None
+    return "" if path is None else f"; the log is {path}"
 
 
 def with_example(text: str) -> str:
@@ -148,6 +176,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Show hwloop's own warnings as one line on stderr; those of libraries are for developers."""
+    if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning | WeightsNote | NeedsNote):
+        LOG.warning("%s", message)
     if issubclass(category, CalibrationWarning | ProgrammingWarning | OutputWarning):
         say(f"warning: {message}")
     elif issubclass(category, WeightsNote | NeedsNote):

@@ -18,7 +18,7 @@ class ExamplesOptions:
     as_json: bool = given(json_option())
 
 
-@command(ExamplesOptions, "examples")
+@command(ExamplesOptions, "examples", logs=False)
 def examples(options: ExamplesOptions) -> None:
     """Copy the example data into FOLDER/data: in FOLDER every example of every command runs.
 

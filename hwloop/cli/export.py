@@ -26,7 +26,7 @@ class ExportOptions:
     as_json: bool = given(json_option())
 
 
-@command(ExportOptions, "export")
+@command(ExportOptions, "export", logs=False)
 def export(options: ExportOptions) -> None:
     """Write a fitted model as code for another simulator, or what a run has programmed for a chip's own tools.
 

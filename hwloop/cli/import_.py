@@ -101,7 +101,7 @@ class ImportCommandOptions:
     as_json: bool = given(json_option())
 
 
-@command(ImportCommandOptions, "import")
+@command(ImportCommandOptions, "import", logs=False)
 def import_(options: ImportCommandOptions) -> None:
     """Bring measurements made elsewhere into a measurement file.
 

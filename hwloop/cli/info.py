@@ -12,10 +12,11 @@ import click
 from hwloop.cli.common import command, given, json_option, leave, print_json
 from hwloop.cli.screen import show_page
 from hwloop.cli.terminal import wrapped
-from hwloop.errors import ChipError, printable
+from hwloop.errors import BadInputError, ChipError, printable
 
 if TYPE_CHECKING:
     from hwloop.chip.backend import Backend
+    from hwloop.chip.info import ChipInfo, Parameter
     from hwloop.drivers.selftest import Check
     from hwloop.typing import Json
 
@@ -30,6 +31,9 @@ class InfoOptions:
             ["--self-test", "testing"], is_flag=True, help="Check the link and the chip's answers; nothing is pulsed."
         )
     )
+    dry_run: bool = given(
+        click.Option(["--dry-run"], is_flag=True, help="Read the file of a bench: alone, and open no instrument.")
+    )
     as_json: bool = given(json_option())
 
 
@@ -41,12 +45,15 @@ def info(options: InfoOptions) -> None:
     Example:
       hwloop info "sim:hermes-core?seed=1"
     """  # noqa: D301  click needs the backspace
+    if options.dry_run:
+        _rehearse(options)
+        return
     from hwloop.chip.registry import connect
 
     with connect(options.uri) as backend:
         checks = _self_test(backend) if options.testing else []
         if options.as_json:
-            print_json(_describe(options.uri, backend, checks))
+            print_json(_describe(options.uri, backend.info, backend.parameters(), checks))
         else:
             from hwloop.pages.chips import page_of_chip
             from hwloop.pages.terminal import ALL
@@ -56,8 +63,24 @@ def info(options: InfoOptions) -> None:
         leave(ChipError.exit_code)
 
 
-def _describe(uri: str, backend: Backend, checks: Sequence[Check]) -> dict[str, Json]:
-    chip, trims = backend.info, backend.info.trims
+def _rehearse(options: InfoOptions) -> None:
+    """Show what would be opened."""
+    from hwloop.chip.registry import describe
+
+    if options.testing:
+        raise BadInputError("--dry-run opens nothing that could be tested; leave --self-test out")
+    chip, parameters = describe(options.uri)
+    if options.as_json:
+        print_json({**_describe(options.uri, chip, parameters, []), "dry_run": True})
+        return
+    from hwloop.pages.chips import page_of_description
+    from hwloop.pages.terminal import ALL
+
+    show_page(page_of_description(options.uri, chip, parameters, " As its file says; nothing was opened."), ALL)
+
+
+def _describe(uri: str, chip: ChipInfo, parameters: Sequence[Parameter], checks: Sequence[Check]) -> dict[str, Json]:
+    trims = chip.trims
     return {
         "backend": uri,
         "name": chip.name,
@@ -80,7 +103,7 @@ def _describe(uri: str, backend: Backend, checks: Sequence[Check]) -> dict[str, 
         "pulses_per_device_limit": chip.limits.pulses_per_device,
         "capabilities": sorted(capability.value for capability in chip.capabilities),
         "self_test": [dataclasses.asdict(check) for check in checks],
-        "parameters": [dataclasses.asdict(row) for row in backend.parameters()],
+        "parameters": [dataclasses.asdict(row) for row in parameters],
     }
 
 
@@ -97,7 +120,7 @@ class BackendsOptions:
     as_json: bool = given(json_option())
 
 
-@command(BackendsOptions, "backends")
+@command(BackendsOptions, "backends", logs=False)
 def backends(options: BackendsOptions) -> None:
     """List the kinds of chip that can be connected to, and the named ones among them.
 

@@ -36,7 +36,7 @@ class LedgerOptions:
     as_json: bool = given(json_option())
 
 
-@command(LedgerOptions, "ledger")
+@command(LedgerOptions, "ledger", logs=False)
 def ledger(options: LedgerOptions) -> None:
     """Show how many pulses the devices of CHIP have received in their life, over all runs.
 

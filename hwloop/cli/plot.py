@@ -24,7 +24,7 @@ class PlotOptions:
     as_json: bool = given(json_option())
 
 
-@command(PlotOptions, "plot")
+@command(PlotOptions, "plot", logs=False)
 def plot(options: PlotOptions) -> None:
     """Draw one PICTURE of FILE, any file that hwloop writes; the first of its list where PICTURE is left out.
 

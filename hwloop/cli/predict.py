@@ -31,7 +31,7 @@ class PredictOptions:
     as_json: bool = given(json_option())
 
 
-@command(PredictOptions, "predict")
+@command(PredictOptions, "predict", logs=False)
 def predict(options: PredictOptions) -> None:
     """Predict conductances from a fitted model: quantiles, and the probability to be outside of a window.
 

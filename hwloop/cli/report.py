@@ -19,7 +19,7 @@ class ReportOptions:
     as_json: bool = given(json_option())
 
 
-@command(ReportOptions, "report")
+@command(ReportOptions, "report", logs=False)
 def report(options: ReportOptions) -> None:
     """Write one HTML page about FILE, any file that hwloop writes: result, pictures, tables, provenance.
 

@@ -67,7 +67,7 @@ class ServeOptions:
     as_json: bool = given(json_option())
 
 
-@command(ServeOptions, "serve")
+@command(ServeOptions, "serve", logs=False)
 def serve(options: ServeOptions) -> None:
     """Serve a simulated chip as an instrument that speaks the hwloop SCPI dialect (docs/scpi.md).
 

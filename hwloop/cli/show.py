@@ -24,7 +24,7 @@ class ShowOptions:
     as_json: bool = given(json_option())
 
 
-@command(ShowOptions, "show")
+@command(ShowOptions, "show", logs=False)
 def show(options: ShowOptions) -> None:
     """Show what is in FILE, any file that hwloop writes, in one screen.
 

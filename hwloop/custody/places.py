@@ -9,6 +9,9 @@ from pathlib import Path
 VARIABLE = "HWLOOP_LEDGER"
 """Variable of the environment that names the ledger, so that the accounts of a lab can share one."""
 
+LOGS = "HWLOOP_LOGS"
+"""Variable that names the folder of log files."""
+
 
 def ledger_path() -> Path:
     """Return the database of the ledger: as HWLOOP_LEDGER says, else in the user's data folder."""
@@ -19,6 +22,12 @@ def ledger_path() -> Path:
 def lock_folder() -> Path:
     """Return the folder with the locks of chips, beside the ledger: whoever shares a ledger shares the chips."""
     return ledger_path().parent / "locks"
+
+
+def log_folder() -> Path:
+    """Return the folder of log files: as HWLOOP_LOGS says, else beside the ledger."""
+    told = os.environ.get(LOGS, "")
+    return Path(told).expanduser() if told else ledger_path().parent / "logs"
 
 
 def settings_folder() -> Path:

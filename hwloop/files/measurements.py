@@ -201,6 +201,13 @@ class Measurement:
         attributes
             Where it comes from, such as ``g_max``.
 
+        Examples
+        --------
+        Two cells that were read a second and ten seconds after their last pulse:
+
+        >>> Measurement.of("drift", [1.0, 10.0], [[5.0, 8.0], [4.8, 7.9]])
+        <Measurement of drift: 2 cells, 4 reads>
+
         Raises
         ------
         BadInputError

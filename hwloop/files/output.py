@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import tempfile
@@ -18,6 +19,8 @@ Fill: TypeAlias = Callable[[IO[bytes]], object]
 """Writes the content of a file into a stream, as often as it is asked to."""
 _Write: TypeAlias = Callable[[Path, bool], None]
 """Puts a file under a name; with True, only where there is none, else FileExistsError."""
+
+LOG = logging.getLogger(__name__)
 
 
 class OutputFile:
@@ -55,6 +58,7 @@ class OutputFile:
 
     def replace(self, content: bytes) -> None:
         """Replace what stands under the name. Raises BadInputError when that fails."""
+        LOG.debug("writes %s, %d bytes", self.path, len(content))
         self._put(lambda path, new: replace_file(path, content, new=new))
 
     def fill(self, fill: Fill) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,22 @@ class TileProgress:
     pulses: float
 
 
+class Changes(logging.Filter):
+    """Passes on what is not what was said before: a job tells its phase at every step."""
+
+    _last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether to log a record."""
+        text, last = record.getMessage(), self._last
+        self._last = text
+        return text != last
+
+
+LOG = logging.getLogger(__name__)
+LOG.addFilter(Changes())
+
+
 @runtime_checkable
 class Watcher(Protocol):
     """A report that is also told what is going on."""
@@ -61,7 +78,9 @@ class Watcher(Protocol):
 
 
 def phase(report: Report, text: str) -> None:
-    """Tell what a job does now, where the report wants to know."""
+    """Tell what a job does now, the log as well as a report that wants to know."""
+    if text:
+        LOG.info("%s", text)
     if text and isinstance(report, Watcher):
         report.phase(text)
 

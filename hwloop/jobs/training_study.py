@@ -176,9 +176,11 @@ def training_study(
 ) -> TrainingStudy:
     """Train a network again and again, on simulated chips that differ in one property.
 
-    >>> plan = hwloop.StudyPlan("sim:reram-sb", "states", [10, 100, 1000])
-    >>> found = hwloop.training_study(net, "data/digits.npz", plan)
-    >>> found.plot()
+    For example::
+
+        plan = hwloop.StudyPlan("sim:reram-sb", "states", [10, 100, 1000])
+        found = hwloop.training_study(net, "data/digits.npz", plan)
+        found.plot()
 
     Parameters
     ----------

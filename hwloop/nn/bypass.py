@@ -28,9 +28,11 @@ without (where fewer are taken apart), and fused ones."""
 class Watch(TorchDispatchMode):
     """Watches passes of a converted network: which of its matrices are never used, which are used around the chip.
 
-    >>> with Watch(converted) as watch:
-    ...     converted.network(x)
-    >>> watch.never_called, watch.bypassed
+    For example::
+
+        with Watch(converted) as watch:
+            converted.network(x)
+        watch.never_called, watch.bypassed
 
     Every way through the network that counts later has to be gone while it watches. The products of the layers are at
     work as ever, exact ones, recording ones or a chip's.

@@ -1,9 +1,11 @@
 """Optimisers that train networks in memory: their steps are pulses on the devices that hold the weights.
 
->>> net = hwloop.nn.analog(model, chip)
->>> opt = hwloop.optim.ChoppedTTv2(net, lr=0.1)
->>> loss(net(x), y).backward()
->>> opt.step()
+For example::
+
+    net = hwloop.nn.analog(model, chip)
+    opt = hwloop.optim.ChoppedTTv2(net, lr=0.1)
+    loss(net(x), y).backward()
+    opt.step()
 """
 
 from __future__ import annotations

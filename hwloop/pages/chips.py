@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from hwloop.pages.texts import counted
 
 if TYPE_CHECKING:
     from hwloop.chip.backend import Backend
-    from hwloop.chip.info import ChipInfo
+    from hwloop.chip.info import ChipInfo, Parameter
     from hwloop.drivers.selftest import Check
 
 ASSUMED = "assumed"
@@ -29,17 +30,35 @@ def page_of_chip(uri: str, chip: Backend, checks: Sequence[Check] = ()) -> Page:
     checks
         Outcome of its self-test; empty for none.
     """
-    info = chip.info
-    cells = f"{info.rows} x {info.columns} cells"
     failed = [check for check in checks if check.passed is False]
+    page = page_of_description(uri, chip.info, chip.parameters())
+    return dataclasses.replace(
+        page,
+        tables=tuple(table for table in (_checks(checks), *page.tables) if table.rows),
+        warnings=tuple(f"the self-test failed: {check.name}: {check.seen}" for check in failed),
+    )
+
+
+def page_of_description(uri: str, info: ChipInfo, parameters: Sequence[Parameter], how: str = "") -> Page:
+    """Make the page of a chip that need not be open.
+
+    Parameters
+    ----------
+    uri
+        What names it.
+    info, parameters
+        What is known of it.
+    how
+        Sentence about where that comes from; empty for the chip itself.
+    """
+    cells = f"{info.rows} x {info.columns} cells"
     return Page(
         kind="chip",
         title=f"{info.name} {info.serial}".rstrip(),
         verdict=f"{counted(info.cores, 'core')} of {cells} with {counted(info.devices_per_polarity, 'device')} "
-        f"per polarity, {counted(info.cores * info.devices_per_core, 'device')} in all.",
+        f"per polarity, {counted(info.cores * info.devices_per_core, 'device')} in all.{how}",
         facts=(Fact("backend", uri), *_facts(info)),
-        tables=tuple(table for table in (_checks(checks), _read_modes(info), *_parameters(chip)) if table.rows),
-        warnings=tuple(f"the self-test failed: {check.name}: {check.seen}" for check in failed),
+        tables=tuple(table for table in (_read_modes(info), *_parameters(parameters)) if table.rows),
     )
 
 
@@ -74,9 +93,8 @@ def _read_modes(info: ChipInfo) -> Table:
     return Table("Read modes", columns, rows)
 
 
-def _parameters(chip: Backend) -> tuple[Table, Table]:
+def _parameters(known: Sequence[Parameter]) -> tuple[Table, Table]:
     """Make the table of parameters, and the numbered list of their sources, which would not fit beside them."""
-    known = list(chip.parameters())
     sources = list(dict.fromkeys(row.source for row in known if row.source != ASSUMED))
     numbers = {source: f"[{number}]" for number, source in enumerate(sources, 1)}
     rows = tuple((row.name, str(row.value), row.unit, numbers.get(row.source, ASSUMED)) for row in known)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from hwloop.errors import BadInputError
+from hwloop.notebook.card import card
 from hwloop.registry import suggest
 
 if TYPE_CHECKING:
@@ -148,6 +149,13 @@ class Page:
 
     def __repr__(self) -> str:
         return f"<Page of a {self.kind}: {self.title}. {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        first = next((table for table in self.tables if not table.detail), Table("", (), ()))
+        head = [f"{one.title} {one.unit}".strip() for one in first.columns]
+        rows = [[one.write(cell) for one, cell in zip(first.columns, row, strict=True)] for row in first.rows]
+        told = "; ".join([self.verdict, *(f"warning: {one}" for one in self.warnings)])
+        return card(self.title, told, {fact.name: fact.text for fact in self.facts}, head, rows)
 
     def picture(self, name: str) -> Picture:
         """Find a picture. Raises BadInputError for a name that this page has none of."""

@@ -107,13 +107,14 @@ def accuracy_against_age(study: DrawnStudy, ax: Axes | None = None) -> Axes:
         # Set apart, so that the bars of one age do not hide each other.
         apart = course.measured_at * 1.04 ** (number - (len(courses) - 1) / 2)
         line = "" if np.nansum(course.pulses) else "-"
-        bars = np.stack([share - low, high - share])
+        bars = np.maximum([share - low, high - share], 0.0)  # rounding leaves -1e-14 where all answers are right
         axes.errorbar(apart, share, bars, ls=line, marker=marker, color=colour, label=name, alpha=0.85, capsize=2)
     axes.set(xlabel="time since the end of programming", ylabel="accuracy (%)", xscale="log")
     _set_age_ticks(axes)
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize="small")
-    axes.set_title(f"{Path(study.run).name} on {study.backend}\nbars: 95 % interval for other test images")
+    run = f"{Path(study.run).name} on " if study.run else ""
+    axes.set_title(f"{run}{study.backend}\nbars: 95 % interval for other test images")
     return axes
 
 

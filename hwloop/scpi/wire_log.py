@@ -13,6 +13,12 @@ from hwloop.scpi.limits import LIMITS
 HEADER = "# hwloop wire log: seconds, direction, bytes, beginning of the message\n"
 
 
+def shown(message: bytes) -> str:
+    """Write how a message begins, in letters that can be printed."""
+    text = message[: LIMITS.shown].decode("latin-1").encode("unicode_escape").decode("ascii")
+    return f"{text}..." if len(message) > LIMITS.shown else text
+
+
 class WireLog:
     """A text file with one line per message: seconds, direction, size, and how the message begins."""
 
@@ -32,9 +38,8 @@ class WireLog:
 
     def note(self, direction: str, message: bytes) -> None:
         """Write one line; '>' is sent, '<' received, '!' a remark."""
-        shown = message[: LIMITS.shown].decode("latin-1").encode("unicode_escape").decode("ascii")
-        more = "..." if len(message) > LIMITS.shown else ""
-        self._file.write(f"{time.monotonic() - self._start:12.6f} {direction} {len(message):9d} {shown}{more}\n")
+        passed = time.monotonic() - self._start
+        self._file.write(f"{passed:12.6f} {direction} {len(message):9d} {shown(message)}\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -78,6 +78,13 @@ def test_the_accuracy_of_a_network_has_its_interval() -> None:
     assert np.allclose(points.get_xdata(), [20.0, 3600.0], rtol=0.03)
 
 
+def test_right_answers_alone_have_bars_though_rounding_puts_their_interval_below() -> None:
+    shares = np.array([[1.0, 0.98, 1.0 - 1e-16], [1.0, 0.98, 1.0]])
+    axes = accuracy_against_age(Study({"none": Course(None, accuracy=shares)}, run=""))
+    assert axes.get_title().startswith("sim:b")
+    assert len(axes.containers) == 1
+
+
 def test_a_network_has_two_panels(tmp_path: Path) -> None:
     shares = np.full((2, 3), 0.5)
     draw_drift(Study({"none": Course(None)}), tmp_path / "run.png")

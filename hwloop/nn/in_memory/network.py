@@ -147,10 +147,12 @@ def analog(
 ) -> AnalogNetwork:
     """Put a network on a chip to train it there: forward, backward and updates go through its devices.
 
-    >>> net = hwloop.nn.analog(model, chip)
-    >>> opt = hwloop.optim.ChoppedTTv2(net, lr=0.1)
-    >>> loss(net(x), y).backward()
-    >>> opt.step()
+    For example::
+
+        net = hwloop.nn.analog(model, chip)
+        opt = hwloop.optim.ChoppedTTv2(net, lr=0.1)
+        loss(net(x), y).backward()
+        opt.step()
 
     Parameters
     ----------

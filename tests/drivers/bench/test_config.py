@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import hwloop
+from hwloop.chip.registry import describe
+from hwloop.cli import main
 from hwloop.devices.statistics import LogClip
 from hwloop.drivers.bench.config import load
 from hwloop.errors import BadInputError
@@ -101,3 +105,22 @@ def test_a_file_that_is_not_there_or_an_option_is_refused(tmp_path: Path):
         hwloop.connect("bench:bench.toml?timeout=5")
     with pytest.raises(BadInputError, match="needs a file"):
         hwloop.connect("bench:")
+
+
+def test_a_dry_run_tells_what_would_be_opened_and_opens_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(bench_text())
+    monkeypatch.setattr("hwloop.drivers.bench.backend.BenchChip.open", None)  # nothing may call it
+    info, parameters = describe(f"bench:{file}")
+    assert (info.rows, info.columns) == (4, 4)
+    told = {one.name: one.value for one in parameters}
+    assert told["source.instrument"].startswith("Keithley 2450 at TCPIP::127.0.0.1::1::SOCKET")
+    assert told["first device, read"] == "closes 1A01 and 1B05"
+    done = CliRunner().invoke(main, ["info", f"bench:{file}", "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["dry_run"]
+
+
+@pytest.mark.parametrize("uri", ["sim:pcm-ideal", "bench:none.toml", "bench:"])
+def test_what_cannot_be_told_without_opening_is_refused(uri: str) -> None:
+    with pytest.raises(BadInputError):
+        describe(uri)

@@ -23,12 +23,12 @@ class InputConverters:
 
     def __init__(self, parameters: Periphery) -> None:
         """Take resolution and non-linearity from the chip's parameters."""
-        self._top = float(2 ** (parameters.dac_bits - 1) - 1)
-        self._nonlinearity = parameters.dac_nonlinearity / self._top
+        self.top = float(2 ** (parameters.dac_bits - 1) - 1)
+        self._nonlinearity = parameters.dac_nonlinearity / self.top
 
     def drive(self, x: torch.Tensor) -> torch.Tensor:
         """Return row drives (batch, rows), 1 = full scale for whole numbers of the same shape."""
-        u = x.to(torch.float32) * (1.0 / self._top)
+        u = x.to(torch.float32) * (1.0 / self.top)
         if self._nonlinearity:
             # u + n (u^3 - u) / peak
             size = self._nonlinearity / _CUBIC_PEAK
@@ -52,8 +52,8 @@ class ColumnConverters:
         self.trims: tuple[FloatArray, FloatArray] = np.zeros(n), np.zeros(n)
         # The nonlinearity belongs to the circuit, so all columns share its sign; a fifth of it varies.
         self.nonlinearity = parameters.adc_nonlinearity * (1.0 + 0.2 * draws[2])
-        self._is_nonlinear = parameters.adc_nonlinearity > 0
-        self._noise = parameters.adc_noise
+        self.is_nonlinear = parameters.adc_nonlinearity > 0
+        self.noise = parameters.adc_noise
         self.top = float(2 ** (parameters.adc_bits - 1) - 1)
 
     def trim(self, offset: FloatArray, gain: FloatArray) -> None:
@@ -69,7 +69,7 @@ class ColumnConverters:
 
     def noise_variance(self, full_scale: float, coarseness: float = 1.0, columns: slice = ALL_COLUMNS) -> torch.Tensor:
         """Return the variance (columns,) of the converters' own noise, referred to the column sums in uS^2."""
-        return (coarseness * self._noise * full_scale / (self.top * self.gain[columns])) ** 2
+        return (coarseness * self.noise * full_scale / (self.top * self.gain[columns])) ** 2
 
     def convert(
         self, sums: torch.Tensor, full_scale: float, coarseness: float = 1.0, columns: slice = ALL_COLUMNS
@@ -80,7 +80,7 @@ class ColumnConverters:
         """
         gain = self.gain[columns] * (self.top / full_scale)
         codes = torch.addcmul(self.offset[columns], sums, gain, out=sums)
-        if self._is_nonlinear:
+        if self.is_nonlinear:
             inside = codes.clamp(-self.top, self.top)
             # In units of the scale's end: n (u^3 - u) / peak
             size = self.nonlinearity[columns] / (_CUBIC_PEAK * self.top**3)
@@ -100,6 +100,6 @@ class ColumnConverters:
         """
         step = full_scale / self.top
         codes = conductance * (self.gain[columns] / step).unsqueeze(1)
-        if self._noise:
-            codes = codes + self._noise * torch.empty_like(codes).normal_(generator=noise)
+        if self.noise:
+            codes = codes + self.noise * torch.empty_like(codes).normal_(generator=noise)
         return codes.round_().clamp_(-self.top, self.top).mean(1) * step

@@ -17,7 +17,7 @@ from scipy.special import ndtri
 
 
 @functools.lru_cache(maxsize=8)
-def _means(device: torch.device) -> torch.Tensor:
+def equally_likely(device: torch.device) -> torch.Tensor:
     """Return the mean of each part of the distribution in ascending order, scaled together to a variance of one."""
     parts = np.iinfo(np.uint16).max + 1
     density = np.exp(-0.5 * np.square(ndtri(np.linspace(0.0, 1.0, parts + 1)))) / math.sqrt(2.0 * math.pi)
@@ -27,7 +27,7 @@ def _means(device: torch.device) -> torch.Tensor:
 
 def normals(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Draw independent standard normal numbers of single precision."""
-    count, means = math.prod(shape), _means(generator.device)
+    count, means = math.prod(shape), equally_likely(generator.device)
     bits = torch.empty((count + 3) // 4, dtype=torch.int64, device=generator.device)
     parts = bits.random_(torch.iinfo(bits.dtype).min, None, generator=generator).view(torch.int16)[:count]
     return means.index_select(0, parts.to(torch.int32).add_(means.numel() // 2)).view(shape)

@@ -1,11 +1,12 @@
 """Symmetry points of stepping devices: alternating pulses up and down drive a device there, and reads tell where.
 
-A pair of pulses moves a device by the difference of its steps, which vanishes at the symmetry point; around it the
-weight wanders by its own step-to-step noise. So the first pairs are spent on the way, and the mean of the reads since
-is the estimate (zero-shifting: Kim et al. 2019, arXiv 1907.10228). Its uncertainty is that of all devices of the core
-together, from how far the means of successive parts of the reads lie apart: neighbouring parts share some of their
-noise, distant ones do not. What a device still had to go is corrected for
-by how the second half of the reads depends on where devices began.
+A pair of pulses moves a device by the difference of its steps, which vanishes at the symmetry point and grows in
+proportion to the distance from it; around it the weight wanders by its own step-to-step noise (zero-shifting: Kim et
+al. 2019, arXiv 1907.10228). So pairs together move it by their number times the mean distance times a rate: the mean of
+the reads, and the way from the first to the last over rate and number, are the point. The rate is that of all devices
+of the core together, from how far reads lie apart that are one, two and three stretches of time apart. Errors are those
+of the steps alone, which are independent from pair to pair: so the two halves of the reads are two independent answers,
+and how far they lie apart is the uncertainty, of all devices of the core together.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class SymmetryCalibration(Routine):
 
     pairs: int = 5000
     """Pulses up and down for each device, in pairs."""
-    settling: float = 0.15
-    """Share of the pairs that lead devices to their points, before the reads that count."""
+    settling: float = 0.06
+    """Share of the pairs that lead devices most of their way, before the reads that count."""
     read_every: int = 20
     """Pairs between two reads of a device."""
     reference_reads: int = 256
@@ -64,16 +65,17 @@ class SymmetryCalibration(Routine):
         return Budget(2 * self.pairs, reads + self.reference_reads)
 
     least_reads: ClassVar[int] = 16
-    """Reads that must count, so that their parts tell an uncertainty."""
-    parts_of_reads: ClassVar[int] = 8
-    """Parts into which they are divided for that."""
+    """Reads that must count, so that they tell a rate."""
+    at_ends: ClassVar[int] = 3
+    """Reads whose mean says where a device was at an end."""
+    stretch: ClassVar[float] = 0.05
+    """Stretch of time whose multiples are looked at, over all of it."""
 
     def steps(self, task: CoreTask) -> Work[Step, CoreCalibration]:
         """Pulse and read all devices of a core. Raises ChipError where they come to no symmetry point."""
         region, devices = task.region, self._devices(task.region)
         count = region.size // 2
         every = np.arange(count)
-        began = region.read(every, 16)
         reads = np.empty((self.pairs // self.read_every, count), np.float32)
         for k in range(len(reads)):
             yield Step(k, len(reads) + 1, "pulses up and down")
@@ -81,8 +83,7 @@ class SymmetryCalibration(Routine):
             reads[k] = region.read(every, 1)
         yield Step(len(reads), len(reads) + 1, "references")
         reference = region.read(every + count, self.reference_reads)
-        found = self.estimate(reads[round(self.settling * len(reads)) :].astype(np.float64), began)
-        point, sigma, moving = found
+        point, sigma, moving = self.estimate(reads.astype(np.float64))
         if not sigma <= self.most_sigma * devices.half_range:
             raise ChipError(
                 f"core {region.place.core}: after {self.pairs} pairs of pulses symmetry points are known to "
@@ -101,26 +102,29 @@ class SymmetryCalibration(Routine):
         )
         return replace(task.known, symmetry_point=result)
 
-    def estimate(self, reads: FloatArray, began: FloatArray) -> tuple[FloatArray, float, float]:
+    def estimate(self, reads: FloatArray) -> tuple[FloatArray, float, float]:
         """Return the points (devices,) in uS, their common uncertainty, and the mean change between halves of reads.
+
+        All are NaN where devices are not drawn anywhere.
 
         Parameters
         ----------
         reads
-            (reads, devices) uS, after devices have settled.
-        began
-            (devices,) uS, where they were before.
+            (reads, devices) uS, one after each group of pairs.
         """
-        means = np.stack([part.mean(0) for part in np.array_split(reads, self.parts_of_reads)])
-        mean, middle = means.mean(0), len(means) // 2
-        halves = (means[middle:].mean(0) - means[:middle].mean(0)) / 2
-        away = began - mean
-        # What is left of the way falls exponentially: the first half of the reads has more of it than the second.
-        scale = float(np.mean(away**2))
-        slope = -float(np.mean((halves - halves.mean()) * away)) / scale if scale > 0 else 0.0
-        error = float(halves.std()) / np.sqrt(max(scale * len(away), 1e-300))
-        left = slope if slope > 3 * error else 0.0
-        return mean - away * left / (1 + left), _sigma(means), float(2 * halves.mean())
+        used = reads[round(self.settling * len(reads)) :]
+        rate = _rate(used, max(1, round(self.stretch * len(used))))
+        halves = np.stack([self._point(half, rate) for half in np.array_split(used, 2)])
+        sigma = float(np.sqrt(np.mean(np.square(halves[1] - halves[0])))) / 2
+        first, second = np.array_split(reads, 2)
+        return self._point(used, rate), sigma, float(second.mean() - first.mean())
+
+    def _point(self, reads: FloatArray, rate: float) -> FloatArray:
+        """Return where devices are drawn to at a rate, by reads (reads, devices) evenly spaced in time."""
+        ends = min(self.at_ends, len(reads) // 4)
+        way = reads[-ends:].mean(0) - reads[:ends].mean(0)
+        found: FloatArray = reads.mean(0) + way / (rate * (len(reads) - ends))
+        return found
 
     def _alternate(self, region: Region, *, up_first: bool) -> None:
         """Send so many pairs to all devices at once."""
@@ -140,16 +144,12 @@ class SymmetryCalibration(Routine):
         return info.stepping
 
 
-def _sigma(parts: FloatArray) -> float:
-    """Return the standard deviation of the mean of the means of successive parts (parts, devices) of the reads.
+def _rate(reads: FloatArray, stretch: int) -> float:
+    """Return the share of the distance to its point by which a device is drawn there from one read to the next.
 
-    Half the mean square of the distance between two parts is a variance less the covariance at that distance, which is
-    taken to be gone when half of all parts lie between.
+    Half the mean square of what lies between two reads is noise + wander (1 - left^k) when k stretches lie between.
+    NaN where reads (reads, devices) show no such thing.
     """
-    count = len(parts)
-    apart = np.array([np.mean((parts[k:] - parts[: count - k]) ** 2) / 2 for k in range(1, count)])
-    pairs = np.arange(count - 1, 0, -1)
-    far = count // 2 - 1
-    variance = np.average(apart[far:], weights=pairs[far:])
-    covariances = np.maximum(variance - apart[:far], 0.0)
-    return float(np.sqrt((count * variance + 2 * covariances @ pairs[:far]) / count**2))
+    one, two, three = (np.mean((reads[k * stretch :] - reads[: -k * stretch]) ** 2) for k in (1, 2, 3))
+    left = (three - two) / (two - one) if two > one else np.nan
+    return float(-np.log(left) / stretch) if 0 < left < 1 else float("nan")

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar, final
 
-import numpy as np
-
 from hwloop.chip.counts import Counts
 from hwloop.chip.driver import Driver
 from hwloop.chip.lifetime import Lifetime
@@ -58,11 +56,19 @@ class Asking(Driver):
         self.lifetime.ahead(core, batch.devices)
         self._pulse(core, batch)
 
-    def _counted_update(self, core: int, batch: Updates, most: CodeArray) -> CodeArray:
-        """Count trains for the lifetime of their devices, send them, and return the steps that devices made."""
-        self.lifetime.ahead_of_trains(core, most)
+    def _counted_update(self, core: int, batch: Updates, most: CodeArray | None) -> CodeArray:
+        """Count trains for the lifetime of their devices, send them, and return the steps that devices made.
+
+        `most` (devices_per_core,) is what they can make; None on a chip that is computed, of which none is counted.
+        """
+        if most is not None:
+            self.lifetime.ahead_of_trains(core, most)
         received = self._update(core, batch)
-        if received.shape != most.shape or np.any(received < 0) or np.any(received > most):
+        if most is None:
+            beyond = received.max(initial=0) > batch.slots
+        else:
+            beyond = received.shape != most.shape or (received > most).any()
+        if beyond or received.min(initial=0) < 0:
             raise ChipError(f"core {core}: the chip answered an update with counts of pulses that cannot be")
         self.lifetime.received(core, received)
         return received

@@ -29,7 +29,7 @@ from hwloop.chip.info import Capability, ChipInfo, Parameter
 from hwloop.chip.products import Products
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.targets import Programmer, Targets
-from hwloop.chip.update_checks import at_devices, check_budget_of_trains, updates
+from hwloop.chip.update_checks import at_devices, check_budget_of_trains, reached_by, updates, within_budget
 from hwloop.chip.updates import PulseTrains
 from hwloop.custody.lock import Lock
 from hwloop.errors import BadInputError, ChipError, HwloopError
@@ -114,9 +114,9 @@ class Backend(Products):
         # Counted before the wire: a link that dies halfway must never under-count what a device has suffered.
         ledger[batch.devices] = spent
         self._counts.pulses += len(batch)
-        before = self.now()
+        before = self._clock_now()
         self._ask("pulse", self._counted_pulse, core, batch)
-        self._counts.chip_seconds += self.now() - before
+        self._counts.chip_seconds += self._clock_now() - before
 
     @final
     @one_caller
@@ -152,14 +152,19 @@ class Backend(Products):
         batch = updates(self.info, devices, x, d, PulseTrains() if trains is None else trains)
         if not len(batch):
             return
-        ledger, most = self._ledger.of(core), at_devices(self.info, devices, batch.most_pulses())
-        check_budget_of_trains(self.info, core, ledger, most, self.lifetime.before(core))
-        # Counted before the wire, as if every slot were a coincidence: a link that dies must never under-count.
-        ledger += most
-        before = self.now()
-        received = self._ask("update", self._counted_update, core, batch, most)
-        self._counts.chip_seconds += self.now() - before
-        ledger += received - most
+        ledger, earlier = self._ledger.of(core), self.lifetime.before(core)
+        spent = reached_by(self.info, batch, ledger)
+        if self.in_process and earlier is None and within_budget(self.info, spent, batch):
+            most = None
+        else:
+            most = at_devices(self.info, devices, batch.most_pulses())
+            check_budget_of_trains(self.info, core, ledger, most, earlier)
+            # Counted before the wire, as if every slot were a coincidence: a link that dies must never under-count.
+            spent += reached_by(self.info, batch, most)
+        before = self._clock_now()
+        received = reached_by(self.info, batch, self._ask("update", self._counted_update, core, batch, most))
+        self._counts.chip_seconds += self._clock_now() - before
+        spent += received if most is None else received - reached_by(self.info, batch, most)
         self._counts.pulses += int(received.sum())
         self._counts.updates += len(batch)
 
@@ -181,10 +186,10 @@ class Backend(Products):
         core = self._check_core(core)
         index = checks.devices_of_core(self.info, devices, unique=False)
         averages = checks.whole_number(averages, "read: averages", 1, checks.REQUESTS.averages)
-        before = self.now()
+        before = self._clock_now()
         values = self._ask("read", self._read, core, index, averages)
         self._counts.device_reads += int(index.size) * averages
-        self._counts.chip_seconds += self.now() - before
+        self._counts.chip_seconds += self._clock_now() - before
         if values.shape != index.shape or not np.all(np.isfinite(values)):
             raise ChipError(f"core {core}: the chip answered a device read with missing or non-finite values")
         return values

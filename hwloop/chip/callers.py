@@ -28,16 +28,15 @@ class Callers:
         self._chip, self._lock = chip, threading.RLock()
         self._job: str | None = None
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Have the chip for one call. Raises ChipError while a job of another thread has it."""
+    def begin(self) -> None:
+        """Have the chip for one call, until `end`. Raises ChipError while a job of another thread has it."""
         while not self._lock.acquire(timeout=self.poll):
             if self._job is not None:
                 raise self._in_use()
-        try:
-            yield
-        finally:
-            self._lock.release()
+
+    def end(self) -> None:
+        """Leave the chip to others."""
+        self._lock.release()
 
     @contextmanager
     def alone(self, job: str) -> Iterator[None]:
@@ -79,7 +78,11 @@ def one_caller(method: Callable[Concatenate[C, P], R]) -> Callable[Concatenate[C
     def call(chip: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if LOG.isEnabledFor(logging.DEBUG):
             LOG.debug("%s(%s)", method.__name__, reprlib.repr(args)[1:-1])
-        with chip._callers.turn():
+        callers = chip._callers
+        callers.begin()
+        try:
             return method(chip, *args, **kwargs)
+        finally:
+            callers.end()
 
     return call

@@ -28,6 +28,10 @@ class Checked(Asking):
     def now(self) -> float:
         """Return the chip's monotonic clock, seconds since it was opened (a simulated chip: since it was made)."""
         self._check_open()
+        return self._clock_now()
+
+    def _clock_now(self) -> float:
+        """Return the clock of a chip that is open and in use by its caller."""
         return self._ask("now", self._now)
 
     def require(self, capability: Capability, purpose: str) -> None:

@@ -55,7 +55,8 @@ def updates(info: ChipInfo, devices: SteppingDevices, x: ArrayLike, d: ArrayLike
     )
     if sent.stochastic:
         for name, values in (("x", rows), ("d", columns)):
-            _within(name, np.abs(values.astype(np.int64)), devices.levels)
+            if values.size and max(int(values.max()), -int(values.min())) > devices.levels:
+                _within(name, np.abs(values.astype(np.int64)), devices.levels)
         return sent
     if np.any(sent.row_probability != 1) or np.any(sent.column_probability != 1):
         raise BadInputError("update: trains that are not stochastic have no probabilities; leave them at 1")
@@ -74,6 +75,17 @@ def at_devices(info: ChipInfo, devices: SteppingDevices, steps: CodeArray) -> Co
     at = np.zeros(info.device_shape, np.int32)
     at[: 2 if devices.pair else 1] = steps
     return at.reshape(-1)
+
+
+def reached_by(info: ChipInfo, batch: Updates, counts: CodeArray) -> CodeArray:
+    """Return the part (2, K, rows, columns) of counts (devices_per_core,) that updates can reach, to be changed."""
+    rows, columns = batch.reached
+    return counts.reshape(info.device_shape)[:, :, rows, columns]
+
+
+def within_budget(info: ChipInfo, spent: CodeArray, batch: Updates) -> bool:
+    """Tell whether devices with so many pulses are within their budgets even if each fires in every slot of trains."""
+    return int(spent.max(initial=0)) + batch.slots <= info.limits.pulses_per_device
 
 
 def check_budget_of_trains(
@@ -115,7 +127,8 @@ def _integers(values: ArrayLike, name: str, axis: str, width: int) -> CodeArray:
     if array.dtype.kind not in "iu":
         raise BadInputError(f"update: {name} must be integers, not {array.dtype}; round them yourself")
     limits = np.iinfo(np.int32)
-    if array.size and (array.max() > limits.max or array.min() < -limits.max):
+    narrow = np.can_cast(array.dtype, np.int32)
+    if not narrow and array.size and (array.max() > limits.max or array.min() < -limits.max):
         raise LimitError(f"update: {name} has integers beyond 32 bits; nothing was sent")
     return array.astype(np.int32, copy=False)
 
@@ -129,6 +142,6 @@ def _probability(values: ArrayLike, count: int, name: str) -> FloatArray:
 
 def _within(name: str, values: FloatArray | CodeArray, high: float) -> None:
     """Raise LimitError for a value outside 0 to `high`; NaN is outside."""
-    if values.size and not np.all((values >= 0) & (values <= high)):
+    if values.size and not (values.min() >= 0 and values.max() <= high):
         at = int(np.argmax(~((values >= 0) & (values <= high)).reshape(values.shape[0], -1).all(1)))
         raise LimitError(f"update {at}: {name} is outside 0 to {high:g}; nothing was sent")

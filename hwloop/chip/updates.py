@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -104,17 +105,35 @@ class Updates:
     def __len__(self) -> int:
         return int(self.length.size)
 
+    @cached_property
+    def slots(self) -> int:
+        """Slots of all trains: no device can make more steps."""
+        return int(self.length.sum())
+
+    @cached_property
+    def reached(self) -> tuple[slice, slice]:
+        """Neighbouring rows and columns, beyond which nothing is driven; empty slices where nothing is."""
+        return driven_lines(self.x), driven_lines(self.d)
+
     def most_pulses(self) -> CodeArray:
         """Return the most steps (rows, columns) that each device may make in this batch, whatever fires."""
+        most = np.zeros((self.x.shape[1], self.d.shape[1]), np.int32)
+        rows, columns = self.reached
+        x, d, inside = self.x[:, rows], self.d[:, columns], most[rows, columns]
         if self.stochastic:
-            rows = (self.x != 0) * self.length[:, None].astype(np.float64)
-            most: CodeArray = (rows.T @ (self.d != 0).astype(np.float64)).astype(np.int32)
+            slots = (x != 0) * self.length[:, None].astype(np.float64)
+            inside += (slots.T @ (d != 0).astype(np.float64)).astype(np.int32)
             return most
-        most_of = np.zeros((self.x.shape[1], self.d.shape[1]), np.int32)
-        for x, d in zip(np.abs(self.x), np.abs(self.d), strict=True):
-            driven = np.flatnonzero(x)
-            most_of[driven] += np.minimum(x[driven, None], d[None, :])
-        return most_of
+        for of_row, of_column in zip(np.abs(x), np.abs(d), strict=True):
+            driven = np.flatnonzero(of_row)
+            inside[driven] += np.minimum(of_row[driven, None], of_column[None, :])
+        return most
+
+
+def driven_lines(values: CodeArray) -> slice:
+    """Return the neighbouring lines of (vectors, lines) beyond which all are zero; none where all of them are."""
+    lines = np.flatnonzero(values.any(0))
+    return slice(int(lines[0]), int(lines[-1]) + 1) if lines.size else slice(0, 0)
 
 
 def per_update(values: ArrayLike, count: int, what: str, whole: bool) -> FloatArray:
@@ -135,4 +154,4 @@ def per_update(values: ArrayLike, count: int, what: str, whole: bool) -> FloatAr
         raise BadInputError(
             f"{what} must be a {called}, or one for each of {count} updates, not {array.dtype} of shape {array.shape}"
         )
-    return np.broadcast_to(array, (count,)).astype(np.float64)
+    return array.astype(np.float64) if array.ndim else np.full(count, float(array))

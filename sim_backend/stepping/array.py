@@ -7,9 +7,11 @@ import torch
 
 from hwloop.chip.updates import Updates
 from hwloop.errors import LimitError
-from hwloop.sim_backend.stepping.kernel import Single, Specimen, State, Trains, apply, fire
+from hwloop.sim_backend.normals import equally_likely
+from hwloop.sim_backend.stepping.kernel import Chance, Single, Specimen, State, Trains, apply, fire
 from hwloop.sim_backend.stepping.law import Devices
 from hwloop.sim_backend.stepping.parameters import SteppingParameters
+from hwloop.sim_backend.stepping.random_words import Source
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
 
@@ -30,7 +32,7 @@ class SteppingArray:
         self, parameters: SteppingParameters, specimen: np.random.Generator, dynamics: torch.Generator
     ) -> None:
         """Draw the specimen's devices; `dynamics` is the source of all later randomness."""
-        self._p, self._dynamics = parameters, dynamics
+        self._p, self._dynamics, self._source = parameters, dynamics, Source(dynamics)
         law, shape = parameters.device, (2, parameters.rows, parameters.columns)
         self.devices = Devices.draw(law, specimen, shape)
         flat = self.devices
@@ -59,39 +61,42 @@ class SteppingArray:
         self.seen: Single = self.weights.copy()
         """What is seen of it: with the noise that the last pulse left."""
         self._at = 0.0
-        self._cells: torch.Tensor | None = None
+        self._normals: Single = equally_likely(torch.device("cpu")).numpy()
 
     # ---- what happens to devices -----------------------------------------------------------------------------
 
     def update(self, updates: Updates, now: float) -> CodeArray:
         """Apply updates in order, and return the steps (devices,) that were made."""
         self._forget(now)
-        top, rng = self._p.levels, self._random()
+        top, chance = self._p.levels, self.chance()
         counts = np.zeros(self.weights.size, np.int32)
-        for first in range(0, len(updates), self.updates_at_once):
-            part = slice(first, first + self.updates_at_once)
+        rows, columns = updates.reached
+        x, d = updates.x[:, rows], updates.d[:, columns]
+        row, column = updates.row_probability / top, updates.column_probability / top
+        state, first = State(self.weights, self.seen, counts), rows.start * self._p.columns + columns.start
+        for at in range(0, len(updates) if x.size and d.size else 0, self.updates_at_once):
+            part = slice(at, at + self.updates_at_once)
             trains = Trains(
-                np.ascontiguousarray(updates.x[part]),
-                np.ascontiguousarray(updates.d[part]),
+                np.ascontiguousarray(x[part]),
+                np.ascontiguousarray(d[part]),
                 updates.length[part],
-                updates.row_probability[part] / top,
-                updates.column_probability[part] / top,
+                row[part],
+                column[part],
                 updates.stochastic,
+                first,
+                self._p.columns,
             )
-            apply(trains, self._specimen, State(self.weights, self.seen, counts), rng)
-        self._cells = None
+            apply(trains, self._specimen, state, chance)
         return counts
 
     def pulse(self, devices: IndexArray, up: bool, now: float) -> None:
         """Step devices (n,) once; a RESET pulse of a pair's device empties it."""
         self._forget(now)
-        rng = self._random()
         if self._p.pair and not up:
-            left = self._p.reset_level + self._p.reset_spread * rng.standard_normal(devices.size)
-            self.weights[devices] = self.seen[devices] = np.abs(left)
+            normal = torch.empty(devices.size).normal_(generator=self._dynamics).numpy()
+            self.weights[devices] = self.seen[devices] = np.abs(self._p.reset_level + self._p.reset_spread * normal)
         else:
-            fire(devices, up, self._specimen, State(self.weights, self.seen, np.zeros(0, np.int32)), rng)
-        self._cells = None
+            fire(devices, up, self._specimen, State(self.weights, self.seen, np.zeros(0, np.int32)), self.chance())
 
     def place(self, devices: IndexArray, conductance: FloatArray, age: float, now: float) -> None:
         """Let devices (n,) conduct so much, in uS, `age` seconds from now, whatever their own bounds are.
@@ -109,17 +114,20 @@ class SteppingArray:
                 )
             weights = weights * np.exp(lost)
         self.weights[devices] = self.seen[devices] = weights
-        self._cells = None
+
+    def chance(self) -> Chance:
+        """Begin a source of random numbers for one call of a kernel."""
+        return Chance(self._source.begun(), self._normals)
 
     # ---- what is seen of them --------------------------------------------------------------------------------
 
-    def conductance(self, now: float) -> torch.Tensor:
-        """Return the signed conductances (rows, columns) of cells, uS. Do not modify them."""
+    def conductance(self, rows: slice, columns: slice, now: float) -> Single:
+        """Return the signed conductances (rows, columns) of cells, uS."""
         self._forget(now)
-        if self._cells is None:
-            both = self.seen.reshape(2, self._p.rows, self._p.columns)
-            self._cells = torch.from_numpy(np.float32(self._p.unit) * (both[0] - both[1]))
-        return self._cells
+        both = self.seen.reshape(2, self._p.rows, self._p.columns)
+        found: Single = both[0, rows, columns] - both[1, rows, columns]
+        found *= np.float32(self._p.unit)
+        return found
 
     def single(self, devices: IndexArray, now: float) -> Single:
         """Return conductances (n,) of single devices, uS."""
@@ -140,7 +148,7 @@ class SteppingArray:
             if tuple(state[name].shape) != self.weights.shape:
                 raise ValueError(f"'{name}' has the shape {tuple(state[name].shape)}")
         self.weights, self.seen = (state[name].float().numpy().copy() for name in ("weights", "seen"))
-        self._at, self._cells = float(state["leaked_at"]), None
+        self._at = float(state["leaked_at"])
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
@@ -152,10 +160,7 @@ class SteppingArray:
         half = left.size
         self.weights[:half] *= left
         self.seen[:half] *= left
-        self._at, self._cells = now, None
-
-    def _random(self) -> np.random.Generator:
-        return np.random.default_rng(int(torch.randint(2**62, (1,), generator=self._dynamics)))
+        self._at = now
 
 
 def _single(values: FloatArray) -> Single:

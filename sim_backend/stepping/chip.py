@@ -11,11 +11,13 @@ import torch
 
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
-from hwloop.chip.updates import Updates
+from hwloop.chip.updates import Updates, driven_lines
 from hwloop.sim_backend.base import Core, Seen, SimulatedBase
 from hwloop.sim_backend.converters import ALL_COLUMNS, ColumnConverters
 from hwloop.sim_backend.options import SimOptions
+from hwloop.sim_backend.stepping import kernel
 from hwloop.sim_backend.stepping.array import SteppingArray
+from hwloop.sim_backend.stepping.kernel import Converters, Single
 from hwloop.sim_backend.stepping.parameters import SteppingParameters
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
@@ -50,22 +52,46 @@ class SteppingChip(SimulatedBase[_Core, SteppingParameters]):
         self._core(core).devices.pulse(pulses.devices, pulses.kind is PulseKind.SET, self._clock)
 
     def _update(self, core: int, updates: Updates) -> CodeArray:
-        self._clock += float(updates.length.sum()) * self._chip.pulse_seconds
+        self._clock += updates.slots * self._chip.pulse_seconds
         return self._core(core).devices.update(updates, self._clock)
 
     def _mvm(self, core: int, x: CodeArray) -> CodeArray:
         return self._mvm_columns(core, x, ALL_COLUMNS)
 
     def _mvm_columns(self, core: int, x: CodeArray, columns: slice) -> CodeArray:
-        unit = self._core(core)
+        unit, rows = self._core(core), driven_lines(x)
         self._clock += len(x) * self._way(unit).seconds
-        return self._product(unit, x, Seen(unit.devices.conductance(self._clock), None, 0.0), columns)
+        if self._plain(unit, unit.converters):
+            cells = unit.devices.conductance(rows, columns, self._clock)
+            return self._multiplied(unit, x[:, rows], cells, unit.converters, columns)
+        cells = unit.devices.conductance(ALL_COLUMNS, ALL_COLUMNS, self._clock)
+        return self._product(unit, x, Seen(torch.from_numpy(cells), None, 0.0), columns)
 
     def _mvm_transposed(self, core: int, x: CodeArray, rows: slice) -> CodeArray:
-        unit = self._core(core)
+        unit, columns = self._core(core), driven_lines(x)
         self._clock += len(x) * self._way(unit).seconds
-        seen = Seen(unit.devices.conductance(self._clock).T, None, 0.0)
-        return self._product(unit, x, seen, rows, unit.rows)
+        if self._plain(unit, unit.rows):
+            cells = unit.devices.conductance(rows, columns, self._clock).T
+            return self._multiplied(unit, x[:, columns], cells, unit.rows, rows)
+        cells = unit.devices.conductance(ALL_COLUMNS, ALL_COLUMNS, self._clock).T
+        return self._product(unit, x, Seen(torch.from_numpy(cells), None, 0.0), rows, unit.rows)
+
+    def _plain(self, unit: _Core, converters: ColumnConverters) -> bool:
+        """Tell whether converters do no more than the kernel: gain, offset, noise, rounding and saturation."""
+        bent = converters.is_nonlinear or self._chip.dac_nonlinearity
+        return not bent and self._way(unit).coarseness == 1.0 and kernel.numba is not None
+
+    def _multiplied(
+        self, unit: _Core, x: CodeArray, cells: Single, converters: ColumnConverters, wanted: slice
+    ) -> CodeArray:
+        """Return codes (batch, wanted) of driven inputs (batch, driven) to the cells (driven, wanted) between them."""
+        drive = x.astype(np.float32) / np.float32(self._inputs.top)
+        sums = np.matmul(drive, cells, dtype=np.float32)
+        codes = np.empty(sums.shape, np.int32)
+        gain = converters.gain.numpy()[wanted] * np.float32(converters.top / unit.adc_range)
+        used = Converters(gain, converters.offset.numpy()[wanted], converters.noise, converters.top)
+        kernel.convert(sums, codes, used, unit.devices.chance())
+        return codes
 
     def _read(self, core: int, devices: IndexArray, averages: int) -> FloatArray:
         p, unit = self._chip, self._core(core)

@@ -66,9 +66,12 @@ class StepLaw:
         """Half the way from the smallest to the largest weight."""
         return (self.high - self.low) / 2
 
-    def own(self, specimen: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
-        """Draw the number (2, *shape) that each device has of its own for steps down and up; here there is none."""
-        return np.zeros((2, *shape))
+    def own(self, specimen: np.random.Generator, bounds: FloatArray) -> FloatArray:
+        """Draw the number (2, *shape) that each device has of its own for steps down and up; here there is none.
+
+        `bounds` (2, *shape) are the smallest and the largest weight of each.
+        """
+        return np.zeros_like(bounds)
 
     def shared(self) -> FloatArray:
         """Return the numbers (n,) of the kind that all devices share."""
@@ -109,7 +112,7 @@ class Devices:
             bound * np.maximum(1.0 + spread * specimen.standard_normal(shape), law.least_bound)
             for bound, spread in ((law.low, law.low_spread), (law.high, law.high_spread))
         )
-        return cls(law, np.abs(np.stack([down, up])), low, high, law.own(specimen, shape))
+        return cls(law, np.abs(np.stack([down, up])), low, high, law.own(specimen, np.stack([low, high])))
 
     @classmethod
     def nominal(cls, law: StepLaw) -> Devices:

@@ -34,10 +34,11 @@ class LinearStep(StepLaw):
     fall_down: float = number("1", "share by which steps down shrink from weight zero to the lower bound")
     fall_spread: float = number("1", "device-to-device standard deviation of both")
 
-    def own(self, specimen: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+    def own(self, specimen: np.random.Generator, bounds: FloatArray) -> FloatArray:
         """Draw the slopes of steps down and up."""
-        falls = np.stack([np.full(shape, self.fall_down), np.full(shape, self.fall_up)])
+        falls = np.empty_like(bounds)
+        falls[0], falls[1] = self.fall_down, self.fall_up
         falls += self.fall_spread * specimen.standard_normal(falls.shape)
-        bounds = np.array([self.low, self.high]).reshape(2, *(1 for _ in shape))
-        slopes: FloatArray = -np.abs(falls) / bounds
+        nominal = np.array([self.low, self.high]).reshape(2, *(1 for _ in falls.shape[1:]))
+        slopes: FloatArray = -np.abs(falls) / nominal
         return slopes

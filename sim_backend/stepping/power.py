@@ -35,7 +35,7 @@ class PowerStep(StepLaw):
     power: float = number("1", "gamma of the nominal device")
     power_spread: float = number("1", "device-to-device standard deviation of gamma")
 
-    def own(self, specimen: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+    def own(self, specimen: np.random.Generator, bounds: FloatArray) -> FloatArray:
         """Draw gamma of steps down and up."""
-        drawn: FloatArray = np.abs(self.power + self.power_spread * specimen.standard_normal((2, *shape)))
+        drawn: FloatArray = np.abs(self.power + self.power_spread * specimen.standard_normal(bounds.shape))
         return drawn

@@ -10,22 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from hwloop.sim_backend.stepping import linear
 from hwloop.sim_backend.stepping.law import StepLaw
 from hwloop.typing import FloatArray
-
-
-def relative(
-    weight: FloatArray, up: bool, low: FloatArray, high: FloatArray, own: FloatArray, shared: FloatArray
-) -> FloatArray:
-    """Return 1 - w / bound, the upper one for steps up and the lower one for steps down."""
-    if up:
-        return 1.0 - weight / high
-    return 1.0 - weight / low
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftBounds(StepLaw):
     """Steps that vanish at the device's bounds."""
 
-    form: ClassVar[int] = 1
-    relative = staticmethod(relative)
+    form: ClassVar[int] = linear.LinearStep.form
+    relative = staticmethod(linear.relative)
+
+    def own(self, specimen: np.random.Generator, bounds: FloatArray) -> FloatArray:
+        """Return the slopes of steps down and up, which follow from the bounds."""
+        return -1.0 / bounds

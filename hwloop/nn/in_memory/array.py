@@ -104,11 +104,11 @@ class DeviceArray(Weights):
         if self.settings.noise_management:
             scale = np.abs(x).max(1, keepdims=True, initial=0.0)
             scale[scale == 0] = 1.0
-        codes = self._mvm(piece, self._codes(x / scale), transposed)
+        codes, top = self._mvm(piece, self._codes(x / scale), transposed), self.chip.info.code_max
         for _ in range(halvings):
-            again = np.flatnonzero(np.abs(codes).max(1) >= self.chip.info.code_max)
-            if not len(again):
+            if codes.max() < top and codes.min() > -top:
                 break
+            again = np.flatnonzero(np.abs(codes).max(1) >= top)
             scale[again] *= 2.0
             codes[again] = self._mvm(piece, self._codes(x[again] / scale[again]), transposed)
         return codes * (self._code_weight(piece) * scale)
@@ -120,8 +120,8 @@ class DeviceArray(Weights):
         levels = x * steps
         if self.settings.rounding == "stochastic":
             levels = np.floor(levels + self._random.random(levels.shape))
-        levels = np.clip(np.rint(levels), -steps, steps)
-        codes: CodeArray = np.rint(levels * (top / steps)).astype(np.int32)
+        levels = np.minimum(np.maximum(np.rint(levels), -steps), steps)
+        codes: CodeArray = (levels if steps == top else np.rint(levels * (top / steps))).astype(np.int32)
         return codes
 
     def _code_weight(self, piece: Piece) -> float:
@@ -158,7 +158,9 @@ class DeviceArray(Weights):
             )
             self.warning.note(trains.wanted, longest)
             some = trains.some
-            if some.any():
+            if some.all():
+                self._update(piece, trains.x, trains.d, PulseTrains(trains.length, trains.rows, trains.columns))
+            elif some.any():
                 self._update(piece, trains.x[some], trains.d[some], trains.pulses_of(some))
 
     def step_rows(self, rows: IndexArray, steps: CodeArray) -> None:

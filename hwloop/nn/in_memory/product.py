@@ -73,7 +73,7 @@ class _Passes(torch.autograd.Function):
 def _numbers(values: torch.Tensor, what: str) -> FloatArray:
     """Return (vectors, ...) as float64. Raises BadInputError for what is not finite; `what` says what they are."""
     numbers: FloatArray = values.detach().to("cpu", torch.float64).numpy()
-    if not np.all(np.isfinite(numbers)):
+    if not np.isfinite(numbers).all():
         raise BadInputError(f"an analog layer was given {what} that are NaN or infinite; lower the learning rate")
     return numbers
 

@@ -24,7 +24,7 @@ from tests.calibration import bounds
 BOUNDS: bounds.Bounds = {
     SymmetryCalibration: {
         "pairs": (40, 5000, 10_000_000),
-        "settling": (0.0, 0.15, 0.9),
+        "settling": (0.0, 0.06, 0.9),
         "read_every": (1, 20, 100_000),
         "reference_reads": (1, 256, 65_536),
         "most_sigma": (0.001, 0.25, 10.0),

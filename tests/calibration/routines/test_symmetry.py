@@ -51,7 +51,7 @@ def test_a_calibration_tells_its_cost_and_comes_back_from_its_file(tmp_path):
     found, _, calibration, chip = calibrated(f"{RERAM}&seed=1", pairs=400)
     assert calibration.cost["pulses"] == 800 * SIDE**2
     assert calibration.cost["updates"] == 800
-    assert calibration.cost["device_reads"] == (16 + 20 + 256) * SIDE**2
+    assert calibration.cost["device_reads"] == (20 + 256) * SIDE**2
     calibration.save(tmp_path / "chip.cal.h5")
     back = hwloop.load(tmp_path / "chip.cal.h5")
     again = back.cores[0].symmetry_point

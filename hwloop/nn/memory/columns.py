@@ -160,23 +160,25 @@ class Columns:
                 continue
             low, high = info.adc_range
             scale = low
-            while True:
-                fitted = Region(region.backend, region.place, scale)
-                fitted.cost = region.cost
-                self._regions[number] = fitted
-                top = float(np.abs(fitted.mvm(self._probe.inputs[:, rows])).max())
-                if top < info.code_max or scale >= high:
-                    break
+            while (top := self._largest_code(self._with_range(number, scale), rows)) >= info.code_max and scale < high:
                 scale = min(high, 4 * scale)
-            wanted = float(np.clip(self._settings.headroom * top * fitted.step, low, high))
-            fitted = Region(region.backend, region.place, max(wanted, scale / 4) if top < info.code_max else high)
-            fitted.cost = self._regions[number].cost
-            self._regions[number] = fitted
+            wanted = self._settings.headroom * scale * top / info.code_max
+            self._with_range(number, float(np.clip(wanted, low, high)))
+
+    def _with_range(self, number: int, full_scale: float) -> Region:
+        """Use a converter range (uS) on a core from now on."""
+        before = self._regions[number]
+        region = self._regions[number] = Region(before.backend, before.place, full_scale)
+        region.cost = before.cost
+        return region
+
+    def _largest_code(self, region: Region, rows: slice) -> float:
+        return float(np.abs(region.mvm(self._probe.inputs[:, rows])).max())
 
     def _blocks(self) -> list[tuple[Region, slice]]:
         """Each core's region, with the elements that lie in its rows."""
         rows = self._regions[0].place.rows
-        return [(region, slice(n * rows, n * rows + region.place.rows)) for n, region in enumerate(list(self._regions))]
+        return [(region, slice(n * rows, n * rows + region.place.rows)) for n, region in enumerate(self._regions)]
 
     def _devices(self, region: Region, chosen: NDArray[np.bool_], column: int) -> IndexArray:
         """Return the region's flat indices of the chosen devices (2, K, rows) of one column."""

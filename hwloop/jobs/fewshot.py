@@ -32,11 +32,14 @@ from hwloop.nn.memory.settings import MemorySettings
 from hwloop.nn.network import DeployedNetwork
 from hwloop.nn.noisy_accuracy import Images
 from hwloop.nn.placement import cores_needed, place
-from hwloop.optim.training import Training, train_in_float
+from hwloop.notebook.card import card
+from hwloop.optim.settings import Training
+from hwloop.optim.training import train_in_float
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
     from matplotlib.axes import Axes
 
 
@@ -95,9 +98,32 @@ class FewShotResult:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a pandas table with a row for each moment; needs the extra `hwloop[pandas]`."""
-        from hwloop.jobs.tables import dataframe
+        from hwloop.notebook.tables import dataframe
 
         return dataframe(_rows(self.asked))
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of the answers by moment; needs the extra `hwloop[xarray]`."""
+        from hwloop.notebook.tables import Variable, dataset
+
+        told = {
+            "classes": ([one.classes for one in self.asked], "classes that were known"),
+            "accuracy": ([one.on_chip.value for one in self.asked], "share of right answers on the chip"),
+            "accuracy_float": ([one.in_float.value for one in self.asked], "share of right answers in float"),
+        }
+        found = {
+            name: Variable(("moment",), np.array(values), "1", meaning) for name, (values, meaning) in told.items()
+        }
+        moments = Variable(("moment",), np.array([one.moment for one in self.asked], np.str_), "", "when it was asked")
+        about = {"network": self.network, "chip": self.chip, "status": self.status}
+        return dataset(found, {"moment": moments}, about)
+
+    def _repr_html_(self) -> str:
+        rows = [(one.moment, one.classes, one.on_chip.value, one.in_float.value) for one in self.asked]
+        last = self.last_session
+        told = f"{last.classes} classes, {last.on_chip.value:.1%} right; in float {last.in_float.value:.1%}"
+        head = ("asked", "classes", "accuracy", "in float")
+        return card(f"{self.network} learns in sessions on {self.chip}", told, head=head, rows=rows)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write an HDF5 file. Raises BadInputError when it exists (without force) or cannot be written."""

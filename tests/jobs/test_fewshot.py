@@ -57,6 +57,14 @@ def test_a_table_has_a_row_for_each_moment(found: hwloop.FewShotResult) -> None:
     assert list(table["classes"]) == [6, 8, 10, 10, 10]
 
 
+def test_a_notebook_and_xarray_show_it(found: hwloop.FewShotResult) -> None:
+    assert "<td" in found._repr_html_()
+    pytest.importorskip("xarray")
+    data = found.to_xarray()
+    assert data["accuracy"].sel(moment="session 2").item() == found.last_session.on_chip.value
+    assert data["classes"].attrs["units"] == "1"
+
+
 def test_moments_that_are_not_there_are_named(found: hwloop.FewShotResult) -> None:
     with pytest.raises(hwloop.BadInputError, match="nothing was asked at 'later'; there are session 0, session 1"):
         found.at("later")

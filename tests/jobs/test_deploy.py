@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarn
 from hwloop.jobs.deploy_files import NetworkFiles, deploy_files, fill
 from hwloop.nn.learnt_ranges import save_weights
 from tests.conftest import OpenChip
+from tests.files.weights.test_aihwkit import tile
 from tests.jobs.conftest import CtrlC, OpenWithout
 from tests.nn.conftest import IDEAL, NOISY, images, labelled, small_cnn
 
@@ -71,6 +73,26 @@ def test_learnt_input_ranges_are_taken_over(files: NetworkFiles, open_chip: Open
     scales = {tile.programmed.tile.tensor: tile.input_scale for tile in network.tiles}
     assert scales["0.weight"] == 0.75
     assert scales["5.weight"] != 0.75
+
+
+def test_a_network_of_aihwkit_brings_weights_kernels_and_ranges(
+    files: NetworkFiles, open_chip: OpenChip, tmp_path: Path
+) -> None:
+    state, content = small_cnn().state_dict(), {}
+    for name, values in state.items():
+        layer = name.rpartition(".")[0]
+        of_matrix = state.get(f"{layer}.weight", values).ndim > 1
+        if of_matrix and name.endswith(".weight"):
+            content |= tile(f"{layer}.analog_module.", values.flatten(1), input_range=1.25)
+        else:
+            content[f"{layer}.analog_module.bias" if of_matrix and name.endswith(".bias") else name] = values
+    torch.save(content, tmp_path / "analog.pt")
+    network = deploy_files(
+        replace(files, weights=tmp_path / "analog.pt"), open_chip(NOISY), Exact(), hwloop.Deployment()
+    )
+    assert isinstance(network, hwloop.DeployedNetwork)
+    assert network.to_json()["accuracy_digital"] == 1.0
+    assert {one.input_scale for one in network.tiles} == {1.25}
 
 
 def test_calibration_data_are_training_images_alone(files: NetworkFiles, open_chip: OpenChip) -> None:

@@ -49,7 +49,9 @@ for (const element of document.body.querySelectorAll('*')) {
   const [one, other] = [luminance(parse(style.color)), luminance(behind(element))].sort((a, b) => b - a);
   const contrast = (one + 0.05) / (other + 0.05), text = element.textContent.trim().slice(0, 40);
   if (contrast < 4.5) faults.push(`contrast ${contrast.toFixed(1)}: ${text}`);
-  const scrolls = element.closest('.scroll, pre, .wy-table-responsive');
+  let scrolls = false;
+  for (let e = element; e && e !== document.body; e = e.parentElement)
+    scrolls ||= /auto|scroll/.test(getComputedStyle(e).overflowX) && e.getBoundingClientRect().right <= width + 1;
   if (box.right > width + 1 && !scrolls) faults.push(`out of the window: ${text}`);
   if (element.scrollWidth > element.clientWidth + 1 && style.overflowX === 'hidden') faults.push(`clipped: ${text}`);
 }

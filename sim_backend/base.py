@@ -333,4 +333,4 @@ def _rows(chip: Periphery) -> Iterator[Parameter]:
             elif item.name != "sources" and value is not None:
                 plain = value if isinstance(value, str | int | float | bool) else str(value)
                 unit = item.metadata.get("unit") or FIELD_UNITS.get(item.name, "1")
-                yield Parameter(name, plain, unit, chip.source(name))
+                yield Parameter(name, plain, unit, chip.source(name), item.metadata.get("meaning", ""))

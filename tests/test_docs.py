@@ -21,6 +21,7 @@ import pytest
 import hwloop
 from hwloop.calibration.programming.registry import METHODS
 from hwloop.cli import COMMANDS, main
+from hwloop.optim.rules import RULES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -208,6 +209,18 @@ def test_settings_of_methods_are_there_with_their_defaults() -> None:
     for method, name, default in rows:
         fields = {field.name: field.default for field in dataclasses.fields(METHODS.find(method))}
         assert float(default) == pytest.approx(fields.get(name, math.nan), rel=1e-3), f"{method} {name}"
+
+
+def test_settings_of_trainings_are_there_with_their_defaults() -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("Settings of the algorithms")[2]
+    told = {
+        (name, row[1]): row[2]
+        for row in re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \| `(\w+)` \| (\S+) \|", page, re.MULTILINE)
+        for name in re.findall(r"`([\w-]+)`", row[0])
+    }
+    kinds = {**RULES, "training": hwloop.Training}
+    are = {(name, one.name): str(one.default) for name, kind in kinds.items() for one in dataclasses.fields(kind)}
+    assert told == are
 
 
 def test_decisions_are_numbered_in_order() -> None:

@@ -37,6 +37,15 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = False
+python_use_unqualified_type_names = True
+autodoc_type_aliases = {
+    name: name
+    for name in (
+        "ArrayLike", "FloatArray", "IndexArray", "BoolArray", "AnyArray", "CodeArray", "State", "Json", "Progress",
+        "WeightsLike", "DataLike", "ChipLike", "Batches", "Sources", "Shown", "Loaded", "Settings",
+    )
+}  # fmt: skip
+"""What a signature calls them, in place of what they stand for."""
 
 # Pages in Markdown, some of which are run. What they show is never stored: it is made when the site is.
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
@@ -54,6 +63,7 @@ html_static_path = ["static"]
 html_css_files = ["house.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_prev_next": True,
     "navbar_align": "left",

@@ -58,6 +58,8 @@ class Parameter:
     value: str | int | float | bool
     unit: str
     source: str
+    meaning: str = ""
+    """What it is, in a few words; empty where the name says it, and of chips behind a link, which do not tell."""
 
 
 @dataclass(frozen=True)

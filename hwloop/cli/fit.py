@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,12 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import installed
+from hwloop.cli.screen import show_page
 from hwloop.cli.terminal import wrapped
-from hwloop.durations import format_duration
 from hwloop.errors import printable
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
-    from hwloop.files.models import Fit
     from hwloop.jobs.fit import FittedModel
 
 
@@ -104,7 +104,6 @@ def finish(model: FittedModel, measurements: str, out: str, drawn: list[str], *,
         print_json(result)
     else:
         _show(model, out, drawn)
-        _show_held_out(model)
     for note in model.notes:
         click.echo(printable(f"warning: {note}"), err=True)
     if model.missing:
@@ -113,70 +112,11 @@ def finish(model: FittedModel, measurements: str, out: str, drawn: list[str], *,
 
 
 def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
-    for name, one in model.fits.items():
-        cells = one.cells
-        click.echo(f"{name}: {one.family}")
-        left_out = [f"{count} {reason}" for reason, count in cells.left_out.items()]
-        gone = ", ".join([f"{cells.stuck} stuck", f"{cells.outliers} outliers", *left_out])
-        click.echo(f"  {cells.used} of {cells.measured} cells used; {gone}")
-        _show_parameters(one)
-        settings = ", ".join(f"{key} = {value:.5g}" for key, value in one.settings.items())
-        click.echo(wrapped(f"with {settings}", "  ", "    "))
-        click.echo(f"  KS distance of predicted quantiles {one.ks_distance:.3f}")
-        _show_choice(one.family, one.choice)
-        for warning in one.warnings:
-            click.echo(wrapped(f"warning: {warning}", "  ", "    "))
-        click.echo()
-    click.echo(f"Model file {out}.")
-    click.echo(wrapped(f"sim:{out} is the twin; see also hwloop {_more(model)} and report."))
+    from hwloop.pages.models import page_of_model, tables_of_held_out
+    from hwloop.pages.terminal import ENTIRE
+
+    page = page_of_model(model, out)
+    shown = dataclasses.replace(page, tables=(*page.tables, *tables_of_held_out(model.held_out)))
+    show_page(shown, ENTIRE)
     if drawn:
         click.echo(wrapped(f"Figures {', '.join(drawn)}."))
-
-
-def _show_parameters(fit: Fit) -> None:
-    """Show the parameters of a fit, a line each where the terminal has room."""
-    spans = ["" if row.low is None else f"{row.low:.4g} to {row.high:.4g}" for row in fit.parameters]
-    name, span = (max(map(len, texts), default=0) for texts in ([row.name for row in fit.parameters], spans))
-    name, span = max(name, len("parameter")), max(span, len("95 % interval"))
-    click.echo(f"  {'parameter':<{name}} {'value':>10}  {'95 % interval':<{span}}  {'unit':<4} meaning")
-    for row, shown in zip(fit.parameters, spans, strict=True):
-        start = f"  {row.name:<{name}} {row.value:>10.5g}  {shown:<{span}}  {row.unit:<4} "
-        click.echo(wrapped(f"{row.meaning}{f' ({row.note})' if row.note else ''}", start, " " * len(start)))
-
-
-def _more(model: FittedModel) -> str:
-    """Name the commands that take a model with these fits."""
-    from hwloop.exporters.content import USABLE
-    from hwloop.files.predictions import PREDICTABLE
-
-    taken = (("predict", PREDICTABLE), ("export", USABLE))
-    return ", ".join([*(name for name, kinds in taken if not model.fits.keys().isdisjoint(kinds)), "show"])
-
-
-def _show_held_out(model: FittedModel) -> None:
-    for name, one in model.held_out.items():
-        click.echo(f"Held out of {name} ({one.family}):")
-        several = one.rows[0].temperature is not None
-        head = f"{'level, uS':>10} {'time':>8}" + (f" {'K':>5}" if several else "")
-        click.echo(f"  {head} {'reads':>7} {'ln L a read':>12} {'KS':>6} {'in 90 %':>8}")
-        for row in (*one.rows, one.pooled):
-            place = f"{row.level:>10.4g} {format_duration(row.time):>8}" + (
-                f" {row.temperature:>5.0f}" if several else ""
-            )
-            if row is one.pooled:
-                place = f"{'all':>10} {'all':>8}" + (f" {'all':>5}" if several else "")
-            score = f"{row.log_likelihood:>12.4f} {row.ks_distance:>6.3f} {row.covered:>8.1%}"
-            click.echo(f"  {place} {row.reads:>7} {score}")
-
-
-def _show_choice(family: str, choice: dict[str, float]) -> None:
-    scores = dict(choice)
-    if len(scores) < 2:
-        return
-    own = scores.pop(family)
-    others = ", ".join(
-        f"{name} {score - own:+.4f}" for name, score in sorted(scores.items(), key=lambda item: -item[1])
-    )
-    tie = "; a tie goes to the family that assumes least" if max(scores.values()) > own else ""
-    chosen = f"chosen by held-out log-likelihood per cell: {family} {own:.4f}; {others}{tie}"
-    click.echo(wrapped(chosen, "  ", "    "))

@@ -15,6 +15,7 @@ from hwloop.cli.common import (
     print_json,
     watched,
 )
+from hwloop.cli.terminal import wrapped
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError, printable
 from hwloop.files.measurements import Experiment
@@ -200,17 +201,17 @@ def _experiment(name: str | None) -> Experiment | None:
 
 
 def _show(report: ImportReport, out: str) -> None:
-    click.echo(f"{report.reads:,} reads of {report.cells:,} cells from {report.rows:,} rows, in {out}")
     low, high = report.conductance
-    click.echo(
-        f"conductances from {low:.3g} to {high:.3g} uS, ages from {_age(report.time[0])} to {_age(report.time[1])}"
-    )
-    for reason, found in report.dropped.items():
-        click.echo(printable(f"left out: {found.count:,} rows, {reason} (first in {found.where()})"))
-    for question, found in report.questions.items():
-        click.echo(printable(f"question: {found.count:,} reads, {question} (first in {found.where()})"))
-    for note in report.notes:
-        click.echo(printable(f"note: {note}"))
+    told = [
+        f"{report.reads:,} reads of {report.cells:,} cells from {report.rows:,} rows, in {out}",
+        f"conductances from {low:.3g} to {high:.3g} uS, ages from {_age(report.time[0])} to {_age(report.time[1])}",
+        *(f"left out: {one.count:,} rows, {reason} (first in {one.where()})" for reason, one in report.dropped.items()),
+        *(f"question: {one.count:,} reads, {what} (first in {one.where()})" for what, one in report.questions.items()),
+        *(f"note: {note}" for note in report.notes),
+    ]
     if BACKWARDS in report.dropped:
         said = "Cells measured anew, say at another temperature, are told apart by --split-by temperature."
-        click.echo(f"{said} What was baked so is fitted by hwloop fit --family bake.")
+        told.append(f"{said} What was baked so is fitted by hwloop fit --family bake.")
+    for sentence in told:
+        click.echo(wrapped(printable(sentence), "", "  "))
+    click.echo(f"\nhwloop show {out}\nhwloop fit {out} --out model.json")

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import command, file_option, force_option, given, json_option, print_json
-from hwloop.errors import printable
-
-if TYPE_CHECKING:
-    from hwloop.custody.ledger import ChipEntry
-    from hwloop.jobs.ledger import Life
+from hwloop.cli.screen import show_page
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,8 @@ def ledger(options: LedgerOptions) -> None:
     from hwloop.errors import BadInputError
     from hwloop.jobs.ledger import known_chips
     from hwloop.jobs.ledger import ledger as look_up
+    from hwloop.pages.lives import page_of_chips, page_of_life
+    from hwloop.pages.terminal import ALL
 
     if options.chip is None:
         if options.merge or options.out:
@@ -59,7 +55,7 @@ def ledger(options: LedgerOptions) -> None:
         if options.as_json:
             print_json({"chips": [{"chip": chip.identity, "backend": chip.uri} for chip in chips]})
         else:
-            _list(chips)
+            show_page(page_of_chips(chips), ALL)
         return
     life = look_up(options.chip, path=options.ledger, merge=options.merge)
     if options.out:
@@ -67,26 +63,4 @@ def ledger(options: LedgerOptions) -> None:
     if options.as_json:
         print_json(life.to_json())
     else:
-        _show(life)
-
-
-def _list(chips: Sequence[ChipEntry]) -> None:
-    if not chips:
-        click.echo("No chip has received a pulse yet.")
-    for chip in chips:
-        click.echo(f"{printable(chip.identity)}  {printable(chip.uri)}{'  (simulated)' if chip.simulated else ''}")
-
-
-def _show(life: Life) -> None:
-    chip = life.chip
-    kind = "recorded, not enforced: the chip is simulated" if chip.simulated else "enforced over all sessions"
-    click.echo(f"{printable(chip.identity)}\nBudget of {chip.budget} pulses a device, {kind}.\n")
-    if not life.cores:
-        click.echo("No device has received a pulse yet.")
-        return
-    click.echo("core      pulses  per device      most")
-    for core, counts in sorted(life.cores.items()):
-        click.echo(f"{core:>4}{int(counts.sum()):>12}{float(counts.mean()):>12.2f}{int(counts.max()):>10}")
-    merged = f", {life.merged_runs} run(s) of other machines" if life.merged_runs else ""
-    click.echo(f"\n{len(life.sessions)} session(s){merged}; {life.spent_devices} device(s) have spent their budget.")
-    click.echo(f"Ledger {life.ledger}.")
+        show_page(page_of_life(life), ALL)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import click
 
 from hwloop.cli.common import command, given, json_option, print_json
+from hwloop.cli.screen import show_page
 from hwloop.durations import parse_duration
 from hwloop.errors import BadInputError
 from hwloop.units import parse_conductance
@@ -56,15 +57,9 @@ def predict(options: PredictOptions) -> None:
     if options.as_json:
         print_json({"model": options.model, **found.to_json()})
         return
-    hot = "" if found.temperature is None or found.level_is != "before the bake" else f" at {found.temperature:g} K"
-    click.echo(f"{found.level:.4g} uS {found.level_is}, after {options.time}{hot} ({', '.join(found.families)}):")
-    for share, value in found.quantiles.items():
-        click.echo(f"  {share:>4.0%} quantile  {value:.4g} uS")
-    if found.window is not None:
-        low, high = found.window
-        click.echo(f"  outside of {low:.4g} to {high:.4g} uS with a probability of {found.probability_outside:.3g}")
-    for sentence in found.beyond:
-        click.echo(f"warning: extrapolates: {sentence}", err=True)
+    from hwloop.pages.predictions import page_of_prediction
+
+    show_page(page_of_prediction(found))
 
 
 def _window(text: str | None) -> tuple[float, float] | None:

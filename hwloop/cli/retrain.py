@@ -21,7 +21,7 @@ from hwloop.cli.common import (
     watched,
 )
 from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
-from hwloop.durations import format_duration
+from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -92,32 +92,9 @@ def finish(result: Retrained, *, as_json: bool) -> None:
     if as_json:
         print_json(result.to_json())
     else:
-        _show(result)
+        from hwloop.pages.retrainings import page_of_retrained
+        from hwloop.pages.terminal import ENTIRE
+
+        show_page(page_of_retrained(result), ENTIRE)
     if result.status != "complete":
         leave(GOAL_MISSED)
-
-
-def _show(result: Retrained) -> None:
-    network = result.factory or type(result.network).__name__
-    click.echo(f"{network} for {result.chip}, {' to '.join(map(format_duration, result.settings.ages))}\n")
-    click.echo("epoch      loss   held-out images: digital   under noise   loss under noise")
-    for number, epoch in enumerate(result.course.epochs):
-        loss = f"{epoch.loss:9.4f}" if number else "        -"
-        kept = "  kept" if number == result.course.best else ""
-        noisy = f"{epoch.noisy:8.2%}         {epoch.noisy_loss:8.4f}"
-        click.echo(f"{number:>5} {loss}                  {epoch.digital:8.2%}      {noisy}{kept}")
-    if result.course.best == 0 and len(result.course.epochs) > 1:
-        click.echo(
-            f"\nNo epoch was better on the held-out images by {result.settings.certainty:g} standard errors:\n"
-            "the network is as it was."
-        )
-    if result.status == "interrupted":
-        click.echo(f"\nStopped before the end; the best until then was kept. hwloop resume {result.file} goes on.")
-    if result.status == "diverged":
-        click.echo("\nThe loss became NaN; the best until then was kept. Try a smaller --lr.")
-    if result.before is not None and result.after is not None:
-        click.echo("\ntest images             digital   under noise")
-        for name, tried in (("before", result.before), ("after", result.after)):
-            noisy = f"{tried.noisy:8.2%} +- {tried.spread:.2%} from chip to chip"
-            click.echo(f"{name:<20} {tried.digital:10.2%}  {noisy}")
-    click.echo(f"\nWeights and learnt ranges in {result.file}.")

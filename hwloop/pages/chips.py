@@ -97,10 +97,16 @@ def _parameters(known: Sequence[Parameter]) -> tuple[Table, Table]:
     """Make the table of parameters, and the numbered list of their sources, which would not fit beside them."""
     sources = list(dict.fromkeys(row.source for row in known if row.source != ASSUMED))
     numbers = {source: f"[{number}]" for number, source in enumerate(sources, 1)}
-    rows = tuple((row.name, str(row.value), row.unit, numbers.get(row.source, ASSUMED)) for row in known)
-    columns = (Column("parameter", names=True), Column("value"), Column("unit"), Column("source"))
+    meant = any(row.meaning for row in known)
+    columns = [Column("parameter", names=True), Column("value"), Column("unit"), Column("source")]
+    if meant:
+        columns.append(Column("meaning"))
+    rows = tuple(
+        (row.name, str(row.value), row.unit, numbers.get(row.source, ASSUMED), *([row.meaning or "-"] if meant else []))
+        for row in known
+    )
     listed = tuple((numbers[source], source) for source in sources)
     return (
-        Table("Parameters", columns, rows),
+        Table("Parameters", tuple(columns), rows),
         Table("Sources", (Column("number"), Column("source")), listed),
     )

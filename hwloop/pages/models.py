@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hwloop import plot
 from hwloop.durations import format_duration
+from hwloop.exporters.content import USABLE
 from hwloop.files.fitted_devices import is_bake, is_relaxation
 from hwloop.files.models import BY_CONDUCTANCE, Fit, Model
-from hwloop.pages.page import Column, Fact, Page, Picture, Table
-from hwloop.pages.texts import counted
+from hwloop.files.predictions import PREDICTABLE
+from hwloop.pages.page import Cell, Column, Fact, Page, Picture, Table
+from hwloop.pages.texts import counted, quoted
+
+if TYPE_CHECKING:
+    from hwloop.calibration.fitting.hold_out import HeldOut, HeldOutRow
 
 
 def page_of_model(model: Model, name: str = "") -> Page:
@@ -33,7 +41,49 @@ def page_of_model(model: Model, name: str = "") -> Page:
             Fact("created", f"{model.created} UTC" if "+" not in model.created else model.created),
             Fact("hwloop", model.hwloop_version),
         ),
+        onward=_onward(model, name),
     )
+
+
+def _onward(model: Model, name: str) -> tuple[Fact, ...]:
+    """Say how to go on with the file of a model."""
+    if not name or not model.fits:
+        return ()
+    file = quoted(name)
+    level = math.sqrt(math.prod(next(iter(model.fits.values())).conductance_range))
+    ways = [(f"hwloop report {file} --out report.html", "makes a page with pictures", tuple(model.fits))]
+    ways[:0] = [
+        (
+            f"hwloop compare weights.npy --backend sim:{file} --out cmp.h5",
+            "programs its twin, a simulated chip",
+            USABLE,
+        ),
+        (f"hwloop predict {file} --time 1y --level {level:.2g}uS", "predicts conductances", PREDICTABLE),
+        (f"hwloop export {file} --to aihwkit --out noise_model.py", "hands it to another simulator", USABLE),
+        (f"hwloop info sim:{file}", "shows its twin, a simulated chip that updates step", ("pulse-response",)),
+    ]
+    return tuple(Fact(command, use) for command, use, kinds in ways if not model.fits.keys().isdisjoint(kinds))
+
+
+def tables_of_held_out(held_out: Mapping[str, HeldOut]) -> tuple[Table, ...]:
+    """Make tables of how well reads were predicted that were held out, by experiment."""
+    return tuple(_held_out(name, one) for name, one in held_out.items())
+
+
+def _held_out(name: str, one: HeldOut) -> Table:
+    several = one.rows[0].temperature is not None
+    columns = (
+        Column("level", "uS"), Column("time"), *((Column("bake", "K", ".0f"),) if several else ()), Column("reads"),
+        Column("ln L a read", style=".4f"), Column("KS", style=".3f"), Column("in 90 %", style=".1%"),
+    )  # fmt: skip
+
+    def row(of: HeldOutRow, level: float | None, time: str) -> tuple[Cell, ...]:
+        bake = (of.temperature if level is not None else None,) if several else ()
+        return (level, time, *bake, of.reads, of.log_likelihood, of.ks_distance, of.covered)
+
+    rows = (*(row(each, each.level, format_duration(each.time)) for each in one.rows), row(one.pooled, None, "all"))
+    told = "ln L: logarithm of the density of a read; in 90 %: share of the reads within their 90 % intervals."
+    return Table(f"Held out of {name} ({one.family})", columns, rows, told)
 
 
 def _fact(experiment: str, fit: Fit) -> Fact:
@@ -65,7 +115,20 @@ def _table(experiment: str, fit: Fit) -> Table:
         )
         for row in fit.parameters
     )
-    return Table(f"{experiment}: {fit.family}", columns, rows)
+    settings = ", ".join(f"{key} = {value:.5g}" for key, value in fit.settings.items())
+    note = ". ".join(filter(None, (f"With {settings}" if settings else "", _choice(fit))))
+    return Table(f"{experiment}: {fit.family}", columns, rows, note)
+
+
+def _choice(fit: Fit) -> str:
+    """Tell by what a family was chosen among several; empty where it was named."""
+    if len(fit.choice) < 2:
+        return ""
+    others = {name: score for name, score in fit.choice.items() if name != fit.family}
+    own = fit.choice[fit.family]
+    listed = ", ".join(f"{name} {score - own:+.4f}" for name, score in sorted(others.items(), key=lambda one: -one[1]))
+    tie = "; a tie goes to the family that assumes least" if max(others.values()) > own else ""
+    return f"Chosen by held-out log-likelihood per cell, {own:.4f}; the others beside it: {listed}{tie}"
 
 
 def _pictures(experiment: str, fit: Fit) -> list[Picture]:

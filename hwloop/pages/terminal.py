@@ -42,6 +42,8 @@ class Extent:
 SCREENFUL, ALL = Extent(), Extent(rows=None, letters=None, details=True)
 AT_THE_END = Extent(origin=False)
 """What a command says of its result."""
+ENTIRE = Extent(rows=None, details=True, origin=False)
+"""The same, with every row."""
 
 
 @dataclass(frozen=True)

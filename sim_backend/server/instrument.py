@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.info import Parameter
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError, HwloopError, LimitError, MissingCapabilityError
 from hwloop.scpi import arrays, dialect
@@ -364,9 +365,7 @@ class Instrument:
             ),
             d.CAPABILITIES_Q: lambda: ",".join(f'"{name}"' for name in sorted(c.value for c in info.capabilities)),
             d.SNAPSHOT_Q: lambda: sealed_block(json.dumps(chip.snapshot()).encode("ascii")),
-            d.PARAMETERS_Q: lambda: sealed_block(
-                json.dumps([asdict(row) for row in chip.parameters()]).encode("ascii")
-            ),
+            d.PARAMETERS_Q: lambda: sealed_block(json.dumps([_row(row) for row in chip.parameters()]).encode("ascii")),
             d.COUNTS_Q: lambda: f"{chip.counts.pulses},{chip.counts.device_reads},{chip.counts.mvms}",
             d.TIME_Q: chip.now,
             d.WAIT: chip.wait,
@@ -436,3 +435,8 @@ def _render(response: Response) -> bytes:
     if isinstance(response, bytes):
         return response
     return (repr(response) if isinstance(response, float) else str(response)).encode("ascii")
+
+
+def _row(parameter: Parameter) -> dict[str, str | int | float | bool]:
+    """Write a parameter with the fields that drivers of the dialect know."""
+    return {name: getattr(parameter, name) for name in ("name", "value", "unit", "source")}

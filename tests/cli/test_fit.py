@@ -29,8 +29,7 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(
     result = command("fit", "meas.h5", "--out", "model.json", "--figures", "figures")
     assert result.exit_code == 0, result.stderr
     assert "400 of 400 cells used" in result.stdout
-    assert "is the twin; see also hwloop predict, export, show and report." in result.stdout
-    assert "chosen by held-out log-likelihood per cell: " in result.stdout
+    assert "Chosen by held-out log-likelihood per cell, " in result.stdout
     row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["sigma.c0"])
     assert row[3] == "to"
     assert row[5] == "uS"
@@ -52,7 +51,7 @@ def test_a_narrow_terminal_cuts_no_line_of_a_fit(
     monkeypatch.setenv("COLUMNS", "80")
     shown = command("fit", "meas.h5", "--out", "model.json", "--figures", "figures").stdout
     assert max(map(len, shown.splitlines())) <= 80
-    assert "sim:model.json is the twin" in shown
+    assert "hwloop compare weights.npy --backend sim:model.json --out cmp.h5" in shown
 
 
 def test_help_names_every_family(command: Command) -> None:
@@ -120,6 +119,6 @@ def test_what_is_held_out_is_told_by_level_and_time(command: Command, folder: Pa
     options = ("--family", "relaxation-sublinear", "--hold-out", "cells", "--hold-out", "times")
     result = command("fit", "rram.h5", "--out", "rram.json", *options)
     assert result.exit_code == 0, result.stderr
-    rows = result.stdout.partition("Held out of drift (relaxation-sublinear):\n")[2].splitlines()
-    assert rows[0].split()[:2] == ["level,", "uS"]
-    assert rows[7].split()[:2] == ["all", "all"]
+    rows = result.stdout.partition("Held out of drift (relaxation-sublinear)\n")[2].splitlines()
+    assert "level" in rows[0] + rows[1]
+    assert any(row.split()[:2] == ["-", "all"] for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,16 @@ NAME = "sim:hermes-core, serial simulated-1-"
 
 
 def test_a_chip_is_listed_and_shown_after_its_first_run(command: Command, ledger_file: Path) -> None:
-    assert command("ledger").stdout == "No chip has received a pulse yet.\n"
+    assert "No chip has received a pulse yet." in command("ledger").stdout
     assert "No device has received a pulse yet." in command("ledger", CHIP).stdout
     assert command("program", "w.npy", *BRIEF, "--out", "run.h5").exit_code == 0
     listed = command("ledger").stdout
-    assert listed.startswith(NAME)
-    assert listed.endswith(f"  {CHIP}  (simulated)\n")
+    assert NAME in listed
+    assert re.search(rf"{re.escape(CHIP)} +simulated", listed)
     shown = command("ledger", CHIP)
     assert shown.exit_code == 0
-    assert "Budget of 10000 pulses a device, recorded, not enforced: the chip is simulated." in shown.stdout
-    assert f"Ledger {ledger_file}." in shown.stdout
+    assert "10,000 pulses a device, recorded, not enforced: the chip is simulated" in shown.stdout
+    assert str(ledger_file) in shown.stdout.replace("\n", "")
     told = json.loads(command("ledger", CHIP, "--json", "--out", "life.npz").stdout)
     assert told["pulses"] == np.load("life.npz")["core_0"].sum() > 100
     assert told["sessions"][0]["pulses"] == told["pulses"]

@@ -30,11 +30,12 @@ def files(folder: Path) -> None:
     np.savez("d.npz", images=images, labels=labels, train_index=np.arange(200), test_index=np.arange(200, 300))
 
 
-def test_weights_are_written(command: Command) -> None:
+def test_weights_are_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     result = command(*WORDS, "--epochs", 3, "--lr", 0.01, "--set", "batch=32", "--set", "oldest=1y")
     assert result.exit_code == 0, result.stderr
-    assert "hwloop.nn.zoo:digits_mlp for sim:hermes-core, 1min to 1y" in result.stdout
-    assert result.stdout.count("  kept\n") == 1
+    assert "hwloop.nn.zoo:digits_mlp trained for sim:hermes-core, 1min to 1y" in result.stdout
+    assert result.stdout.count("kept\n") == 1
     assert ("No epoch was better" in result.stdout) == bool(re.search(r"^ +0 .*kept$", result.stdout, re.MULTILINE))
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert zoo.digits_mlp().state_dict().keys() == load_file("robust.safetensors").keys()

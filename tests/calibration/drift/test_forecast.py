@@ -234,12 +234,13 @@ def test_a_column_that_has_turned_round_is_not_turned_back() -> None:
     """10 - 9 uS of which the larger one falls faster: what is left has the other sign, and no factor mends that."""
     drift = DriftModel(20.0, 25.0, Polynomial((-0.4, 1.2)), Polynomial((0.0,)))  # 0.08 and 0.032
     forecast = one_cell(dataclasses.replace(model_of(0.0), drift=drift), devices=(10.0, 9.0))
+    forecast = dataclasses.replace(forecast, scale=np.array([3.0]))
     left = 10 * (1e5 / 20.0) ** -0.08 - 9 * (1e5 / 20.0) ** -0.032
     assert left < -1
     inputs = np.array([[0.2], [0.8]])
     gain, offset = forecast.correction(1e5, inputs)
     assert gain == pytest.approx([1.0])
-    assert offset == pytest.approx([0.5 * (1.0 - left)])
+    assert offset == pytest.approx([3.0 * 0.5 * (1.0 - left)])
 
 
 def test_what_is_not_explained_is_shared_among_cells_by_their_weights() -> None:

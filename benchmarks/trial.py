@@ -21,6 +21,8 @@ import pytest
 
 SPARE = 30.0
 """Seconds of CPU time beyond those given, after which tests that do not end are stopped."""
+LARGEST_SHARE = 0.4
+"""Share of the CPU time given that one file of tests may take: a slow one leaves some to others."""
 IDLE = 120.0
 """Seconds without any CPU time of its own after which a process of tests is taken to wait for ever."""
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
@@ -135,14 +137,18 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 class _Watch:
-    """A plugin that skips tests after some CPU time, and tells which test failed first."""
+    """A plugin that skips tests after some CPU time, of all and of each file, and tells which test failed first."""
 
     def __init__(self, seconds: float, tell: int) -> None:
-        self._end, self._tell = time.process_time() + seconds, tell
+        self._end, self._of_file, self._tell = time.process_time() + seconds, seconds * LARGEST_SHARE, tell
+        self._file, self._end_of_file = "", 0.0
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        if time.process_time() > self._end:
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        now, file = time.process_time(), item.nodeid.partition("::")[0]
+        if file != self._file:
+            self._file, self._end_of_file = file, now + self._of_file
+        if now > min(self._end, self._end_of_file):
             pytest.skip("no time left")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

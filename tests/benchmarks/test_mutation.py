@@ -238,8 +238,11 @@ def test_no_test_is_begun_after_the_time_that_is_given(tmp_path: Path) -> None:
         "def test_long():\n    end = time.process_time() + 0.8\n    while time.process_time() < end: pass\n"
         "def test_next(): assert False\n"
     )
-    assert not trial.outcome(tmp_path, ["test_one.py"], 0.6).caught
-    assert trial.outcome(tmp_path, ["test_one.py"], 30.0).test == "test_one.py::test_next"
+    (tmp_path / "test_two.py").write_text("def test_other(): assert False\n")
+    assert not trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 0.6).caught
+    # A file has two fifths of the time; the other one has its turn.
+    assert trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 1.5).test == "test_two.py::test_other"
+    assert trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 30.0).test == "test_one.py::test_next"
 
 
 def test_a_faulty_function_stays_in_the_process_that_runs_the_tests(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hwloop.devices.drift import DriftModel
 from hwloop.devices.model import DeviceModel
 from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.statistics import Polynomial
+from hwloop.devices.time_law import TimeLaw
 from hwloop.errors import BadInputError
 from tests.calibration.drift.specimen import (
     YEAR,
@@ -212,6 +213,18 @@ def test_a_tile_without_weights_needs_no_gain_and_has_no_error() -> None:
     assert np.isnan(empty.mvm_error(1e5))
 
 
+@pytest.mark.parametrize("age", [3.0, 500.0, 1e5])
+def test_drift_may_have_an_onset_and_bend(age: float) -> None:
+    """ln G falls by nu (y + 0.05 y^2) + 0.003 y^2 with y = ln((t / t0 + 2) / 3), from where it was at 20 s."""
+    law = TimeLaw(onset=2.0, curvature=0.05, bend=0.003)
+    drift = DriftModel(1.0, 25.0, Polynomial((0.06,)), Polynomial((0.0,)), law=law)
+    forecast = one_cell(dataclasses.replace(model_of(0.0), drift=drift))
+    now, then = (np.log((t + 2.0) / 3.0) for t in (age, 20.0))
+    lost = 0.06 * (now - then + 0.05 * (now**2 - then**2)) + 0.003 * (now**2 - then**2)
+    assert forecast.gain(age) == pytest.approx([np.exp(lost)])
+    assert forecast.mvm_error(age, 1.0) == pytest.approx(abs(1.0 - np.exp(-lost)))
+
+
 def test_small_weights_and_small_inputs_are_as_good_as_large_ones() -> None:
     small = dataclasses.replace(one_cell(model_of(nu=0.06), devices=(0.2, 0.0)), scale=np.array([1e-3]))
     assert small.mvm_error(1e5, 1.0) == pytest.approx(1 - (1e5 / 20.0) ** -0.06)
@@ -234,12 +247,13 @@ def test_a_column_that_has_turned_round_is_not_turned_back() -> None:
     """10 - 9 uS of which the larger one falls faster: what is left has the other sign, and no factor mends that."""
     drift = DriftModel(20.0, 25.0, Polynomial((-0.4, 1.2)), Polynomial((0.0,)))  # 0.08 and 0.032
     forecast = one_cell(dataclasses.replace(model_of(0.0), drift=drift), devices=(10.0, 9.0))
+    forecast = dataclasses.replace(forecast, scale=np.array([3.0]))
     left = 10 * (1e5 / 20.0) ** -0.08 - 9 * (1e5 / 20.0) ** -0.032
     assert left < -1
     inputs = np.array([[0.2], [0.8]])
     gain, offset = forecast.correction(1e5, inputs)
     assert gain == pytest.approx([1.0])
-    assert offset == pytest.approx([0.5 * (1.0 - left)])
+    assert offset == pytest.approx([3.0 * 0.5 * (1.0 - left)])
 
 
 def test_what_is_not_explained_is_shared_among_cells_by_their_weights() -> None:

@@ -83,15 +83,15 @@ def test_a_low_device_is_as_far_off_as_a_high_one() -> None:
 
 
 def test_reads_are_compared_at_the_age_at_which_targets_hold() -> None:
-    # G falls with (t / t0)^-0.1: a device read at 1 s is higher than it will be at 100 s by a factor of 100^0.1.
+    # G falls with (t / t0)^-0.1: a device read at 4 s is higher than it will be at 100 s by a factor of 25^0.1.
     model = replace(device_model(), drift=DriftModel(1.0, 20.0, Polynomial((0.1,)), Polynomial((0.0,))))
     devices = ScriptedDevices(model=model)
     devices.target[:] = 10.0
     devices.pulse_open_loop(np.arange(4))
-    devices.region.clock = 1.0
-    young = 10.0 * 100**0.1
+    devices.region.clock = 4.0
+    young = 10.0 * 25**0.1
     assert devices.verified([young, 10.0, young, 10.0], [young, young]) == [1, 3]
-    assert devices.value == pytest.approx([10.0, 10.0 / 100**0.1, 10.0, 10.0 / 100**0.1])
+    assert devices.value == pytest.approx([10.0, 10.0 / 25**0.1, 10.0, 10.0 / 25**0.1])
 
 
 @pytest.mark.parametrize("read", [-5.0, -0.1, 0.0])
@@ -262,11 +262,11 @@ def test_a_device_that_no_curve_explains_is_left_alone_for_good(sigma: float, fo
     """A later read, which may end the row by its noise, changes nothing of that; 2 and 18 uS are 44 uA apart."""
     devices = devices_at([10.0] * 4, unresponsive_pulses=2)
     devices._known.shift_sigma[:] = sigma
+    devices.verified([2.0] * 4)  # a fifth of the way: no answer
+    devices.target[:] = 18.0
+    devices.pulse_open_loop(np.arange(4))
     devices.verified([2.0] * 4)
-    for _ in range(2):
-        devices.target[:] = 18.0
-        devices.pulse_open_loop(np.arange(4))
-        devices.verified([2.0] * 4)
+    assert devices.streak.tolist() == [2] * 4
     assert devices.unresponsive().all()
     devices.pulse_open_loop(np.arange(4))
     devices.verified([18.0] * 4, [18.0] * 4)
@@ -324,6 +324,13 @@ def test_what_is_fitted_are_pulsed_devices_with_targets_as_they_are_at_the_refer
     assert (curve.midpoint_spread, curve.height_spread) == pytest.approx((5.0, 0.03))
     noise = float(verify_noise(model, np.array([6.0]), 16, 10.0)[0]) / 6.0
     assert relative == pytest.approx(np.hypot(noise, 0.02 * np.log(10.0)))
+
+
+def test_small_targets_tell_of_the_currents_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices, seen = devices_at([0.5, 0.0, 10.0, 0.5]), []
+    monkeypatch.setattr(verified_devices, "fit_device_currents", lambda amplitude, *_: seen.append(len(amplitude)))
+    devices.current_error(np.arange(4), averages=16)
+    assert seen == [3]
 
 
 def test_after_a_restart_every_device_begins_on_the_new_curve() -> None:

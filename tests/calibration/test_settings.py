@@ -58,7 +58,7 @@ def test_every_number_among_the_settings_stands_in_a_table() -> None:
         (kind, one.name) for kind in kinds(Settings) for one in fields(kind)
         if one.name in inspect.get_annotations(kind) and isinstance(one.default, int | float)
     }  # fmt: skip
-    assert not numbers - listed
+    assert sorted(f"{kind.__name__}.{name}" for kind, name in numbers - listed) == []
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,19 @@ from hwloop.calibration.fitting.pulse_response import PulseResponseSettings
 from hwloop.calibration.fitting.read_noise import ReadNoiseSettings
 from hwloop.calibration.fitting.relaxation import RelaxationSettings
 from hwloop.calibration.fitting.selection import Selection
+from hwloop.calibration.fitting.verification import VerificationSettings
 from hwloop.calibration.settings import Settings
 from tests.calibration import bounds
 
 BOUNDS: bounds.Bounds = {
+    VerificationSettings: {
+        "decades": (0.1, 1.0, 10.0),
+        "bins": (1, 32, 1_000),
+        "fewest": (10, 100, 1_000_000),
+        "outlier_sigma": (2.0, 4.0, 100.0),
+        "noise_error": (0.0, 0.1, 10.0),
+        "small": (1.0, 3.0, 100.0),
+    },
     BakeSettings: {
         "energy": (0.01, 1.1, 10.0),
         "energy_spread": (0.001, 0.5, 10.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hwloop.chip.updates import SteppingDevices
 from hwloop.devices.model import DeviceModel
@@ -58,7 +58,7 @@ class Parameter:
     value: str | int | float | bool
     unit: str
     source: str
-    meaning: str = ""
+    meaning: str = field(default="", compare=False)
     """What it is, in a few words; empty where the name says it, and of chips behind a link, which do not tell."""
 
 

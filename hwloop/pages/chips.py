@@ -98,11 +98,10 @@ def _parameters(known: Sequence[Parameter]) -> tuple[Table, Table]:
     sources = list(dict.fromkeys(row.source for row in known if row.source != ASSUMED))
     numbers = {source: f"[{number}]" for number, source in enumerate(sources, 1)}
     meant = any(row.meaning for row in known)
-    columns = [Column("parameter", names=True), Column("value"), Column("unit"), Column("source")]
-    if meant:
-        columns.append(Column("meaning"))
+    meaning = [Column("meaning")] if meant else []
+    columns = [Column("parameter", names=True), Column("value"), Column("unit"), *meaning, Column("source")]
     rows = tuple(
-        (row.name, str(row.value), row.unit, numbers.get(row.source, ASSUMED), *([row.meaning or "-"] if meant else []))
+        (row.name, str(row.value), row.unit, *([row.meaning or "-"] if meant else []), numbers.get(row.source, ASSUMED))
         for row in known
     )
     listed = tuple((numbers[source], source) for source in sources)

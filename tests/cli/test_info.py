@@ -32,7 +32,7 @@ def test_info_shows_identity_geometry_and_sources(command: Command) -> None:
     assert "uA" in midpoint
     assert any(line[:1] == [midpoint[-1]] and line[1:] for line in lines)  # its source, by its number
     assert "offset in steps of 0.25 up to 8 LSB" in result.stdout
-    assert ["trims.offset_step", "0.25", "LSB", "assumed"] in lines
+    assert ["trims.offset_step", "0.25", "LSB", "-", "assumed"] in lines
 
 
 def test_info_fits_80_columns_with_every_name_whole(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,23 +246,31 @@ def module_name(path: Path) -> str:
 
 @functools.cache
 def imported_by(test: Path) -> frozenset[str]:
-    """List the modules that a file of tests imports itself, or with what it has in common with other tests."""
+    """List the modules that a file of tests imports itself."""
     names = set[str]()
     for node in ast.walk(ast.parse((ROOT / test).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {one.name for one in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
-    common = [Path(*name.split(".")).with_suffix(".py") for name in names if name.startswith("tests.")]
-    return frozenset(names.union(*(imported_by(path) for path in common if (ROOT / path).is_file())))
+    return frozenset(names)
+
+
+@functools.cache
+def imported_in_common(test: Path) -> frozenset[str]:
+    """List the modules that a file of tests imports with what it has in common with other tests."""
+    names = [name for name in imported_by(test) if name.startswith("tests.")]
+    paths = [path for name in names if (ROOT / (path := Path(*name.split(".")).with_suffix(".py"))).is_file()]
+    return frozenset().union(*(imported_by(path) for path in paths))
 
 
 def find_tests(fault: Fault) -> list[str]:
     """Find the files of tests that may notice a fault, the nearest first.
 
     First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
-    before them for what runs at import; then those that import its file, anywhere; then those of that folder that name
-    it; then the others there. Of equal ones those come first that say the name of the function.
+    before them for what runs at import; then those there that import or name its file; those elsewhere that import it;
+    the others there; and those that import it in common with others. Of equal ones those come first that say the name
+    of the function.
     """
     path, room = fault.path, room_of(fault.path)
     owner, _, name = fault.within.rpartition(".")
@@ -272,12 +280,12 @@ def find_tests(fault: Fault) -> list[str]:
     ranks: dict[str, tuple[int, bool, bool]] = {}
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
-        if mirrors and test.stem.startswith(tuple(starts)):
-            rank = 0
-        elif module_name(path) in imported_by(test):
-            rank = 1
-        elif mirrors:
-            rank = 2 if stem.search(text) else 3
+        imports = module_name(path) in imported_by(test)
+        if mirrors:
+            near = imports or stem.search(text)
+            rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
+        elif imports or module_name(path) in imported_in_common(test):
+            rank = 2 if imports else 4
         else:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)

@@ -171,10 +171,14 @@ def test_tests_of_other_folders_count_when_they_import_the_file() -> None:
     importing = [test for test in nearest("hwloop/testing/faults.py") if not test.startswith("tests/testing/")]
     assert importing
     for test in importing:
-        assert "hwloop.testing.faults" in mutation.imported_by(Path(test))
-    # What tests have in common counts as theirs.
-    shared = mutation.imported_by(Path("tests/calibration/drift/test_forecast.py"))
+        own, common = mutation.imported_by(Path(test)), mutation.imported_in_common(Path(test))
+        assert "hwloop.testing.faults" in own | common
+    # What tests have in common counts as well, after everything else.
+    shared = mutation.imported_in_common(Path("tests/calibration/drift/test_forecast.py"))
     assert shared >= mutation.imported_by(Path("tests/calibration/drift/specimen.py"))
+    layout = nearest("hwloop/importers/layout.py", "_Lines.__init__")
+    assert layout[0].startswith("tests/importers/")
+    assert "tests/cli/test_fit.py" not in layout[:5]
 
 
 def test_of_equal_tests_those_come_first_that_name_the_function() -> None:
@@ -182,10 +186,9 @@ def test_of_equal_tests_those_come_first_that_name_the_function() -> None:
     assert nearest("calibration/programming/conductance_filter.py", "ConductanceFilter.assume_currents")[:2] == room
     others = nearest("calibration/programming/conductance_filter.py", "ConductanceFilter.correct")[2:]
     named = [bool(mutation.re.search(r"\bcorrect\b", (mutation.ROOT / test).read_text())) for test in others]
-    importing = sum(
-        "hwloop.calibration.programming.conductance_filter" in mutation.imported_by(Path(test)) for test in others
-    )
-    assert named[:importing] == sorted(named[:importing], reverse=True)
+    near = [mutation.re.search(r"\bconductance_filter\b", (mutation.ROOT / test).read_text()) for test in others]
+    first = near.index(None)
+    assert named[:first] == sorted(named[:first], reverse=True)
 
 
 def test_draws_differ_and_are_repeatable_and_long_files_are_drawn_more_often(

@@ -28,6 +28,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "c.h5"
 
 
+def test_arrays_of_cells_and_devices_are_packed_and_lists_are_exact(path: Path) -> None:
+    with h5py.File(path) as file:
+        cells, offsets = (file[f"cores/0000/converters/{name}"] for name in ("cells", "offset"))
+        assert (cells.ndim, cells.dtype, cells.compression, cells.shuffle) == (2, np.float32, "gzip", True)
+        assert (offsets.ndim, offsets.dtype, offsets.compression) == (1, np.float64, None)
+        shift = file["cores/0000/programming_curve/shift"]
+        assert (shift.ndim, shift.dtype, shift.compression) == (4, np.float32, "gzip")
+
+
 def test_a_file_of_format_1_still_opens(tmp_path: Path) -> None:
     """Written before the fields of its results were renamed, and compared with what it said then."""
     stored = Path(__file__).with_name("format-1.cal.h5.gz")

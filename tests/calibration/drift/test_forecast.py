@@ -211,6 +211,7 @@ def test_a_tile_without_weights_needs_no_gain_and_has_no_error() -> None:
     empty = one_cell(model_of(nu=0.05), devices=(0.0, 0.0))
     assert empty.gain(1e5).tolist() == [1.0]
     assert np.isnan(empty.mvm_error(1e5))
+    assert dataclasses.replace(empty, error=0.1, scale=np.zeros(1))._deviations == 0.0
 
 
 @pytest.mark.parametrize("age", [3.0, 500.0, 1e5])

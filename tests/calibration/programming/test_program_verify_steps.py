@@ -303,3 +303,10 @@ def test_open_loop_pulses_go_to_devices_that_had_none() -> None:
     devices.pulse_open_loop(np.array([3, 20]))
     assert devices.program_open_loop() == 30
     assert sorted(np.concatenate([sent for sent, _ in region.pulses]).tolist()) == list(range(32))
+
+
+def test_small_targets_are_targets_and_ages_count_from_each_devices_pulse() -> None:
+    devices, _ = devices_of(np.array([[0.5, 0.0], [0.0, -0.4], [0.0, 0.0], [0.0, 0.0]]))
+    assert devices.pilot(2).tolist() == [0, 19]
+    devices.born[:] = np.arange(32.0)
+    assert devices._age_at_target(np.array([2, 30])).tolist() == [998.0, 970.0]

@@ -287,7 +287,8 @@ def _trained(
     settings, chip = asked.settings, asked.chip
     converted = convert(network, asked.exclude)
     training, test = images_of(data, converted.network)
-    noise = dataclasses.replace(noise_of(chip, settings.ages), compensation=settings.compensation)
+    noise = noise_of(chip, settings.ages)
+    noise = dataclasses.replace(noise, compensation=settings.compensation, fitted=settings.age or noise.fitted)
     noisy = NoisyNetwork(converted, noise, settings.seed)
     noisy.fit_ranges(training.some(settings.calibration, settings.seed).inputs)
     before = None if test is None else Tried.of(noisy, test, settings)

@@ -126,6 +126,8 @@ class Cells:
         The same as they are, uS.
     age
         Seconds after programming.
+    fitted
+        Seconds after programming at which targets hold.
     together
         Seconds during which the vectors of a forward pass go through: read noise that is slower is the same for all.
     converters
@@ -138,6 +140,7 @@ class Cells:
     target: torch.Tensor
     now: torch.Tensor
     age: float
+    fitted: float
     together: float
     converters: torch.Tensor
     random: torch.Generator
@@ -161,10 +164,23 @@ class Cells:
         """Draw standard normal numbers, as many as there are cells for each number of `shape`."""
         return drawn((*shape, *self.now.shape), self.now, self.random)
 
-    @property
-    def log_age(self) -> float:
-        """Natural logarithm of the age over the reference age of the drift, as its law of time counts it."""
-        return self.model.drift.law.exponent(math.log(self.age / self.model.drift.t0))
+    def loss(self, age: float, nu: torch.Tensor) -> torch.Tensor:
+        """Compute ln G(t0) - ln G(age) of devices with drift coefficients nu; the age is in seconds."""
+        law = self.model.drift.law
+        log_age = law.exponent(math.log(age / self.model.drift.t0))
+        return law.exponent(log_age) * nu + law.common(log_age)
+
+    def at_reference(self, devices: torch.Tensor, rounds: int = 8) -> torch.Tensor:
+        """Find what devices conduct at the reference age of the drift that are expected to be so when targets hold, uS.
+
+        The inverse of the mean drift by fixed point, as it changes slowly with conductance.
+        """
+        drift, found = self.model.drift, devices
+        if self.fitted == drift.t0:
+            return found
+        for _ in range(rounds):
+            found = devices * torch.exp(self.loss(self.fitted, drift.mean(found / drift.g_scale)))
+        return found
 
 
 def drawn(shape: tuple[int, ...], like: torch.Tensor, random: torch.Generator) -> torch.Tensor:

@@ -69,7 +69,7 @@ class ChipNoise:
         What makes up for drift: 'column' finds one gain for each column at the age in question, 'global' one factor for
         each tile, and with 'none' the gains of the columns stay those of `fitted`.
     fitted
-        Seconds after programming at which the columns are calibrated.
+        Seconds after programming at which targets hold and the columns are calibrated.
     """
 
     rows: int
@@ -319,7 +319,8 @@ class NoisyProduct(Product):
         """Program targets (blocks, rows, columns), and give the cells at an age, with their variance."""
         assert self._random is not None
         converters = drawn((2, len(target), 1, target.shape[2]), target, self._random)
-        cells = Cells(self.noise.cell, target, target, age, self.noise.together, converters, self._random)
+        noise = self.noise
+        cells = Cells(noise.cell, target, target, age, noise.fitted, noise.together, converters, self._random)
         variances = []
         for part in self.noise.parts:
             variances.append(part.variance(cells))

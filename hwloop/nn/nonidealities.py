@@ -243,16 +243,17 @@ class StuckDevices(Nonideality):
 
 
 class Drift(Nonideality):
-    """Every device drifts by a coefficient of its own, from the reference age to the present one."""
+    """Every device drifts by a coefficient of its own, from the age at which its target holds to the present one."""
 
     name = "drift"
 
     def cells(self, cells: Cells) -> torch.Tensor:
         """Let the devices of each cell age."""
         law, devices = cells.model.drift, cells.on_devices()
-        g = devices / law.g_scale
-        nu = law.mean(g) + law.spread(g) * cells.normal(cells.model.devices)
-        loss = law.law.exponent(cells.log_age) * nu + law.law.common(cells.log_age)
+        g = cells.at_reference(devices) / law.g_scale
+        mean = law.mean(g)
+        nu = mean + law.spread(g) * cells.normal(cells.model.devices)
+        loss = cells.loss(cells.age, nu) - cells.loss(cells.fitted, mean)
         return torch.sign(cells.now) * (devices * torch.exp(-self.amount * loss)).sum(0)
 
 

@@ -86,6 +86,8 @@ class Retraining(Settings):
     """Seconds after programming: the earliest moment at which the network shall work."""
     oldest: float = seconds(UNITS["y"])
     """Seconds after programming: the latest one. Ages are drawn evenly in log time between both."""
+    age: float = seconds(0.0)
+    """Seconds after programming at which targets will hold, as `deploy --age` has it; 0: the chip's own."""
     compensation: str = COMPENSATIONS[0]
     """What will make up for drift on the chip: 'column', 'global', or 'none' where nothing is done."""
     held_out: float = 0.15
@@ -110,7 +112,7 @@ class Retraining(Settings):
             ("epochs", 0, 100_000), ("lr", 0.0, 100.0), ("batch", 1, 1_000_000), ("momentum", 0.0, 0.9999),
             ("weight_decay", 0.0, 10.0), ("range_lr", 0.0, 10.0), ("clip_sigmas", 0.0, 100.0),
             ("distillation", 0.0, 1.0), ("mixing", 0.0, 1.0), ("temperature", 0.01, 1000.0),
-            ("noise", 0.0, 100.0), ("ramp", 0.0, 1.0),
+            ("noise", 0.0, 100.0), ("ramp", 0.0, 1.0), ("age", 0.0, 1e12),
             ("youngest", 1e-6, 1e12), ("oldest", 1e-6, 1e12), ("held_out", 0.0, 0.9), ("draws", 1, 1000),
             ("certainty", 0.0, 100.0),
             ("test_draws", 1, 10_000), ("calibration", 1, 1_000_000),

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import hwloop
+from hwloop.nn.datasets import read_dataset
+from hwloop.nn.factory import network_from
 from hwloop.nn.learnt_ranges import KEY, read_input_ranges, save_weights
 
 CHIP = "sim:hermes-core?seed=1"
@@ -52,6 +54,24 @@ def test_a_network_for_a_chip() -> None:
         right = (made.network.eval()(torch.tensor(x)).argmax(1).numpy() == y).mean()
     assert made.after.digital == pytest.approx(right)
     assert repr(made).startswith("<Retrained Sequential for sim:hermes-core?seed=1, complete: held-out accuracy under")
+
+
+def test_targets_hold_at_the_age_that_is_asked_for() -> None:
+    plain, year = network_from("hwloop.nn.zoo:digits_cnn"), 365 * 86_400.0
+    plain.load_state_dict(load_file(hwloop.data.path("digits_cnn.safetensors")))
+    digits = read_dataset(hwloop.data.path("digits.npz"))
+    images = {name: getattr(digits, name)[:100] for name in ("x_train", "y_train", "x_test", "y_test")}
+
+    def lost(age: float) -> float:
+        settings = hwloop.Retraining(
+            epochs=0, youngest=year, oldest=year, compensation="none", age=age, draws=1, test_draws=2, calibration=64
+        )
+        tried = hwloop.retrain(plain, images, CHIP, settings).before
+        assert tried is not None
+        return tried.digital - tried.noisy
+
+    assert lost(0.0) > 0.1  # left alone, it loses a third of its answers within a year
+    assert lost(year) < 0.05
 
 
 def test_json_and_table() -> None:

@@ -11,7 +11,7 @@ import torch
 
 import hwloop
 from hwloop.chip.info import ChipInfo
-from hwloop.devices.drift import DriftModel
+from hwloop.devices.drift import Aging, DriftModel
 from hwloop.devices.model import DeviceModel
 from hwloop.devices.read_noise import ReadNoiseModel
 from hwloop.devices.statistics import Polynomial
@@ -52,10 +52,12 @@ def plain_model(info: ChipInfo, nu: float = 0.05, spread: float = 0.02, q: float
     )
 
 
-def cells_at(model: CellModel, target: float | torch.Tensor, age: float = 20.0, together: float = 1e-3) -> Cells:
+def cells_at(
+    model: CellModel, target: float | torch.Tensor, age: float = 20.0, together: float = 1e-3, fitted: float = 20.0
+) -> Cells:
     whole = torch.full(SIZE, target) if isinstance(target, float) else target
     converters = torch.zeros(2, 1, 1, whole.shape[2])
-    return Cells(model, whole, whole, age, together, converters, torch.Generator().manual_seed(3))
+    return Cells(model, whole, whole, age, fitted, together, converters, torch.Generator().manual_seed(3))
 
 
 def test_programming_leaves_what_the_table_says(info: ChipInfo) -> None:
@@ -106,6 +108,18 @@ def test_drift_is_that_of_the_devices(info: ChipInfo) -> None:
     assert float(logs.mean()) == pytest.approx(-0.5, abs=4 * 0.2 / math.sqrt(logs.numel()))
     assert float(logs.std()) == pytest.approx(0.2, rel=0.01)
     assert torch.equal(Drift(1.0).cells(cells_at(model, 8.0, age=20.0)), torch.full(SIZE, 8.0))
+
+
+def test_targets_hold_at_the_age_that_they_are_meant_for(info: ChipInfo) -> None:
+    one, day = dataclasses.replace(info, devices_per_polarity=1), 86_400.0
+    assert info.device_model is not None
+    law = dataclasses.replace(info.device_model.drift, spread=Polynomial((0.0,)))  # not where its pieces meet
+    model = CellModel.of(one, dataclasses.replace(info.device_model, drift=law))
+    targets = torch.linspace(1.5, 8.0, 200_000).reshape(SIZE)
+    there = Drift(1.0).cells(cells_at(model, targets, age=day, fitted=day))
+    assert there.numpy() == pytest.approx(targets.numpy(), rel=1e-5)
+    before = Drift(1.0).cells(cells_at(model, targets, age=law.t0, fitted=day)).double().numpy()
+    assert before * Aging(law).factor(before, day) == pytest.approx(targets.numpy(), rel=1e-3)
 
 
 def test_two_devices_drift_apart(info: ChipInfo) -> None:

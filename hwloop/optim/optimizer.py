@@ -106,6 +106,30 @@ class AnalogOptimizer(torch.optim.Optimizer):
                     parameter.add_(parameter.grad, alpha=-float(group["lr"]))
         return loss
 
+    def refresh(self, full: float = 0.75, spare: float = 0.25) -> int:
+        """Empty pairs of devices that are nearly full and write their weights anew, in all arrays that are trained.
+
+        On chips whose devices step up alone (`sim:pcm-pair`) a training needs that every few batches; on others it does
+        nothing.
+
+        Parameters
+        ----------
+        full, spare
+            Shares of a device's range beyond which one device of a pair, and the other one, must be; defaults of
+            OneSidedUnitCell of aihwkit 1.2.0.
+
+        Returns
+        -------
+        int
+            Pairs that were emptied.
+        """
+        return sum(
+            array.refresh(full, spare)
+            for updaters in self.updaters.values()
+            for one in updaters
+            for array in one.arrays().values()
+        )
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget gradients, and what waits for the matrices."""
         super().zero_grad(set_to_none)

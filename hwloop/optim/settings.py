@@ -32,6 +32,8 @@ class Training(Settings):
     """'cosine': rates fall to zero along a cosine; 'constant': they stay."""
     held_out: float = 0.0
     """Share of the training images that is not trained on, to choose settings by; test images are for the end."""
+    refresh_every: int = 10
+    """Batches from one refresh of pairs of devices that step up alone to the next; 0: never. Other chips need none."""
     reference_epochs: int = -1
     """Epochs of the same network in float, to compare with; -1: as many as on the chip, 0: none."""
     seed: int = 0
@@ -42,7 +44,8 @@ class Training(Settings):
             raise BadInputError(f"setting schedule='{self.schedule}': {suggest(self.schedule, SCHEDULES)}")
         for name, low, high in (
             ("epochs", 0, 1_000_000), ("lr", 0.0, 1e6), ("digital_lr", 0.0, 1e6), ("batch", 1, 1_000_000),
-            ("held_out", 0.0, 0.9), ("reference_epochs", -1, 1_000_000), ("seed", 0, 2**53),
+            ("held_out", 0.0, 0.9), ("refresh_every", 0, 1_000_000), ("reference_epochs", -1, 1_000_000),
+            ("seed", 0, 2**53),
         ):  # fmt: skip
             self._require(name, low, high)
 

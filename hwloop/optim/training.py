@@ -134,6 +134,9 @@ class TrainingWork:
             if math.isfinite(value):
                 torch.autograd.backward(loss)
                 self.optimizer.step()
+                every = self.settings.refresh_every
+                if every and (step + 1) % every == 0:
+                    self.optimizer.refresh()
         return value
 
     def _evaluate(self, loss: float) -> None:

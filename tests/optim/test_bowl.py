@@ -53,5 +53,18 @@ def test_hamiltonian_descent_and_tiki_taka_find_the_minimum() -> None:
 
 def test_a_wrong_reference_misleads_them_but_not_agad() -> None:
     assert abs(rest(hwloop.optim.TikiTakaRule(), 0.3, 0.2, batches=120).mean() - TARGET) > 0.3 * TARGET
-    rule = hwloop.optim.AGADRule(chop_period=20, stride=2, granularity=30.0)
-    assert abs(rest(rule, 0.1, 0.2, batches=90).mean() - TARGET) < 0.2 * TARGET
+    agad = hwloop.optim.AGADRule(chop_period=20, stride=2, granularity=30.0)
+    assert abs(rest(agad, 0.1, 0.2, batches=90).mean() - TARGET) < 0.2 * TARGET
+
+
+def test_choppers_take_out_what_a_wrong_reference_adds() -> None:
+    plain = hwloop.optim.TTv2Rule(stride=2, granularity=30.0)
+    chopped = hwloop.optim.ChoppedTTv2Rule(chop_probability=0.01, stride=2, granularity=30.0)
+    assert abs(rest(plain, 0.1, 0.2, batches=60).mean() - TARGET) > 0.3 * TARGET
+    assert abs(rest(chopped, 0.1, 0.2, batches=90).mean() - TARGET) < 0.2 * TARGET
+
+
+def test_mixed_precision_finds_the_minimum_wherever_the_reference_is() -> None:
+    for offset in (0.0, 0.2):
+        reached = rest(hwloop.optim.MixedPrecisionRule(granularity=2.0), 0.1, offset)
+        assert abs(reached.mean() - TARGET) < 0.2 * TARGET, offset

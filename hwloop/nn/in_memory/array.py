@@ -14,6 +14,7 @@ import numpy as np
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.region import Place
 from hwloop.chip.updates import PulseTrains, SteppingDevices
 from hwloop.errors import BadInputError
@@ -21,7 +22,7 @@ from hwloop.nn.in_memory.cells import Cells
 from hwloop.nn.in_memory.settings import Periphery
 from hwloop.nn.in_memory.trains import TrainWarning, trains_of
 from hwloop.nn.in_memory.weights import Weights, one_hot
-from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray
+from hwloop.typing import AnyArray, BoolArray, CodeArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True)
@@ -196,12 +197,16 @@ class DeviceArray(Weights):
             return np.asarray(np.mean(reads, axis=0), np.float64)
         found = np.empty(self.shape)
         for piece in self.pieces:
-            place = piece.place
-            every = np.arange(chip.info.devices_per_core).reshape(chip.info.device_shape)
-            mine = every[:, :, place.row : place.row + place.rows, place.column : place.column + place.columns]
-            values = chip.read(place.core, mine.reshape(-1), averages).reshape(mine.shape).sum(1)
-            found[piece.inputs, piece.outputs] = (values[0] - values[1]) / self.devices.half_range
+            values = chip.read(piece.place.core, self._indices(piece).reshape(-1), averages)
+            both = values.reshape(self._indices(piece).shape).sum(1)
+            found[piece.inputs, piece.outputs] = (both[0] - both[1]) / self.devices.half_range
         return found
+
+    def _indices(self, piece: Piece) -> IndexArray:
+        """Return the devices (2, K, rows, columns) of a piece, by their flat index."""
+        info, place = self.chip.info, piece.place
+        every = np.arange(info.devices_per_core).reshape(info.device_shape)
+        return every[:, :, place.row : place.row + place.rows, place.column : place.column + place.columns]
 
     def write(self, wanted: FloatArray) -> float:
         """Bring weights (rows, columns) near what is wanted, by reading and pulsing in turn.
@@ -223,6 +228,44 @@ class DeviceArray(Weights):
             steps = np.trunc(missing / self.step).astype(np.int32)
             self.step_rows(rows, steps)
         return last
+
+    def refresh(self, full: float, spare: float) -> int:
+        """Empty the pairs that are nearly full, and write their weights anew; see `Weights.refresh`."""
+        if not self.devices.pair:
+            return 0
+        self.chip.require(Capability.DEVICE_READ, "refreshing pairs of devices")
+        worn = np.zeros(self.shape, np.bool_)
+        for piece in self.pieces:
+            core, indices = piece.place.core, self._indices(piece)
+            both = self.chip.read(core, indices.reshape(-1), 1).reshape(indices.shape).sum(1) / self.devices.high
+            worn[piece.inputs, piece.outputs] = (both.max(0) > full) & (both.min(0) > spare)
+        if not worn.any():
+            return 0
+        wanted = self.weights()
+        for piece in self.pieces:
+            emptied = self._indices(piece)[:, :, worn[piece.inputs, piece.outputs]].reshape(-1)
+            pulses = Pulses.make(PulseKind.RESET, emptied, self.devices.amplitude, self.devices.width)
+            self.chip.pulse(piece.place.core, pulses)
+        self._fill(wanted, worn)
+        return int(worn.sum())
+
+    def _fill(self, wanted: FloatArray, where: BoolArray) -> None:
+        """Write weights into empty pairs, whose first steps may be many times as large as nominal ones.
+
+        Each weight gets one step first. What its last steps have moved it by is the size that its next ones are
+        counted with, so that they hardly go beyond the weight: steps shrink as a device fills.
+        """
+        rows, size, now = np.arange(self.shape[0]), np.full(self.shape, np.inf), self.weights()
+        for _ in range(self.settings.writing_passes):
+            missing = np.where(where, wanted - now, 0.0)
+            enough = np.abs(missing) > np.where(np.isinf(size), self.step, size / 2)
+            steps = np.where(enough, np.sign(missing) * np.maximum(np.trunc(np.abs(missing) / size), 1), 0)
+            if not steps.any():
+                break
+            self.step_rows(rows, steps.astype(np.int32))
+            before, now = now, self.weights()
+            moved = np.abs(now - before) / np.maximum(np.abs(steps), 1)
+            size = np.where(steps != 0, np.maximum(moved, self.step / 4), size)
 
     def symmetry_points(self, calibration: Calibration) -> FloatArray:
         """Look up the weights (rows, columns) at which steps up and down are equal. Raises BadInputError without."""

@@ -80,6 +80,10 @@ class SeveralDevices(Weights):
             missing = missing - self.counts_as[number] * one.weights()
         return float(np.sqrt(np.mean(np.square(missing))))
 
+    def refresh(self, full: float, spare: float) -> int:
+        """Empty the nearly full pairs of every array."""
+        return sum(one.refresh(full, spare) for one in self.arrays)
+
     def pulses(self) -> FloatArray:
         """Return the pulses that each weight has received, those of its devices added up."""
         return np.asarray(np.sum([one.pulses() for one in self.arrays], axis=0), np.float64)

@@ -75,6 +75,25 @@ class Weights(abc.ABC):
         """Bring weights (rows, columns) near what is wanted; return the root mean square of what is left."""
 
     @abc.abstractmethod
+    def refresh(self, full: float, spare: float) -> int:
+        """Empty the pairs of devices that have both filled up, and write them anew.
+
+        Devices of a pair step up alone, so both fill up while their difference, the weight, goes to and fro. The
+        weight is read, both are reset, and the weight is written into the empty pair, by counted pulses. Devices that
+        step both ways need none of it.
+
+        Parameters
+        ----------
+        full, spare
+            Shares of a device's range beyond which one device of a pair, and the other one, must be.
+
+        Returns
+        -------
+        int
+            Pairs that were emptied.
+        """
+
+    @abc.abstractmethod
     def pulses(self) -> FloatArray:
         """Return the pulses that each weight has received (rows, columns), those of several devices added up."""
 

@@ -129,3 +129,30 @@ def test_several_devices_add_up(chip: hwloop.Backend, significance: float) -> No
     before = one.weights(averages=500)
     one.update(np.ones((300, 12)), np.ones((300, 10)), 3e-4)
     assert (one.weights(averages=500) - before).mean() == pytest.approx(0.09, rel=0.15)
+
+
+def test_a_refresh_empties_full_pairs_and_keeps_their_weights() -> None:
+    """Pulses up and down in turn fill both devices of a pair; one with a single full device needs no refresh."""
+    with hwloop.connect("sim:pcm-pair?seed=4&rows=12&columns=10&cores=1&states=400&cycle_spread=0") as chip:
+        one = array(chip)
+        rows, ways = np.arange(12), np.ones((12, 10), np.int32)
+        ways[:, :5] = 0
+        for _ in range(200):
+            one.step_rows(rows, ways)
+            one.step_rows(rows, -ways)
+        ways[:, 1], ways[:, 2:] = 1, 0
+        for _ in range(400):
+            one.step_rows(rows, ways)
+        before, pulses = one.weights(), chip.counts.pulses
+        assert one.refresh(0.6, 0.25) == 12 * 5
+        emptied = chip.counts.pulses - pulses
+        assert emptied >= 2 * 12 * 5  # both devices of each pair are reset by counted pulses
+        assert np.array_equal(one.pulses() > 400, np.broadcast_to([0] + [0] + 3 * [0] + 5 * [1], (12, 10)))
+        left = one.weights() - before
+        assert np.abs(left[:, :5]).max() < 0.02  # converter noise alone
+        # Half a step of an empty device, 9 times as large as a nominal one, and as much spread.
+        assert np.sqrt(np.mean(left[:, 5:] ** 2)) < 9 * one.step / 2
+        assert one.refresh(0.6, 0.25) == 0
+    with hwloop.connect("sim:ecram?rows=12&columns=10&cores=1") as chip:
+        assert array(chip).refresh(0.1, 0.1) == 0
+        assert chip.counts.pulses == chip.counts.device_reads == 0

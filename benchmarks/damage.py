@@ -10,6 +10,8 @@ real `hwloop` process. A file that hwloop seals must be refused; a foreign one m
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import random
@@ -27,13 +29,58 @@ import numpy as np
 from machine import machine
 
 import hwloop
-from hwloop.errors import BadInputError
+import hwloop.data
+from hwloop.chip.lifetime import entry_of
+from hwloop.cli import main
+from hwloop.custody.ledger import Ledger
+from hwloop.errors import BadInputError, LedgerError
 from hwloop.files.activations import activations_from
 from hwloop.files.model_file import load_model
 from hwloop.files.seal import SEAL_SIZE
 from hwloop.files.weights import load_weights
+from hwloop.jobs.train import TrainingJob
 
 CHIP = "sim:pcm-ideal?rows=16&columns=16&seed=1"
+FLEET = """[[chip]]
+backend = "sim:pcm-ideal?rows=16&columns=16&seed=1"
+
+[[chip]]
+backend = "sim:pcm-ideal?rows=16&columns=16&seed=2"
+"""
+BENCH = """name = "damaged"
+
+[source]
+driver = "keithley-2450"
+resource = "TCPIP::127.0.0.1::9::SOCKET"
+high = "A"
+low = "B"
+read_voltage = 0.2
+compliance = 1e-4
+
+[pulser]
+driver = "keysight-33600a"
+resource = "TCPIP::127.0.0.1::9::SOCKET"
+high = "C"
+low = "D"
+load = 5000.0
+
+[matrix]
+driver = "keithley-707b"
+resource = "TCPIP::127.0.0.1::9::SOCKET"
+
+[array]
+row_pins = ["101", "102"]
+positive_pins = [["105", "106"]]
+negative_pins = [["109", "110"]]
+g_max = 25.0
+
+[limits]
+amplitude_max = 500.0
+width_min = 20.0
+width_max = 20000.0
+pulses_per_device = 10000
+"""
+WIDE = "sim:hermes-core?rows=64&columns=64&cores=16&seed=1"
 SLOW = 10.0
 """Seconds of CPU that reading a file may take."""
 
@@ -84,7 +131,7 @@ def kinds(folder: Path) -> list[Kind]:
     evaluate, program = ("evaluate", "{}"), ("program", "{}", "--backend", CHIP, "--out", "o.h5", "--force")
     given = ("program", "w.npy", "--backend", CHIP, "--out", "o.h5", "--force", "--inputs", "{}")
     calibrated = ("program", "w.npy", "--backend", CHIP, "--out", "o.h5", "--force", "--calibration", "{}")
-    rows_ = [
+    rows_: list[Row] = [
         ("run", "run.h5", hwloop.load, evaluate, True),
         ("comparison", "compare.h5", hwloop.load, evaluate, True),
         ("drift", "drift.h5", hwloop.load, evaluate, True),
@@ -99,7 +146,46 @@ def kinds(folder: Path) -> list[Kind]:
         ("weights.safetensors", "w.safetensors", load_weights, program, False),
         ("text", "t.csv", imported, ("import", "{}", "--columns", "auto", "--out", "o.h5", "--force"), False),
     ]
+    rows_ += more_kinds(folder)
     return [Kind(name, folder / file, read, command, sealed) for name, file, read, command, sealed in rows_]
+
+
+Row = tuple[str, str, Callable[[Path], object], tuple[str, ...], bool]
+"""Name, file, reader, command and whether all damage must be noticed, of a kind."""
+
+
+def more_kinds(folder: Path) -> list[Row]:
+    """Make a whole file of each kind that networks, trainings, fleets, benches and ledgers have."""
+    from torch import nn
+
+    from hwloop.drivers.bench.config import load as load_bench
+    from hwloop.fleet.chips import Fleet
+
+    rng, show = np.random.default_rng(1), ("show", "{}")
+    images = rng.standard_normal((32, 8)).astype(np.float32), rng.integers(0, 3, 32)
+    with hwloop.connect("sim:reram-sb?rows=16&columns=16&cores=4&seed=1") as chip:
+        job = TrainingJob(hwloop.Training(epochs=1, reference_epochs=0), out=folder / "train.h5")
+        hwloop.train(nn.Sequential(nn.Linear(8, 3)), images, chip, "sgd", job)
+    words = ["deploy", "--network", "hwloop.nn.zoo:digits_mlp", "--backend", WIDE, "--method", "exact"]
+    for option, name in (("--weights", "digits_mlp.safetensors"), ("--dataset", "digits.npz")):
+        words += [option, str(hwloop.data.path(name))]
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.suppress(SystemExit):
+        main([*words, "--out", str(folder / "net.h5")], "hwloop")
+    (folder / "fleet.toml").write_text(FLEET)
+    (folder / "bench.toml").write_text(BENCH)
+    with hwloop.connect(CHIP) as chip, Ledger(folder / "ledger.sqlite") as book:
+        number = book.enter(entry_of("chip", CHIP, chip.info))
+        book.begin("session", number)
+        book.ahead("session", 0, np.arange(40), chip.info.devices_per_core)
+        book.settle(number)
+    fleet = ("program", "w.npy", "--fleet", "{}", "--out", "o.h5", "--force", "--dry-run")
+    return [
+        ("training", "train.h5", hwloop.load, show, True),
+        ("network", "net.h5", hwloop.load, show, True),
+        ("fleet", "fleet.toml", Fleet.read, fleet, False),
+        ("bench", "bench.toml", load_bench, ("info", "bench:{}"), False),
+        ("ledger", "ledger.sqlite", lambda path: hwloop.ledger("chip", path=path), ("ledger", "--ledger", "{}"), False),
+    ]
 
 
 def damaged(rng: random.Random, content: bytes) -> bytes:
@@ -127,7 +213,7 @@ def outcome(kind: Kind, path: Path) -> str:
     try:
         kind.read(path)
         found = "read" if not kind.sealed else "SEALED AND READ"
-    except BadInputError as error:
+    except (BadInputError, LedgerError) as error:
         found = "refused" if "\n" not in str(error) else "MORE THAN ONE LINE"
     except Exception as error:  # what the benchmark is for
         found = f"UNEXPECTED {type(error).__name__}: {str(error)[:60]}"
@@ -169,7 +255,7 @@ def by_command(kind: Kind, path: Path) -> str:
     return f"UNEXPECTED code {done.returncode}: {done.stderr.decode()[-80:]!r}"
 
 
-def main() -> None:
+def benchmark() -> None:
     """Print a table of what came of the files, and fail where something must not be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
@@ -202,4 +288,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    benchmark()

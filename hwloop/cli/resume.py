@@ -11,6 +11,8 @@ import click
 from hwloop.cli import calibrate, compare, deploy, drift, fit, measure, program, retrain, train
 from hwloop.cli.common import command, file_option, given, json_option, watched
 from hwloop.cli.options import network_option
+from hwloop.errors import BadInputError
+from hwloop.units import finite
 
 if TYPE_CHECKING:
     from hwloop.jobs.resume import Resumed
@@ -28,6 +30,9 @@ class ResumeOptions:
     workers: int | None = given(program.workers_option())
     fleet: str | None = given(file_option("--fleet", "Fleet of the job (TOML); needed for one of real chips."))
     scheduler: str | None = given(program.scheduler_option())
+    plot: str | None = given(
+        file_option("--plot", "Also draw a run, comparison or drift study, FILE.png, .svg or .pdf.")
+    )
     as_json: bool = given(json_option())
 
 
@@ -48,6 +53,10 @@ def resume(options: ResumeOptions) -> None:
     import hwloop
     from hwloop.fleet.team import Team
 
+    if options.plot:
+        from hwloop.plot.style import check_figure_path
+
+        check_figure_path(options.plot, options.file, force=True)
     module = None
     if options.network is not None:
         from hwloop.nn.factory import network_from
@@ -58,7 +67,29 @@ def resume(options: ResumeOptions) -> None:
         team = Team.of(options.fleet, options.workers, options.scheduler)
         with watched("resume") as report:
             found = hwloop.resume(options.file, chip, network=module, team=team, progress=report)
+        if options.plot:
+            _draw(found, options.plot)
         _finish(found, options)
+
+
+def _draw(found: Resumed, path: str) -> None:
+    """Draw what the job gave, as the command does with which it was begun. Raises BadInputError where none does."""
+    from hwloop.jobs.compare import Comparison
+    from hwloop.jobs.drift_result import DriftResult
+    from hwloop.jobs.run import Run
+    from hwloop.plot.drift import draw_drift
+    from hwloop.plot.runs import draw_runs
+
+    if isinstance(found, Run):
+        draw_runs([[found.record]], path, None)
+    elif isinstance(found, Comparison):
+        draw_runs([[run.record for run in runs] for runs in found.runs.values()], path, finite(found.noise_floor))
+    elif isinstance(found, DriftResult) and found.file:
+        draw_drift(found, path)
+    else:
+        raise BadInputError(
+            "--plot draws runs, comparisons and drift studies; of other files, hwloop plot draws pictures"
+        )
 
 
 def _finish(found: Resumed, options: ResumeOptions) -> None:

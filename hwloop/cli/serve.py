@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import os
-import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli.common import command, given, json_option, print_json
+from hwloop.cli.common import STOPS, command, given, json_option, print_json
 from hwloop.errors import BadInputError, LinkError
 from hwloop.scpi.token import VARIABLE, token_from_environment, token_from_file
 
@@ -132,7 +131,7 @@ def _is_loopback(host: str) -> bool:
 
 async def _serve(server: InstrumentServer, options: ServeOptions, *, simulated: bool) -> None:
     stop, host = asyncio.Event(), options.host
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         port = await server.start(host, options.port)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 import h5py
 import numpy as np
@@ -204,6 +204,8 @@ def get(group: h5py.Group, name: str, units: str) -> NDArray[Any]:
     found = group[name].attrs.get("units")
     if found != units:
         raise BadInputError(f"{group.file.filename}: {group.name}/{name} has units '{found}', expected '{units}'")
+    if group[name].dtype.kind not in "biuf":
+        raise BadInputError(f"{group.file.filename}: {group.name}/{name} holds no numbers; the file is damaged")
     array: NDArray[Any] = group[name][()]
     return array
 
@@ -281,37 +283,67 @@ def fingerprint(file: h5py.File) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class FileLimits:
+    """What a file that comes from elsewhere may ask of its reader."""
+
+    depth: int = 32
+    """Groups within groups: HDF5 takes minutes for a thousand."""
+    unpacked: int = 2000
+    """Bytes of a dataset for each that it takes in the file: what gzip packs becomes a thousandth at best."""
+    empty: int = 1 << 20
+    """Bytes of a dataset that takes no place at all, because nothing was ever written."""
+
+
+LIMITS = FileLimits()
+"""The limits of every HDF5 file."""
+
+
 def refuse_outside(file: h5py.File) -> None:
     """Refuse a file of which a part lies in other files, before anything there is opened.
 
     HDF5 has three ways to do so: links to other files, datasets whose values lie in raw files, and ones put together
     of others. A dataset that says it holds more than the file can is refused as well, before a value is read. Raises
-    BadInputError for any of them; hwloop writes none.
+    BadInputError for any of them, and for groups within groups without an end; hwloop writes none.
     """
+    path, left, seen = file.filename, [(file["/"], 0)], set[int]()
 
-    def linked(name: str, link: h5py.HardLink | h5py.SoftLink | h5py.ExternalLink) -> str | None:
-        return f"{name}, a link to {link.filename!r}" if isinstance(link, h5py.ExternalLink) else None
-
-    def outside(name: str, item: h5py.HLObject) -> str | None:
-        if not isinstance(item, h5py.Dataset):
-            return None
-        if item.is_virtual:
-            return f"{name}, put together of other datasets"
-        return f"{name}, whose values lie in {item.external[0][0]!r}" if item.external else None
-
-    def too_large(name: str, item: h5py.HLObject) -> str | None:
-        # What gzip packs becomes a thousandth at best; what was never written takes no place at all.
-        if not isinstance(item, h5py.Dataset) or item.nbytes <= (1 << 20) + 2000 * item.id.get_storage_size():
-            return None
-        return f"{name} says it takes {item.nbytes} bytes"
-
-    path = file.filename
-    if found := file.visititems_links(linked) or file.visititems(outside):
+    def refuse(complaint: str) -> NoReturn:
         file.close()
-        raise BadInputError(f"{path} has parts in other files ({found}), which are not followed; copy it as one file")
-    if found := file.visititems(too_large):
-        file.close()
-        raise BadInputError(f"{path} is damaged: {found}, and the file is smaller; copy it again, or make it anew")
+        raise BadInputError(f"{path} {complaint}")
+
+    while left:
+        group, depth = left.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                refuse(
+                    f"has parts in other files ({group.name}/{name}, a link to {link.filename!r}), which are not "
+                    "followed; copy it as one file"
+                )
+            item = group[name] if isinstance(link, h5py.HardLink) else None
+            if isinstance(item, h5py.Dataset):
+                if found := _elsewhere(item):
+                    refuse(
+                        f"has parts in other files ({item.name}, {found}), which are not followed; copy it as one file"
+                    )
+                if item.nbytes > LIMITS.empty + LIMITS.unpacked * item.id.get_storage_size():
+                    refuse(
+                        f"is damaged: {item.name} says it takes {item.nbytes} bytes, and the file is smaller; copy it "
+                        "again, or make it anew"
+                    )
+            elif isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr) not in seen:
+                if depth == LIMITS.depth:
+                    refuse(f"has more than {LIMITS.depth} groups within groups; it is none of hwloop's")
+                seen.add(address)
+                left.append((item, depth + 1))
+
+
+def _elsewhere(dataset: h5py.Dataset) -> str:
+    """Tell where the values of a dataset lie outside of its file; an empty text where none do."""
+    if dataset.is_virtual:
+        return "put together of other datasets"
+    return f"whose values lie in {dataset.external[0][0]!r}" if dataset.external else ""
 
 
 def open_any(path: str | Path) -> h5py.File:

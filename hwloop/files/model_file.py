@@ -85,6 +85,8 @@ def load_model(path: str | Path) -> Model:
 
 def _read_json(path: Path) -> Json:
     try:
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"{path} is no model file, but a folder, a device or a pipe")
         if path.stat().st_size > LIMITS.size:
             raise BadInputError(f"{path} is no model file: it is larger than {LIMITS.size >> 20} MiB")
         content: Json = json.loads(path.read_text(encoding="utf-8"))

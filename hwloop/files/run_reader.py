@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from hwloop.chip.region import Place
+from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder
@@ -136,6 +137,7 @@ def _read_tile(group: h5py.Group) -> TileRecord:
         table=_read_table(group["split_table"]) if "split_table" in group else None,
         clipping=_read_clipping(group.attrs),
     )
+    _check_shapes(group, place)
     pulses = array("pulses", "1")
     gain, offset = numbers("column_gain", "1"), numbers("column_offset", "1")
     return TileRecord(
@@ -152,6 +154,18 @@ def _read_tile(group: h5py.Group) -> TileRecord:
         mvm_error=float(group.attrs.get("mvm_error", math.nan)),
         mvm_error_inputs=float(group.attrs.get("mvm_error_inputs", math.nan)),
     )
+
+
+def _check_shapes(group: h5py.Group, place: Place) -> None:
+    """Refuse a tile whose arrays are not of its size. Raises BadInputError."""
+    cells = dict.fromkeys(("target", "lean", "unconverged", "stuck", "reached"), (place.rows, place.columns))
+    columns = dict.fromkeys(("scale", "order", "column_gain", "column_offset"), (place.columns,))
+    for name, shape in {**cells, **columns}.items():
+        if name in group and group[name].shape != shape:
+            raise BadInputError(
+                f"{group.file.filename}: {group.name}/{name} has the shape {group[name].shape}, not {shape}; the file "
+                "is damaged"
+            )
 
 
 def _read_table(group: h5py.Group) -> SplitTable:

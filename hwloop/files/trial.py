@@ -38,7 +38,12 @@ def trouble(path: str | Path) -> str:
     command = [sys.executable, "-I", __file__, str(path)]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMITS.seconds, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMITS.seconds,
+            check=False,
+            start_new_session=True,  # Ctrl-C in a terminal goes to all of its processes, and would look like a crash
         )
     except subprocess.TimeoutExpired:
         return f"HDF5 does not come to an end with it in {LIMITS.seconds:g} s"

@@ -267,9 +267,11 @@ class Plan:
             deployed.digital, deployed.names = (*deployed.digital, *seen.around), names
             if digital is not None:
                 deployed.tested = DeployedAccuracy(deployed.accuracy(), digital, deployed.seconds_after_programming)
-        except ChipError as error:
+        except (ChipError, KeyboardInterrupt) as error:
             if self._resumable:
                 error.add_note(f"hwloop resume {self.settings.out} goes on")
+            elif self.settings.out is not None:
+                error.add_note("conversions of your own are code, which no file holds: deploy the network again")
             raise
 
     @property

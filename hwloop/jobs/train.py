@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,14 +213,17 @@ def train_again(
         reporting(progress, "train") as report,
         closing(OutputFile.going_on(path)) as output,
         hdf5.WholeFileWriter(output, TRAINING_FORMAT) as writer,
+        ExitStack() as opened,
     ):
         with hdf5.open_file(path, TRAINING_FORMAT) as file, whole(path, "training file", "train anew"):
             for name in file:
                 file.copy(name, writer.file)
             writer.file.attrs.update(file.attrs)
         with whole(path, "training file", "train anew"):
-            work, task = _reopened(writer.file, str(path), chip, network)
-        return _carry_out(work, task, writer, report)
+            work, task = _reopened(writer.file, str(path), chip, network, opened)
+        done = _carry_out(work, task, writer, report)
+        opened.pop_all()  # what is given back goes on using the chip
+        return done
 
 
 def open_trained(path: str | Path, chip: Backend | None = None, network: nn.Module | None = None) -> AnalogNetwork:
@@ -240,8 +243,10 @@ def open_trained(path: str | Path, chip: Backend | None = None, network: nn.Modu
     BadInputError
         For a file that is no whole training, and for another chip or network than its own.
     """
-    with hdf5.open_file(path, TRAINING_FORMAT) as file, whole(path, "training file", "train anew"):
-        return _reopened(file, str(path), chip, network)[0].net
+    with hdf5.open_file(path, TRAINING_FORMAT) as file, whole(path, "training file", "train anew"), ExitStack() as left:
+        net = _reopened(file, str(path), chip, network, left)[0].net
+        left.pop_all()
+        return net
 
 
 # ---- the parts ------------------------------------------------------------------------------------------------------
@@ -263,17 +268,15 @@ def _optimizer(net: AnalogNetwork, rule: Rule, training: Training) -> AnalogOpti
 
 
 def _reopened(
-    file: h5py.File, path: str, chip: Backend | None, network: nn.Module | None
+    file: h5py.File, path: str, chip: Backend | None, network: nn.Module | None, opened: ExitStack
 ) -> tuple[TrainingWork, TrainingTask]:
-    """Make a training again as its file has it, on its chip."""
+    """Make a training again as its file has it, on its chip, which `opened` is to close if it was opened here."""
     task = TrainingTask.read(file)
     if network is None:
         if not task.network:
-            raise BadInputError(
-                f"{path}: the network was given as a module in Python; hand one of its class over again"
-            )
+            raise BadInputError(f"{path}: the network was given as a module; hand one of its class over again")
         network = zoo_network(task.network)
-    chip = connect_recorded(task.backend, path) if chip is None else chip
+    chip = opened.enter_context(connect_recorded(task.backend, path)) if chip is None else chip
     if chip.info.summary != task.chip:
         raise BadInputError(f"{path} was trained on {task.chip}; {chip.info.summary} is another chip")
     net = AnalogNetwork(convert(network, task.exclude), chip, task.periphery, task.training.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,16 @@ def test_a_stopped_run_goes_on_and_is_shown(command: Command) -> None:
     assert done.exit_code == 0
     assert "hwloop evaluate run.h5" in done.stdout
     assert hwloop.load("run.h5").status == "complete"
+
+
+def test_a_run_that_goes_on_is_drawn_where_that_is_asked(command: Command) -> None:
+    with hwloop.connect(CHIP) as chip:
+        hwloop.program(chip, "w.npy", hwloop.GDP(max_steps=6), out="run.h5", progress=CtrlC(3))
+    refused = command("resume", "run.h5", "--plot", "run.txt")
+    assert refused.exit_code == 2
+    assert "run.txt: a plot is a" in refused.stderr
+    assert command("resume", "run.h5", "--plot", "run.svg").exit_code == 0
+    assert "<svg" in Path("run.svg").read_text()
 
 
 def test_a_stopped_calibration_goes_on_and_is_shown(command: Command) -> None:

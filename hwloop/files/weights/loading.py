@@ -100,6 +100,8 @@ def read_tensors(path: str | Path) -> list[Tensor]:
         tensors = read_folder(path, _read_file)
     elif not path.exists():
         raise BadInputError(f"{shown(path)}: no such file")
+    elif not path.is_file():
+        raise BadInputError(f"{shown(path)} is a device or a pipe; give a file")
     elif content_of(path) is Content.INDEX:
         tensors = read_index(path, _read_file)
     else:

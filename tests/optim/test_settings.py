@@ -65,6 +65,7 @@ BOUNDS: bounds.Bounds = {
         "digital_lr": (0.0, 0.1, 1e6),
         "batch": (1, 32, 1_000_000),
         "held_out": (0.0, 0.0, 0.9),
+        "refresh_every": (0, 10, 1_000_000),
         "reference_epochs": (-1, -1, 1_000_000),
         "seed": (0, 0, 2**53),
     },

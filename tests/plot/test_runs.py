@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -171,8 +169,7 @@ def test_a_notebook_shows_a_figure_that_is_made_for_it(monkeypatch: pytest.Monke
     before = pyplot.get_fignums()
     axes_of(None)
     assert pyplot.get_fignums() == before, "elsewhere nobody closes what pyplot keeps"
-    kernel = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    monkeypatch.setattr("hwloop.plot.style._in_notebook", lambda: True)
     figure = axes_of(None).figure
     assert figure in [pyplot.figure(number) for number in pyplot.get_fignums()]
     pyplot.close(figure)

@@ -80,6 +80,13 @@ def faults_of_links(site: Path) -> Iterator[str]:
                 yield f"{where}: {link} names a place that is not there"
 
 
+def faults_of_pictures(site: Path) -> Iterator[str]:
+    """Tell of pages that are run and show no picture."""
+    for path in (*sorted(site.glob("tutorials/*.html")), site / "gallery.html"):
+        if path.stem != "index" and not any("_images" in one for one in Seen(path).asked):
+            yield f"{path.relative_to(site)}: shows no picture"
+
+
 def faults_in_browser(site: Path, folder: Path) -> Iterator[str]:
     """Show every page in a browser, light and dark, and tell what is wrong with it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +111,7 @@ def main() -> None:
     parser.add_argument("site", type=Path)
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="Show every page in a browser.")
     asked = parser.parse_args()
-    faults = list(faults_of_links(asked.site))
+    faults = [*faults_of_links(asked.site), *faults_of_pictures(asked.site)]
     if asked.photos and missing():
         sys.exit(missing())
     if asked.photos:

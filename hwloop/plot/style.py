@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,11 +102,22 @@ def check_figure_path(path: str | Path, source: str | Path, *, force: bool) -> P
 
 
 def axes_of(ax: Axes | None) -> Axes:
-    """Return the axes that were given, or those of a new figure."""
+    """Return the axes that were given, or those of a new figure, which a notebook shows below its cell."""
     if ax is not None:
         return ax
+    if _in_notebook():
+        from matplotlib import pyplot
+
+        shown: Axes = pyplot.figure(figsize=SCREEN.size, layout="constrained").subplots()
+        return shown
     made: Axes = Figure(figsize=SCREEN.size, layout="constrained").subplots()
     return made
+
+
+def _in_notebook() -> bool:
+    """Tell whether figures of pyplot are shown where they are made."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -14,7 +15,7 @@ import hwloop
 from hwloop.errors import BadInputError
 from hwloop.files.runs import RunRecord
 from hwloop.plot.runs import draw_runs, error_against_step, results_of_methods
-from hwloop.plot.style import check_figure_path
+from hwloop.plot.style import axes_of, check_figure_path
 from hwloop.plot.tiles import conductance_map
 from tests.conftest import gaussian
 
@@ -162,3 +163,13 @@ def test_where_a_plot_can_go(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInputError, match=complaint):
             check_figure_path(tmp_path / name, tmp_path / "run.png", force=False)
+
+
+def test_a_notebook_shows_a_figure_that_is_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pyplot.get_fignums()
+    axes_of(None)
+    assert pyplot.get_fignums() == before, "elsewhere nobody closes what pyplot keeps"
+    monkeypatch.setattr("hwloop.plot.style._in_notebook", lambda: True)
+    figure = axes_of(None).figure
+    assert figure in [pyplot.figure(number) for number in pyplot.get_fignums()]
+    pyplot.close(figure)

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import torch
 
-from hwloop.sim_backend.noise import LADDER, FlickerLadder, round_digits
+from hwloop.sim_backend.noise import LADDER, FlickerLadder
 from hwloop.sim_backend.normals import normals
 
 
@@ -127,12 +127,6 @@ class CellNoise:
             ladder.states[k] = drawn.addcmul_(gain, missed / share).view(-1)
             ladder.updated[k] = self._updated[k]
         self._sums = None
-
-    def round(self) -> None:
-        """Round all sums to the binary digits that a file keeps."""
-        for sums in self._sums or []:
-            if sums is not None:
-                round_digits(sums)
 
     def export(self) -> dict[str, torch.Tensor]:
         """Return sums and their times, by name; nothing where the ladder's states are newer."""

@@ -173,10 +173,6 @@ class SimulatedChip(SimulatedBase[_Core, ChipParameters], PulsedChip):
     def _saved_cells(self, core: _Core) -> dict[str, torch.Tensor]:
         return core.devices.export()
 
-    def _round_state(self) -> None:
-        for core in self._cores.values():
-            core.devices.round_noise()
-
     def _restore_cells(self, core: _Core, own: dict[str, torch.Tensor]) -> None:
         core.devices.restore(own)
 

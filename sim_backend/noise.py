@@ -52,8 +52,6 @@ class LadderSettings:
     old."""
     silent: float = 1e-24
     """Variance in uS^2 below which a cell has no noise, and no share of a sum that could be taken."""
-    dropped_bits: int = 13
-    """Last binary digits of read noise that `round` sets to zero: of 24, 11 remain, and it is off by 0.05 % at most."""
 
 
 LADDER = LadderSettings()
@@ -143,12 +141,6 @@ class FlickerLadder:
         self.pulsed.view(-1)[devices] = now
         self.last_pulse = now
 
-    def round(self) -> None:
-        """Round all states to the binary digits that a file keeps."""
-        for state in self.states:
-            if state is not None:
-                round_digits(state)
-
     def export(self) -> dict[str, torch.Tensor]:
         """Return states and their times, by name."""
         made = {f"flicker/{k}": state for k, state in enumerate(self.states) if state is not None}
@@ -168,8 +160,3 @@ class FlickerLadder:
         self.pulsed = pulsed
         self.last_pulse = float(self.pulsed.max())
         self.states = [None if own is None else own.to(self.generator.device) for own in made]
-
-
-def round_digits(values: torch.Tensor) -> None:
-    """Round numbers (float32) in place to the binary digits that a file keeps of read noise."""
-    values.view(torch.int32).add_(1 << (LADDER.dropped_bits - 1)).bitwise_and_(-1 << LADDER.dropped_bits)

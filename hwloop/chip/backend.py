@@ -294,15 +294,6 @@ class Backend(Products):
         yield from ((f"{checks.LEDGER}{core}", counts) for core, counts in self._ledger.cores.items())
 
     @one_caller
-    def round_state(self) -> None:
-        """Let a simulated chip round its read noise to what a file of its state keeps, and go on from there.
-
-        Far below what anybody could notice, it halves the room that noise takes in a file. Needs Capability.STATE.
-        """
-        self.require(Capability.STATE, "rounding the chip's state")
-        self._round_state()
-
-    @one_caller
     def import_state(self, state: State) -> None:
         """Put back what `export_state` gave, on a chip opened with the same URI. Needs Capability.STATE.
 

@@ -166,9 +166,6 @@ class Driver(abc.ABC):
         """Yield what `_export_state` returns, part by part and not copied where that saves memory."""
         yield from self._export_state().items()
 
-    def _round_state(self) -> None:  # noqa: B027  few chips have something to round
-        """Round what a state need not tell so exactly, if anything; a state exported next is what the chip then is."""
-
     def _import_state(self, state: State) -> None:
         """Put back what `_export_state` gave, as a whole or not at all. Capability.STATE.
 

@@ -148,8 +148,6 @@ class _PartWork:
         self._ended, self._utc = self._chip.now(), datetime.now(UTC)
         if Capability.TEMPERATURE in self._chip.info.capabilities:
             self._temperature = self._chip.temperature()
-        if Capability.STATE in self._chip.info.capabilities:
-            self._chip.round_state()
         self._state = self._exported()
 
     def note_stop(self) -> None:

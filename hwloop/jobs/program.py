@@ -381,8 +381,6 @@ class Programming:
         self._programmed_at, self._utc = self._chip.now(), self._chip.utc()
         if Capability.TEMPERATURE in self._chip.info.capabilities:
             self._temperature = self._chip.temperature()
-        if Capability.STATE in self._chip.info.capabilities:
-            self._chip.round_state()  # whether it is kept or not, so that a run does not depend on it
         self._state = self._exported_state()
         if self._recorder is not None:
             self._recorder.programmed(self.record())

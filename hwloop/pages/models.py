@@ -122,7 +122,7 @@ def _table(experiment: str, fit: Fit) -> Table:
 
 def _choice(fit: Fit) -> str:
     """Tell by what a family was chosen among several; empty where it was named."""
-    if len(fit.choice) < 2:
+    if len(fit.choice) < 2 or fit.family not in fit.choice:
         return ""
     others = {name: score for name, score in fit.choice.items() if name != fit.family}
     own = fit.choice[fit.family]

@@ -295,11 +295,6 @@ class DeviceArray:
             own["drifted_at"] = torch.tensor(self._drifted[0], dtype=torch.float64)
         return own
 
-    def round_noise(self) -> None:
-        """Round the slow read noise to the digits that a file keeps of it."""
-        self.flicker.round()
-        self.cell_noise.round()
-
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `export` gave. Raises KeyError or ValueError for what it did not."""
         state = state if "q" in state else {**state, "q": self._q(state["g"])}

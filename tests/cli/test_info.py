@@ -52,7 +52,7 @@ def test_info_as_json_gives_every_parameter_a_source(command: Command) -> None:
     assert chip["gain_trim_step_max"] == [0.004, 0.12]
     rows = chip["parameters"]
     assert len(rows) > 20
-    assert all(row.keys() == {"name", "value", "unit", "source"} and row["source"] for row in rows)
+    assert all(row.keys() == {"name", "value", "unit", "meaning", "source"} and row["source"] for row in rows)
 
 
 def test_backends_lists_what_can_be_connected_to(command: Command) -> None:

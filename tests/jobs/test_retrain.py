@@ -170,6 +170,7 @@ def test_weights_that_share_memory_are_written_each(tmp_path: Path) -> None:
 def test_files_without_ranges_have_none(tmp_path: Path) -> None:
     save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
     assert read_input_ranges(tmp_path / "w.safetensors") == {}
+    np.savez(tmp_path / "w.npz", w=np.ones((2, 3)))
     assert read_input_ranges(tmp_path / "w.npz") == {}
 
 

@@ -98,21 +98,3 @@ def test_a_state_without_noise_sums_opens(chip: Backend) -> None:
 def test_noise_sums_of_another_chip_are_refused(chip: Backend, name: str, value: np.ndarray, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         chip.import_state(chip.export_state() | {f"core0/{name}": value})
-
-
-def test_rounded_read_noise_changes_nothing_that_can_be_noticed_and_is_exactly_what_a_state_tells(
-    chip: Backend, open_chip
-) -> None:
-    whole = chip.export_state()
-    chip.round_state()
-    rounded = chip.export_state()
-    noise = [name for name in whole if "cell_noise/" in name]
-    assert noise
-    for name in noise:
-        assert not np.any(rounded[name].view(np.int32) & 0x1FFF), "the last 13 bits"
-        np.testing.assert_allclose(rounded[name], whole[name], rtol=2**-11)
-    assert all(np.array_equal(rounded[name], whole[name]) for name in whole if name not in noise)
-    other = open_chip(TINY)
-    other.import_state(rounded)
-    inputs = np.ones((4, 4), int)
-    assert np.array_equal(chip.mvm(0, inputs), other.mvm(0, inputs))

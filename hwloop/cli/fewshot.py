@@ -84,13 +84,12 @@ def fewshot(options: FewShotOptions) -> None:
     """  # noqa: D301  click needs the backspace
     import dataclasses
 
-    import torch
-
     import hwloop
     from hwloop.files.hdf5 import check_writable
     from hwloop.jobs.noise import network_of
     from hwloop.nn.datasets import read_dataset
     from hwloop.nn.factory import network_from
+    from hwloop.optim.training import seeded
 
     check_writable(options.out, force=options.force)
     if options.goal is not None and not 0 <= options.goal <= 1:
@@ -101,8 +100,8 @@ def fewshot(options: FewShotOptions) -> None:
     settings = hwloop.FewShot.parse(told)
     memory = hwloop.nn.MemorySettings.parse({"seed": str(options.seed), **pairs(options.settings)})
     data = read_dataset(options.dataset)
-    torch.manual_seed(options.seed)  # of start weights that are trained
-    network = network_of(options.network, options.weights) if options.weights else network_from(options.network)
+    with seeded(options.seed):  # start weights that are trained
+        network = network_of(options.network, options.weights) if options.weights else network_from(options.network)
     with watched("few-shot") as report, hwloop.connect(options.backend) as chip:
         found = hwloop.fewshot(network, data, chip, settings, memory=memory, progress=report)
     found.save(options.out, force=options.force)

@@ -28,13 +28,13 @@ from hwloop.nn.convert import convert
 from hwloop.nn.memory.embedding import embedding_of
 from hwloop.nn.memory.explicit import ExplicitMemory
 from hwloop.nn.memory.few_shot import Asked, FewShot, Lessons, of_classes, right_by_averages
-from hwloop.nn.memory.settings import MemorySettings
+from hwloop.nn.memory.settings import MemoryPulses, MemorySettings
 from hwloop.nn.network import DeployedNetwork
 from hwloop.nn.noisy_accuracy import Images
 from hwloop.nn.placement import cores_needed, place
 from hwloop.notebook.card import card
 from hwloop.optim.settings import Training
-from hwloop.optim.training import train_in_float
+from hwloop.optim.training import seeded, train_in_float
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ def fewshot(
     lessons = Lessons.plan(images, settings)
     base = of_classes(images, lessons.classes[0])
     embedding = embedding_of(_trained(network, base, settings), images.inputs[:2], settings.dimension, settings.seed)
+    MemoryPulses.of(chip.info, memory or MemorySettings())  # or it is refused before the network is programmed
     width = _check_room(embedding, images, chip)
     made = Deployment(seed=settings.seed, progress=progress)
     deployed = deploy(embedding, chip, base.some(500, settings.seed).inputs, settings.method, settings=made)
@@ -248,8 +249,9 @@ def _trained(network: nn.Module, base: Images, settings: FewShot) -> nn.Module:
     if not settings.epochs:
         return network
     made = copy.deepcopy(network)
-    for _ in train_in_float(made, base, Training(epochs=settings.epochs, seed=settings.seed)):
-        pass
+    with seeded(settings.seed):  # dropout and the like
+        for _ in train_in_float(made, base, Training(epochs=settings.epochs, seed=settings.seed)):
+            pass
     return made
 
 

@@ -139,12 +139,13 @@ class ExplicitMemory:
         BadInputError
             For examples of another shape, NaN or all zero, and when no column is free.
         ChipError
-            When the class does not answer to its own examples: such devices do not accumulate.
+            When the class does not answer to its own examples: such devices do not accumulate. A new class is not kept.
         """
         examples = self._vectors(embeddings, "examples")
         pulses = self._levels(examples)
         wanted = np.stack([pulses.clip(min=0).sum(0), (-pulses).clip(min=0).sum(0)])
         asked = int(wanted.sum())
+        new = class_id not in self._where
         columns, column = self._column_for(class_id)
         over = int((wanted - columns.room(column)).clip(0).sum())
         refreshed = over > self.settings.full_share * asked
@@ -154,6 +155,8 @@ class ExplicitMemory:
         columns.probe()
         own = columns.similarities(pulses.astype(np.float64))[:, column].mean()
         if own < min(SURE / np.sqrt(pulses.size), 0.5):
+            if new:
+                del self._where[class_id]
             raise ChipError(
                 f"class {class_id!r} does not answer to its own examples (similarity {own:.3f}): SET pulses of "
                 f"{columns.pulses.set_amplitude:g} uA and {columns.pulses.set_width:g} ns add no conductance to these "

@@ -7,7 +7,7 @@ from typing import Self
 
 from hwloop.calibration.programming.base import RESET_MARGIN
 from hwloop.calibration.settings import Settings
-from hwloop.chip.info import ChipInfo
+from hwloop.chip.info import Capability, ChipInfo
 from hwloop.errors import BadInputError
 
 
@@ -20,8 +20,8 @@ class MemorySettings(Settings):
     strong: float = 0.9
     """Quantile of an example's magnitudes from which an element is strong."""
     most_pulses: int = 20
-    """SET pulses after which a device counts as full: about so many take it from RESET to SET, and no more does
-    anything (Karunaratne et al. 2022)."""
+    """SET pulses after which a device counts as full: by the law of simulated devices (Nandakumar et al. 2018) the next
+    one adds a sixteenth of what the first did."""
     full_share: float = 0.1
     """Share of the pulses of a write that would meet full devices above which the class is refreshed first."""
     kept: float = 0.4
@@ -74,9 +74,14 @@ class MemoryPulses:
         Raises
         ------
         BadInputError
-            For a chip of which no model is known when the settings leave an amplitude open, and for a SET pulse that
-            melts.
+            For a chip that takes no pulses, one of which no model is known when the settings leave an amplitude open,
+            and a SET pulse that melts.
         """
+        if Capability.TARGETS in info.capabilities:
+            raise BadInputError(
+                f"{info.name} programs targets by itself and takes no pulses, so nothing accumulates; use a chip that "
+                "does, such as sim:hermes-64 without level=statistical"
+            )
         curve = info.device_model.curve if info.device_model else None
         if curve is None and not (settings.set_amplitude and settings.reset_amplitude):
             raise BadInputError(

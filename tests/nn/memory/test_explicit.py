@@ -153,8 +153,10 @@ def test_an_empty_memory_knows_nothing(memory: ExplicitMemory, centres: FloatArr
 
 def test_devices_that_do_not_accumulate_are_found_out(chip: hwloop.Backend, centres: FloatArray) -> None:
     weak = MemorySettings(set_amplitude=20.0)  # below what crystallises
+    memory = ExplicitMemory(chip, WIDTH, weak)
     with pytest.raises(hwloop.ChipError, match="SET pulses of 20 uA and 50 ns add no conductance"):
-        ExplicitMemory(chip, WIDTH, weak).write("one", centres[0])
+        memory.write("one", centres[0])
+    assert memory.classes == ()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import torch
 
-from hwloop.sim_backend.noise import LADDER, FlickerLadder
+from hwloop.sim_backend.noise import LADDER, FlickerLadder, shortened
 from hwloop.sim_backend.normals import normals
 
 
@@ -72,7 +72,7 @@ class CellNoise:
                 variance = (amplitudes.power * grown).index_add_(0, cells, missing.to(power.dtype) * power, alpha=-1.0)
                 fresh.mul_(variance.clamp_(min=0.0).sqrt_())
             before = sums[k]
-            sums[k] = fresh.clone() if before is None else before.mul_(math.exp(exponent)).add_(fresh)
+            sums[k] = shortened(fresh.clone() if before is None else before.mul_(math.exp(exponent)).add_(fresh))
             self._updated[k] = now
 
     def total(self, duration: float) -> torch.Tensor | None:
@@ -107,7 +107,7 @@ class CellNoise:
             else:
                 means = own * state.view(shape)[:, cells] * self._kept(k)
                 lost.add_((means * leaving).sum(0)).add_(share * (known - means.sum(0)))
-            sums[cells] = known - lost
+            sums[cells] = shortened(known - lost)
 
     def settle(self, amplitudes: Amplitudes) -> None:
         """Give the devices states of their own again, in the ladder, that add up to the sums."""
@@ -124,7 +124,7 @@ class CellNoise:
             gain = variance.mul_(amplitudes.signed)
             missed = sums - (amplitudes.signed * drawn).sum(0)
             share = (amplitudes.signed * gain).sum(0).clamp_(min=LADDER.silent)
-            ladder.states[k] = drawn.addcmul_(gain, missed / share).view(-1)
+            ladder.states[k] = shortened(drawn.addcmul_(gain, missed / share).view(-1))
             ladder.updated[k] = self._updated[k]
         self._sums = None
 
@@ -152,7 +152,8 @@ class CellNoise:
         """Return the sums, made from the ladder's states where these are newer."""
         if self._sums is None:
             states, signed = self._ladder.states, amplitudes.signed
-            self._sums = [None if one is None else (signed * one.view(signed.shape)).sum(0) for one in states]
+            sums = (None if one is None else (signed * one.view(signed.shape)).sum(0) for one in states)
+            self._sums = [None if one is None else shortened(one) for one in sums]
             self._updated = list(self._ladder.updated)
         return self._sums
 

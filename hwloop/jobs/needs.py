@@ -18,9 +18,9 @@ from hwloop.typing import Json
 class NeedSettings:
     """How much a run takes, as measured on 256 x 256 cores with four devices a cell."""
 
-    per_device: float = 12.0
+    per_device: float = 10.0
     """Bytes of a run file for each device of a tile: pulses, ages, currents, and what its cell was to be and is."""
-    per_device_of_state: float = 16.0
+    per_device_of_state: float = 13.0
     """The same for each device of a core whose state a simulated chip keeps."""
     per_device_read: float = 56.0
     """The same besides where devices are read singly: the slow noise of each is part of the state then."""
@@ -28,7 +28,7 @@ class NeedSettings:
     """Bytes of a run file whatever its size, about."""
     of_tile: float = 3e4
     """Bytes of a tile whatever its size."""
-    per_device_in_memory: float = 450.0
+    per_device_in_memory: float = 370.0
     """Bytes of memory for each device of a tile while it is programmed."""
     of_program: float = 3.5e8
     """Bytes of memory that the program itself takes."""

@@ -78,11 +78,20 @@ class CommitTimer:
         self._due = time.monotonic() + min(seconds / self.share, self.longest)
 
 
+def with_journal() -> CommitTimer:
+    """Make the timer of a file beside which a journal lies: nothing is lost with it, so a great one may wait longer."""
+    return CommitTimer(longest=30.0)
+
+
 class WholeFileWriter:
     """A new HDF5 file of a given format; nothing is on disk before the first `commit`."""
 
-    def __init__(self, path: str | Path | OutputFile, kind: str, *, force: bool = False) -> None:
+    def __init__(
+        self, path: str | Path | OutputFile, kind: str, *, force: bool = False, timer: CommitTimer | None = None
+    ) -> None:
         """Take the sole right to write `path`; an `OutputFile` has it already, and stays its opener's to close.
+
+        timer: another one than the usual for commits; `with_journal()` where one has all that was done.
 
         Raises
         ------
@@ -92,7 +101,7 @@ class WholeFileWriter:
         self._borrowed = isinstance(path, OutputFile)
         self._output = path if isinstance(path, OutputFile) else OutputFile(path, force=force)
         self.committed = False
-        self._timer = CommitTimer()
+        self._timer = timer or CommitTimer()
         self._spare: Spare | None = None
         self.file = h5py.File(str(self.path), "w", driver="core", backing_store=False)
         self.file.attrs["format"] = kind

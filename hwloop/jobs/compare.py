@@ -273,7 +273,7 @@ class Contest:
         this = self if left is not None else dataclasses.replace(self, run=uuid.uuid4().hex)
         spare_inputs(self.tasks[0].weights, out)
         with (
-            hdf5.WholeFileWriter(out, hdf5.COMPARISON_FORMAT, force=force) as file,
+            hdf5.WholeFileWriter(out, hdf5.COMPARISON_FORMAT, force=force, timer=hdf5.with_journal()) as file,
             recorded(out, chip, this.on_file()) if left is None else replayed(left, chip) as recording,
         ):
             comparison = this._carry_out(chip, file, lambda: recording.replaying, report)

@@ -135,7 +135,7 @@ def _into_file(
     spare_inputs(task.weights, out)
     task = task if left is not None else dataclasses.replace(task, run=uuid.uuid4().hex)
     with (
-        hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force) as file,
+        hdf5.WholeFileWriter(out, hdf5.RUN_FORMAT, force=force, timer=hdf5.with_journal()) as file,
         recorded(out, chip, task.on_file()) if left is None else replayed(left, chip) as recording,
     ):
         recorder = Recorder(file, file.file, lambda: recording.replaying)

@@ -25,7 +25,6 @@ from hwloop.calibration.fitting.likelihood import LogLikelihood, tensor
 from hwloop.calibration.fitting.panels import Panel, Series, binned, quantile_panel
 from hwloop.calibration.fitting.screening import OUTLIER, STUCK, Screening
 from hwloop.calibration.settings import Settings
-from hwloop.devices.statistics import Polynomial
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Measurement
 from hwloop.files.models import Form
@@ -41,7 +40,7 @@ class ProgrammingSettings(Settings):
     rail: float = 0.1
     """Distance from either end of the range, over g_scale, up to which a cell left out is stuck, not an outlier."""
     knots: int = 6
-    """Knots of a smooth bias."""
+    """Knots of a smooth bias, and of a smooth standard deviation."""
     pile: float = 0.002
     """Share of cells with exactly zero, or exactly the largest value, from which on that is a limit of the
     instrument."""
@@ -190,7 +189,7 @@ class ProgrammingFamily(Family[ProgrammingTable]):
     tails: ClassVar[bool] = False
     """Student's t rather than normal."""
     smooth: ClassVar[bool] = False
-    """The bias is a smooth curve rather than a polynomial."""
+    """Bias and standard deviation are smooth curves rather than polynomials."""
     settings: ProgrammingSettings = ProgrammingSettings()
 
     def prepare(
@@ -203,13 +202,17 @@ class ProgrammingFamily(Family[ProgrammingTable]):
         """Lay out bias and standard deviation, constants first, and the tails."""
         what = "a relaxed device's conductance less its target, without read noise"
         bias = [Coefficient(f"bias.c{k}", "uS", f"mean of {what}: factor of g^{k}") for k in range(self.degree)]
-        if self.smooth:
-            at = enumerate(np.exp(self._bias_form(table).at) * table.g_scale)
-            bias = [Coefficient(f"bias.v{k}", "uS", f"mean of {what}, at {place:.3g} uS") for k, place in at]
         sigma = [
             Coefficient(f"sigma.c{k}", "uS", f"standard deviation of {what}: factor of g^{k}")
             for k in range(self.degree + 1)
         ]
+        if self.smooth:
+            at = np.exp(self._form(table).at) * table.g_scale
+            bias = [Coefficient(f"bias.v{k}", "uS", f"mean of {what}, at {g:.3g} uS") for k, g in enumerate(at)]
+            sigma = [
+                Coefficient(f"sigma.v{k}", "uS", f"standard deviation of {what}, at {g:.3g} uS")
+                for k, g in enumerate(at)
+            ]
         blocks = [Block("bias", tuple(bias)), Block("sigma", tuple(sigma))]
         if self.tails:
             meaning, start = "degrees of freedom of Student's t, less two", self.settings.tail_start
@@ -222,17 +225,18 @@ class ProgrammingFamily(Family[ProgrammingTable]):
         error = table.conductance - table.target
         bias = line = np.polyfit(g, error, self.degree - 1)[::-1]
         size = np.abs(error - np.polyval(line[::-1], g)) * math.sqrt(math.pi / 2)
-        if self.smooth:
-            bias = np.asarray(np.polyval(line[::-1], np.exp(self._bias_form(table).at)), np.float64)
         size = np.sqrt(np.maximum(size**2 - table.read_variance, 0.0))
         sigma = np.polyfit(g, size, self.degree)[::-1]
         lowest = np.polyval(sigma[::-1], np.linspace(g.min(), g.max(), 50)).min()
         sigma[0] += max(0.0, 0.2 * size.mean() - lowest)  # positive everywhere at the start
+        if self.smooth:
+            at = np.exp(self._form(table).at)
+            bias, sigma = (np.asarray(np.polyval(one[::-1], at), np.float64) for one in (line, sigma))
         tail = {"tail": self.settings.tail_start} if self.tails else {}
         return self.layout(table).vector({"bias": bias, "sigma": sigma, **tail})
 
-    def _bias_form(self, table: ProgrammingTable) -> Form:
-        """Return the form of the bias: a polynomial, or a spline with knots where equally many targets lie between."""
+    def _form(self, table: ProgrammingTable) -> Form:
+        """Return the form of both: a polynomial, or a spline with knots where equally many targets lie between."""
         if not self.smooth:
             return Form("polynomial")
         g = np.maximum(table.target, self.settings.rail**2 * table.g_scale) / table.g_scale
@@ -241,9 +245,8 @@ class ProgrammingFamily(Family[ProgrammingTable]):
 
     def _moments(self, table: ProgrammingTable, theta: Vector, g: Vector) -> tuple[Vector, Vector]:
         """Return bias and standard deviation (cells,) in uS at g (cells,)."""
-        layout, form = self.layout(table), self._bias_form(table)
-        sigma = apply(Polynomial(tuple(layout.part(theta, "sigma"))), g)
-        return apply(build(form, layout.part(theta, "bias")), g), sigma
+        layout, form = self.layout(table), self._form(table)
+        return apply(build(form, layout.part(theta, "bias")), g), apply(build(form, layout.part(theta, "sigma")), g)
 
     def likelihood(self, table: ProgrammingTable) -> LogLikelihood:
         """Return the log density of each cell's error; of a cell at a limit, the probability of being beyond it."""
@@ -289,7 +292,7 @@ class ProgrammingFamily(Family[ProgrammingTable]):
     def describe(self, table: ProgrammingTable) -> Description:
         """Return the polynomials of target / g_scale; the age is that of the relaxed reads."""
         return Description(
-            forms={"bias": self._bias_form(table), "sigma": Form("polynomial")},
+            forms={"bias": self._form(table), "sigma": self._form(table)},
             settings={
                 "g_scale": table.g_scale,
                 "age": table.age,
@@ -358,8 +361,11 @@ class HeavyTails(ProgrammingFamily):
     summary = "Student's t, standard deviation a cubic in g"
 
 
-class SmoothBias(ProgrammingFamily):
-    """For methods that leave a bias which no line has, such as one at both ends of the range."""
+class Smooth(ProgrammingFamily):
+    """For methods that leave what no polynomial has, such as a bias at both ends of the range, or little noise at one.
 
-    name, degree, smooth, preference = "smooth-3", 3, True, 3
-    summary = "normal, bias a smooth curve in ln g (cubic spline), standard deviation a cubic in g"
+    The standard deviation starts at the parabola's.
+    """
+
+    name, degree, smooth, preference = "smooth", 2, True, 3
+    summary = "normal, bias and standard deviation smooth curves in ln g (cubic splines)"

@@ -66,6 +66,8 @@ def _is_pcm_like(content: Content) -> bool:
     """Tell whether aihwkit's own class says all that was fitted: it has no bias, and its other noise is fixed."""
     if [fit.experiment for fit in content.fits] != ["programming"] or content.heavy_tails:
         return False
+    if not isinstance(content.fits[0].statistic("sigma"), Polynomial):
+        return False
     bias = [p for p in content.fits[0].parameters if p.name.startswith("bias.")]
     return all(p.low is not None and p.high is not None and p.low <= 0.0 <= p.high for p in bias)
 
@@ -74,7 +76,7 @@ def _pcm_like(content: Content) -> str:
     """Write the settings of aihwkit's own class."""
     fit = content.fits[0]
     sigma = fit.statistic("sigma")
-    assert isinstance(sigma, Polynomial)  # as the only family without heavy tails has it
+    assert isinstance(sigma, Polynomial)
     return (
         "from aihwkit.inference.noise.pcm import PCMLikeNoiseModel\n\n"
         f"G_MAX = {fit.settings['g_scale']!r}  # uS\n"

@@ -187,7 +187,7 @@ def test_families_are_found_in_the_order_of_what_they_assume() -> None:
         "spline", "log-clip", "onset", "curved", "telegraph", "heavy-tailed", "relaxation", "relaxation-sublinear",
         "bake", "one-age",
     ]  # fmt: skip
-    assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3", "smooth-3", "after-write"]
+    assert names[Experiment.PROGRAMMING] == ["polynomial-2", "polynomial-3", "student-3", "smooth", "after-write"]
     assert names[Experiment.READ_NOISE] == ["power-law", "knots"]
     assert names[Experiment.PROGRAMMING_CURVE] == ["logistic"]
     with pytest.raises(BadInputError, match="did you mean 'spline'"):
@@ -198,7 +198,7 @@ def test_every_family_that_is_tried_is_a_step() -> None:
     steps: list[Step] = []
     outcome = exhaust(fitting(measured()), steps.append)
     assert [(step.done, step.stage) for step in steps[:4]] == [
-        (0, "trying polynomial-2"), (1, "trying polynomial-3"), (2, "trying student-3"), (3, "trying smooth-3"),
+        (0, "trying polynomial-2"), (1, "trying polynomial-3"), (2, "trying student-3"), (3, "trying smooth"),
     ]  # fmt: skip
     assert steps[4].stage == f"fitting {outcome.fitted.family.name}"
     assert {step.total for step in steps} == {5}

@@ -4,15 +4,18 @@
     python benchmarks/mutation.py --faults 80 --seed 1 --decisive          modules that decide about devices
     python benchmarks/mutation.py --faults 20 calibration/drift            one room, or one file
     python benchmarks/mutation.py --list --faults 10 hwloop/chip           show the faults without running anything
+    python benchmarks/mutation.py --faults 160 --seed 1 --all-tests        the figure: all tests have their chance
 
 A fault swaps an operator, moves a bound, turns a condition round, shifts a number or drops a statement. Files are drawn
-in proportion to their lines. The tests that import the file, and those in the folder that mirrors its own, are run, the
-nearest first, up to the first failure or for LONGEST; a fault is caught when they fail, or do not end. What slips
-through is printed with its line: a test is missing there, or the fault changes nothing that matters.
+in proportion to their lines. A fault is caught when a test fails, or does not end. Which tests are run, up to the first
+failure or for LONGEST, is a guess without `--all-tests`: those that import the file and those in the folder that
+mirrors its own, the nearest first. With it all tests are run once before, without a fault, and each fault has those
+that came to its statement, the quick ones first, and then the guess. What slips through is printed with its line: a
+test is missing there, or the fault changes nothing that matters.
 
 A fault in a function is put into a copy of this process, in which everything has been imported before; one that runs at
-import into a copy of the tree. Processes that tests start themselves do not see the former. A fault takes seconds where
-it is caught, and LONGEST where it is not.
+import into a copy of the tree, where the guess alone is run. Processes that tests start themselves do not see the
+former. A fault takes seconds where it is caught, and LONGEST where it is not.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ import random
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reach import add_marks, all_rooms, tests_that_reach
 from trial import Outcome, codes_of, load_tests, outcome, replace_code
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +61,9 @@ SLOWEST = 300.0
 LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "scipy.optimize", "scipy.stats", "torch"]
 """Packages that are imported before anything of a tree."""
 LONGEST = 20.0
-"""Seconds of CPU time after which no further test of a fault is begun."""
+"""Seconds of CPU time after which no further test of a fault is begun, of those that are a guess."""
+LONGEST_OF_ALL = 60.0
+"""Of those that came to its statement."""
 FILES = 6
 """Files of tests that are run at most where each has to be imported anew for a fault."""
 
@@ -264,6 +270,19 @@ def imported_in_common(test: Path) -> frozenset[str]:
     return frozenset().union(*(imported_by(path) for path in paths))
 
 
+def mark_places(chosen: Sequence[Fault]) -> None:
+    """Make the functions in this process's memory tell when they come to the statement of a fault, by its number."""
+    for path in dict.fromkeys(fault.path for fault in chosen if not fault.at_import):
+        own = {number: one for number, one in enumerate(chosen) if one.path == path and not one.at_import}
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        places = _places(tree)
+        add_marks(tree, {number: places[fault.number] for number, fault in own.items()})
+        module = compile(ast.fix_missing_locations(tree), str(path), "exec")
+        importlib.import_module(module_name(path))
+        for name in {fault.within for fault in own.values()}:
+            replace_code(ROOT / path, name, codes_of(module, name))
+
+
 def find_tests(fault: Fault) -> list[str]:
     """Find the files of tests that may notice a fault, the nearest first.
 
@@ -309,8 +328,12 @@ def modules(places: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def try_one(fault: Fault, tree: Path) -> Outcome:
+def try_one(fault: Fault, tree: Path, reaching: Sequence[str]) -> Outcome:
     """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import."""
+    if reaching:
+        load_tests(ROOT, tuple(dict.fromkeys(test.partition("::")[0] for test in reaching)))
+        if (end := outcome(ROOT, reaching, LONGEST_OF_ALL, fault.take_place)).caught:
+            return end
     tests = find_tests(fault)
     if not tests:
         return Outcome("MISSED")
@@ -324,8 +347,8 @@ def try_one(fault: Fault, tree: Path) -> Outcome:
     return end
 
 
-def try_all(chosen: list[Fault]) -> None:
-    """Try faults one by one, and print what became of each, and counts by rooms."""
+def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]]) -> None:
+    """Try faults one by one, each with the tests that reach it, and print what became of each, and counts by rooms."""
     tried, caught = collections.Counter[str](), collections.Counter[str]()
     green = set[str]()
     with tempfile.TemporaryDirectory() as folder:
@@ -333,7 +356,7 @@ def try_all(chosen: list[Fault]) -> None:
         copy_tree(tree)
         # Those first that meet an interpreter which has not imported the package yet.
         for fault in sorted(chosen, key=lambda fault: not fault.at_import):
-            end, room = try_one(fault, tree), str(room_of(fault.path))
+            end, room = try_one(fault, tree, reaching.get(fault, ())), str(room_of(fault.path))
             if end.test not in {"", *green}:
                 if outcome(tree if fault.at_import else ROOT, [end.test], SLOWEST).caught:
                     end = Outcome("MISSED", f"{end.test} fails without any fault")
@@ -353,6 +376,8 @@ def main() -> None:
     parser.add_argument("--decisive", action="store_true", help="modules that decide about devices")
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--all-tests", action="store_true", help="run all tests once, to find those that reach a fault")
+    parser.add_argument("--workers", type=int, default=2, help="folders of tests at the same time in that run")
     parser.add_argument("--list", action="store_true", help="show the faults without trying them")
     arguments = parser.parse_args()
     files = modules(tuple(arguments.places) or (DECISIVE if arguments.decisive else ROOMS))
@@ -364,7 +389,9 @@ def main() -> None:
         return
     for package in LOADED_ONCE:
         importlib.import_module(package)
-    try_all(chosen)
+    rooms = all_rooms(ROOT) if arguments.all_tests else []
+    found = tests_that_reach(ROOT, rooms, lambda: mark_places(chosen), arguments.workers)
+    try_all(chosen, {chosen[number]: tests for number, tests in found.items()})
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ LONGEST = 20.0
 """Seconds of CPU time after which no further test of a fault is begun, of those that are a guess."""
 LONGEST_OF_ALL = 60.0
 """Of those that came to its statement."""
+FAR_FILES = 10
+"""Files of tests of a fault that have no more to do with its file than to import what imports it."""
 FILES = 6
 """Files of tests that are run at most where each has to be imported anew for a fault."""
 
@@ -251,10 +253,10 @@ def module_name(path: Path) -> str:
 
 
 @functools.cache
-def imported_by(test: Path) -> frozenset[str]:
-    """List the modules that a file of tests imports itself."""
+def imported_by(file: Path) -> frozenset[str]:
+    """List the modules, and what may be modules, that a file imports itself."""
     names = set[str]()
-    for node in ast.walk(ast.parse((ROOT / test).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {one.name for one in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -268,6 +270,27 @@ def imported_in_common(test: Path) -> frozenset[str]:
     names = [name for name in imported_by(test) if name.startswith("tests.")]
     paths = [path for name in names if (ROOT / (path := Path(*name.split(".")).with_suffix(".py"))).is_file()]
     return frozenset().union(*(imported_by(path) for path in paths))
+
+
+@functools.cache
+def _users() -> dict[str, set[str]]:
+    """List for every module those that import it."""
+    users: dict[str, set[str]] = collections.defaultdict(set)
+    for path in modules(ROOMS):
+        for name in imported_by(path):
+            users[name].add(module_name(path))
+    return users
+
+
+@functools.cache
+def imports_between(path: Path) -> dict[str, int]:
+    """Count for the modules that use a file how many imports lie between: 0 for the file itself."""
+    steps, left = {module_name(path): 0}, [module_name(path)]
+    for name in left:
+        new = _users().get(name, set()) - steps.keys()
+        steps |= dict.fromkeys(new, steps[name] + 1)
+        left += sorted(new)
+    return steps
 
 
 def mark_places(chosen: Sequence[Fault]) -> None:
@@ -288,15 +311,15 @@ def find_tests(fault: Fault) -> list[str]:
 
     First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
     before them for what runs at import; then those there that import or name its file; those elsewhere that import it;
-    the others there; and those that import it in common with others. Of equal ones those come first that say the name
-    of the function.
+    the others there; those that import it in common with others; and those that import what imports it, by how many
+    imports lie between. Of equal ones those come first that say the name of the function.
     """
     path, room = fault.path, room_of(fault.path)
     owner, _, name = fault.within.rpartition(".")
     function = re.compile(rf"\b{(owner or path.stem) if name.startswith('__') or not name else name}\b")
     stem, starts = re.compile(rf"\b{path.stem}\b"), [f"test_{path.stem.strip('_')}", f"test_{path.parent.name}"]
     starts[:0] = ["test_settings"] if fault.at_import or name == "__post_init__" else []
-    ranks: dict[str, tuple[int, bool, bool]] = {}
+    steps, ranks = imports_between(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
         imports = module_name(path) in imported_by(test)
@@ -305,10 +328,14 @@ def find_tests(fault: Fault) -> list[str]:
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
             rank = 2 if imports else 4
+        elif between := [steps[name] for name in imported_by(test) if name in steps]:
+            rank = 4 + min(between)
         else:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)
-    return sorted(ranks, key=lambda test: ranks[test])
+    nearest = sorted(ranks, key=lambda test: ranks[test])
+    near = sum(rank <= 4 for rank, *_ in ranks.values())
+    return nearest[: near + FAR_FILES]
 
 
 def copy_tree(tree: Path) -> None:

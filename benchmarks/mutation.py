@@ -4,15 +4,18 @@
     python benchmarks/mutation.py --faults 80 --seed 1 --decisive          modules that decide about devices
     python benchmarks/mutation.py --faults 20 calibration/drift            one room, or one file
     python benchmarks/mutation.py --list --faults 10 hwloop/chip           show the faults without running anything
+    python benchmarks/mutation.py --faults 160 --seed 1 --all-tests        the figure: all tests have their chance
 
 A fault swaps an operator, moves a bound, turns a condition round, shifts a number or drops a statement. Files are drawn
-in proportion to their lines. The tests that import the file, and those in the folder that mirrors its own, are run, the
-nearest first, up to the first failure or for LONGEST; a fault is caught when they fail, or do not end. What slips
-through is printed with its line: a test is missing there, or the fault changes nothing that matters.
+in proportion to their lines. A fault is caught when a test fails, or does not end. Which tests are run, up to the first
+failure or for LONGEST, is a guess without `--all-tests`: those that import the file and those in the folder that
+mirrors its own, the nearest first. With it all tests are run once before, without a fault, and each fault has those
+that came to its statement, the quick ones first, and then the guess. What slips through is printed with its line: a
+test is missing there, or the fault changes nothing that matters.
 
 A fault in a function is put into a copy of this process, in which everything has been imported before; one that runs at
-import into a copy of the tree. Processes that tests start themselves do not see the former. A fault takes seconds where
-it is caught, and LONGEST where it is not.
+import into a copy of the tree, where the guess alone is run. Processes that tests start themselves do not see the
+former. A fault takes seconds where it is caught, and LONGEST where it is not.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ import random
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reach import add_marks, all_rooms, tests_that_reach
 from trial import Outcome, codes_of, load_tests, outcome, replace_code
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +61,11 @@ SLOWEST = 300.0
 LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "scipy.optimize", "scipy.stats", "torch"]
 """Packages that are imported before anything of a tree."""
 LONGEST = 20.0
-"""Seconds of CPU time after which no further test of a fault is begun."""
+"""Seconds of CPU time after which no further test of a fault is begun, of those that are a guess."""
+LONGEST_OF_ALL = 60.0
+"""Of those that came to its statement."""
+FAR_FILES = 10
+"""Files of tests of a fault that have no more to do with its file than to import what imports it."""
 FILES = 6
 """Files of tests that are run at most where each has to be imported anew for a fault."""
 
@@ -245,10 +253,10 @@ def module_name(path: Path) -> str:
 
 
 @functools.cache
-def imported_by(test: Path) -> frozenset[str]:
-    """List the modules that a file of tests imports itself."""
+def imported_by(file: Path) -> frozenset[str]:
+    """List the modules, and what may be modules, that a file imports itself."""
     names = set[str]()
-    for node in ast.walk(ast.parse((ROOT / test).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {one.name for one in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -264,20 +272,54 @@ def imported_in_common(test: Path) -> frozenset[str]:
     return frozenset().union(*(imported_by(path) for path in paths))
 
 
+@functools.cache
+def _users() -> dict[str, set[str]]:
+    """List for every module those that import it."""
+    users: dict[str, set[str]] = collections.defaultdict(set)
+    for path in modules(ROOMS):
+        for name in imported_by(path):
+            users[name].add(module_name(path))
+    return users
+
+
+@functools.cache
+def imports_between(path: Path) -> dict[str, int]:
+    """Count for the modules that use a file how many imports lie between: 0 for the file itself."""
+    steps, left = {module_name(path): 0}, [module_name(path)]
+    for name in left:
+        new = _users().get(name, set()) - steps.keys()
+        steps |= dict.fromkeys(new, steps[name] + 1)
+        left += sorted(new)
+    return steps
+
+
+def mark_places(chosen: Sequence[Fault]) -> None:
+    """Make the functions in this process's memory tell when they come to the statement of a fault, by its number."""
+    for path in dict.fromkeys(fault.path for fault in chosen if not fault.at_import):
+        own = {number: one for number, one in enumerate(chosen) if one.path == path and not one.at_import}
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        places = _places(tree)
+        add_marks(tree, {number: places[fault.number] for number, fault in own.items()})
+        module = compile(ast.fix_missing_locations(tree), str(path), "exec")
+        importlib.import_module(module_name(path))
+        for name in {fault.within for fault in own.values()}:
+            replace_code(ROOT / path, name, codes_of(module, name))
+
+
 def find_tests(fault: Fault) -> list[str]:
     """Find the files of tests that may notice a fault, the nearest first.
 
     First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
     before them for what runs at import; then those there that import or name its file; those elsewhere that import it;
-    the others there; and those that import it in common with others. Of equal ones those come first that say the name
-    of the function.
+    the others there; those that import it in common with others; and those that import what imports it, by how many
+    imports lie between. Of equal ones those come first that say the name of the function.
     """
     path, room = fault.path, room_of(fault.path)
     owner, _, name = fault.within.rpartition(".")
     function = re.compile(rf"\b{(owner or path.stem) if name.startswith('__') or not name else name}\b")
     stem, starts = re.compile(rf"\b{path.stem}\b"), [f"test_{path.stem.strip('_')}", f"test_{path.parent.name}"]
     starts[:0] = ["test_settings"] if fault.at_import or name == "__post_init__" else []
-    ranks: dict[str, tuple[int, bool, bool]] = {}
+    steps, ranks = imports_between(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
         imports = module_name(path) in imported_by(test)
@@ -286,10 +328,14 @@ def find_tests(fault: Fault) -> list[str]:
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
             rank = 2 if imports else 4
+        elif between := [steps[name] for name in imported_by(test) if name in steps]:
+            rank = 4 + min(between)
         else:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)
-    return sorted(ranks, key=lambda test: ranks[test])
+    nearest = sorted(ranks, key=lambda test: ranks[test])
+    near = sum(rank <= 4 for rank, *_ in ranks.values())
+    return nearest[: near + FAR_FILES]
 
 
 def copy_tree(tree: Path) -> None:
@@ -309,8 +355,12 @@ def modules(places: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def try_one(fault: Fault, tree: Path) -> Outcome:
+def try_one(fault: Fault, tree: Path, reaching: Sequence[str]) -> Outcome:
     """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import."""
+    if reaching:
+        load_tests(ROOT, tuple(dict.fromkeys(test.partition("::")[0] for test in reaching)))
+        if (end := outcome(ROOT, reaching, LONGEST_OF_ALL, fault.take_place)).caught:
+            return end
     tests = find_tests(fault)
     if not tests:
         return Outcome("MISSED")
@@ -324,8 +374,8 @@ def try_one(fault: Fault, tree: Path) -> Outcome:
     return end
 
 
-def try_all(chosen: list[Fault]) -> None:
-    """Try faults one by one, and print what became of each, and counts by rooms."""
+def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]]) -> None:
+    """Try faults one by one, each with the tests that reach it, and print what became of each, and counts by rooms."""
     tried, caught = collections.Counter[str](), collections.Counter[str]()
     green = set[str]()
     with tempfile.TemporaryDirectory() as folder:
@@ -333,7 +383,7 @@ def try_all(chosen: list[Fault]) -> None:
         copy_tree(tree)
         # Those first that meet an interpreter which has not imported the package yet.
         for fault in sorted(chosen, key=lambda fault: not fault.at_import):
-            end, room = try_one(fault, tree), str(room_of(fault.path))
+            end, room = try_one(fault, tree, reaching.get(fault, ())), str(room_of(fault.path))
             if end.test not in {"", *green}:
                 if outcome(tree if fault.at_import else ROOT, [end.test], SLOWEST).caught:
                     end = Outcome("MISSED", f"{end.test} fails without any fault")
@@ -353,6 +403,8 @@ def main() -> None:
     parser.add_argument("--decisive", action="store_true", help="modules that decide about devices")
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--all-tests", action="store_true", help="run all tests once, to find those that reach a fault")
+    parser.add_argument("--workers", type=int, default=2, help="folders of tests at the same time in that run")
     parser.add_argument("--list", action="store_true", help="show the faults without trying them")
     arguments = parser.parse_args()
     files = modules(tuple(arguments.places) or (DECISIVE if arguments.decisive else ROOMS))
@@ -364,7 +416,9 @@ def main() -> None:
         return
     for package in LOADED_ONCE:
         importlib.import_module(package)
-    try_all(chosen)
+    rooms = all_rooms(ROOT) if arguments.all_tests else []
+    found = tests_that_reach(ROOT, rooms, lambda: mark_places(chosen), arguments.workers)
+    try_all(chosen, {chosen[number]: tests for number, tests in found.items()})
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def outcome(tree: Path, tests: Sequence[str], seconds: float, prepare: Callable[
     Parameters
     ----------
     tree, tests
-        Root of the tree, and paths or names of tests from there.
+        Root of the tree, and from there paths of files, or names of tests, in the order in which they are to be run.
     seconds
         CPU time after which no further test is begun.
     prepare
@@ -66,16 +66,17 @@ def outcome(tree: Path, tests: Sequence[str], seconds: float, prepare: Callable[
     if process == 0:
         code = 1
         try:
-            _enter(tree, seconds + SPARE)
+            enter(tree, seconds + SPARE)
             prepare()
-            code = int(pytest.main(["-x", *OPTIONS, *tests], [_Watch(seconds, tell)]))
+            files = dict.fromkeys(test.partition("::")[0] for test in tests)
+            code = int(pytest.main(["-x", *OPTIONS, *files], [_Watch(seconds, tell), _Chosen(tests)]))
         finally:
             os._exit(code)
     os.close(tell)
     ended = _wait_for(process)
     with open(told, encoding="utf-8") as pipe:
         failed = pipe.read()
-    if ended == 0:
+    if ended in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return Outcome("MISSED")
     return Outcome("caught" if ended is not None and ended != -signal.SIGXCPU else "caught by its time", failed)
 
@@ -136,6 +137,19 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(inner)
 
 
+class _Chosen:
+    """A plugin that leaves the tests that are named, in their order; all where files are named."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self._order = {test: number for number, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if any("::" in test for test in self._order):
+            items[:] = sorted(
+                (one for one in items if one.nodeid in self._order), key=lambda one: self._order[one.nodeid]
+            )
+
+
 class _Watch:
     """A plugin that skips tests after some CPU time, of all and of each file, and tells which test failed first."""
 
@@ -161,7 +175,7 @@ class _Watch:
             self._tell = -1
 
 
-def _enter(tree: Path, seconds: float) -> None:
+def enter(tree: Path, seconds: float) -> None:
     """Make this process one that runs tests from the tree's root, in silence, for a limited time."""
     os.setsid()
     limit = math.ceil(time.process_time() + seconds)

@@ -9,17 +9,18 @@ in units of the variance of a pulse, the expected cost of doing the best is
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import norm
+from scipy import special
 
+from hwloop.devices.normal import normal_density
 from hwloop.typing import AnyArray, FloatArray
 
 
 def expected_minimum(bound: FloatArray) -> FloatArray:
     """Return E[min(x^2, bound)] of a standard normal x for bounds (any shape) of zero or more."""
     c = np.sqrt(bound)
-    inside = 2.0 * norm.cdf(c) - 1.0
+    inside = 2.0 * special.ndtr(c) - 1.0
     # The second moment within +-c is the probability there, less what integration by parts leaves at the two ends.
-    value: FloatArray = inside - 2.0 * c * norm.pdf(c) + (1.0 - inside) * bound
+    value: FloatArray = inside - 2.0 * c * normal_density(c) + (1.0 - inside) * bound
     return value
 
 

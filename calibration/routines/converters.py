@@ -15,8 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from scipy.optimize import minimize_scalar
-from scipy.stats import norm
 
 from hwloop.calibration.probes import hadamard_block, hadamard_inputs, uniform_inputs
 from hwloop.calibration.routines.adc import AdcFit, AdcFitting
@@ -199,7 +199,7 @@ def _noise_before_rounding(codes: NDArray[np.integer], offset: FloatArray) -> fl
 
     def misfit(log_sigma: float) -> float:
         sigma = np.exp(log_sigma)
-        chance = norm.cdf((distance + 0.5) / sigma) - norm.cdf((distance - 0.5) / sigma)
+        chance = special.ndtr((distance + 0.5) / sigma) - special.ndtr((distance - 0.5) / sigma)
         return -float((counts * np.log(np.maximum(chance, 1e-30))).sum())
 
     return float(np.exp(minimize_scalar(misfit, bounds=(np.log(1e-3), np.log(1e3)), method="bounded").x))

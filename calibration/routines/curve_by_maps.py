@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import foldnorm
 
 from hwloop.calibration.programming.base import RESET_MARGIN
 from hwloop.calibration.routines.drift_law import DriftFit
@@ -20,6 +19,7 @@ from hwloop.calibration.steps import Step, Work
 from hwloop.chip.region import Region
 from hwloop.devices.drift import PUBLISHED_DRIFT, Aging
 from hwloop.devices.model import DeviceModel
+from hwloop.devices.normal import folded_moments
 from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.typing import FloatArray
 
@@ -126,4 +126,5 @@ def _empty(model: DeviceModel | None) -> float:
     """Return what an emptied device is taken to conduct, uS: noise folds over at zero. Unknown devices: nothing."""
     if model is None:
         return 0.0
-    return float(foldnorm.mean(model.curve.g_min / max(model.curve.noise, 1e-9), scale=max(model.curve.noise, 1e-9)))
+    noise = max(model.curve.noise, 1e-9)
+    return noise * float(folded_moments(model.curve.g_min / noise)[0])

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy import special
 
 from hwloop.calibration.routines.symmetry_result import SymmetryResult
 from hwloop.chip.backend import Backend
@@ -161,7 +161,7 @@ def mean_rounded(values: FloatArray, noise: float, reach: float = 5.0) -> FloatA
     around = np.floor(np.arange(-reach * noise - 1, reach * noise + 2) + 0.5)  # not to even: no code twice
     codes = nearest[:, None] + around
     distance = codes - values[:, None]
-    chance = norm.cdf((distance + 0.5) / noise) - norm.cdf((distance - 0.5) / noise)
+    chance = special.ndtr((distance + 0.5) / noise) - special.ndtr((distance - 0.5) / noise)
     return np.asarray((codes * chance).sum(1) / chance.sum(1), np.float64)
 
 

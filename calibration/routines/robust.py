@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import foldnorm
 
+from hwloop.devices.normal import folded_moments
 from hwloop.typing import BoolArray, FloatArray
 
 
@@ -32,6 +32,6 @@ def folded_variance(values: FloatArray, sigmas: float) -> float:
     near = np.abs(values - np.median(values)) < sigmas * math.sqrt(robust_variance(values))
     scatter, mean = float(np.std(values[near])), float(np.mean(values[near]))
     x = np.linspace(0.0, 6.0, 121)
-    folded_mean, folded_scatter = foldnorm.mean(x), foldnorm.std(x)
+    folded_mean, folded_scatter = folded_moments(x)
     share = float(np.interp(-scatter / max(mean, 1e-300), -folded_scatter / folded_mean, folded_scatter))
     return (scatter / share) ** 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
 
 from hwloop.devices.drift import DriftModel
+from hwloop.devices.normal import normal_density, t_below, t_density
 from hwloop.devices.predicted import Predicted
 from hwloop.typing import FloatArray
 
@@ -38,7 +38,7 @@ class DriftedConductance(Predicted):
         x, g = np.log(age / model.t0), level / model.g_scale
         # Coefficients that stand for all, each blurred by the distance to the next: half a percent of their variance.
         unit = np.linspace(-6.0, 6.0, 161)
-        self._weight = stats.norm.pdf(unit) / stats.norm.pdf(unit).sum()
+        self._weight = normal_density(unit) / normal_density(unit).sum()
         mean, spread = np.asarray(model.mean(g))[..., None], np.asarray(model.spread(g))[..., None]
         exponent, common = (np.asarray(part)[..., None] for part in (model.law.exponent(x), model.law.common(x)))
         self._place = level[..., None] * np.exp(-(mean + spread * unit) * exponent - common)
@@ -72,8 +72,7 @@ class DriftedConductance(Predicted):
         for share, factor in self._states():
             sigma = factor * self._sigma
             z = (g - factor * self._place) / sigma
-            own = stats.t.pdf(z, self.scatter.freedom) if np.isfinite(self.scatter.freedom) else stats.norm.pdf(z)
-            total = total + share * ((own / sigma) @ self._weight)
+            total = total + share * ((t_density(z, self.scatter.freedom) / sigma) @ self._weight)
         return np.asarray(total)
 
     def cdf(self, conductance: FloatArray | float) -> FloatArray:
@@ -81,6 +80,5 @@ class DriftedConductance(Predicted):
         total, g = 0.0, np.asarray(conductance, np.float64)[..., None]
         for share, factor in self._states():
             z = (g - factor * self._place) / (factor * self._sigma)
-            own = special.stdtr(self.scatter.freedom, z) if np.isfinite(self.scatter.freedom) else special.ndtr(z)
-            total = total + share * (own @ self._weight)
+            total = total + share * (t_below(z, self.scatter.freedom) @ self._weight)
         return np.asarray(total)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
+from hwloop.devices.normal import t_density
 from hwloop.errors import BadInputError
 from hwloop.typing import FloatArray
 
@@ -118,7 +119,7 @@ class Conditioned(Predicted):
         """Return the probability density (1/uS) at conductances (uS)."""
         score = t_score(self.of.cdf(conductance), self.freedom)
         over, width = self._over(score)
-        factor = stats.t.pdf(over, self.freedom + 1.0) / (width * stats.t.pdf(score, self.freedom))
+        factor = t_density(over, self.freedom + 1.0) / (width * t_density(score, self.freedom))
         return np.asarray(self.of.density(conductance) * factor)
 
     def cdf(self, conductance: FloatArray | float) -> FloatArray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from hwloop.devices.normal import t_below, t_density
 from hwloop.devices.predicted import Predicted
 from hwloop.typing import FloatArray
 
@@ -26,17 +26,17 @@ class ProgrammedConductance(Predicted):
         """Take over shape and scale; errors do not know where zero is."""
         self._describe(np.shape(self.mean), float(np.max(self.mean, initial=1e-9)), positive=False)
 
-    def _unit(self) -> tuple[stats.rv_continuous, FloatArray]:
+    @property
+    def _scale(self) -> FloatArray:
         if np.isfinite(self.freedom):
-            return stats.t(self.freedom), self.sigma * np.sqrt((self.freedom - 2.0) / self.freedom)
-        return stats.norm(), self.sigma
+            return np.asarray(self.sigma * np.sqrt((self.freedom - 2.0) / self.freedom))
+        return self.sigma
 
     def density(self, conductance: FloatArray | float) -> FloatArray:
         """Return the probability density (1/uS) of reads (uS)."""
-        unit, scale = self._unit()
-        return np.asarray(unit.pdf((conductance - self.mean) / scale) / scale)
+        unit = (conductance - self.mean) / self._scale
+        return np.asarray(t_density(unit, self.freedom) / self._scale)
 
     def cdf(self, conductance: FloatArray | float) -> FloatArray:
         """Return the probability to read at or below conductances (uS)."""
-        unit, scale = self._unit()
-        return np.asarray(unit.cdf((conductance - self.mean) / scale))
+        return t_below((conductance - self.mean) / self._scale, self.freedom)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy import special
 
 from hwloop.chip.info import ChipInfo
+from hwloop.devices.normal import normal_density
 from hwloop.errors import BadInputError
 from hwloop.typing import FloatArray, Json
 from hwloop.units import value
@@ -120,7 +121,7 @@ def _unseen_clipping(sums: FloatArray, full_scale: float) -> float:
     """
     sigma = np.maximum(sums.std(0), 1e-300)
     a = full_scale / sigma
-    expected = 2.0 * sigma**2 * ((1.0 + a**2) * norm.sf(a) - a * norm.pdf(a))
+    expected = 2.0 * sigma**2 * ((1.0 + a**2) * special.ndtr(-a) - a * normal_density(a))
     seen = np.mean(np.maximum(np.abs(sums) - full_scale, 0.0) ** 2)
     return max(float(expected.mean() - seen), 0.0)
 

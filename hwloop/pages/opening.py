@@ -89,11 +89,15 @@ def _page_of_data(what: Loaded | Evaluation, name: str) -> Page | None:
 
 def _page_of_result(what: Loaded | Evaluation) -> Page:
     """Make the page of what a job gave."""
+    from hwloop.jobs.run import Run
+    from hwloop.pages.runs import page_of_comparison, page_of_run
+
+    if isinstance(what, Run):  # before anything of networks is loaded
+        return page_of_run(what.record)
     from hwloop.jobs.compare import Comparison
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.fewshot import FewShotResult
-    from hwloop.jobs.run import Run
     from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
@@ -102,11 +106,8 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.pages.evaluations import page_of_evaluation
     from hwloop.pages.memories import page_of_few_shot
     from hwloop.pages.networks import page_of_network, page_of_sensitivity
-    from hwloop.pages.runs import page_of_comparison, page_of_run
     from hwloop.pages.trainings import page_of_training
 
-    if isinstance(what, Run):
-        return page_of_run(what.record)
     if isinstance(what, Comparison):
         return page_of_comparison(what)
     if isinstance(what, DriftResult):

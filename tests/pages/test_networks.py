@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +16,7 @@ import hwloop
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.nn.sensitivity import Limit
-from hwloop.pages.networks import page_of_sensitivity
+from hwloop.pages.networks import _errors, _onward, page_of_sensitivity
 from hwloop.plot.networks import strengths_borne
 
 CHIP = "sim:pcm-ideal?rows=32&columns=32&seed=1"
@@ -75,3 +78,27 @@ def found_sensitivity() -> hwloop.Sensitivity:
     """Two nonidealities, of which one was borne as far as was tried."""
     parts = (limit("adc noise", 1.0, 2.0), limit("read noise", float("nan"), 64.0))
     return hwloop.Sensitivity("net", CHIP, 0.98, parts, (), hwloop.SensitivitySettings(), images=500)
+
+
+def test_the_error_of_a_matrix_is_that_of_its_tiles_by_their_cells() -> None:
+    def tile(name: str, cells: int, error: float) -> SimpleNamespace:
+        return SimpleNamespace(tile=SimpleNamespace(tensor=name, target=np.zeros((cells, 1))), mvm_error=error)
+
+    tiles = [tile("a", 10, 0.1), tile("b", 5, 0.3), tile("a", 30, 0.2), tile("b", 9, math.nan), tile("c", 3, math.nan)]
+    found = _errors(SimpleNamespace(tiles=tiles))
+    assert list(found) == ["a", "b"]
+    assert found["a"] == pytest.approx(np.sqrt((10 * 0.01 + 30 * 0.04) / 40))
+    assert found["b"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "said"),
+    [
+        ("n.h5", "hwloop.nn.zoo:digits_mlp", "hwloop drift n.h5 --times 1h,30d,1y --out drift.h5"),
+        ("n.h5", "m:net", "hwloop drift n.h5 --network m:net --times 1h,30d,1y --out drift.h5"),
+        ("n.h5", "", "hwloop drift n.h5 --network FILE.py:FACTORY --times 1h,30d,1y --out drift.h5"),
+    ],
+)
+def test_a_network_says_how_it_is_measured_later(name: str, factory: str, said: str) -> None:
+    assert _onward(SimpleNamespace(name=name), factory)[0].name == said
+    assert _onward(SimpleNamespace(name=""), factory) == ()

@@ -15,6 +15,7 @@ from hwloop.calibration.fitting.known import KnownDevice, KnownDrift
 from hwloop.calibration.fitting.programming_curve import Logistic
 from hwloop.calibration.fitting.programming_curve.ageing import Ageing
 from hwloop.calibration.fitting.programming_curve.folding import folded
+from hwloop.calibration.fitting.programming_curve.table import _checked_width
 from hwloop.calibration.fitting.selection import fit_measurement
 from hwloop.calibration.fitting.synthetic import FIRST_ADDRESS, ReadErrors, drifting
 from hwloop.errors import BadInputError
@@ -190,3 +191,35 @@ def test_uncertainty_of_the_drift_widens_the_intervals() -> None:
     names = [item.name for item in family.layout(table).shown]
     assert share[names.index("g_max")] > 0.3, "which is stated at t0, and read at a hundredth of it"
     assert share[names.index("midpoint_spread")] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conductance": np.nan}, "is not a finite number"),
+        ({"time": -1.0}, "is negative"),
+        ({"amplitude": 0.0}, "the pulse amplitude of read 0 is not positive"),
+        ({"amplitude": 250.0}, "fewer than 6 different amplitudes show no curve"),
+        ({"width": 102.0}, "the pulses differ in width"),
+        ({"temperature": 350.0}, "this family holds at one temperature"),
+    ],
+)
+def test_sweeps_that_tell_no_curve_are_refused(change: dict[str, float], message: str) -> None:
+    made = measured(20, seed=2, sweeps=1)
+    (name, value), half = next(iter(change.items())), len(made.reads) // 2
+    values = np.array(getattr(made.reads, name))
+    values[: half if name in ("width", "temperature") else None] = value
+    with pytest.raises(BadInputError, match=message):
+        _checked_width(replace(made, reads=replace(made.reads, **{name: values})), 6)
+
+
+def test_the_width_of_a_sweep_is_that_of_its_pulses() -> None:
+    made = measured(20, seed=2, sweeps=1)
+    assert _checked_width(made, 24) == 100.0
+    with pytest.raises(BadInputError, match="fewer than 25 different amplitudes"):
+        _checked_width(made, 25)
+    slightly = np.where(np.arange(len(made.reads)) == 0, 100.9, 100.0)
+    assert _checked_width(replace(made, reads=replace(made.reads, width=slightly)), 24) == pytest.approx(100.0, abs=1)
+    bare = replace(made, reads=replace(made.reads, amplitude=None))
+    with pytest.raises(BadInputError, match="lack the amplitude and width"):
+        _checked_width(bare, 24)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hwloop.calibration.fitting.known import KnownDevice, KnownReadNoise
 from hwloop.calibration.fitting.programming_noise import Polynomial2
 from hwloop.calibration.fitting.synthetic import programmed
-from hwloop.calibration.fitting.verification import with_drift_since_verification
+from hwloop.calibration.fitting.verification import _line, with_drift_since_verification
 from hwloop.devices.drift import PUBLISHED_DRIFT
 from hwloop.devices.statistics import Polynomial
 from hwloop.files.measurements import Measurement, Reads
@@ -83,3 +84,21 @@ def test_the_noise_of_reads_averaged_alike_is_known_best() -> None:
     assert both.noise_of(16) is both.drift_reads
     assert both.noise_of(1) is spectrum
     assert known(16).noise_of(1) is not None
+
+
+def test_lines_are_fitted_by_weight_with_intervals_of_95_percent() -> None:
+    g, errors = np.linspace(0.1, 1.0, 6), np.array([0.1, 0.2, 0.1, 0.4, 0.1, 0.2])
+    values = 2.0 + 3.0 * g + errors * np.array([1, -1, 0.5, -0.5, 0, 1])
+    (level,) = _line("level", g, values, errors, "a level", degree=0)
+    weight = errors**-2.0
+    mean = (weight * values).sum() / weight.sum()
+    half = stats.norm.ppf(0.975) / np.sqrt(weight.sum())
+    assert (level.name, level.unit) == ("level.c0", "1")
+    assert (level.value, level.low, level.high) == pytest.approx((mean, mean - half, mean + half), rel=1e-4)
+    offset, slope = _line("line", g, values, errors, "a line", degree=1)
+    design = np.stack([np.ones(6), g], 1)
+    covariance = np.linalg.inv(design.T @ (weight[:, None] * design))
+    expected = covariance @ design.T @ (weight * values)
+    assert [offset.value, slope.value] == pytest.approx(expected, rel=1e-6)
+    assert slope.high - slope.low == pytest.approx(2 * stats.norm.ppf(0.975) * np.sqrt(covariance[1, 1]), rel=1e-4)
+    assert [offset.name, slope.name] == ["line.c0", "line.c1"]

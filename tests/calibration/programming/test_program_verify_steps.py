@@ -310,3 +310,29 @@ def test_small_targets_are_targets_and_ages_count_from_each_devices_pulse() -> N
     assert devices.pilot(2).tolist() == [0, 19]
     devices.born[:] = np.arange(32.0)
     assert devices._age_at_target(np.array([2, 30])).tolist() == [998.0, 970.0]
+
+
+@pytest.mark.parametrize(
+    ("split", "reserve", "asked"),
+    [
+        ("fill", 0.0, [3.0, 0.0]),  # 10 - 7, and 2 - 3
+        ("fill", 1.0, [2.0, 0.0]),  # one less than is wanted
+        ("fill", 2.0, [3.0, 0.0]),  # but not of a target that is no more than twice as much
+        ("even", 0.0, [3.0, 0.0]),  # the last of two takes all that is left
+    ],
+)
+def test_a_later_device_takes_what_earlier_ones_lack(split: str, reserve: float, asked: list[float]) -> None:
+    devices, _ = devices_of(np.array([[10.0, 2.0]]))
+    devices._tile = replace(devices._tile, split=split)
+    devices.value.reshape(2, 2, 1, 2)[0, 0] = [7.0, 3.0]
+    assert devices.aim(1, reserve).tolist() == [2, 3, 6, 7]
+    assert devices.target.reshape(2, 2, 1, 2)[0, 1].ravel() == pytest.approx(asked)
+    assert devices.target.reshape(2, 2, 1, 2)[1, 1].ravel() == pytest.approx([0.0, 0.0])
+
+
+def test_the_first_of_two_even_devices_takes_half_and_none_takes_more_than_it_can() -> None:
+    devices, region = devices_of(np.array([[10.0, -90.0]]))
+    devices._tile = replace(devices._tile, split="even")
+    assert devices.aim(0, 0.0).tolist() == [0, 1, 4, 5]
+    most = devices._known.capacity(region.backend.info)[1, 0, 0, 1]
+    assert devices.target.reshape(2, 2, 1, 2)[:, 0].reshape(2, 2) == pytest.approx(np.array([[5.0, 0.0], [0.0, most]]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
 from hwloop.drivers.bench.keithley_707b import Keithley707B, closed_crosspoints
 from hwloop.drivers.bench.keithley_2450 import Keithley2450
 from hwloop.drivers.bench.keithley_2600 import Keithley2600
@@ -375,3 +378,35 @@ def test_a_ramp_ends_where_it_should_in_small_steps(start, end, step):
     assert max(abs(s) for s in steps) <= step * (1 + 1e-6)
     assert min(start, end) - 1e-9 <= min(levels)
     assert max(levels) <= max(start, end) + 1e-9
+
+
+def told_ranges(text: str) -> tuple[float, float]:
+    """Two ends of a range as the page writes them, such as '2 mV to 10 V' or '0.1 to 5 V', in V, A or ns."""
+    factor = {"V": 1.0, "mV": 1e-3, "A": 1.0, "nA": 1e-9, "ns": 1.0, "ms": 1e6}
+    low, first, high, last = re.fullmatch(r"([\d.]+) ?(\w*?) to ([\d.]+) (\w+)", text).groups()
+    return float(low) * factor[first or last], float(high) * factor[last]
+
+
+def test_the_page_tells_what_every_instrument_can_be_asked_for() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "bench.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (?:source|pulser|matrix) \| `([\w-]+)` \|.*\| (.*?) \|$", page, re.MULTILINE))
+    assert rows.keys() == {*SOURCE_METERS, *PULSE_GENERATORS, *SWITCH_MATRICES}
+    for name, driver in SOURCE_METERS.items():
+        volts, amps = rows[name].split(", ")
+        assert (driver.RATING.amps_min, driver.RATING.amps) == pytest.approx(told_ranges(amps))
+        assert f"{driver.RATING.volts:g} V" == volts
+    for name, driver in PULSE_GENERATORS.items():
+        volts, widths = rows[name].split(" open circuit, ")
+        assert (driver.RATING.volts_min, driver.RATING.volts) == pytest.approx(told_ranges(volts))
+        assert (driver.RATING.width_min, driver.RATING.width_max) == pytest.approx(told_ranges(widths))
+    for name, driver in SWITCH_MATRICES.items():
+        assert rows[name] == f"{driver.RATING.slots} slots"
+
+
+@pytest.mark.parametrize(("driver", "shortest"), [(Keysight33600A, 2.9), (Keysight81160A, 1.0)])
+def test_edges_are_those_of_the_data_sheets(driver: Any, shortest: float) -> None:
+    assert (driver.RATING.edge_min, driver.RATING.edge_max) == (shortest, 1000.0)
+
+
+def test_a_card_has_eight_rows_and_twelve_columns() -> None:
+    assert (Keithley707B.RATING.rows, Keithley707B.RATING.columns) == ("ABCDEFGH", 12)

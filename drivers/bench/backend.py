@@ -8,10 +8,12 @@ There is no MVM: with one source meter it would be nothing but arithmetic on dev
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +22,8 @@ from hwloop.chip.driver import Settings
 from hwloop.chip.info import Capability, ChipInfo, Parameter
 from hwloop.chip.pulses import Pulses
 from hwloop.chip.registry import Scheme
-from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
 from hwloop.drivers.bench.config import BenchFile, load
-from hwloop.drivers.bench.roles import PulseGenerator, SourceMeter, SwitchMatrix
-from hwloop.drivers.bench.wire import ErrorQueue, Wire
-from hwloop.drivers.link import VisaLink, opener
+from hwloop.drivers.bench.opening import Instruments, open_instruments
 from hwloop.errors import BadInputError, ChipError, HwloopError, LimitError
 from hwloop.typing import FloatArray, IndexArray
 
@@ -38,74 +37,32 @@ NOMINAL_BITS = 8
 class BenchChip(Backend):
     """The backend. Between operations every relay is open, the source at 0 V, the generator's output off."""
 
-    def __init__(
-        self,
-        bench: BenchFile,
-        source: SourceMeter,
-        pulser: PulseGenerator,
-        matrix: SwitchMatrix,
-        wires: tuple[Wire, ...] = (),
-    ) -> None:
-        """Use instruments that are set up and idle; `wires` are closed with the backend."""
+    def __init__(self, bench: BenchFile, instruments: Instruments) -> None:
+        """Use instruments that are set up and idle; what leads to them is closed with the backend."""
         super().__init__(_describe(bench))
-        self._bench, self._source, self._pulser, self._matrix = bench, source, pulser, matrix
-        self._wires = wires
+        self._bench, self._connections = bench, instruments.connections
+        self._source, self._pulser, self._matrix = instruments.source, instruments.pulser, instruments.matrix
         self._start = time.monotonic()
         self._failure, self._told_unsafe = "", False
         self._limited: set[int] = set()
-        self._volts_min = PULSE_GENERATORS[bench.pulser.driver].RATING.volts_min
+        self._volts_min = bench.pulser.model.rating.volts_min
         array = bench.array
         self._lines = np.array([array.positive_pins, array.negative_pins])
 
     @classmethod
     def open(cls, bench: BenchFile) -> BenchChip:
-        """Connect to all instruments, check who they are, and set them up idle.
-
-        The matrix comes first, so that nothing is connected to a device before its instrument is known.
-        Raises LinkError for an instrument that does not answer or is another one, InstrumentError for one that refuses
-        its settings. Whatever was opened by then is closed; setting up switches outputs off before anything else.
-        """
-        limits = bench.limits
-        with contextlib.ExitStack() as made:
-            wires: list[Wire] = []
-
-            def wire(role: str, resource: str, errors: ErrorQueue) -> Wire:
-                timeout, name = bench.link.timeout, f"{role} {resource}"
-                link = VisaLink.open(opener(resource, bench.link.visa_library), name, timeout)
-                wires.append(Wire(link, name, timeout, errors))
-                made.callback(wires[-1].close)
-                return wires[-1]
-
-            matrix_kind = SWITCH_MATRICES[bench.matrix.driver]
-            matrix = matrix_kind(wire("matrix", bench.matrix.resource, matrix_kind.ERRORS))
-            source_kind = SOURCE_METERS[bench.source.driver]
-            source = source_kind(
-                wire("source", bench.source.resource, source_kind.ERRORS),
-                bench.source.channel,
-                bench.source.compliance,
-                bench.source.ramp_step,
-                bench.source.nplc,
-            )
-            pulser_kind = PULSE_GENERATORS[bench.pulser.driver]
-            pulser = pulser_kind(
-                wire("pulser", bench.pulser.resource, pulser_kind.ERRORS),
-                bench.pulser.channel,
-                _volts(bench, limits.amplitude_max),
-                limits.width_max,
-                bench.pulser.edge,
-            )
-            chip = cls(bench, source, pulser, matrix, tuple(wires))
-            made.pop_all()
-        return chip
+        """Connect to all instruments, check who they are, and set them up idle. Raises as `open_instruments`."""
+        made = open_instruments(bench, _volts(bench, bench.limits.amplitude_max))
+        return cls(bench, made)
 
     def _snapshot(self) -> Settings:
         """Return the bench file's settings and the instruments that answered."""
-        bench, found = self._bench, {wire.name.split()[0]: wire.identity for wire in self._wires}
+        bench, found = self._bench, {one.name.split()[0]: one.identity for one in self._connections}
         identities = {
             f"{role}.identity": f"{i.maker},{i.model},{i.serial},{i.firmware}" for role, i in sorted(found.items())
         }
         sections = {"source": bench.source, "pulser": bench.pulser, "matrix": bench.matrix, "limits": bench.limits}
-        settings = {f"{name}.{key}": value for name, part in sections.items() for key, value in vars(part).items()}
+        settings = {f"{name}.{key}": value for name, part in sections.items() for key, value in _flat(vars(part))}
         limited = ",".join(map(str, sorted(self._limited)))
         return {"name": bench.name, **settings, **identities, "devices_at_compliance": limited}
 
@@ -185,15 +142,15 @@ class BenchChip(Backend):
 
     def _close(self) -> None:
         problems = self._make_safe()
-        for wire in self._wires:
-            wire.close()
+        for connection in self._connections:
+            connection.close()
         if problems and self._told_unsafe:
             raise ChipError("the bench still could not be made safe when it was closed, switch it off by hand")
         if problems:
             raise ChipError(_unsafe(problems))
 
     def _link_bytes(self) -> int:
-        return sum(wire.bytes_moved for wire in self._wires)
+        return sum(one.bytes_moved for one in self._connections)
 
     # ---- safety ---------------------------------------------------------------------------------------------
 
@@ -241,9 +198,9 @@ def describe_bench(target: str, query: Mapping[str, str]) -> tuple[ChipInfo, lis
     read = _crosspoints(first[0], source.high, first[1], source.low)
     pulse = _crosspoints(first[0], pulser.high, first[1], pulser.low)
     rows = [
-        ("source.instrument", f"{SOURCE_METERS[source.driver].NAME} at {source.resource}, channel {source.channel}"),
-        ("pulser.instrument", f"{PULSE_GENERATORS[pulser.driver].NAME} at {pulser.resource}, channel {pulser.channel}"),
-        ("matrix.instrument", f"{SWITCH_MATRICES[bench.matrix.driver].NAME} at {bench.matrix.resource}"),
+        ("source.instrument", f"{source.model.name} at {source.resource}, channel {source.channel}"),
+        ("pulser.instrument", f"{pulser.model.name} at {pulser.resource}, channel {pulser.channel}"),
+        ("matrix.instrument", f"{bench.matrix.model.name} at {bench.matrix.resource}"),
         ("first device, read", f"closes {' and '.join(read)}"),
         ("first device, pulsed", f"closes {' and '.join(pulse)}"),
         ("link.visa_library", bench.link.visa_library),
@@ -286,6 +243,18 @@ def _settings(bench: BenchFile) -> list[Parameter]:
 def _crosspoints(row_pin: str, high: str, line_pin: str, low: str) -> list[str]:
     """Return the crosspoints that put the device between two pins between two matrix rows."""
     return [f"{pin[0]}{matrix_row}{pin[1:]}" for pin, matrix_row in ((row_pin, high), (line_pin, low))]
+
+
+def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+    """List the settings of a section, those of its maps and options each by its own name."""
+    for key, value in part.items():
+        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+            inner = value if isinstance(value, Mapping) else vars(value)
+            yield from ((f"{key}.{name}", one) for name, one in _flat(inner))
+        elif isinstance(value, tuple):
+            yield key, "; ".join(value)
+        elif value is not None:
+            yield key, value
 
 
 def _volts(bench: BenchFile, amplitude: float) -> float:

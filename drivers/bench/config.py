@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwloop.chip.info import PulseLimits
 from hwloop.chip.toml_files import read_toml
 from hwloop.devices.model import DeviceModel
-from hwloop.drivers.bench.catalogue import PULSE_GENERATORS, SOURCE_METERS, SWITCH_MATRICES
-from hwloop.drivers.bench.instrument import check_channel
+from hwloop.drivers.bench.adapters.maps import MatrixMap, PulserMap, SourceMap, check_map
+from hwloop.drivers.bench.adapters.steps import Value
+from hwloop.drivers.bench.catalogue import Found, pulse_generator, source_meter, switch_matrix
+from hwloop.drivers.bench.roles import MatrixRating, PulseRating, SourceRating
 from hwloop.drivers.bench.tables import build
 from hwloop.errors import BadInputError
 
@@ -40,6 +42,15 @@ class Source:
     """Largest step of the voltage, V."""
     nplc: float = 1.0
     """Integration time of one reading, power line cycles."""
+    map: SourceMap | None = None
+    """How a class of another package plays the source meter."""
+    options: dict[str, Value] = field(default_factory=dict)
+    """Further keyword arguments of that class."""
+
+    @property
+    def model(self) -> Found[SourceRating, SourceMap]:
+        """What is known of the instrument."""
+        return source_meter(self.driver, self.map)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,15 @@ class Pulser:
     channel: str = "1"
     edge: float = 5.0
     """Leading and trailing edge, 10 to 90 %, ns."""
+    map: PulserMap | None = None
+    """How a class of another package plays the pulse generator."""
+    options: dict[str, Value] = field(default_factory=dict)
+    """Further keyword arguments of that class."""
+
+    @property
+    def model(self) -> Found[PulseRating, PulserMap]:
+        """What is known of the instrument."""
+        return pulse_generator(self.driver, self.map)
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,15 @@ class Matrix:
 
     driver: str
     resource: str
+    map: MatrixMap | None = None
+    """How a class of another package plays the switch matrix."""
+    options: dict[str, Value] = field(default_factory=dict)
+    """Further keyword arguments of that class."""
+
+    @property
+    def model(self) -> Found[MatrixRating, MatrixMap]:
+        """What is known of the instrument."""
+        return switch_matrix(self.driver, self.map)
 
 
 @dataclass(frozen=True)
@@ -130,20 +159,23 @@ def _check(bench: BenchFile) -> None:
 
 
 def _check_instruments(bench: BenchFile) -> None:
-    for role, driver, known in (
-        ("source", bench.source.driver, list(SOURCE_METERS)),
-        ("pulser", bench.pulser.driver, list(PULSE_GENERATORS)),
-        ("matrix", bench.matrix.driver, list(SWITCH_MATRICES)),
+    source, pulser, matrix = bench.source, bench.pulser, bench.matrix
+    _unique("resource", (source.resource, pulser.resource, matrix.resource))
+    source.model.check_channel(source.channel)
+    pulser.model.check_channel(pulser.channel)
+    for role, part, channel in (
+        ("source", source, source.channel),
+        ("pulser", pulser, pulser.channel),
+        ("matrix", matrix, "1"),
     ):
-        if driver not in known:
-            raise BadInputError(f"{role}, driver: no '{driver}'; known: {', '.join(known)}")
-    _unique("resource", (bench.source.resource, bench.pulser.resource, bench.matrix.resource))
-    check_channel(SOURCE_METERS[bench.source.driver], bench.source.channel)
-    check_channel(PULSE_GENERATORS[bench.pulser.driver], bench.pulser.channel)
+        if part.map is not None:
+            check_map(part.map, channel, f"{role}, map")
+        if part.options and not part.model.place[0]:
+            raise BadInputError(f"{role}, options: hwloop's own drivers take none")
 
 
 def _check_pins(bench: BenchFile) -> None:
-    rating, array = SWITCH_MATRICES[bench.matrix.driver].RATING, bench.array
+    rating, array = bench.matrix.model.rating, bench.array
     columns = {len(pins) for pins in (*array.positive_pins, *array.negative_pins)}
     if not array.row_pins or columns in (set(), {0}) or len(columns) > 1:
         raise BadInputError("array: every list of pins needs as many entries as there are columns, and at least one")
@@ -171,13 +203,13 @@ def _check_pins(bench: BenchFile) -> None:
 
 
 def _check_source(bench: BenchFile) -> None:
-    source, driver = bench.source, SOURCE_METERS[bench.source.driver]
-    rating = driver.RATING
+    source, model = bench.source, bench.source.model
+    rating = model.rating
     _within("array, g_max", bench.array.g_max, 1e-6, 1e6, "uS", "hwloop")
-    _within("source, read_voltage", source.read_voltage, 1e-3, rating.volts, "V", driver.NAME)
-    _within("source, compliance", source.compliance, rating.amps_min, rating.amps, "A", driver.NAME)
-    _within("source, ramp_step", source.ramp_step, 1e-3, rating.volts, "V", driver.NAME)
-    _within("source, nplc", source.nplc, 0.01, 10.0, "power line cycles", driver.NAME)
+    _within("source, read_voltage", source.read_voltage, 1e-3, rating.volts, "V", model.name)
+    _within("source, compliance", source.compliance, rating.amps_min, rating.amps, "A", model.name)
+    _within("source, ramp_step", source.ramp_step, 1e-3, rating.volts, "V", model.name)
+    _within("source, nplc", source.nplc, 0.01, 10.0, "power line cycles", model.name)
     needed = COMPLIANCE_MARGIN * bench.array.g_max * 1e-6 * source.read_voltage
     if source.compliance < needed:
         raise BadInputError(
@@ -186,15 +218,15 @@ def _check_source(bench: BenchFile) -> None:
 
 
 def _check_pulses(bench: BenchFile) -> None:
-    pulser, limits, driver = bench.pulser, bench.limits, PULSE_GENERATORS[bench.pulser.driver]
-    rating = driver.RATING
+    pulser, limits, model = bench.pulser, bench.limits, bench.pulser.model
+    rating = model.rating
     _within("pulser, load", pulser.load, 50.0, 1e9, "ohm", "hwloop")
-    _within("pulser, edge", pulser.edge, rating.edge_min, rating.edge_max, "ns", driver.NAME)
-    _within("limits, width_min", limits.width_min, rating.width_min, rating.width_max, "ns", driver.NAME)
-    _within("limits, width_max", limits.width_max, limits.width_min, rating.width_max, "ns", driver.NAME)
+    _within("pulser, edge", pulser.edge, rating.edge_min, rating.edge_max, "ns", model.name)
+    _within("limits, width_min", limits.width_min, rating.width_min, rating.width_max, "ns", model.name)
+    _within("limits, width_max", limits.width_max, limits.width_min, rating.width_max, "ns", model.name)
     _within("limits, pulses_per_device", limits.pulses_per_device, 1, 2**31 - 1, "pulses", "hwloop")
     lowest, highest = (1e6 * volts / pulser.load for volts in (rating.volts_min, rating.volts))
-    where = f"{driver.NAME} behind {pulser.load:g} ohm"
+    where = f"{model.name} behind {pulser.load:g} ohm"
     _within("limits, amplitude_max", limits.amplitude_max, lowest, highest, "uA", where)
     if pulser.edge > EDGE_OVER_WIDTH * limits.width_min:
         raise BadInputError(

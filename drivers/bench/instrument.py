@@ -28,7 +28,8 @@ class Instrument:
 
     def __init__(self, wire: Wire, channel: str) -> None:
         """Check who answers. Raises LinkError for another instrument; nothing but *IDN? was sent to it."""
-        check_channel(type(self), channel)
+        if channel not in self.CHANNELS:
+            raise BadInputError(f"{self.NAME} has no channel '{channel}'; it has: {', '.join(self.CHANNELS)}")
         self._wire, self._channel = wire, channel
         identity = wire.identify()
         if not re.match(self.MAKER, identity.maker, re.I) or not re.fullmatch(self.MODEL, identity.model, re.I):
@@ -36,9 +37,3 @@ class Instrument:
                 f"{wire.name} is '{identity.model}' by '{identity.maker}', not a {self.NAME}; check the bench file"
             )
         wire.forget_errors()
-
-
-def check_channel(kind: type[Instrument], channel: str) -> None:
-    """Raise BadInputError for a channel that the instrument does not have."""
-    if channel not in kind.CHANNELS:
-        raise BadInputError(f"{kind.NAME} has no channel '{channel}'; it has: {', '.join(kind.CHANNELS)}")

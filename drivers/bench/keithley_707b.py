@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from hwloop.drivers.bench.instrument import Instrument
 from hwloop.drivers.bench.roles import MatrixRating
+from hwloop.drivers.bench.switch_matrix import CheckedMatrix
 from hwloop.drivers.bench.wire import TSP, Wire
-from hwloop.errors import ChipError
 
 OPEN_ALL = 'channel.open("allslots")'
 CLOSED = 'print(channel.getclose("allslots"))'
@@ -23,7 +23,7 @@ def closed_crosspoints(reply: str) -> frozenset[str]:
     return frozenset() if reply == "nil" else frozenset(name.strip() for name in reply.split(";"))
 
 
-class Keithley707B(Instrument):
+class Keithley707B(CheckedMatrix, Instrument):
     """Six slots of cards with rows A to H and twelve columns (7072, 7072-HV, 7174A)."""
 
     NAME, MAKER, MODEL, ERRORS = "Keithley 707B", "KEITHLEY", r"MODEL 707B", TSP
@@ -31,28 +31,18 @@ class Keithley707B(Instrument):
 
     def __init__(self, wire: Wire, channel: str = "1") -> None:
         """Open every relay; open before closing from here on."""
-        super().__init__(wire, channel)
+        Instrument.__init__(self, wire, channel)
+        CheckedMatrix.__init__(self, wire.name)
         wire.complete(OPEN_ALL, "channel.connectrule = channel.BREAK_BEFORE_MAKE")
 
-    def connect(self, crosspoints: Sequence[str]) -> None:
-        """Close these crosspoints alone. Raises ChipError when the instrument says that others are closed."""
+    def _close(self, crosspoints: Sequence[str]) -> None:
         self._wire.complete(f'channel.exclusiveclose("{",".join(crosspoints)}")')
-        self._expect(frozenset(crosspoints))
 
-    def open_all(self) -> None:
-        """Open every relay, and check it."""
+    def _open(self) -> None:
         self._wire.complete(OPEN_ALL)
-        self._expect(frozenset())
 
-    def idle(self) -> None:
-        """Open every relay, whatever happened before."""
+    def _closed(self) -> frozenset[str]:
+        return closed_crosspoints(self._wire.ask(CLOSED))
+
+    def _recover(self) -> None:
         self._wire.recover(OPEN_ALL)
-        self._expect(frozenset())
-
-    def _expect(self, wanted: frozenset[str]) -> None:
-        closed = closed_crosspoints(self._wire.ask(CLOSED))
-        if closed != wanted:
-            raise ChipError(
-                f"{self._wire.name}: closed crosspoints are {', '.join(sorted(closed)) or 'none'} where "
-                f"{', '.join(sorted(wanted)) or 'none'} should be"
-            )

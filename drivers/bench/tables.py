@@ -31,9 +31,10 @@ def build(kind: type[T], table: Any, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(table) - set(fields)):
         raise BadInputError(f"{where}: unknown key '{unknown[0]}'; known: {', '.join(fields)}")
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
-    if missing := [name for name in required if name not in table]:
-        raise BadInputError(f"{where}: '{missing[0]}' is missing")
+    missing = dataclasses.MISSING
+    required = [name for name, one in fields.items() if one.default is missing and one.default_factory is missing]
+    if absent := [name for name in required if name not in table]:
+        raise BadInputError(f"{where}: '{absent[0]}' is missing")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _value(hints[name], value, f"{where}, {name}") for name, value in table.items()})
 
@@ -46,6 +47,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise BadInputError(f"{where}: expected a list")
         return tuple(_value(arguments[0], item, where) for item in value)
+    if origin is dict:
+        return _options(value, where)
     if hint is statistics.Statistic:
         return _statistic(value, where)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -58,6 +61,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     expected = {float: "a finite number", int: "a whole number", str: "a text"}[hint]
     raise BadInputError(f"{where}: expected {expected}, not {value!r}")
+
+
+def _options(value: Any, where: str) -> dict[str, str | int | float | bool]:
+    """Take a table of single values, whatever their names are."""
+    if not isinstance(value, Mapping):
+        raise BadInputError(f"{where} must be a table")
+    for name, one in value.items():
+        if not isinstance(one, str | int | float):
+            raise BadInputError(f"{where}, {name}: expected a text, a number, true or false, not {one!r}")
+    return dict(value)
 
 
 def _statistic(value: Any, where: str) -> Any:

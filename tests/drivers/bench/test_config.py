@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,8 @@ import hwloop
 from hwloop.chip.registry import describe
 from hwloop.cli import main
 from hwloop.devices.statistics import LogClip
+from hwloop.drivers.bench.adapters import ready
+from hwloop.drivers.bench.adapters.maps import MatrixMap, PulserMap, SourceMap
 from hwloop.drivers.bench.config import load
 from hwloop.errors import BadInputError
 from tests.drivers.bench.emulated import bench_text
@@ -40,6 +43,23 @@ def test_the_example_in_the_documentation_is_a_bench_file(file: Path):
     assert load(file).device is not None
 
 
+def test_the_map_in_the_documentation_is_one(file: Path):
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS.parent / "instruments.md").read_text(), re.DOTALL)
+    whole = bench_text()
+    old = whole[whole.index("[matrix]") : whole.index("[array]")]
+    file.write_text(whole.replace(old, example))
+    assert load(file).matrix.model.name == "LabMatrix of pymeasure"
+
+
+def test_every_class_with_a_map_is_in_the_documentation():
+    text = (DOCS.parent / "instruments.md").read_text()
+    for driver in (*ready.SOURCE_METERS, *ready.PULSE_GENERATORS, *ready.SWITCH_MATRICES):
+        assert f"`{driver}`" in text
+    for kind in (SourceMap, PulserMap, MatrixMap):
+        for field in dataclasses.fields(kind):
+            assert f"`{field.name}`" in text
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -56,7 +76,11 @@ def test_the_example_in_the_documentation_is_a_bench_file(file: Path):
         ("compliance = 1e-4", "compliance = 5e-6", "would cut off a device at g_max; at least 5.5e-06 A"),
         ("compliance = 1e-4", "compliance = 1e-4\nramp_step = 0.0", "source, ramp_step: 0 V is outside 0.001 to 20 V"),
         ("compliance = 1e-4", "compliance = 1e-4\nnplc = 11.0", "nplc: 11 power line cycles is outside 0.01 to 10"),
-        ("keithley-2450", "keithley-2400", "source, driver: no 'keithley-2400'; known: keithley-2450"),
+        (
+            "keithley-2450",
+            "keithley-2400",
+            "source, driver: no 'keithley-2400'; did you mean 'keithley-2",
+        ),
         ("keithley-2450", "keithley-2600", "Keithley 2600 series has no channel '1'; it has: a, b"),
         ("amplitude_max = 500.0", "amplitude_max = 2001.0", "2001 uA is outside 0.4 to 2000 uA (Keysight 33600A"),
         ("width_min = 20.0", "width_min = 2.0", "2 ns is outside 5 to 1e+06 ns (Keysight 33600A)"),

@@ -1,0 +1,1 @@
+"""Instrument classes of pymeasure and QCoDeS as instruments of a bench."""

@@ -283,14 +283,32 @@ def _users() -> dict[str, set[str]]:
 
 
 @functools.cache
-def imports_between(path: Path) -> dict[str, int]:
-    """Count for the modules that use a file how many imports lie between: 0 for the file itself."""
-    steps, left = {module_name(path): 0}, [module_name(path)]
+def all_users(path: Path) -> frozenset[str]:
+    """List the modules that import a file, or what imports it, and so on; the file itself among them."""
+    seen, left = {module_name(path)}, [module_name(path)]
     for name in left:
-        new = _users().get(name, set()) - steps.keys()
-        steps |= dict.fromkeys(new, steps[name] + 1)
-        left += sorted(new)
-    return steps
+        new = _users().get(name, set()) - seen
+        seen |= new
+        left += new
+    return frozenset(seen)
+
+
+@functools.cache
+def _used() -> dict[str, frozenset[str]]:
+    """List for every module those that it imports itself."""
+    return {module_name(path): imported_by(path) for path in modules(ROOMS)}
+
+
+@functools.cache
+def breadth(test: Path) -> int:
+    """Count the modules that a file of tests loads: the fewer, the nearer it is to each of them."""
+    left = list(imported_by(test) & _used().keys())
+    seen = set(left)
+    for name in left:
+        new = (_used()[name] & _used().keys()) - seen
+        seen |= new
+        left += new
+    return len(seen)
 
 
 def mark_places(chosen: Sequence[Fault]) -> None:
@@ -311,15 +329,15 @@ def find_tests(fault: Fault) -> list[str]:
 
     First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
     before them for what runs at import; then those there that import or name its file; those elsewhere that import it;
-    the others there; those that import it in common with others; and those that import what imports it, by how many
-    imports lie between. Of equal ones those come first that say the name of the function.
+    the others there; those that import it in common with others; and of those that import what imports it those
+    that load the fewest modules. Of equal ones those come first that say the name of the function.
     """
     path, room = fault.path, room_of(fault.path)
     owner, _, name = fault.within.rpartition(".")
     function = re.compile(rf"\b{(owner or path.stem) if name.startswith('__') or not name else name}\b")
     stem, starts = re.compile(rf"\b{path.stem}\b"), [f"test_{path.stem.strip('_')}", f"test_{path.parent.name}"]
     starts[:0] = ["test_settings"] if fault.at_import or name == "__post_init__" else []
-    steps, ranks = imports_between(path), dict[str, tuple[int, bool, bool]]()
+    users, ranks = all_users(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
         imports = module_name(path) in imported_by(test)
@@ -328,8 +346,8 @@ def find_tests(fault: Fault) -> list[str]:
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
             rank = 2 if imports else 4
-        elif between := [steps[name] for name in imported_by(test) if name in steps]:
-            rank = 4 + min(between)
+        elif users & imported_by(test):
+            rank = 4 + breadth(test)
         else:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)

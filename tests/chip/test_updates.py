@@ -253,3 +253,19 @@ def test_the_ledger_records_what_trains_brought_to_a_simulated_chip(chip):
         number = ledger.number(entry.identity)
         assert ledger.life(number, 0).reshape(2, -1).tolist() == [[15] * ROWS * COLUMNS, [0] * ROWS * COLUMNS]
         assert [session.pulses for session in ledger.sessions(number)] == [15 * ROWS * COLUMNS]
+
+
+@pytest.mark.parametrize("wrong", [6, -1])
+def test_counts_that_cannot_be_are_an_error_of_the_chip(chip, monkeypatch, wrong):
+    """One device alone that says it made more steps than the train has slots, or fewer than none."""
+    right = type(chip)._update
+
+    def answer(self, core, batch):
+        received = right(self, core, batch).copy()
+        received.flat[3] = wrong
+        return received
+
+    monkeypatch.setattr(type(chip), "_update", answer)
+    x, d = outer(chip.info.stepping.levels, chip.info.stepping.levels)
+    with pytest.raises(ChipError, match="core 0: the chip answered an update with counts of pulses that cannot be"):
+        chip.update(0, x, d, PulseTrains(length=5))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import h5py
 import pytest
 
+from hwloop.cli.compare import finish
 from hwloop.jobs.recorders import Recorder
 from tests.cli.conftest import CHIP, Command
 from tests.cli.test_program import CORE_KEYS, RESULT_KEYS
@@ -94,3 +97,17 @@ def test_ctrl_c_shows_what_was_finished(command: Command, monkeypatch: pytest.Mo
     assert Path("cmp.png").exists()
     with h5py.File("cmp.h5") as file:
         assert file.attrs["status"] == "interrupted"
+
+
+def test_a_missed_goal_names_the_worst_method(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = {"gdp": 0.1, "sgd": 0.3, "exact": 0.05}
+    found = SimpleNamespace(runs=errors, mvm_error=errors.get, status="complete", to_json=dict)
+    with click.Context(click.Command("compare")), pytest.raises(click.exceptions.Exit) as left:
+        finish(found, 0.2, as_json=True)  # type: ignore[arg-type]
+    assert left.value.exit_code == 1
+    assert capsys.readouterr().err == "goal missed: the MVM error 0.3000 is above 0.2\n"
+    finish(found, 0.3, as_json=True)  # type: ignore[arg-type]  # a goal that is met exactly is met
+    found.status = "interrupted"
+    with click.Context(click.Command("compare")), pytest.raises(click.exceptions.Exit):
+        finish(found, None, as_json=True)  # type: ignore[arg-type]
+    assert "goal missed" not in capsys.readouterr().err

@@ -239,3 +239,20 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match=r"ledger .*file.* cannot be used .*HWLOOP_LEDGER"):
         Ledger(tmp_path / "file" / "ledger.sqlite")
+
+
+def test_a_file_is_marked_as_a_ledger_of_this_version(path: Path) -> None:
+    with Ledger(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        mark = database.execute("PRAGMA application_id").fetchone()[0]
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+    assert mark.to_bytes(4, "big") == b"HWLP"
+    assert version == 1
+    assert [one.name for one in path.parent.iterdir() if one.name.startswith(".")] == []
+
+
+def test_who_waits_is_told_after_ten_seconds() -> None:
+    assert "in use by another program for 10 s; wait for it" in module._complaint(
+        Path("ledger.sqlite"), sqlite3.OperationalError("database is locked")
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hwloop.custody.lock import Holder, Lock, lock_file, lock_named
+from hwloop.custody.lock import Holder, Lock, file_in_use, lock_file, lock_named
 from hwloop.errors import BadInputError
 
 HOLD = """
@@ -123,3 +123,12 @@ def test_the_file_of_a_lock_says_who_holds_it_to_other_programs_too(tmp_path: Pa
     lock.release()
     assert told.keys() == {"pid", "host", "since", "command"}
     assert told["pid"] == os.getpid()
+
+
+def test_a_lock_that_was_given_back_holds_no_file(tmp_path: Path) -> None:
+    lock = lock_file(tmp_path / "run.h5")
+    assert file_in_use(tmp_path / "run.h5")
+    lock.release()
+    assert not lock._lock.is_locked
+    assert not file_in_use(tmp_path / "run.h5")
+    lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import hwloop
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.cli.discover import discover as command
 from hwloop.drivers.discover import discover
-from hwloop.drivers.selftest import self_test
+from hwloop.drivers.selftest import _limits, _pattern, _run, self_test
 from hwloop.drivers.visa_chip import VisaChip
 from hwloop.errors import BadInputError
 from hwloop.sim_backend.chip import SimulatedChip
@@ -80,3 +81,43 @@ def test_the_command_prints_one_json_object(serve):
     result = CliRunner().invoke(command, ["--json", "--address", f"127.0.0.1:{serve(SMALL)}"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["resources"][-1]["chip"] is True
+
+
+@pytest.mark.parametrize(("second", "passed"), [(2.9, True), (3.1, False)])
+def test_columns_may_differ_by_three_codes_and_a_quarter_of_their_signal(second, passed):
+    """Two ramps whose answers differ, on a chip that answers nothing else."""
+    answers = iter([np.zeros((32, 4)), np.full((32, 4), 0.0), np.full((32, 4), second), np.zeros((32, 4))])
+    info = SimpleNamespace(rows=5, columns=4, input_max=7, code_max=100)
+    chip = SimpleNamespace(info=info, mvm=lambda core, x: next(answers))
+    check = _run("pattern", lambda: _pattern(chip, 0))
+    assert check.passed == passed
+    assert ("do not repeat: 3.10 codes rms off, 3.00 allowed" in check.seen) == (not passed)
+
+
+@pytest.mark.parametrize(("offset", "answer", "said"), [
+    (100.0, 0.0, "a column saturates with no input at all"),
+    (-99.0, 40.0, "the columns do not change sign with the input"),
+])  # fmt: skip
+def test_columns_that_saturate_or_ignore_the_sign_are_named(offset, answer, said):
+    sent = []
+
+    def mvm(core, x):
+        sent.append(x)
+        return np.full((32, 4), offset + answer * bool(x.any()))
+
+    info = SimpleNamespace(rows=5, columns=4, input_max=7, code_max=100)
+    check = _run("pattern", lambda: _pattern(SimpleNamespace(info=info, mvm=mvm), 0))
+    assert (check.passed, said in check.seen) == (False, True)
+    assert [one[0].tolist() for one in sent] == [[0] * 5, *[[-7, -4, 0, 4, 7]] * 2, [7, 4, 0, -4, -7]]
+
+
+@pytest.mark.parametrize("damage", [
+    {"amplitude_max": 0.0}, {"amplitude_max": np.inf}, {"width_min": 0.0}, {"width_min": 30.0}, {"width_max": np.inf},
+    {"pulses_per_device": 0},
+])  # fmt: skip
+def test_limits_that_make_no_sense_fail(damage):
+    limits = {"amplitude_max": 400.0, "width_min": 10.0, "width_max": 20.0, "pulses_per_device": 1}
+    chip = SimpleNamespace(info=SimpleNamespace(limits=SimpleNamespace(**limits)))
+    assert _run("limits", lambda: _limits(chip)).seen == "up to 400 uA, 10 to 20 ns, 1 pulses a device"
+    chip.info.limits = SimpleNamespace(**limits | damage)
+    assert not _run("limits", lambda: _limits(chip)).passed

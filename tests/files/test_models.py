@@ -242,3 +242,12 @@ def test_parameters_are_given_by_name_and_intervals_where_both_ends_are_known() 
     intervals = Model.intervals_.fget(model)["drift"]
     assert intervals.keys() == {*(f"mean.{name}" for name in MEAN), "spread.v1"}
     assert intervals["mean.slope"] == (MEAN["slope"] - 0.001, MEAN["slope"] + 0.001)
+
+
+def test_a_model_saves_itself(tmp_path: Path) -> None:
+    model = Model({}, {"chip": "x"}, {"a.h5": "sha"}, "2026-01-01T00:00:00")
+    model.save(tmp_path / "model.json")
+    assert load_model(tmp_path / "model.json").chip == {"chip": "x"}
+    with pytest.raises(BadInputError, match="exists"):
+        model.save(tmp_path / "model.json")
+    model.save(tmp_path / "model.json", force=True)

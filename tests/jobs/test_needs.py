@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import hwloop
+from hwloop.calibration.programming.base import Outlook
 from hwloop.chip.info import Capability
 from hwloop.cli import main
 from hwloop.errors import BadInputError, NeedsNote
 from hwloop.files.resume_folder import folder_of
 from hwloop.jobs.inputs import weights_from
+from hwloop.jobs.needs import Needs
 from hwloop.jobs.program import Programming, Task
 from tests.conftest import OpenChip, gaussian
 from tests.jobs.conftest import CHIP, FOUR_CORES, OpenWithout
@@ -78,3 +82,39 @@ def test_the_command_says_it_and_sends_nothing(tmp_path: Path, monkeypatch: pyte
     told = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
     assert told["pulses_per_device"] == 8
     assert [path.name for path in tmp_path.iterdir()] == ["w.npy"]
+
+
+def test_needs_follow_from_sizes_alone() -> None:
+    """Two tiles on two cores of 32 x 16 cells with four devices each, by a method that says what it takes."""
+    place = [SimpleNamespace(rows=30, columns=10, core=core) for core in (0, 2)]
+    outlook = Outlook(chip_seconds=50.0, pulses=9, reads=3, vectors=1000)
+    method = SimpleNamespace(outlook=lambda rows, age, info: outlook)
+    can = frozenset({Capability.STATE})
+    info = SimpleNamespace(devices_per_polarity=2, capabilities=can, rows=32, columns=16, output_bits=10)
+    needs = Needs.of([SimpleNamespace(place=one) for one in place], method, 20.0, info)  # type: ignore[arg-type]
+    cells, devices, kept = 600, 2400, 4 * 2 * 32 * 16
+    answers = (1000 + 4000) * 20 * 2 + 8 * 3 * devices  # codes of two bytes; reads of eight
+    assert (needs.chip_seconds, needs.pulses, needs.real) == (70.0, 9, False)
+    assert needs.memory == 350_000_000 + 450 * devices
+    assert needs.file == 200_000 + 30_000 * 2 + 12 * devices + (16 + 56) * kept
+    assert needs.beside == 200_000 + answers + 3 * (16 + 56 + 32) * kept + 8 * cells
+    unknown = Outlook(chip_seconds=math.nan, pulses=math.nan, reads=0, vectors=math.inf)
+    method.outlook, info.capabilities = lambda rows, age, info: unknown, frozenset()
+    needs = Needs.of([SimpleNamespace(place=place[0])], method, 20.0, info)  # type: ignore[arg-type]
+    assert needs.real
+    assert needs.beside == 200_000 + 4000 * 10 * 2 + 8 * 300
+    assert needs.to_json()["chip_seconds"] is needs.to_json()["pulses_per_device"] is None
+    assert str(needs).startswith("up to 351 MB of memory, a file of ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "file", "beside", "real", "great"),
+    [
+        (599.0, 6e7, 3e7, True, False), (600.0, 0, 0, True, True), (600.0, 0, 0, False, False),
+        (1.0, 6e7, 4e7, True, True), (1.0, 6e7, 4e7, False, True),
+    ],
+)  # fmt: skip
+def test_long_runs_of_real_chips_and_large_files_are_worth_a_word(
+    seconds: float, file: float, beside: float, real: bool, great: bool
+) -> None:
+    assert Needs(seconds, 1.0, 0, int(file), int(beside), real).great == great

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import hwloop
+from hwloop.jobs.retrain_asked import _tensors
 from hwloop.nn.datasets import read_dataset
 from hwloop.nn.factory import network_from
 from hwloop.nn.learnt_ranges import KEY, read_input_ranges, save_weights
@@ -236,3 +237,10 @@ def test_networks_that_do_not_fit() -> None:
 def test_chips_that_are_none(given: str | int, complaint: str) -> None:
     with pytest.raises(hwloop.BadInputError, match=complaint):
         hwloop.retrain(network(), data(), given, BRIEF)
+
+
+def test_data_in_memory_are_kept_by_their_names() -> None:
+    x, y = np.zeros((3, 2)), np.array([0, 1, 2])
+    assert {name: tuple(one.shape) for name, one in _tensors((x, y)).items()} == {"x": (3, 2), "y": (3,)}
+    assert list(_tensors({"x_train": x, "y_train": y})) == ["x_train", "y_train"]
+    assert _tensors("data.npz") == {}

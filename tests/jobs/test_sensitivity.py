@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 import hwloop
+from hwloop.jobs import sensitivity as job
 from hwloop.jobs.sensitivity import Sensitivity
 from tests.jobs.test_retrain import CHIP, both, data, network
 
@@ -105,3 +107,15 @@ def test_what_is_missing() -> None:
         hwloop.sensitivity(network(), both())
     with pytest.raises(hwloop.BadInputError, match="needs labelled data and a chip"):
         hwloop.sensitivity(network(), chip=CHIP)
+
+
+def test_progress_goes_on_from_the_parts_to_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    noisy = SimpleNamespace(noise=SimpleNamespace(parts=[1, 2, 3]), products={"a": 1, "b": 2})
+    monkeypatch.setattr(job, "right_exactly", lambda *_: torch.tensor([True, False]))
+    monkeypatch.setattr(job, "limits_of_parts", lambda *_: iter("xyz"))
+    monkeypatch.setattr(job, "limits_of_layers", lambda *_: iter("ab"))
+    found = job._found(noisy, [0, 0], BRIEF, lambda done, total: told.append((done, total)))  # type: ignore[arg-type]
+    assert [one for one in told if one[0]] == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert (found.parts, found.layers, found.accuracy_digital) == (tuple("xyz"), tuple("ab"), 0.5)
+    assert (found.status, found.images) == ("complete", 2)

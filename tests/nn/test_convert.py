@@ -489,3 +489,11 @@ def test_the_convolution_of_timm_that_pads_as_tensorflow_does(
     Conv2dSame = type("Conv2dSame", (nn.Conv2d,), {"__module__": "timm.layers.conv2d_same", "forward": forward})
     torch.manual_seed(0)
     assert len(assert_same(nn.Sequential(Conv2dSame(2, 4, 3, **options)), torch.randn(2, 2, *size)).layers) == 1
+
+
+@pytest.mark.parametrize(("moves", "stays"), [((True, False), True), ((False, False), False), ((True, True), True)])
+def test_a_folded_weight_is_trained_if_anything_of_it_was(moves: tuple[bool, bool], stays: bool) -> None:
+    layer = parametrizations.weight_norm(nn.Linear(4, 3))
+    for part, trained in zip(layer.parametrizations.weight.parameters(), moves, strict=True):
+        part.requires_grad_(trained)
+    assert convert(nn.Sequential(layer)).network[0].weight.requires_grad == stays

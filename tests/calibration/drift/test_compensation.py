@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwloop.calibration.drift.compensation import Compensation, CompensationWarning
+from hwloop.calibration.drift.compensation import Compensation, CompensationWarning, far_apart
 from hwloop.calibration.drift.digital import ColumnAffine, GlobalFactor
 from hwloop.calibration.drift.strategy import uncompensated
 from hwloop.errors import BadInputError
@@ -61,3 +61,11 @@ def test_a_compensation_is_read_back_as_it_was(open_chip: OpenChip, tmp_path: Pa
     assert np.array_equal(read.gain, made.gain)
     assert np.array_equal(read.offset, made.offset)
     assert dataclasses.replace(read, gain=0, offset=0) == dataclasses.replace(made, gain=0, offset=0)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "far"),
+    [(300.0, 304.9, False), (300.0, 305.1, True), (305.1, 300.0, True), (None, 400.0, False), (300.0, None, False)],
+)
+def test_temperatures_that_differ_by_five_kelvin_are_far_apart(then: float, now: float, far: bool) -> None:
+    assert far_apart(then, now) == far

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ import hwloop
 from hwloop.calibration.routines.adc_variance import Information, clustered_sigma
 from hwloop.calibration.routines.base import Budget, whole_core
 from hwloop.calibration.routines.converters import ConverterCalibration, _noise_before_rounding
+from hwloop.calibration.routines.core import CoreCalibration
 from hwloop.calibration.routines.devices import DeviceCalibration
 from hwloop.calibration.routines.floor import FROZEN, FloorCalibration, _floor, _residuals, _Shots, _wander
 from hwloop.calibration.routines.observe import Looking, MapObserver, PulseBatch, ReadObserver
 from hwloop.calibration.routines.programming_curve import CurveCalibration, _at_reference
-from hwloop.calibration.routines.results import DeviceResult, Fault, column_gains, mean_rounded
-from hwloop.calibration.routines.trims import TrimCalibration
+from hwloop.calibration.routines.results import DeviceResult, Fault, TrimResult, column_gains, mean_rounded
+from hwloop.calibration.routines.trims import TrimCalibration, TrimsInUse
 from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.calibration.steps import Step, run
 from hwloop.chip.cell_calibration import CellCalibration, Converters
@@ -317,3 +319,15 @@ def test_a_served_chip_rests_by_the_driver_alone(open_chip: OpenChip) -> None:
 def test_ranges_and_wires_send_nothing() -> None:
     with hwloop.connect(TINY) as chip:
         assert WireCalibration().budget(whole_core(chip, 0)) == Budget()
+
+
+def test_trims_that_are_in_the_registers_are_noted_in_one_step() -> None:
+    with hwloop.connect("sim:hermes-core?rows=8&columns=8&seed=1") as chip:
+        region = SimpleNamespace(backend=chip, place=SimpleNamespace(core=0))
+        work = TrimsInUse().steps(SimpleNamespace(region=region, known=CoreCalibration()))  # type: ignore[arg-type]
+        step = next(work)
+        assert (step.done, step.total) == (0, 1)
+        with pytest.raises(StopIteration) as ended:
+            next(work)
+        noted, there = ended.value.value.trims, TrimResult.in_use(chip, 0)
+        assert np.array_equal([noted.offset, noted.gain], [there.offset, there.gain])

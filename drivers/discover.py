@@ -40,7 +40,7 @@ def discover(visa_library: str = "@py", timeout: float = 2.0, addresses: Sequenc
             listed = [name for name in manager.list_resources("?*") if not name.startswith("ASRL")]
     except (ValueError, OSError, pyvisa.errors.Error) as error:
         raise BadInputError(f"the VISA library '{visa_library}' cannot be used: {error}") from error
-    return [_ask(name, visa_library, timeout) for name in [*listed, *sockets]]
+    return [ask(name, visa_library, timeout) for name in [*listed, *sockets]]
 
 
 def _socket_resource(address: str) -> str:
@@ -50,7 +50,8 @@ def _socket_resource(address: str) -> str:
     return f"TCPIP::{host}::{port}::SOCKET"
 
 
-def _ask(name: str, visa_library: str, timeout: float) -> Found:
+def ask(name: str, visa_library: str, timeout: float) -> Found:
+    """Ask a resource who it is, and nothing else; `timeout` in seconds. Whatever goes wrong is the answer's problem."""
     try:
         link = VisaLink.open(opener(name, visa_library), name, timeout)
     except HwloopError as error:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from hwloop.cli.common import command, given, json_option, leave, print_json
 from hwloop.errors import LinkError, printable
+
+if TYPE_CHECKING:
+    from hwloop.drivers.discover import Found
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ class DiscoverOptions:
 def discover(options: DiscoverOptions) -> None:
     """List the VISA resources that can be found, and what each answers to *IDN?.
 
-    Raw sockets cannot be found by asking around: name them with --address. The exit code is 3 when nothing answers at
-    an address that was named.
+    Raw sockets cannot be found by asking around: name them with --address. The chips that a lab.toml gives names to
+    (lab:NAME) are listed as well, and asked where they are behind VISA. The exit code is 3 when nothing answers at an
+    address that was named.
 
     \b
     Example:
@@ -52,14 +57,37 @@ def discover(options: DiscoverOptions) -> None:
     from hwloop.drivers.discover import discover as find
 
     found = find(options.visa_library, options.timeout, options.addresses)
+    chips = _chips_of_the_lab(options)
     if options.as_json:
-        print_json({"resources": [dataclasses.asdict(row) for row in found]})
+        lab = [{"name": name, "uri": uri, **dataclasses.asdict(row)} for name, uri, row in chips]
+        print_json({"resources": [dataclasses.asdict(row) for row in found], "lab": lab})
     else:
         if not found:
             click.echo("no VISA resource found; for a raw socket, use --address HOST:PORT")
         for row in found:
-            said = printable(row.identity or row.problem)
-            click.echo(f"{row.resource:<44} {said}{'  (hwloop chip)' if row.chip else ''}")
+            click.echo(f"{row.resource:<44} {_said(row)}")
+        for name, uri, row in chips:
+            click.echo(f"{printable(f'lab:{name}'):<44} {_said(row) if row.resource else printable(uri)}")
     named = [f"TCPIP::{host}::{port}::SOCKET" for host, _, port in (one.rpartition(":") for one in options.addresses)]
     if any(row.problem for row in found if row.resource in named):
         leave(LinkError.exit_code)
+
+
+def _chips_of_the_lab(options: DiscoverOptions) -> list[tuple[str, str, Found]]:
+    """List the names and URIs of the lab's chips; those behind VISA are asked who they are, others have no resource."""
+    from hwloop.chip.profiles import profiles
+    from hwloop.chip.registry import split_uri
+    from hwloop.drivers.discover import Found, ask
+
+    chips = []
+    for name, uri in profiles().items():
+        scheme, target, query = split_uri(uri)
+        row = Found("", "", "", False)
+        if scheme == "visa":
+            row = ask(target, query.get("visa_library", options.visa_library), options.timeout)
+        chips.append((name, uri, row))
+    return chips
+
+
+def _said(row: Found) -> str:
+    return f"{printable(row.identity or row.problem)}{'  (hwloop chip)' if row.chip else ''}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwloop.files.measurements import Mark, Measurement
+from hwloop.files.models import Model
 from hwloop.files.runs import RunRecord, StepSeries, TileRecord
 from hwloop.notebook.tables import About, Variable, dataset
 from hwloop.typing import AnyArray, FloatArray
@@ -46,6 +47,38 @@ READS = {
     "nominal": ("s", "age that was aimed at"),
 }
 """Unit and meaning of what is known of reads."""
+
+
+def dataset_of_model(model: Model) -> xarray.Dataset:
+    """Make a dataset of a fitted model: its parameters by name, of all experiments, each with its unit beside it.
+
+    A name alone tells a parameter of one experiment only: `sel(parameter="drift.mean.slope")`. Fixed parameters have
+    no interval, which is NaN.
+    """
+    rows = model.rows()
+    dims = ("parameter",)
+
+    def texts(name: str) -> AnyArray:
+        return np.array([str(row[name]) for row in rows], dtype=object)
+
+    def numbers(name: str) -> FloatArray:
+        return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
+
+    names = np.array([f"{row['experiment']}.{row['parameter']}" for row in rows], dtype=object)
+    coordinates = {
+        "parameter": Variable(dims, names, "", "experiment and name of a parameter"),
+        "experiment": Variable(dims, texts("experiment"), "", "what was measured"),
+        "family": Variable(dims, texts("family"), "", "family of distributions that was fitted"),
+        "unit": Variable(dims, texts("unit"), "", "unit of a parameter and its interval"),
+        "meaning": Variable(dims, texts("meaning"), "", "what a parameter says"),
+        "note": Variable(dims, texts("note"), "", "why a parameter was fixed"),
+    }
+    found = {
+        "value": Variable(dims, numbers("value"), "", "fitted number, in the unit beside it"),
+        "low": Variable(dims, numbers("low"), "", "lower end of its 95 % interval"),
+        "high": Variable(dims, numbers("high"), "", "upper end of its 95 % interval"),
+    }
+    return dataset(found, coordinates, dict(model.chip))
 
 
 def dataset_of_run(record: RunRecord) -> xarray.Dataset:

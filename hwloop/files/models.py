@@ -20,6 +20,9 @@ from hwloop.registry import suggest
 from hwloop.typing import Json
 
 if TYPE_CHECKING:
+    import pandas
+    import xarray
+
     from hwloop.files.predictions import Prediction
 
 
@@ -216,6 +219,26 @@ class Model:
             "hwloop_version": self.hwloop_version,
         }
 
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas table with a row for each parameter; needs the extra `hwloop[pandas]`."""
+        from hwloop.notebook.tables import dataframe
+
+        return dataframe(self.rows())
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray dataset of the parameters and their intervals; needs the extra `hwloop[xarray]`."""
+        from hwloop.files.datasets import dataset_of_model
+
+        return dataset_of_model(self)
+
+    def rows(self) -> list[dict[str, Json]]:
+        """List the parameters of all fits."""
+        return [
+            {"experiment": name, "family": fit.family, "parameter": row.name, **_numbers(row)}
+            for name, fit in self.fits.items()
+            for row in fit.parameters
+        ]
+
     def _repr_html_(self) -> str:
         rows = [
             (name, fit.family, row.name, row.value, row.low, row.high, row.unit)
@@ -229,6 +252,10 @@ class Model:
     def __repr__(self) -> str:
         fits = ", ".join(f"{name} ({fit.family})" for name, fit in self.fits.items())
         return f"<Model of {self.chip.get('chip', 'devices')}: {fits or 'nothing fitted'}>"
+
+
+def _numbers(row: Estimate) -> dict[str, Json]:
+    return {name: value for name, value in row.to_json().items() if name != "name"}
 
 
 # ---- statistics by their coefficients ----------------------------------------------------------------------------

@@ -121,3 +121,28 @@ def test_limits_that_make_no_sense_fail(damage):
     assert _run("limits", lambda: _limits(chip)).seen == "up to 400 uA, 10 to 20 ns, 1 pulses a device"
     chip.info.limits = SimpleNamespace(**limits | damage)
     assert not _run("limits", lambda: _limits(chip)).passed
+
+
+def test_the_chips_of_a_lab_are_listed_and_asked(serve, free_port, tmp_path, monkeypatch):
+    file = tmp_path / "lab.toml"
+    here, gone = (f"visa:TCPIP::127.0.0.1::{port}::SOCKET?timeout=9" for port in (serve(SMALL), free_port))
+    file.write_text(f'[chips]\nleft = "{here}"\nright = "{gone}"\ntwin = "sim:pcm-ideal"\n')
+    monkeypatch.setenv("HWLOOP_LAB", str(file))
+    result = CliRunner().invoke(command, ["--json", "--timeout", "0.5"])
+    assert result.exit_code == 0
+    left, right, twin = json.loads(result.stdout)["lab"]
+    assert (left["name"], left["uri"], left["chip"]) == ("left", here, True)
+    assert "refused" in right["problem"]
+    assert (twin["uri"], twin["resource"], twin["problem"]) == ("sim:pcm-ideal", "", "")
+    told = CliRunner().invoke(command, ["--timeout", "0.5"]).stdout.splitlines()
+    assert [line.split()[0] for line in told if line.startswith("lab:")] == ["lab:left", "lab:right", "lab:twin"]
+    assert told[-1].split() == ["lab:twin", "sim:pcm-ideal"]
+    assert any(line.startswith("lab:left") and line.endswith("(hwloop chip)") for line in told)
+
+
+def test_a_lab_file_that_is_none_is_said(tmp_path, monkeypatch):
+    (tmp_path / "lab.toml").write_text("[chip]")
+    monkeypatch.setenv("HWLOOP_LAB", str(tmp_path / "lab.toml"))
+    result = CliRunner().invoke(command, [])
+    assert result.exit_code == 2
+    assert "has 'chip'; it is to be a table [chips]" in result.stderr

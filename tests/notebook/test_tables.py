@@ -10,6 +10,7 @@ import pytest
 import hwloop
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Mark, Measurement
+from hwloop.files.models import CellCount, Estimate, Fit, Model
 from hwloop.jobs.compare import Comparison
 from hwloop.jobs.drift_result import Course, DriftResult
 from hwloop.jobs.training_study import TrainingStudy
@@ -77,6 +78,28 @@ def test_trainings_and_their_studies_are_laid_out_by_what_changes(tmp_path) -> N
     study = TrainingStudy("states", (1.0, 2.0), np.array([[0.5, 0.6], [0.75, 0.8]]), 0.9, "agad", "chip")
     assert study.to_xarray().test_accuracy.sel(states=2.0).values.tolist() == [0.75, 0.8]
     assert study.to_dataframe()["test_accuracy"].tolist() == [0.5, 0.6, 0.75, 0.8]
+
+
+def test_a_model_has_its_parameters_by_experiment_and_name() -> None:
+    slope = Estimate("mean.slope", -0.0155, -0.017, -0.014, "1", "slope of the mean of nu")
+    scale = Estimate("q.scale", 0.0088, None, None, "uS", "read noise at full scale", "every cell reads alike")
+    about = (CellCount(10, 9), (0.1, 25.0), (20.0, 3600.0), -1.0, 0.01)
+    fits = {
+        name: Fit(name, family, (row,), {}, {}, *about)
+        for name, family, row in (("drift", "log-clip", slope), ("read-noise", "power-law", scale))
+    }
+    model = Model(fits, {"chip": "mine"}, {}, "2026-01-01T00:00:00Z", "0.1.0")
+    found, table = model.to_xarray(), model.to_dataframe()
+    one = found.sel(parameter="drift.mean.slope")
+    assert (float(one["value"]), float(one.low), float(one.high)) == (-0.0155, -0.017, -0.014)
+    fixed = found.sel(parameter="read-noise.q.scale")
+    assert (fixed.unit.item(), fixed.family.item(), fixed.note.item()) == ("uS", "power-law", "every cell reads alike")
+    assert np.isnan(fixed.low)
+    assert table[["experiment", "parameter", "value"]].values.tolist() == [
+        ["drift", "mean.slope", -0.0155],
+        ["read-noise", "q.scale", 0.0088],
+    ]
+    assert found.attrs == {"chip": "mine"}
 
 
 def test_without_xarray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

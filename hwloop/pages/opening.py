@@ -90,6 +90,7 @@ def _page_of_data(what: Loaded | Evaluation, name: str) -> Page | None:
 def _page_of_result(what: Loaded | Evaluation) -> Page:
     """Make the page of what a job gave."""
     from hwloop.jobs.compare import Comparison
+    from hwloop.jobs.coreset import Coreset
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.fewshot import FewShotResult
@@ -98,6 +99,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.network_file import report_of
+    from hwloop.pages.coresets import page_of_coreset
     from hwloop.pages.drifts import page_of_drift
     from hwloop.pages.evaluations import page_of_evaluation
     from hwloop.pages.memories import page_of_few_shot
@@ -117,6 +119,8 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
         return page_of_few_shot(what)
     if isinstance(what, Trained):
         return page_of_training(what)
+    if isinstance(what, Coreset):
+        return page_of_coreset(what)
     if isinstance(what, Evaluation):
         return page_of_evaluation(what)
     if isinstance(what, DeployedNetwork):

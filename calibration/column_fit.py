@@ -22,7 +22,11 @@ def huber_weights(residual: FloatArray, sigma: FloatArray) -> FloatArray:
 
 
 def fit_columns(
-    codes: AnyArray, reference: FloatArray, span: tuple[ArrayLike, ArrayLike], rounds: int = 8
+    codes: AnyArray,
+    reference: FloatArray,
+    span: tuple[ArrayLike, ArrayLike],
+    rounds: int = 8,
+    shares: FloatArray | None = None,
 ) -> ColumnCorrection:
     """Fit `reference` as an affine function of `codes`, column by column and without regard to outliers.
 
@@ -39,6 +43,8 @@ def fit_columns(
         Lowest and highest code, scalars or (columns,): codes at or beyond them are saturated and left out.
     rounds
         Fits in turn, each with the weights that the one before gives.
+    shares
+        (batch,) weights of the vectors, whose mean is 1: the fit is one of weighted least squares; None: all the same.
 
     Raises
     ------
@@ -48,7 +54,8 @@ def fit_columns(
     if codes.shape != reference.shape or codes.shape[0] < 3:
         raise BadInputError(f"column fit: needs three or more vectors, got {codes.shape} codes for {reference.shape}")
     x, usable = codes.astype(np.float64), (codes > span[0]) & (codes < span[1])
-    weight = usable.astype(np.float64)
+    counted = usable.astype(np.float64) if shares is None else usable * shares[:, None]
+    weight = counted
     for _ in range(rounds):
         total = np.maximum(weight.sum(0), 1e-300)
         mean_x, mean_y = (weight * x).sum(0) / total, (weight * reference).sum(0) / total
@@ -61,8 +68,8 @@ def fit_columns(
         # 1.4826: from the median of absolute values to the standard deviation, for Gaussian residuals.
         sigma = 1.4826 * np.median(np.where(usable, residual, 0.0), axis=0)
         # Outputs may be zero, without an error, for most inputs: the others are no outliers for that.
-        sigma = np.where(sigma > 0, sigma, np.sqrt((usable * residual**2).sum(0) / total)) + 1e-300
-        weight = usable * huber_weights(residual, sigma)
+        sigma = np.where(sigma > 0, sigma, np.sqrt((counted * residual**2).sum(0) / total)) + 1e-300
+        weight = counted * huber_weights(residual, sigma)
     return ColumnCorrection(gain, mean_y - gain * mean_x)
 
 

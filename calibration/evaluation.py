@@ -19,6 +19,7 @@ from hwloop.calibration.settings import Settings
 from hwloop.chip.checks import REQUESTS
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
+from hwloop.mapping.activations import Sample, sample_of
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.ranges import choose_ranges
 from hwloop.mapping.tile import Tile
@@ -103,7 +104,7 @@ def evaluate_tile(
     return correction, measure_outputs(region, tile.weights, correction, rng, settings.vectors)
 
 
-def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray) -> Outputs | None:
+def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray | Sample) -> Outputs | None:
     """Measure outputs for the second half of sample inputs, in the scales that suit the first half.
 
     Column gains and offsets are fitted to the first half.
@@ -113,16 +114,17 @@ def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray) ->
     region, tile
         The cells and what they stand for.
     activations
-        (vectors, rows) sample inputs in the network's own units.
+        (vectors, rows) sample inputs in the network's own units, which may be weighted.
 
     Returns
     -------
     Outputs or None
-        None where inputs or weights are all zero.
+        Each vector times the root of its share of the weights, so that squared errors count by it. None where inputs or
+        weights are all zero.
     """
     info = region.backend.info
-    first, second = np.array_split(activations, 2)
-    if not first.any() or not tile.target.any():
+    first, second = sample_of(activations).halves()
+    if not first.vectors.any() or not tile.target.any():
         return None
     scales = choose_ranges(tile.target, info, first)
     adjustable = Capability.ADC_RANGE in info.capabilities
@@ -132,8 +134,9 @@ def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray) ->
         whole = np.rint(values / scales.input_scale * info.input_max)
         return scaled.mvm(np.clip(whole, -info.input_max, info.input_max).astype(np.int32))
 
-    columns = fit_columns(send(first), first @ tile.weights, scaled.span)
-    return Outputs(measured=columns.apply(send(second)), reference=second @ tile.weights)
+    columns = fit_columns(send(first.vectors), first.vectors @ tile.weights, scaled.span, shares=first.shares)
+    root = np.sqrt(second.shares)[:, None]
+    return Outputs(root * columns.apply(send(second.vectors)), root * (second.vectors @ tile.weights))
 
 
 def overall_error(parts: Sequence[tuple[Tile, Outputs]]) -> float:

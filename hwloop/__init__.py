@@ -24,6 +24,8 @@ Training, TrainingJob, Periphery
     Their settings.
 fewshot, FewShot
     Learn classes from few examples in sessions, in a memory on the chip; its settings.
+coreset, Coreset, CoresetSettings, Sample
+    Summarise activations by few weighted vectors, for whatever takes activations; what comes of it, and its settings.
 nn, optim
     The parts of it, for a training loop of your own: `hwloop.nn.analog` and the optimisers; and
     `hwloop.nn.ExplicitMemory`, which a chip writes from examples.

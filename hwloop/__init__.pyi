@@ -5,6 +5,7 @@ from . import nn as nn
 from . import optim as optim
 from . import plot as plot
 from .calibration.certificate.certificate import Calibration as Calibration
+from .calibration.coresets import CoresetSettings as CoresetSettings
 from .calibration.programming.exact import Exact as Exact
 from .calibration.programming.gdp import GDP as GDP
 from .calibration.programming.program_verify import ProgramVerify as ProgramVerify
@@ -60,6 +61,8 @@ from .files.weights import load_weights as load_weights
 from .jobs.calibrate import calibrate as calibrate
 from .jobs.compare import Comparison as Comparison
 from .jobs.compare import compare as compare
+from .jobs.coreset import Coreset as Coreset
+from .jobs.coreset import coreset as coreset
 from .jobs.deploy import Deployment as Deployment
 from .jobs.deploy import deploy as deploy
 from .jobs.drift import drift as drift
@@ -93,6 +96,7 @@ from .jobs.trained import Trained as Trained
 from .jobs.training_study import StudyPlan as StudyPlan
 from .jobs.training_study import TrainingStudy as TrainingStudy
 from .jobs.training_study import training_study as training_study
+from .mapping.activations import Sample as Sample
 from .mapping.matrix import Matrix as Matrix
 from .mapping.matrix import matrices as matrices
 from .mapping.sharing import MappingSettings as MappingSettings

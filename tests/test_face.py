@@ -19,12 +19,13 @@ RNG = np.random.default_rng(0)
 W = np.clip(RNG.standard_normal((12, 16)), -3, 3)
 
 COMMANDS = {
-    "calibrate", "compare", "drift", "evaluate", "export", "fewshot", "fit", "import_measurement", "measure", "predict",
-    "program", "report", "retrain", "sensitivity",
+    "calibrate", "compare", "coreset", "drift", "evaluate", "export", "fewshot", "fit", "import_measurement", "measure",
+    "predict", "program", "report", "retrain", "sensitivity",
 }  # fmt: skip
 RESULTS = {
     "Calibration",
     "Comparison",
+    "Coreset",
     "DriftResult",
     "Evaluation",
     "FewShotResult",

@@ -19,6 +19,7 @@ from hwloop.calibration.routines.wires import WireCalibration
 from hwloop.chip.info import INSTEAD, Capability, ChipInfo
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError, MissingCapabilityError
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.partition import map_weights
 from hwloop.mapping.ranges import checked_inputs
@@ -62,7 +63,7 @@ class Plan:
     symmetry: SymmetryCalibration = SymmetryCalibration()
     weights: Matrix | None = None
     """A matrix for which ranges and floor are stated; None: a standard normal one, clipped at 3 sigma."""
-    inputs: FloatArray | None = None
+    inputs: FloatArray | Sample | None = None
     """(vectors, inputs) sample activations of that matrix, for the ranges; None: uniform."""
     age: float | None = None
     """Seconds after programming for which the floor is stated; None: the drift model's reference age."""

@@ -39,7 +39,8 @@ class GlobalFactor(Probing):
     def make(self, tile: ProgrammedTile, so_far: Compensation) -> Compensation:
         """Measure the probes and fit one factor."""
         now, then = tile.probe(self.probes)
-        return self.extend(so_far, tile, common_factor(so_far.apply(now), then), vectors=self.probes)
+        factor = common_factor(so_far.apply(now), then, tile.probe_shares(self.probes))
+        return self.extend(so_far, tile, factor, vectors=self.probes)
 
 
 @dataclass(frozen=True)
@@ -57,36 +58,44 @@ class ColumnAffine(Probing):
     def make(self, tile: ProgrammedTile, so_far: Compensation) -> Compensation:
         """Measure the probes and fit every column."""
         now, then = tile.probe(self.probes)
-        common = common_factor(so_far.apply(now), then)
+        shares = tile.probe_shares(self.probes)
+        common = common_factor(so_far.apply(now), then, shares)
         before = common * so_far.apply(now)
-        fitted = fit_columns(before, then, (-math.inf, math.inf))  # outputs are no codes: nothing saturates
-        noise = np.square(then - before * fitted.gain - fitted.offset).sum(0) / max(len(now) - 2, 1)
-        power = np.square(before).sum(0)
+        everything = (-math.inf, math.inf)  # outputs are no codes: nothing saturates
+        fitted = fit_columns(before, then, everything, shares=shares)
+        counted = shares[:, None]
+        noise = (counted * np.square(then - before * fitted.gain - fitted.offset)).sum(0) / max(len(now) - 2, 1)
+        power = (counted * np.square(before)).sum(0)
         loaded = power > 0
-        gain_variance = np.where(loaded, noise / np.where(loaded, power, 1.0), 0.0)
+        # Weighted vectors tell less than so many equal ones (Kish, Survey Sampling, 1965).
+        worth = float(np.square(shares).mean())
+        gain_variance = worth * np.where(loaded, noise / np.where(loaded, power, 1.0), 0.0)
         gain = 1.0 + shrunk(np.where(loaded, fitted.gain - 1.0, 0.0), gain_variance)
         # At the mean input the fit's offset is independent of its gain.
-        middle = before.mean(0)
+        middle = (counted * before).mean(0)
         shift = fitted.offset + (fitted.gain - 1.0) * middle
-        offset = shrunk(shift, noise / len(now)) - (gain - 1.0) * middle
+        offset = shrunk(shift, worth * noise / len(now)) - (gain - 1.0) * middle
         return self.extend(so_far, tile, common * gain, offset, self.probes)
 
 
-def common_factor(now: FloatArray, then: FloatArray) -> float:
+def common_factor(now: FloatArray, then: FloatArray, shares: FloatArray | None = None) -> float:
     """Fit the factor of least squares that brings outputs closest to what they were.
 
     Parameters
     ----------
     now, then
         (vectors, columns) outputs in weight units.
+    shares
+        (vectors,) their weights; None: all the same.
 
     Returns
     -------
     float
         1 for outputs that are all zero.
     """
-    power = float((now**2).sum())
-    return float((now * then).sum()) / power if power > 0 else 1.0
+    counted = np.ones((len(now), 1)) if shares is None else shares[:, None]
+    power = float((counted * now**2).sum())
+    return float((counted * now * then).sum()) / power if power > 0 else 1.0
 
 
 def shrunk(deviation: FloatArray, variance: FloatArray) -> FloatArray:

@@ -66,7 +66,9 @@ class Forecast:
         """
         return np.asarray(self._best(age) / self._best_at_calibration, np.float64)
 
-    def correction(self, age: float, inputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def correction(
+        self, age: float, inputs: FloatArray, shares: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """Predict the factor and the offset on the outputs that leave the smallest expected squared error for inputs.
 
         Inputs that have a mean, such as a network's activations, see what drift takes off small and large cells as an
@@ -79,6 +81,8 @@ class Forecast:
             Seconds after the end of programming.
         inputs
             (vectors, rows) sample inputs, 1 = full range.
+        shares
+            (vectors,) their weights; None: all the same.
 
         Returns
         -------
@@ -90,8 +94,8 @@ class Forecast:
         BadInputError
             For an age before the end of programming.
         """
-        first, shift = self._affine(self.target_age, inputs)
-        gain, offset = self._affine(age, inputs)
+        first, shift = self._affine(self.target_age, inputs, shares)
+        gain, offset = self._affine(age, inputs, shares)
         return gain / first, offset - gain / first * shift
 
     def mvm_error(self, age: float, gain: FloatArray | float | None = None) -> float:
@@ -189,15 +193,18 @@ class Forecast:
         power = (mean**2 + variance).sum(0)
         return np.asarray(np.where(power > 0, (mean * self._target).sum(0) / np.where(power > 0, power, 1.0), 1.0))
 
-    def _affine(self, age: float, inputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _affine(self, age: float, inputs: FloatArray, shares: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """Find factor and offset (columns,) that bring the sums of cells at an age nearest to those of the targets."""
         mean, variance = self._cells(age)
-        about = inputs - inputs.mean(0)
+        middle = np.average(inputs, axis=0, weights=shares)
+        about = inputs - middle
+        if shares is not None:
+            about = about * np.sqrt(shares)[:, None]
         sums, wanted = about @ mean, about @ self._target
         power = np.square(sums).sum(0) + np.square(about).sum(0) @ variance
         factor = np.where(power > 0, (sums * wanted).sum(0) / np.where(power > 0, power, 1.0), 1.0)
         factor = np.where(factor > 0, factor, 1.0)
-        return factor, inputs.mean(0) @ (self._target - factor * mean) * self.scale
+        return factor, middle @ (self._target - factor * mean) * self.scale
 
     def _cells(self, age: float) -> tuple[FloatArray, FloatArray]:
         """Predict conductances (rows, columns) in uS at an age, and their variance (uS^2), read noise included."""

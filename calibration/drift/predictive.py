@@ -41,7 +41,7 @@ class Predicted(Digital):
         gain = forecast.gain(tile.age)
         if tile.sample is not None:
             inputs = tile.sample / tile.region.backend.info.input_max
-            gain, offset = forecast.correction(tile.age, inputs)
+            gain, offset = forecast.correction(tile.age, inputs, tile.shares)
             offset = offset - so_far.offset * tile.base * gain / so_far.gain  # it takes the place of what was there
         made = self.extend(so_far, tile, tile.base * gain / so_far.gain, offset)
         if far_apart(tile.origin.temperature, made.made.temperature):

@@ -85,6 +85,8 @@ class ProgrammedTile:
     """Gain (columns,) on top of the column calibration of programming from which the forecast starts."""
     sample: CodeArray | None = None
     """(vectors, rows) inputs that probes are drawn from, such as a network's own; None: uniform ones."""
+    shares: FloatArray | None = None
+    """(vectors,) weights of the sample, whose mean is 1; None: all the same."""
     _probed: dict[int, _Probed] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
@@ -127,16 +129,27 @@ class ProgrammedTile:
         """
         now, pulses, known = self.region.backend.now(), self.region.cost.pulses, self._probed.get(vectors)
         if known is None or known.pulses != pulses or now - known.moment > SAME_AGE * (self.age - self.pulsed_at):
-            top, x = self.region.backend.info.input_max, self._probe_inputs(vectors)
+            top, x = self.region.backend.info.input_max, self._probe_inputs(vectors)[0]
             known = _Probed(now, pulses, self.outputs(x), (x / top) @ self.tile.weights)
             self._probed[vectors] = known
         return known.now, known.then
 
-    def _probe_inputs(self, vectors: int) -> CodeArray:
+    def probe_shares(self, vectors: int) -> FloatArray:
+        """Return the weights (probes,) of the probe inputs in a fit, whose mean is 1."""
+        return self._probe_inputs(vectors)[1]
+
+    def _probe_inputs(self, vectors: int) -> tuple[CodeArray, FloatArray]:
+        """Draw probe inputs; those of a weighted sample that is small enough are all of it, with its weights."""
         rng = np.random.default_rng(self.seed)
         if self.sample is None:
-            return uniform_inputs(rng, vectors, self.tile.place.rows, self.region.backend.info.input_max)
-        return self.sample[rng.integers(len(self.sample), size=vectors)]
+            top = self.region.backend.info.input_max
+            return uniform_inputs(rng, vectors, self.tile.place.rows, top), np.ones(vectors)
+        if self.shares is None:
+            return self.sample[rng.integers(len(self.sample), size=vectors)], np.ones(vectors)
+        if len(self.sample) <= vectors:
+            return self.sample, self.shares
+        chance = self.shares / self.shares.sum()
+        return self.sample[rng.choice(len(self.sample), vectors, p=chance)], np.ones(vectors)
 
     def probe_error(self, made: Compensation, vectors: int) -> float:
         """Measure the relative MVM error of the probes with a compensation.
@@ -154,7 +167,8 @@ class ProgrammedTile:
             ||Y - X W|| / ||X W||.
         """
         now, then = self.probe(vectors)
-        return relative_error(made.apply(now), then)
+        root = np.sqrt(self.probe_shares(vectors))[:, None]
+        return relative_error(root * made.apply(now), root * then)
 
     def circumstances(self, vectors: int = 0) -> Circumstances:
         """Describe what a compensation made now is to remember.

@@ -15,6 +15,7 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Place, Region
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.tile import Tile
 from hwloop.typing import FloatArray
 
@@ -45,7 +46,7 @@ class CoreTask:
     """What the routines before have found out."""
     tile: Tile
     """The weights for which ranges and floor are stated, placed on this core."""
-    inputs: FloatArray | None
+    inputs: FloatArray | Sample | None
     """(vectors, rows) sample activations of these weights; None: uniform."""
     age: float
     """Seconds after programming for which the floor is stated."""

@@ -93,6 +93,9 @@ class DeployOptions:
             help="Training images from which ranges and columns are taken.",
         )
     )
+    inputs: str | None = given(
+        file_option("--inputs", "Activations by matrix, or a coreset, in place of those of the training images.")
+    )
     scale: str = given(
         click.Option(
             ["--scale"], default=SCALES[0], show_default=True, help=f"Weight scale per {' or per '.join(SCALES)}."
@@ -162,6 +165,7 @@ def deploy(options: DeployOptions) -> None:
         mapping=MappingSettings(options.scale, options.split, options.clip),
         network=NetworkSettings(ranges, options.replica_use),
         replicas=_counts(options.replicas),
+        activations=options.inputs,
         age=options.age,
         seed=options.seed,
         passes=options.passes,

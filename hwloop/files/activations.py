@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from hwloop.errors import BadInputError, said
+from hwloop.files.coresets import is_coreset, read_coreset
 from hwloop.files.reading import DAMAGE
 from hwloop.files.weights.arrays import read_npy, read_npz
 from hwloop.files.weights.content import Content, content_of
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.tensors import Tensor, tensor_of
 from hwloop.typing import FloatArray
@@ -32,14 +34,15 @@ LIMITS = InputLimits()
 
 
 def activations_from(
-    given: Mapping[str, FloatArray] | FloatArray | str | Path | None, matrices: Sequence[Matrix]
-) -> dict[str, FloatArray] | None:
-    """Take sample inputs by tensor from arrays or from a file; None stays None.
+    given: Mapping[str, FloatArray | Sample] | FloatArray | Sample | str | Path | None, matrices: Sequence[Matrix]
+) -> dict[str, Sample] | None:
+    """Take sample inputs by tensor from arrays, from weighted samples, or from a file; None stays None.
 
     Parameters
     ----------
     given
-        (vectors, inputs) arrays by tensor, one array for a single matrix, or a .npz or .npy file of them.
+        (vectors, inputs) arrays or weighted samples by tensor, one for a single matrix, or a .npz or .npy file of them;
+        a coreset too.
     matrices
         What is programmed.
 
@@ -48,25 +51,58 @@ def activations_from(
     BadInputError
         For a file that cannot be read, arrays of another shape or with what is no number, and unknown tensors.
     """
+    return activations_of(given, {matrix.name: matrix.values.shape[0] for matrix in matrices})
+
+
+def activations_of(
+    given: Mapping[str, FloatArray | Sample] | FloatArray | Sample | str | Path | None, sizes: Mapping[str, int]
+) -> dict[str, Sample] | None:
+    """Take sample inputs as `activations_from` does, for matrices that take so many inputs, by name."""
     if given is None:
         return None
     source = f"sample inputs {given}" if isinstance(given, str | Path) else "sample inputs"
+    if isinstance(given, str | Path) and is_coreset(given):
+        given = _of_coreset(given, sizes)
+    if isinstance(given, Sample):
+        given = {next(iter(sizes)) if len(sizes) == 1 else "inputs": given}
     described = _of_file(Path(given), source) if isinstance(given, str | Path) else _of_arrays(given)
     if isinstance(described, Tensor):
-        if len(matrices) > 1:
-            names = ", ".join(matrix.name for matrix in matrices)
+        if len(sizes) > 1:
+            names = ", ".join(sizes)
             raise BadInputError(f"{source}: one array for several tensors ({names}); use an .npz with their names")
-        described = {matrices[0].name: described}
-    sizes = {matrix.name: matrix.values.shape[0] for matrix in matrices}
+        described = {next(iter(sizes)): described}
+    weights = (
+        {name: one.weights for name, one in given.items() if isinstance(one, Sample)}
+        if isinstance(given, Mapping)
+        else {}
+    )
     unknown = sorted(set(described) - set(sizes))
     if unknown:
         raise BadInputError(f"{source}: no tensor '{unknown[0]}' is programmed; there are {', '.join(sizes)}")
-    return {name: _checked(f"{source}: {name}", one, sizes[name]) for name, one in described.items()}
+    return {
+        name: Sample(_checked(f"{source}: {name}", one, sizes[name]), weights.get(name))
+        for name, one in described.items()
+    }
 
 
-def _of_arrays(given: Mapping[str, FloatArray] | FloatArray) -> Mapping[str, Tensor] | Tensor:
+def _of_coreset(path: str | Path, sizes: Mapping[str, int]) -> dict[str, Sample]:
+    """Read a coreset; one that was made of a single array belongs to the only matrix."""
+    found = read_coreset(path).samples()
+    if len(found) == len(sizes) == 1:
+        return {next(iter(sizes)): next(iter(found.values()))}
+    return found
+
+
+def _weights_of(given: object) -> dict[str, FloatArray | None]:
+    """Give the weights of samples by tensor."""
+    found = given.items() if isinstance(given, Mapping) else ()
+    return {name: one.weights for name, one in found if isinstance(one, Sample)}
+
+
+def _of_arrays(given: Mapping[str, FloatArray | Sample] | FloatArray) -> Mapping[str, Tensor] | Tensor:
     if isinstance(given, Mapping):
-        return {name: tensor_of(name, values) for name, values in given.items()}
+        plain = {name: one.vectors if isinstance(one, Sample) else one for name, one in given.items()}
+        return {name: tensor_of(name, values) for name, values in plain.items()}
     return tensor_of("inputs", given)
 
 

@@ -37,6 +37,7 @@ from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.progress import Progress, Report, phase, reporting, silent
 from hwloop.jobs.recording import JobOnFile, Recording, recorded, replayed
+from hwloop.mapping.activations import Sample, sample_of
 from hwloop.mapping.matrix import Matrix
 from hwloop.typing import AnyArray, Json
 
@@ -250,7 +251,7 @@ class CalibrationJob:
         }
         arrays: dict[str, list[AnyArray]] = {
             "weights": [] if plan.weights is None else [plan.weights.values],
-            "inputs": [] if plan.inputs is None else [plan.inputs],
+            "inputs": [] if plan.inputs is None else _on_file(sample_of(plan.inputs)),
         }
         return JobOnFile("calibrate", told, arrays)
 
@@ -266,10 +267,14 @@ class CalibrationJob:
                 plan_from([str(part) for part in listed(told["parts"])], texts),
                 age=None if told["age"] is None else float(str(told["age"])),
                 weights=Matrix(str(told["matrix"]), weights[0]) if told["matrix"] is not None else None,
-                inputs=inputs[0] if inputs else None,
+                inputs=Sample(*inputs) if inputs else None,
             )
             cores = None if told["cores"] is None else tuple(int(str(core)) for core in listed(told["cores"]))
             return cls(plan, cores, int(str(told["seed"])))
+
+
+def _on_file(inputs: Sample) -> list[AnyArray]:
+    return [inputs.vectors] if inputs.weights is None else [inputs.vectors, inputs.weights]
 
 
 def _text(value: Json) -> str:

@@ -21,19 +21,21 @@ from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError, ChipError
 from hwloop.files import hdf5
+from hwloop.files.activations import activations_of
 from hwloop.files.resume_folder import ResumeFolder
 from hwloop.files.runs import RunRecord
-from hwloop.jobs.deploy_asked import AskedOfNetwork
+from hwloop.jobs.deploy_asked import AskedOfNetwork, DataOfNetwork
 from hwloop.jobs.exclusive import exclusive
 from hwloop.jobs.inputs import UsedCalibration, Weights, calibration_from, seconds
 from hwloop.jobs.program import Task, carry_out
 from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.recorders import Recorder, growing_file
 from hwloop.jobs.recording import Recording, recorded, replayed
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.nn.accuracy import Accuracy, DeployedAccuracy, accuracy_of
-from hwloop.nn.activations import Activations, record_activations
+from hwloop.nn.activations import Activations, record_activations, repeated
 from hwloop.nn.convert import Converted, Rule, convert
 from hwloop.nn.network import DeployedNetwork, OpenRun
 from hwloop.nn.network_file import RUN_GROUP, check_calibration, write_network
@@ -41,6 +43,7 @@ from hwloop.nn.placement import PlacedMatrix, check_fit, cores_needed, place
 from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.nn.stored import StoredModule
 from hwloop.nn.streaming import StreamedNetwork, passes_of
+from hwloop.typing import FloatArray
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Deployment:
         Rules for further kinds of layer.
     input_ranges
         Inputs that drive converters fully, by matrix, as `hwloop.retrain` learns them; others are chosen.
+    activations
+        Activations by matrix, or their file or coreset, to which ranges and columns are fitted instead of those that
+        the calibration data give; matrices that it does not have keep those.
     test
         Inputs and labels on which the network is to be tested; its file keeps them.
     age
@@ -81,6 +87,7 @@ class Deployment:
     replicas: Mapping[str, int] = field(default_factory=dict)
     conversions: Mapping[type[nn.Module], Rule] = field(default_factory=dict)
     input_ranges: Mapping[str, float] = field(default_factory=dict)
+    activations: Mapping[str, FloatArray | Sample] | str | Path | None = None
     test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
     age: str | float | None = None
     seed: int = 0
@@ -94,7 +101,7 @@ class Deployment:
 def deploy(
     network: nn.Module,
     chip: Backend,
-    calibration_data: ArrayLike | torch.Tensor,
+    calibration_data: ArrayLike | torch.Tensor | Sample,
     method: str | Method = "gdp",
     *,
     exclude: Sequence[str] = (),
@@ -110,6 +117,7 @@ def deploy(
         An open chip, from `hwloop.connect`.
     calibration_data
         Inputs from the training data, as the network takes them: ranges, columns and batch statistics come from them.
+        Weighted ones are a `Sample`, such as that of a coreset of the data.
     method
         Name of a programming method with default settings, or a method such as ``GDP(max_steps=30)``.
     exclude
@@ -144,14 +152,15 @@ def deploy_again(
     folder: ResumeFolder, chip: Backend, network: nn.Module | None = None, progress: Progress = False
 ) -> DeployedNetwork:
     """Go on with a deployment that was stopped or killed; see `hwloop.resume`."""
-    asked, (inputs, *test) = AskedOfNetwork.from_file(folder)
+    asked, data = AskedOfNetwork.from_file(folder)
     settings = Deployment(
         calibration=asked.calibration,
         mapping=asked.mapping,
         network=asked.network,
         replicas=asked.names.replicas,
         input_ranges=asked.input_ranges,
-        test=(test[0], test[1]) if test else None,
+        test=data.test,
+        activations=data.samples or None,
         age=asked.age,
         seed=asked.seed,
         out=folder.out,
@@ -159,6 +168,7 @@ def deploy_again(
         progress=progress,
     )
     module = StoredModule.again(folder, network)
+    inputs = data.inputs if data.weights is None else Sample(data.inputs.numpy(), data.weights.numpy())
     plan = Plan.of(module, chip, inputs, asked.names.exclude, settings)
     return replace(plan, left=folder, run=asked.run).carry_out(chip, asked.method, asked.names)
 
@@ -185,8 +195,8 @@ class Plan:
     ----------
     converted, placed
         The network and where its matrices go.
-    inputs
-        Calibration inputs.
+    inputs, weights
+        Calibration inputs, and how many each stands for; None: itself.
     test
         Labelled test data; None without any.
     settings
@@ -205,6 +215,7 @@ class Plan:
     test: tuple[torch.Tensor, torch.Tensor] | None
     settings: Deployment
     origin: nn.Module
+    weights: torch.Tensor | None = None
     left: ResumeFolder | None = None
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -213,7 +224,7 @@ class Plan:
         cls,
         network: nn.Module,
         chip: Backend,
-        inputs: ArrayLike | torch.Tensor,
+        inputs: ArrayLike | torch.Tensor | Sample,
         exclude: Sequence[str],
         settings: Deployment,
     ) -> Plan:
@@ -223,7 +234,10 @@ class Plan:
         test = settings.test
         labelled = None if test is None else (_tensor("test inputs", test[0]), _tensor("test labels", test[1]))
         converted.network.eval()
-        return cls(converted, placed, _tensor("calibration data", inputs), labelled, settings, network)
+        weights = inputs.weights if isinstance(inputs, Sample) else None
+        given = _tensor("calibration data", inputs.vectors if isinstance(inputs, Sample) else inputs)
+        counted = None if weights is None else torch.from_numpy(weights)
+        return cls(converted, placed, given, labelled, settings, network, counted)
 
     def put_on(self, chip: Backend, method: Method, names: NetworkNames) -> DeployedNetwork | StreamedNetwork:
         """Program the network whole where it fits, else stream it, as the settings allow."""
@@ -252,6 +266,7 @@ class Plan:
             record = carry_out(task, chip, recorder, report, str(settings.out or "")).record
             open_run = OpenRun(_complete(record), chip, task.calibration.calibration if task.calibration else None)
             deployed = DeployedNetwork(converted, self.placed, open_run, self.inputs, settings.network, self.test)
+            deployed.input_weights = self.weights
             self._fit(deployed, seen, names, digital)
             if file is not None:
                 write_network(file.file, deployed)  # the run has the chip's state
@@ -289,6 +304,7 @@ class Plan:
         elif settings.out is None or not self._resumable:
             yield None
         else:
+            given = DataOfNetwork(self.inputs, self.test, self.weights, self._given())
             asked = AskedOfNetwork(
                 method=task.method,
                 names=names,
@@ -300,7 +316,7 @@ class Plan:
                 calibration=task.calibration,
                 run=task.run,
             )
-            with recorded(settings.out, chip, asked.on_file(self.origin, self.inputs, self.test)) as recording:
+            with recorded(settings.out, chip, asked.on_file(self.origin, given)) as recording:
                 yield recording
 
     def stream(self, chip: Backend, method: Method, names: NetworkNames) -> StreamedNetwork:
@@ -333,8 +349,14 @@ class Plan:
     def _activations(self) -> Activations:
         """Run the calibration inputs through the digital network."""
         asked = self.settings
-        seen = record_activations(self.converted, self.placed, self.inputs, asked.network, asked.seed)
-        return replace(seen, learnt=asked.input_ranges)
+        inputs = self.inputs if self.weights is None else repeated(self.inputs, self.weights)
+        seen = record_activations(self.converted, self.placed, inputs, asked.network, asked.seed)
+        return replace(seen, samples={**seen.samples, **self._given()}, learnt=asked.input_ranges)
+
+    def _given(self) -> dict[str, Sample]:
+        """Give the activations that were given by matrix. Raises BadInputError for those that are of no matrix."""
+        sizes = {matrix.name: matrix.shape[0] * matrix.shape[1] for matrix in self.placed}
+        return activations_of(self.settings.activations, sizes) or {}
 
     def _task(self, matrices: Sequence[Matrix], method: Method, names: NetworkNames) -> Task:
         """Make the programming task of matrices."""

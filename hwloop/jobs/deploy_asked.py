@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,12 +16,33 @@ from hwloop.files.reading import whole
 from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.jobs.inputs import UsedCalibration
 from hwloop.jobs.recording import JobOnFile
-from hwloop.jobs.stored import calibration_bytes, stored_calibration
+from hwloop.jobs.stored import calibration_bytes, samples_again, samples_on_file, samples_told, stored_calibration
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.nn.ranges import RangeSettings
 from hwloop.nn.settings import NetworkNames, NetworkSettings
 from hwloop.nn.stored import StoredModule, described, tensor_again, tensor_on_file
 from hwloop.typing import AnyArray, Json
+
+
+@dataclass(frozen=True)
+class DataOfNetwork:
+    """What a network is fitted to and tested on.
+
+    Parameters
+    ----------
+    inputs, weights
+        Calibration inputs, and how many each stands for; None: itself.
+    test
+        Inputs and labels; None for none.
+    samples
+        Activations that were given, by matrix.
+    """
+
+    inputs: torch.Tensor
+    test: tuple[torch.Tensor, torch.Tensor] | None
+    weights: torch.Tensor | None = None
+    samples: Mapping[str, Sample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,12 +71,10 @@ class AskedOfNetwork:
     calibration: UsedCalibration | None
     run: str
 
-    def on_file(
-        self, network: nn.Module, inputs: torch.Tensor, test: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> JobOnFile:
+    def on_file(self, network: nn.Module, given: DataOfNetwork) -> JobOnFile:
         """Give all of it, the network and its data as plain values and arrays."""
         stored, used = StoredModule.of(network, self.names.factory), self.calibration
-        data = [inputs, *(test or ())]
+        data = [given.inputs, *(given.test or ())]
         told: dict[str, Json] = {
             "method": self.method.name,
             "settings": dataclasses.asdict(self.method),
@@ -69,16 +89,19 @@ class AskedOfNetwork:
             "run": self.run,
             "network": stored.told(),
             "data": [described(one) for one in data],
+            "activations": samples_told(given.samples),
         }
         arrays: dict[str, list[AnyArray]] = {
             "network": stored.arrays(),
             "data": [tensor_on_file(one) for one in data],
+            "weights_of_inputs": [] if given.weights is None else [given.weights.numpy()],
+            **samples_on_file(given.samples),
             "calibration": [] if used is None else [calibration_bytes(used.calibration)],
         }
         return JobOnFile("deploy", told, arrays)
 
     @classmethod
-    def from_file(cls, folder: ResumeFolder) -> tuple[AskedOfNetwork, list[torch.Tensor]]:
+    def from_file(cls, folder: ResumeFolder) -> tuple[AskedOfNetwork, DataOfNetwork]:
         """Make it again of what `on_file` gave, with the data. Raises BadInputError for what is not whole."""
         told = folder.job()
         with whole(folder.path, "job folder", "begin the job anew"):
@@ -99,7 +122,12 @@ class AskedOfNetwork:
                 str(told["run"]),
             )
             rows = listed(told["data"])
-            return asked, [tensor_again(one, how) for one, how in zip(folder.arrays("data"), rows, strict=True)]
+            inputs, *test = [tensor_again(one, how) for one, how in zip(folder.arrays("data"), rows, strict=True)]
+            weights = [torch.from_numpy(np.array(one)) for one in folder.arrays("weights_of_inputs")]
+            samples = samples_again(folder, told.get("activations", []))
+            return asked, DataOfNetwork(
+                inputs, (test[0], test[1]) if test else None, weights[0] if weights else None, samples
+            )
 
 
 def _texts(told: Json) -> dict[str, str]:

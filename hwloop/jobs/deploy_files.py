@@ -17,6 +17,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.hashing import fingerprint
 from hwloop.files.weights import read_state_dict
 from hwloop.jobs.deploy import Deployment, Plan, plan_of
+from hwloop.mapping.activations import Sample
 from hwloop.nn.convert import convert
 from hwloop.nn.datasets import read_dataset
 from hwloop.nn.factory import network_from
@@ -71,7 +72,9 @@ def deploy_files(
     test = (torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test))
     learnt = read_input_ranges(files.weights)
     settings = dataclasses.replace(settings, test=test, input_ranges={**learnt, **settings.input_ranges})
-    plan = Plan.of(module, chip, torch.from_numpy(dataset.x_train[chosen]), files.exclude, settings)
+    weights = None if dataset.weights is None else dataset.weights[chosen]
+    sample = Sample(dataset.x_train[chosen], weights)  # type: ignore[arg-type]  # images, in the precision of networks
+    plan = Plan.of(module, chip, sample, files.exclude, settings)
     names = NetworkNames(
         factory=files.network,
         weights=str(files.weights),

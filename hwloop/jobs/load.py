@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
     from hwloop.files.models import Model
     from hwloop.jobs.compare import Comparison
+    from hwloop.jobs.coreset import Coreset
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.fewshot import FewShotResult
     from hwloop.jobs.measurements import Measurements
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Loaded: TypeAlias = (
     "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Trained | FewShotResult | Calibration | "
-    "Measurements | Model"
+    "Coreset | Measurements | Model"
 )
 
 
@@ -32,14 +33,14 @@ def load(path: str | Path) -> Loaded:
     Parameters
     ----------
     path
-        A run, network, comparison, drift, sensitivity, training, few-shot, calibration or measurement file (HDF5), or
-        a model file (JSON).
+        A run, network, comparison, drift, sensitivity, training, few-shot, calibration or measurement file (HDF5), a
+        coreset (.npz), or a model file (JSON).
 
     Returns
     -------
     Loaded
-        Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Trained, FewShotResult, Calibration, Measurements (a
-        list), or Model, by what the file says of itself.
+        Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Trained, FewShotResult, Calibration, Coreset,
+        Measurements (a list), or Model, by what the file says of itself.
 
     Raises
     ------
@@ -54,9 +55,11 @@ def kind_of(path: Path) -> str:
     """Return what a file says it is. Raises BadInputError for one that is missing, damaged or not hwloop's."""
     if path.suffix.lower() == ".json":
         return MODEL
+    if path.suffix.lower() == ".npz":
+        return CORESET
     from hwloop.files import hdf5
 
-    with hdf5.open_file(path, *(kind for kind in _READERS if kind != MODEL)) as file:
+    with hdf5.open_file(path, *(kind for kind in _READERS if kind not in (MODEL, CORESET))) as file:
         return str(file.attrs["format"])
 
 
@@ -115,6 +118,14 @@ def _training(path: Path) -> Trained:
     return read_training(path)
 
 
+def _coreset(path: Path) -> Coreset:
+    from hwloop.jobs.coreset import Coreset
+
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file")
+    return Coreset.load(path)
+
+
 def _model(path: Path) -> Model:
     from hwloop.files.model_file import load_model
 
@@ -123,7 +134,7 @@ def _model(path: Path) -> Model:
     return load_model(path)
 
 
-MODEL = "hwloop-model"
+MODEL, CORESET = "hwloop-model", "hwloop-coreset"
 _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-run": _run,
     "hwloop-network": _network,
@@ -134,5 +145,6 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-fewshot": _few_shot,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
+    CORESET: _coreset,
     MODEL: _model,
 }

@@ -85,7 +85,7 @@ def network_of(factory: str, weights: str | Path) -> nn.Module:
     return made
 
 
-def images_of(data: DataLike, network: nn.Module) -> tuple[Images, Images | None]:
+def images_of(data: DataLike, network: nn.Module, *, weighted: bool = False) -> tuple[Images, Images | None]:
     """Take labelled data as training and test images that a network can classify; no test images of a mere pair.
 
     Parameters
@@ -94,6 +94,8 @@ def images_of(data: DataLike, network: nn.Module) -> tuple[Images, Images | None
         See `DataLike`.
     network
         Is tried on two of them.
+    weighted
+        Whether the caller heeds the weights of a coreset; refused otherwise.
 
     Raises
     ------
@@ -102,6 +104,11 @@ def images_of(data: DataLike, network: nn.Module) -> tuple[Images, Images | None
     """
     if isinstance(data, str | Path):
         data = read_dataset(data)
+    weights: ArrayLike | None = data.weights if isinstance(data, Dataset) else None
+    if isinstance(data, Mapping):
+        weights = data.get("weights")
+    if weights is not None and not weighted:
+        raise BadInputError("the data are a coreset, whose weights this does not heed; give the data it was made of")
     if isinstance(data, Dataset):
         data = {name: getattr(data, name) for name in _PARTS}
     if isinstance(data, Mapping):
@@ -114,7 +121,16 @@ def images_of(data: DataLike, network: nn.Module) -> tuple[Images, Images | None
     else:
         raise BadInputError("data must be a data set, its .npz file, or a pair (inputs, labels)")
     made = [_images(inputs, labels, network) for inputs, labels in pairs]
+    if weights is not None:
+        made[0] = _weighted(made[0], weights)
     return made[0], made[1] if len(made) > 1 else None
+
+
+def _weighted(images: Images, weights: ArrayLike) -> Images:
+    counted = torch.as_tensor(weights, dtype=torch.float64, device=images.labels.device)
+    if counted.shape != images.labels.shape or not bool((torch.isfinite(counted) & (counted > 0)).all()):
+        raise BadInputError(f"the data need one weight above zero for each of {len(images)} examples")
+    return Images(images.inputs, images.labels, counted.float())
 
 
 _PARTS = ("x_train", "y_train", "x_test", "y_test")

@@ -22,11 +22,12 @@ from hwloop.chip.region import Place
 from hwloop.chip.registry import connect
 from hwloop.files.runs import StepSeries, TileRecord
 from hwloop.jobs.program import TileWork, measure_tiles
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.clip import Clipping
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.split_table import SplitTable
 from hwloop.mapping.tile import Tile
-from hwloop.typing import FloatArray, State
+from hwloop.typing import State
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Part:
     uri: str
     numbers: tuple[int, ...]
     tiles: tuple[Tile, ...]
-    activations: tuple[FloatArray | None, ...]
+    activations: tuple[Sample | None, ...]
     method: Method
     age: float
     seed: int

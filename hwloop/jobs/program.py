@@ -49,7 +49,7 @@ from hwloop.jobs.recorders import Recorder
 from hwloop.jobs.recording import recorded, replayed
 from hwloop.jobs.run import Run
 from hwloop.jobs.task import Task as Task
-from hwloop.mapping.activations import of_tile
+from hwloop.mapping.activations import Sample, of_tile
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.mapping.faults import avoid_bad_devices, compensate_with_neighbours
 from hwloop.mapping.matrix import Room
@@ -175,7 +175,7 @@ class TileWork:
 
     tile: Tile
     region: Region
-    activations: FloatArray | None
+    activations: Sample | None
     steps: list[dict[str, float]] = field(default_factory=list)
     unconverged: BoolArray | None = None
     stuck: BoolArray | None = None
@@ -428,7 +428,7 @@ def warn_of_useless(error: float) -> None:
         )
 
 
-def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: FloatArray | None) -> Tile:
+def _fitted(tile: Tile, calibration: Calibration, info: ChipInfo, activations: Sample | None) -> Tile:
     """Assign outputs to columns where bad devices cost least, and choose the converter range that suits them."""
     known, core = calibration.of_cells(tile.place, info), calibration.cores.get(tile.place.core)
     if known.devices is not None:

@@ -265,7 +265,8 @@ def retrain_into(
     asked = AskedOfTraining(chip, settings or Retraining(), tuple(exclude))
     path = check_weights_path(output.path, force=output.force)
     with closing(OutputFile(path, force=output.force)) as file:
-        images_of(data, convert(network, exclude).network)  # what cannot be trained leaves nothing behind
+        # What cannot be trained leaves nothing behind.
+        images_of(data, convert(network, exclude).network, weighted=True)
         epochs = Epochs.begun(file.path, asked, network, data, output.factory)
         return _into_file(network, data, asked, epochs, file, output.progress)
 
@@ -286,7 +287,7 @@ def _trained(
     """Train; see `retrain`."""
     settings, chip = asked.settings, asked.chip
     converted = convert(network, asked.exclude)
-    training, test = images_of(data, converted.network)
+    training, test = images_of(data, converted.network, weighted=True)
     noise = noise_of(chip, settings.ages)
     noise = dataclasses.replace(noise, compensation=settings.compensation, fitted=settings.age or noise.fitted)
     noisy = NoisyNetwork(converted, noise, settings.seed)

@@ -131,6 +131,6 @@ def _tensors(data: DataLike) -> dict[str, torch.Tensor]:
     if isinstance(data, str | Path):
         return {}
     if isinstance(data, Dataset):
-        data = {name: getattr(data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+        data = {field.name: getattr(data, field.name) for field in dataclasses.fields(data) if field.name != "name"}
     named = data if isinstance(data, Mapping) else {"x": data[0], "y": data[1]}
-    return {name: torch.as_tensor(one) for name, one in named.items()}
+    return {name: torch.as_tensor(one) for name, one in named.items() if one is not None}

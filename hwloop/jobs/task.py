@@ -16,7 +16,8 @@ from hwloop.files.resume_folder import ResumeFolder, listed, plain
 from hwloop.files.runs import Provenance
 from hwloop.jobs.inputs import UsedCalibration, Weights
 from hwloop.jobs.recording import JobOnFile
-from hwloop.jobs.stored import calibration_bytes, stored_calibration
+from hwloop.jobs.stored import calibration_bytes, samples_again, samples_on_file, samples_told, stored_calibration
+from hwloop.mapping.activations import Sample
 from hwloop.mapping.matrix import Matrix
 from hwloop.mapping.sharing import MappingSettings
 from hwloop.typing import AnyArray, FloatArray, Json
@@ -31,7 +32,7 @@ class Task:
     weights, method, mapping, age, seed, calibration
         As in `program`.
     activations
-        (vectors, inputs) sample inputs by tensor, or None.
+        Sample inputs by tensor, or None.
     run
         What tells a run that can be gone on with from every other; empty for any other.
     """
@@ -42,7 +43,7 @@ class Task:
     age: float | None = None
     seed: int = 0
     calibration: UsedCalibration | None = None
-    activations: Mapping[str, FloatArray] | None = None
+    activations: Mapping[str, Sample] | None = None
     run: str = ""
 
     def target_age(self, chip: Backend) -> float:
@@ -92,12 +93,12 @@ class Task:
             "weights": self.weights.name,
             "weights_sha256": self.weights.sha256,
             "tensors": [matrix.name for matrix in self.weights.matrices],
-            "activations": list(samples),
+            "activations": samples_told(samples),
             "calibration": None if used is None else [used.name, used.sha256],
         }
         arrays: dict[str, list[AnyArray]] = {
             "weights": [_shorter(matrix.values) for matrix in self.weights.matrices],
-            "activations": list(samples.values()),
+            **samples_on_file(samples),
             "calibration": [] if used is None else [calibration_bytes(used.calibration)],
         }
         return JobOnFile("program", told, arrays)
@@ -109,8 +110,7 @@ class Task:
         with whole(folder.path, "job folder", "begin the job anew"):
             # As JSON gives them back, the types of values are those that were written.
             settings = {name: str(value) for name, value in plain(told["settings"]).items()}
-            names, sampled = listed(told["tensors"]), listed(told["activations"])
-            values, samples = folder.arrays("weights"), folder.arrays("activations")
+            names, values = listed(told["tensors"]), folder.arrays("weights")
             matrices = tuple(
                 Matrix(str(name), np.asarray(one, np.float64)) for name, one in zip(names, values, strict=True)
             )
@@ -121,7 +121,7 @@ class Task:
                 age=None if told["age"] is None else float(str(told["age"])),
                 seed=int(str(told["seed"])),
                 calibration=stored_calibration(folder, told["calibration"]),
-                activations=dict(zip(map(str, sampled), map(np.asarray, samples), strict=True)) or None,
+                activations=samples_again(folder, told["activations"]) or None,
                 run=str(told.get("run", "")),
             )
 

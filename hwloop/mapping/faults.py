@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.info import ChipInfo
+from hwloop.mapping.activations import Sample, sample_of
 from hwloop.mapping.tile import Tile
 from hwloop.typing import FloatArray
 
@@ -57,7 +58,7 @@ def avoid_bad_devices(tile: Tile, devices: Devices, info: ChipInfo) -> Tile:
     return replace(tile, target=tile.target[:, order], scale=tile.scale[order], order=order, lean=lean)
 
 
-def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray) -> Tile:
+def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inputs: FloatArray | Sample) -> Tile:
     """Change the targets of a tile so that the other cells of a column make up for those out of reach.
 
     With the second moments C of the inputs, the mean squared error of the outputs is e^T C e for errors e of a column's
@@ -73,7 +74,7 @@ def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inp
     info
         The chip.
     inputs
-        (vectors, rows) sample activations.
+        (vectors, rows) sample activations, which may be weighted.
 
     Returns
     -------
@@ -84,7 +85,8 @@ def compensate_with_neighbours(tile: Tile, devices: Devices, info: ChipInfo, inp
     high, low = stays[0] - stays[1] + capacity[0], stays[0] - stays[1] - capacity[1]
     reached = np.clip(tile.target, low, high)
     missed = reached - tile.target
-    moments = inputs.T @ inputs / len(inputs)
+    sample = sample_of(inputs)
+    moments = (sample.vectors * sample.shares[:, None]).T @ sample.vectors / len(sample)
     ridge = RIDGE * float(np.trace(moments)) / len(moments)
     precision = np.linalg.inv(moments + ridge * np.eye(len(moments)))
     target = tile.target.copy()

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from hwloop.chip.info import ChipInfo
 from hwloop.devices.normal import normal_density
 from hwloop.errors import BadInputError
-from hwloop.typing import FloatArray, Json
+from hwloop.mapping.activations import Sample, sample_of
+from hwloop.typing import AnyArray, FloatArray, Json
 from hwloop.units import value
 
 SAMPLES = 512
@@ -48,7 +48,11 @@ class RangeResult:
 
 
 def choose_ranges(
-    target: FloatArray, info: ChipInfo, inputs: FloatArray | None = None, adc_noise: float = 0.0, seed: int = 0
+    target: FloatArray,
+    info: ChipInfo,
+    inputs: FloatArray | Sample | None = None,
+    adc_noise: float = 0.0,
+    seed: int = 0,
 ) -> RangeResult:
     """Choose the scale of the inputs and the range of the converters that leave the smallest error.
 
@@ -59,7 +63,7 @@ def choose_ranges(
     info
         The chip.
     inputs
-        (vectors, rows) activations in any unit; None: uniform in [-1, 1], at a fixed scale of 1.
+        (vectors, rows) activations in any unit, which may be weighted; None: uniform in [-1, 1], at a fixed scale of 1.
     adc_noise
         Standard deviation of the converters' noise, LSB.
     seed
@@ -76,21 +80,20 @@ def choose_ranges(
         raise BadInputError(f"ranges: adc_noise={adc_noise:g} LSB is no standard deviation")
     rng = np.random.default_rng(seed)
     if inputs is None:
-        activations = rng.uniform(-1, 1, (SAMPLES, len(target)))
+        sample = Sample(rng.uniform(-1, 1, (SAMPLES, len(target))))
         scales = np.ones(1)
     else:
-        activations = checked_inputs(inputs, len(target))
-        activations = activations[rng.permutation(len(activations))[:SAMPLES]]
-        largest = float(np.abs(activations).max())
+        sample = checked_inputs(inputs, len(target)).drawn(SAMPLES, rng)
+        largest = float(np.abs(sample.vectors).max())
         if largest == 0:
             raise BadInputError("ranges: all sample inputs are zero; give real activations")
         scales = largest * np.geomspace(LARGEST_CLIPPED, 1.0, INPUT_CANDIDATES)
-    ideal = activations @ target
-    power = float(np.mean(ideal**2))
+    ideal = sample.vectors @ target
+    power = _mean(ideal**2, sample.shares)
     if power == 0:
         raise BadInputError("ranges: these weights answer zero to all sample inputs; nothing can be chosen")
     noise = adc_noise * rng.standard_normal(ideal.shape)
-    samples = _Samples(activations, target, ideal, power, noise)
+    samples = _Samples(sample.vectors, target, ideal, power, noise, sample.shares)
     tried = [
         _result(samples, float(scale), float(full_scale), info)
         for scale in scales
@@ -128,18 +131,19 @@ def _unseen_clipping(sums: FloatArray, full_scale: float) -> float:
 
 @dataclass(frozen=True)
 class _Samples:
-    """What every candidate is tried on: inputs, conductances, ideal outputs, their mean square, converter noise."""
+    """What every candidate is tried on: inputs, conductances, ideal outputs, their mean square, noise, and shares."""
 
     activations: FloatArray
     target: FloatArray
     ideal: FloatArray
     power: float
     noise: FloatArray
+    shares: FloatArray
 
 
 def _result(samples: _Samples, scale: float, full_scale: float, info: ChipInfo) -> RangeResult:
     """Compute what real converters with these scales would leave of the sample outputs."""
-    ideal, power = samples.ideal, samples.power
+    ideal, power, shares = samples.ideal, samples.power, samples.shares
     whole = np.rint(samples.activations / scale * info.input_max)
     drive = np.clip(whole, -info.input_max, info.input_max) / info.input_max
     sums = drive @ samples.target
@@ -148,19 +152,25 @@ def _result(samples: _Samples, scale: float, full_scale: float, info: ChipInfo) 
     return RangeResult(
         input_scale=scale,
         full_scale=full_scale,
-        error=float(np.sqrt(np.mean((seen - ideal) ** 2) / power)),
-        input_error=float(np.sqrt(np.mean((sums * scale - ideal) ** 2) / power)),
-        output_error=float(np.sqrt(np.mean((seen - sums * scale) ** 2) / power)),
-        clipped_inputs=float(np.mean(np.abs(whole) > info.input_max)),
-        clipped_outputs=float(np.mean(np.abs(codes) > info.code_max)),
+        error=float(np.sqrt(_mean((seen - ideal) ** 2, shares) / power)),
+        input_error=float(np.sqrt(_mean((sums * scale - ideal) ** 2, shares) / power)),
+        output_error=float(np.sqrt(_mean((seen - sums * scale) ** 2, shares) / power)),
+        clipped_inputs=_mean(np.abs(whole) > info.input_max, shares),
+        clipped_outputs=_mean(np.abs(codes) > info.code_max, shares),
     )
 
 
-def checked_inputs(inputs: NDArray[np.floating], rows: int) -> FloatArray:
+def _mean(values: AnyArray, shares: FloatArray) -> float:
+    """Average over columns, and over vectors by their shares, whose mean is 1."""
+    return float(np.mean(values.mean(1) * shares))
+
+
+def checked_inputs(inputs: FloatArray | Sample, rows: int) -> Sample:
     """Check sample activations (vectors, rows). Raises BadInputError for another shape and for what is no number."""
-    activations = np.asarray(inputs, np.float64)
+    sample = sample_of(inputs)
+    activations = sample.vectors
     if activations.ndim != 2 or activations.shape[1] != rows or not len(activations):
         raise BadInputError(f"ranges: sample inputs must have the shape (vectors, {rows}), not {activations.shape}")
     if not np.all(np.isfinite(activations)):
         raise BadInputError("ranges: sample inputs contain NaN or infinity")
-    return activations
+    return sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from hwloop.errors import BadInputError, ProgrammingWarning, first_line
+from hwloop.mapping.activations import Sample
 from hwloop.nn.bypass import Watch
 from hwloop.nn.convert import Converted, Digital
 from hwloop.nn.placement import PlacedMatrix
@@ -27,16 +29,32 @@ class Activations:
     ----------
     samples
         (vectors, groups * inputs) by the name of the matrix, in the order in which they were used first; a matrix that
-        nothing reaches is missing.
+        nothing reaches is missing. Those that are given from elsewhere may be weighted.
     around
         Weights that are multiplied by around the chip, and matrices that were never used, with reasons.
     learnt
         Inputs that drive converters fully, by matrix, where training has learnt them.
     """
 
-    samples: Mapping[str, FloatArray]
+    samples: Mapping[str, FloatArray | Sample]
     around: tuple[Digital, ...]
     learnt: Mapping[str, float] = field(default_factory=dict)
+
+
+def repeated(inputs: torch.Tensor, weights: torch.Tensor, most: int = 4) -> torch.Tensor:
+    """Repeat inputs by their weights, so that a sample of what they give is one of what they stand for.
+
+    Parameters
+    ----------
+    inputs, weights
+        (inputs, ...) and (inputs,).
+    most
+        Times as many as there are inputs.
+    """
+    share = weights.double() / float(weights.double().mean())
+    count = min(math.ceil(float(share.max() / share.min())), most) * len(inputs)
+    ends = torch.floor(torch.cumsum(share, 0) * (count / len(inputs)) + 0.5).long()
+    return inputs.repeat_interleave(torch.diff(ends, prepend=torch.zeros(1, dtype=torch.long)), dim=0)
 
 
 def record_activations(

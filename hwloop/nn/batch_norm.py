@@ -59,19 +59,47 @@ def use_statistics(network: nn.Module, statistics: dict[str, State]) -> None:
                 value.copy_(torch.as_tensor(statistics[name][key]))
 
 
-def estimate_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
-    """Estimate the statistics of all batch norms anew from inputs that are run through the network.
+class _Weighted:
+    """Gives a batch norm the weighted statistics of what it is about to be given."""
+
+    def __init__(self, weights: torch.Tensor) -> None:
+        self._weights = weights
+
+    def __call__(self, norm: Norm, given: tuple[torch.Tensor, ...]) -> None:
+        values = given[0].detach()
+        parts, left = divmod(len(values), len(self._weights))
+        if left:
+            raise BadInputError(
+                f"a batch norm is given {len(values)} rows for {len(self._weights)} weighted inputs; give unweighted "
+                "calibration inputs"
+            )
+        rows = values.movedim(1, -1).reshape(len(values), -1, values.shape[1]).double()
+        share = self._weights.to(rows).repeat_interleave(parts)[:, None, None]
+        share = share / (share.sum() * rows.shape[1])
+        mean = (share * rows).sum((0, 1))
+        variance = (share * (rows - mean) ** 2).sum((0, 1))
+        # As torch does, without bias, of all that the inputs stand for.
+        count = float(self._weights.sum()) * rows.shape[1]
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance * (count / max(count - 1.0, 1.0)))
+
+
+def estimate_statistics(network: nn.Module, inputs: torch.Tensor, weights: torch.Tensor | None = None) -> None:
+    """Estimate the statistics of all batch norms anew from inputs, which may be weighted, run through the network.
 
     Where that fails or is stopped, they are as before. Raises BadInputError for inputs that tell no variance.
     """
     statistics = statistics_of(network)
     norms = [norm for _, norm in batch_norms(network)]
+    hooks = [] if weights is None else [norm.register_forward_pre_hook(_Weighted(weights)) for norm in norms]
     before = [(norm.momentum, norm.training) for norm in norms]
     try:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean over all that it is given
-            norm.train()
+            norm.train(weights is None)  # weighted ones are set before each norm is used
         with torch.no_grad():
             network(inputs)
     except BaseException as error:
@@ -82,6 +110,8 @@ def estimate_statistics(network: nn.Module, inputs: torch.Tensor) -> None:
             ) from None
         raise
     finally:
+        for hook in hooks:
+            hook.remove()
         for norm, (momentum, training) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.train(training)

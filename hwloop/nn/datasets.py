@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError, first_line
-from hwloop.typing import AnyArray, IndexArray
+from hwloop.files.coresets import is_coreset, read_coreset
+from hwloop.typing import AnyArray, FloatArray, IndexArray
 
 _EXPECTED = "images (or x), labels (or y), train_index and test_index; or x_train, y_train, x_test and y_test"
 
@@ -44,6 +45,8 @@ class Dataset:
     """(examples, ...) what the accuracy is measured on, in the same scale and shape."""
     y_test: IndexArray
     """(examples,) their classes, from 0."""
+    weights: FloatArray | None = None
+    """(examples,) how many examples each of x_train stands for, in a coreset; None: itself."""
 
     def __post_init__(self) -> None:
         """Check the arrays, and that they belong together."""
@@ -83,7 +86,7 @@ def read_dataset(path: str | Path, memory: int = 2 << 30) -> Dataset:
     """Read the examples of a .npz file, in the scale in which they are stored.
 
     The file holds `images` (or `x`), `labels` (or `y`), and `train_index` and `test_index`, which are rows of both; or
-    `x_train`, `y_train`, `x_test` and `y_test`. Other arrays in it are not read.
+    `x_train`, `y_train`, `x_test` and `y_test`. Other arrays in it are not read. A coreset of such a file is taken too.
 
     Parameters
     ----------
@@ -100,6 +103,8 @@ def read_dataset(path: str | Path, memory: int = 2 << 30) -> Dataset:
     path = Path(path)
     if not path.exists():
         raise BadInputError(f"{path}: no such file")
+    if is_coreset(path):
+        return _coreset(path)
     if path.is_dir():
         raise BadInputError(f"{path} is a folder; expected a .npz file with {_EXPECTED}")
     with _readable(path), ZipFile(path) as archive:
@@ -122,6 +127,18 @@ def read_dataset(path: str | Path, memory: int = 2 << 30) -> Dataset:
             f"tested on what it was not trained on"
         )
     return Dataset(str(path), images[train], labels[train], images[test], labels[test])
+
+
+def _coreset(path: Path) -> Dataset:
+    """Read the coreset of a data set: weighted training examples, and the test examples as they were."""
+    stored = read_coreset(path)
+    labelled = [part for part in stored.parts if part.labels is not None]
+    if len(labelled) != len(stored.parts) or not {"x_test", "y_test"} <= set(stored.arrays):
+        raise BadInputError(f"{path} is a coreset of activations, not of a data set; expected {_EXPECTED}")
+    made = [(one.sample().vectors.reshape(-1, *one.shape), one.weights(), one.labels) for one in labelled]
+    vectors, weights, labels = (np.concatenate(parts) for parts in zip(*made, strict=True))
+    test = stored.arrays
+    return Dataset(str(path), vectors, labels, test["x_test"], test["y_test"], weights)
 
 
 def _layout(path: Path, stored: Sequence[str]) -> tuple[str, str, str, str]:

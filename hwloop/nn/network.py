@@ -27,6 +27,7 @@ from hwloop.devices.model import DeviceModel
 from hwloop.durations import format_duration, parse_duration
 from hwloop.errors import BadInputError
 from hwloop.files.runs import RunRecord
+from hwloop.mapping.activations import Sample, sample_of
 from hwloop.mapping.tile import Tile
 from hwloop.nn.accuracy import Accuracy, Batches, DeployedAccuracy, accuracy_of
 from hwloop.nn.batch_norm import (
@@ -112,6 +113,8 @@ class DeployedNetwork(nn.Module):
         self.network, self.digital = converted.network, converted.digital
         self.placed, self.open_run, self.inputs, self.test = tuple(placed), open_run, inputs, test
         self.settings = settings or NetworkSettings()
+        self.input_weights: torch.Tensor | None = None
+        """(inputs,) how many each of the calibration inputs stands for; None: itself."""
         self.compensation = NOTHING
         """Name of the compensation in use."""
         self.adaptation_mvms = 0
@@ -156,23 +159,23 @@ class DeployedNetwork(nn.Module):
         """What computes the network's outputs through the chip: it takes what the original takes."""
         return self.network
 
-    def fit(self, samples: Mapping[str, FloatArray], learnt: Mapping[str, float] | None = None) -> None:
+    def fit(self, samples: Mapping[str, FloatArray | Sample], learnt: Mapping[str, float] | None = None) -> None:
         """Choose the ranges of all tiles and fit their columns.
 
         Parameters
         ----------
         samples
-            Activations by matrix.
+            Activations by matrix, which may be weighted.
         learnt
             Inputs that drive converters fully, by matrix, where training has learnt them.
         """
         for matrix in self.placed:
-            sample = samples.get(matrix.name)
-            if sample is None:
+            if matrix.name not in samples:
                 continue
+            sample, scale = sample_of(samples[matrix.name]), (learnt or {}).get(matrix.name)
             for replica in self._on_chip(matrix).replicas:
                 for tile in replica:
-                    tile.fit(sample[:, tile.inputs], self.settings.ranges, (learnt or {}).get(matrix.name))
+                    tile.fit(sample.inputs(tile.inputs), self.settings.ranges, scale)
 
     def _on_chip(self, matrix: PlacedMatrix) -> OnChip:
         user = matrix.sharing[0]
@@ -276,7 +279,7 @@ class DeployedNetwork(nn.Module):
         backend = self.open_run.backend
         before = backend.counts.mvms
         if adapts_batch_norm(strategy):
-            estimate_statistics(self.network, self.inputs)
+            estimate_statistics(self.network, self.inputs, self.input_weights)
         self.adaptation_mvms = backend.counts.mvms - before
         self.compensation = strategy.name
 

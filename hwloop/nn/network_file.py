@@ -79,6 +79,8 @@ class StoredNetwork:
     report
         Where its matrices lie, what stays digital, and what an inference costs, as in the JSON of `hwloop deploy`;
         empty in a file of an earlier version.
+    input_weights
+        How many inputs each of the calibration inputs stands for; None: itself.
     """
 
     names: NetworkNames
@@ -93,6 +95,7 @@ class StoredNetwork:
     state: State | None
     structure: str = ""
     report: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    input_weights: torch.Tensor | None = None
 
 
 def report_of(network: DeployedNetwork) -> dict[str, Json]:
@@ -151,6 +154,8 @@ def write_network(file: h5py.File, network: DeployedNetwork, state: State | None
     hdf5.put_attributes(group, texts)
     hdf5.put_attributes(group.create_group("ranges"), dataclasses.asdict(settings.ranges))
     _put_tensor(group, "inputs", network.inputs, "calibration inputs of the network")
+    if network.input_weights is not None:
+        _put_tensor(group, "input_weights", network.input_weights, "how many inputs each of them stands for")
     if network.test is not None:
         x, y = network.test
         _put_tensor(group, "test_inputs", x, "inputs that the network is tested on")
@@ -198,6 +203,8 @@ def _write_tile(group: h5py.Group, tile: LayerTile) -> None:
         hdf5.put(
             group, "sample", known.sample, "1", "input codes of calibration activations (vector, row)", packed=True
         )
+    if known.shares is not None:
+        hdf5.put(group, "sample_shares", known.shares, "1", "weights of the vectors of sample, whose mean is 1")
     if np.isfinite(tile.fit_error):
         group.attrs["fit_error"] = tile.fit_error
     if tile.compensation is not None:
@@ -230,6 +237,7 @@ def read_network(file: h5py.File) -> StoredNetwork:
         parameters=parameters,
         statistics=_read_statistics(group),
         inputs=_get_tensor(group, "inputs"),
+        input_weights=_get_tensor(group, "input_weights") if "input_weights" in group else None,
         test=_read_test(group),
         tested=_read_tested(group["tested"].attrs) if "tested" in group else None,
         compensation=str(noted["compensation"]),
@@ -295,7 +303,7 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
     network = DeployedNetwork(converted, placed, open_run, stored.inputs, stored.settings, stored.test)
     if network.statistics.keys() != stored.statistics.keys():
         raise BadInputError(f"{file.filename}: its network is not whole (statistics are missing); deploy it again")
-    network.statistics = stored.statistics
+    network.statistics, network.input_weights = stored.statistics, stored.input_weights
     groups = file[NETWORK_GROUP]["tiles"]
     if len(groups) != len(network.tiles):
         raise BadInputError(f"{file.filename}: its network is not whole (tiles are missing); deploy it again")
@@ -309,7 +317,8 @@ def restore_network(file: h5py.File, stored: StoredNetwork, converted: Converted
 def _read_tile(group: h5py.Group, tile: LayerTile) -> None:
     correction = ColumnCorrection(hdf5.get(group, "column_gain", "1"), hdf5.get(group, "column_offset", "1"))
     sample = np.asarray(hdf5.get(group, "sample", "1"), np.int32) if "sample" in group else None
+    shares = np.asarray(hdf5.get(group, "sample_shares", "1")) if "sample_shares" in group else None
     tile.input_scale = float(hdf5.get(group, "input_scale", "1"))
     tile.fit_error = float(group.attrs.get("fit_error", np.nan))
-    tile.at_range(float(hdf5.get(group, "full_scale", "uS")), correction, sample)
+    tile.at_range(float(hdf5.get(group, "full_scale", "uS")), correction, sample, shares)
     tile.compensation = Compensation.load(group["compensation"]) if "compensation" in group else None

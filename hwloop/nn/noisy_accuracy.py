@@ -22,19 +22,33 @@ class Images:
         (images, ...).
     labels
         (images,) whole numbers from 0.
+    weights
+        (images,) how many images each stands for, in a coreset; None: itself.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
+    weights: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, which: torch.Tensor | slice) -> Images:
-        return Images(self.inputs[which], self.labels[which])
+        return Images(self.inputs[which], self.labels[which], None if self.weights is None else self.weights[which])
+
+    @property
+    def shares(self) -> torch.Tensor:
+        """(images,) weights whose mean is 1."""
+        if self.weights is None:
+            return torch.ones(len(self), device=self.labels.device)
+        return self.weights / self.weights.mean()
 
     def some(self, most: int, seed: int) -> Images:
-        """Draw at most so many of them."""
+        """Draw at most so many of them; of weighted ones an unweighted sample of what they stand for."""
+        if self.weights is not None:
+            random = torch.Generator().manual_seed(seed)
+            drawn = torch.multinomial(self.weights.double().cpu(), most, replacement=True, generator=random)
+            return Images(self.inputs[drawn], self.labels[drawn])
         if len(self) <= most:
             return self
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))

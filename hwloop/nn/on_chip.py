@@ -18,6 +18,7 @@ from hwloop.chip.claims import Claim
 from hwloop.chip.info import Capability
 from hwloop.chip.region import Region
 from hwloop.errors import BadInputError
+from hwloop.mapping.activations import Sample, sample_of
 from hwloop.mapping.columns import ColumnCorrection
 from hwloop.nn.products import Exact, Product
 from hwloop.nn.ranges import RangeSettings, choose, vector_scales
@@ -95,7 +96,7 @@ class LayerTile:
             y = y * self.compensation.gain + self.compensation.offset
         return self.programmed.tile.in_output_order(y) * scale
 
-    def fit(self, activations: FloatArray, settings: RangeSettings, input_scale: float | None = None) -> None:
+    def fit(self, activations: FloatArray | Sample, settings: RangeSettings, input_scale: float | None = None) -> None:
         """Choose the ranges of the tile for a network's activations and fit its columns to them.
 
         Probes are drawn from these activations from then on, so that a later compensation sees what the network sees.
@@ -103,34 +104,42 @@ class LayerTile:
         Parameters
         ----------
         activations
-            (vectors, rows) inputs of the tile in the network's units.
+            (vectors, rows) inputs of the tile in the network's units, which may be weighted.
         settings
             How ranges are chosen.
         input_scale
             Input that drives a converter fully, where it was learnt in training; None to choose it.
         """
-        known, backend = self.programmed, self.region.backend
-        core = known.tile.place.core
-        adc_range = backend.adc_range(core)
-        chosen = choose(known.tile.target, backend.info, adc_range, activations, settings, input_scale)
+        known, backend, sample = self.programmed, self.region.backend, sample_of(activations)
+        adc_range = backend.adc_range(known.tile.place.core)
+        chosen = choose(known.tile.target, backend.info, adc_range, sample, settings, input_scale)
         if chosen is None:
             return
         self.input_scale = chosen.input_scale
-        scale = vector_scales(activations) if settings.dynamic else chosen.input_scale
-        inputs = self.codes(activations, scale)
+        scale = vector_scales(sample.vectors) if settings.dynamic else chosen.input_scale
+        inputs, shares = self.codes(sample.vectors, scale), None if sample.weights is None else sample.shares
         before, ratio = known.origin.correction, chosen.full_scale / self.region.full_scale
-        self.at_range(chosen.full_scale, ColumnCorrection(before.gain * ratio, before.offset * ratio), inputs)
-        if len(activations) >= settings.fewest:
-            self.refit((activations / scale) @ known.tile.weights)
+        self.at_range(chosen.full_scale, ColumnCorrection(before.gain * ratio, before.offset * ratio), inputs, shares)
+        if len(sample) >= settings.fewest:
+            self.refit((sample.vectors / scale) @ known.tile.weights)
 
-    def at_range(self, full_scale: float, correction: ColumnCorrection, sample: CodeArray | None) -> None:
-        """Use another converter range, in uS, with the column correction for it, and a sample of inputs to probe by."""
+    def at_range(
+        self,
+        full_scale: float,
+        correction: ColumnCorrection,
+        sample: CodeArray | None,
+        shares: FloatArray | None = None,
+    ) -> None:
+        """Use another converter range, in uS, with the column correction for it, and a sample of inputs to probe by.
+
+        The vectors of the sample may have weights `shares` (vectors,), whose mean is 1.
+        """
         known, backend = self.programmed, self.region.backend
         adjustable = Capability.ADC_RANGE in backend.info.capabilities
         own = full_scale if adjustable else None
         region = Region(backend, known.tile.place, own, self.region.calibration, alone=True)
         origin = replace(known.origin, correction=correction)
-        self.programmed = replace(known, region=region, origin=origin, sample=sample)
+        self.programmed = replace(known, region=region, origin=origin, sample=sample, shares=shares)
 
     def refit(self, reference: FloatArray | None = None) -> None:
         """Fit the columns anew to the sample of activations, as the chip is now.
@@ -148,10 +157,12 @@ class LayerTile:
         if reference is None:
             reference = (known.sample / known.region.backend.info.input_max) @ known.tile.weights
         outputs, half = known.region.mvm(known.sample), len(known.sample) // 2
+        shares = np.ones(len(outputs)) if known.shares is None else known.shares
         before, span = known.origin.correction, known.region.span
-        tried = fit_to_sample(outputs[:half], reference[:half], before, span, self.gain_spread)
-        self.fit_error = relative_error(tried.apply(outputs[half:]), reference[half:])
-        fitted = fit_to_sample(outputs, reference, before, span, self.gain_spread)
+        tried = fit_to_sample(outputs[:half], reference[:half], before, span, self.gain_spread, shares[:half])
+        root = np.sqrt(shares[half:])[:, None]
+        self.fit_error = relative_error(root * tried.apply(outputs[half:]), root * reference[half:])
+        fitted = fit_to_sample(outputs, reference, before, span, self.gain_spread, shares)
         origin = replace(known.origin, correction=fitted)
         self.programmed = replace(known, origin=origin)
 
@@ -239,7 +250,12 @@ EXACT = Exact()
 
 
 def fit_to_sample(
-    codes: AnyArray, reference: FloatArray, before: ColumnCorrection, span: tuple[ArrayLike, ArrayLike], spread: float
+    codes: AnyArray,
+    reference: FloatArray,
+    before: ColumnCorrection,
+    span: tuple[ArrayLike, ArrayLike],
+    spread: float,
+    shares: FloatArray,
 ) -> ColumnCorrection:
     """Fit gains and offsets of columns by least squares, as far from those of programming as the sample tells.
 
@@ -257,14 +273,17 @@ def fit_to_sample(
         Codes at or beyond these come from a saturated converter.
     spread
         Standard deviation of a column's gain about that of programming, relative.
+    shares
+        (vectors,) weights of the vectors, whose mean is 1.
     """
-    usable = ((codes > span[0]) & (codes < span[1])).astype(np.float64)
+    usable = ((codes > span[0]) & (codes < span[1])) * shares[:, None]
     count = np.maximum(usable.sum(0), 1.0)
     mean_x, mean_y = (usable * codes).sum(0) / count, (usable * reference).sum(0) / count
-    dx, dy = usable * (codes - mean_x), usable * (reference - mean_y)
-    power = np.square(dx).sum(0)
-    fitted = (dx * dy).sum(0) / np.where(power > 0, power, 1.0)
-    noise = np.square(dy - fitted * dx).sum(0) / np.maximum(count - 2.0, 1.0)
+    dx, dy = codes - mean_x, reference - mean_y
+    power = (usable * np.square(dx)).sum(0)
+    fitted = (usable * dx * dy).sum(0) / np.where(power > 0, power, 1.0)
+    noise = (usable * np.square(dy - fitted * dx)).sum(0) / np.maximum(count - 2.0, 1.0)
+    noise = noise * float(np.square(shares).mean())  # weighted vectors tell less than so many equal ones (Kish 1965)
     prior = np.square(spread * before.gain)
     # Variances are noise / power and prior; written so that neither may be zero.
     share = prior * power / np.maximum(prior * power + noise, 1e-300)

@@ -15,6 +15,7 @@ import numpy as np
 from hwloop.calibration.settings import Settings
 from hwloop.chip.info import Capability, ChipInfo
 from hwloop.errors import BadInputError
+from hwloop.mapping.activations import Sample, sample_of
 from hwloop.typing import AnyArray, FloatArray
 
 INPUT_RANGES = ("error", "percentile", "dynamic")
@@ -107,7 +108,7 @@ def choose(
     target: FloatArray,
     info: ChipInfo,
     adc_range: float,
-    activations: FloatArray,
+    activations: FloatArray | Sample,
     settings: RangeSettings,
     input_scale: float | None = None,
 ) -> Ranges | None:
@@ -120,7 +121,7 @@ def choose(
     info, adc_range
         The chip, and the range of its converters as it stands, which stays where it cannot be set; uS.
     activations
-        (vectors, rows) sample inputs in the network's units.
+        (vectors, rows) sample inputs in the network's units, which may be weighted.
     settings
         How.
     input_scale
@@ -131,19 +132,26 @@ def choose(
     Ranges or None
         None where all outputs are zero: nothing can be chosen, and nothing is lost by any range.
     """
-    converters = Converters.of(info, adc_range)
+    converters, sample = Converters.of(info, adc_range), sample_of(activations)
+    vectors, scale = sample.vectors, 1.0
     if settings.dynamic:
-        activations, scale = activations / vector_scales(activations), 1.0
+        vectors = vectors / vector_scales(vectors)
+    elif input_scale is None:
+        scale = best_input_scale(target, converters, vectors, settings, sample.weights)
     else:
-        scale = best_input_scale(target, converters, activations, settings) if input_scale is None else input_scale
-    sums = (activations / scale) @ target
+        scale = input_scale
+    sums = (vectors / scale) @ target
     if not sums.any():
         return None
-    return Ranges(scale, best_full_scale(sums, converters, settings))
+    return Ranges(scale, best_full_scale(sums, converters, settings, sample.weights))
 
 
 def best_input_scale(
-    target: FloatArray, converters: Converters, activations: FloatArray, settings: RangeSettings
+    target: FloatArray,
+    converters: Converters,
+    activations: FloatArray,
+    settings: RangeSettings,
+    weights: FloatArray | None = None,
 ) -> float:
     """Choose what drives an input converter fully; 1 for inputs of zeros.
 
@@ -157,39 +165,60 @@ def best_input_scale(
         (..., vectors, rows) sample inputs.
     settings
         How.
+    weights
+        (vectors,) of two-dimensional sample inputs; None: all the same.
     """
     magnitudes = np.abs(activations)
     largest = float(magnitudes.max())
     if largest == 0:
         return 1.0
     if settings.inputs == "percentile":
-        return float(np.percentile(magnitudes[magnitudes > 0], settings.percentile))
+        return _percentile(magnitudes, settings.percentile, weights)
     count = max(32, settings.values // (4 * target.shape[-1]))
     # Evenly spaced: a sample that was never full lies in the order of the data, which may be that of their classes.
-    tried = activations[..., :: -(-activations.shape[-2] // count), :].astype(np.float32)
-    weights = target.astype(np.float32)
-    top, tail = converters.input_steps, Tail.of(magnitudes)
+    stride = -(-activations.shape[-2] // count) if weights is None else 1  # a weighted sample is small as it is
+    tried, matrix = activations[..., ::stride, :].astype(np.float32), target.astype(np.float32)
+    top, tail = converters.input_steps, Tail.of(magnitudes, weights)
     power = float(np.square(target).sum(-2).mean())  # of one unit on every input, mean over columns
     scales = largest * np.geomspace(0.25, 1.5, settings.candidates)
     errors = []
     for scale in scales:
         step = np.float32(scale / top)
         rounded = np.clip(np.rint(tried / step), -top, top) * step
-        errors.append(float(np.mean(np.square((rounded - tried) @ weights))) + power * tail.unseen(float(scale)))
+        wrong = np.square((rounded - tried) @ matrix)
+        mean = np.mean(wrong) if weights is None else np.average(wrong.mean(-1), weights=weights)
+        errors.append(float(mean) + power * tail.unseen(float(scale)))
     return float(scales[np.argmin(errors)])
 
 
-def best_full_scale(sums: FloatArray, converters: Converters, settings: RangeSettings) -> float:
-    """Choose the converter range for sums (vectors, columns) in uS."""
+def best_full_scale(
+    sums: FloatArray, converters: Converters, settings: RangeSettings, weights: FloatArray | None = None
+) -> float:
+    """Choose the converter range for sums (vectors, columns) in uS, whose vectors may have weights (vectors,)."""
     # Whole vectors: a stride through all values would look at the same few columns again and again.
-    values = np.abs(sums[:: max(1, sums.size // settings.values)]).reshape(-1)
-    tail, top = Tail.of(values), converters.output_steps
+    stride = max(1, sums.size // settings.values) if weights is None else 1
+    values = np.abs(sums[::stride]).reshape(-1)
+    each = None if weights is None else np.repeat(weights, sums.shape[1])
+    tail, top = Tail.of(np.abs(sums[::stride]), weights), converters.output_steps
     low, high = converters.adc_range
     ranges = np.unique(np.clip(values.max() * np.geomspace(0.1, 2.0, 2 * settings.candidates), low, high))
     steps = ranges[:, None] / top
     seen = np.clip(np.rint(values / steps), 0, top) * steps
-    errors = np.mean(np.square(seen - values), axis=1) + [tail.unseen(float(one)) for one in ranges]
+    errors = np.average(np.square(seen - values), axis=1, weights=each) + [tail.unseen(float(one)) for one in ranges]
     return float(ranges[np.argmin(errors)])
+
+
+def _percentile(magnitudes: FloatArray, percentile: float, weights: FloatArray | None) -> float:
+    """Find a percentile of the magnitudes (vectors, rows) other than zero, each of which counts as its vector does."""
+    nonzero = magnitudes > 0
+    values = magnitudes[nonzero]
+    if weights is None:
+        return float(np.percentile(values, percentile))
+    each = np.broadcast_to(weights[:, None], magnitudes.shape)[nonzero]
+    order = np.argsort(values)
+    # As numpy's, for weights of one: the first value has the rank 0, the last one the rank 100 %.
+    ranks = np.cumsum(each[order]) - each[order]
+    return float(np.interp(percentile / 100.0 * ranks[-1], ranks, values[order]))
 
 
 @dataclass(frozen=True)
@@ -201,25 +230,35 @@ class Tail:
     values
         The largest of a sample, from the threshold up.
     size
-        Of the whole sample.
+        Of the whole sample, by its weights where it has any.
+    weights
+        Of the values; None: all the same.
     """
 
     values: FloatArray
-    size: int
+    size: float
+    weights: FloatArray | None = None
 
     @classmethod
-    def of(cls, magnitudes: FloatArray) -> Tail:
-        """Take the largest hundredth of a sample."""
+    def of(cls, magnitudes: FloatArray, weights: FloatArray | None = None) -> Tail:
+        """Take the largest hundredth of a sample (vectors, values), whose vectors may have weights (vectors,)."""
         values = magnitudes.reshape(-1)
-        count = max(1, values.size // 100)
-        return cls(np.partition(values, values.size - count)[-count:], values.size)
+        if weights is None:
+            count = max(1, values.size // 100)
+            return cls(np.partition(values, values.size - count)[-count:], values.size)
+        each = np.repeat(weights, magnitudes.shape[-1])
+        order = np.argsort(values)[::-1]
+        beyond = np.cumsum(each[order])
+        count = max(1, int(np.searchsorted(beyond, beyond[-1] / 100.0, side="right")))
+        return cls(values[order[:count]], float(beyond[-1]), each[order[:count]])
 
     def unseen(self, limit: float) -> float:
         """Compute by how much the mean square of what exceeds a limit is larger than in the sample; 0 if it is not."""
         threshold = float(self.values.min())
-        excess = float(self.values.mean()) - threshold
+        excess = float(np.average(self.values, weights=self.weights)) - threshold
         if limit < threshold or excess <= 0:
             return 0.0
-        expected = self.values.size * 2.0 * excess**2 * np.exp(-(limit - threshold) / excess)
-        seen = np.square(np.maximum(self.values - limit, 0.0)).sum()
+        counted = np.ones(self.values.size) if self.weights is None else self.weights
+        expected = counted.sum() * 2.0 * excess**2 * np.exp(-(limit - threshold) / excess)
+        seen = (counted * np.square(np.maximum(self.values - limit, 0.0))).sum()
         return max(float(expected - seen), 0.0) / self.size

@@ -316,10 +316,14 @@ class _Training:
         return total
 
     def _loss(self, batch: Images) -> torch.Tensor:
+        """Give the mean loss of a batch, by the weights of its images over those of all."""
         inputs, others, share = self._mixed(batch)
         scores = self.noisy.network(inputs)
         wanted, other = (functional.one_hot(labels, scores.shape[1]).to(scores) for labels in (batch.labels, others))
-        return self._losses(scores, inputs, torch.lerp(wanted, other, share.to(scores)[:, None])).mean()
+        losses = self._losses(scores, inputs, torch.lerp(wanted, other, share.to(scores)[:, None]))
+        if batch.weights is None or self.training.weights is None:
+            return losses.mean()
+        return (losses * (batch.weights / self.training.weights.mean()).to(losses)).mean()
 
     def _losses(self, scores: torch.Tensor, inputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """Give the loss of each input.
@@ -358,15 +362,18 @@ class _Training:
         noisy, settings, course = self.noisy, self.settings, self.course
         self._fit_columns()
         held = self.held_out
-        digital = float(right_exactly(noisy, held).double().mean())
+        share = held.shares.double()
+        digital = float((share * right_exactly(noisy, held).double()).mean())
         scores = scores_under_noise(noisy, held, settings.draws, settings.seed + 1)
-        right = float((scores.argmax(2) == held.labels).double().mean())
+        right = float((share * (scores.argmax(2) == held.labels).double()).mean())
         wanted = functional.one_hot(held.labels, scores.shape[2]).to(scores)
         losses = self._losses(scores, held.inputs, wanted).double().mean(0)
         if not course.epochs:
             self.at_first = losses
-        gains, noisy_loss = self.at_first - losses, float(losses.mean())
-        gain, error = float(gains.mean()), float(gains.std(correction=min(1, len(gains) - 1))) / math.sqrt(len(gains))
+        gains, noisy_loss = self.at_first - losses, float((share.to(losses) * losses).mean())
+        gain = float((share * gains).mean())
+        spread = float((share * (gains - gain)).std(correction=min(1, len(gains) - 1)))
+        error = spread / math.sqrt(len(gains))
         course.epochs.append(Epoch(loss, digital, right, noisy_loss, gain, error))
         best = course.epochs[course.best]
         if len(course.epochs) == 1 or (gain > settings.certainty * error and noisy_loss < best.noisy_loss):

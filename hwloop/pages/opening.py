@@ -95,6 +95,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     if isinstance(what, Run):  # before anything of networks is loaded
         return page_of_run(what.record)
     from hwloop.jobs.compare import Comparison
+    from hwloop.jobs.coreset import Coreset
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.fewshot import FewShotResult
@@ -102,6 +103,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
     from hwloop.nn.network_file import report_of
+    from hwloop.pages.coresets import page_of_coreset
     from hwloop.pages.drifts import page_of_drift
     from hwloop.pages.evaluations import page_of_evaluation
     from hwloop.pages.memories import page_of_few_shot
@@ -118,6 +120,8 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
         return page_of_few_shot(what)
     if isinstance(what, Trained):
         return page_of_training(what)
+    if isinstance(what, Coreset):
+        return page_of_coreset(what)
     if isinstance(what, Evaluation):
         return page_of_evaluation(what)
     if isinstance(what, DeployedNetwork):

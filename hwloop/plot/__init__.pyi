@@ -7,6 +7,7 @@ from .calibrations import device_shifts as device_shifts
 from .calibrations import history as history
 from .calibrations import mean_programming_curve as mean_programming_curve
 from .cores import occupancy as occupancy
+from .coresets import shares_of_budget as shares_of_budget
 from .drift import accuracy_against_age as accuracy_against_age
 from .drift import draw_drift as draw_drift
 from .drift import error_against_age as error_against_age

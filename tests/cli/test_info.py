@@ -79,6 +79,7 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     programmed_cells("meas.h5")  # for `fit`
     if name in ("export", "predict"):
         command("fit", "meas.h5", "--out", "model.json")
+    np.savez("activations.npz", layer=np.random.default_rng(0).random((100, 16)))  # for `coreset`
     digits = few_digits("few.npz")
     chip = "sim:hermes-core?rows=300&columns=96&seed=1" if name in OF_NETWORKS else CHIP
     if name == "train":
@@ -92,6 +93,8 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
         "data/digits.npz": digits,
         "20000": "200",
     } | answering
+    if name == "coreset":
+        small.pop("20000")
     if name == "sensitivity":
         weights = ("--weights", DATA / "digits_cnn.safetensors", "--dataset", digits, "--backend", chip)
         command("deploy", "--network", "hwloop.nn.zoo:digits_cnn", *weights, "--method", "exact", "--out", "net.h5")

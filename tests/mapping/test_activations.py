@@ -30,9 +30,9 @@ def test_arrays_by_tensor_and_one_for_one_tensor(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", layer=x)
     for name in ("x.npy", "x.npz"):
-        assert np.array_equal(activations_from(tmp_path / name, LAYER)["layer"], x)
+        assert np.array_equal(activations_from(tmp_path / name, LAYER)["layer"].vectors, x)
     for given in (x, {"layer": x}):
-        assert np.array_equal(activations_from(given, LAYER)["layer"], x)
+        assert np.array_equal(activations_from(given, LAYER)["layer"].vectors, x)
     assert activations_from(None, LAYER) is None
 
 

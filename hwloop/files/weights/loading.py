@@ -19,6 +19,7 @@ from hwloop.files.weights.graphs import read_onnx
 from hwloop.files.weights.keras import read_keras
 from hwloop.files.weights.shards import note_on_shard, read_folder, read_index
 from hwloop.files.weights.text import read_text
+from hwloop.mapping.activations import CORESET
 from hwloop.mapping.aihwkit import RANGE, layers_of_aihwkit
 from hwloop.mapping.choice import Choice, LayoutLike, TensorLike, renamed
 from hwloop.mapping.matrix import Matrix, Room, matrices_of
@@ -113,7 +114,10 @@ def _read_file(path: Path) -> list[Tensor]:
     content = content_of(path)
     if content is Content.INDEX:
         raise BadInputError(f"{shown(path)} is an index, where a file of weights is expected")
-    return READERS[content](path)
+    tensors = READERS[content](path)
+    if any(tensor.key == CORESET for tensor in tensors):
+        raise BadInputError(f"{shown(path)} is a coreset of activations, not weights; --inputs and --dataset take it")
+    return tensors
 
 
 def load_weights(

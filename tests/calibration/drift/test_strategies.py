@@ -220,6 +220,9 @@ class Probed:
     def probe(self, vectors: int) -> tuple[np.ndarray, np.ndarray]:
         return self._outputs
 
+    def probe_shares(self, vectors: int) -> np.ndarray:
+        return np.ones(len(self._outputs[0]))
+
     def circumstances(self, vectors: int = 0) -> Circumstances:
         return Circumstances(datetime(2026, 1, 1, tzinfo=UTC), 0.0, 60.0, None, vectors=vectors)
 

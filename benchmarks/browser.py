@@ -78,12 +78,67 @@ class Browser:
 
     def show(self, page: Path, width: int, height: int = 900, *, dark: bool = False) -> None:
         """Open a file in a window of a size."""
+        self.resize(width, height, dark=dark)
+        self.visit(page.resolve().as_uri())
+
+    def resize(self, width: int, height: int = 900, *, dark: bool = False) -> None:
+        """Make the window as large, and its colours light or dark."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._control("Emulation.setDeviceMetricsOverride", size)
         self._control("Emulation.setEmulatedMedia", {"features": scheme})
         self._width = width
-        self._call("url", {"url": page.resolve().as_uri()})
+
+    def visit(self, address: str) -> None:
+        """Open an address."""
+        self._call("url", {"url": address})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run a script in the page, and give what it returns."""
+        return self._call("execute/sync", {"script": script, "args": list(arguments)})
+
+    @property
+    def address(self) -> str:
+        """Where the window is."""
+        return str(self.run("return location.href"))
+
+    def text(self, selector: str = "body") -> str:
+        """Return the text that the first element of a CSS selector shows; empty for none."""
+        return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+
+    def click(self, text: str, selector: str = "a, button, summary") -> None:
+        """Click, as a hand does, on the first element that is shown and whose text begins with a text."""
+        script = (
+            "return [...document.querySelectorAll(arguments[1])].find(one => one.offsetParent !== null"
+            " && one.innerText.trim().startsWith(arguments[0])) ?? null"
+        )
+        element = self.run(script, text, selector)
+        if element is None:
+            raise LookupError(f"nothing to click on that begins with '{text}' at {self.address}")
+        (identity,) = element.values()
+        self._call(f"element/{identity}/click")
+
+    def type(self, selector: str, text: str) -> None:
+        """Empty a field and type into it."""
+        (identity,) = self.run("return document.querySelector(arguments[0])", selector).values()
+        self._call(f"element/{identity}/clear")
+        self._call(f"element/{identity}/value", {"text": text})
+
+    def press(self, keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        downs = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._call("actions", {"actions": [{"type": "key", "id": "keyboard", "actions": downs}]})
+
+    def another_window(self) -> str:
+        """Open another window and go there; returns the name of the one before."""
+        before = str(call(f"{self._root}/window", None))
+        opened = self._call("window/new", {"type": "window"})["handle"]
+        self.go_to_window(opened)
+        return before
+
+    def go_to_window(self, name: str) -> None:
+        """Go to a window by its name."""
+        self._call("window", {"handle": name})
 
     def _control(self, command: str, values: Mapping[str, Any]) -> Any:
         return self._call("goog/cdp/execute", {"cmd": command, "params": values})
@@ -116,9 +171,10 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine itself, whatever proxy is set."""
 
 
-def call(address: str, values: Mapping[str, Any]) -> Any:
-    """Ask chromedriver for something."""
-    request = urllib.request.Request(address, json.dumps(values).encode(), {"Content-Type": "application/json"})
+def call(address: str, values: Mapping[str, Any] | None) -> Any:
+    """Ask chromedriver to do something, or with None to tell something."""
+    content = None if values is None else json.dumps(values).encode()
+    request = urllib.request.Request(address, content, {"Content-Type": "application/json"})
     with DIRECT.open(request, timeout=60) as answer:
         return json.loads(answer.read())["value"]
 

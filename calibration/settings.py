@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -15,6 +16,9 @@ from hwloop.registry import suggest
 
 DURATION = "duration"
 """Key of the metadata of a field that is a length of time."""
+
+_NOTED: ContextVar[dict[str, tuple[float, float]] | None] = ContextVar("noted", default=None)
+"""Where settings that are made note their ranges."""
 
 
 def seconds(default: float) -> float:
@@ -64,8 +68,21 @@ class Settings:
                 raise BadInputError(f"setting {name}={text}: expected {expected}") from None
         return cls(**values)
 
+    @classmethod
+    def field_bounds(cls) -> dict[str, tuple[float, float]]:
+        """Return the lowest and the highest value of every field that has such."""
+        noted: dict[str, tuple[float, float]] = {}
+        token = _NOTED.set(noted)
+        try:
+            cls()
+        finally:
+            _NOTED.reset(token)
+        return {field.name: noted[field.name] for field in dataclasses.fields(cls) if field.name in noted}
+
     def _require(self, name: str, low: float, high: float) -> None:
         """Raise BadInputError unless the field `name` is a number of its kind in [low, high]; NaN is in no range."""
+        if (noted := _NOTED.get()) is not None:
+            noted[name] = low, high
         value = getattr(self, name)
         whole = isinstance(getattr(type(self), name), int)  # of the default
         if not isinstance(value, (int, np.integer) if whole else (int, float, np.number)):

@@ -140,6 +140,33 @@ def apply_stepping_options(
     return dataclasses.replace(preset, device=device, sources=sources, **changes), options  # type: ignore[arg-type]
 
 
+@dataclasses.dataclass(frozen=True)
+class OptionRange:
+    """An option of a simulated chip: its name, whether it takes whole numbers, its bounds, and words that it may be."""
+
+    name: str
+    whole: bool
+    low: float
+    high: float
+    words: tuple[str, ...] = ()
+
+
+def options_of(preset: ChipParameters | SteppingParameters) -> list[OptionRange]:
+    """List the options of a preset, the seed first."""
+    if isinstance(preset, SteppingParameters):
+        known = {**_STEPPING, **_OF_STEPPING}
+        if preset.pair:
+            known = {name: bounds for name, bounds in known.items() if name not in _OF_A_REFERENCE}
+        words: dict[str, tuple[str, ...]] = {}
+    else:
+        known, words = _OVERRIDES, {"level": LEVELS}
+        if modes := tuple(sorted(mode.name for mode in preset.read_modes)):
+            words[READ_MODE] = modes
+    numbers = [OptionRange(name, kind is int, low, high) for name, (kind, low, high) in known.items()]
+    of_words = [OptionRange(name, False, 0.0, 0.0, allowed) for name, allowed in words.items()]
+    return [OptionRange("seed", True, 0, 2**53), *numbers, *of_words]
+
+
 def _stepping_with(device: StepLaw, values: dict[str, float]) -> StepLaw:
     """Return a nominal stepping device with other values of options that belong to it."""
     if "states" in values:

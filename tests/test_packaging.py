@@ -38,7 +38,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         os.path.relpath(Path(folder) / name, ROOT)
         for folder, _, names in os.walk(ROOT / "hwloop", followlinks=True)
         for name in names
-        if name.endswith((".py", ".pyi", "py.typed", ".html", *DATA))
+        if name.endswith((".py", ".pyi", "py.typed", ".html", ".css", ".js", ".svg", *DATA))
     ]
     with zipfile.ZipFile(wheel) as archive:
         held = [name for name in archive.namelist() if ".dist-info/" not in name]

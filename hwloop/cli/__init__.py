@@ -43,6 +43,7 @@ COMMANDS = {
     "backends": ("info", "List the kinds of chip that can be connected to."),
     "discover": ("discover", "Look for instruments."),
     "serve": ("serve", "Serve a simulated chip as an instrument."),
+    "web": ("web", "Compose, run and watch experiments in a browser."),
 }
 """Module and line of help of each command."""
 

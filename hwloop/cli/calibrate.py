@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,14 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
-from hwloop.cli.options import layout_option, layouts_from
+from hwloop.cli.options import SettingsOption, layout_option, layouts_from
 from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.calibration.certificate.certificate import Calibration
     from hwloop.calibration.certificate.plan import Plan
+    from hwloop.calibration.settings import Settings
 
 _HELP = {
     "all": (
@@ -81,6 +82,13 @@ def calibrate() -> None:
     """  # noqa: D301  click needs the backspace
 
 
+def _routines(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    """Find the settings of all routines."""
+    from hwloop.jobs.calibrate import ROUTINES
+
+    return ROUTINES
+
+
 @dataclass(frozen=True)
 class PartOptions:
     """Options of the commands that calibrate one part, or all."""
@@ -100,7 +108,7 @@ class PartOptions:
         click.Option(["--age"], help="Age for which the floor is stated: 20s, 1h [default: the chip's t0].")
     )
     settings: tuple[str, ...] = given(
-        click.Option(["--set", "settings"], multiple=True, metavar="ROUTINE.KEY=VALUE", help="A setting; repeatable.")
+        SettingsOption(["--set", "settings"], _routines, "ROUTINE.KEY=VALUE", "A setting; repeatable.")
     )
     seed: int = given(seed_option(0, "all probe inputs"))
     force: bool = given(force_option())

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
+from hwloop.cli.events import Told, present
 from hwloop.cli.logs import log_of_run, log_options, logged
 from hwloop.cli.terminal import drawing, lines
 from hwloop.errors import (
@@ -237,7 +238,9 @@ _DISPLAY: ContextVar[Display | None] = ContextVar("display", default=None)
 
 def say(text: str) -> None:
     """Write a line for people on stderr, above a live display."""
-    display = _DISPLAY.get()
+    display, events = _DISPLAY.get(), present()
+    if events is not None:
+        events.say(text)
     if display is None:
         click.echo(lines(text), err=True)
     else:
@@ -253,7 +256,7 @@ def watched(label: str) -> Iterator[Report]:
     """
     with stoppable() as stop:
         if not sys.stderr.isatty():
-            yield Stoppable(silent, stop)
+            yield Stoppable(_also_told(silent), stop)
             return
         from hwloop.cli.live import Display
 
@@ -261,7 +264,7 @@ def watched(label: str) -> Iterator[Report]:
         token = _DISPLAY.set(display)
         how = "stopped"
         try:
-            yield Stoppable(display, stop)
+            yield Stoppable(_also_told(display), stop)
             if not stop.asked:  # else the job has ended where it was, and so does the bar
                 display(1, 1)
                 how = "done"
@@ -271,6 +274,12 @@ def watched(label: str) -> Iterator[Report]:
         finally:
             _DISPLAY.reset(token)
             display.end(how)
+
+
+def _also_told(show: Report) -> Report:
+    """Let a file of events know what a report is told, where there is one."""
+    events = present()
+    return show if events is None else Told(show, events)
 
 
 @dataclasses.dataclass(frozen=True)

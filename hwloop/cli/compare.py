@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,22 @@ from hwloop.cli.common import (
     print_json,
     watched,
 )
-from hwloop.cli.options import METHOD_NAMES, TaskOptions
+from hwloop.cli.options import METHOD_NAMES, SettingsOption, TaskOptions
 from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 from hwloop.units import finite
 
 if TYPE_CHECKING:
+    from hwloop.calibration.settings import Settings
     from hwloop.jobs.compare import Comparison
+
+
+def _classes(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    """Find the settings of the methods that are compared."""
+    from hwloop.calibration.programming.registry import METHODS
+
+    names = [name.strip() for name in options.get("methods", "").split(",")]
+    return {name: METHODS.find(name) for name in names if name}
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,11 @@ class CompareOptions(TaskOptions):
         click.Option(["--methods"], default="iterative,gdp,exact", show_default=True, help=f"Any of {METHOD_NAMES}.")
     )
     settings: tuple[str, ...] = given(
-        click.Option(
+        SettingsOption(
             ["--set", "settings"],
-            multiple=True,
-            metavar="METHOD.KEY=VALUE",
-            help="A setting of one method; repeatable.",
+            _classes,
+            "METHOD.KEY=VALUE",
+            "A setting of one method; repeatable.",
         )
     )
     repeats: int = given(

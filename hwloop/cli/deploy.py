@@ -27,6 +27,7 @@ from hwloop.cli.options import (
     SPLIT_HELP,
     dataset_option,
     exclude_option,
+    method_settings,
     network_option,
     settings_option,
     weights_option,
@@ -54,7 +55,7 @@ class DeployOptions:
     dataset: str = given(dataset_option(required=True))
     backend: str = given(click.Option(["--backend"], required=True, help="Chip, such as sim:hermes-64?seed=1."))
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
-    settings: tuple[str, ...] = given(settings_option("method", "methods"))
+    settings: tuple[str, ...] = given(settings_option("method", "methods", method_settings))
     exclude: tuple[str, ...] = given(exclude_option())
     replicas: tuple[str, ...] = given(
         click.Option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,8 +25,17 @@ from hwloop.cli.options import METHOD_NAMES, dataset_option, network_option, set
 from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
+if TYPE_CHECKING:
+    from hwloop.calibration.settings import Settings
+
 OWN = ("sessions", "ways", "shots", "dimension", "epochs", "age", "method", "seed")
 """Settings that are options by themselves."""
+
+
+def _classes(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    from hwloop.nn.memory.settings import MemorySettings
+
+    return {"": MemorySettings}
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class FewShotOptions:
     method: str = given(
         click.Option(["--method"], default="gdp", show_default=True, help=f"Programs the network: {METHOD_NAMES}.")
     )
-    settings: tuple[str, ...] = given(settings_option("memory", "memory"))
+    settings: tuple[str, ...] = given(settings_option("memory", "memory", _classes))
     seed: int = given(seed_option(0, "which classes are new, the examples, and the projection"))
     out: str = given(file_option("--out", "Few-shot file to write (HDF5).", required=True))
     goal: float | None = given(

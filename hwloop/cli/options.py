@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -17,6 +17,7 @@ from hwloop.mapping.split import SPLITS
 from hwloop.registry import Registry
 
 if TYPE_CHECKING:
+    from hwloop.calibration.settings import Settings
     from hwloop.chip.info import ChipInfo
     from hwloop.jobs.inputs import Weights
 
@@ -45,10 +46,45 @@ def weights_option(what: str, *, required: bool) -> click.Option:
     return file_option("--weights", f"Trained weights{what}, a file as for hwloop program.", required=required)
 
 
-def settings_option(of: str, page: str) -> click.Option:
+Classes: TypeAlias = "Callable[[Mapping[str, str]], Mapping[str, type[Settings]]]"
+"""Finds the classes of settings by what stands before their names, '' for nothing, given the other options as texts."""
+
+
+class SettingsOption(click.Option):
+    """An option of KEY=VALUE that says which settings there are, for whoever makes a form of them."""
+
+    def __init__(self, names: Sequence[str], classes: Classes, metavar: str = "KEY=VALUE", what: str = "") -> None:
+        """Make the option.
+
+        Parameters
+        ----------
+        names
+            Of the option and of the field that it fills.
+        classes
+            Finds the classes, whose fields are the keys.
+        metavar, what
+            What is typed, and the sentence of the help.
+        """
+        super().__init__(list(names), multiple=True, metavar=metavar, help=what)
+        self.classes = classes
+
+
+def method_settings(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    """Find the settings of the programming method of --method."""
+    from hwloop.calibration.programming.registry import METHODS
+
+    return {"": METHODS.find(options.get("method", "gdp"))}
+
+
+def no_settings(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    """Know of none."""
+    return {}
+
+
+def settings_option(of: str, page: str, classes: Classes = no_settings) -> click.Option:
     """Make the option --set, which fills the field `settings`; `page` of the documentation lists them."""
     what = f"A setting of the {of} (docs/{page}.md); repeatable."
-    return click.Option(["--set", "settings"], multiple=True, metavar="KEY=VALUE", help=what)
+    return SettingsOption(["--set", "settings"], classes, what=what)
 
 
 def exclude_option() -> click.Option:

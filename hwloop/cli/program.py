@@ -19,7 +19,7 @@ from hwloop.cli.common import (
     print_json,
     watched,
 )
-from hwloop.cli.options import METHOD_NAMES, TaskOptions
+from hwloop.cli.options import METHOD_NAMES, TaskOptions, method_settings, settings_option
 from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 from hwloop.units import finite
@@ -50,14 +50,7 @@ class ProgramOptions(TaskOptions):
         click.Option(["--backend"], default="", help="Chip to program, such as sim:hermes-core?seed=1.")
     )
     method: str = given(click.Option(["--method"], default="gdp", show_default=True, help=f"One of {METHOD_NAMES}."))
-    settings: tuple[str, ...] = given(
-        click.Option(
-            ["--set", "settings"],
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A setting of the method (docs/methods.md); repeatable.",
-        )
-    )
+    settings: tuple[str, ...] = given(settings_option("method", "methods", method_settings))
     chip_seconds: float | None = given(
         click.Option(["--chip-seconds"], type=float, help="Seconds of chip time to rest in all while programming.")
     )

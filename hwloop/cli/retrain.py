@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,14 @@ from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
+    from hwloop.calibration.settings import Settings
     from hwloop.jobs.retrain import Retrained
+
+
+def _classes(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    from hwloop.nn.retraining import Retraining
+
+    return {"": Retraining}
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class RetrainOptions:
         click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 30].")
     )
     lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.001]."))
-    settings: tuple[str, ...] = given(settings_option("training", "retraining"))
+    settings: tuple[str, ...] = given(settings_option("training", "retraining", _classes))
     exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "noise, batches and held-out images"))
     out: str = given(file_option("--out", "Weights file to write (.safetensors).", required=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,14 @@ from hwloop.errors import BadInputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from hwloop.calibration.settings import Settings
     from hwloop.jobs.noise import ChipLike, DataLike
+
+
+def _classes(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    from hwloop.nn.sensitivity import SensitivitySettings
+
+    return {"": SensitivitySettings}
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class SensitivityOptions:
     backend: str | None = given(
         click.Option(["--backend"], help="Chip, such as sim:hermes-64 [default: that of NET.h5].")
     )
-    settings: tuple[str, ...] = given(settings_option("search", "retraining"))
+    settings: tuple[str, ...] = given(settings_option("search", "retraining", _classes))
     exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "the noise"))
     out: str = given(file_option("--out", "Sensitivity file to write (HDF5).", required=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,21 +22,46 @@ from hwloop.cli.common import (
     seed_option,
     watched,
 )
-from hwloop.cli.options import dataset_option, exclude_option, network_option, settings_option, weights_option
+from hwloop.cli.options import (
+    Classes,
+    SettingsOption,
+    dataset_option,
+    exclude_option,
+    network_option,
+    settings_option,
+    weights_option,
+)
 from hwloop.cli.screen import show_page
 from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
+    from hwloop.calibration.settings import Settings
     from hwloop.jobs.trained import Trained
 
 ALGORITHMS = "sgd, tiki-taka, ttv2, c-ttv2, agad, shd or mixed-precision"
 """For the help text, which must not load torch."""
 
 
-def _pairs_option(name: str, field: str, what: str) -> click.Option:
-    return click.Option(
-        [name, field], multiple=True, metavar="KEY=VALUE", help=f"{what} (docs/training.md); repeatable."
-    )
+def _pairs_option(field: str, what: str, classes: Classes) -> click.Option:
+    return SettingsOption([f"--{field}", field], classes, what=f"{what} (docs/training.md); repeatable.")
+
+
+def _of_algorithm(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    from hwloop.jobs.train import rule_from
+
+    return {"": type(rule_from(options.get("algorithm", "agad")))}
+
+
+def _of_periphery(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    from hwloop.nn.in_memory.settings import Periphery
+
+    return {"": Periphery}
+
+
+def _of_training(options: Mapping[str, str]) -> Mapping[str, type[Settings]]:
+    from hwloop.optim.settings import Training
+
+    return {"": Training}
 
 
 @dataclass(frozen=True)
@@ -50,9 +76,9 @@ class TrainOptions:
     algorithm: str = given(
         click.Option(["--algorithm"], default="agad", show_default=True, help=f"One of {ALGORITHMS}.")
     )
-    settings: tuple[str, ...] = given(settings_option("algorithm", "training"))
-    periphery: tuple[str, ...] = given(_pairs_option("--periphery", "periphery", "A setting of converters and pulses"))
-    training: tuple[str, ...] = given(_pairs_option("--training", "training", "A further setting of the training"))
+    settings: tuple[str, ...] = given(settings_option("algorithm", "training", _of_algorithm))
+    periphery: tuple[str, ...] = given(_pairs_option("periphery", "A setting of converters and pulses", _of_periphery))
+    training: tuple[str, ...] = given(_pairs_option("training", "A further setting of the training", _of_training))
     weights: str | None = given(weights_option(" to begin with [default: drawn anew]", required=False))
     calibration: str | None = given(file_option("--calibration", "Calibration file of this chip (hwloop calibrate)."))
     epochs: int | None = given(

@@ -71,8 +71,8 @@ def answering() -> Iterator[dict[str, str]]:
         yield {"127.0.0.1:5025": f"127.0.0.1:{port}"}
 
 
-# `serve` runs until it is stopped; tests/sim_backend/server/test_server.py starts and stops it.
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])
+# `serve` and `web` run until they are stopped, which tests/sim_backend/server/test_server.py and tests/web do.
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("serve", "web")])
 def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[str, str], name: str) -> None:
     command("program", "w.npy", *BRIEF, "--out", "run.h5")  # for `evaluate`
     Path("lab.csv").write_text("1,0,200000,x,3\n")  # for `import`

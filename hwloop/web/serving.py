@@ -1,0 +1,106 @@
+"""Runs the server until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import uvicorn
+
+from hwloop.custody.lock import lock_named
+from hwloop.data import copy_examples
+from hwloop.errors import BadInputError, LinkError
+from hwloop.web.app import guarded, make_site
+from hwloop.web.tokens import Tokens, kept_token
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server listens, and which folder it serves.
+
+    Parameters
+    ----------
+    host, port
+        Address; port 0 takes a free one.
+    folder
+        Data folder, which is made, with the example data, where it is missing.
+    tokens
+        Who is let in; None for a token of the folder's own.
+    public
+        Whether others than this machine can reach it.
+    """
+
+    host: str
+    port: int
+    folder: Path
+    tokens: Tokens | None
+    public: bool
+
+
+def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None]) -> None:
+    """Serve pages until the process is asked to end; jobs that run go on.
+
+    Parameters
+    ----------
+    commands
+        All commands.
+    place
+        Where, and what.
+    opened
+        Told the address with the token, and the port, once the server listens.
+
+    Raises
+    ------
+    BadInputError
+        For a folder that cannot be made, or that another server serves.
+    LinkError
+        Where the address cannot be listened on.
+    """
+    _prepare(place.folder)
+    lock = lock_named(place.folder / ".hwloop-web", f"the data folder {place.folder}", "give another --data")
+    try:
+        with _listening(place) as listening:
+            port = listening.getsockname()[1]
+            tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
+            site = make_site(commands, place.folder, public=place.public)
+            config = uvicorn.Config(
+                guarded(site, tokens, place.host, port),
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=2,
+                ws="none",
+                h11_max_incomplete_event_size=2**16,
+            )
+            shown = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
+            if ":" in shown:
+                shown = f"[{shown}]"
+            opened(f"http://{shown}:{port}/?token={tokens.known[0][1]}", port)
+            uvicorn.Server(config).run([listening])
+    finally:
+        lock.release()
+
+
+def _prepare(folder: Path) -> None:
+    """Make the data folder, with the example data in it."""
+    try:
+        new = not folder.exists() or not any(folder.iterdir())
+        (folder / ".hwloop-web").mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{folder} cannot be the data folder ({error.strerror}); give another --data") from None
+    if new:
+        copy_examples(folder)
+
+
+def _listening(place: Place) -> socket.socket:
+    """Listen at the address. Raises LinkError where that cannot be."""
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    try:
+        return socket.create_server((place.host, place.port), family=family, backlog=256)
+    except OSError as error:
+        raise LinkError(
+            f"cannot listen on {place.host}:{place.port}: {error.strerror}; try another --port or --host"
+        ) from None

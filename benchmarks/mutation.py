@@ -342,7 +342,7 @@ def find_tests(fault: Fault) -> list[str]:
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
         imports = module_name(path) in imported_by(test)
         if mirrors:
-            near = imports or stem.search(text)
+            near = imports or stem.search(text) is not None
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
             rank = 2 if imports else 4
@@ -352,8 +352,7 @@ def find_tests(fault: Fault) -> list[str]:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)
     nearest = sorted(ranks, key=lambda test: ranks[test])
-    near = sum(rank <= 4 for rank, *_ in ranks.values())
-    return nearest[: near + FAR_FILES]
+    return nearest[: sum(rank <= 4 for rank, *_ in ranks.values()) + FAR_FILES]
 
 
 def copy_tree(tree: Path) -> None:

@@ -45,7 +45,7 @@ COMMANDS: dict[str, list[str]] = {
     "compare": ["compare", "w.npy", "--backend", CHIP, "--methods", "gdp,iterative,exact"],
     "workers": ["program", "w.npy", "--backend", CHIP.replace("cores=2", "cores=4"), "--workers", "1"],
     "deploy": ["deploy", *NETWORK, "--backend", WIDE, "--set", "max_steps=10"],
-    "drift-network": ["drift", "net.h5", "--times", "1s,1d,1y", "--compensation", "none,global+batchnorm"],
+    "drift-network": ["drift", "net.h5", "--times", "1s,1d,1y", "--compensation", "none,column"],
     "measure": ["measure", "drift", "--backend", CHIP, "--cells", "4000", "--until", "1d"],
     "fit": ["fit", "meas.h5"],
     "retrain": ["retrain", *NETWORK, "--backend", WIDE, "--epochs", "4"],

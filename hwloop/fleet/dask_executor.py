@@ -1,8 +1,9 @@
 """Tasks on the computers of a Dask cluster; needs the extra `hwloop[dask]`.
 
 Every task is bound to the worker that has its chip's link, or to any worker where its chip is not bound to one. A task
-whose worker died is begun anew by the scheduler, on another worker where that may be; one that failed is not. What
-tasks tell comes over a topic of the cluster, and the wish to stop goes over a variable of it.
+whose worker died is begun anew: by the scheduler on another worker where that may be, else once a worker of the same
+name is there again, for which it is waited a while. One that failed is not. What tasks tell comes over a topic of the
+cluster, and the wish to stop goes over a variable of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hwloop.errors import BadInputError, ChipError, LinkError
 from hwloop.fleet.executors import Executor, Work, nothing, portable
@@ -29,6 +30,10 @@ class DaskExecutor(Executor):
 
     poll = 0.2
     """Seconds between two looks at what came back, and at whether to stop."""
+    patience = 300.0
+    """Seconds for which a worker that has the link of a chip may be away until the job ends."""
+    deaths = 3
+    """Times that a task is begun anew because its worker died."""
 
     def __init__(self, scheduler: str, workers: Sequence[str] = (), *, timeout: float = 10.0) -> None:
         """Connect to a scheduler.
@@ -57,14 +62,12 @@ class DaskExecutor(Executor):
             self._client: distributed.Client = Client(scheduler, timeout=timeout, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise LinkError(f"no Dask scheduler answers at {scheduler} ({error}); check address and network") from None
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
-        # By address: a task that is bound to a name of another type than the worker's own would wait for ever.
-        known = {str(worker["name"]): address for address, worker in there.items()}
+        known = self._addresses()
         for name in workers:
             if name and name not in known:
                 self._client.close()
                 raise BadInputError(f"the cluster has no worker '{name}'; it has {', '.join(sorted(known)) or 'none'}")
-        self._workers = [known.get(name, "") for name in workers]
+        self._workers = list(workers)
 
     def map(
         self,
@@ -82,8 +85,8 @@ class DaskExecutor(Executor):
         client.subscribe_topic(topic, lambda event: said.append(event[1]))
         stop = Variable(f"{topic}-stop", client=client)
         stop.set(False)
-        futures = [self._submit(work, task, number, topic) for number, task in enumerate(tasks)]
-        stopped, pending = False, set(futures)
+        bound = [_Bound(self, work, task, number, topic) for number, task in enumerate(tasks)]
+        stopped, pending = False, list(bound)
         try:
             while pending:
                 try:
@@ -92,11 +95,12 @@ class DaskExecutor(Executor):
                     if not stopped:
                         check()
                     time.sleep(self.poll)
-                    done = {future for future in pending if future.done()}
-                    for future in done:
-                        if future.status == "finished" and (result := future.result()) is not None:
-                            keep(futures.index(future), result)
-                    pending, wrong = pending - done, any(future.status == "error" for future in done)
+                    done = [one for one in pending if one.future.done()]
+                    for one in done:
+                        if one.future.status == "finished" and (result := one.future.result()) is not None:
+                            keep(one.number, result)
+                    pending, wrong = [one for one in pending if one not in done], any(map(_failed, done))
+                    self._look_after(pending)
                 except KeyboardInterrupt:
                     if stopped:
                         raise  # asked a second time: at once
@@ -106,21 +110,65 @@ class DaskExecutor(Executor):
                     stop.set(True)
             while said:
                 hear(*said.popleft())
-            return [_result(future) for future in futures]
+            return [_result(one.future) for one in bound]
         finally:
             stop.set(True)
             client.unsubscribe_topic(topic)
-            client.cancel(futures)
+            client.cancel([one.future for one in bound])
 
     def close(self) -> None:
         """Leave the cluster."""
         self._client.close()
 
-    def _submit(self, work: Work[T, M, R], task: T, number: int, topic: str) -> distributed.Future:
-        bound = self._workers[number] if number < len(self._workers) else ""
-        return self._client.submit(
-            _carry_out, work, task, number, topic, workers=[bound] if bound else None, pure=False
-        )
+    def _addresses(self) -> dict[str, str]:
+        """Return the addresses of the workers that the cluster has now, by name.
+
+        Tasks are bound by address: one bound to a name of another type than the worker's own would wait for ever.
+        """
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        return {str(worker["name"]): address for address, worker in there.items()}
+
+    def _look_after(self, pending: Sequence[_Bound[T, M, R]]) -> None:
+        """Begin tasks anew whose worker died and is there again. Raises ChipError where one stays away, or dies on."""
+        known, now = self._addresses() if any(one.name for one in pending) else {}, time.monotonic()
+        for one in pending:
+            if not one.name or known.get(one.name) == one.address:
+                one.away_since = now
+            elif one.name in known and one.begun > self.deaths:
+                raise ChipError(
+                    f"the worker '{one.name}' died {one.begun} times at a task of its chip; look at its log"
+                )
+            elif one.name in known:
+                one.begin(known[one.name])
+            elif now - one.away_since > self.patience:
+                raise ChipError(
+                    f"the worker '{one.name}' has been gone for {self.patience:g} s; start it again and resume"
+                )
+
+
+class _Bound(Generic[T, M, R]):
+    """A task, the worker that it is bound to, if any, and what comes of it."""
+
+    def __init__(self, executor: DaskExecutor, work: Work[T, M, R], task: T, number: int, topic: str) -> None:
+        """Begin the task."""
+        names = executor._workers
+        self._client, self._asked = executor._client, (work, task, number, topic)
+        self.number, self.name = number, names[number] if number < len(names) else ""
+        self.begun, self.away_since = 0, time.monotonic()
+        self.begin(executor._addresses().get(self.name, ""))
+
+    def begin(self, address: str) -> None:
+        """Give the task to the worker at an address, or to any where that is empty; forget what was before."""
+        if self.begun:
+            self._client.cancel([self.future])
+        where = [address] if address else None
+        self.address, self.begun = address, self.begun + 1
+        self.future: distributed.Future = self._client.submit(_carry_out, *self._asked, workers=where, pure=False)
+
+
+def _failed(one: _Bound[T, M, R]) -> bool:
+    """Tell whether a task that is done ended in an error."""
+    return bool(one.future.status == "error")
 
 
 def _carry_out(work: Work[T, M, R], task: T, number: int, topic: str) -> R | None:

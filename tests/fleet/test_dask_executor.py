@@ -14,6 +14,7 @@ from hwloop.fleet.dask_executor import DaskExecutor
 from tests.fleet import tasks
 
 distributed = pytest.importorskip("distributed", reason="the extra hwloop[dask] is not installed")
+dask = pytest.importorskip("dask")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own are not ours to mend
 
 
@@ -26,7 +27,11 @@ def cluster() -> Iterator[distributed.LocalCluster]:
     """Two workers of one thread each, called 0 and 1."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *([before] if before else [])])
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as made:
+    patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "60 s"})  # workers come back, if not at once
+    with (
+        patient,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as made,
+    ):
         yield made
     if before is None:
         del os.environ["PYTHONPATH"]
@@ -77,6 +82,17 @@ def test_an_error_is_raised_here(executor: DaskExecutor) -> None:
 def test_the_task_of_a_worker_that_died_is_begun_anew(executor: DaskExecutor, tmp_path: Path) -> None:
     (tmp_path / "deaths").write_text("1")
     assert executor.map(tasks.dying, [str(tmp_path / "deaths")], lambda *word: None, never) == ["alive"]
+
+
+def test_a_bound_task_waits_for_a_worker_of_the_name_of_the_one_that_died(cluster, tmp_path: Path) -> None:
+    (tmp_path / "deaths").write_text("1")
+    bound = DaskExecutor(cluster.scheduler_address, ["1"])
+    assert bound.map(tasks.dying, [str(tmp_path / "deaths")], lambda *word: None, never) == ["alive"]
+    bound.patience = 0.0
+    (tmp_path / "deaths").write_text("1")
+    with pytest.raises(ChipError, match=r"the worker '1' has been gone for 0 s; start it again and resume"):
+        bound.map(tasks.dying, [str(tmp_path / "deaths")], lambda *word: None, never)
+    bound.close()
 
 
 def test_a_scheduler_that_does_not_answer_is_named() -> None:

@@ -31,6 +31,7 @@ from kills_socket import served
 from machine import machine, verdict
 
 import hwloop
+from hwloop.jobs.run import Run
 
 BOUND = 1.1
 """Error of a tile over that of one whose worker lived."""
@@ -105,8 +106,9 @@ def main() -> int:
             code = job.wait(timeout=600)
         print(log.read_text()[-2000:] if code else f"exit code {code}")
         run = hwloop.load(folder / "run.h5")
+        assert isinstance(run, Run)
         errors = np.array([tile.mvm_error for tile in run.tiles])
-        told = np.array([int(tile.pulses.sum()) for tile in run.tiles])
+        told = np.array([0 if tile.pulses is None else int(tile.pulses.sum()) for tile in run.tiles])
         received = np.array([pulses(uri) for uri in uris])
     lived = np.arange(options.chips) != 1
     print("errors", errors.round(4), "pulses told", told, "received", received)

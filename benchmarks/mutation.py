@@ -77,6 +77,8 @@ OPERATIONS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd, ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
 }  # fmt: skip
+IMPORT = re.compile(r"^[ \t]*(?:from ([\w.]+) )?import (\([^)]*|[^\n#]+)", re.MULTILINE)
+"""An import: the module that names are taken from, if there is one, and the names."""
 TWINS = {"max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "any": "all", "all": "any"}
 """Functions that are easily taken for each other."""
 
@@ -256,11 +258,9 @@ def module_name(path: Path) -> str:
 def imported_by(file: Path) -> frozenset[str]:
     """List the modules, and what may be modules, that a file imports itself."""
     names = set[str]()
-    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {one.name for one in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    for module, what in IMPORT.findall((ROOT / file).read_text(encoding="utf-8")):
+        own = [one.split()[0] for one in what.strip("( ").split(",") if one.strip()]
+        names |= {module, *(f"{module}.{one}" for one in own)} if module else {*own}
     return frozenset(names)
 
 

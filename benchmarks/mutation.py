@@ -347,7 +347,7 @@ def find_tests(fault: Fault) -> list[str]:
         elif imports or module_name(path) in imported_in_common(test):
             rank = 2 if imports else 4
         elif users & imported_by(test):
-            rank = 4 + breadth(test)
+            rank = 5 + breadth(test)
         else:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)

@@ -55,10 +55,8 @@ class _Notes:
     """
 
     def __init__(self) -> None:
-        self.seconds, self.marks = (
-            collections.defaultdict[str, float](float),
-            collections.defaultdict[str, set[int]](set),
-        )
+        self.seconds = collections.defaultdict[str, float](float)
+        self.marks = collections.defaultdict[str, set[int]](set)
         self.failed = set[str]()
         self._now, self._by_fixture = set[int](), collections.defaultdict[int, set[int]](set)
         setattr(builtins, MARK, lambda number: self._now.add(number))

@@ -144,8 +144,8 @@ def _start(tree: Path, room: Path, out: Path, mark: Callable[[], object]) -> int
         return process
     try:
         enter(tree, LONGEST_ROOM)
+        notes = _Notes()  # first: what is marked may run while it is imported
         mark()
-        notes = _Notes()
         pytest.main([*OPTIONS, str(room)], [notes])
         out.write_text(json.dumps(notes.found()), encoding="utf-8")
     finally:

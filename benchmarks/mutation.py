@@ -340,7 +340,7 @@ def find_tests(fault: Fault) -> list[str]:
     users, ranks = all_users(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
-        imports = module_name(path) in imported_by(test)
+        imports = module_name(path) in imported_by(test) or f'"{module_name(path).removeprefix("hwloop.")}.' in text
         if mirrors:
             near = imports or stem.search(text) is not None
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3

@@ -105,7 +105,7 @@ def test_needs_follow_from_sizes_alone() -> None:
     assert needs.real
     assert needs.beside == 200_000 + 4000 * 10 * 2 + 8 * 300
     assert needs.to_json()["chip_seconds"] is needs.to_json()["pulses_per_device"] is None
-    assert str(needs).startswith("up to 351 MB of memory, a file of ")
+    assert str(needs).startswith("up to 350 MB of memory, a file of ")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ demo: .venv/installed
 	$(BIN)/hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" \
 		--methods iterative,gdp,exact --out demo/compare.h5 --plot demo/compare.png --force
 
+# Many tests start processes: what one has compiled the next ones find, whatever the environment says of that.
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .

@@ -77,6 +77,8 @@ OPERATIONS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd, ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
 }  # fmt: skip
+IMPORT = re.compile(r"^[ \t]*(?:from ([\w.]+) )?import (\([^)]*|[^\n#]+)", re.MULTILINE)
+"""An import: the module that names are taken from, if there is one, and the names."""
 TWINS = {"max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "any": "all", "all": "any"}
 """Functions that are easily taken for each other."""
 
@@ -256,11 +258,9 @@ def module_name(path: Path) -> str:
 def imported_by(file: Path) -> frozenset[str]:
     """List the modules, and what may be modules, that a file imports itself."""
     names = set[str]()
-    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {one.name for one in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    for module, what in IMPORT.findall((ROOT / file).read_text(encoding="utf-8")):
+        own = [one.split()[0] for one in what.strip("( ").split(",") if one.strip()]
+        names |= {module, *(f"{module}.{one}" for one in own)} if module else {*own}
     return frozenset(names)
 
 
@@ -340,14 +340,14 @@ def find_tests(fault: Fault) -> list[str]:
     users, ranks = all_users(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
-        imports = module_name(path) in imported_by(test)
+        imports = module_name(path) in imported_by(test) or f'"{module_name(path).removeprefix("hwloop.")}.' in text
         if mirrors:
             near = imports or stem.search(text) is not None
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
             rank = 2 if imports else 4
         elif users & imported_by(test):
-            rank = 4 + breadth(test)
+            rank = 5 + breadth(test)
         else:
             continue
         ranks[str(test)] = rank, test.stem != starts[0], not function.search(text)

@@ -55,10 +55,8 @@ class _Notes:
     """
 
     def __init__(self) -> None:
-        self.seconds, self.marks = (
-            collections.defaultdict[str, float](float),
-            collections.defaultdict[str, set[int]](set),
-        )
+        self.seconds = collections.defaultdict[str, float](float)
+        self.marks = collections.defaultdict[str, set[int]](set)
         self.failed = set[str]()
         self._now, self._by_fixture = set[int](), collections.defaultdict[int, set[int]](set)
         setattr(builtins, MARK, lambda number: self._now.add(number))
@@ -146,8 +144,8 @@ def _start(tree: Path, room: Path, out: Path, mark: Callable[[], object]) -> int
         return process
     try:
         enter(tree, LONGEST_ROOM)
+        notes = _Notes()  # first: what is marked may run while it is imported
         mark()
-        notes = _Notes()
         pytest.main([*OPTIONS, str(room)], [notes])
         out.write_text(json.dumps(notes.found()), encoding="utf-8")
     finally:

@@ -159,6 +159,8 @@ def test_the_nearest_tests_of_a_file_come_first() -> None:
     drift = nearest("calibration/fitting/drift/growth.py")
     assert all(path.startswith("tests/calibration/fitting/test_drift") for path in drift[:4])
     assert "tests/calibration/fitting/test_selection.py" in drift[4:]
+    # A table names the module.
+    assert "tests/test_numbers.py" in nearest("drivers/selftest.py", "SelfTestSettings", at_import=True)[:6]
     # Fields of settings have a table of their own.
     assert nearest("calibration/drift/refresh.py", "Refresh", at_import=True)[:2] == [
         "tests/calibration/drift/test_settings.py", "tests/calibration/drift/test_refresh.py"

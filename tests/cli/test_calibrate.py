@@ -26,6 +26,7 @@ from hwloop.sim_backend.server.instrument import Instrument
 from hwloop.sim_backend.server.server import serving
 from tests.cli.conftest import CHIP, ONE_THREAD, Command, arguments, run_process
 from tests.conftest import gaussian
+from tests.one_process import run_commands
 
 OTHER = CHIP.replace("seed=1", "seed=2")
 
@@ -130,10 +131,12 @@ def run_daily(words: list[str]) -> None:
     """The example with a served chip whose address is that of the test, still holding what calibrating left."""
     with hwloop.connect(CHIP) as chip, serving(chip, None, Instrument(chip)) as port:
         uri = f"visa:TCPIP::127.0.0.1::{port}::SOCKET"
-        done = run_process("calibrate", "all", "--backend", uri, "--out", "chip.cal.h5", "--force")
-        assert done.returncode == 0, done.stderr
-        done = run_process(*[uri if word.startswith("visa:") else word for word in words])
-        assert done.returncode == 0, done.stderr
+        calibrated, daily = run_commands(
+            Path(),
+            ["calibrate", "all", "--backend", uri, "--out", "chip.cal.h5", "--force"],
+            [uri if word.startswith("visa:") else word for word in words],
+        )
+        assert (calibrated.returncode, daily.returncode) == (0, 0), calibrated.stderr + daily.stderr
 
 
 # ---- what is made of it --------------------------------------------------------------------------------------
@@ -190,13 +193,14 @@ def test_several_cores(command: Command) -> None:
 def test_a_calibration_over_a_socket_is_that_of_the_chip(command: Command, file: str) -> None:
     with hwloop.connect(CHIP) as chip, serving(chip, None, Instrument(chip)) as port:
         uri = f"visa:TCPIP::127.0.0.1::{port}::SOCKET"
-        done = run_process("calibrate", "all", "--backend", uri, "--out", "visa.h5", "--json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["skipped"] == {}
-        done = run_process("program", "w.npy", "--backend", uri, "--calibration", "visa.h5", "--out", "r.h5", "--json")
-        assert done.returncode == 0, done.stderr
-        done = run_process("evaluate", "r.h5", "--backend", uri, "--calibration", "visa.h5", "--json")
-        assert done.returncode == 0, done.stderr
+        made = run_commands(
+            Path(),
+            ["calibrate", "all", "--backend", uri, "--out", "visa.h5", "--json"],
+            ["program", "w.npy", "--backend", uri, "--calibration", "visa.h5", "--out", "r.h5", "--json"],
+            ["evaluate", "r.h5", "--backend", uri, "--calibration", "visa.h5", "--json"],
+        )
+        assert [one.returncode for one in made] == [0, 0, 0], made
+        assert json.loads(made[0].stdout)["skipped"] == {}
     with h5py.File("visa.h5") as there, h5py.File(file) as here:
         for name in ("converters/offset", "programming_curve/shift", "floor/error"):
             assert np.array_equal(there[f"cores/0000/{name}"], here[f"cores/0000/{name}"]), name
@@ -306,13 +310,14 @@ def test_a_stale_calibration_warns_and_is_used(file: str) -> None:
     dates = {**known.dates, "converters": datetime(2020, 1, 1, tzinfo=UTC)}
     dataclasses.replace(known, dates=dates).save(file, force=True)
     words = ("--backend", CHIP, "--calibration", file)
-    done = run_process("program", "w.npy", *words, "--out", "r.h5", "--json")
+    done, evaluated = run_commands(
+        Path(), ["program", "w.npy", *words, "--out", "r.h5", "--json"], ["evaluate", "r.h5", *words]
+    )
     assert done.returncode == 0
     assert done.stderr.count("warning: the part 'converters' is of 2020-01-01 and should hold for 7 days") == 1
     assert json.loads(done.stdout)["calibration"]["file"] == file
-    done = run_process("evaluate", "r.h5", *words)
-    assert done.returncode == 0
-    assert "warning: the part 'converters' is of 2020-01-01" in done.stderr
+    assert evaluated.returncode == 0
+    assert "warning: the part 'converters' is of 2020-01-01" in evaluated.stderr
 
 
 def test_show_says_what_is_out_of_date(command: Command, file: str) -> None:
@@ -363,13 +368,13 @@ def test_a_run_is_no_calibration(command: Command, file: str) -> None:
     refused(command("evaluate", file), f"{file} is no hwloop-run file")
 
 
-def test_as_a_process() -> None:
+def test_as_a_process(command: Command) -> None:
     done = run_process("calibrate", "devices", "--backend", CHIP, "--out", "x.h5", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["cores"][0]["devices"]["good"] == 4096
-    done = run_process("calibrate", "check", "x.h5", "--backend", OTHER)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
+    refused = command("calibrate", "check", "x.h5", "--backend", OTHER)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_symmetry_points_are_calibrated_and_shown(command: Command) -> None:

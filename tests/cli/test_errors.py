@@ -272,10 +272,10 @@ def test_a_fault_of_our_own_asks_for_a_report(command: Command, monkeypatch: pyt
     assert "--debug" in result.stderr
 
 
-def test_a_traceback_is_shown_with_debug_alone() -> None:
+def test_a_traceback_is_shown_with_debug_alone(command: Command) -> None:
     words = ("program", "missing.npy", "--backend", CHIP, "--out", "run.h5")
-    plain, debug = run_process(*words), run_process(*words, "--debug")
-    assert (plain.returncode, plain.stdout) == (2, "")
+    plain, debug = command(*words), run_process(*words, "--debug")
+    assert (plain.exit_code, plain.stdout) == (2, "")
     assert plain.stderr == "error: missing.npy: no such file\n"
     assert "Traceback" in debug.stderr
     assert debug.returncode != 0

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from hwloop.cli.terminal import lines, shown_streams
+from hwloop.cli.terminal import lines, shown_streams, wrapped
 from tests.cli.conftest import BRIEF, ONE_THREAD, Command
 from tests.conftest import gaussian
 
@@ -116,3 +116,15 @@ def test_a_real_process_escapes_too(folder: Path) -> None:
     done = subprocess.run(words, env={**os.environ, **ONE_THREAD}, capture_output=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr == b"error: no\\x1b[2Jsuch\\nfile.h5: no such file\n"
+
+
+def test_texts_are_broken_where_the_terminal_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    words = " ".join(["word"] * 60)
+    for asked, width in ((None, 120), ("40", 40)):
+        if asked:
+            monkeypatch.setenv("COLUMNS", asked)
+        told = wrapped(words, "first: ", "    ").splitlines()
+        assert told[0].startswith("first: word")
+        assert all(line.startswith("    word") for line in told[1:])
+        assert width - 5 <= max(map(len, told)) <= width

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 import hwloop
-from tests.cli.conftest import BRIEF, Command, Endless, run_process
+from tests.cli.conftest import BRIEF, Command, Endless
 from tests.conftest import gaussian
 
 
-def test_a_second_program_into_the_same_file_is_refused(endless: Endless) -> None:
+def test_a_second_program_into_the_same_file_is_refused(endless: Endless, command: Command) -> None:
     endless.wait_for_steps(2)
     for more in ((), ("--force",)):
-        second = run_process("program", "w.npy", *BRIEF, "--out", str(endless.run), *more)
-        assert second.returncode == 2
+        second = command("program", "w.npy", *BRIEF, "--out", str(endless.run), *more)
+        assert second.exit_code == 2
         assert second.stderr.count("\n") == 1
     assert f"long.h5 is in use by process {endless.pid} on " in second.stderr
     assert "(hwloop program w.npy --backend" in second.stderr
@@ -30,11 +30,11 @@ def test_a_second_program_into_the_same_file_is_refused(endless: Endless) -> Non
     assert not Path(".long.h5.lock").exists()
 
 
-def test_what_a_killed_program_left_is_in_nobodys_way(endless: Endless) -> None:
+def test_what_a_killed_program_left_is_in_nobodys_way(endless: Endless, command: Command) -> None:
     endless.wait_for_steps(2)
     endless.end(signal.SIGKILL)
-    second = run_process("program", "w.npy", *BRIEF, "--out", str(endless.run), "--force")
-    assert second.returncode == 0, second.stderr
+    second = command("program", "w.npy", *BRIEF, "--out", str(endless.run), "--force")
+    assert second.exit_code == 0, second.stderr
     assert hwloop.load(endless.run).status == "complete"
 
 

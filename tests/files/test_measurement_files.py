@@ -426,3 +426,13 @@ def test_the_example_in_the_repository_has_one_experiment_of_each_kind() -> None
     assert {one.experiment for one in found} == set(Experiment) - {Experiment.PULSE_RESPONSE}
     assert all(one.attributes["status"] == "complete" for one in found)
     assert all(np.all(one.reads.time > 0) for one in found)
+
+
+def test_columns_are_kept_in_pieces_that_are_read_one_at_a_time(path: Path) -> None:
+    write_one(path, some_reads(20_000))
+    with h5py.File(path) as file:
+        datasets: list[h5py.Dataset] = []
+        file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+        of_reads = [one for one in datasets if one.shape == (20_000,)]
+        assert {one.chunks for one in of_reads} == {(16_384,)}
+        assert len(of_reads) >= 4

@@ -18,7 +18,7 @@ from hwloop.cli import main
 from hwloop.errors import BadInputError, NeedsNote
 from hwloop.files.resume_folder import folder_of
 from hwloop.jobs.inputs import weights_from
-from hwloop.jobs.needs import Needs
+from hwloop.jobs.needs import SETTINGS, Needs
 from hwloop.jobs.program import Programming, Task
 from tests.conftest import OpenChip, gaussian
 from tests.jobs.conftest import CHIP, FOUR_CORES, OpenWithout
@@ -94,17 +94,18 @@ def test_needs_follow_from_sizes_alone() -> None:
     needs = Needs.of([SimpleNamespace(place=one) for one in place], method, 20.0, info)  # type: ignore[arg-type]
     cells, devices, kept = 600, 2400, 4 * 2 * 32 * 16
     answers = (1000 + 4000) * 20 * 2 + 8 * 3 * devices  # codes of two bytes; reads of eight
+    of_state = SETTINGS.per_device_of_state + SETTINGS.per_device_read
     assert (needs.chip_seconds, needs.pulses, needs.real) == (70.0, 9, False)
-    assert needs.memory == 350_000_000 + 450 * devices
-    assert needs.file == 200_000 + 30_000 * 2 + 12 * devices + (16 + 56) * kept
-    assert needs.beside == 200_000 + answers + 3 * (16 + 56 + 32) * kept + 8 * cells
+    assert needs.memory == 350_000_000 + SETTINGS.per_device_in_memory * devices
+    assert needs.file == 200_000 + 30_000 * 2 + SETTINGS.per_device * devices + of_state * kept
+    assert needs.beside == 200_000 + answers + 3 * (of_state + 32) * kept + 8 * cells
     unknown = Outlook(chip_seconds=math.nan, pulses=math.nan, reads=0, vectors=math.inf)
     method.outlook, info.capabilities = lambda rows, age, info: unknown, frozenset()
     needs = Needs.of([SimpleNamespace(place=place[0])], method, 20.0, info)  # type: ignore[arg-type]
     assert needs.real
     assert needs.beside == 200_000 + 4000 * 10 * 2 + 8 * 300
     assert needs.to_json()["chip_seconds"] is needs.to_json()["pulses_per_device"] is None
-    assert str(needs).startswith("up to 351 MB of memory, a file of ")
+    assert str(needs).startswith("up to 350 MB of memory, a file of ")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import hwloop
+from hwloop.errors import BadInputError
 from hwloop.jobs.train import TrainingJob
+from hwloop.jobs.training_study import OF_CHIP, StudyPlan
 from tests.jobs.test_train import DATA, network
 
 CHIP = "sim:rpu-baseline?rows=16&columns=16"
@@ -41,3 +43,10 @@ def test_what_cannot_be_studied_is_refused() -> None:
         hwloop.StudyPlan(CHIP, "state", [1.0])
     with pytest.raises(hwloop.BadInputError, match="needs values to set"):
         hwloop.StudyPlan(CHIP, "states", [])
+
+
+def test_a_study_repeats_each_value_three_times() -> None:
+    assert StudyPlan("sim:x", next(iter(OF_CHIP)), [1.0]).seeds == 3
+    assert StudyPlan("sim:x", next(iter(OF_CHIP)), [1.0], seeds=1).seeds == 1
+    with pytest.raises(BadInputError, match="one seed at least"):
+        StudyPlan("sim:x", next(iter(OF_CHIP)), [1.0], seeds=0)

@@ -471,9 +471,10 @@ def test_the_linear_layer_of_timm() -> None:
 
 
 @pytest.mark.parametrize("size", [(7, 8), (5, 6), (9, 4)], ids=str)
+@pytest.mark.parametrize("kernel", [3, 1])
 @pytest.mark.parametrize("options", [{"stride": 2}, {"stride": (2, 3), "dilation": 2}, {}, {"groups": 2}], ids=str)
 def test_the_convolution_of_timm_that_pads_as_tensorflow_does(
-    options: dict[str, object], size: tuple[int, int]
+    options: dict[str, object], size: tuple[int, int], kernel: int
 ) -> None:
     def forward(self: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         """Pad so much that the output has the size of the input over the stride, more of it at the end."""
@@ -488,7 +489,7 @@ def test_the_convolution_of_timm_that_pads_as_tensorflow_does(
 
     Conv2dSame = type("Conv2dSame", (nn.Conv2d,), {"__module__": "timm.layers.conv2d_same", "forward": forward})
     torch.manual_seed(0)
-    assert len(assert_same(nn.Sequential(Conv2dSame(2, 4, 3, **options)), torch.randn(2, 2, *size)).layers) == 1
+    assert len(assert_same(nn.Sequential(Conv2dSame(2, 4, kernel, **options)), torch.randn(2, 2, *size)).layers) == 1
 
 
 @pytest.mark.parametrize(("moves", "stays"), [((True, False), True), ((False, False), False), ((True, True), True)])

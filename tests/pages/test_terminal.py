@@ -65,3 +65,12 @@ def test_headings_stay_whole_beside_long_names(width: int) -> None:
     text = text_of(Page("run", "t", "v.", (), (Table("Tiles", columns, rows),)), width)
     assert max(map(len, text.splitlines())) <= width
     assert {"first", "error", "worst", "tile", "device", "cells", "given", "up"} <= set(text.split())
+
+
+def test_columns_of_a_table_stand_two_letters_apart() -> None:
+    rows = (("a", 0.5, 7), ("long", 12.25, 1000))
+    table = Table("few", (Column("name"), Column("error", style=".2f"), Column("cells")), rows)
+    shown = text_of(Page("run", "t", "v.", (), (table,)), 80).splitlines()
+    assert [line for line in shown[2:] if line.strip(" -")] == [
+        "few", "name  error  cells", "a      0.50      7", "long  12.25  1,000"
+    ]  # fmt: skip

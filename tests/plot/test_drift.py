@@ -90,3 +90,17 @@ def test_a_network_has_two_panels(tmp_path: Path) -> None:
     draw_drift(Study({"none": Course(None)}), tmp_path / "run.png")
     draw_drift(Study({"none": Course(None, accuracy=shares)}), tmp_path / "net.png")
     assert imread(tmp_path / "net.png").shape[0] > 1.5 * imread(tmp_path / "run.png").shape[0]
+
+
+def test_axes_have_round_ticks_where_there_is_data() -> None:
+    """Errors from 0.08 to 1.05 and ages from 20 s to an hour: ticks at round ones between, and none beside them."""
+    course = Course(None, mvm_error=np.array([0.08, 1.05]))
+    axes = error_against_age(Study({"none": course}))
+    low, high = axes.get_ylim()
+    every = [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0]
+    assert [one.get_text() for one in axes.get_yticklabels()] == [f"{one:g}" for one in every if low <= one <= high]
+    assert axes.get_yticks().tolist() == [one for one in every if low <= one <= high]
+    assert axes.get_yticks()[-1] == 1.0
+    labels = dict(zip((one.get_text() for one in axes.get_xticklabels()), axes.get_xticks(), strict=True))
+    assert (labels["1min"], labels["1h"]) == (60.0, 3600.0)
+    assert not len(axes.get_yticks(minor=True))

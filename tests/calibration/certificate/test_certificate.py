@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -243,3 +244,28 @@ def test_faults_alone_come_with_the_nominal_model(open_chip: OpenChip) -> None:
     devices = found.calibration.of_cells(Place(0, 0, 0, 32, 32), found.chip.info).devices
     assert devices.model == found.chip.info.device_model
     assert np.array_equal(devices.usable, found.core.devices.usable)
+
+
+@pytest.mark.parametrize(("minutes", "warned"), [(4.9, False), (5.1, True)])
+def test_clocks_may_be_five_minutes_apart(known: Calibration, minutes: float, warned: bool) -> None:
+    told = known.out_of_date(known.created - timedelta(minutes=minutes))
+    assert any("in the future" in one for one in told) == warned
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "warned"),
+    [(300.0, 309.9, False), (300.0, 310.1, True), (310.1, 300.0, True), (np.nan, 400.0, False), (300.0, None, False)],
+)
+def test_ten_kelvin_are_too_far_where_both_temperatures_are_known(
+    known: Calibration, there: float, here: float | None, warned: bool
+) -> None:
+    can = frozenset() if here is None else frozenset({Capability.TEMPERATURE})
+
+    def temperature() -> float:
+        assert here is not None, "a chip without a thermometer was asked"
+        return here
+
+    chip = SimpleNamespace(info=SimpleNamespace(capabilities=can), temperature=temperature)
+    told = dataclasses.replace(known, temperature=there).away_from(chip)  # type: ignore[arg-type]
+    assert bool(told) == warned
+    assert all(f"the chip is at {here:.1f} K, the calibration was made at {there:.1f} K" in one for one in told)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import gaussian
+from tests.one_process import run_commands
 
 ROOT = Path(__file__).resolve().parents[3]
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
@@ -40,27 +38,19 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hwloop(folder: Path, *words: str) -> str:
-    """Run a command in a process that finds what is installed in a folder; return what it shows."""
-    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "hwloop", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_example_runs_beside_the_others(installed: Path) -> None:
+def test_the_example_runs_beside_the_others_and_is_listed_after_them(installed: Path) -> None:
     np.save(installed / "w.npy", gaussian(32, 32))
-    hwloop(installed, "program", "w.npy", "--backend", CHIP, "--set", "max_steps=6", "--out", "run.h5")
     words = ["--times", "1h,1y", "--compensation", "none,global,median,refresh+median", "--out", "drift.h5", "--json"]
-    entries = json.loads(hwloop(installed, "drift", "run.h5", *words))["compensations"]
+    programmed, aged, told = run_commands(
+        installed,
+        ["program", "w.npy", "--backend", CHIP, "--set", "max_steps=6", "--out", "run.h5"],
+        ["drift", "run.h5", *words],
+        ["drift", "--help"],
+        packages=installed,
+    )
+    assert (programmed.returncode, aged.returncode) == (0, 0), programmed.stderr + aged.stderr
+    assert "none, global, column, predictive, batchnorm, refresh, median" in " ".join(told.stdout.split())
+    entries = json.loads(aged.stdout)["compensations"]
     assert list(entries) == ["none", "global", "median", "refresh+median"]
     for number in range(2):
         error = {name: entry["mvm_error"][number] for name, entry in entries.items()}
@@ -70,8 +60,3 @@ def test_the_example_runs_beside_the_others(installed: Path) -> None:
     assert entries["refresh+median"]["mvm_error"][1] < 0.8 * entries["median"]["mvm_error"][1]
     assert entries["median"]["mvms"] == [256, 256]
     assert all(until > 3600.0 for until in entries["median"]["holds_until_s"])
-
-
-def test_the_help_lists_it_after_those_of_hwloop(installed: Path) -> None:
-    shown = " ".join(hwloop(installed, "drift", "--help").split())
-    assert "none, global, column, predictive, batchnorm, refresh, median" in shown

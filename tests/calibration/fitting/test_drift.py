@@ -140,7 +140,7 @@ def test_held_out_reads_choose_the_form() -> None:
 
 def test_auto_says_by_how_much() -> None:
     """The truth is log-clip, which predicts later reads no better than a family that assumes less of them."""
-    outcome = fit_measurement(measured(1_500, seed=9, lowest=1.0))
+    outcome = fit_measurement(measured(700, seed=9, lowest=1.0))
     record = outcome.fitted.record
     assert set(record.choice) >= {"log-clip", "spline"}
     # A tenth of the margin, of which another kind of CPU moves a tenth.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import pytest
 from hwloop.calibration.fitting.synthetic import programmed
 from hwloop.devices.statistics import Polynomial
 from hwloop.files.measurement_writer import MeasurementWriter
+from tests.one_process import run_commands
 
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
 
@@ -33,17 +31,6 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fit(folder: Path, *options: str) -> dict:  # type: ignore[type-arg]
-    paths = os.pathsep.join([str(folder), str(PAGE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "hwloop", "fit", "meas.h5", "--out", "model.json", "--force", "--json", *options]
-    environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["fits"]["programming"]
-
-
 def test_the_example_of_the_page_fits_by_name_and_is_tried_by_auto(installed: Path) -> None:
     rng = np.random.default_rng(1)
     target = rng.uniform(2.0, 25.0, 400)
@@ -54,11 +41,15 @@ def test_the_example_of_the_page_fits_by_name_and_is_tried_by_auto(installed: Pa
         writer.begin(measurement.experiment, measurement.cells, dict(measurement.attributes)).append(measurement.reads)
         writer.commit()
         writer.finish()
-    found = fit(installed, "--family", "laplace")
+    words = ["fit", "meas.h5", "--out", "model.json", "--force", "--json"]
+    found, automatic = (
+        json.loads(done.stdout)["fits"]["programming"]
+        for done in run_commands(installed, [*words, "--family", "laplace"], words, packages=installed)
+    )
     values = {row["name"]: row for row in found["parameters"]}
     used = found["cells"]["used"]
     assert found["family"] == "laplace"
     assert values["median"]["value"] == pytest.approx(np.median(error), abs=0.05)
     assert abs(np.log(values["size"]["value"] / 0.8)) < 3.5 / np.sqrt(used) + 0.02  # a fat tail may be screened
     assert values["size"]["low"] < values["size"]["value"] < values["size"]["high"]
-    assert "laplace" in fit(installed)["held_out_log_likelihood"]
+    assert "laplace" in automatic["held_out_log_likelihood"]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pytest
 
 from hwloop.calibration.programming.registry import METHODS
 from tests.conftest import gaussian
+from tests.one_process import Done, run_commands
 
 PAGE = Path(__file__).parents[3] / "docs" / "methods.md"
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
@@ -43,17 +41,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def hwloop(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{PAGE.parents[1]}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "hwloop", *words]
-    return subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, timeout=120)
+ON_CHIP = ["program", "w.npy", "--backend", CHIP, "--method"]
 
 
-def test_the_example_programs_a_chip_from_the_command_line(site: Path) -> None:
-    done = hwloop(
-        site, "program", "w.npy", "--backend", CHIP, "--method", "redraw", "--set", "rounds=3", "--out", "run.h5",
-        "--json",
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def commands(site: Path) -> list[Done]:
+    """What the commands of these tests said."""
+    return run_commands(
+        site,
+        [*ON_CHIP, "redraw", "--set", "rounds=3", "--out", "run.h5", "--json"],
+        ["compare", "w.npy", "--backend", CHIP, "--methods", "redraw,exact", "--out", "both.h5", "--json"],
+        [*ON_CHIP, "redraw", "--set", "rounds=0", "--out", "no.h5"],
+        [*ON_CHIP, "redrew", "--out", "no.h5"],
+        packages=site,
+    )
+
+
+def test_the_example_programs_a_chip_from_the_command_line(site: Path, commands: list[Done]) -> None:
+    done = commands[0]
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["method"], result["status"]) == ("redraw", "complete")
@@ -65,16 +70,10 @@ def test_the_example_programs_a_chip_from_the_command_line(site: Path) -> None:
         assert dict(file["provenance/settings"].attrs) == {"rounds": 3, "tolerance": 0.6}
 
 
-def test_it_is_compared_listed_and_its_settings_are_checked(site: Path) -> None:
-    compared = hwloop(
-        site, "compare", "w.npy", "--backend", CHIP, "--methods", "redraw,exact", "--out", "both.h5", "--json"
-    )
+def test_it_is_compared_listed_and_its_settings_are_checked(site: Path, commands: list[Done]) -> None:
+    compared, refused, unknown = commands[1:]
     assert set(json.loads(compared.stdout)["methods"]) == {"redraw", "exact"}, compared.stderr
-    refused = hwloop(
-        site, "program", "w.npy", "--backend", CHIP, "--method", "redraw", "--set", "rounds=0", "--out", "no.h5"
-    )
     assert "method redraw: setting rounds=0 is outside 1 to 1000" in refused.stderr
-    unknown = hwloop(site, "program", "w.npy", "--backend", CHIP, "--method", "redrew", "--out", "no.h5")
     assert "did you mean 'redraw'? known: exact, gdp, iterative, redraw, sgd" in unknown.stderr
     assert not (site / "no.h5").exists()
 

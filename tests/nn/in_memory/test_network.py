@@ -150,3 +150,10 @@ def test_start_weights_beyond_the_range_of_the_devices_are_warned_of(chip: hwloo
         layer.weight[:3] = 5.0
     with pytest.warns(hwloop.errors.ProgrammingWarning, match=r"0\.3 of the start weights .* a larger weight_scale"):
         hwloop.nn.analog(layer, chip)
+
+
+@pytest.mark.parametrize(("asked", "length"), [(5, 5), (10_000, None)])
+def test_trains_are_no_longer_than_the_chip_can_send(chip: hwloop.Backend, asked: int, length: int | None) -> None:
+    net = hwloop.nn.analog(nn.Linear(4, 3), chip, hwloop.Periphery(train_length=asked))
+    (matrix,) = net.matrices.values()
+    assert matrix.train_length == (chip.info.stepping.longest if length is None else length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 DOCS = Path(__file__).resolve().parent.parent
 # Pages that are run write no pulse into the ledger of whoever builds the site, and take one core each.
@@ -110,6 +112,26 @@ class LinksToPages(SphinxTransform):
         return link
 
 
+class PicturesThatTell(SphinxPostTransform):
+    """Give pictures that a page has drawn their size, and as an alternative the words before them."""
+
+    default_priority = 50  # after the outputs of cells have become nodes
+
+    def run(self, **_: object) -> None:
+        """Go through the page, with the last paragraph in mind."""
+        words = self.document.next_node(nodes.title)
+        for node in self.document.findall(lambda one: isinstance(one, nodes.paragraph | nodes.title | nodes.image)):
+            if not isinstance(node, nodes.image):
+                words = node
+                continue
+            path = Path(self.env.srcdir, node["uri"])
+            head = path.read_bytes()[:24] if path.suffix == ".png" and path.exists() else b""
+            if head[12:16] == b"IHDR":
+                node["width"], node["height"] = (str(size) for size in struct.unpack(">II", head[16:24]))
+            if words is not None and node.get("alt", "") in ("", node["uri"]):
+                node["alt"] = words.astext().rstrip(":")
+
+
 def escape_stars(_app: Sphinx, _context: object, lines: list[str]) -> None:
     """Keep `*IDN?` in the help of a command from being taken for the begin of something slanted."""
     lines[:] = [line.replace("*", r"\*") for line in lines]
@@ -118,4 +140,5 @@ def escape_stars(_app: Sphinx, _context: object, lines: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Add what is this site's own."""
     app.add_transform(LinksToPages)
+    app.add_post_transform(PicturesThatTell)
     app.connect("sphinx-click-process-description", escape_stars)

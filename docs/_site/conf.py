@@ -66,6 +66,7 @@ html_css_files = ["house.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_context = {"default_mode": "auto"}
+html_sidebars = {"gallery": [], "genindex": [], "search": []}  # nothing stands there of these pages
 html_theme_options = {
     "show_prev_next": True,
     "navbar_align": "left",
@@ -132,6 +133,50 @@ class PicturesThatTell(SphinxPostTransform):
                 node["alt"] = words.astext().rstrip(":")
 
 
+class ParametersTogether(SphinxPostTransform):
+    """Tell parameters that a docstring describes together once, and call types what a signature calls them."""
+
+    default_priority = 60
+
+    def run(self, **_: object) -> None:
+        """Go through the page."""
+        for one in list(self.document.findall(nodes.emphasis)):
+            if one.astext() == "TypeAliasForwardRef":
+                self._call_by_name(one)
+        for field in self.document.findall(nodes.field_body):
+            for items in field.findall(nodes.bullet_list):
+                self._join(items)
+
+    @staticmethod
+    def _call_by_name(one: nodes.Element) -> None:
+        """Make X of the four parts of TypeAliasForwardRef('X'), the last of which may go on."""
+        parent = one.parent
+        place = parent.index(one)
+        name, end = parent[place + 2].astext().strip("'"), parent[place + 3].astext().removeprefix(")")
+        parent[place : place + 4] = [nodes.emphasis("", name), nodes.emphasis("", end)]
+
+    def _join(self, items: nodes.bullet_list) -> None:
+        """Put names that have the same words behind them into one item."""
+        first: nodes.Element | None = None
+        told = ""
+        for item in list(items.children):
+            paragraph = item[0]
+            dash = self._dash(paragraph)
+            said = "".join(one.astext() for one in [*paragraph.children[dash:], *item.children[1:]])
+            if first is not None and dash and said == told:
+                between = [nodes.Text(", "), *(one.deepcopy() for one in paragraph.children[:dash])]
+                first[0][self._dash(first[0]) : self._dash(first[0])] = between
+                items.remove(item)
+            else:
+                first, told = item if dash else None, said
+
+    @staticmethod
+    def _dash(paragraph: nodes.Element) -> int:
+        """Find where names and types end; 0 where nothing does."""
+        places = (place for place, one in enumerate(paragraph.children) if one.astext().strip() in ("\u2013", "--"))
+        return next(places, 0)
+
+
 def escape_stars(_app: Sphinx, _context: object, lines: list[str]) -> None:
     """Keep `*IDN?` in the help of a command from being taken for the begin of something slanted."""
     lines[:] = [line.replace("*", r"\*") for line in lines]
@@ -141,4 +186,5 @@ def setup(app: Sphinx) -> None:
     """Add what is this site's own."""
     app.add_transform(LinksToPages)
     app.add_post_transform(PicturesThatTell)
+    app.add_post_transform(ParametersTogether)
     app.connect("sphinx-click-process-description", escape_stars)

@@ -18,12 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 from browser import browser, missing
 
-WIDTHS = (390, 1280)
+WIDTHS = (390, 1024, 1920)
 KEPT = ("index", "start/bench", "tutorials/bring-up", "gallery", "commands", "options", "api/programming", "scpi")
 """Pages that are kept as pictures."""
 
-OF_THE_THEME = ("an image without a size", ": Search", ": Ctrl+K")
-"""Ends of what is said of the theme's own parts: pictures get their size from it, its search field fades in."""
+OF_THE_THEME = (": Search", ": Ctrl+K")
+"""Ends of what is said of the theme's own parts: its search field fades in."""
 
 
 @dataclass

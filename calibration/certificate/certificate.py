@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 from hwloop.chip.backend import Backend
 from hwloop.chip.cell_calibration import CellCalibration
 from hwloop.chip.info import Capability, ChipInfo
+from hwloop.chip.opened import takes_open_chips
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
@@ -151,12 +152,14 @@ class Calibration:
         """List the parts that at least one core has."""
         return [name for name in KINDS if any(name in core.parts() for core in self.cores.values())]
 
+    @takes_open_chips
     def check(self, chip: Backend, *, seed: int = 1) -> list[Finding]:
         """Compare the calibration with a small probe of its chip; see `hwloop.calibration.certificate.check`."""
         from hwloop.calibration.certificate.check import check
 
         return check(self, chip, seed=seed)
 
+    @takes_open_chips
     def renew(self, chip: Backend, *, seed: int = 0) -> Calibration:
         """Measure the converters anew on what the chip holds; see `hwloop.calibration.certificate.renewal`."""
         from hwloop.calibration.certificate.renewal import renew

@@ -42,6 +42,10 @@ class Finding:
         """Whether this is what chance alone brings."""
         return self.moved == 0
 
+    def __str__(self) -> str:
+        where = "the chip" if self.core is None else f"core {self.core}"
+        return f"{where}, {self.what}: {self.moved} of {self.compared} moved; worst {self.worst:.1f} sigma"
+
     def to_json(self) -> dict[str, Json]:
         """Give every value by its name."""
         return {

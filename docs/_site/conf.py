@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 DOCS = Path(__file__).resolve().parent.parent
 # Pages that are run write no pulse into the ledger of whoever builds the site, and take one core each.
@@ -64,6 +66,7 @@ html_css_files = ["house.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_context = {"default_mode": "auto"}
+html_sidebars = {"gallery": [], "genindex": [], "search": []}  # nothing stands there of these pages
 html_theme_options = {
     "show_prev_next": True,
     "navbar_align": "left",
@@ -110,6 +113,70 @@ class LinksToPages(SphinxTransform):
         return link
 
 
+class PicturesThatTell(SphinxPostTransform):
+    """Give pictures that a page has drawn their size, and as an alternative the words before them."""
+
+    default_priority = 50  # after the outputs of cells have become nodes
+
+    def run(self, **_: object) -> None:
+        """Go through the page, with the last paragraph in mind."""
+        words = self.document.next_node(nodes.title)
+        for node in self.document.findall(lambda one: isinstance(one, nodes.paragraph | nodes.title | nodes.image)):
+            if not isinstance(node, nodes.image):
+                words = node
+                continue
+            path = Path(self.env.srcdir, node["uri"])
+            head = path.read_bytes()[:24] if path.suffix == ".png" and path.exists() else b""
+            if head[12:16] == b"IHDR":
+                node["width"], node["height"] = (str(size) for size in struct.unpack(">II", head[16:24]))
+            if words is not None and node.get("alt", "") in ("", node["uri"]):
+                node["alt"] = words.astext().rstrip(":")
+
+
+class ParametersTogether(SphinxPostTransform):
+    """Tell parameters that a docstring describes together once, and call types what a signature calls them."""
+
+    default_priority = 60
+
+    def run(self, **_: object) -> None:
+        """Go through the page."""
+        for one in list(self.document.findall(nodes.emphasis)):
+            if one.astext() == "TypeAliasForwardRef":
+                self._call_by_name(one)
+        for field in self.document.findall(nodes.field_body):
+            for items in field.findall(nodes.bullet_list):
+                self._join(items)
+
+    @staticmethod
+    def _call_by_name(one: nodes.Element) -> None:
+        """Make X of the four parts of TypeAliasForwardRef('X'), the last of which may go on."""
+        parent = one.parent
+        place = parent.index(one)
+        name, end = parent[place + 2].astext().strip("'"), parent[place + 3].astext().removeprefix(")")
+        parent[place : place + 4] = [nodes.emphasis("", name), nodes.emphasis("", end)]
+
+    def _join(self, items: nodes.bullet_list) -> None:
+        """Put names that have the same words behind them into one item."""
+        first: nodes.Element | None = None
+        told = ""
+        for item in list(items.children):
+            paragraph = item[0]
+            dash = self._dash(paragraph)
+            said = "".join(one.astext() for one in [*paragraph.children[dash:], *item.children[1:]])
+            if first is not None and dash and said == told:
+                between = [nodes.Text(", "), *(one.deepcopy() for one in paragraph.children[:dash])]
+                first[0][self._dash(first[0]) : self._dash(first[0])] = between
+                items.remove(item)
+            else:
+                first, told = item if dash else None, said
+
+    @staticmethod
+    def _dash(paragraph: nodes.Element) -> int:
+        """Find where names and types end; 0 where nothing does."""
+        places = (place for place, one in enumerate(paragraph.children) if one.astext().strip() in ("\u2013", "--"))
+        return next(places, 0)
+
+
 def escape_stars(_app: Sphinx, _context: object, lines: list[str]) -> None:
     """Keep `*IDN?` in the help of a command from being taken for the begin of something slanted."""
     lines[:] = [line.replace("*", r"\*") for line in lines]
@@ -118,4 +185,6 @@ def escape_stars(_app: Sphinx, _context: object, lines: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Add what is this site's own."""
     app.add_transform(LinksToPages)
+    app.add_post_transform(PicturesThatTell)
+    app.add_post_transform(ParametersTogether)
     app.connect("sphinx-click-process-description", escape_stars)

@@ -177,6 +177,10 @@ class _Work:
                 return False
         return True
 
+    def let_go(self) -> dict[str, list[Run]]:
+        """Give the runs without the chip, which holds the last of them at most."""
+        return {name: [Run(run.record, compared=True) for run in runs] for name, runs in self.runs.items()}
+
 
 @exclusive
 def compare(
@@ -304,7 +308,7 @@ class Contest:
             file.file.attrs["status"] = work.status
             file.commit_somewhere()
         name = str(file.path) if file is not None else ""
-        return Comparison(chip.uri, weights, work.runs, work.status, name)
+        return Comparison(chip.uri, weights, work.let_go(), work.status, name)
 
 
 def _method(told: Json) -> Method:
@@ -345,7 +349,10 @@ def read_comparison(path: str | Path) -> Comparison:
     """Read a comparison file. Raises BadInputError for a file that is none, or not whole."""
     with hdf5.open_file(path, hdf5.COMPARISON_FORMAT) as file, whole(path, "comparison file", "compare again"):
         methods = [name for name in str(file.attrs["methods"]).split(",") if name in file]
-        runs = {name: [Run(read_record(file[name][key], str(path))) for key in file[name]] for name in methods}
+        runs = {
+            name: [Run(read_record(file[name][key], str(path)), compared=True) for key in file[name]]
+            for name in methods
+        }
         return Comparison(
             str(file.attrs["backend"]), str(file.attrs["weights"]), runs, str(file.attrs["status"]), str(path)
         )

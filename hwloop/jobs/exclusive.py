@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import ParamSpec, TypeVar
 
 from hwloop.chip.backend import Backend
+from hwloop.chip.opened import takes_open_chips
 from hwloop.jobs.run import Run
 
 P = ParamSpec("P")
@@ -19,8 +20,10 @@ def exclusive(job: Callable[P, R]) -> Callable[P, R]:
     """Let a job have every chip that it is given, or whose run it is given, to itself.
 
     Other threads that call such a chip meanwhile get a ChipError, and so does the job where another thread uses one.
+    A URI in the place of an open chip is a BadInputError.
     """
 
+    @takes_open_chips
     @functools.wraps(job)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         with ExitStack() as held:

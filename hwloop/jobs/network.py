@@ -11,6 +11,7 @@ from hwloop.calibration.certificate.use import calibration_of_run, use_calibrati
 from hwloop.chip.backend import Backend
 from hwloop.chip.claims import programmed_over
 from hwloop.chip.info import Capability
+from hwloop.chip.opened import takes_open_chips
 from hwloop.chip.region import Place
 from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError
@@ -50,6 +51,7 @@ def _run_of(file: h5py.File, path: str | Path) -> RunRecord:
     return read_record(file[RUN_GROUP], str(path))
 
 
+@takes_open_chips
 def load_network(path: str | Path, network: nn.Module | None = None, chip: Backend | None = None) -> DeployedNetwork:
     """Open a deployed network from its file, with its simulated chip as it was left, or a real one as it is now.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hwloop.calibration.certificate.certificate import FORMAT as CALIBRATION_FORMAT
 from hwloop.chip.backend import Backend
+from hwloop.chip.opened import takes_open_chips
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError
 from hwloop.files.hdf5 import (
@@ -48,6 +49,7 @@ RunOf: TypeAlias = Callable[[Path], str]
 """Finds in a file what tells the job that wrote it from every other."""
 
 
+@takes_open_chips
 def resume(
     out: str | Path,
     chip: Backend | None = None,

@@ -15,6 +15,7 @@ from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.use import calibration_of_run, region_of, use_calibration
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
+from hwloop.chip.opened import takes_open_chips
 from hwloop.chip.region import Region
 from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError, ClosedError, printable
@@ -43,6 +44,8 @@ class Run:
         chip: Backend | None = None,
         regions: Sequence[Region] = (),
         calibration: Calibration | None = None,
+        *,
+        compared: bool = False,
     ) -> None:
         """Wrap a record; `hwloop.program` and `hwloop.load` make runs.
 
@@ -54,8 +57,10 @@ class Run:
             The open chip that holds it, and the cells of every tile, where they are at hand.
         calibration
             Through which outputs are read.
+        compared
+            Whether it is one of a comparison, after which the chip held something else.
         """
-        self.record, self.chip, self.calibration = record, chip, calibration
+        self.record, self.chip, self.calibration, self.compared = record, chip, calibration, compared
         self._regions = list(regions)
 
     # ---- what it is ------------------------------------------------------------------------------------------
@@ -148,6 +153,7 @@ class Run:
 
     # ---- the chip --------------------------------------------------------------------------------------------
 
+    @takes_open_chips
     def attach(self, chip: Backend | None = None, calibration: Calibration | None = None) -> Backend:
         """Find the chip that holds the weights: a simulated one as the run left it, a real one as it is now.
 
@@ -161,8 +167,13 @@ class Run:
         Raises
         ------
         BadInputError
-            For another chip than that of the run, and where a real chip must be named.
+            For another chip than that of the run, where a real chip must be named, and for a run of a comparison.
         """
+        if self.compared:
+            raise BadInputError(
+                "this run is one of a comparison, whose chip went on to other runs and kept nothing of it; "
+                f"put its weights on a chip with hwloop.program(chip, weights, '{self.method}')"
+            )
         if chip is None and self.chip is not None:
             return self.chip
         record = self.record

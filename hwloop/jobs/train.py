@@ -17,6 +17,7 @@ from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.steps import Step, exhaust
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
+from hwloop.chip.opened import takes_open_chips
 from hwloop.chip.registry import connect_recorded
 from hwloop.errors import BadInputError, first_line
 from hwloop.files import hdf5
@@ -226,6 +227,7 @@ def train_again(
         return done
 
 
+@takes_open_chips
 def open_trained(path: str | Path, chip: Backend | None = None, network: nn.Module | None = None) -> AnalogNetwork:
     """Open the network of a training file, with its simulated chip as it was left, or a real one as it is now.
 

@@ -39,7 +39,7 @@ def page_of_calibration(calibration: Calibration, name: str = "") -> Page:
     of_bad = f"; {bad:,} of {sum(one.fault.size for one in devices):,} devices are not good" if devices else ""
     facts = [
         Fact("geometry", f"{counted(chip.cores, 'core')} of {chip.rows} x {chip.columns} cells"),
-        Fact("calibrated cores", ", ".join(map(str, sorted(calibration.cores)))),
+        Fact("calibrated", f"core {', '.join(map(str, sorted(calibration.cores)))}"),
         Fact("pulses", f"{cost.get('pulses', 0):,.0f}"),
         Fact("device reads", f"{cost.get('device_reads', 0):,.0f}"),
         Fact("MVM vectors", f"{cost.get('mvms', 0):,.0f}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -111,12 +112,20 @@ def _attributes(measurements: Sequence[Measurement]) -> list[Fact]:
     """List where experiments come from, once where they agree, else each by its kind."""
     found = []
     for key in TOLD:
-        values = {one.experiment.value: str(one.attributes[key]) for one in measurements if one.attributes.get(key)}
+        values = {
+            one.experiment.value: _moment(str(one.attributes[key])) for one in measurements if one.attributes.get(key)
+        }
         if len(set(values.values())) == 1:
             found.append(Fact(key.replace("_", " "), next(iter(values.values()))))
         else:
             found += [Fact(f"{key.replace('_', ' ')}, {kind}", value) for kind, value in values.items()]
     return found
+
+
+def _moment(text: str) -> str:
+    """Write a moment of ISO 8601 as pages do, to the minute; any other text stays as it is."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?(\+00:00|Z)", text)
+    return f"{found[1]} {found[2]} UTC" if found else text
 
 
 def _pictures(measurement: Measurement, at: int, of: int) -> list[Picture]:

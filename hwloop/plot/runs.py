@@ -79,7 +79,7 @@ def results_of_methods(
     runs: Sequence[Sequence[RunRecord]], ax: Axes | None = None, *, floor: float | None = None
 ) -> Axes:
     """Draw a bar for the median error of each method, and a dot for each of several repeats."""
-    axes = axes_of(ax)
+    axes, once = axes_of(ax), "each repeat"
     results: dict[str, list[float]] = {}
     for run in (run for repeats in runs for run in repeats if run.status == "complete"):
         results.setdefault(run.method, []).append(run.mvm_error)
@@ -89,11 +89,14 @@ def results_of_methods(
     axes.bar_label(bars, fmt="%.4f", label_type="center", color="white")
     for name, errors in results.items():
         if len(errors) > 1:
-            axes.plot([name] * len(errors), errors, "o", color="black", ms=4, alpha=0.6)
+            axes.plot([name] * len(errors), errors, "o", color="black", ms=4, alpha=0.6, label=once)
+            once = ""
     if floor is not None:
-        axes.axhline(floor, color=COLOURS["exact"], ls="--")
+        axes.axhline(floor, color=COLOURS["exact"], ls="--", label="noise floor: every conductance on target")
     axes.set(ylabel="relative MVM error", title="All tiles, fresh inputs")
-    axes.margins(y=0.15)
+    axes.margins(y=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper right", fontsize="small")
     return axes
 
 

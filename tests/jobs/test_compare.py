@@ -212,3 +212,15 @@ def test_a_chip_without_exact_placement_shows_no_floor(
     run = hwloop.program(chip, WEIGHTS, FEW_STEPS)
     monkeypatch.setattr("hwloop.jobs.compare.connect", lambda uri: chip)
     assert floor_of(run, weights_from(WEIGHTS), CHIP) is None
+
+
+@pytest.mark.parametrize("uri", [True, False])
+def test_a_run_of_a_comparison_does_not_multiply_by_what_another_has_left(uri: bool, tmp_path: Path) -> None:
+    """The chip holds the last run at most: the one before it must not be computed with that."""
+    place = "sim:hermes-core?rows=8&columns=8&seed=1"
+    message = r"one of a comparison, .* put its weights on a chip with hwloop\.program\(chip, weights, 'exact'\)"
+    with hwloop.connect(place) as chip:
+        found = hwloop.compare(place if uri else chip, np.eye(4), ["exact", "iterative"], out=tmp_path / "c.h5")
+        for one in (found, hwloop.load(tmp_path / "c.h5")):
+            with pytest.raises(hwloop.BadInputError, match=message):
+                one.runs["exact"][0].matmul(np.ones(4))

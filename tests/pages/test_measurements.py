@@ -56,6 +56,12 @@ def test_experiments_of_one_file_are_told_apart() -> None:
     assert page.onward == ()
 
 
+def test_moments_are_told_as_on_all_pages() -> None:
+    page = page_of_measurements([measured(started="2026-11-30T12:39:46.023161+00:00", ended="noon")])
+    told = {one.name: one.text for one in page.provenance}
+    assert (told["started"], told["ended"]) == ("2026-11-30 12:39 UTC", "noon")
+
+
 def test_what_was_stopped_at_once_says_so_and_is_gone_on_with() -> None:
     stopped = measured(status="interrupted")
     page = page_of_measurements([with_reads(stopped, np.zeros(4, bool))], "m.h5")

@@ -91,3 +91,20 @@ def test_cores_show_which_of_their_cells_are_in_use() -> None:
     used = [patch for patch in axes.patches if patch.get_fill()]
     assert sum(patch.get_width() * patch.get_height() for patch in used) == pytest.approx(1.5)
     assert axes.get_title() == "Tiles: 2, cores: 2, of each the first 32 x 32 cells"
+
+
+def test_many_cores_have_a_legend_of_what_they_hold() -> None:
+    """Where there is no room for words in the squares."""
+    weights = {name: gaussian(32, 24, seed=seed) for seed, name in enumerate(("first", "second"))}
+    with hwloop.connect("sim:hermes-core?rows=8&columns=8&cores=32&seed=1") as chip:
+        run = hwloop.program(chip, weights, "exact")
+    axes = occupancy(run.tiles)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["first", "second"]
+    numbers = [text for text in axes.texts if text.get_text().startswith("core ")]
+    squares = [box for box in axes.patches if not box.get_fill()]
+    assert len(numbers) == len(squares) == 24
+    below = sorted({box.get_y() for box in squares}, reverse=True)
+    letters = sorted({text.get_position()[1] for text in numbers}, reverse=True)
+    assert all(number < square - 0.1 for square, number in zip(below, letters[1:], strict=False))

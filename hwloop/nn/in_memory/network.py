@@ -11,6 +11,7 @@ from torch import nn
 
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.chip.backend import Backend
+from hwloop.chip.opened import takes_open_chips
 from hwloop.errors import BadInputError, ProgrammingWarning
 from hwloop.nn.accuracy import Accuracy, Batches, accuracy_of
 from hwloop.nn.convert import Converted, MatrixOf, convert, matrices_of
@@ -136,6 +137,7 @@ class AnalogNetwork(nn.Module):
         return f"<AnalogNetwork {kind} on {self.chip.info.name}: {count} matrices on {self.cells.taken} cells>"
 
 
+@takes_open_chips
 def analog(
     network: nn.Module,
     chip: Backend,

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwloop.chip.backend import Backend
 from hwloop.chip.counts import Counts
 from hwloop.chip.info import Capability
+from hwloop.chip.opened import takes_open_chips
 from hwloop.chip.pulses import real_numbers
 from hwloop.errors import BadInputError, ChipError
 from hwloop.nn.memory.columns import Columns
@@ -78,6 +79,7 @@ class ExplicitMemory:
     ['dog', 'cat']
     """
 
+    @takes_open_chips
     def __init__(
         self,
         chip: Backend,

@@ -179,3 +179,8 @@ def test_columns_that_did_not_respond_and_cores_that_were_not_calibrated_are_not
         dataclasses.replace(known, cores={0: dataclasses.replace(known.cores[0], converters=silent)}), chip, [0]
     )
     refuse_stale(known, chip, [1])
+
+
+def test_a_finding_is_told_in_a_line() -> None:
+    assert str(Finding(3, "offsets", 64, 1, 5.25)) == "core 3, offsets: 1 of 64 moved; worst 5.2 sigma"
+    assert str(Finding(None, "temperature", 1, 0, 0.0)).startswith("the chip, temperature: 0 of 1 moved")

@@ -6,9 +6,9 @@
 Each seed draws other calibration images and another chip, programmed exactly, so that drift and noise alone are there.
 Activations of half of the training images are what is summarised; those of the other half, which nothing is fitted to,
 tell the clipped share and the MVM error. Full sets count 32 bits a value. Clipped: values other than zero beyond the
-range of their percentile, and outputs beyond the range of the least error, of all matrices together, at their quantile
-as `--ranges percentile` has them. MVM error: of all tiles, a day after programming, with `column` compensation by the
-same probes, as `DeployedNetwork.fit` and `compensate` make it.
+range of their 99.9th percentile, of all matrices together, as `--ranges percentile` has them.
+MVM error: of all tiles, a day after programming, with `column` compensation by the same probes, as
+`DeployedNetwork.fit` and `compensate` make it.
 """
 
 from __future__ import annotations

@@ -66,11 +66,20 @@ def fit_columns(
         gain = np.where(varies, (weight * dx * (reference - mean_y)).sum(0) / np.where(varies, spread, 1.0), 0.0)
         residual = np.abs(reference - mean_y - gain * dx)
         # 1.4826: from the median of absolute values to the standard deviation, for Gaussian residuals.
-        sigma = 1.4826 * np.median(np.where(usable, residual, 0.0), axis=0)
+        sigma = 1.4826 * _median(np.where(usable, residual, 0.0), shares)
         # Outputs may be zero, without an error, for most inputs: the others are no outliers for that.
         sigma = np.where(sigma > 0, sigma, np.sqrt((counted * residual**2).sum(0) / total)) + 1e-300
         weight = counted * huber_weights(residual, sigma)
     return ColumnCorrection(gain, mean_y - gain * mean_x)
+
+
+def _median(values: FloatArray, shares: FloatArray | None) -> FloatArray:
+    """Find the median of each column of values (batch, columns), whose rows may have weights (batch,)."""
+    if shares is None or np.ptp(shares) == 0:
+        return np.asarray(np.median(values, axis=0))
+    order = np.argsort(values, axis=0)
+    middle = (np.cumsum(shares[order], axis=0) >= shares.sum() / 2.0).argmax(0)
+    return np.asarray(np.take_along_axis(values, np.take_along_axis(order, middle[None], 0), 0)[0])
 
 
 def calibrate_columns(region: Region, weights: FloatArray, rng: np.random.Generator, vectors: int) -> ColumnCorrection:

@@ -26,6 +26,10 @@ fewshot, FewShot
     Learn classes from few examples in sessions, in a memory on the chip; its settings.
 coreset, Coreset, CoresetSettings, Sample
     Summarise activations by few weighted vectors, for whatever takes activations; what comes of it, and its settings.
+search_networks, Found
+    Find networks that fit a chip, by evolution on its twins; what comes of it.
+search
+    Spaces of networks and the settings of a search: `hwloop.search.resnet_like`, `hwloop.search.SearchSettings`.
 nn, optim
     The parts of it, for a training loop of your own: `hwloop.nn.analog` and the optimisers; and
     `hwloop.nn.ExplicitMemory`, which a chip writes from examples.

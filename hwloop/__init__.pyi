@@ -4,6 +4,7 @@ from . import data as data
 from . import nn as nn
 from . import optim as optim
 from . import plot as plot
+from . import search as search
 from .calibration.certificate.certificate import Calibration as Calibration
 from .calibration.coresets import CoresetSettings as CoresetSettings
 from .calibration.programming.exact import Exact as Exact
@@ -87,6 +88,8 @@ from .jobs.resume import resume as resume
 from .jobs.retrain import Retrained as Retrained
 from .jobs.retrain import retrain as retrain
 from .jobs.run import Run as Run
+from .jobs.search import search_networks as search_networks
+from .jobs.search_result import Found as Found
 from .jobs.sensitivity import Sensitivity as Sensitivity
 from .jobs.sensitivity import sensitivity as sensitivity
 from .jobs.train import TrainingJob as TrainingJob

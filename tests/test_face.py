@@ -20,7 +20,7 @@ W = np.clip(RNG.standard_normal((12, 16)), -3, 3)
 
 COMMANDS = {
     "calibrate", "compare", "coreset", "drift", "evaluate", "export", "fewshot", "fit", "import_measurement", "measure",
-    "predict", "program", "report", "retrain", "sensitivity",
+    "predict", "program", "report", "retrain", "search_networks", "sensitivity",
 }  # fmt: skip
 RESULTS = {
     "Calibration",
@@ -29,6 +29,7 @@ RESULTS = {
     "DriftResult",
     "Evaluation",
     "FewShotResult",
+    "Found",
     "Measurement",
     "Model",
     "Retrained",

@@ -26,6 +26,7 @@ COMMANDS = {
     "retrain": ("retrain", "Train a network for a chip, with its noise."),
     "train": ("train", "Train a network on the devices of a chip."),
     "fewshot": ("fewshot", "Learn classes from few examples, in the memory of a chip."),
+    "search": ("search", "Find networks that fit a chip."),
     "coreset": ("coreset", "Summarise activations under a budget of bits."),
     "sensitivity": ("sensitivity", "Find out how much of each nonideality a network bears."),
     "calibrate": ("calibrate", "Find out what a chip is, and keep it in a file."),

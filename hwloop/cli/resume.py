@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwloop.cli import calibrate, compare, deploy, drift, fit, measure, program, retrain, train
+from hwloop.cli import calibrate, compare, deploy, drift, fit, measure, program, retrain, search, train
 from hwloop.cli.common import command, file_option, given, json_option, watched
 from hwloop.cli.options import network_option
 from hwloop.errors import BadInputError
@@ -100,6 +100,7 @@ def _finish(found: Resumed, options: ResumeOptions) -> None:
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
+    from hwloop.jobs.search_result import Found
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
 
@@ -120,5 +121,7 @@ def _finish(found: Resumed, options: ResumeOptions) -> None:
         fit.finish(found, ", ".join(found.data), options.file, [], as_json=as_json)
     elif isinstance(found, Retrained):
         retrain.finish(found, as_json=as_json)
+    elif isinstance(found, Found):
+        search.finish(found, as_json=as_json)
     else:
         calibrate.finish(found, options.backend or "", options.file, as_json=as_json)

@@ -38,6 +38,7 @@ DRIFT_FORMAT = "hwloop-drift"
 NETWORK_FORMAT = "hwloop-network"
 SENSITIVITY_FORMAT = "hwloop-sensitivity"
 FEWSHOT_FORMAT = "hwloop-fewshot"
+SEARCH_FORMAT = "hwloop-search"
 TRAINING_FORMAT = "hwloop-training"
 _MAKERS = {RUN_FORMAT: "program", NETWORK_FORMAT: "deploy", TRAINING_FORMAT: "train"}
 FORMAT_VERSION = 1

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from hwloop.jobs.fewshot import FewShotResult
     from hwloop.jobs.measurements import Measurements
     from hwloop.jobs.run import Run
+    from hwloop.jobs.search_result import Found
     from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
 
 Loaded: TypeAlias = (
     "Run | DeployedNetwork | Comparison | DriftResult | Sensitivity | Trained | FewShotResult | Calibration | "
-    "Coreset | Measurements | Model"
+    "Coreset | Found | Measurements | Model"
 )
 
 
@@ -33,14 +34,14 @@ def load(path: str | Path) -> Loaded:
     Parameters
     ----------
     path
-        A run, network, comparison, drift, sensitivity, training, few-shot, calibration or measurement file (HDF5), a
-        coreset (.npz), or a model file (JSON).
+        A run, network, comparison, drift, sensitivity, training, search, few-shot, calibration or measurement file
+        (HDF5), a coreset (.npz), or a model file (JSON).
 
     Returns
     -------
     Loaded
         Run, DeployedNetwork, Comparison, DriftResult, Sensitivity, Trained, FewShotResult, Calibration, Coreset,
-        Measurements (a list), or Model, by what the file says of itself.
+        Found, Measurements (a list), or Model, by what the file says of itself.
 
     Raises
     ------
@@ -118,6 +119,12 @@ def _training(path: Path) -> Trained:
     return read_training(path)
 
 
+def _search(path: Path) -> Found:
+    from hwloop.jobs.search_result import Found
+
+    return Found.load(path)
+
+
 def _coreset(path: Path) -> Coreset:
     from hwloop.jobs.coreset import Coreset
 
@@ -143,6 +150,7 @@ _READERS: Mapping[str, Callable[[Path], Loaded]] = {
     "hwloop-sensitivity": _sensitivity,
     "hwloop-training": _training,
     "hwloop-fewshot": _few_shot,
+    "hwloop-search": _search,
     "hwloop-calibration": _calibration,
     "hwloop-measurement": _measurements,
     CORESET: _coreset,

@@ -17,6 +17,7 @@ from hwloop.files.hdf5 import (
     DRIFT_FORMAT,
     NETWORK_FORMAT,
     RUN_FORMAT,
+    SEARCH_FORMAT,
     TRAINING_FORMAT,
     open_file,
 )
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
     from hwloop.jobs.measure import MeasurementReport
     from hwloop.jobs.retrain import Retrained
     from hwloop.jobs.run import Run
+    from hwloop.jobs.search_result import Found
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
 
 Resumed: TypeAlias = (
     "Run | Comparison | Calibration | DriftResult | MeasurementReport | DeployedNetwork | FittedModel | Retrained"
-    " | Trained"
+    " | Trained | Found"
 )
 """What a job gives."""
 RunOf: TypeAlias = Callable[[Path], str]
@@ -234,6 +236,12 @@ def _retrain(left: _Left) -> Retrained:
     return retrain_again(left.folder, left.given, left.network, left.progress)
 
 
+def _search(left: _Left) -> Found:
+    from hwloop.jobs.search import search_again
+
+    return search_again(left.folder, left.given, left.progress)
+
+
 _JOBS: Mapping[str, tuple[RunOf, Callable[[_Left], Resumed]]] = {
     "program": (_in_hdf5(RUN_FORMAT), _program),
     "program in parts": (_in_hdf5(RUN_FORMAT), _parts),
@@ -243,5 +251,6 @@ _JOBS: Mapping[str, tuple[RunOf, Callable[[_Left], Resumed]]] = {
     "deploy": (_in_hdf5(NETWORK_FORMAT), _deploy),
     "fit": (_in_model, _fit),
     "retrain": (_in_weights, _retrain),
+    "search": (_in_hdf5(SEARCH_FORMAT), _search),
 }
 """By the name of a job: what finds its mark in the file that it writes, and what goes on with it."""

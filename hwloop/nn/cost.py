@@ -222,6 +222,11 @@ def _count(
     return [product.calls for product in counting], work
 
 
+def vectors_of(network: nn.Module, placed: Sequence[PlacedMatrix], one: torch.Tensor) -> list[int]:
+    """Count the input vectors of each matrix in an inference of a converted network; `one` is a batch of one input."""
+    return [sum(calls) for calls in _count(network, placed, one)[0]]
+
+
 def _core(tile: LayerTile) -> int:
     return tile.programmed.tile.place.core
 

@@ -1,6 +1,7 @@
 """Networks by name: `MODULE:FACTORY`, a function or class that makes a torch.nn.Module.
 
-A user who types a name has its code run. A name that stands in a file is data, and opens nothing but hwloop's own zoo.
+A user who types a name has its code run. A name that stands in a file is data, and opens nothing but hwloop's own zoo
+and spaces.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from torch import nn
 from hwloop.errors import BadInputError
 from hwloop.nn import zoo
 from hwloop.registry import suggest
+
+SPACES = ("hwloop.search.resnet_like",)
+"""Modules of hwloop's own whose networks are named by codes."""
 
 
 def network_from(name: str) -> nn.Module:
@@ -51,7 +55,7 @@ def network_from(name: str) -> nn.Module:
 
 
 def zoo_network(name: str) -> nn.Module:
-    """Make the network of a name that stood in a file, where it is of hwloop's own zoo; import nothing else.
+    """Make the network of a name that stood in a file, where it is of hwloop's own zoo or spaces; import nothing else.
 
     Raises
     ------
@@ -59,6 +63,9 @@ def zoo_network(name: str) -> nn.Module:
         For all other names, which the user must give again.
     """
     place, _, factory = name.rpartition(":")
+    if place in SPACES:  # a space of hwloop's own, which reads a code and runs nothing that it says
+        coded: nn.Module = importlib.import_module(place).network(factory)
+        return coded
     if place != zoo.__name__:
         shown = ascii(name)[:200]
         raise BadInputError(

@@ -99,6 +99,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.jobs.drift_result import DriftResult
     from hwloop.jobs.evaluate import Evaluation
     from hwloop.jobs.fewshot import FewShotResult
+    from hwloop.jobs.search_result import Found
     from hwloop.jobs.sensitivity import Sensitivity
     from hwloop.jobs.trained import Trained
     from hwloop.nn.network import DeployedNetwork
@@ -108,6 +109,7 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
     from hwloop.pages.evaluations import page_of_evaluation
     from hwloop.pages.memories import page_of_few_shot
     from hwloop.pages.networks import page_of_network, page_of_sensitivity
+    from hwloop.pages.searches import page_of_search
     from hwloop.pages.trainings import page_of_training
 
     if isinstance(what, Comparison):
@@ -120,6 +122,8 @@ def _page_of_result(what: Loaded | Evaluation) -> Page:
         return page_of_few_shot(what)
     if isinstance(what, Trained):
         return page_of_training(what)
+    if isinstance(what, Found):
+        return page_of_search(what)
     if isinstance(what, Coreset):
         return page_of_coreset(what)
     if isinstance(what, Evaluation):

@@ -30,6 +30,8 @@ from .runs import draw_runs as draw_runs
 from .runs import error_against_step as error_against_step
 from .runs import errors_by_conductance as errors_by_conductance
 from .runs import results_of_methods as results_of_methods
+from .searches import accuracy_against_drop as accuracy_against_drop
+from .searches import best_so_far as best_so_far
 from .style import PAPER as PAPER
 from .style import SCREEN as SCREEN
 from .style import Style as Style

@@ -32,7 +32,7 @@ class Role(StrEnum):
     SETTINGS = "settings"
 
 
-OUTPUTS = ("out", "plot", "figures", "folder", "log")
+OUTPUTS = ("weights_out", "out", "plot", "figures", "folder", "log")
 INPUTS = ("files",)
 CHIPS = ("backend", "uri", "chip")
 NEVER = ("debug", "as_json", "host", "stdio", "token_file", "scheduler", "visa_library", "log", "log_wire", "ledger")

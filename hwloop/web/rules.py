@@ -17,6 +17,8 @@ from hwloop.web.settings import SETTINGS
 
 ZOO = "hwloop.nn.zoo:"
 """What the networks that come with hwloop are named by."""
+SPACES = ("hwloop.search.resnet_like",)
+"""Modules whose networks are named by codes, which run nothing."""
 VISA_OPTIONS = ("timeout", "token_env")
 """Options of a link that load nothing and write nothing."""
 SAME_CHIP = ("temperature", "device", "read_mode")
@@ -50,6 +52,8 @@ def _check(field: Field, text: str, folder: DataFolder) -> None:
             check_chip(text, folder)
     elif field.role is Role.NETWORK:
         check_network(text, folder)
+    elif field.name == "space":
+        check_space(text)
     elif field.role is Role.INPUT:
         folder.path(text)
         if field.name == "fleet":
@@ -106,7 +110,8 @@ def check_network(text: str, folder: DataFolder) -> None:
 
     Raises BadInputError for any other: whatever is named there is run.
     """
-    if text.startswith(ZOO) and text.removeprefix(ZOO).isidentifier():
+    module, _, name = text.rpartition(":")
+    if (text.startswith(ZOO) or module in SPACES) and name.isidentifier():
         return
     file, colon, factory = text.rpartition(":")
     if not (colon and file.endswith(".py") and factory.isidentifier()):
@@ -115,6 +120,14 @@ def check_network(text: str, folder: DataFolder) -> None:
             "the command line takes any module"
         )
     folder.file(file)
+
+
+def check_space(text: str) -> None:
+    """Check what makes a space of networks. Raises BadInputError for any but those of hwloop: a module is run."""
+    if text and text not in SPACES:
+        raise BadInputError(
+            f"'{printable(text)}' is no space of hwloop ({', '.join(SPACES)}); the command line takes any"
+        )
 
 
 def chips_of(form: Form, values: Values, folder: DataFolder) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hwloop.calibration.column_fit import fit_columns
 from hwloop.calibration.coresets import Choice, CoresetSettings, Source, share_out
 from hwloop.errors import BadInputError
 from hwloop.files.coresets import LAYOUT, Grid
@@ -153,3 +154,13 @@ def test_rounding_is_uniform_within_half_a_step_and_keeps_zero_and_the_ends(bits
 def test_settings_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(BadInputError, match="setting"):
         CoresetSettings(**wrong)
+
+
+def test_columns_are_fitted_to_weighted_vectors_as_to_their_copies() -> None:
+    rng = np.random.default_rng(11)
+    codes, times = rng.integers(-100, 100, (40, 3)), rng.integers(1, 5, 40)
+    wanted = 0.5 * codes + 3.0 + rng.normal(0, 2.0, codes.shape)
+    copies = fit_columns(np.repeat(codes, times, 0), np.repeat(wanted, times, 0), (-200, 200))
+    weighted = fit_columns(codes, wanted, (-200, 200), shares=times / times.mean())
+    assert np.allclose(weighted.gain, copies.gain, rtol=1e-3)
+    assert np.allclose(weighted.offset, copies.offset, rtol=5e-3)

@@ -19,6 +19,8 @@ from hwloop.sim_backend.server.server import serving
 from tests.cli.conftest import BRIEF, CHIP, Command, programmed_cells
 
 DATA = Path(__file__).parent.parent.parent / "data"
+QUICK_SEARCH = ("budget=3", "first=2", "method=exact", "epochs=1", "twins=1", "population=4", "generations=2")
+"""A search of a second; exact programming needs no rehearsal."""
 OF_NETWORKS = ("deploy", "retrain", "sensitivity")
 
 
@@ -95,6 +97,8 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     } | answering
     if name == "coreset":
         small.pop("20000")
+    if name == "search":
+        chip, small["100"] = "sim:hermes-64?cores=2", "3"
     if name == "sensitivity":
         weights = ("--weights", DATA / "digits_cnn.safetensors", "--dataset", digits, "--backend", chip)
         command("deploy", "--network", "hwloop.nn.zoo:digits_cnn", *weights, "--method", "exact", "--out", "net.h5")
@@ -105,6 +109,7 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
     words = [small.get(word, chip if word.startswith("sim:") else word) for word in shlex.split(first)]
     quick = {"deploy": ["--method", "exact"], "retrain": ["--set", "batch=200"]}
     quick["fewshot"] = ["--method", "exact", "--epochs", "2", "--age", "0"]
+    quick["search"] = [word for one in QUICK_SEARCH for word in ("--set", one)]
     extra = ["--force"] if name in ("program", "compare", "resume") else quick.get(name, [])
     result = command(*words, *extra)
     assert result.exit_code == 0, result.stderr

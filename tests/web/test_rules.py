@@ -35,6 +35,9 @@ REFUSED = (
     "ledger --ledger /tmp/x.sqlite",
     "train --network os:abort --dataset d.npz --backend sim:reram-sb --out t.h5",
     "train --network /tmp/evil.py:f --dataset d.npz --backend sim:reram-sb --out t.h5",
+    "search --dataset d.npz --chip sim:hermes-64 --out s.h5 --space os",
+    "search --dataset d.npz --chip sim:hermes-64 --out s.h5 --weights-out /tmp/w.safetensors",
+    "coreset /etc/passwd --bits 9000 --out p.npz",
     "import /etc/passwd --out m.h5",
     "fit m.h5 --out m.json --figures ../x",
     "examples ../elsewhere",
@@ -64,6 +67,7 @@ ALLOWED = (
     "train --network hwloop.nn.zoo:digits_mlp --dataset d.npz --backend sim:reram-sb --out t.h5",
     "measure drift --backend sim:hermes-core --cells 100 --out m.h5",
     "serve --chip sim:hermes-core --port 0",
+    "search --dataset d.npz --chip sim:hermes-64 --out s.h5 --params 16k",
 )
 
 
@@ -83,7 +87,8 @@ def test_every_parameter_is_one_of_those_that_were_looked_at() -> None:
         "tensor", "layout", "scale", "split", "clip", "age", "methods", "exclude", "replicas", "replica_use", "ranges",
         "times", "compensation", "algorithm", "method", "levels", "settle", "cores", "first", "until", "ages",
         "interval", "start", "early", "columns", "experiment", "split_by", "delimiter", "comment", "where", "start_age",
-        "family", "time", "level", "window", "to", "picture", "addresses", "decimal", "hold_out",
+        "family", "time", "level", "window", "to", "picture", "addresses", "decimal", "hold_out", "params", "latency",
+        "space",
     }  # fmt: skip
     found = set()
     for command in all_commands():
@@ -96,6 +101,7 @@ def test_every_parameter_is_one_of_those_that_were_looked_at() -> None:
 def test_a_network_of_ones_own_lies_in_the_data_folder(lab: Path) -> None:
     folder = DataFolder(lab)
     check_network("hwloop.nn.zoo:digits_cnn", folder)
+    check_network("hwloop.search.resnet_like:i1_o10_s8_b1w8k3_h2", folder)
     (lab / "mine.py").write_text("def net(): ...")
     check_network("mine.py:net", folder)
     for wrong in ("os:abort", "mine.py", "other.py:net", "hwloop.nn.zoo:os.abort", "hwloop.nn.zoo.os:abort"):

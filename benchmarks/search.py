@@ -1,0 +1,130 @@
+"""Search of networks by evolution beside random search of equal budget, and beside the hand-made CNN of equal weights.
+
+    python benchmarks/search.py                          three seeds, 100 networks each
+    python benchmarks/search.py --seeds 1 --budget 40    less
+
+Networks have at most as many weights as `digits_cnn`, and are trained alike, it too. Winners are those of the most
+accurate month on the front; they and the hand-made network are asked on ten twins that no search has seen, with the
+test images of the digits. The surrogate's rank correlation is that with the drop over a month of networks that it was
+not fitted to: it is fitted to all of a seed's evolution, and predicts the random search of that seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from machine import machine
+from scipy.stats import kendalltau
+
+import hwloop
+from hwloop.jobs.candidates import Evaluator, accuracies, trained, twins_of
+from hwloop.jobs.search import Evaluated, steps
+from hwloop.jobs.search_result import Found
+from hwloop.nn import zoo
+from hwloop.nn.datasets import Dataset, read_dataset
+from hwloop.nn.noisy_accuracy import Images
+from hwloop.optim.training import seeded
+from hwloop.search import Limits, SearchSettings, Trial, resnet_like
+from hwloop.search.surrogate import Surrogate
+from hwloop.sim_backend.statistical.chip import StatisticalChip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="sim:hermes-64")
+    parser.add_argument("--seed", type=int, default=601, help="the first one")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--budget", type=int, default=100)
+    parser.add_argument("--twins", type=int, default=10, help="fresh ones, for the winners")
+    parser.add_argument("--compensation", default=SearchSettings().compensation)
+    given = parser.parse_args()
+    print(machine())
+    data = read_dataset(hwloop.data.path("digits.npz"))
+    limits = Limits(weights=resnet_like.weights_of(zoo.digits_cnn()))
+    rows = []
+    with twins_of(given.backend) as chip:
+        for seed in range(given.seed, given.seed + given.seeds):
+            settings = SearchSettings(
+                budget=given.budget, first=min(30, given.budget // 2), seed=seed, compensation=given.compensation
+            )
+            rows.append(compared(chip, given.backend, data, settings, limits, given.twins))
+    for name, values in zip(("random search", "the hand-made CNN"), zip(*rows, strict=True), strict=False):
+        print(f"points over {name} after a month, mean of seeds: {100 * statistics.mean(values):+.2f}")
+    print(f"hypervolume over that of random search: {', '.join(f'{row[2]:+.4f}' for row in rows)}")
+    print(f"rank correlation with the drop over a month: {', '.join(f'{row[3]:.2f}' for row in rows)}")
+
+
+def compared(
+    chip: StatisticalChip, uri: str, data: Dataset, settings: SearchSettings, limits: Limits, twins: int
+) -> tuple[float, float, float, float]:
+    """Search both ways, and ask the winners on fresh twins."""
+    found: list[Found] = []
+    images = Images(torch.from_numpy(data.x_train), torch.from_numpy(data.y_train))
+    space = resnet_like.space(data.x_train.shape[1:], data.classes)
+    latest = shared = Evaluated(0, settings.budget)
+    for strategy in ("random", "evolution"):
+        begun, wall = time.process_time(), time.monotonic()
+        how = SearchSettings(**{**vars(settings), "strategy": strategy})
+        # Both begin with the same random networks, which need not be evaluated twice.
+        for latest in steps(Evaluator(space, images, chip, how, limits), shared):
+            shared = latest if latest.done == how.first else shared
+        found.append(Found(latest.trials, latest.weights, "resnet_like", uri, how, limits))
+        best = found[-1].winner
+        print(
+            f"seed {settings.seed}, {strategy}: {best.network.partition(':')[2]}, {best.footprint.weights} weights, "
+            f"accuracy {best.accuracy:.4f}, after a month {best.lasting:.4f} on held-out images; hypervolume "
+            f"{found[-1].hypervolume:.4f}; {time.process_time() - begun:.0f} s of CPU, "
+            f"{(time.monotonic() - wall) / 60:.0f} min",
+            flush=True,
+        )
+    found = found[::-1]
+    names = [resnet_like.network(one.winner.network.partition(":")[2]) for one in found]
+    for network, one in zip(names, found, strict=True):
+        network.load_state_dict(dict(one.weights[one.trials.index(one.winner)]))
+        network.eval()
+    training, test = (
+        Images(torch.from_numpy(x), torch.from_numpy(y))
+        for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
+    )
+    with seeded(settings.seed):
+        own = zoo.digits_cnn()
+        kept = training[torch.randperm(len(training))[: round((1 - settings.held_out) * len(training))]]
+        trained(own, kept, settings)
+    asked = []
+    for name, network in zip(("evolution", "random", "hand-made"), (*names, own), strict=True):
+        seeds = [50_000_000 + 100 * settings.seed + number for number in range(twins)]
+        in_float, months = accuracies(network, chip, seeds, (training, test), settings)
+        asked.append([month for _, _, month in months])
+        print(f"  {name}: float {in_float:.4f}, {told(months)}", flush=True)
+    tau = correlation(found[0].trials, found[1].trials, data)
+    means = [statistics.mean(one) for one in asked]
+    return means[0] - means[1], means[0] - means[2], found[0].hypervolume - found[1].hypervolume, tau
+
+
+def told(months: Sequence[tuple[float, float, float]]) -> str:
+    """Write the means at the three ages."""
+    means = np.array(months).mean(0)
+    ages = ("after programming", "a day", "a month")
+    return ", ".join(f"{age} {mean:.4f}" for age, mean in zip(ages, means, strict=True)) + f" on {len(months)} twins"
+
+
+def correlation(seen: Sequence[Trial], others: Sequence[Trial], data: Dataset) -> float:
+    """Fit the surrogate to some networks, and compare its ranks of others with what was measured."""
+    space = resnet_like.space(data.x_train.shape[1:], data.classes)
+    known = {one.genome for one in seen}
+    fresh = [one for one in others if one.genome not in known]
+    model = Surrogate(space, seen, [one.footprint.weights for one in seen])
+    told_ = model.predict([one.genome for one in fresh], [one.footprint.weights for one in fresh])
+    for name in ("drop_day", "drop_month"):
+        tau = kendalltau(told_[name][0], [getattr(one, name) for one in fresh]).statistic
+        print(f"  {name}: Kendall {tau:.3f} of {len(fresh)} networks that the surrogate has not seen", flush=True)
+    return float(tau)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Trains and evaluates the candidates of a search: each on twins of the chip, after programming, a day and a month."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hwloop.chip.backend import Backend
+from hwloop.chip.registry import connect
+from hwloop.errors import BadInputError, first_line
+from hwloop.jobs.deploy import Deployment, deploy
+from hwloop.nn.convert import convert
+from hwloop.nn.cost import vectors_of
+from hwloop.nn.network import DeployedNetwork
+from hwloop.nn.noisy_accuracy import Images
+from hwloop.nn.placement import cores_needed, place
+from hwloop.nn.ranges import RangeSettings
+from hwloop.nn.settings import NetworkSettings
+from hwloop.optim.training import seeded
+from hwloop.search.settings import Limits, SearchSettings
+from hwloop.search.space import Genome, Space
+from hwloop.search.trials import Footprint, Trial
+from hwloop.sim_backend.statistical.chip import StatisticalChip
+
+
+@contextmanager
+def twins_of(uri: str) -> Iterator[StatisticalChip]:
+    """Open the statistical chip of a URI, whose siblings are the twins.
+
+    Raises BadInputError for a URI that has none: networks are evaluated on simulated chips alone.
+    """
+    if not uri.startswith("sim:"):
+        raise BadInputError(
+            f"{uri}: networks are evaluated on twins of a chip; fit a model to it (hwloop fit), and give sim:model.json"
+        )
+    level = "" if "level=" in uri else f"{'&' if '?' in uri else '?'}level=statistical"
+    with connect(uri + level) as chip:
+        if not isinstance(chip, StatisticalChip):
+            raise BadInputError(f"{uri}: give level=statistical, or no level; a search takes hundreds of chips")
+        yield chip
+
+
+@dataclass
+class Evaluator:
+    """Evaluates networks of a space for a chip.
+
+    Parameters
+    ----------
+    space
+        Of the networks.
+    data
+        Labelled training data, part of which is held out.
+    chip
+        The chip whose siblings are the twins.
+    settings, limits
+        How, and what a network may take.
+    """
+
+    space: Space
+    data: Images
+    chip: StatisticalChip
+    settings: SearchSettings
+    limits: Limits = field(default_factory=Limits)
+    _known: dict[Genome, Footprint] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(self.settings.seed))
+        kept = math.ceil(self.settings.held_out * len(self.data))
+        if kept < 10 or len(self.data) - kept < 10:
+            raise BadInputError(f"a search needs 20 training images or more; the data have {len(self.data)}")
+        self.training, self.held_out = self.data[order[kept:]], self.data[order[:kept]]
+
+    def fits(self, genome: Genome) -> Footprint | None:
+        """Return what a network takes; None where that is beyond the limits or the chip."""
+        limits = self.limits
+        if limits.weights and genome not in self._known:
+            with seeded(0):
+                network = self.space.network(genome)
+            if sum(one.numel() for one in network.parameters() if one.dim() > 1) > limits.weights:
+                return None
+        takes = self.footprint(genome)
+        beyond = (
+            (limits.weights and takes.weights > limits.weights)
+            or takes.cores > min(limits.cores or self.chip.info.cores, self.chip.info.cores)
+            or (limits.latency and not takes.latency <= limits.latency)
+        )
+        return None if beyond else takes
+
+    def footprint(self, genome: Genome) -> Footprint:
+        """Find out what a network takes, from shapes alone.
+
+        Raises
+        ------
+        BadInputError
+            For a space that makes no network of it, or one that does not take the data and score its classes.
+        """
+        if genome not in self._known:
+            with seeded(0):
+                network = self.space.network(genome).eval()
+            self._check(network, genome)
+            self._known[genome] = footprint_of(network, self.chip, self.data.inputs[:1])
+        return self._known[genome]
+
+    def _check(self, network: nn.Module, genome: Genome) -> None:
+        classes = int(self.data.labels.max()) + 1
+        told = f"the network of {self.space.written(genome)}"
+        try:
+            with torch.no_grad():
+                scores = network(self.data.inputs[:2])
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise BadInputError(f"{told} does not take the data: {first_line(error)}") from None
+        if not isinstance(scores, torch.Tensor) or scores.dim() != 2 or scores.shape[1] < classes:
+            shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+            raise BadInputError(f"{told} gives {shape} for two examples; expected scores for {classes} classes")
+
+    def evaluate(self, genome: Genome) -> tuple[Trial, dict[str, torch.Tensor]]:
+        """Train a network and ask it on every twin; its weights come along."""
+        takes = self.footprint(genome)
+        with seeded(_seed(self.settings.seed, genome)):
+            network = self.space.network(genome)
+            trained(network, self.training, self.settings)
+        in_float, asked = self.measured(network, [self._twin(number) for number in range(self.settings.twins)])
+        name = self.space.named(genome) if self.space.named is not None else self.space.written(genome)
+        programmed, day, month = (tuple(float(value) for value in column) for column in zip(*asked, strict=True))
+        return Trial(genome, name, takes, in_float, programmed, day, month), dict(network.state_dict())
+
+    def measured(self, network: nn.Module, seeds: list[int]) -> tuple[float, list[tuple[float, float, float]]]:
+        """Give the accuracy on held-out images in float, and on twins of these seeds at the three ages."""
+        return accuracies(network, self.chip, seeds, (self.training, self.held_out), self.settings)
+
+    def _twin(self, number: int) -> int:
+        return 1_000_000 + 1000 * self.settings.seed + number
+
+
+def footprint_of(network: nn.Module, chip: Backend, one: torch.Tensor) -> Footprint:
+    """Find out what a network takes of a chip, from shapes alone; `one` is a batch of one example."""
+    converted = convert(network)
+    placed = place(converted, chip.info)
+    weights = sum(math.prod(matrix.shape) for matrix in placed)
+    modes = list(chip.info.read_modes)
+    each = modes[0].seconds if modes else math.nan
+    return Footprint(weights, cores_needed(placed, chip.info), each * sum(vectors_of(converted.network, placed, one)))
+
+
+def trained(network: nn.Module, data: Images, settings: SearchSettings) -> None:
+    """Train a network in float with noise on its weights, by AdamW and a rate that rises and falls once."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr)
+    steps = settings.epochs * math.ceil(len(data) / settings.images_a_step)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=steps + 1)
+    matrices = [one for one in network.parameters() if one.dim() > 1]
+    network.train()
+    for _ in range(settings.epochs):
+        for batch in data.batches(settings.images_a_step, torch.randperm(len(data))):
+            if len(batch) > 1:  # batch norm has no statistics of one image
+                before = [one.detach().clone() for one in matrices]
+                with torch.no_grad():
+                    for one in matrices:
+                        one.add_(torch.randn_like(one) * (settings.weight_noise * one.abs().max()))
+                optimizer.zero_grad()
+                functional.cross_entropy(network(batch.inputs), batch.labels).backward()  # type: ignore[no-untyped-call]
+                with torch.no_grad():
+                    for one, was in zip(matrices, before, strict=True):
+                        one.copy_(was)
+                optimizer.step()
+            schedule.step()
+    network.eval()
+
+
+def accuracies(
+    network: nn.Module,
+    chip: StatisticalChip,
+    seeds: list[int],
+    data: tuple[Images, Images],
+    settings: SearchSettings,
+) -> tuple[float, list[tuple[float, float, float]]]:
+    """Ask a network in float, and on twins after programming, a day and a month.
+
+    Parameters
+    ----------
+    network
+        Trained.
+    chip, seeds
+        The chip, and the seeds of its siblings.
+    data
+        Images for calibration, and those that are asked.
+    settings
+        How it is programmed and compensated.
+
+    Returns
+    -------
+    tuple
+        Accuracy in float, and (after programming, after a day, after a month) on each twin.
+    """
+    given, asked = data
+    with torch.no_grad():
+        right = torch.cat([network(part.inputs) for part in asked.batches(500)]).argmax(1) == asked.labels
+    ranges = NetworkSettings(RangeSettings(vectors=settings.vectors))
+    made = Deployment(network=ranges, seed=settings.seed)
+    inputs, found = given.some(settings.images, settings.seed).inputs, []
+    for seed in seeds:
+        with chip.sibling(seed) as twin:
+            deployed = deploy(network, twin, inputs, settings.method, settings=made)
+            assert isinstance(deployed, DeployedNetwork)  # it fits, as its footprint says
+            one = [deployed.accuracy((asked.inputs, asked.labels)).value]
+            for age in (settings.day, settings.month):
+                deployed.age(age)
+                deployed.compensate(settings.compensation)
+                one.append(deployed.accuracy((asked.inputs, asked.labels)).value)
+        found.append((one[0], one[1], one[2]))
+    return float(right.double().mean()), found
+
+
+def _seed(seed: int, genome: Genome) -> int:
+    """Mix a seed and a genome into a seed of its own."""
+    return int(np.random.SeedSequence([seed, *genome]).generate_state(1)[0])
+
+
+def states_of(arrays: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> dict[str, torch.Tensor]:
+    """Make a state dict of arrays."""
+    return {name: torch.from_numpy(np.array(one)) for name, one in arrays.items()}

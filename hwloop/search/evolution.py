@@ -1,0 +1,153 @@
+"""Evolution on the surrogate: candidates under limits whose predicted accuracy and drop are on the front."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwloop.errors import BadInputError
+from hwloop.search.settings import SearchSettings
+from hwloop.search.space import Genome, Space
+from hwloop.search.surrogate import Surrogate
+from hwloop.search.trials import Footprint, Trial, front
+
+if TYPE_CHECKING:
+    import optuna
+
+Measure = Callable[[Genome], Footprint | None]
+"""What a network would take; None where that is beyond the limits."""
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How often genomes are drawn for networks that are within the limits."""
+
+    least: int = 300
+    """Whatever is wanted."""
+    each: int = 100
+    """For each network that is wanted."""
+
+
+ATTEMPTS = Attempts()
+"""Of all searches."""
+
+
+def drawn(space: Space, fits: Measure, known: set[Genome], count: int, rng: np.random.Generator) -> list[Genome]:
+    """Draw genomes of networks that are within the limits and not yet known.
+
+    Raises BadInputError where hardly any network of the space is.
+    """
+    found: list[Genome] = []
+    for _ in range(ATTEMPTS.least + ATTEMPTS.each * count):
+        genome = space.draw(rng)
+        if genome not in known and genome not in found and fits(genome) is not None:
+            found.append(genome)
+            if len(found) == count:
+                return found
+    raise BadInputError(
+        f"of all networks that were drawn {len(found) + len(known)} are within the limits, fewer than the budget; give "
+        "wider limits, a smaller budget, or another space"
+    )
+
+
+def proposed(
+    space: Space, fits: Measure, trials: Sequence[Trial], settings: SearchSettings, count: int, round_: int
+) -> list[Genome]:
+    """Propose genomes to evaluate next.
+
+    NSGA-II (Deb et al., IEEE Trans. Evol. Comput. 6, 182, 2002, by optuna) evolves candidates on the surrogate from the
+    front that is known. Of all candidates that it came upon, those are taken that are on fronts of the prediction, from
+    end to end, as far as they are new; what is missing is drawn.
+
+    Parameters
+    ----------
+    space, fits
+        What may be proposed.
+    trials
+        What was evaluated so far.
+    settings
+        How.
+    count
+        Genomes that are wanted.
+    round_
+        Which batch this is: it has random numbers of its own.
+
+    Raises
+    ------
+    BadInputError
+        Without optuna, which the extra hwloop[search] brings.
+    """
+    rng = np.random.default_rng([settings.seed, round_])
+    surrogate = Surrogate(space, trials, [one.footprint.weights for one in trials])
+    seen: dict[Genome, tuple[float, float]] = {}
+
+    def value(genome: Genome, takes: Footprint) -> tuple[float, float]:
+        if genome not in seen:
+            told = surrogate.predict([genome], [takes.weights])
+            (accuracy, unsure), (drop, unsure_drop) = told["accuracy"], told["drop_month"]
+            hope = settings.bold
+            seen[genome] = (float(accuracy[0] + hope * unsure[0]), float(drop[0] - hope * unsure_drop[0]))
+        return seen[genome]
+
+    _evolve(space, fits, value, [trials[number].genome for number in front(trials)], settings, round_)
+    known = {one.genome for one in trials}
+    fresh = {genome: values for genome, values in seen.items() if genome not in known}
+    chosen: list[Genome] = []
+    while fresh and len(chosen) < count:
+        best = _front_of(fresh)
+        order = np.unique(np.linspace(0, len(best) - 1, min(count - len(chosen), len(best))).round().astype(int))
+        chosen += [best[number] for number in order]
+        for genome in best:
+            del fresh[genome]
+    missing = count - len(chosen)
+    return chosen + (drawn(space, fits, known | set(chosen), missing, rng) if missing else [])
+
+
+def _evolve(
+    space: Space,
+    fits: Measure,
+    value: Callable[[Genome, Footprint], tuple[float, float]],
+    begin: Sequence[Genome],
+    settings: SearchSettings,
+    round_: int,
+) -> None:
+    """Let candidates evolve; `value` hears of each that is within the limits."""
+    check_library()
+    import optuna
+
+    told = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every trial
+    sampler = optuna.samplers.NSGAIISampler(population_size=settings.population, seed=settings.seed * 1000 + round_)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for genome in begin:
+        study.enqueue_trial(dict(zip(space.genes, genome, strict=True)))
+
+    def evaluate(trial: optuna.Trial) -> tuple[float, float]:
+        genome = tuple(int(trial.suggest_categorical(name, list(choices))) for name, choices in space.genes.items())
+        takes = fits(genome)
+        trial.set_constraint("limits", 1.0 if takes is None else -1.0)
+        return (0.0, 1.0) if takes is None else value(genome, takes)
+
+    try:
+        study.optimize(evaluate, n_trials=settings.population * settings.generations)
+    finally:
+        optuna.logging.set_verbosity(told)
+
+
+def check_library() -> None:
+    """Raise BadInputError where optuna is not installed."""
+    if importlib.util.find_spec("optuna") is None:
+        raise BadInputError("a search by evolution needs optuna; pip install 'hwloop[search]' brings it")
+
+
+def _front_of(values: dict[Genome, tuple[float, float]]) -> list[Genome]:
+    """Find the genomes to which no other is better in both values, by rising drop."""
+    found: list[Genome] = []
+    for genome in sorted(values, key=lambda one: (values[one][1], -values[one][0], one)):
+        if not found or values[genome][0] > values[found[-1]][0]:
+            found.append(genome)
+    return found

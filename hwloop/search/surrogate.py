@@ -1,0 +1,120 @@
+"""What an architecture will reach, before it is trained: Gaussian processes over genes, with their uncertainty.
+
+After Benmeziane et al., AnalogNAS (arXiv 2305.10459), where trees rank architectures by accuracy and by its variation;
+with the hundred architectures of a search, a Gaussian process knows as much and tells how sure it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
+
+from hwloop.search.space import Genome, Space
+from hwloop.search.trials import Trial
+from hwloop.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is thought of length scales and noise before anything is seen, as normal distributions of logarithms.
+
+    Parameters
+    ----------
+    length, length_spread
+        Length scale of a feature, whose values lie within 0 and 1.
+    noise, noise_spread
+        Standard deviation of the noise over that of all values.
+    starts
+        From which the likelihood is climbed.
+    """
+
+    length: float = 1.0
+    length_spread: float = 1.0
+    noise: float = 0.4
+    noise_spread: float = 1.0
+    starts: tuple[float, ...] = (1.0, 3.0)
+
+
+PRIOR = Prior()
+"""Of all surrogates."""
+
+
+class GaussianProcess:
+    """A Gaussian process with a Matern 5/2 kernel and a length scale for each feature, by maximum posterior.
+
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapters 4 and 5.
+    """
+
+    def __init__(self, x: FloatArray, y: FloatArray) -> None:
+        """Fit it to values (points,) at features (points, features)."""
+        self.mean_, self.scale_ = float(y.mean()), float(y.std()) or 1.0
+        self._x, z = x, (y - self.mean_) / self.scale_
+        fits = [minimize(self._loss, self._start(one), args=(z,), method="L-BFGS-B") for one in PRIOR.starts]
+        best = min(fits, key=lambda fit: float(fit.fun)).x
+        self.lengths_, self.noise_ = np.exp(best[:-1]), math.exp(best[-1])
+        kernel = self._kernel(x, x, self.lengths_) + (self.noise_**2 + 1e-8) * np.eye(len(x))
+        self._factor = cho_factor(kernel, lower=True)
+        self._alpha = cho_solve(self._factor, z)
+
+    def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give mean and standard deviation (points,) of the values at features (points, features), without noise."""
+        between = self._kernel(x, self._x, self.lengths_)
+        mean = between @ self._alpha
+        variance = 1.0 - np.einsum("ij,ji->i", between, cho_solve(self._factor, between.T))
+        spread = np.sqrt(np.maximum(variance, 0.0)) * self.scale_
+        return np.asarray(mean * self.scale_ + self.mean_), np.asarray(spread)
+
+    def _start(self, length: float) -> FloatArray:
+        return np.asarray(np.log(np.array([length] * self._x.shape[1] + [PRIOR.noise])))
+
+    def _loss(self, parameters: FloatArray, z: FloatArray) -> float:
+        """Compute the negative logarithm of the posterior, up to a constant."""
+        lengths, noise = np.exp(np.clip(parameters[:-1], -5, 8)), math.exp(float(np.clip(parameters[-1], -8, 4)))
+        kernel = self._kernel(self._x, self._x, lengths) + (noise**2 + 1e-8) * np.eye(len(z))
+        factor = cho_factor(kernel, lower=True)
+        likelihood = -0.5 * float(z @ cho_solve(factor, z)) - float(np.log(np.diag(factor[0])).sum())
+        far = (parameters[:-1] - math.log(PRIOR.length)) / PRIOR.length_spread
+        prior = -0.5 * float(np.square(far).sum())
+        prior -= 0.5 * ((float(parameters[-1]) - math.log(PRIOR.noise)) / PRIOR.noise_spread) ** 2
+        return -(likelihood + prior)
+
+    @staticmethod
+    def _kernel(one: FloatArray, other: FloatArray, lengths: FloatArray) -> FloatArray:
+        apart = np.square((one / lengths)[:, None] - (other / lengths)[None]).sum(2)
+        d = np.sqrt(5.0 * np.maximum(apart, 0.0))
+        return np.asarray((1.0 + d + d**2 / 3.0) * np.exp(-d))
+
+
+class Surrogate:
+    """Predicts accuracy after programming and its drop over a day and a month."""
+
+    def __init__(self, space: Space, trials: Sequence[Trial], weights: Sequence[int]) -> None:
+        """Fit it to what was evaluated; `weights` are those of the trials' networks."""
+        self._space = space
+        x = self._features([one.genome for one in trials], weights)
+        wanted = {
+            "accuracy": [_stretched(one.accuracy) for one in trials],
+            "drop_day": [one.drop_day for one in trials],
+            "drop_month": [one.drop_month for one in trials],
+        }
+        self._models = {name: GaussianProcess(x, np.array(values)) for name, values in wanted.items()}
+
+    def predict(self, genomes: Sequence[Genome], weights: Sequence[int]) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Predict 'accuracy' (as its stretched logarithm), 'drop_day' and 'drop_month', with standard deviations."""
+        x = self._features(genomes, weights)
+        return {name: model.predict(x) for name, model in self._models.items()}
+
+    def _features(self, genomes: Sequence[Genome], weights: Sequence[int]) -> FloatArray:
+        """Give the genes and the number of weights, each within about 0 and 1."""
+        size = np.log10(np.maximum(np.array(weights, np.float64), 1.0)) / 6.0
+        return np.column_stack([self._space.features(genomes), size])
+
+
+def _stretched(accuracy: float) -> float:
+    """Stretch accuracies near 1, where what matters is the share of errors: -log10 of the errors, from 0 on."""
+    return -math.log10(max(1.0 - accuracy, 1e-3))

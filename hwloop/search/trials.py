@@ -1,0 +1,123 @@
+"""Networks that were evaluated, the front of the best of them, and its hypervolume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwloop.search.space import Genome
+from hwloop.typing import FloatArray, Json
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a network takes of a chip.
+
+    Parameters
+    ----------
+    weights, cores
+        Weights of its matrices, and cores that hold them.
+    latency
+        Seconds of its MVMs one after the other; NaN where the chip does not tell.
+    """
+
+    weights: int
+    cores: int
+    latency: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A network that was trained and evaluated.
+
+    Parameters
+    ----------
+    genome
+        Its genes.
+    network
+        Its name, MODULE:FACTORY, or its genes in words.
+    footprint
+        What it takes.
+    in_float
+        Accuracy of the digital network on the held-out images.
+    programmed, day, month
+        Accuracy on each twin: after programming, and at the two later ages, compensated.
+    """
+
+    genome: Genome
+    network: str
+    footprint: Footprint
+    in_float: float
+    programmed: tuple[float, ...]
+    day: tuple[float, ...]
+    month: tuple[float, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy over the twins, after programming."""
+        return float(np.mean(self.programmed))
+
+    @property
+    def drop_day(self) -> float:
+        """What is lost of it in a day."""
+        return self.accuracy - float(np.mean(self.day))
+
+    @property
+    def drop_month(self) -> float:
+        """What is lost of it in a month."""
+        return self.accuracy - float(np.mean(self.month))
+
+    @property
+    def lasting(self) -> float:
+        """Mean accuracy after a month."""
+        return float(np.mean(self.month))
+
+    def to_json(self) -> dict[str, Json]:
+        """Give every value by its name."""
+        return {
+            "genome": list(self.genome), "network": self.network, "weights": self.footprint.weights,
+            "cores": self.footprint.cores,
+            "latency_seconds": self.footprint.latency if np.isfinite(self.footprint.latency) else None,
+            "accuracy_float": self.in_float, "accuracy": self.accuracy, "drop_day": self.drop_day,
+            "drop_month": self.drop_month, "accuracy_month": self.lasting,
+        }  # fmt: skip
+
+
+def objectives(trials: Sequence[Trial]) -> FloatArray:
+    """Give (trials, 2) accuracy after programming and drop over a month, the first to rise, the second to fall."""
+    return np.array([[one.accuracy, one.drop_month] for one in trials], np.float64).reshape(len(trials), 2)
+
+
+def front(trials: Sequence[Trial]) -> list[int]:
+    """Find the trials to which no other is better in accuracy and in drop, by rising drop; one of equal ones."""
+    values = objectives(trials)
+    found: list[int] = []
+    for number in np.lexsort((-values[:, 0], values[:, 1])):
+        if not found or values[number, 0] > values[found[-1], 0]:
+            found.append(int(number))
+    return found
+
+
+def hypervolume(trials: Sequence[Trial], worst: tuple[float, float] = (0.0, 1.0)) -> float:
+    """Compute the area that a front covers, from the worst accuracy and drop on: larger is better.
+
+    Parameters
+    ----------
+    trials
+        Networks.
+    worst
+        Accuracy and drop of the corner that is covered from.
+    """
+    values = objectives([trials[number] for number in front(trials)])
+    area, reached = 0.0, worst[0]
+    for accuracy, drop in values:  # by rising drop, and so by rising accuracy
+        area += max(accuracy - reached, 0.0) * max(worst[1] - drop, 0.0)
+        reached = max(reached, accuracy)
+    return area
+
+
+def winner(trials: Sequence[Trial]) -> int:
+    """Choose the network of the front that is the most accurate after a month; the smaller one of equals."""
+    return max(front(trials), key=lambda number: (trials[number].lasting, -trials[number].footprint.weights))

@@ -149,8 +149,7 @@ def make_site(commands: click.Group, root: Path, *, public: bool = False) -> Sit
     folder.hidden.mkdir(mode=0o700, exist_ok=True)
     diary = Diary(folder.hidden / "log.jsonl")
     queue = Queue(JobFolder(folder.hidden / "jobs"), folder, diary)
-    where = str(root)
-    return Site(commands, folder, queue, diary, Reader(where), Reader(where), public)
+    return Site(commands, folder, queue, diary, Reader(root), Reader(root), public)
 
 
 def guarded(site: Site, tokens: Tokens, host: str, port: int) -> Guard:

@@ -103,6 +103,11 @@ class Queue:
         """List the jobs that run or wait, in the order in which they came."""
         return sorted(self._open.values(), key=lambda one: one.asked.at)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no job is open, and every process that this server has started has ended."""
+        return not self._open and not self._ours
+
     async def run(self) -> None:
         """Look after the jobs for ever."""
         while True:

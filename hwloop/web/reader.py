@@ -29,9 +29,14 @@ def serve(commands: click.Group) -> None:
     os.nice(10)  # the jobs come first
     requests, answers = sys.stdin, os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    known: dict[str, Ask] = {**ASKS, "settings": lambda asked: _settings(commands, asked)}
+    known = asks_of(commands)
     for line in requests:
         _answer(known, line, answers)
+
+
+def asks_of(commands: click.Group) -> Mapping[str, Ask]:
+    """Return what can be asked."""
+    return {**ASKS, "settings": lambda asked: _settings(commands, asked)}
 
 
 def _answer(known: Mapping[str, Ask], line: str, answers: TextIO) -> None:

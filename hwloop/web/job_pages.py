@@ -102,14 +102,25 @@ def _again(job: Job) -> bool:
 
 def resumes(site: Site, job: Job, status: Status) -> bool:
     """Tell whether something is left of a job to go on with."""
-    if status.open or job.asked.command not in RESUMED or not job.asked.out:
+    if status.open or not job.asked.out:
+        return False
+    command = _begun_by(site, job)
+    if command not in RESUMED:
         return False
     if status not in (Status.STOPPED, Status.KILLED, Status.FAILED, Status.MISSED):
         return False
     if any(one.asked.out == job.asked.out for one in site.queue.open_jobs()):
         return False
-    own = job.asked.command in ("measure", "train") and site.folder.has(job.asked.out)
+    own = command in ("measure", "train") and site.folder.has(job.asked.out)
     return own or (site.folder.path(job.asked.out).with_name(f"{_name(job)}.resume") / "job.json").exists()
+
+
+def _begun_by(site: Site, job: Job) -> str:
+    """Return the command with which the work of a job was begun."""
+    if job.asked.command != "resume":
+        return job.asked.command
+    made = [one.asked.command for one in site.queue.jobs.all() if one.asked.out == job.asked.out]
+    return next((command for command in made if command != "resume"), "")
 
 
 def _name(job: Job) -> str:

@@ -133,7 +133,7 @@ def test_a_job_whose_server_died_while_it_started_is_not_started_twice(site: Sit
 
 def test_files_that_are_cut_off_are_no_state(site: Site) -> None:
     job = add(site, "good")
-    wait_for(site, lambda: not site.queue.open_jobs())
+    wait_for(site, lambda: site.queue.idle)
     text = job.events.read_bytes()
     job.events.write_bytes(text[:-10])
     assert job.status() is Status.KILLED

@@ -26,7 +26,7 @@ from hwloop.web.folder import DataFolder
 from hwloop.web.guard import Guard, TooLargeError, names_of
 from hwloop.web.jobs import JobFolder, as_object
 from hwloop.web.queue import Queue
-from hwloop.web.reading import Reader
+from hwloop.web.reading import Reader, quietly
 from hwloop.web.site import Site, site_of
 from hwloop.web.tokens import Tokens
 
@@ -124,11 +124,13 @@ def make_app(site: Site) -> Starlette:
     @asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
         work = asyncio.create_task(site.queue.run())
+        warm = asyncio.create_task(quietly(site.forms, "settings", {"words": ["compare"], "values": {}}))
         try:
             yield
         finally:
             app.state.watchers.closing.set()
             work.cancel()
+            warm.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await site.files.close()
@@ -141,6 +143,13 @@ def make_app(site: Site) -> Starlette:
     app.add_exception_handler(HTTPException, absent)
     app.state.site, app.state.watchers, app.state.tasks = site, job_pages.Watchers(), set()
     return app
+
+
+def load(site: Site) -> None:
+    """Import what the pages show of commands and chips, before anybody waits for it."""
+    compose_pages.listed(site)
+    for entry in schemes().values():
+        entry.load()
 
 
 def make_site(commands: click.Group, root: Path, *, public: bool = False) -> Site:

@@ -66,7 +66,7 @@ async def compose(request: Request) -> Response:
         return site.page(
             "commands.html",
             {
-                "commands": _listed(site),
+                "commands": listed(site),
                 "line": "",
                 "problem": "",
             },
@@ -77,7 +77,7 @@ async def compose(request: Request) -> Response:
         return site.page(
             "commands.html",
             {
-                "commands": _listed(site),
+                "commands": listed(site),
                 "line": line,
                 "problem": str(error),
             },
@@ -97,7 +97,7 @@ async def composed(request: Request) -> Response:
         return site.page(
             "commands.html",
             {
-                "commands": _listed(site),
+                "commands": listed(site),
                 "line": "",
                 "problem": str(error),
             },
@@ -163,7 +163,7 @@ def _form(site: Site, found: Composed, code: int = 200, more: Mapping[str, objec
     )
 
 
-def _listed(site: Site) -> list[tuple[str, str]]:
+def listed(site: Site) -> list[tuple[str, str]]:
     """List all commands that are composed, with a line about each."""
     found = []
     context = click.Context(site.commands)

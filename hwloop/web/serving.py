@@ -13,7 +13,7 @@ import uvicorn
 from hwloop.custody.lock import lock_named
 from hwloop.data import copy_examples
 from hwloop.errors import BadInputError, LinkError
-from hwloop.web.app import guarded, make_site
+from hwloop.web.app import guarded, load, make_site
 from hwloop.web.tokens import Tokens, kept_token
 
 
@@ -66,6 +66,7 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             port = listening.getsockname()[1]
             tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
             site = make_site(commands, place.folder, public=place.public)
+            load(site)
             config = uvicorn.Config(
                 guarded(site, tokens, place.host, port),
                 log_level="error",

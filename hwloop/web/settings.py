@@ -52,7 +52,7 @@ class WebSettings:
     """Seconds that a rehearsal may take."""
     together: int = 4
     """Files that are shown side by side, at most."""
-    answer: float = 0.2
+    answer: float = 0.1
     """Seconds that a list of files waits for headlines that are not known yet."""
     stop_again: float = 10.0
     """Seconds after which a job that was asked to stop may be asked again, to stop at once."""

@@ -65,6 +65,16 @@ if (job) {
   };
   document.addEventListener("visibilitychange", seen);
   follow();
+  setInterval(() => {  // the clock goes on during a long step
+    const clock = place.querySelector("[data-clock]");
+    if (!clock || clock.dataset.clock === "") return;
+    const passed = ++clock.dataset.clock, parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+    const at = parts.findIndex(([unit]) => passed >= unit);
+    if (at < 0) return;
+    const [unit, name] = parts[at], [next, nextName] = parts[at + 1] ?? [0, ""];
+    const rest = next ? Math.floor((passed % unit) / next) : 0;
+    clock.textContent = `${Math.floor(passed / unit)}${name}${rest ? ` ${rest}${nextName}` : ""}`;
+  }, 1000);
 }
 
 if (document.body.hasAttribute("data-refresh")) {

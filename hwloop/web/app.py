@@ -39,6 +39,7 @@ ROUTES = [
     Route("/jobs", job_pages.jobs),
     Route("/jobs/{name}", job_pages.job),
     Route("/jobs/{name}/live", job_pages.part),
+    Route("/jobs/{name}/again", job_pages.again),
     Route("/jobs/{name}/events", job_pages.events),
     Route("/jobs/{name}/output", job_pages.output),
     Route("/jobs/{name}/stop", job_pages.stop, methods=["POST"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
@@ -74,6 +75,7 @@ def live(site: Site, job: Job, watch: Watch) -> str:
     """Draw how far a job is: once for all who watch it."""
     status = job.status()
     state = watch.feed.live
+    curve = curve_of(state.curves)
     return site.render(
         "live.html",
         {
@@ -82,7 +84,8 @@ def live(site: Site, job: Job, watch: Watch) -> str:
             "state": state,
             "left": state.left(time.time()) if status.open else None,
             "passed": (time.time() if status.open else state.at) - state.began if state.began else 0.0,
-            "curve": curve_of(state.curves),
+            "curve": curve,
+            "growing": _growing(site, job) if status is Status.RUNNING and curve is None else "",
             "waits": site.queue.waits_for(job) if status is Status.WAITING else "",
             "again": _again(job),
             "resumes": resumes(site, job, status),
@@ -92,6 +95,25 @@ def live(site: Site, job: Job, watch: Watch) -> str:
             "serves": _serves(job) if job.asked.is_service and status.open else "",
         },
     )
+
+
+def _growing(site: Site, job: Job) -> str:
+    """Return the address of a picture of a file that is being written; another one every now and then."""
+    out = job.asked.out
+    if not out.endswith(".h5") or not site.folder.has(out):
+        return ""
+    return f"/files/picture/{quote(out)}?name=&v={int(time.time() / SETTINGS.redraw)}"
+
+
+async def again(request: Request) -> Response:
+    """Open the command of a job as a form, with another name for what it writes."""
+    site = site_of(request)
+    asked = site.queue.jobs.find(request.path_params["name"]).asked
+    words = list(asked.words)
+    if asked.out and "--out" in words:
+        stem, dot, suffix = asked.out.rpartition(".")
+        words[words.index("--out") + 1] = site.folder.fresh(stem.rstrip("0123456789").rstrip("-"), dot + suffix)
+    return RedirectResponse(f"/compose?line={quote(command_line(words))}", 303)
 
 
 def _again(job: Job) -> bool:

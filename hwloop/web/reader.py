@@ -136,7 +136,8 @@ def _picture(asked: Mapping[str, Json]) -> Json:
     page, out = page_of(str(asked["path"])), Path(str(asked["out"]))
     with SCREEN.applied():
         figure = Figure(figsize=SCREEN.size, layout="constrained")
-        page.picture(str(asked["name"])).draw(figure.subplots())
+        name = str(asked["name"]) or (page.pictures[0].name if page.pictures else "")
+        page.picture(name).draw(figure.subplots())
         save_figure(figure, out)
     return out.name
 

@@ -42,6 +42,8 @@ class WebSettings:
     """Points of a growing curve; every second one is dropped when there are more."""
     live: float = 0.4
     """Seconds between two pictures of a job's state, at least."""
+    redraw: float = 30.0
+    """Seconds between two pictures of a file that grows: a picture takes a second of one core, with low priority."""
     heartbeat: float = 15.0
     """Seconds after which a silent stream says that it is still there."""
     watchers: int = 200

@@ -87,7 +87,9 @@ class Asker:
         parts = [{"type": "http.request", "body": content, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
-            return parts.pop(0) if parts else {"type": "http.disconnect"}
+            if not parts:
+                await asyncio.Event().wait()  # the client stays
+            return parts.pop(0)
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -45,9 +45,15 @@ if (job) {
     place.innerHTML = text;
     place.querySelectorAll("details").forEach((one, at) => { if (opened[at]) one.open = true; });
     if (held !== null) [...place.querySelectorAll("button, a, summary")].find(one => one.textContent === held)?.focus();
+    hideFailed();
     const status = place.querySelector("[data-status]");
     if (status) document.title = document.title.replace(/: .* - /, `: ${status.dataset.status} - `);
   };
+  const hideFailed = () => {  // of a file that holds nothing to draw yet
+    for (const image of place.querySelectorAll("[data-growing]"))
+      image.addEventListener("error", () => { image.closest("figure").hidden = true; });
+  };
+  hideFailed();
   const follow = () => {
     if (source || document.hidden) return;
     source = new EventSource(`/jobs/${job}/events?after=${after}`);

@@ -134,7 +134,7 @@ def _stop(server: Server, job: str) -> None:
 def overhead(server: Server, asked: argparse.Namespace) -> None:
     """Compare the CPU time of a watched job, with that of its server, to that of the same command alone."""
     words = (
-        "program data/digits_mlp.safetensors --backend sim:hermes-core?seed=1 --set max_steps=120 "
+        "program data/digits_mlp.safetensors --backend sim:hermes-core?seed=1 --set max_steps=300 "
         "--set max_vectors=1000000"
     )
     alone, watched, ours = [], [], []
@@ -151,10 +151,9 @@ def overhead(server: Server, asked: argparse.Namespace) -> None:
         watcher = threading.Thread(target=_watch, args=(server, job, [], threading.Event()))
         watcher.start()
         used = 0.0
-        while b"s-done" not in server.get(f"{job}/live"):
+        while watcher.is_alive():
             used = max(used, _cpu_of_job(asked.data, job))
-            time.sleep(0.5)
-        watcher.join()
+            watcher.join(0.1)
         watched.append(used)
         ours.append(_cpu(server.process.pid) - server_before)
     one, other, own = map(statistics.median, (alone, watched, ours))

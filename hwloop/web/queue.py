@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from hwloop.errors import BadInputError
 from hwloop.web import processes
 from hwloop.web.diary import Diary, Who
 from hwloop.web.feed import Feed
@@ -60,9 +61,24 @@ class Queue:
         self._watches: dict[str, Watch] = {}
         self._open: dict[str, Job] = {}
         self._ours: dict[str, subprocess.Popen[bytes]] = {}
+        self._held: set[str] = set()
         for job in jobs.all():
             if job.status().open:
                 self._open[job.name] = job
+
+    @contextlib.contextmanager
+    def held(self, chips: Sequence[str]) -> Iterator[None]:
+        """Keep jobs off some chips meanwhile. Raises BadInputError where one is in use."""
+        for job in self._running():
+            if shared := set(chips).intersection(job.asked.chips):
+                raise BadInputError(f"{min(shared)} is in use by {job.name}")
+        if shared := self._held.intersection(chips):
+            raise BadInputError(f"{min(shared)} is being asked already")
+        self._held.update(chips)
+        try:
+            yield
+        finally:
+            self._held.difference_update(chips)
 
     def add(self, asked: Asked) -> Job:
         """Add a job; it starts when its chips are free."""
@@ -137,7 +153,7 @@ class Queue:
     def _start_next(self) -> None:
         states = {job.name: job.status() for job in self._open.values()}
         running = [job for job in self._open.values() if states[job.name] not in (Status.WAITING, Status.CANCELLED)]
-        taken = {chip for job in running for chip in job.asked.chips}
+        taken = self._held.union(*(job.asked.chips for job in running))
         places = SETTINGS.at_once - sum(not job.asked.is_service for job in running)
         for job in self.open_jobs():
             if states.get(job.name) is not Status.WAITING:

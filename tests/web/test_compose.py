@@ -173,6 +173,36 @@ def test_what_cannot_be_run_is_said_and_the_form_kept(
     assert site.queue.open_jobs() == []
 
 
+@pytest.mark.parametrize("page", ["/cost", "/compose"])
+def test_nothing_is_rehearsed_that_may_not_be_run(
+    ask: Asker, lab: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("hwloop.web.costs.command_of", lambda words: started.append(words) or ["false"])
+    sent = {**inputs(ask.get(f"/compose?line={quote(PROGRAM)}").text), "do": "cost"}
+    for change in ({"weights": ["../w.npy"]}, {"backend": ["visa:x?visa_library=/x.so"]}, {"out": ["/tmp/x.h5"]}):
+        ask.post(page, {**sent, **change})
+    assert started == []
+    ask.post(page, sent)
+    assert len(started) == 1
+
+
+def test_a_real_chip_is_only_asked_by_a_person_and_while_no_job_has_it(
+    ask: Asker, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("hwloop.web.costs.command_of", lambda words: started.append(words) or ["false"])
+    line = PROGRAM.replace(CHIP, "visa:TCPIP::127.0.0.1::9::SOCKET")
+    sent = {**inputs(ask.get(f"/compose?line={quote(line)}").text), "do": "cost"}
+    assert "is asked for it when you press" in _plain(ask.post("/cost", sent).text)
+    assert started == []
+    ask.post("/compose", sent)
+    assert len(started) == 1
+    with site.queue.held(["visa:TCPIP::127.0.0.1::9::SOCKET"]):
+        assert "is being asked already" in ask.post("/compose", sent).text
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_every_recipe_opens_as_a_form(ask: Asker, lab: Path, recipe: object) -> None:
     hwloop.data.copy_examples(lab)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             if ":" in shown:
                 shown = f"[{shown}]"
             opened(f"http://{shown}:{port}/?token={tokens.known[0][1]}", port)
-            uvicorn.Server(config).run([listening])
+            with contextlib.suppress(KeyboardInterrupt):  # which is how a server ends
+                uvicorn.Server(config).run([listening])
     finally:
         lock.release()
 

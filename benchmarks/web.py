@@ -67,7 +67,7 @@ def recipes(server: Server, asked: argparse.Namespace) -> None:
         window.resize(1024)
         window.visit(server.address)
         until(lambda: window.text("h1"))
-        for one in RECIPES:
+        for one in (one for one in RECIPES if not asked.recipe or one.name in asked.recipe):
             began = time.monotonic()
             count, verdict = clicks(window, server, one.title, 900)
             print(f"{one.title:<24} {count} clicks, {time.monotonic() - began:5.0f} s: {verdict}", flush=True)
@@ -320,6 +320,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--recipe", nargs="*", help="Only these experiments of the first page.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         asked.data = Path(folder) / "lab"

@@ -143,6 +143,14 @@ class Job:
         return runs(*self.process())
 
     @property
+    def printed(self) -> int:
+        """Bytes that it has printed."""
+        try:
+            return (self.folder / "stdout").stat().st_size
+        except OSError:
+            return 0
+
+    @property
     def stop_asked(self) -> bool:
         """Whether it was asked to stop."""
         return (self.folder / "stop.json").exists()

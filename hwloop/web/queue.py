@@ -35,12 +35,15 @@ class Watch:
         Grows with everything that is new.
     shown
         A version, and how far the job was then as pages show it.
+    printed
+        Bytes that a service has printed.
     """
 
     feed: Feed
     status: Status
     version: int = 0
     shown: tuple[int, str] = (-1, "")
+    printed: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def news(self, since: int) -> int:
@@ -138,7 +141,9 @@ class Queue:
         for job in list(self._open.values()):
             watch = self.watch(job)
             new, status = watch.feed.read(), job.status()
-            if new or status is not watch.status:
+            printed = job.printed if job.asked.is_service else 0  # its address, which no event tells
+            if new or status is not watch.status or printed != watch.printed:
+                watch.printed = printed
                 watch.status = status
                 async with watch.changed:
                     watch.version += 1

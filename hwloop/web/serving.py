@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +79,7 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
                 ws="none",
                 h11_max_incomplete_event_size=2**16,
             )
+            logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
             shown = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
             if ":" in shown:
                 shown = f"[{shown}]"
@@ -85,6 +88,12 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
                 uvicorn.Server(config).run([listening])
     finally:
         lock.release()
+
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Tell whether something is to be told of: not that a server which ends leaves somebody without an answer."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, asyncio.CancelledError) or record.getMessage().startswith("Cancel "))
 
 
 def _prepare(folder: Path) -> None:

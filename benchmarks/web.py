@@ -101,7 +101,7 @@ def compose(server: Server, line: str) -> str:
 def answers(server: Server, asked: argparse.Namespace) -> None:
     """Time the pages while a job on 64 cores runs."""
     job = compose(server, _sixty_four(server, "answers.h5"))
-    until(lambda: b"programming" in server.get(f"{job}/live"), 300)
+    _wait_until_it_programs(server, job)
     times: dict[str, list[float]] = {}
     pages = ("/", "/jobs", job, f"{job}/live", "/files", "/compose", "/chips", "/log")
     for _ in range(asked.rounds):
@@ -116,6 +116,10 @@ def answers(server: Server, asked: argparse.Namespace) -> None:
         f"longest of all {max(max(one) for one in times.values()):.3f} s, the job {'ran' if running else 'has ended'}"
     )
     _stop(server, job)
+
+
+def _wait_until_it_programs(server: Server, job: str) -> None:
+    until(lambda: b"programming" in server.get(f"{job}/live"), 300)
 
 
 def _sixty_four(server: Server, out: str) -> str:
@@ -146,8 +150,9 @@ def overhead(server: Server, asked: argparse.Namespace) -> None:
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         alone.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        server_before = _cpu(server.process.pid)
         job = compose(server, f"hwloop {words} --out watched-{number}.h5")
+        _wait_until_it_programs(server, job)
+        server_before = _cpu(server.process.pid)
         watcher = threading.Thread(target=_watch, args=(server, job, [], threading.Event()))
         watcher.start()
         used = 0.0
@@ -199,7 +204,7 @@ def watchers(server: Server, asked: argparse.Namespace) -> None:
         "hwloop program w.npy --backend 'sim:hermes-core?rows=32&columns=32&seed=1' --set max_steps=10000 "
         "--set max_vectors=1000000000 --out watched.h5",
     )
-    until(lambda: b"programming" in server.get(f"{job}/live"), 120)
+    _wait_until_it_programs(server, job)
     seen: list[list[str]] = [[] for _ in range(50)]
     threads = [threading.Thread(target=_watch, args=(server, job, one, threading.Event()), daemon=True) for one in seen]
     for thread in threads:

@@ -79,7 +79,7 @@ def serving(data: Path) -> Iterator[Server]:
         yield server
     finally:
         server.process.send_signal(signal.SIGTERM)
-        server.process.communicate(timeout=20)
+        server.process.communicate(timeout=60)
         end_jobs(data)
 
 

@@ -65,7 +65,7 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
     _prepare(place.folder)
     lock = lock_named(place.folder / ".hwloop-web", f"the data folder {place.folder}", "give another --data")
     try:
-        with _listening(place) as listening:
+        with contextlib.suppress(KeyboardInterrupt), _listening(place) as listening:  # it is how a server ends
             port = listening.getsockname()[1]
             tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
             site = make_site(commands, place.folder, public=place.public)
@@ -84,8 +84,7 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             if ":" in shown:
                 shown = f"[{shown}]"
             opened(f"http://{shown}:{port}/?token={tokens.known[0][1]}", port)
-            with contextlib.suppress(KeyboardInterrupt):  # which is how a server ends
-                uvicorn.Server(config).run([listening])
+            uvicorn.Server(config).run([listening])
     finally:
         lock.release()
 

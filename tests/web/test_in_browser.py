@@ -56,7 +56,7 @@ def lab(data: Path) -> Iterator[Lab]:
     found = Lab(data)
     yield found
     found.server.process.terminate()
-    found.server.process.communicate(timeout=20)
+    found.server.process.communicate(timeout=60)
     end_jobs(data)
 
 

@@ -26,7 +26,7 @@ from hwloop.web.folder import DataFolder
 from hwloop.web.guard import Guard, TooLargeError, names_of
 from hwloop.web.jobs import JobFolder, as_object
 from hwloop.web.queue import Queue
-from hwloop.web.reading import Reader
+from hwloop.web.reading import Reader, quietly
 from hwloop.web.site import Site, site_of
 from hwloop.web.tokens import Tokens
 
@@ -39,6 +39,7 @@ ROUTES = [
     Route("/jobs", job_pages.jobs),
     Route("/jobs/{name}", job_pages.job),
     Route("/jobs/{name}/live", job_pages.part),
+    Route("/jobs/{name}/again", job_pages.again),
     Route("/jobs/{name}/events", job_pages.events),
     Route("/jobs/{name}/output", job_pages.output),
     Route("/jobs/{name}/stop", job_pages.stop, methods=["POST"]),
@@ -124,11 +125,13 @@ def make_app(site: Site) -> Starlette:
     @asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
         work = asyncio.create_task(site.queue.run())
+        warm = asyncio.create_task(quietly(site.forms, "settings", {"words": ["compare"], "values": {}}))
         try:
             yield
         finally:
             app.state.watchers.closing.set()
             work.cancel()
+            warm.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await site.files.close()
@@ -143,14 +146,20 @@ def make_app(site: Site) -> Starlette:
     return app
 
 
+def load(site: Site) -> None:
+    """Import what the pages show of commands and chips, before anybody waits for it."""
+    compose_pages.listed(site)
+    for entry in schemes().values():
+        entry.load()
+
+
 def make_site(commands: click.Group, root: Path, *, public: bool = False) -> Site:
     """Open a data folder: jobs of an earlier server go on being watched."""
     folder = DataFolder(root)
     folder.hidden.mkdir(mode=0o700, exist_ok=True)
     diary = Diary(folder.hidden / "log.jsonl")
     queue = Queue(JobFolder(folder.hidden / "jobs"), folder, diary)
-    where = str(root)
-    return Site(commands, folder, queue, diary, Reader(where), Reader(where), public)
+    return Site(commands, folder, queue, diary, Reader(root), Reader(root), public)
 
 
 def guarded(site: Site, tokens: Tokens, host: str, port: int) -> Guard:

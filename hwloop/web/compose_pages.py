@@ -66,7 +66,7 @@ async def compose(request: Request) -> Response:
         return site.page(
             "commands.html",
             {
-                "commands": _listed(site),
+                "commands": listed(site),
                 "line": "",
                 "problem": "",
             },
@@ -77,7 +77,7 @@ async def compose(request: Request) -> Response:
         return site.page(
             "commands.html",
             {
-                "commands": _listed(site),
+                "commands": listed(site),
                 "line": line,
                 "problem": str(error),
             },
@@ -97,17 +97,18 @@ async def composed(request: Request) -> Response:
         return site.page(
             "commands.html",
             {
-                "commands": _listed(site),
+                "commands": listed(site),
                 "line": "",
                 "problem": str(error),
             },
             400,
         )
-    if form.get("do") != "run":
-        cost = await cost_of(site, found) if form.get("do") == "cost" else None
-        return _form(site, found, more={"cost": cost})
+    if form.get("do") not in ("run", "cost"):
+        return _form(site, found)
     try:
-        chips = await checked(site, found)
+        chips = await checked(site, found)  # before a rehearsal as well: it opens files and chips
+        if form.get("do") == "cost":
+            return _form(site, found, more={"cost": await cost_of(site, found, asked_for=True)})
     except BadInputError as error:
         return _form(site, found, more={"problem": str(error)}, code=400)
     out = found.text("out") if found.form.out is not None else ""
@@ -120,24 +121,14 @@ async def cost(request: Request) -> Response:
     """Tell what a form's experiment will take."""
     site = site_of(request)
     form = await request.form(max_files=0, max_fields=SETTINGS.fields)
+    told, problem = None, ""
     try:
         found = await from_browser(site, _posted(form))
         await checked(site, found)
+        told = await cost_of(site, found, asked_for=False)
     except BadInputError as error:
-        return site.page(
-            "cost.html",
-            {
-                "cost": None,
-                "problem": str(error),
-            },
-        )
-    return site.page(
-        "cost.html",
-        {
-            "cost": await cost_of(site, found),
-            "problem": "",
-        },
-    )
+        problem = str(error)
+    return site.page("cost.html", {"cost": told, "problem": problem})
 
 
 def _posted(form: FormData) -> Posted:
@@ -163,7 +154,7 @@ def _form(site: Site, found: Composed, code: int = 200, more: Mapping[str, objec
     )
 
 
-def _listed(site: Site) -> list[tuple[str, str]]:
+def listed(site: Site) -> list[tuple[str, str]]:
     """List all commands that are composed, with a line about each."""
     found = []
     context = click.Context(site.commands)

@@ -232,9 +232,10 @@ def _with_chip(form: Form, values: dict[str, tuple[str, ...]], posted: Posted) -
         return values
     for name in posted("uri-options"):
         text = (list(posted(f"u:{name}")) or [""])[-1].strip()
-        query.pop(name, None)
         if text:
             query[name] = text
+        else:
+            query.pop(name, None)
     told = "&".join(f"{name}={quote(text, safe='@+.,-')}" for name, text in query.items())
     return {**values, field.name: (f"{scheme}:{target}?{told}" if told else f"{scheme}:{target}",)}
 

@@ -15,6 +15,7 @@ from hwloop.web.composing import Composed
 from hwloop.web.feed import Feed, number
 from hwloop.web.jobs import Status, as_object
 from hwloop.web.processes import command_of
+from hwloop.web.rules import chips_of
 from hwloop.web.settings import SETTINGS
 from hwloop.web.site import Site, duration
 
@@ -72,19 +73,23 @@ def _without(words: Sequence[str], *options: str) -> list[str]:
     return kept
 
 
-async def cost_of(site: Site, composed: Composed) -> Cost:
-    """Find out what an experiment takes."""
+async def cost_of(site: Site, composed: Composed, *, asked_for: bool) -> Cost:
+    """Find out what an experiment takes; a real chip is only opened for it where a person has asked."""
     before = tuple(_before(site, composed.form.path))
     asked = rehearsals(composed)
     if not asked:
         return Cost((), before, "" if before else "this command has no rehearsal, and has not run here yet")
+    real = [chip for chip in chips_of(composed.form, composed.values, site.folder) if not chip.startswith("sim:")]
+    if real and not asked_for:
+        return Cost((), before, "the chip itself is asked for it when you press 'What will it take?'")
     rows, problem = [], ""
-    for name, words in asked:
-        told = await _rehearse(site, words)
-        if "error" in told:
-            problem = str(told["error"])
-        else:
-            rows.append((name, _facts(told)))
+    with site.queue.held(real):
+        for name, words in asked:
+            told = await _rehearse(site, words)
+            if "error" in told:
+                problem = str(told["error"])
+            else:
+                rows.append((name, _facts(told)))
     return Cost(tuple(rows), before, problem)
 
 

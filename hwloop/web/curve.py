@@ -87,8 +87,15 @@ def curve_of(curves: Mapping[str, Sequence[Point]]) -> Curve | None:
         under = [f"{across(one.step)},{up(one.smallest)}" for one in reversed(points)]
         lines.append(Line(name or "MVM error", number % 4, path, " ".join(over + under), f"{points[-1].error:.4f}"))
     rising = tuple(Mark(up(value), f"{value:g}") for value in _values(10**low, 10**high))
-    marks = tuple(Mark(across(last * share), f"{last * share:.3g}") for share in (0, 0.25, 0.5, 0.75, 1))
+    marks = tuple(Mark(across(step), f"{step:g}") for step in _steps(last))
     return Curve(tuple(lines), rising, marks)
+
+
+def _steps(last: float) -> list[float]:
+    """Choose round numbers of steps, about five of them."""
+    unit = 10.0 ** math.floor(math.log10(max(last, 1.0) / 4))
+    width = max(next(unit * factor for factor in (1, 2, 5, 10) if last / (unit * factor) <= 5), 1.0)
+    return [width * number for number in range(int(last / width) + 1)]
 
 
 def _values(low: float, high: float) -> list[float]:

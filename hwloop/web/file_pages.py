@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import secrets
@@ -34,13 +33,16 @@ async def files(request: Request) -> Response:
     site = site_of(request)
     entries = site.folder.files()
     kind, text = request.query_params.get("kind", ""), request.query_params.get("text", "").lower()
-    unknown = [one for one in entries[:60] if _is_written(one.name) and _key(one) not in site.known]
+    busy = {job.asked.out for job in site.queue.open_jobs()}  # which are read when they are whole
+    asked = [one for one in entries[:60] if _is_written(one.name) and one.name not in busy]
+    unknown = [one for one in asked if _key(one) not in site.known]
     if unknown:
-        work = asyncio.create_task(_learn(site, unknown))
-        request.app.state.tasks.add(work)
-        work.add_done_callback(request.app.state.tasks.discard)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(work), SETTINGS.answer)
+        tasks: set[asyncio.Task[None]] = request.app.state.tasks
+        if not tasks:  # else somebody has asked already
+            work = asyncio.create_task(_learn(site, unknown))
+            tasks.add(work)
+            work.add_done_callback(tasks.discard)
+        await asyncio.wait(tasks, timeout=SETTINGS.answer)
     rows = [(one, site.known.get(_key(one), {})) for one in entries]
     kinds = sorted({str(told["kind"]) for _, told in rows if told.get("kind")})
     rows = [
@@ -48,7 +50,7 @@ async def files(request: Request) -> Response:
         for one, told in rows
         if (not kind or told.get("kind") == kind) and text in f"{one.name} {told.get('title', '')}".lower()
     ]
-    waiting = any(_is_written(one.name) and not told for one, told in rows[:60])
+    waiting = any(_key(one) not in site.known for one in asked)
     return site.page(
         "files.html",
         {
@@ -57,7 +59,7 @@ async def files(request: Request) -> Response:
             "kind": kind,
             "text": text,
             "waiting": waiting,
-            "sent": "",
+            "busy": busy,
         },
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
@@ -74,6 +75,7 @@ def live(site: Site, job: Job, watch: Watch) -> str:
     """Draw how far a job is: once for all who watch it."""
     status = job.status()
     state = watch.feed.live
+    curve = curve_of(state.curves)
     return site.render(
         "live.html",
         {
@@ -82,7 +84,8 @@ def live(site: Site, job: Job, watch: Watch) -> str:
             "state": state,
             "left": state.left(time.time()) if status.open else None,
             "passed": (time.time() if status.open else state.at) - state.began if state.began else 0.0,
-            "curve": curve_of(state.curves),
+            "curve": curve,
+            "growing": _growing(site, job) if status is Status.RUNNING and curve is None else "",
             "waits": site.queue.waits_for(job) if status is Status.WAITING else "",
             "again": _again(job),
             "resumes": resumes(site, job, status),
@@ -94,6 +97,25 @@ def live(site: Site, job: Job, watch: Watch) -> str:
     )
 
 
+def _growing(site: Site, job: Job) -> str:
+    """Return the address of a picture of a file that is being written; another one every now and then."""
+    out = job.asked.out
+    if not out.endswith(".h5") or not site.folder.has(out):
+        return ""
+    return f"/files/picture/{quote(out)}?name=&v={int(time.time() / SETTINGS.redraw)}"
+
+
+async def again(request: Request) -> Response:
+    """Open the command of a job as a form, with another name for what it writes."""
+    site = site_of(request)
+    asked = site.queue.jobs.find(request.path_params["name"]).asked
+    words = list(asked.words)
+    if asked.out and "--out" in words:
+        stem, dot, suffix = asked.out.rpartition(".")
+        words[words.index("--out") + 1] = site.folder.fresh(stem.rstrip("0123456789").rstrip("-"), dot + suffix)
+    return RedirectResponse(f"/compose?line={quote(command_line(words))}", 303)
+
+
 def _again(job: Job) -> bool:
     """Tell whether a stop was asked for so long ago that more may be asked."""
     at = job.told("stop.json").get("at")
@@ -102,14 +124,25 @@ def _again(job: Job) -> bool:
 
 def resumes(site: Site, job: Job, status: Status) -> bool:
     """Tell whether something is left of a job to go on with."""
-    if status.open or job.asked.command not in RESUMED or not job.asked.out:
+    if status.open or not job.asked.out:
+        return False
+    command = _begun_by(site, job)
+    if command not in RESUMED:
         return False
     if status not in (Status.STOPPED, Status.KILLED, Status.FAILED, Status.MISSED):
         return False
     if any(one.asked.out == job.asked.out for one in site.queue.open_jobs()):
         return False
-    own = job.asked.command in ("measure", "train") and site.folder.has(job.asked.out)
+    own = command in ("measure", "train") and site.folder.has(job.asked.out)
     return own or (site.folder.path(job.asked.out).with_name(f"{_name(job)}.resume") / "job.json").exists()
+
+
+def _begun_by(site: Site, job: Job) -> str:
+    """Return the command with which the work of a job was begun."""
+    if job.asked.command != "resume":
+        return job.asked.command
+    made = [one.asked.command for one in site.queue.jobs.all() if one.asked.out == job.asked.out]
+    return next((command for command in made if command != "resume"), "")
 
 
 def _name(job: Job) -> str:

@@ -75,6 +75,12 @@ class Asked:
         return self.words[0]
 
     @property
+    def title(self) -> str:
+        """What it is in a few words: the command, and what it is about."""
+        first = next((at for at, word in enumerate(self.words) if word.startswith("-")), len(self.words))
+        return " ".join(self.words[: min(first, 2)])
+
+    @property
     def is_service(self) -> bool:
         """Whether it runs until it is stopped, and so waits for no place."""
         return self.command == "serve"
@@ -135,6 +141,14 @@ class Job:
     def alive(self) -> bool:
         """Whether its process runs now."""
         return runs(*self.process())
+
+    @property
+    def printed(self) -> int:
+        """Bytes that it has printed."""
+        try:
+            return (self.folder / "stdout").stat().st_size
+        except OSError:
+            return 0
 
     @property
     def stop_asked(self) -> bool:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from hwloop.errors import BadInputError
 from hwloop.web import processes
 from hwloop.web.diary import Diary, Who
 from hwloop.web.feed import Feed
@@ -34,12 +35,15 @@ class Watch:
         Grows with everything that is new.
     shown
         A version, and how far the job was then as pages show it.
+    printed
+        Bytes that a service has printed.
     """
 
     feed: Feed
     status: Status
     version: int = 0
     shown: tuple[int, str] = (-1, "")
+    printed: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def news(self, since: int) -> int:
@@ -60,9 +64,24 @@ class Queue:
         self._watches: dict[str, Watch] = {}
         self._open: dict[str, Job] = {}
         self._ours: dict[str, subprocess.Popen[bytes]] = {}
+        self._held: set[str] = set()
         for job in jobs.all():
             if job.status().open:
                 self._open[job.name] = job
+
+    @contextlib.contextmanager
+    def held(self, chips: Sequence[str]) -> Iterator[None]:
+        """Keep jobs off some chips meanwhile. Raises BadInputError where one is in use."""
+        for job in self._running():
+            if shared := set(chips).intersection(job.asked.chips):
+                raise BadInputError(f"{min(shared)} is in use by {job.name}")
+        if shared := self._held.intersection(chips):
+            raise BadInputError(f"{min(shared)} is being asked already")
+        self._held.update(chips)
+        try:
+            yield
+        finally:
+            self._held.difference_update(chips)
 
     def add(self, asked: Asked) -> Job:
         """Add a job; it starts when its chips are free."""
@@ -103,6 +122,11 @@ class Queue:
         """List the jobs that run or wait, in the order in which they came."""
         return sorted(self._open.values(), key=lambda one: one.asked.at)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no job is open, and every process that this server has started has ended."""
+        return not self._open and not self._ours
+
     async def run(self) -> None:
         """Look after the jobs for ever."""
         while True:
@@ -117,7 +141,9 @@ class Queue:
         for job in list(self._open.values()):
             watch = self.watch(job)
             new, status = watch.feed.read(), job.status()
-            if new or status is not watch.status:
+            printed = job.printed if job.asked.is_service else 0  # its address, which no event tells
+            if new or status is not watch.status or printed != watch.printed:
+                watch.printed = printed
                 watch.status = status
                 async with watch.changed:
                     watch.version += 1
@@ -132,7 +158,7 @@ class Queue:
     def _start_next(self) -> None:
         states = {job.name: job.status() for job in self._open.values()}
         running = [job for job in self._open.values() if states[job.name] not in (Status.WAITING, Status.CANCELLED)]
-        taken = {chip for job in running for chip in job.asked.chips}
+        taken = self._held.union(*(job.asked.chips for job in running))
         places = SETTINGS.at_once - sum(not job.asked.is_service for job in running)
         for job in self.open_jobs():
             if states.get(job.name) is not Status.WAITING:

@@ -29,9 +29,14 @@ def serve(commands: click.Group) -> None:
     os.nice(10)  # the jobs come first
     requests, answers = sys.stdin, os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    known: dict[str, Ask] = {**ASKS, "settings": lambda asked: _settings(commands, asked)}
+    known = asks_of(commands)
     for line in requests:
         _answer(known, line, answers)
+
+
+def asks_of(commands: click.Group) -> Mapping[str, Ask]:
+    """Return what can be asked."""
+    return {**ASKS, "settings": lambda asked: _settings(commands, asked)}
 
 
 def _answer(known: Mapping[str, Ask], line: str, answers: TextIO) -> None:
@@ -131,7 +136,8 @@ def _picture(asked: Mapping[str, Json]) -> Json:
     page, out = page_of(str(asked["path"])), Path(str(asked["out"]))
     with SCREEN.applied():
         figure = Figure(figsize=SCREEN.size, layout="constrained")
-        page.picture(str(asked["name"])).draw(figure.subplots())
+        name = str(asked["name"]) or (page.pictures[0].name if page.pictures else "")
+        page.picture(name).draw(figure.subplots())
         save_figure(figure, out)
     return out.name
 

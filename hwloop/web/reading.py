@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.typing import Json
@@ -18,9 +19,9 @@ LARGEST = "64 MiB"
 class Reader:
     """A process of its own that reads files for the server."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: Path) -> None:
         """Work in the data folder; the process is started by the first question."""
-        self._folder = folder
+        self.folder = folder
         self._lock = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -50,7 +51,7 @@ class Reader:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "hwloop", "web", "--reader"),
-                cwd=self._folder,
+                cwd=self.folder,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

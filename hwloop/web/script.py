@@ -55,7 +55,7 @@ def words_from(text: str) -> list[str]:
     if found is None:
         raise BadInputError("there is no line that begins with 'hwloop'")
     try:
-        words = shlex.split(re.sub(r"^[#$]\s*", "", found))[1:]
+        words = shlex.split(re.sub(r"^[#$]\s*", "", found), comments=True)[1:]
     except ValueError as error:
         raise BadInputError(f"the command line cannot be read: {error}") from None
     if not words or len(words) > SETTINGS.words:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ import uvicorn
 from hwloop.custody.lock import lock_named
 from hwloop.data import copy_examples
 from hwloop.errors import BadInputError, LinkError
-from hwloop.web.app import guarded, make_site
+from hwloop.web.app import guarded, load, make_site
 from hwloop.web.tokens import Tokens, kept_token
 
 
@@ -62,10 +65,11 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
     _prepare(place.folder)
     lock = lock_named(place.folder / ".hwloop-web", f"the data folder {place.folder}", "give another --data")
     try:
-        with _listening(place) as listening:
+        with contextlib.suppress(KeyboardInterrupt), _listening(place) as listening:  # it is how a server ends
             port = listening.getsockname()[1]
             tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
             site = make_site(commands, place.folder, public=place.public)
+            load(site)
             config = uvicorn.Config(
                 guarded(site, tokens, place.host, port),
                 log_level="error",
@@ -75,6 +79,7 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
                 ws="none",
                 h11_max_incomplete_event_size=2**16,
             )
+            logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
             shown = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
             if ":" in shown:
                 shown = f"[{shown}]"
@@ -82,6 +87,12 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             uvicorn.Server(config).run([listening])
     finally:
         lock.release()
+
+
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Tell whether something is to be told of: not that a server which ends leaves somebody without an answer."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, asyncio.CancelledError) or record.getMessage().startswith("Cancel "))
 
 
 def _prepare(folder: Path) -> None:

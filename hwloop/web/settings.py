@@ -42,6 +42,8 @@ class WebSettings:
     """Points of a growing curve; every second one is dropped when there are more."""
     live: float = 0.4
     """Seconds between two pictures of a job's state, at least."""
+    redraw: float = 30.0
+    """Seconds between two pictures of a file that grows: a picture takes a second of one core, with low priority."""
     heartbeat: float = 15.0
     """Seconds after which a silent stream says that it is still there."""
     watchers: int = 200
@@ -52,7 +54,7 @@ class WebSettings:
     """Seconds that a rehearsal may take."""
     together: int = 4
     """Files that are shown side by side, at most."""
-    answer: float = 0.2
+    answer: float = 0.1
     """Seconds that a list of files waits for headlines that are not known yet."""
     stop_again: float = 10.0
     """Seconds after which a job that was asked to stop may be asked again, to stop at once."""

@@ -45,6 +45,7 @@ def make_templates() -> jinja2.Environment:
         loader=jinja2.PackageLoader("hwloop.web"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,

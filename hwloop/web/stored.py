@@ -11,8 +11,8 @@ import h5py
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 
-PROGRAMS = ("hwloop", "__main__.py")
-"""What the first word of a stored command line ends with where it was the command."""
+PROGRAMS = (("hwloop",), ("hwloop", "__main__.py"))
+"""How the first word of a stored command line ends where it was the command."""
 
 
 def words_of_file(path: Path) -> tuple[str, ...]:
@@ -26,7 +26,8 @@ def words_of_file(path: Path) -> tuple[str, ...]:
     with hdf5.open_any(path) as file:
         for place in _places(file):
             words = shlex.split(str(place.attrs.get("command_line", "")))
-            if words and PurePath(words[0]).name in PROGRAMS:
+            parts = PurePath(words[0]).parts if words else ()
+            if parts[-1:] in PROGRAMS or parts[-2:] in PROGRAMS:
                 return tuple(words[1:])
         kind = str(file.attrs.get("format", ""))
     if kind == hdf5.RUN_FORMAT:

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from hwloop.cli import main
+from hwloop.typing import Json
 from hwloop.web.app import make_app, make_site
 from hwloop.web.guard import Guard, names_of
+from hwloop.web.reader import asks_of
+from hwloop.web.reading import Reader
 from hwloop.web.site import Site
 from hwloop.web.tokens import Tokens, cookie_of
 from tests.conftest import gaussian
@@ -84,16 +87,14 @@ class Asker:
         parts = [{"type": "http.request", "body": content, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
-            return parts.pop(0) if parts else {"type": "http.disconnect"}
+            if not parts:
+                await asyncio.Event().wait()  # the client stays
+            return parts.pop(0)
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            await self.site.files.close()
-            await self.site.forms.close()
+        await self.app(scope, receive, send)
         start = next(one for one in sent if one["type"] == "http.response.start")
         body = b"".join(one.get("body", b"") for one in sent if one["type"] == "http.response.body")
         found = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
@@ -109,13 +110,22 @@ def lab(tmp_path: Path) -> Path:
     return folder
 
 
+class ReaderHere(Reader):
+    """Answers in this process what the reader answers in its own."""
+
+    async def ask(self, what: str, about: Mapping[str, Json]) -> Json:
+        told = {key: str(self.folder / str(value)) if key == "path" else value for key, value in about.items()}
+        return asks_of(main)[what](told)
+
+
 @pytest.fixture
 def site(lab: Path) -> Iterator[Site]:
     found = make_site(main, lab)
+    found.files = found.forms = ReaderHere(lab)
     yield found
     for job in found.queue.open_jobs():  # what a test has started
         found.queue.stop(job, "test")
-    wait_for(found, lambda: not found.queue.open_jobs())
+    wait_for(found, lambda: found.queue.idle)
 
 
 @pytest.fixture

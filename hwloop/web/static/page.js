@@ -45,9 +45,15 @@ if (job) {
     place.innerHTML = text;
     place.querySelectorAll("details").forEach((one, at) => { if (opened[at]) one.open = true; });
     if (held !== null) [...place.querySelectorAll("button, a, summary")].find(one => one.textContent === held)?.focus();
+    hideFailed();
     const status = place.querySelector("[data-status]");
     if (status) document.title = document.title.replace(/: .* - /, `: ${status.dataset.status} - `);
   };
+  const hideFailed = () => {  // of a file that holds nothing to draw yet
+    for (const image of place.querySelectorAll("[data-growing]"))
+      image.addEventListener("error", () => { image.closest("figure").hidden = true; });
+  };
+  hideFailed();
   const follow = () => {
     if (source || document.hidden) return;
     source = new EventSource(`/jobs/${job}/events?after=${after}`);
@@ -65,6 +71,16 @@ if (job) {
   };
   document.addEventListener("visibilitychange", seen);
   follow();
+  setInterval(() => {  // the clock goes on during a long step
+    const clock = place.querySelector("[data-clock]");
+    if (!clock || clock.dataset.clock === "") return;
+    const passed = ++clock.dataset.clock, parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+    const at = parts.findIndex(([unit]) => passed >= unit);
+    if (at < 0) return;
+    const [unit, name] = parts[at], [next, nextName] = parts[at + 1] ?? [0, ""];
+    const rest = next ? Math.floor((passed % unit) / next) : 0;
+    clock.textContent = `${Math.floor(passed / unit)}${name}${rest ? ` ${rest}${nextName}` : ""}`;
+  }, 1000);
 }
 
 if (document.body.hasAttribute("data-refresh")) {

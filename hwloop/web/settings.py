@@ -12,7 +12,7 @@ HIDDEN = ".hwloop-web"
 class WebSettings:
     """How the server works, and what it takes from a browser."""
 
-    tick: float = 0.15
+    tick: float = 0.2
     """Seconds between two looks at the jobs that run."""
     at_once: int = 2
     """Jobs that run at a time, each on another chip; services do not count."""
@@ -40,7 +40,7 @@ class WebSettings:
     """Last bytes of what a command printed that are shown."""
     points: int = 240
     """Points of a growing curve; every second one is dropped when there are more."""
-    live: float = 0.4
+    live: float = 0.8
     """Seconds between two pictures of a job's state, at least."""
     redraw: float = 30.0
     """Seconds between two pictures of a file that grows: a picture takes a second of one core, with low priority."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hwloop import plot
 from hwloop.durations import format_duration, format_elapsed
 from hwloop.files.hdf5 import Attribute
@@ -202,14 +204,15 @@ def pictures_of_run(run: RunRecord) -> tuple[Picture, ...]:
         return ()
     tile = run.largest_tile
     where = f"{tile.tile.tensor} on core {tile.tile.place.core}"
+    course = Picture(
+        "error-vs-step",
+        "Error against step",
+        f"The error that {run.method} saw of {where} should fall and level off{_second_rise([run])}; the star is "
+        "what was measured afterwards, with fresh inputs.",
+        lambda ax: plot.error_against_step([run], ax),
+    )
     return (
-        Picture(
-            "error-vs-step",
-            "Error against step",
-            f"The error that {run.method} saw of {where} should fall and level off{_second_rise([run])}; the star is "
-            "what was measured afterwards, with fresh inputs.",
-            lambda ax: plot.error_against_step([run], ax),
-        ),
+        *([course] if np.isfinite(tile.steps.mvm_error).any() else ()),  # 'exact' takes no steps
         *(_maps(tile, where) if tile.reached is not None else ()),
         *_counts(tile),
         Picture(

@@ -113,3 +113,11 @@ def test_cells_are_written_alike_in_every_medium(cell: str | float | None, text:
 def test_a_column_of_numbers_may_lack_some() -> None:
     table = Table("t", (Column("a"), Column("b")), (("x", None), ("y", 2)))
     assert [table.is_number(0), table.is_number(1)] == [False, True]
+
+
+def test_a_method_that_takes_no_steps_has_no_picture_of_them() -> None:
+    with hwloop.connect("sim:hermes-core?rows=8&columns=8&seed=1") as chip:
+        placed = hwloop.page_of(hwloop.program(chip, np.eye(4), "exact"))
+        programmed = hwloop.page_of(hwloop.program(chip, np.eye(4), hwloop.GDP(max_steps=2)))
+    assert "error-vs-step" not in [picture.name for picture in placed.pictures]
+    assert "error-vs-step" in [picture.name for picture in programmed.pictures]

@@ -204,7 +204,7 @@ class StoredCoreset:
         head = {"version": LAYOUT.version, "parts": rows, "told": dict(self.told)}
         arrays[CORESET] = np.frombuffer(json.dumps(head).encode(), np.uint8)
         stream = io.BytesIO()
-        np.savez(stream, **arrays, **self.arrays)  # type: ignore[arg-type]
+        np.savez_compressed(stream, **arrays, **self.arrays)  # type: ignore[arg-type]
         return stream.getvalue()
 
 

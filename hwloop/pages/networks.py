@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from hwloop.nn.network_file import StoredNetwork
     from hwloop.nn.sensitivity import Limit
 
+OWN = ("hwloop.nn.zoo", "hwloop.search.resnet_like")
+"""Modules whose networks a file opens by itself."""
+
 
 def page_of_network(run: RunRecord, network: StoredNetwork | DeployedNetwork, report: Mapping[str, Json]) -> Page:
     """Make the page of a deployed network, or of its file without making the network.
@@ -84,9 +87,7 @@ def _onward(run: RunRecord, factory: str) -> tuple[Fact, ...]:
     if not run.name:
         return ()
     name = quoted(run.name)
-    named = (
-        "" if factory.rpartition(":")[0] == "hwloop.nn.zoo" else f" --network {quoted(factory or 'FILE.py:FACTORY')}"
-    )
+    named = "" if factory.rpartition(":")[0] in OWN else f" --network {quoted(factory or 'FILE.py:FACTORY')}"
     return (
         Fact(f"hwloop drift {name}{named} --times 1h,30d,1y --out drift.h5", "its accuracy over time"),
         Fact(f"hwloop report {name} --out report.html", "makes a page with pictures"),

@@ -79,7 +79,7 @@ class SearchSettings(Settings):
         for name, low, high in (
             ("budget", 2, 1_000_000), ("first", 2, 1_000_000), ("batch", 1, 100_000), ("population", 4, 100_000),
             ("generations", 1, 100_000), ("bold", 0.0, 100.0), ("twins", 1, 10_000), ("images", 6, 10**9),
-            ("vectors", 64, 1_000_000), ("day", 0.001, 1e12), ("month", 0.001, 1e12), ("epochs", 1, 1_000_000),
+            ("vectors", 64, 1_000_000), ("day", 0.001, 1e11), ("month", 0.01, 1e12), ("epochs", 1, 1_000_000),
             ("images_a_step", 2, 10**9), ("lr", 1e-9, 100.0), ("weight_noise", 0.0, 10.0), ("held_out", 0.01, 0.9),
             ("seed", 0, 2**31),
         ):  # fmt: skip

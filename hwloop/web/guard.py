@@ -172,7 +172,10 @@ def names_of(host: str) -> frozenset[str]:
 
 def _same(origin: str, host: str) -> bool:
     """Tell whether a request comes from a page of the host that it is sent to."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and parts.netloc == host and not parts.path
 
 

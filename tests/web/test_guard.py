@@ -24,6 +24,7 @@ OPEN = ("/", "/compose", "/jobs", "/files", "/chips", "/log", "/static/style.css
         {"cookie": "", "authorization": f"Basic {TOKEN}"},
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:9999"},
         {"sec_fetch_site": "cross-site", "origin": ""},
         {"sec_fetch_site": "same-site", "origin": ""},

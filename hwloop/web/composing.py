@@ -250,6 +250,8 @@ async def checked(site: Site, composed: Composed) -> tuple[str, ...]:
     """
     form, values = composed.form, composed.values
     rules.check_values(form, values, site.folder)
+    again = values_of(form, composed.words[len(form.path) :])  # an argument that is left out moves those behind it
+    rules.check_values(form, again, site.folder)
     check(form, composed.words)
     for name in rules.inputs_of(form, values):
         if form.path != ("resume",):

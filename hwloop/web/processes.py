@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,8 +16,8 @@ from hwloop.web.jobs import Job
 
 
 def command_of(words: tuple[str, ...]) -> list[str]:
-    """Return the words that start a command as the command line does."""
-    return [sys.executable, "-m", "hwloop", *words]
+    """Return the words that start a command as the command line does: no module is taken from the data folder."""
+    return [sys.executable, "-P", "-m", "hwloop", *words]
 
 
 def start(job: Job, folder: str) -> subprocess.Popen[bytes]:
@@ -33,16 +34,28 @@ def start(job: Job, folder: str) -> subprocess.Popen[bytes]:
             stderr=errors,
             start_new_session=True,
         )
-    job.note("start.json", {"at": time.time(), "pid": process.pid, "started": started(process.pid)})
+    try:
+        job.note("start.json", {"at": time.time(), "pid": process.pid, "started": started(process.pid)})
+    except OSError:
+        process.terminate()  # nobody could find it again
+        raise
     return process
 
 
 def ask_to_stop(job: Job, by: str) -> None:
-    """Ask the process of a job to stop at its next step; asked a second time, it stops at once. Both leave it idle."""
+    """Ask the process of a job to stop at its next step; asked a second time, it stops at once. Both leave it idle.
+
+    Raises BadInputError where the job waits and it cannot be written down that it shall not begin; one that runs is
+    stopped, written down or not.
+    """
     told = job.told("stop.json")
     times = told.get("times")
     count = times if isinstance(times, int) else 0
-    job.note("stop.json", {**told, "at": time.time(), "by": by, "times": count + 1})
+    try:
+        job.note("stop.json", {**told, "at": time.time(), "by": by, "times": count + 1})
+    except OSError as error:
+        if not job.alive:
+            raise BadInputError(f"it cannot be written down that this job is to stop: {error.strerror}") from None
     _send(job, signal.SIGTERM)
 
 
@@ -60,8 +73,15 @@ def kill(job: Job, by: str) -> None:
 def _send(job: Job, number: signal.Signals) -> None:
     """Send a signal to the process of a job, if it is still that one."""
     pid, since = job.process()
-    if runs(pid, since):
-        try:
+    if not runs(pid, since):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        if sys.platform != "linux":
             os.kill(pid, number)
-        except ProcessLookupError:
             return
+        handle = os.pidfd_open(pid)
+        try:
+            if runs(pid, since):  # else its number was given to another in between
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.typing import Json
+from hwloop.web.processes import command_of
 from hwloop.web.settings import SETTINGS
 
 LARGEST = "64 MiB"
@@ -50,7 +50,7 @@ class Reader:
     async def _exchange(self, line: bytes) -> dict[str, Json]:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "hwloop", "web", "--reader"),
+                *command_of(("web", "--reader")),
                 cwd=self.folder,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

@@ -61,8 +61,8 @@ def _check(field: Field, text: str, folder: DataFolder) -> None:
                 check_chip(uri, folder)
     elif field.role is Role.OUTPUT:
         folder.path(text)
-        if PurePosixPath(text).suffix.lower() in (".py", ".toml") and field.name != "out":
-            raise BadInputError("code and settings are not written from a page")
+        if PurePosixPath(text).suffix.lower() in (".py", ".toml"):
+            raise BadInputError("code and settings are not written from a page; use the command line")
     elif text and _leads_away(text):
         raise BadInputError(f"'{printable(text)}' looks like a path to elsewhere; a page works within its data folder")
 

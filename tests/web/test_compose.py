@@ -173,6 +173,13 @@ def test_what_cannot_be_run_is_said_and_the_form_kept(
     assert site.queue.open_jobs() == []
 
 
+def test_an_argument_that_is_left_out_lends_its_place_to_no_other(ask: Asker, site: Site) -> None:
+    answer = ask.post("/compose", {"command": "plot", "file": "", "picture": ".hwloop-web/a.h5", "do": "run"})
+    assert answer.status == 400
+    assert "is no name of a file in the data folder" in answer.text
+    assert site.queue.open_jobs() == []
+
+
 @pytest.mark.parametrize("page", ["/cost", "/compose"])
 def test_nothing_is_rehearsed_that_may_not_be_run(
     ask: Asker, lab: Path, monkeypatch: pytest.MonkeyPatch, page: str

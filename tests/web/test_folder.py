@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hwloop.errors import BadInputError
 from hwloop.web.folder import DataFolder
+from hwloop.web.processes import command_of
 from tests.web.conftest import Asker
 
 HOSTILE = (
@@ -104,3 +106,9 @@ def test_odd_names_are_shown_and_not_obeyed(ask: Asker, lab: Path, name: str) ->
     answer = ask.get(f"/files/view/{quote(name)}")  # the address that is asked has no escapes left, as a server has it
     assert answer.status in (200, 400, 404)
     assert "<script>alert" not in answer.text
+
+
+def test_no_module_is_taken_from_the_data_folder(lab: Path) -> None:
+    (lab / "click.py").write_text("raise SystemExit('taken from the data folder')")
+    told = subprocess.run(command_of(("--version",)), cwd=lab, capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout.startswith("hwloop")

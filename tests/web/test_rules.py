@@ -40,6 +40,8 @@ REFUSED = (
     "coreset /etc/passwd --bits 9000 --out p.npz",
     "import /etc/passwd --out m.h5",
     "fit m.h5 --out m.json --figures ../x",
+    "export m.json --to aihwkit --out mine.py",
+    "ledger --out fleet.toml",
     "examples ../elsewhere",
     "web --port 0",
     "program w.npy --backend sim:hermes-core --out r.h5 --help",

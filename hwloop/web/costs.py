@@ -12,8 +12,8 @@ from hwloop.durations import format_duration
 from hwloop.files.space import in_words
 from hwloop.typing import Json
 from hwloop.web.composing import Composed
-from hwloop.web.feed import Feed, number
-from hwloop.web.jobs import Status, as_object
+from hwloop.web.feed import Feed
+from hwloop.web.jobs import Status, as_object, number
 from hwloop.web.processes import command_of
 from hwloop.web.rules import chips_of
 from hwloop.web.settings import SETTINGS

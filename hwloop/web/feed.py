@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from hwloop.jobs.progress import Eta
 from hwloop.typing import Json
-from hwloop.web.jobs import Job, as_object
+from hwloop.web.jobs import Job, as_object, number
 from hwloop.web.settings import SETTINGS
 
 
@@ -73,7 +73,7 @@ class Live:
         self.tiles, self.pulses = int(number(tiles.get("number")) or 0), number(tiles.get("pulses"))
         worst = tiles.get("worst")
         if isinstance(worst, Sequence):
-            self.rows = tuple(tuple(row) for row in worst if isinstance(row, Sequence) and not isinstance(row, str))
+            self.rows = tuple(tuple(row) for row in worst if isinstance(row, list) and _is_row(row))
         error, done = number(tiles.get("error")), number(tiles.get("done"))
         if error is None or done is None:
             return
@@ -123,6 +123,8 @@ def whole_lines(job: Job, offset: int) -> tuple[list[bytes], int]:
     return text[:end].splitlines(), offset + end
 
 
-def number(value: Json) -> float | None:
-    """Return a number; None for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _is_row(row: Sequence[Json]) -> bool:
+    """Tell whether a tile is listed as it is shown: core, tensor, steps, all steps, error and pulses."""
+    if len(row) != 6 or not isinstance(row[1], str):
+        return False
+    return all(at == 1 or (at == 4 and one is None) or number(one) is not None for at, one in enumerate(row))

@@ -15,7 +15,7 @@ from hwloop.web import processes
 from hwloop.web.curve import curve_of
 from hwloop.web.feed import whole_lines
 from hwloop.web.fields import form_of, values_of
-from hwloop.web.jobs import Asked, Job, Status
+from hwloop.web.jobs import Asked, Job, Status, number
 from hwloop.web.queue import Watch
 from hwloop.web.script import command_line, folded, python
 from hwloop.web.settings import SETTINGS
@@ -118,8 +118,8 @@ async def again(request: Request) -> Response:
 
 def _again(job: Job) -> bool:
     """Tell whether a stop was asked for so long ago that more may be asked."""
-    at = job.told("stop.json").get("at")
-    return isinstance(at, int | float) and time.time() - at > SETTINGS.stop_again
+    at = number(job.told("stop.json").get("at"))
+    return at is not None and time.time() - at > SETTINGS.stop_again
 
 
 def resumes(site: Site, job: Job, status: Status) -> bool:

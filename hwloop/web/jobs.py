@@ -7,6 +7,7 @@ A job's folder holds ``job.json`` (what was asked), ``start.json`` (its process)
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -188,11 +189,10 @@ class JobFolder:
         root.mkdir(parents=True, exist_ok=True)
 
     def add(self, asked: Asked) -> Job:
-        """Add a job, which then waits."""
+        """Add a job, which then waits. Raises BadInputError where it cannot be written down."""
         word = re.sub(r"[^a-z0-9]+", "-", "-".join(asked.words[:2]) if asked.command in GROUPS else asked.command)
         moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(asked.at))
         folder = self.root / f"{moment}-{word.strip('-')[:40]}-{secrets.token_hex(3)}"
-        folder.mkdir()
         what: dict[str, Json] = {
             "words": list(asked.words),
             "chips": list(asked.chips),
@@ -200,7 +200,11 @@ class JobFolder:
             "at": asked.at,
             "out": asked.out,
         }
-        write_json(folder / "job.json", what)
+        try:
+            folder.mkdir()
+            write_json(folder / "job.json", what)
+        except OSError as error:
+            raise BadInputError(f"the job cannot be written down in {self.root}: {error.strerror}") from None
         return Job(folder, asked)
 
     def all(self) -> list[Job]:
@@ -220,12 +224,11 @@ class JobFolder:
         words, chips = told.get("words"), told.get("chips")
         if not isinstance(words, list) or not words or not isinstance(chips, list):
             return None
-        at = told.get("at")
         asked = Asked(
             tuple(map(str, words)),
             tuple(map(str, chips)),
             str(told.get("by", "")),
-            float(at) if isinstance(at, int | float) else 0.0,
+            number(told.get("at")) or 0.0,
             str(told.get("out", "")),
         )
         return Job(folder, asked)
@@ -238,8 +241,11 @@ GROUPS = ("calibrate", "measure")
 def write_json(path: Path, what: Mapping[str, Json]) -> None:
     """Write a small file of JSON, whole or not at all."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    beside.write_text(json.dumps(what, indent=1), encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(json.dumps(what, indent=1), encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)  # what a full disk has taken of it
 
 
 def read_json(path: Path) -> dict[str, Json]:
@@ -248,6 +254,16 @@ def read_json(path: Path) -> dict[str, Json]:
         return as_object(path.read_bytes())
     except OSError:
         return {}
+
+
+def number(value: Json) -> float | None:
+    """Return a number that can be shown; None for anything else, and for one that is without end."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def as_object(text: bytes) -> dict[str, Json]:

@@ -172,7 +172,8 @@ class Queue:
         try:
             self._ours[job.name] = processes.start(job, str(self.folder.root))
         except OSError as error:
-            job.note("stop.json", {"at": time.time(), "by": "queue", "why": str(error)})
+            with contextlib.suppress(OSError):  # of a disk that is full: it waits, and is tried again
+                job.note("stop.json", {"at": time.time(), "by": "queue", "why": str(error)})
             return
         self.diary.note(QUEUE, "start", job.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from hwloop.cli import main
+from hwloop.custody.alive import started
 from hwloop.errors import BadInputError
 from hwloop.web import processes
 from hwloop.web.app import make_site
 from hwloop.web.jobs import Asked, Job, Status
 from hwloop.web.site import Site
-from tests.web.conftest import run, wait_for
+from tests.web.conftest import Asker, run, wait_for
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -160,3 +162,63 @@ def test_watchers_are_told_of_every_change(site: Site) -> None:
             break
     assert seen[-1] in (Status.RUNNING, Status.DONE)
     assert run(watch.news(-1)) == watch.version
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_keeps_nobody_from_stopping_a_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = add(site, "good", 60.0)
+    wait_for(site, lambda: job.status() is Status.RUNNING)
+    waits = add(site, "good")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        site.queue.stop(job, "anna")
+        with pytest.raises(BadInputError, match="cannot be written down that this job is to stop: No space left"):
+            site.queue.stop(waits, "anna")
+        with pytest.raises(BadInputError, match="the job cannot be written down"):
+            add(site, "good")
+        wait_for(site, lambda: waits.name in {one.name for one in site.queue.open_jobs()} and not job.alive)
+        assert waits.status() is Status.WAITING  # and the queue still looks after it
+        assert not list(waits.folder.glob("*.new"))
+    wait_for(site, lambda: site.queue.idle)
+    assert waits.status() is Status.DONE
+
+
+def test_a_number_that_goes_to_another_process_in_between_gets_no_signal(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = add(site, "good")
+    job.note("start.json", {"pid": os.getpid(), "started": started(os.getpid())})
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        answers = iter([True, False])
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "runs", lambda pid, since: next(answers))
+            site.queue.stop(job, "anna")
+        time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        job.note("start.json", {"at": 0.0})  # it is none that could be stopped
+    assert told == []
+
+
+HUGE = "1" + 400 * "0"
+
+
+@pytest.mark.parametrize("at", [HUGE, "1e999", "-1e999", "NaN", '"x"', "true"])
+def test_numbers_that_are_none_break_no_page(site: Site, ask: Asker, at: str) -> None:
+    job = add(site, "good")
+    (job.folder / "job.json").write_text(f'{{"words": ["good"], "chips": [], "at": {at}}}')
+    (job.folder / "start.json").write_text("{}")
+    (job.folder / "stop.json").write_text(f'{{"at": {at}}}')
+    worst = f'[[{at}, "w", 1, 2, 0.1, 1], [1, 2], 3, [0, "w", 1, 2, null, {at}]]'
+    tiles = f'{{"number": {at}, "done": 1, "pulses": {at}, "error": {at}, "worst": {worst}}}'
+    job.events.write_text(
+        f'{{"event": "began", "at": {at}}}\n{{"event": "step", "done": {at}, "total": {at}, "tiles": {tiles}}}\n'
+    )
+    for page in ("/", "/jobs", f"/jobs/{job.name}"):
+        assert ask.get(page).status == 200
+    wait_for(site, lambda: site.queue.idle)

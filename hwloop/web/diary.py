@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -42,3 +43,21 @@ class Diary:
                 stream.write(json.dumps(told) + "\n")
         except OSError:
             return
+
+
+@dataclass
+class Refusals:
+    """Wrong tokens in the log: a line now and then, so that nobody can fill it until what others did is gone."""
+
+    _last: float = -math.inf
+    _more: int = 0
+
+    def note(self, diary: Diary, address: str) -> None:
+        """Write down that somebody had a wrong token; of many in a short time, how many it were, with the next."""
+        now = time.monotonic()
+        if now - self._last < SETTINGS.refusals:
+            self._more += 1
+            return
+        more = f", and {self._more} more since the last line on this" if self._more else ""
+        diary.note(Who(address, "-"), "refuse", f"a wrong token{more}")
+        self._last, self._more = now, 0

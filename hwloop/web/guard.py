@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hwloop.errors import BadInputError
-from hwloop.web.diary import Diary, Who
+from hwloop.web.diary import Diary, Refusals, Who
 from hwloop.web.settings import SETTINGS
 from hwloop.web.tokens import Tokens, cookie_of
 
@@ -57,6 +57,10 @@ class Guard:
         Who is let in, and where it is written down who was not.
     host, port
         Where the server listens.
+    names
+        By which this machine may be asked, besides its addresses.
+    refusals
+        What is written down of wrong tokens.
     """
 
     app: ASGIApp
@@ -65,6 +69,7 @@ class Guard:
     host: str
     port: int
     names: frozenset[str] = field(default_factory=frozenset)
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def cookie(self) -> str:
@@ -109,7 +114,7 @@ class Guard:
     def _opened(self, given: str, address: str) -> Response:
         name = self.tokens.name_of(given)
         if name is None:
-            self.diary.note(Who(address, "-"), "refuse", "a wrong token")
+            self.refusals.note(self.diary, address)
             return PlainTextResponse(REFUSED, 401)
         answer = HTMLResponse(OPENED)
         answer.set_cookie(self.cookie, cookie_of(given), httponly=True, samesite="strict", max_age=30 * 86400)

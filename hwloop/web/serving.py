@@ -12,11 +12,14 @@ from pathlib import Path
 
 import click
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hwloop.custody.lock import lock_named
 from hwloop.data import copy_examples
 from hwloop.errors import BadInputError, LinkError
 from hwloop.web.app import guarded, load, make_site
+from hwloop.web.settings import SETTINGS
 from hwloop.web.tokens import Tokens, kept_token
 
 
@@ -70,15 +73,7 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
             site = make_site(commands, place.folder, public=place.public)
             load(site)
-            config = uvicorn.Config(
-                guarded(site, tokens, place.host, port),
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=2,
-                ws="none",
-                h11_max_incomplete_event_size=2**16,
-            )
+            config = config_of(guarded(site, tokens, place.host, port))
             logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
             shown = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
             if ":" in shown:
@@ -87,6 +82,66 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             uvicorn.Server(config).run([listening])
     finally:
         lock.release()
+
+
+class Patient(H11Protocol):
+    """A connection that is closed when its request does not come within some seconds.
+
+    Whoever has no token could otherwise open connections without end, until there is no file left to accept one with.
+    """
+
+    _over: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Begin to wait for the request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in some of a request: it is to be whole within the time that its beginning has left."""
+        super().data_received(data)
+        if self._is_asked:
+            self._stop_waiting()
+        elif self._over is None:
+            self._wait()
+
+    @property
+    def _is_asked(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._over = self.loop.call_later(SETTINGS.request, self._end)
+
+    def _stop_waiting(self) -> None:
+        if self._over is not None:
+            self._over.cancel()
+            self._over = None
+
+    def _end(self) -> None:
+        self._over = None
+        if not self._is_asked and not self.transport.is_closing():
+            self.transport.abort()
+
+
+def config_of(app: ASGIApp) -> uvicorn.Config:
+    """Choose how pages are served: silently, with bounds on what may come and how long it may take."""
+    return uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        ws="none",
+        http=Patient,
+        proxy_headers=False,  # else whoever asks could choose the address that the log tells
+        h11_max_incomplete_event_size=2**16,
+    )
 
 
 def _is_a_fault(record: logging.LogRecord) -> bool:

@@ -20,6 +20,8 @@ class WebSettings:
     """Bytes of a file that is sent to the data folder, at most."""
     form: int = 2**20
     """Bytes of any other request, at most."""
+    request: float = 10.0
+    """Seconds within which the head of a request is to come, once a connection is open or has begun another."""
     fields: int = 2000
     """Fields of a form, at most."""
     line: int = 20_000
@@ -60,6 +62,9 @@ class WebSettings:
     """Seconds after which a job that was asked to stop may be asked again, to stop at once."""
     diary: int = 5_000_000
     """Bytes of the log of who did what, before a new one is begun; the one before is kept."""
+
+    refusals: float = 60.0
+    """Seconds between two lines of the log on wrong tokens, at least."""
 
 
 SETTINGS = WebSettings()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from hwloop.web.guard import REFUSED
+from hwloop.web.settings import SETTINGS
 from hwloop.web.site import Site
 from tests.web.conftest import HOST, TOKEN, Asker
 
@@ -95,6 +97,18 @@ def test_it_is_written_down_who_did_what(ask: Asker, site: Site) -> None:
     assert {row["address"] for row in rows} == {"127.0.0.1"}
     assert TOKEN not in site.diary.path.read_text()
     assert "download" in ask.get("/log").text
+
+
+def test_wrong_tokens_do_not_drive_from_the_log_what_others_did(
+    ask: Asker, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(50):
+        ask.get("/?token=wrong", cookie="")
+    assert len(site.diary.path.read_text().splitlines()) == 1
+    monkeypatch.setattr("hwloop.web.diary.SETTINGS", replace(SETTINGS, refusals=0.0))
+    ask.get("/?token=wrong", cookie="")
+    last = json.loads(site.diary.path.read_text().splitlines()[-1])
+    assert last["what"] == "a wrong token, and 49 more since the last line on this"
 
 
 def test_names_of_this_machine_are_its_own(ask: Asker) -> None:

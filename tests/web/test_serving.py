@@ -1,0 +1,77 @@
+"""The server bears clients that are slow, silent, or say that they are somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uvicorn
+
+from hwloop.web import serving
+from hwloop.web.serving import config_of
+from tests.web.conftest import run
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the address of the client, after a while."""
+    if scope["type"] == "http":
+        await asyncio.sleep(0.3)
+        length = str(len(scope["client"][0])).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+
+async def served(work: Callable[[int], Awaitable[None]]) -> None:
+    """Serve meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = config_of(app)
+        config.timeout_keep_alive = 1
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            await work(listening.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def told(port: int, *parts: bytes) -> bytes:
+    """Send parts of a request, and return all that comes until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+def test_connections_that_ask_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "SETTINGS", replace(serving.SETTINGS, request=0.2))
+
+    async def work(port: int) -> None:
+        whole = HEAD + b"\r\n"
+        silent, half, second, slow = await asyncio.gather(
+            told(port), told(port, HEAD), told(port, whole + HEAD), told(port, whole)
+        )
+        assert (silent, half) == (b"", b"")
+        assert second.endswith(b"127.0.0.1")  # the first request of it is answered
+        assert slow.endswith(b"127.0.0.1")  # an answer may take longer than a request
+
+    run(served(work))
+
+
+def test_the_address_of_the_log_is_not_what_a_client_says() -> None:
+    async def work(port: int) -> None:
+        answer = await told(port, HEAD + b"X-Forwarded-For: 6.6.6.6\r\nConnection: close\r\n\r\n")
+        assert answer.endswith(b"127.0.0.1")
+
+    run(served(work))

@@ -117,6 +117,11 @@ def _tokens(options: WebOptions) -> Tokens | None:
         return None
     from hwloop.web.tokens import tokens_from
 
+    if options.token_file.resolve().is_relative_to(options.data.resolve()):
+        raise BadInputError(
+            f"token file {options.token_file} is in the data folder, which whoever has one of its tokens can read; put "
+            "it elsewhere, and choose other tokens"
+        )
     found = tokens_from(options.token_file)
     if not is_loopback(options.host):
         click.echo(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, said
 from hwloop.web import processes
 from hwloop.web.diary import Diary, Who
 from hwloop.web.feed import Feed
@@ -65,6 +65,7 @@ class Queue:
         self._open: dict[str, Job] = {}
         self._ours: dict[str, subprocess.Popen[bytes]] = {}
         self._held: set[str] = set()
+        self._fault = ""
         for job in jobs.all():
             if job.status().open:
                 self._open[job.name] = job
@@ -128,10 +129,19 @@ class Queue:
         return not self._open and not self._ours
 
     async def run(self) -> None:
-        """Look after the jobs for ever."""
+        """Look after the jobs for ever, whatever one of them has in its files."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # a queue that stands still looks like one that waits, and jobs would for ever
+                self._note_fault(f"{type(error).__name__}: {said(error)}")
             await asyncio.sleep(SETTINGS.tick)
+
+    def _note_fault(self, text: str) -> None:
+        """Write down what hindered the queue, once."""
+        if text != self._fault:
+            self._fault = text
+            self.diary.note(QUEUE, "fault", text)
 
     async def look(self) -> None:
         """Take in what jobs have said, notice those that have ended, and start those whose turn it is."""

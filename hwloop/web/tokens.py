@@ -48,9 +48,12 @@ def cookie_of(token: str) -> str:
 
 
 def kept_token(path: Path) -> Tokens:
-    """Return the token of a data folder, made at random the first time: pages that are open stay so over a restart."""
+    """Return the token of a data folder, made at random the first time: pages that are open stay so over a restart.
+
+    One that others can read, or that is too short, is replaced by another.
+    """
     try:
-        told = path.read_text(encoding="ascii").strip()
+        told = "" if _is_open_to_others(path) else path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         told = ""
     if len(told) < LIMITS.shortest:
@@ -72,7 +75,7 @@ def tokens_from(path: Path) -> Tokens:
     try:
         if not path.is_file():
             raise BadInputError(f"token file {path}: no such file")
-        if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if _is_open_to_others(path):
             raise BadInputError(f"token file {path} can be read by others; chmod 600 it, and choose other tokens")
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -89,3 +92,8 @@ def tokens_from(path: Path) -> Tokens:
     if not known:
         raise BadInputError(f"token file {path} holds no token")
     return Tokens(tuple(known))
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """Tell whether somebody else can read or write a file."""
+    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))

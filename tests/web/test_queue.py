@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,7 @@ asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 with told(sys.argv[1:]):
     signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    print("listens to signals itself", flush=True)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.01)
@@ -89,7 +92,7 @@ def test_a_stop_is_asked_for_and_then_so(site: Site) -> None:
 
 def test_force_is_used_only_after_asking(site: Site) -> None:
     job = add(site, "deaf", 60)
-    wait_for(site, lambda: job.status() is Status.RUNNING)
+    wait_for(site, lambda: job.printed > 0)
     with pytest.raises(BadInputError, match="only killed after it was asked"):
         processes.kill(job, "anna")
     site.queue.stop(job, "anna")
@@ -222,3 +225,26 @@ def test_numbers_that_are_none_break_no_page(site: Site, ask: Asker, at: str) ->
     for page in ("/", "/jobs", f"/jobs/{job.name}"):
         assert ask.get(page).status == 200
     wait_for(site, lambda: site.queue.idle)
+
+
+def test_the_queue_goes_on_after_a_fault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, begun = add(site, "good"), iter([True])
+    first = processes.start
+
+    def start(*given: Any) -> Any:
+        if next(begun, False):
+            raise RuntimeError("of a library")
+        return first(*given)
+
+    monkeypatch.setattr(processes, "start", start)
+
+    async def look() -> None:
+        task = asyncio.create_task(site.queue.run())
+        async with asyncio.timeout(30):
+            while not site.queue.idle:
+                await asyncio.sleep(0.02)
+        task.cancel()
+
+    run(look())
+    assert job.status() is Status.DONE
+    assert "RuntimeError: of a library" in site.diary.path.read_text()

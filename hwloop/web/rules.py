@@ -23,6 +23,8 @@ VISA_OPTIONS = ("timeout", "token_env")
 """Options of a link that load nothing and write nothing."""
 SAME_CHIP = ("temperature", "device", "read_mode")
 """Options that make no other chip of a simulated one."""
+SETTING = ".toml"
+"""Ending of the files that name instruments, their classes and chips."""
 COMPUTER = "this computer"
 """What jobs without a chip queue for."""
 
@@ -57,11 +59,12 @@ def _check(field: Field, text: str, folder: DataFolder) -> None:
     elif field.role is Role.INPUT:
         folder.path(text)
         if field.name == "fleet":
+            check_put_there(text)
             for uri in _fleet(folder.file(text).as_posix()):
                 check_chip(uri, folder)
     elif field.role is Role.OUTPUT:
         folder.path(text)
-        if PurePosixPath(text).suffix.lower() in (".py", ".toml"):
+        if PurePosixPath(text).suffix.lower() in (".py", SETTING):
             raise BadInputError("code and settings are not written from a page; use the command line")
     elif text and _leads_away(text):
         raise BadInputError(f"'{printable(text)}' looks like a path to elsewhere; a page works within its data folder")
@@ -90,7 +93,19 @@ def check_chip(uri: str, folder: DataFolder) -> None:
             folder.path(target)
     elif scheme == "bench":
         folder.path(target)
+        check_put_there(target)
     _check_options(query, folder)
+
+
+def check_put_there(name: str) -> None:
+    """Check that a file which makes hwloop import or connect is one that a browser can neither send nor write.
+
+    Raises BadInputError for any other.
+    """
+    if PurePosixPath(name).suffix != SETTING:
+        raise BadInputError(
+            f"'{printable(name)}' is no {SETTING} file, which whoever runs the bench puts there by hand"
+        )
 
 
 def _check_options(query: dict[str, str], folder: DataFolder) -> None:

@@ -19,6 +19,8 @@ REFUSED = (
     "program w.npy --backend sim:hermes-core --out /tmp/r.h5",
     "program w.npy --backend sim:../model.json --out r.h5",
     "program w.npy --backend bench:/etc/bench.toml --out r.h5",
+    "program w.npy --backend bench:sent.txt --out r.h5",
+    "program w.npy --fleet sent.txt --out r.h5",
     "program w.npy --backend 'visa:TCPIP::h::5::SOCKET?visa_library=/tmp/evil.so' --out r.h5",
     "program w.npy --backend 'visa:TCPIP::h::5::SOCKET?visa_library=evil.yaml@sim' --out r.h5",
     "program w.npy --backend 'visa:TCPIP::h::5::SOCKET?log=/etc/cron.d/x' --out r.h5",
@@ -59,6 +61,7 @@ def opened(words: list[str], folder: DataFolder) -> tuple[Form, Values]:
 @pytest.mark.parametrize("line", REFUSED)
 def test_what_leads_elsewhere_is_refused(lab: Path, line: str) -> None:
     folder, words = DataFolder(lab), shlex.split(line)
+    (lab / "sent.txt").write_text('[[chip]]\nbackend = "sim:hermes-core?seed=1"\n')
     with pytest.raises(BadInputError):
         opened(words, folder)
 
@@ -70,6 +73,7 @@ ALLOWED = (
     "measure drift --backend sim:hermes-core --cells 100 --out m.h5",
     "serve --chip sim:hermes-core --port 0",
     "search --dataset d.npz --chip sim:hermes-64 --out s.h5 --params 16k",
+    "info bench:bench.toml",
 )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +75,13 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
             site = make_site(commands, place.folder, public=place.public)
             load(site)
-            config = config_of(guarded(site, tokens, place.host, port))
+            server = server_of(guarded(site, tokens, place.host, port))
             logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
             shown = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
             if ":" in shown:
                 shown = f"[{shown}]"
             opened(f"http://{shown}:{port}/?token={tokens.known[0][1]}", port)
-            uvicorn.Server(config).run([listening])
+            server.run([listening])
     finally:
         lock.release()
 
@@ -129,9 +131,9 @@ class Patient(H11Protocol):
             self.transport.abort()
 
 
-def config_of(app: ASGIApp) -> uvicorn.Config:
-    """Choose how pages are served: silently, with bounds on what may come and how long it may take."""
-    return uvicorn.Config(
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    """Make the server of an application: silent, with bounds on what may come, and ended by a terminal that closes."""
+    config = uvicorn.Config(
         app,
         log_level="error",
         access_log=False,
@@ -142,6 +144,10 @@ def config_of(app: ASGIApp) -> uvicorn.Config:
         proxy_headers=False,  # else whoever asks could choose the address that the log tells
         h11_max_incomplete_event_size=2**16,
     )
+    server = uvicorn.Server(config)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    return server
 
 
 def _is_a_fault(record: logging.LogRecord) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import uvicorn
 
 from hwloop.web import serving
-from hwloop.web.serving import config_of
+from hwloop.web.serving import server_of
 from tests.web.conftest import run
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -27,12 +28,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": scope["client"][0].encode()})
 
 
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Listen to signals afterwards as before."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 async def served(work: Callable[[int], Awaitable[None]]) -> None:
     """Serve meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = config_of(app)
-        config.timeout_keep_alive = 1
-        server = uvicorn.Server(config)
+        server = server_of(app)
+        server.config.timeout_keep_alive = 1
         task = asyncio.create_task(server.serve([listening]))
         try:
             await work(listening.getsockname()[1])
@@ -75,3 +83,16 @@ def test_the_address_of_the_log_is_not_what_a_client_says() -> None:
         assert answer.endswith(b"127.0.0.1")
 
     run(served(work))
+
+
+def test_a_terminal_that_is_closed_ends_the_server() -> None:
+    async def work() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = server_of(app)
+            task = asyncio.create_task(server.serve([listening]))
+            while not server.started:
+                await asyncio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.wait_for(task, 20)
+
+    run(work())

@@ -109,11 +109,11 @@ async def refused(request: Request, error: Exception) -> Response:
 
 async def absent(request: Request, error: Exception) -> Response:
     """Say that there is no such page, or that it cannot be asked so."""
-    status = error.status_code if isinstance(error, HTTPException) else 404
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (404, "")
     return site_of(request).page(
         "problem.html",
         {
-            "problem": "There is no such page.",
+            "problem": "There is no such page." if status == 404 else f"This cannot be asked so: {detail}",
         },
         status,
     )

@@ -57,8 +57,8 @@ class DataFolder:
             For a name that leads elsewhere, by itself or by a link, and for one that is hidden.
         """
         parts = PurePosixPath(name).parts
-        odd = not parts or len(name) > SETTINGS.line or name.startswith(("/", "~")) or "\\" in name or "\0" in name
-        if odd or any(part.startswith(".") or len(part) > SETTINGS.name for part in parts):
+        odd = not parts or _bytes(name) > SETTINGS.path or name.startswith(("/", "~")) or "\\" in name or "\0" in name
+        if odd or any(part.startswith(".") or _bytes(part) > SETTINGS.name for part in parts):
             raise BadInputError(f"'{printable(name[: SETTINGS.name])}' is no name of a file in the data folder")
         try:
             real = os.path.realpath(self.root / name)
@@ -137,3 +137,8 @@ def _text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _bytes(name: str) -> int:
+    """Count the bytes that a file system has for a name."""
+    return len(name.encode("utf-8", "replace"))

@@ -19,9 +19,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hwloop.custody.lock import lock_named
 from hwloop.data import copy_examples
-from hwloop.errors import BadInputError, LinkError
+from hwloop.errors import BadInputError, LinkError, said
 from hwloop.web.app import guarded, load, make_site
-from hwloop.web.settings import SETTINGS
+from hwloop.web.settings import HIDDEN, SETTINGS
+from hwloop.web.site import Site
 from hwloop.web.tokens import Tokens, kept_token
 
 
@@ -68,12 +69,11 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
         Where the address cannot be listened on.
     """
     _prepare(place.folder)
-    lock = lock_named(place.folder / ".hwloop-web", f"the data folder {place.folder}", "give another --data")
+    lock = lock_named(place.folder / HIDDEN, f"the data folder {place.folder}", "give another --data")
     try:
         with contextlib.suppress(KeyboardInterrupt), _listening(place) as listening:  # it is how a server ends
             port = listening.getsockname()[1]
-            tokens = place.tokens or kept_token(place.folder / ".hwloop-web" / "token")
-            site = make_site(commands, place.folder, public=place.public)
+            tokens, site = _opened(commands, place)
             load(site)
             server = server_of(guarded(site, tokens, place.host, port))
             logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
@@ -160,11 +160,24 @@ def _prepare(folder: Path) -> None:
     """Make the data folder, with the example data in it."""
     try:
         new = not folder.exists() or not any(folder.iterdir())
-        (folder / ".hwloop-web").mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / HIDDEN).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInputError(f"{folder} cannot be the data folder ({error.strerror}); give another --data") from None
+        raise _no_data_folder(folder, error) from None
     if new:
         copy_examples(folder)
+
+
+def _opened(commands: click.Group, place: Place) -> tuple[Tokens, Site]:
+    """Find out who is let in, and open what the data folder holds of jobs."""
+    try:
+        tokens = place.tokens or kept_token(place.folder / HIDDEN / "token")
+        return tokens, make_site(commands, place.folder, public=place.public)
+    except OSError as error:
+        raise _no_data_folder(place.folder, error) from None
+
+
+def _no_data_folder(folder: Path, error: OSError) -> BadInputError:
+    return BadInputError(f"{folder} cannot be the data folder ({said(error)}); give another --data")
 
 
 def _listening(place: Place) -> socket.socket:

@@ -33,7 +33,9 @@ class WebSettings:
     depth: int = 4
     """Folders within folders that are looked into."""
     name: int = 200
-    """Letters of a file's name, at most."""
+    """Bytes of a file's name, at most: file systems take 255, and what stands beside a file has a longer one."""
+    path: int = 1000
+    """Bytes of a file's name with the folders that it is in, at most."""
     shown_jobs: int = 50
     """Ended jobs that a page lists."""
     said: int = 100

@@ -112,3 +112,16 @@ def test_no_module_is_taken_from_the_data_folder(lab: Path) -> None:
     (lab / "click.py").write_text("raise SystemExit('taken from the data folder')")
     told = subprocess.run(command_of(("--version",)), cwd=lab, capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.startswith("hwloop")
+
+
+@pytest.mark.parametrize("name", ["a/" * 4000 + "w.npy", "\u00e9" * 190 + ".npy", "\U0001f600" * 60])
+def test_a_name_that_no_file_system_takes_is_said(ask: Asker, name: str) -> None:
+    answer = ask.get(f"/files/view/{name}")
+    assert answer.status == 400
+    assert "is no name of a file in the data folder" in answer.text
+
+
+def test_what_is_wrong_with_a_form_is_said(ask: Asker) -> None:
+    answer = ask.post("/compose", {f"a{number}": "1" for number in range(2001)})
+    assert answer.status == 400
+    assert "Too many fields" in answer.text

@@ -8,12 +8,15 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hwloop.cli import main
+from hwloop.errors import BadInputError
 from hwloop.web import serving
-from hwloop.web.serving import server_of
+from hwloop.web.serving import Place, server_of
 from tests.web.conftest import run
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -96,3 +99,13 @@ def test_a_terminal_that_is_closed_ends_the_server() -> None:
             await asyncio.wait_for(task, 20)
 
     run(work())
+
+
+@pytest.mark.parametrize("odd", ["jobs", "token"])
+def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, odd: str) -> None:
+    hidden = tmp_path / ".hwloop-web"
+    (hidden if odd == "jobs" else hidden / "token" / "x").mkdir(parents=True)
+    if odd == "jobs":
+        (hidden / "jobs").write_text("no folder")
+    with pytest.raises(BadInputError, match="cannot be the data folder"):
+        serving.serve(main, Place("127.0.0.1", 0, tmp_path, None, False), lambda address, port: None)

@@ -173,5 +173,4 @@ def _test_data(path: str | None) -> Batches | None:
         return None
     from hwloop.nn.datasets import read_dataset
 
-    dataset = read_dataset(path)
-    return dataset.x_test, dataset.y_test
+    return read_dataset(path).test

@@ -22,7 +22,6 @@ from hwloop.cli.common import (
 )
 from hwloop.cli.options import dataset_option, settings_option
 from hwloop.cli.screen import show_page
-from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.jobs.search_result import Found
@@ -77,7 +76,7 @@ def search(options: SearchOptions) -> None:
     from hwloop.files.hdf5 import check_writable
     from hwloop.jobs.search import Asked, check_weights, search_into
     from hwloop.nn.datasets import read_dataset
-    from hwloop.search.settings import Limits, SearchSettings
+    from hwloop.search.settings import Limits, SearchSettings, counted, first_of
 
     check_writable(options.out, force=options.force)
     if options.weights_out:
@@ -85,9 +84,9 @@ def search(options: SearchOptions) -> None:
     told = {"seed": str(options.seed), **pairs(options.settings)}
     if options.budget is not None:
         told["budget"] = str(options.budget)
-        told.setdefault("first", str(min(SearchSettings.first, max(options.budget // 2, 2))))
+        told.setdefault("first", str(first_of(options.budget)))
     limits = {
-        "weights": str(counted(options.params)) if options.params else "",
+        "weights": str(counted(options.params, "--params")) if options.params else "",
         "cores": str(options.cores or ""),
         "latency": options.latency or "",
     }
@@ -115,15 +114,3 @@ def finish(found: Found, *, as_json: bool) -> None:
         show_page(page_of(found))
     if found.status != "complete":
         leave(GOAL_MISSED)
-
-
-def counted(text: str) -> int:
-    """Read a number of weights such as 200k or 1.5M. Raises BadInputError for what is none."""
-    factor = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}.get(text[-1:], 1)
-    try:
-        count = float(text[: -1 if factor > 1 else None]) * factor
-    except ValueError:
-        count = 0.0
-    if not 1 <= count < 1e15 or count != int(count):
-        raise BadInputError(f"--params {text}: expected a number of weights, such as 16000, 200k or 1.5M")
-    return int(count)

@@ -73,6 +73,8 @@ class Deployment:
         Seconds, or '1h', after programming at which targets hold; None: the chip's own.
     seed
         Of all random numbers.
+    names
+        What its file calls the network, weights and data, so that one of the zoo opens by itself.
     passes
         Stream a network that does not fit through the chip, which is programmed anew for each part.
     out, force
@@ -91,6 +93,7 @@ class Deployment:
     test: tuple[ArrayLike | torch.Tensor, ArrayLike | torch.Tensor] | None = None
     age: str | float | None = None
     seed: int = 0
+    names: NetworkNames = field(default_factory=NetworkNames)
     passes: bool = False
     out: str | Path | None = None
     force: bool = False
@@ -143,7 +146,7 @@ def deploy(
     settings = settings or Deployment()
     plan = Plan.of(network, chip, calibration_data, exclude, settings)
     chosen = method_from(method) if isinstance(method, str) else method
-    names = NetworkNames(exclude=tuple(exclude), replicas=settings.replicas)
+    names = replace(settings.names, exclude=tuple(exclude), replicas=settings.replicas)
     return plan.put_on(chip, chosen, names)
 
 

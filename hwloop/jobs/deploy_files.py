@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from hwloop.calibration.programming.base import Method
 from hwloop.chip.backend import Backend
 from hwloop.errors import BadInputError
-from hwloop.files.hashing import fingerprint
 from hwloop.files.weights import read_state_dict
 from hwloop.jobs.deploy import Deployment, Plan, plan_of
-from hwloop.mapping.activations import Sample
 from hwloop.nn.convert import convert
 from hwloop.nn.datasets import read_dataset
 from hwloop.nn.factory import network_from
@@ -67,23 +64,13 @@ def deploy_files(
     plan_of(convert(module, files.exclude, settings.conversions), chip, settings)
     fill(module, read_state_dict(files.weights, shapes_of(module)), str(files.weights))
     dataset = read_dataset(files.dataset)
-    rng = np.random.default_rng(settings.seed)
-    chosen = rng.permutation(len(dataset.x_train))[: files.images]
-    test = (torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test))
     learnt = read_input_ranges(files.weights)
-    settings = dataclasses.replace(settings, test=test, input_ranges={**learnt, **settings.input_ranges})
-    weights = None if dataset.weights is None else dataset.weights[chosen]
-    sample = Sample(dataset.x_train[chosen], weights)  # type: ignore[arg-type]  # images, in the precision of networks
-    plan = Plan.of(module, chip, sample, files.exclude, settings)
-    names = NetworkNames(
-        factory=files.network,
-        weights=str(files.weights),
-        weights_sha256=fingerprint(files.weights) if Path(files.weights).is_file() else "",
-        dataset=str(files.dataset),
-        exclude=tuple(files.exclude),
-        replicas=settings.replicas,
+    settings = dataclasses.replace(settings, test=dataset.test, input_ranges={**learnt, **settings.input_ranges})
+    plan = Plan.of(module, chip, dataset.sample(files.images, settings.seed), files.exclude, settings)
+    names = NetworkNames.of(files.network, files.weights, files.dataset)
+    return plan.put_on(
+        chip, method, dataclasses.replace(names, exclude=tuple(files.exclude), replicas=settings.replicas)
     )
-    return plan.put_on(chip, method, names)
 
 
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:

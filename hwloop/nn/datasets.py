@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hwloop.errors import BadInputError, first_line
 from hwloop.files.coresets import is_coreset, read_coreset
+from hwloop.mapping.activations import Sample
 from hwloop.typing import AnyArray, FloatArray, IndexArray
 
 _EXPECTED = "images (or x), labels (or y), train_index and test_index; or x_train, y_train, x_test and y_test"
@@ -66,6 +67,17 @@ class Dataset:
     def classes(self) -> int:
         """The number of classes: one more than the largest label."""
         return 1 + int(max(self.y_train.max(), self.y_test.max()))
+
+    @property
+    def test(self) -> tuple[NDArray[np.float32], IndexArray]:
+        """Test examples and their classes."""
+        return self.x_test, self.y_test
+
+    def sample(self, count: int, seed: int = 0) -> Sample:
+        """Draw so many training examples at most, with their weights, as `hwloop.deploy` takes them."""
+        chosen = np.random.default_rng(seed).permutation(len(self.x_train))[:count]
+        weights = None if self.weights is None else self.weights[chosen]
+        return Sample(self.x_train[chosen], weights)  # type: ignore[arg-type]  # in the precision of networks
 
     def check_outputs(self, outputs: int) -> None:
         """Check that a network of so many outputs has one for every label.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hwloop.calibration.settings import Settings
 from hwloop.errors import BadInputError
+from hwloop.files.hashing import fingerprint
 from hwloop.nn.ranges import RangeSettings
 
 REPLICA_USES = ("average", "share", "random")
@@ -52,3 +54,9 @@ class NetworkNames:
     dataset: str = ""
     exclude: tuple[str, ...] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, factory: str, weights: str | Path, dataset: str | Path) -> NetworkNames:
+        """Name a network by its factory and its files; a file of weights is known by its content too."""
+        content = fingerprint(weights) if Path(weights).is_file() else ""
+        return cls(factory, str(weights), content, str(dataset))

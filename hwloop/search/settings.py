@@ -91,3 +91,20 @@ class SearchSettings(Settings):
             )
         if self.day >= self.month:
             raise BadInputError(f"settings day={self.day:g} and month={self.month:g} s must rise")
+
+
+def first_of(budget: int) -> int:
+    """Choose how many networks of a budget are drawn at random: half of a small one."""
+    return min(SearchSettings.first, max(budget // 2, 2))
+
+
+def counted(text: str, name: str = "weights") -> int:
+    """Read a number of weights such as 200k or 1.5M. Raises BadInputError, which gives its name, for what is none."""
+    factor = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}.get(text[-1:], 1)
+    try:
+        count = float(text[: -1 if factor > 1 else None]) * factor
+    except ValueError:
+        count = 0.0
+    if not 1 <= count < 1e15 or count != int(count):
+        raise BadInputError(f"{name} {text}: expected a number of weights, such as 16000, 200k or 1.5M")
+    return int(count)

@@ -55,14 +55,15 @@ def _roughness(seen: FloatArray, uncertainty: FloatArray, rough: FloatArray, rea
 
     It is looked for within `reach` of what could just be seen, in logarithm.
     """
+    # In units of what could just be seen, which is beyond all bounds where the data tell nothing.
+    unit = float(np.trace(uncertainty) / np.trace(rough))
 
     def unlikeliness(log_variance: float) -> float:
-        total = uncertainty + math.exp(log_variance) * rough
-        return float(np.linalg.slogdet(total)[1] + seen @ np.linalg.solve(total, seen))
+        total = uncertainty / unit + math.exp(log_variance) * rough
+        return float(np.linalg.slogdet(total)[1] + seen @ np.linalg.solve(total, seen) / unit)
 
-    middle = math.log(np.trace(uncertainty) / np.trace(rough))
-    best = optimize.minimize_scalar(unlikeliness, bounds=(middle - reach, middle + reach))
-    return math.exp(float(best.x))
+    best = optimize.minimize_scalar(unlikeliness, bounds=(-reach, reach))
+    return unit * math.exp(float(best.x))
 
 
 def as_scores(precision: FloatArray) -> FloatArray:

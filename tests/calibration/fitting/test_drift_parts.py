@@ -51,6 +51,9 @@ def test_roughness_is_the_mean_square_where_it_is_seen_exactly() -> None:
     assert _roughness(seen, 1e-7 * rough, rough, 30.0) == pytest.approx(expected, rel=1e-3)
     # What is drowned in uncertainty is taken to be as smooth as can be.
     assert _roughness(1e-6 * seen, rough, rough, 5.0) == pytest.approx(np.exp(-5.0), rel=0.01)
+    # Uncertainty beyond all bounds, of reads that tell nothing, is a unit like any other.
+    vast = _roughness(1e150 * seen, 1e298 * rough, rough, 30.0)
+    assert vast == pytest.approx(1e300 * (expected - 0.01), rel=1e-3)
 
 
 def test_a_prior_counts_as_devices() -> None:

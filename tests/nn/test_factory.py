@@ -1,5 +1,6 @@
 """MODULE:FACTORY: a user's network by its name, and which names in a file open anything."""
 
+import os
 import sys
 
 import pytest
@@ -48,9 +49,13 @@ def test_a_file_gives_what_its_function_or_class_makes(net, factory):
     assert sys.path == before
 
 
-def test_a_file_is_read_anew_each_time(net):
+def test_a_file_is_read_anew_each_time(net, monkeypatch):
+    """Also one that was changed within the second, by which Python knows a compiled copy."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    os.utime(net, (1e9, 1e9))
     network_from(f"{net}:make")
     net.write_text(SOURCE.replace("super().__init__(4, outputs)", "super().__init__(7, outputs)"))
+    os.utime(net, (1e9, 1e9))
     assert network_from(f"{net}:make").in_features == 7
 
 

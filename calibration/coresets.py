@@ -191,14 +191,18 @@ class Source:
         values = self.sample.vectors[self.sample.vectors != 0]
         return Grid(float(values.min()), float(values.max()), bits) if values.size else Grid(0.0, 0.0, bits)
 
-    @functools.cache  # noqa: B019  a source lives as long as its job
     def rounding(self, bits: int) -> float:
-        """Compute eta for so many bits."""
-        if not self.cost:
-            return 0.0
-        grid = self.grid(bits)
-        moved = np.square(grid.decode(grid.encode(self.sample.vectors)) - self.sample.vectors).sum(1)
-        return math.sqrt(float((self.weights * moved).sum()) / self.cost)
+        """Compute eta for so many bits, once for each number of them."""
+        if bits not in self._roundings:
+            grid = self.grid(bits)
+            moved = np.square(grid.decode(grid.encode(self.sample.vectors)) - self.sample.vectors).sum(1)
+            self._roundings[bits] = math.sqrt(float((self.weights * moved).sum()) / self.cost) if self.cost else 0.0
+        return self._roundings[bits]
+
+    @functools.cached_property
+    def _roundings(self) -> dict[int, float]:
+        """Eta by bits, as far as it was asked for; with the source it goes."""
+        return {}
 
     def chances(self, points: int) -> FloatArray:
         """Choose the probability (vectors,) of every vector to be a point; their sum is `points`."""

@@ -119,9 +119,11 @@ def _evaluate(given: Given) -> str:
         name = "evaluate_trained"
         arguments += [f"times={given.listed('times')!r}"] if given.has("times") else []
         arguments += [f"network=network_from({given.python('network')})"] if given.has("network") else []
+        told = ""
     else:
+        told = "# of a training: hwloop.evaluate_trained in place of hwloop.evaluate\n"
         arguments += given.named("seed", "calibration")
-    return f"{with_chip(given, 'found', call(f'hwloop.{name}', arguments))}\nprint(found)"
+    return f"{told}{with_chip(given, 'found', call(f'hwloop.{name}', arguments))}\nprint(found)"
 
 
 def _export(given: Given) -> str:

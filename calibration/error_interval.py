@@ -19,20 +19,22 @@ import numpy as np
 from hwloop.calibration.evaluation import STANDARD, Evaluation, Outputs, tensor_outputs
 from hwloop.chip.region import Region
 from hwloop.mapping.tile import Tile
-from hwloop.typing import FloatArray
 
 
 @dataclass(frozen=True)
 class WeightNoise:
-    """Variance of each weight by read noise, (rows, columns) in squared weight units; zeros where no model is known.
+    """Variances of a tile's weights by read noise, in squared weight units; zeros where no model is known.
 
     What the gain of a column takes up of it, one value per column, is left out.
     """
 
-    renewed: FloatArray
-    """By noise that stands still during one evaluation, and is another one in an evaluation soon after."""
-    fast: FloatArray
-    """By noise that changes from vector to vector."""
+    renewed: float = 0.0
+    """Sum over the weights, by noise that stands still during one evaluation, and is another one in an evaluation soon
+    after."""
+    squares: float = 0.0
+    """Sum of the squares of the same variances."""
+    fast: float = 0.0
+    """Sum, by noise that changes from vector to vector."""
 
 
 def weight_noise(region: Region, tile: Tile, age: float, settings: Evaluation = STANDARD) -> WeightNoise:
@@ -50,14 +52,16 @@ def weight_noise(region: Region, tile: Tile, age: float, settings: Evaluation = 
     info, known = region.backend.info, region.calibration.devices
     model = known.model if known is not None else info.device_model
     if model is None:
-        return WeightNoise(np.zeros(tile.target.shape), np.zeros(tile.target.shape))
+        return WeightNoise()
     noise, target = model.read_noise, tile.device_targets(info, known)
-    q = np.where(target > 0, noise.q(np.maximum(target, 1e-9) / noise.g_scale), 0.0)
-    cells = ((q * target) ** 2).sum((0, 1)) * tile.scale**2 * (1.0 - 1.0 / tile.place.rows)
+    spread, used = np.zeros_like(target), target > 0
+    spread[used] = noise.q(target[used] / noise.g_scale) * target[used]
+    cells = (spread**2).sum((0, 1)) * tile.scale**2 * (1.0 - 1.0 / tile.place.rows)
     duration = settings.vectors * noise.t_read
     slow = math.log(max(min(age, settings.soon) / duration, 1.0))
     fast = math.log((duration + noise.t_read) / (2.0 * noise.t_read))
-    return WeightNoise(cells * slow, cells * fast)
+    total, squares = float(cells.sum()), float(np.square(cells).sum())
+    return WeightNoise(slow * total, slow**2 * squares, fast * total)
 
 
 def error_interval(parts: Sequence[tuple[Tile, Outputs]], noise: Sequence[WeightNoise]) -> tuple[float, float]:
@@ -108,9 +112,9 @@ def _by_read_noise(tiles: Sequence[tuple[Tile, WeightNoise]], ratio: float) -> f
     over cells as v.
     """
     weights = sum(float((tile.weights**2).sum()) for tile, _ in tiles)
-    total, squares = (sum(float((noise.renewed**power).sum()) for _, noise in tiles) for power in (1, 2))
+    total, squares = sum(noise.renewed for _, noise in tiles), sum(noise.squares for _, noise in tiles)
     if not total or not weights:
         return 0.0
-    fast = sum(float(noise.fast.sum()) for _, noise in tiles)
+    fast = sum(noise.fast for _, noise in tiles)
     stays = max(ratio * weights - total - fast, 0.0)
     return (4.0 * stays * total + 2.0 * total**2) * squares / total**2 / weights**2

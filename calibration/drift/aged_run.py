@@ -64,7 +64,8 @@ class AgedRun:
         forecast = None
         if self.model is not None:
             shape = (-1, tile.place.rows, tile.place.columns)
-            devices = tile.device_targets(backend.info, region.calibration.devices).reshape(shape)
+            # Half as long: they stay in memory for as long as the run does, and a target is not known to seven digits.
+            devices = tile.device_targets(backend.info, region.calibration.devices).reshape(shape).astype(np.float32)
             # Without a record of the pulses, all devices count as born at the end of programming.
             born = np.zeros(devices.shape) if pulses is None else -np.nan_to_num(pulses.age).reshape(devices.shape)
             forecast = Forecast(devices, born, self.run.age, tile.scale, self.model, record.mvm_error)

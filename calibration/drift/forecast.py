@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hwloop.devices.arrays import Floating
 from hwloop.devices.model import DeviceModel
 from hwloop.errors import BadInputError
 from hwloop.typing import FloatArray, IndexArray
@@ -26,7 +27,7 @@ HORIZON = 1e10
 class Forecast:
     """Expected gains and MVM errors of a tile."""
 
-    devices: FloatArray
+    devices: Floating
     """(D, rows, columns) conductances in uS when the columns were calibrated, positive polarity first."""
     born: FloatArray
     """(D, rows, columns) seconds after the end of programming (zero or less, unless refreshed) of the last pulse."""
@@ -158,7 +159,8 @@ class Forecast:
     def _loaded(self) -> _Loaded:
         """The devices that hold anything: empty ones contribute nothing."""
         polarity, row, column = np.nonzero(self.devices > 0)
-        conductance, drift, noise = self.devices[polarity, row, column], self.model.drift, self.model.read_noise
+        conductance = self.devices[polarity, row, column].astype(np.float64)
+        drift, noise = self.model.drift, self.model.read_noise
         return _Loaded(
             cell=row * self.scale.size + column,
             sign=np.where(polarity < self.devices.shape[0] // 2, 1.0, -1.0),

@@ -148,7 +148,9 @@ class Region:
 
     def pulses_spent(self) -> NDArray[np.int32]:
         """Return the pulses each device has received since this region was made, array of `shape`."""
-        return self._device_pulses() - self._pulses_at_start
+        spent = self._device_pulses() - self._pulses_at_start
+        # Zeros that nobody has written take no memory: those of a network of many cores that were not pulsed.
+        return spent if spent.any() else np.zeros(spent.shape, np.int32)
 
     def _device_pulses(self) -> NDArray[np.int32]:
         return self.backend.pulse_counts(self.place.core)[:, :, self._rows, self._columns]

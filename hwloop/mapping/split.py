@@ -53,7 +53,8 @@ def split_devices(
 
 def _tabulated(polarities: FloatArray, capacity: FloatArray, table: SplitTable) -> FloatArray:
     """Share targets (2, 1, rows, columns) by a table, within capacities (2, K, rows, columns), all in uS."""
-    parts = np.minimum(np.moveaxis(table.shares(polarities[:, 0]), 0, 1), capacity)
+    shares = table.shares(polarities.sum((0, 1)))  # once for both polarities, of which one has nothing to share
+    parts = np.minimum(np.where(polarities > 0, shares, 0.0), capacity)
     room = capacity - parts
     free = room.sum(1, keepdims=True)
     lacking = np.maximum(polarities - parts.sum(1, keepdims=True), 0.0)

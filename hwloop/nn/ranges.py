@@ -197,14 +197,17 @@ def best_full_scale(
     """Choose the converter range for sums (vectors, columns) in uS, whose vectors may have weights (vectors,)."""
     # Whole vectors: a stride through all values would look at the same few columns again and again.
     stride = max(1, sums.size // settings.values) if weights is None else 1
-    values = np.abs(sums[::stride]).reshape(-1)
+    values = np.abs(sums[::stride]).reshape(-1).astype(np.float32)
     each = None if weights is None else np.repeat(weights, sums.shape[1])
     tail, top = Tail.of(np.abs(sums[::stride]), weights), converters.output_steps
     low, high = converters.adc_range
     ranges = np.unique(np.clip(values.max() * np.geomspace(0.1, 2.0, 2 * settings.candidates), low, high))
-    steps = ranges[:, None] / top
-    seen = np.clip(np.rint(values / steps), 0, top) * steps
-    errors = np.average(np.square(seen - values), axis=1, weights=each) + [tail.unseen(float(one)) for one in ranges]
+    steps = (ranges[:, None] / top).astype(np.float32)
+    wrong = values / steps
+    np.minimum(np.rint(wrong, out=wrong), top, out=wrong)
+    wrong *= steps
+    wrong -= values
+    errors = np.average(np.square(wrong, out=wrong), axis=1, weights=each) + [tail.unseen(float(one)) for one in ranges]
     return float(ranges[np.argmin(errors)])
 
 

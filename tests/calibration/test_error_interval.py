@@ -15,7 +15,7 @@ from hwloop.chip.region import Place, Region
 from hwloop.mapping.tile import Tile
 from tests.conftest import OpenChip, gaussian
 
-QUIET = WeightNoise(np.zeros((4, 3)), np.zeros((4, 3)))
+QUIET = WeightNoise()
 """A tile of 4 x 3 weights without read noise."""
 
 
@@ -65,7 +65,7 @@ def test_noise_that_is_renewed_widens_it_as_the_sum_of_squares_of_the_weights_er
     tile = tile_at(rows=30, columns=20)
     tile = replace(tile, target=rng.standard_normal((30, 20)))
     still, sigma = 0.1 * rng.standard_normal((30, 20)), 0.08
-    noise = WeightNoise(np.full((30, 20), sigma**2), np.zeros((30, 20)))
+    noise = WeightNoise(renewed=600 * sigma**2, squares=600 * sigma**4)
 
     def evaluated() -> Outputs:
         x = rng.uniform(-1, 1, (400, 30))
@@ -97,19 +97,17 @@ def test_slow_noise_grows_with_the_time_to_the_next_evaluation_up_to_the_age(ope
     region = Region(chip, tile.place)
     t_read = chip.info.device_model.read_noise.t_read
     settings = [Evaluation(vectors=1000, soon=soon) for soon in (0.1, 10.0, 1e9)]
-    renewed = [weight_noise(region, tile, 100.0, one).renewed[0, 0] for one in settings]
+    renewed = [weight_noise(region, tile, 100.0, one).renewed for one in settings]
     logs = [math.log(seconds / (1000 * t_read)) for seconds in (0.1, 10.0, 100.0)]
     assert np.array(renewed) / renewed[0] == pytest.approx(np.array(logs) / logs[0])
-    assert weight_noise(region, tile, 100.0, settings[0]).fast[0, 0] / renewed[0] == pytest.approx(
+    assert weight_noise(region, tile, 100.0, settings[0]).fast / renewed[0] == pytest.approx(
         math.log(1001 / 2) / logs[0]
     )
 
 
 def test_a_model_without_read_noise_gives_none(open_chip: OpenChip) -> None:
     chip = open_chip("sim:hermes-core?rows=4&columns=3&read_noise=0")
-    noise = weight_noise(Region(chip, tile_at().place), tile_at(), 100.0)
-    assert not noise.renewed.any()
-    assert not noise.fast.any()
+    assert weight_noise(Region(chip, tile_at().place), tile_at(), 100.0) == WeightNoise()
 
 
 @pytest.mark.parametrize("method", ["exact", "iterative"])

@@ -10,8 +10,8 @@ A fault swaps an operator, moves a bound, turns a condition round, shifts a numb
 in proportion to their lines. A fault is caught when a test fails, or does not end. Which tests are run, up to the first
 failure or for LONGEST, is a guess without `--all-tests`: those that import the file and those in the folder that
 mirrors its own, the nearest first. With it all tests are run once before, without a fault, and each fault has those
-that came to its statement, the quick ones first, and then the guess. What slips through is printed with its line: a
-test is missing there, or the fault changes nothing that matters.
+that came to its statement, the quick ones first. What slips through is printed with its line: a test is missing there,
+or the fault changes nothing that matters.
 
 A fault in a function is put into a copy of this process, in which everything has been imported before; one that runs at
 import into a copy of the tree, where the guess alone is run. Processes that tests start themselves do not see the
@@ -372,12 +372,14 @@ def modules(places: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def try_one(fault: Fault, tree: Path, reaching: Sequence[str]) -> Outcome:
-    """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import."""
-    if reaching:
+def try_one(fault: Fault, tree: Path, reaching: Sequence[str] | None) -> Outcome:
+    """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import.
+
+    No test notices a fault to whose statement none comes; `reaching` is None where it is not known which do.
+    """
+    if reaching is not None and not fault.at_import:
         load_tests(ROOT, tuple(dict.fromkeys(test.partition("::")[0] for test in reaching)))
-        if (end := outcome(ROOT, reaching, LONGEST_OF_ALL, fault.take_place)).caught:
-            return end
+        return outcome(ROOT, reaching, LONGEST_OF_ALL, fault.take_place) if reaching else Outcome("MISSED")
     tests = find_tests(fault)
     if not tests:
         return Outcome("MISSED")
@@ -391,7 +393,7 @@ def try_one(fault: Fault, tree: Path, reaching: Sequence[str]) -> Outcome:
     return end
 
 
-def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]]) -> None:
+def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]] | None) -> None:
     """Try faults one by one, each with the tests that reach it, and print what became of each, and counts by rooms."""
     tried, caught = collections.Counter[str](), collections.Counter[str]()
     green = set[str]()
@@ -400,7 +402,8 @@ def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]]) ->
         copy_tree(tree)
         # Those first that meet an interpreter which has not imported the package yet.
         for fault in sorted(chosen, key=lambda fault: not fault.at_import):
-            end, room = try_one(fault, tree, reaching.get(fault, ())), str(room_of(fault.path))
+            end = try_one(fault, tree, None if reaching is None else reaching.get(fault, ()))
+            room = str(room_of(fault.path))
             if end.test not in {"", *green}:
                 if outcome(tree if fault.at_import else ROOT, [end.test], SLOWEST).caught:
                     end = Outcome("MISSED", f"{end.test} fails without any fault")
@@ -433,8 +436,10 @@ def main() -> None:
         return
     for package in LOADED_ONCE:
         importlib.import_module(package)
-    rooms = all_rooms(ROOT) if arguments.all_tests else []
-    found = tests_that_reach(ROOT, rooms, lambda: mark_places(chosen), arguments.workers)
+    if not arguments.all_tests:
+        try_all(chosen, None)
+        return
+    found = tests_that_reach(ROOT, all_rooms(ROOT), lambda: mark_places(chosen), arguments.workers)
     try_all(chosen, {chosen[number]: tests for number, tests in found.items()})
 
 

@@ -177,7 +177,7 @@ def scatter(reads: int) -> np.ndarray:
         (lambda m: with_conductance(m, scatter(len(m.reads))), "tell no parameter of"),
         (
             lambda m: replace(m, cells=replace(m.cells, mark=np.full(len(m.cells), Mark.STUCK_SET, np.uint8))),
-            "no cell can be used .stuck: 150",
+            "no cell can be used .stuck: 300",
         ),
         (
             lambda m: replace(m, reads=replace(m.reads, temperature=np.linspace(300, 400, len(m.reads)))),
@@ -187,7 +187,7 @@ def scatter(reads: int) -> np.ndarray:
 )
 def test_data_without_support_is_refused_with_the_reason(damage, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BadInputError, match=message):
-        fit_measurement(damage(measured(150, seed=1, lowest=1.0)))
+        fit_measurement(damage(measured(300, seed=1, lowest=1.0)))
 
 
 def test_an_unknown_family_is_refused_with_those_there_are() -> None:

@@ -327,10 +327,11 @@ def mark_places(chosen: Sequence[Fault]) -> None:
 def find_tests(fault: Fault) -> list[str]:
     """Find the files of tests that may notice a fault, the nearest first.
 
-    First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
-    before them for what runs at import; then those there that import or name its file; those elsewhere that import it;
-    the others there; those that import it in common with others; and of those that import what imports it those
-    that load the fewest modules. Of equal ones those come first that say the name of the function.
+    First those called after its file or its folder, in the folder of tests that mirrors its own, but for what runs at
+    import those of settings before them, and tables that name its file among them; then those there that import or
+    name its file; those elsewhere that import it; the others there; those that import it in common with others; and of
+    those that import what imports it those that load the fewest modules. Of equal ones those come first that say the
+    name of the function.
     """
     path, room = fault.path, room_of(fault.path)
     owner, _, name = fault.within.rpartition(".")
@@ -340,12 +341,13 @@ def find_tests(fault: Fault) -> list[str]:
     users, ranks = all_users(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
-        imports = module_name(path) in imported_by(test) or f'"{module_name(path).removeprefix("hwloop.")}.' in text
+        named = f'"{module_name(path).removeprefix("hwloop.")}.' in text
+        imports = module_name(path) in imported_by(test) or named
         if mirrors:
             near = imports or stem.search(text) is not None
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
-            rank = 2 if imports else 4
+            rank = (0 if fault.at_import and named else 2) if imports else 4
         elif users & imported_by(test):
             rank = 5 + breadth(test)
         else:

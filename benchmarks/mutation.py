@@ -56,6 +56,8 @@ DECISIVE = (
     "calibration/certificate",
 )
 """Modules that decide whether a device is pulsed, given up or believed: a fault there costs devices."""
+COMPILED = ("sim_backend/stepping/kernel.py",)
+"""Files whose functions numba compiles: what is changed in memory is not run, so they are written anew."""
 SLOWEST = 300.0
 """Seconds of CPU time that a test may take without a fault."""
 LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "scipy.optimize", "scipy.stats", "torch"]
@@ -100,7 +102,7 @@ class Fault:
     within
         Qualified name of the function that it is in, or else of the class, or else of the constant.
     at_import
-        Whether the place runs when the file is imported, and not when a function is called.
+        Whether the place runs when the file is imported, and not when a function is called, or is compiled then.
     """
 
     path: Path
@@ -136,7 +138,8 @@ def faults(path: Path) -> Iterator[Fault]:
     owners = {node: (name, at_import) for node, name, at_import in _owners(tree, "")}
     for number, node in enumerate(_places(tree)):
         what = f"{_change(node)}: {ast.unparse(node)[:70]}"
-        yield Fault(path, getattr(node, "lineno", 0), what, number, *owners[node])
+        within, at_import = owners[node]
+        yield Fault(path, getattr(node, "lineno", 0), what, number, within, at_import or str(path) in COMPILED)
 
 
 def _owners(node: ast.AST, name: str) -> Iterator[tuple[ast.AST, str, bool]]:

@@ -16,7 +16,7 @@ demo: .venv/installed
 
 # Many tests start processes: what one has compiled the next ones find, whatever the environment says of that.
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .

@@ -10,8 +10,8 @@ A fault swaps an operator, moves a bound, turns a condition round, shifts a numb
 in proportion to their lines. A fault is caught when a test fails, or does not end. Which tests are run, up to the first
 failure or for LONGEST, is a guess without `--all-tests`: those that import the file and those in the folder that
 mirrors its own, the nearest first. With it all tests are run once before, without a fault, and each fault has those
-that came to its statement, the quick ones first, and then the guess. What slips through is printed with its line: a
-test is missing there, or the fault changes nothing that matters.
+that came to its statement, the quick ones first. What slips through is printed with its line: a test is missing there,
+or the fault changes nothing that matters.
 
 A fault in a function is put into a copy of this process, in which everything has been imported before; one that runs at
 import into a copy of the tree, where the guess alone is run. Processes that tests start themselves do not see the
@@ -56,6 +56,8 @@ DECISIVE = (
     "calibration/certificate",
 )
 """Modules that decide whether a device is pulsed, given up or believed: a fault there costs devices."""
+COMPILED = ("sim_backend/stepping/kernel.py",)
+"""Files whose functions numba compiles: what is changed in memory is not run, so they are written anew."""
 SLOWEST = 300.0
 """Seconds of CPU time that a test may take without a fault."""
 LOADED_ONCE = ["h5py", "matplotlib.figure", "pandas", "scipy.optimize", "scipy.stats", "torch"]
@@ -100,7 +102,7 @@ class Fault:
     within
         Qualified name of the function that it is in, or else of the class, or else of the constant.
     at_import
-        Whether the place runs when the file is imported, and not when a function is called.
+        Whether the place runs when the file is imported, and not when a function is called, or is compiled then.
     """
 
     path: Path
@@ -136,7 +138,8 @@ def faults(path: Path) -> Iterator[Fault]:
     owners = {node: (name, at_import) for node, name, at_import in _owners(tree, "")}
     for number, node in enumerate(_places(tree)):
         what = f"{_change(node)}: {ast.unparse(node)[:70]}"
-        yield Fault(path, getattr(node, "lineno", 0), what, number, *owners[node])
+        within, at_import = owners[node]
+        yield Fault(path, getattr(node, "lineno", 0), what, number, within, at_import or str(path) in COMPILED)
 
 
 def _owners(node: ast.AST, name: str) -> Iterator[tuple[ast.AST, str, bool]]:
@@ -327,10 +330,11 @@ def mark_places(chosen: Sequence[Fault]) -> None:
 def find_tests(fault: Fault) -> list[str]:
     """Find the files of tests that may notice a fault, the nearest first.
 
-    First those called after its file or its folder, in the folder of tests that mirrors its own, but those of settings
-    before them for what runs at import; then those there that import or name its file; those elsewhere that import it;
-    the others there; those that import it in common with others; and of those that import what imports it those
-    that load the fewest modules. Of equal ones those come first that say the name of the function.
+    First those called after its file or its folder, in the folder of tests that mirrors its own, but for what runs at
+    import those of settings before them, and tables that name its file among them; then those there that import or
+    name its file; those elsewhere that import it; the others there; those that import it in common with others; and of
+    those that import what imports it those that load the fewest modules. Of equal ones those come first that say the
+    name of the function.
     """
     path, room = fault.path, room_of(fault.path)
     owner, _, name = fault.within.rpartition(".")
@@ -340,12 +344,13 @@ def find_tests(fault: Fault) -> list[str]:
     users, ranks = all_users(path), dict[str, tuple[int, bool, bool]]()
     for test in sorted(one.relative_to(ROOT) for one in (ROOT / "tests").rglob("test_*.py")):
         text, mirrors = (ROOT / test).read_text(encoding="utf-8"), test.parent == room
-        imports = module_name(path) in imported_by(test) or f'"{module_name(path).removeprefix("hwloop.")}.' in text
+        named = f'"{module_name(path).removeprefix("hwloop.")}.' in text
+        imports = module_name(path) in imported_by(test) or named
         if mirrors:
             near = imports or stem.search(text) is not None
             rank = 0 if test.stem.startswith(tuple(starts)) else 1 if near else 3
         elif imports or module_name(path) in imported_in_common(test):
-            rank = 2 if imports else 4
+            rank = (0 if fault.at_import and named else 2) if imports else 4
         elif users & imported_by(test):
             rank = 5 + breadth(test)
         else:
@@ -372,12 +377,14 @@ def modules(places: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def try_one(fault: Fault, tree: Path, reaching: Sequence[str]) -> Outcome:
-    """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import."""
-    if reaching:
+def try_one(fault: Fault, tree: Path, reaching: Sequence[str] | None) -> Outcome:
+    """Run the tests of a fault, in memory, or on a copy of the tree where it would not be seen after an import.
+
+    No test notices a fault to whose statement none comes; `reaching` is None where it is not known which do.
+    """
+    if reaching is not None and not fault.at_import:
         load_tests(ROOT, tuple(dict.fromkeys(test.partition("::")[0] for test in reaching)))
-        if (end := outcome(ROOT, reaching, LONGEST_OF_ALL, fault.take_place)).caught:
-            return end
+        return outcome(ROOT, reaching, LONGEST_OF_ALL, fault.take_place) if reaching else Outcome("MISSED")
     tests = find_tests(fault)
     if not tests:
         return Outcome("MISSED")
@@ -391,7 +398,7 @@ def try_one(fault: Fault, tree: Path, reaching: Sequence[str]) -> Outcome:
     return end
 
 
-def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]]) -> None:
+def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]] | None) -> None:
     """Try faults one by one, each with the tests that reach it, and print what became of each, and counts by rooms."""
     tried, caught = collections.Counter[str](), collections.Counter[str]()
     green = set[str]()
@@ -400,7 +407,8 @@ def try_all(chosen: Sequence[Fault], reaching: Mapping[Fault, Sequence[str]]) ->
         copy_tree(tree)
         # Those first that meet an interpreter which has not imported the package yet.
         for fault in sorted(chosen, key=lambda fault: not fault.at_import):
-            end, room = try_one(fault, tree, reaching.get(fault, ())), str(room_of(fault.path))
+            end = try_one(fault, tree, None if reaching is None else reaching.get(fault, ()))
+            room = str(room_of(fault.path))
             if end.test not in {"", *green}:
                 if outcome(tree if fault.at_import else ROOT, [end.test], SLOWEST).caught:
                     end = Outcome("MISSED", f"{end.test} fails without any fault")
@@ -433,8 +441,10 @@ def main() -> None:
         return
     for package in LOADED_ONCE:
         importlib.import_module(package)
-    rooms = all_rooms(ROOT) if arguments.all_tests else []
-    found = tests_that_reach(ROOT, rooms, lambda: mark_places(chosen), arguments.workers)
+    if not arguments.all_tests:
+        try_all(chosen, None)
+        return
+    found = tests_that_reach(ROOT, all_rooms(ROOT), lambda: mark_places(chosen), arguments.workers)
     try_all(chosen, {chosen[number]: tests for number, tests in found.items()})
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from trial import OPTIONS, enter
+from trial import BROKEN, OPTIONS, enter
 
 MARK = "_reached_a_marked_place"
 """Name of the function that marks call: among the builtins, so that every module has it."""
@@ -113,6 +113,11 @@ def tests_that_reach(
     -------
     dict
         Of each mark the names of its tests: file by file, that with the quickest test first, and quick tests first.
+
+    Raises
+    ------
+    RuntimeError
+        Where the tests of a folder could not be run.
     """
     left = sorted(rooms, key=_size, reverse=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +126,11 @@ def tests_that_reach(
             while left and len(running) < workers:
                 room = left.pop(0)
                 running[_start(tree, room, notes / f"{room.name}.json", mark)] = room
-            print(f"ran {running.pop(os.wait()[0]).relative_to(tree)}", flush=True)
+            process, status = os.wait()
+            room = running.pop(process)
+            if os.waitstatus_to_exitcode(status) == BROKEN:
+                raise RuntimeError(f"the tests of {room.relative_to(tree)} could not be run")
+            print(f"ran {room.relative_to(tree)}", flush=True)
         found: dict[str, tuple[float, list[int]]] = {}
         for path in notes.iterdir():
             found |= json.loads(path.read_text(encoding="utf-8"))
@@ -142,14 +151,16 @@ def _start(tree: Path, room: Path, out: Path, mark: Callable[[], object]) -> int
     process = os.fork()
     if process:
         return process
+    code = BROKEN
     try:
         enter(tree, LONGEST_ROOM)
         notes = _Notes()  # first: what is marked may run while it is imported
         mark()
         pytest.main([*OPTIONS, str(room)], [notes])
         out.write_text(json.dumps(notes.found()), encoding="utf-8")
+        code = 0
     finally:
-        os._exit(0)
+        os._exit(code)
 
 
 def _by_mark(found: Mapping[str, tuple[float, Sequence[int]]]) -> dict[int, list[str]]:

@@ -25,7 +25,10 @@ LARGEST_SHARE = 0.4
 """Share of the CPU time given that one file of tests may take: a slow one leaves some to others."""
 IDLE = 120.0
 """Seconds without any CPU time of its own after which a process of tests is taken to wait for ever."""
-OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+"""Of pytest: packages with plugins of their own, such as anyio, may have been imported before it starts."""
+BROKEN = 99
+"""Exit status of a process in which not the tests, but what was to run them failed."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,16 @@ def outcome(tree: Path, tests: Sequence[str], seconds: float, prepare: Callable[
         CPU time after which no further test is begun.
     prepare
         Called in the copy of this process that then runs the tests.
+
+    Raises
+    ------
+    RuntimeError
+        Where the tests could not be run at all, which says nothing of a fault.
     """
     told, tell = os.pipe()
     process = os.fork()
     if process == 0:
-        code = 1
+        code = BROKEN
         try:
             enter(tree, seconds + SPARE)
             prepare()
@@ -76,6 +84,8 @@ def outcome(tree: Path, tests: Sequence[str], seconds: float, prepare: Callable[
     ended = _wait_for(process)
     with open(told, encoding="utf-8") as pipe:
         failed = pipe.read()
+    if ended == BROKEN:
+        raise RuntimeError(f"the tests could not be run: {', '.join(tests)}")
     if ended in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return Outcome("MISSED")
     return Outcome("caught" if ended is not None and ended != -signal.SIGXCPU else "caught by its time", failed)

@@ -33,7 +33,9 @@ def tensor_again(content: AnyArray, told: Json) -> torch.Tensor:
     kind = getattr(torch, str(name))
     if not isinstance(kind, torch.dtype):
         raise ValueError(f"'{name}' is no type of numbers")
-    return torch.from_numpy(np.array(content, np.uint8)).view(kind).reshape([int(str(one)) for one in listed(shape)])
+    sizes = [int(str(one)) for one in listed(shape)]
+    flat = torch.from_numpy(np.array(content, np.uint8))
+    return flat.view(kind).reshape(sizes) if flat.numel() else torch.empty(sizes, dtype=kind)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.routines.core import CoreCalibration
 from hwloop.calibration.routines.results import CurveResult, Fault
 from hwloop.errors import BadInputError
-from hwloop.plot.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, axes_of
+from hwloop.plot.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, axes_of, grid
 from hwloop.plot.tiles import category_map
 from hwloop.typing import FloatArray
 
@@ -62,7 +62,7 @@ def _by_column(values: FloatArray, sigma: FloatArray, label: str, title: str, ax
     )
     axes.axhline(float(np.nanmean(values)), color=BLACK, lw=0.8, ls="--", label=f"mean {np.nanmean(values):.3g}")
     axes.set(xlabel="column", ylabel=label, title=f"{title}, spread {np.nanstd(values):.3g}")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 
@@ -76,7 +76,7 @@ def device_shifts(core: CoreCalibration, ax: Axes | None = None) -> Axes:
     axes.hist(shifts, bins="auto", color=BLUE)
     axes.set(xlabel="shift of the programming curve, uA", ylabel="devices")
     axes.set_title(f"Shifts of devices: spread {curve.midpoint_spread:.2f} uA about {curve.midpoint:.1f} uA")
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 
@@ -102,7 +102,7 @@ def mean_programming_curve(core: CoreCalibration, ax: Axes | None = None) -> Axe
     )
     axes.axvline(curve.melt, color=GREY, ls=":", label=f"melts from {curve.melt:.0f} uA")
     axes.set(xlabel="amplitude of the RESET pulse, uA", ylabel="conductance, uS", title="Programming curve")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 
@@ -146,6 +146,6 @@ def history(calibrations: Sequence[Calibration], ax: Axes | None = None) -> Axes
         over = values / first if first else values
         axes.plot(dates, over, "o-", color=colour, label=f"{name}: first {first:.3g}")
     axes.set(ylabel="over the first value", title="History of the chip")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes

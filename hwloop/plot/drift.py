@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hwloop.durations import parse_duration
-from hwloop.plot.style import SERIES, axes_of, save_figure
+from hwloop.plot.style import SERIES, axes_of, grid, save_figure
 from hwloop.typing import FloatArray
 
 MARKERS = "os^vDPX"
@@ -111,7 +111,7 @@ def accuracy_against_age(study: DrawnStudy, ax: Axes | None = None) -> Axes:
         axes.errorbar(apart, share, bars, ls=line, marker=marker, color=colour, label=name, alpha=0.85, capsize=2)
     axes.set(xlabel="time since the end of programming", ylabel="accuracy (%)", xscale="log")
     _set_age_ticks(axes)
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(ncols=2, fontsize="small")
     run = f"{Path(study.run).name} on " if study.run else ""
     axes.set_title(f"{run}{study.backend}\nbars: 95 % interval for other test images")
@@ -140,7 +140,7 @@ def error_against_age(study: DrawnStudy, ax: Axes | None = None) -> Axes:
     passings = [course.passes_limit for course in study.courses.values()]
     _draw_passings(axes, study.limit, passings)
     _set_ticks(axes)
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(ncols=2, fontsize="small")
     axes.set_title(f"{Path(study.run).name} on {study.backend}\nbars: 95 % interval of the passing")
     return axes

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from hwloop.calibration.fitting.panels import Panel, Series
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.plot.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, axes_of, save_figure
+from hwloop.plot.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, axes_of, grid, save_figure
 
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of several series of one kind."""
@@ -74,7 +74,7 @@ def draw_panel(panel: Panel, ax: Axes | None = None) -> Axes:
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     axes.set_xscale("log" if panel.log_x else "linear")
     axes.set_yscale("log" if panel.log_y else "linear")
-    axes.grid(alpha=0.3)
+    grid(axes)
     if not panel.log_y and all((series.y >= 0).all() for series in panel.series):
         axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")

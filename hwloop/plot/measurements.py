@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from hwloop.durations import format_duration
 from hwloop.errors import BadInputError
 from hwloop.files.measurements import Experiment, Mark, Measurement
-from hwloop.plot.style import BLUE, GREY, SERIES, VERMILION, axes_of
+from hwloop.plot.style import BLUE, GREY, SERIES, VERMILION, axes_of, grid
 from hwloop.typing import AnyArray, FloatArray, IndexArray
 
 
@@ -32,7 +32,7 @@ def conductance_against_age(measurement: Measurement, ax: Axes | None = None, *,
         axes.plot(ages, middle, ".-", color=colour, label=label)
         axes.fill_between(ages, low, high, color=colour, alpha=0.15, lw=0)
     axes.set(xlabel="age, s", ylabel="conductance, uS", xscale="log", title="Conductance with age: median, 5 to 95 %")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(title="first read, uS", fontsize="small")
     return axes
 
@@ -57,7 +57,7 @@ def traces(measurement: Measurement, ax: Axes | None = None, *, cells: int = 60)
     axes.plot(ages, values, "-", color=BLUE, lw=0.7, alpha=0.7)
     scale = "log" if time.min() > 0 and time.max() > 100 * time.min() else "linear"
     axes.set(xlabel="age, s", ylabel="conductance, uS", xscale=scale, title=f"Courses of {chosen.size} cells")
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 
@@ -81,7 +81,7 @@ def read_noise_by_conductance(measurement: Measurement, ax: Axes | None = None) 
     middle = np.array([[np.median(mean[one]), np.median(deviation[one])] for one in groups])
     axes.plot(*middle.T, "o-", color=VERMILION, label="median of groups")
     axes.set(xlabel="mean conductance, uS", ylabel="standard deviation of reads, uS", title="Read noise")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 
@@ -117,7 +117,7 @@ def programming_error(measurement: Measurement, ax: Axes | None = None) -> Axes:
     )
     axes.axhline(0.0, color=GREY, lw=0.8)
     axes.set(xlabel="target, uS", ylabel=f"{which} - target, uS", title="Programming error")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 
@@ -143,7 +143,7 @@ def conductance_against_pulse(measurement: Measurement, ax: Axes | None = None, 
     axes.plot(steps, middle, ".-", color=VERMILION, label="median")
     axes.fill_between(steps, low, high, color=VERMILION, alpha=0.15, label="5 to 95 %")
     axes.set(xlabel=f"pulse {label}", ylabel="conductance, uS", title="Programming curve")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 
@@ -165,7 +165,7 @@ def pulse_response(measurement: Measurement, ax: Axes | None = None) -> Axes:
     axes.plot(scale * steps, middle, color=VERMILION, label="median")
     axes.fill_between(scale * steps, low, high, color=VERMILION, alpha=0.15, label="5 to 95 %")
     axes.set(xlabel="pulses since the first read", ylabel="conductance, uS", title="Pulse response")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 

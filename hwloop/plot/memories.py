@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from hwloop.plot.style import BLUE, GREY, ORANGE, axes_of
+from hwloop.plot.style import BLUE, GREY, ORANGE, axes_of, grid
 
 if TYPE_CHECKING:
     from hwloop.nn.memory.few_shot import Asked
@@ -29,6 +29,6 @@ def accuracy_by_session(asked: Sequence[Asked], ax: Axes | None = None) -> Axes:
         axes.plot(beside, one.on_chip.value, marker, color=ORANGE, label=one.moment)
     axes.set(xlabel="classes that are known", ylabel="accuracy on their test images", title="Learning in sessions")
     axes.set_xticks(classes)
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(fontsize="small")
     return axes

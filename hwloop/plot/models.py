@@ -12,7 +12,7 @@ from hwloop.errors import BadInputError
 from hwloop.files.fitted_devices import bake_law, curve_of, is_bake
 from hwloop.files.models import BY_CONDUCTANCE, Fit, coefficient_names
 from hwloop.files.predictions import distribution, level_meaning
-from hwloop.plot.style import BLUE, GREY, SKY, VERMILION, axes_of
+from hwloop.plot.style import BLUE, GREY, SKY, VERMILION, axes_of, grid
 
 
 def statistic_by_conductance(fit: Fit, name: str, ax: Axes | None = None) -> Axes:
@@ -43,7 +43,7 @@ def statistic_by_conductance(fit: Fit, name: str, ax: Axes | None = None) -> Axe
     said = f"{meaning}, {rows[0].unit}" if rows[0].unit != "1" else meaning
     axes.set(xlabel="conductance, uS", ylabel=textwrap.fill(said, 40))
     axes.set(xscale="log", title=f"{fit.experiment}: {name}")
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 
@@ -62,7 +62,7 @@ def statistic_by_formula(fit: Fit, name: str, ax: Axes | None = None) -> Axes:
     what = "target" if fit.experiment == "programming" else "conductance"
     axes.set(xlabel=f"{what}, uS", ylabel=textwrap.fill(f"{said}, {unit}" if unit else said, 40))
     axes.set(title=f"{fit.experiment}: {name}")
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 
@@ -87,7 +87,7 @@ def fitted_programming_curve(fit: Fit, ax: Axes | None = None) -> Axes:
         )
     axes.set(xlabel="amplitude, uA", ylabel="conductance after a RESET pulse, uS", title="programming curve, as fitted")
     axes.legend()
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 
@@ -109,7 +109,7 @@ def predicted_by_level(fit: Fit, ax: Axes | None = None) -> Axes:
         title=f"{fit.experiment}: predicted by level",
     )
     axes.legend()
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 
@@ -129,7 +129,7 @@ def predicted_by_time(fit: Fit, ax: Axes | None = None) -> Axes:
     axes.set(xlabel="age, s", ylabel="predicted conductance, uS", title=f"{level:.3g} uS {level_meaning(fit)}{at}")
     axes.set_xscale("log")
     axes.legend()
-    axes.grid(alpha=0.3)
+    grid(axes)
     return axes
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from hwloop.errors import BadInputError
 from hwloop.nn.sensitivity import Limit
-from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of, plain_numbers
+from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of, grid, plain_numbers
 
 
 def errors_of_matrices(errors: Mapping[str, float], ax: Axes | None = None) -> Axes:
@@ -19,7 +19,7 @@ def errors_of_matrices(errors: Mapping[str, float], ax: Axes | None = None) -> A
     axes.barh(names, [errors[name] for name in names], color=BLUE)
     axes.invert_yaxis()
     axes.set(xlabel="relative MVM error", title="Error of each matrix")
-    axes.grid(alpha=0.3, axis="x")
+    grid(axes, "x")
     return axes
 
 
@@ -45,6 +45,6 @@ def strengths_borne(limits: Sequence[Limit], ax: Axes | None = None) -> Axes:
     axes.invert_yaxis()
     axes.set(xlabel="strength, in the chip's own", xscale="log", title="What the network bears")
     plain_numbers(axes.xaxis)
-    axes.grid(alpha=0.3, axis="x")
+    grid(axes, "x")
     axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
     return axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from hwloop.plot.style import BLUE, GREY, ORANGE, axes_of
+from hwloop.plot.style import BLUE, GREY, ORANGE, axes_of, grid
 
 if TYPE_CHECKING:
     from hwloop.search.trials import Trial
@@ -25,7 +25,7 @@ def accuracy_against_drop(trials: Sequence[Trial], ax: Axes | None = None) -> Ax
     axes.step(100 * best[:, 1], 100 * best[:, 0], "o-", where="post", color=BLUE, label="front")
     axes.plot(100 * chosen[1], 100 * chosen[0], "D", color=ORANGE, label="most accurate after a month")
     axes.set(xlabel="drop over a month, points", ylabel="accuracy after programming, %", title="Networks of a search")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(fontsize="small")
     return axes
 
@@ -38,6 +38,6 @@ def best_so_far(trials: Sequence[Trial], ax: Axes | None = None) -> Axes:
     axes.plot(number, lasting, "o", color=GREY, alpha=0.5, label="each")
     axes.step(number, np.maximum.accumulate(lasting), where="post", color=BLUE, label="best so far")
     axes.set(xlabel="networks", ylabel="accuracy after a month, %", title="Course of a search")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(fontsize="small")
     return axes

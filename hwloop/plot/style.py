@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -84,6 +85,11 @@ def plain_numbers(axis: Axis) -> None:
     """Let an axis, logarithmic by now, write its ticks as plain numbers."""
     axis.set_major_formatter(PlainNumbers())
     axis.set_minor_formatter(PlainNumbers())
+
+
+def grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Draw the lines of a grid, faint: they help the eye and hide nothing."""
+    axes.grid(axis=axis, alpha=0.3)
 
 
 def check_figure_path(path: str | Path, source: str | Path, *, force: bool) -> Path:

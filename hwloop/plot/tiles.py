@@ -8,7 +8,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 
 from hwloop.errors import BadInputError
 from hwloop.files.runs import TileRecord
-from hwloop.plot.style import BLUE, GREY, ORANGE, SKY, VERMILION, axes_of
+from hwloop.plot.style import BLUE, GREY, ORANGE, SKY, VERMILION, axes_of, grid
 from hwloop.typing import AnyArray, FloatArray, IndexArray
 
 SMALLEST_SPAN = 1e-12
@@ -69,7 +69,7 @@ def error_by_conductance(tile: TileRecord, ax: Axes | None = None, *, label: str
     axes.plot(centre, mean, "--", color=colour, alpha=0.7, label=f"{prefix}mean")
     axes.axhline(0.0, color=GREY, lw=0.8)
     axes.set(xlabel="target, uS", ylabel="reached - target, uS", title="Error of cells by their targets")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend()
     return axes
 
@@ -89,7 +89,7 @@ def pulse_histogram(tile: TileRecord, ax: Axes | None = None) -> Axes:
     axes.set(xlabel="pulses", ylabel="devices", title=f"Pulses per device, mean {tile.pulses_per_device:.2f}")
     if counts.max() > 100 * max(counts[counts > 0].min(), 1):
         axes.set_yscale("log")
-    axes.grid(alpha=0.3, axis="y")
+    grid(axes, "y")
     return axes
 
 
@@ -139,7 +139,7 @@ def outputs_against_ideal(tile: TileRecord, ax: Axes | None = None, *, vectors: 
     axes.plot(ideal.ravel()[shown], (found - ideal).ravel()[shown], ".", ms=2, color=SKY, alpha=0.5, label="residual")
     axes.set(xlabel="output of the targets, uS", ylabel="output of what was reached, uS")
     axes.set_title(f"Outputs of random inputs, relative error {error:.4f}")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(markerscale=4)
     return axes
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from hwloop.errors import BadInputError
-from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of
+from hwloop.plot.style import BLUE, GREY, VERMILION, axes_of, grid
 from hwloop.typing import FloatArray
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def training_curves(curves: Curves, float_accuracy: float = float("nan"), ax: Ax
         axes.axhline(100 * (1 - float_accuracy), color=VERMILION, ls="--", label="in float, at the end")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="wrong answers (%)", title="Training in memory", ylim=(0, None))
-    axes.grid(alpha=0.3)
+    grid(axes)
     loss = axes.twinx()
     loss.plot(epochs, curves.loss, color=GREY, lw=1, label="loss of training images")
     loss.set(ylabel="loss (nat)", ylim=(0, None))
@@ -81,6 +81,6 @@ def accuracy_against(
     if np.isfinite(float_accuracy):
         axes.axhline(100 * float_accuracy, color=VERMILION, ls="--", label="trained in float")
     axes.set(xlabel=what, ylabel="right answers (%)", title="Accuracy after training in memory")
-    axes.grid(alpha=0.3)
+    grid(axes)
     axes.legend(fontsize="small")
     return axes

@@ -7,6 +7,7 @@ constructors, the names of the methods that are called, and the defaults of Cros
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import sys
@@ -154,6 +155,7 @@ def bases(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- exports -----------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def programming(*, bias: bool = True) -> Fit:
     fit = Polynomial2().fit(measured(2_000, seed=1))[0].record
     if bias:
@@ -163,6 +165,19 @@ def programming(*, bias: bool = True) -> Fit:
     return replace(fit, parameters=tuple(rows))
 
 
+@functools.cache
+def relaxation() -> Fit:
+    """A fit of relaxation, made once: it takes a second."""
+    return Relaxation().fit(test_relaxation.measured(1_000, seed=1))[0].record
+
+
+@functools.cache
+def heavy(cells: int) -> Fit:
+    """A fit of so many cells whose programming errors have the tails of Student's t."""
+    return HeavyTails().fit(heavy_tailed(cells, seed=3))[0].record
+
+
+@functools.cache
 def read_noise(alpha: float = 1.2) -> Fit:
     """A fit whose exponent is not that of the simulators' formula."""
     fit = KnotsReadNoise().fit(test_read_noise.measured(60, seed=1))[0].record
@@ -352,8 +367,7 @@ def heavy_tailed(cells: int, seed: int, freedom: float = 4.0) -> Measurement:
 
 @BOTH
 def test_heavy_tails_are_drawn(tmp_path: Path, to: str) -> None:
-    fit, _ = HeavyTails().fit(heavy_tailed(8_000, seed=3))
-    code, model = exported(tmp_path, to, programming=fit.record)
+    code, model = exported(tmp_path, to, programming=heavy(8_000))
     freedom = 2 + model.fits["programming"].value("tail")
     assert freedom == code.PROGRAMMING_FREEDOM
     assert freedom == pytest.approx(4.0, abs=0.8)  # four sigma of 8 000 devices are 0.7
@@ -381,15 +395,14 @@ def relaxed_after(code: Any, to: str, seconds: float, level: float) -> np.ndarra
 
 @BOTH
 def test_relaxation_draws_the_mixture(tmp_path: Path, to: str) -> None:
-    fit, _ = Relaxation().fit(test_relaxation.measured(1_000, seed=1))
-    code, _ = exported(tmp_path, to, drift=fit.record)
+    code, _ = exported(tmp_path, to, drift=relaxation())
 
     def after(seconds: float) -> np.ndarray:
         return relaxed_after(code, to, seconds, 20.0)
 
     assert after(0.0) == pytest.approx(20.0)
     for seconds in (100.0, 1e-3):
-        expected = relaxation_law(fit.record).at(seconds, 20.0)
+        expected = relaxation_law(relaxation()).at(seconds, 20.0)
         assert stats.kstest(expected.cdf(after(seconds)), "uniform").pvalue > 1e-3
         assert after(seconds).min() > 0.0
 
@@ -517,9 +530,9 @@ def test_nothing_is_written_that_is_not_used(tmp_path: Path, to: str, kinds: str
     if kinds in ("noise", "all"):
         fits["read_noise"] = read_noise()
     if kinds == "relaxation":
-        fits["drift"] = Relaxation().fit(test_relaxation.measured(1_000, seed=1))[0].record
+        fits["drift"] = relaxation()
     if kinds == "heavy":
-        fits["programming"] = HeavyTails().fit(heavy_tailed(2_000, seed=3))[0].record
+        fits["programming"] = heavy(2_000)
     exported(tmp_path, to, **fits)
     tree = ast.parse((tmp_path / "made.py").read_text())
     words = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))

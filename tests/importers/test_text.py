@@ -228,11 +228,11 @@ def test_every_quantity_lands_in_its_own_column(imported: Import) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("characters", [1, 17, 100])
-def test_no_cell_is_lost_between_chunks(imported: Import, characters: int) -> None:
-    address = np.random.default_rng(3).permutation(300)
+@pytest.mark.parametrize(("characters", "cells"), [(1, 40), (17, 120), (100, 300)])
+def test_no_cell_is_lost_between_chunks(imported: Import, characters: int, cells: int) -> None:
+    address = np.random.default_rng(3).permutation(cells)
     found, report = imported("".join(f"{cell},0,{cell + 1}\n" for cell in address), MAP, block=characters)
-    assert (report.rows, report.reads, report.cells) == (300, 300, 300)
+    assert (report.rows, report.reads, report.cells) == (cells, cells, cells)
     np.testing.assert_array_equal(found.cells.address, address)
     np.testing.assert_array_equal(found.reads.conductance, found.cells.address[found.reads.cell] + 1)
 

@@ -82,7 +82,7 @@ def drift_and_curve(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small chip, measured twice."""
     chip, path = "sim:hermes-core?seed=3&rows=32&columns=32", tmp_path_factory.mktemp("measured") / "meas.h5"
     for one in (
-        DriftExperiment(cells=400, levels=Levels(8), until=3600.0, per_decade=3),
+        DriftExperiment(cells=200, levels=Levels(8), until=3600.0, per_decade=3),
         ProgrammingCurveExperiment(cells=80),
     ):
         with hwloop.connect(chip) as opened:

@@ -41,11 +41,11 @@ def pulsed(error: float, devices: int, seed: int, stuck: float = 0.0) -> tuple[F
 
 @pytest.mark.parametrize("error", [-0.2, -0.05, 0.0, 0.08, 0.2])
 def test_finds_the_error_that_was_put_in_within_its_sigma(error: float) -> None:
-    found = [fit_device_currents(*pulsed(error, 4000, seed), CURVE) for seed in range(12)]
+    found = [fit_device_currents(*pulsed(error, 4000, seed), CURVE) for seed in range(6)]
     pulls = np.array([(one.value - error) / one.sigma for one in found])
     assert max(one.sigma for one in found) < 0.003
-    # Chi-square of 12 pulls is below 32.9 in 999 of 1000 cases.
-    assert np.sum(pulls**2) < 32.9
+    # Chi-square of 6 pulls is below 22.5 in 999 of 1000 cases.
+    assert np.sum(pulls**2) < 22.5
 
 
 @pytest.mark.parametrize("stuck", [0.02, 0.1])
@@ -57,8 +57,12 @@ def test_stuck_devices_hardly_move_it_and_are_counted(error: float, stuck: float
 
 
 def test_a_nominal_chip_has_no_significant_error() -> None:
-    sizes = [10, 100, 1000, 8000]
-    found = [fit_device_currents(*pulsed(0.0, size, seed, 0.02), CURVE) for size in sizes for seed in range(20)]
+    sizes = {10: 20, 100: 20, 1000: 10, 8000: 4}
+    found = [
+        fit_device_currents(*pulsed(0.0, size, seed, 0.02), CURVE)
+        for size, count in sizes.items()
+        for seed in range(count)
+    ]
     assert not any(one.significant() for one in found)
 
 

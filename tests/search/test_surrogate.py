@@ -1,0 +1,144 @@
+"""The surrogate by the formulas of Gaussian processes, and small parts of a search by their definition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from torch import nn
+
+from hwloop.errors import BadInputError
+from hwloop.search import Space
+from hwloop.search.evolution import ATTEMPTS, _front_of, drawn
+from hwloop.search.settings import SearchSettings, counted, first_of
+from hwloop.search.surrogate import PRIOR, GaussianProcess, Surrogate, _stretched
+from hwloop.search.trials import Footprint, Trial, hypervolume, winner
+
+SPACE = Space({"width": (2, 4, 8), "depth": (5,)}, lambda _: nn.Identity())
+
+
+def matern(one: np.ndarray, other: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Matern 5/2 of each pair of points, one at a time."""
+    apart = np.array([[math.dist(a / lengths, b / lengths) for b in other] for a in one])
+    return (1 + math.sqrt(5) * apart + 5 * apart**2 / 3) * np.exp(-math.sqrt(5) * apart)
+
+
+@pytest.fixture(scope="module")
+def model() -> tuple[GaussianProcess, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    x = rng.random((12, 2))
+    y = 5.0 + 2.0 * np.sin(3 * x[:, 0]) + rng.normal(0, 0.1, 12)
+    return GaussianProcess(x, y), x, y
+
+
+def test_a_prediction_is_the_conditional_normal_distribution(
+    model: tuple[GaussianProcess, np.ndarray, np.ndarray],
+) -> None:
+    made, x, y = model
+    asked = np.array([[0.2, 0.4], [0.9, 0.1], [3.0, 3.0]])
+    cov = matern(x, x, made.lengths_) + (made.noise_**2 + 1e-8) * np.eye(12)
+    between = matern(asked, x, made.lengths_)
+    mean = y.mean() + between @ np.linalg.solve(cov, y - y.mean())
+    variance = 1.0 - np.diag(between @ np.linalg.solve(cov, between.T))
+    found = made.predict(asked)
+    assert found[0] == pytest.approx(mean)
+    assert found[1] == pytest.approx(y.std() * np.sqrt(variance))
+
+
+def test_the_loss_is_the_likelihood_with_normal_priors_of_logarithms(
+    model: tuple[GaussianProcess, np.ndarray, np.ndarray],
+) -> None:
+    made, x, y = model
+    z = (y - y.mean()) / y.std()
+
+    def posterior(at: np.ndarray) -> float:
+        cov = matern(x, x, np.exp(at[:2])) + (math.exp(2 * at[2]) + 1e-8) * np.eye(12)
+        prior = ((at[:2] - math.log(PRIOR.length)) ** 2).sum() / PRIOR.length_spread**2
+        prior += (at[2] - math.log(PRIOR.noise)) ** 2 / PRIOR.noise_spread**2
+        return float(multivariate_normal(np.zeros(12), cov).logpdf(z)) - 0.5 * float(prior)
+
+    one, other = np.array([0.3, -0.4, -1.0]), np.array([1.0, 0.5, -2.0])
+    assert made._loss(other, z) - made._loss(one, z) == pytest.approx(posterior(one) - posterior(other))
+    best = np.log([*made.lengths_, made.noise_])
+    for step in np.concatenate([0.05 * np.eye(3), -0.05 * np.eye(3)]):
+        assert made._loss(best + step, z) > made._loss(best, z)
+    # Far out nothing changes but the priors.
+    assert made._loss(np.array([9.0, 0.0, 5.0]), z) - made._loss(np.array([8.0, 0.0, 4.0]), z) == pytest.approx(
+        0.5 * (9**2 - 8**2) + 0.5 * ((5 - math.log(0.4)) ** 2 - (4 - math.log(0.4)) ** 2)
+    )
+
+
+def test_values_that_are_all_alike_have_a_model() -> None:
+    made = GaussianProcess(np.array([[0.0], [1.0]]), np.array([3.0, 3.0]))
+    assert made.predict(np.array([[0.5]]))[0] == pytest.approx([3.0])
+
+
+def test_features_are_places_among_choices_and_the_order_of_the_size() -> None:
+    trials = [trial((2, 5), 0.9, 0.1), trial((8, 5), 0.8, 0.2)]
+    model = Surrogate(SPACE, trials, [1000, 0])
+    assert model._features([(4, 5), (8, 5)], [10**6, 0]).tolist() == [[0.5, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    assert model.predict([(4, 5)], [100]).keys() == {"accuracy", "drop_day", "drop_month"}
+
+
+@pytest.mark.parametrize(("accuracy", "stretched"), [(0.0, 0.0), (0.9, 1.0), (0.999, 3.0), (1.0, 3.0)])
+def test_near_one_the_share_of_errors_counts(accuracy: float, stretched: float) -> None:
+    assert _stretched(accuracy) == pytest.approx(stretched)
+
+
+# ---- parts of a search ---------------------------------------------------------------------------------------
+
+
+def trial(genome: tuple[int, ...], accuracy: float, drop: float, weights: int = 100) -> Trial:
+    later = (accuracy - drop,) * 2
+    return Trial(genome, str(genome), Footprint(weights, 1, 1e-6), accuracy, (accuracy,) * 2, later, later)
+
+
+def test_of_networks_that_last_alike_the_smaller_one_wins() -> None:
+    alike = [trial((2, 5), 0.75, 0.25, 300), trial((4, 5), 0.5, 0.0, 200), trial((8, 5), 0.25, -0.25, 400)]
+    assert winner(alike) == 1
+
+
+def test_an_area_below_the_worst_accuracy_or_beyond_the_worst_drop_counts_nothing() -> None:
+    trials = [trial((2, 5), 0.5, 0.25), trial((4, 5), 0.75, 0.5)]
+    assert hypervolume(trials) == pytest.approx(0.5 * 0.75 + 0.25 * 0.5)
+    assert hypervolume(trials, (0.6, 1.0)) == pytest.approx(0.15 * 0.5)
+    assert hypervolume(trials, (0.0, 0.4)) == pytest.approx(0.5 * 0.15)
+
+
+def test_a_front_has_no_genome_to_which_another_is_better() -> None:
+    values = {(1,): (0.5, 0.1), (2,): (0.5, 0.2), (3,): (0.7, 0.2), (4,): (0.9, 0.2), (5,): (0.6, 0.3)}
+    assert _front_of(values) == [(1,), (4,)]
+    assert _front_of({}) == []
+
+
+def test_drawn_genomes_are_new_each_and_within_the_limits() -> None:
+    takes, rng = Footprint(1, 1, 1.0), np.random.default_rng(0)
+    assert drawn(SPACE, lambda genome: takes if genome != (4, 5) else None, {(2, 5)}, 1, rng) == [(8, 5)]
+    asked: list[tuple[int, ...]] = []
+
+    def none(genome: tuple[int, ...]) -> None:
+        asked.append(genome)
+
+    with pytest.raises(BadInputError, match="that were drawn 2 are within the limits, fewer than the budget"):
+        drawn(SPACE, none, {(2, 5), (9, 5)}, 2, rng)
+    assert len(asked) + 1000 > ATTEMPTS.least + 2 * ATTEMPTS.each > len(asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1", 1), ("16000", 16_000), ("200k", 200_000), ("1.5M", 1_500_000), ("2G", 2 * 10**9)]
+)
+def test_numbers_of_weights_as_people_write_them(text: str, count: int) -> None:
+    assert counted(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "k", "0", "0.5", "1.0005k", "many", "1e15", "nan", "-1"])
+def test_what_is_no_number_of_weights(text: str) -> None:
+    with pytest.raises(BadInputError, match=f"^limit {text}: expected a number of weights, such as 16000"):
+        counted(text, "limit")
+
+
+@pytest.mark.parametrize(("budget", "first"), [(2, 2), (3, 2), (4, 2), (6, 3), (60, 30), (500, SearchSettings.first)])
+def test_a_small_budget_begins_with_its_half(budget: int, first: int) -> None:
+    assert first_of(budget) == first

@@ -145,6 +145,7 @@ def run(words: list[str], folder: Path, kill_after: float | None = None, stop: s
             os.dup2(stream, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             signal.signal(signal.SIGPROF, signal.SIG_DFL if stop is None else ask)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
             signal.setitimer(signal.ITIMER_PROF, kill_after or 0.0)
             main(words, "hwloop")
         except SystemExit as end:
@@ -218,6 +219,7 @@ def kill_once(
     words = [*COMMANDS[command], "--out", out.name]
     while True:
         done = run(words, folder, rng.uniform(0.02, 1.0) * seconds, stop)
+        seconds *= 1.1  # who goes on repeats what came after the last state, at times all of it
         if done.returncode == 0 or (done.returncode < 0 and is_complete(command, out)):
             break
         tally.slowest = max(tally.slowest, done.stopping)

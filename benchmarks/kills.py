@@ -2,11 +2,15 @@
 
     python benchmarks/kills.py --kills 300 --seed 1
     python benchmarks/kills.py --kills 30 --command calibrate --command retrain
+    python benchmarks/kills.py --kills 30 --stop SIGTERM
+    python benchmarks/kills.py --kills 100 --often
 
 Every command runs in a copy of this process, which has loaded all modules already. It is killed as often as another: by
 a timer whose default action ends it, in the middle of whatever it does, and so is whoever goes on with it, until one
 comes to its end. Counted are kills, files that did not
-open after one, and ends that are not bit for bit that of a command that was not killed.
+open after one, and ends that are not bit for bit that of a command that was not killed. With `--stop` commands are
+asked to stop instead, by a signal that they hear: their file must say that they were, and be gone on with in the same
+way. With `--often`, states and commits come twenty times a second, so that more kills meet them.
 """
 
 from __future__ import annotations
@@ -23,15 +27,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import h5py
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import hwloop
 import hwloop.data
 from hwloop.cli import main
 from hwloop.errors import HwloopError
+from hwloop.files.hdf5 import CommitTimer
 
 CHIP = "sim:hermes-core?rows=64&columns=64&cores=2&seed=1"
 NETWORK = ["--network", "hwloop.nn.zoo:digits_mlp", "--weights", "digits_mlp.safetensors", "--dataset", "digits.npz"]
@@ -49,6 +56,15 @@ COMMANDS: dict[str, list[str]] = {
     "measure": ["measure", "drift", "--backend", CHIP, "--cells", "4000", "--until", "1d"],
     "fit": ["fit", "meas.h5"],
     "retrain": ["retrain", *NETWORK, "--backend", WIDE, "--epochs", "4"],
+    "train": [
+        *["train", "--network", "hwloop.nn.zoo:digits_mlp", "--dataset", "few.npz", "--algorithm", "tiki-taka"],
+        *["--backend", "sim:reram-sb?rows=64&columns=64&cores=16&seed=1", "--epochs", "4"],
+    ],
+    "search": [
+        *["search", "--dataset", "few.npz", "--chip", "sim:hermes-64?rows=64&columns=64", "--params", "4k"],
+        *["--budget", "5", "--set", "first=3", "--set", "batch=1", "--set", "epochs=1", "--set", "twins=1"],
+        *["--set", "images=40", "--set", "vectors=64", "--set", "method=exact", "--set", "generations=2"],
+    ],
 }
 """Long commands, without where they write to."""
 ENDINGS = {"fit": ".json", "retrain": ".safetensors"}
@@ -59,7 +75,9 @@ TIMES_OF_DAY = {
     "made_utc",
     "dates",
     "dates_json",
+    "ended",
     "result_json",
+    "wall_seconds",
     "error",
     "sha256",
     "run",
@@ -77,7 +95,9 @@ class Tally:
     closed: list[str] = field(default_factory=list)
     """Files that did not open after a kill, and why."""
     wrong: list[str] = field(default_factory=list)
-    """Ends that are not those of a command left alone, and where."""
+    """Ends that are not those of a command left alone, and where; stopped commands whose file does not say so."""
+    slowest: float = 0.0
+    """Seconds from a signal to the end of a command that heard it, at most."""
 
 
 UNLIKE = {"created", "checksum"}
@@ -88,7 +108,7 @@ WARM = (
     "torch", "scipy.optimize", "hwloop.sim_backend.chip", "hwloop.cli.program", "hwloop.cli.resume",
     "hwloop.jobs.program", "hwloop.jobs.parallel_again", "hwloop.jobs.compare", "hwloop.jobs.calibrate",
     "hwloop.jobs.drift", "hwloop.jobs.deploy_files", "hwloop.jobs.measure_again", "hwloop.jobs.fit",
-    "hwloop.jobs.retrain",
+    "hwloop.jobs.retrain", "hwloop.jobs.train", "hwloop.jobs.search", "hwloop.search.evolution", "hwloop.jobs.load",
 )  # fmt: skip
 """Modules that are loaded before commands begin, so that kills fall into their work."""
 
@@ -101,12 +121,20 @@ class Done:
     said: str
     seconds: float
     """CPU time of its own process, without that of workers; of one that was killed, not known."""
+    stopping: float = 0.0
+    """Seconds from the signal that it heard to its end."""
 
 
-def run(words: list[str], folder: Path, kill_after: float | None = None) -> Done:
-    """Run a command in a copy of this process, and kill it after so many seconds of its CPU time."""
-    taken = folder / "seconds"
+def run(words: list[str], folder: Path, kill_after: float | None = None, stop: signal.Signals | None = None) -> Done:
+    """Run a command in a copy of this process, and kill it, or have it stop, after so many seconds of its CPU time."""
+    taken, heard = folder / "seconds", folder / "heard"
     taken.write_text("nan")
+    heard.unlink(missing_ok=True)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        heard.write_text(str(time.monotonic()))
+        os.kill(os.getpid(), stop or signal.SIGKILL)
+
     child, log = os.fork(), folder / "log"
     if not child:
         code = 70
@@ -116,7 +144,8 @@ def run(words: list[str], folder: Path, kill_after: float | None = None) -> Done
             os.dup2(stream, 1)
             os.dup2(stream, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.signal(signal.SIGPROF, signal.SIG_DFL if stop is None else ask)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
             signal.setitimer(signal.ITIMER_PROF, kill_after or 0.0)
             main(words, "hwloop")
         except SystemExit as end:
@@ -127,7 +156,9 @@ def run(words: list[str], folder: Path, kill_after: float | None = None) -> Done
             sys.stderr.flush()
             os._exit(code)
     status = os.waitpid(child, 0)[1]
-    return Done(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"), float(taken.read_text()))
+    stopping = time.monotonic() - float(heard.read_text()) if heard.exists() else 0.0
+    said = log.read_text(errors="replace")
+    return Done(os.waitstatus_to_exitcode(status), said, float(taken.read_text()), stopping)
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
@@ -163,7 +194,21 @@ def difference(one: Path, other: Path) -> str | None:
     return None
 
 
-def kill_once(command: str, whole: Path, seconds: float, rng: np.random.Generator, tally: Tally) -> None:
+def says_stopped(out: Path, said: str) -> bool:
+    """Tell whether a command that heard a signal says so: in its file, or, where there is none yet, in words."""
+    if not out.exists():
+        return "stopped" in said or "nothing" in said or "resume" in said
+    if out.suffix == ".safetensors":
+        with safe_open(out, "np") as file:
+            return "interrupted" in str(file.metadata())
+    found = hwloop.load(out)
+    skipped = {"interrupted", "unfinished"} & set(getattr(found, "skipped", {}))
+    return bool(skipped) or getattr(found, "status", "") == "interrupted" or "resume" in said
+
+
+def kill_once(
+    command: str, whole: Path, seconds: float, rng: np.random.Generator, tally: Tally, stop: signal.Signals | None
+) -> None:
     """Kill a command at a random moment, and those who go on with it, until the end."""
     folder = whole.parent / f"killed-{command}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -173,10 +218,12 @@ def kill_once(command: str, whole: Path, seconds: float, rng: np.random.Generato
     out = folder / f"out{whole.suffix}"
     words = [*COMMANDS[command], "--out", out.name]
     while True:
-        done = run(words, folder, rng.uniform(0.02, 1.0) * seconds)
-        if done.returncode == 0:
+        done = run(words, folder, rng.uniform(0.02, 1.0) * seconds, stop)
+        seconds *= 1.1  # who goes on repeats what came after the last state, at times all of it
+        if done.returncode == 0 or (done.returncode < 0 and is_complete(command, out)):
             break
-        if done.returncode > 0:
+        tally.slowest = max(tally.slowest, done.stopping)
+        if done.returncode > 1 or (done.returncode == 1 and (stop is None or not says_stopped(out, done.said))):
             tally.wrong.append(f"exit code {done.returncode}: {done.said.strip()[-200:]}")
             return
         tally.kills += 1
@@ -185,7 +232,7 @@ def kill_once(command: str, whole: Path, seconds: float, rng: np.random.Generato
                 load_file(out) if out.suffix == ".safetensors" else hwloop.load(out)
         except HwloopError as error:
             tally.closed.append(str(error))
-        if (folder / f"{out.name}.resume" / "job.json").exists() or (command == "measure" and out.exists()):
+        if (folder / f"{out.name}.resume" / "job.json").exists() or (command in GROWING and out.exists()):
             words = ["resume", out.name]
         elif out.exists():
             words = [*COMMANDS[command], "--out", out.name, "--force"]
@@ -203,8 +250,17 @@ def why_not(path: Path) -> str:
     return ""
 
 
-GIVEN = ("w.npy", "run.h5", "net.h5", "meas.h5", "digits_mlp.safetensors", "digits.npz")
+def is_complete(command: str, out: Path) -> bool:
+    """Tell whether a command whose file is all it goes on with was killed behind the end of its work."""
+    return command in GROWING and out.exists() and getattr(hwloop.load(out), "status", "") == "complete"
+
+
+GROWING = ("measure", "train")
+"""Commands that go on with their file, and have no folder beside it."""
+GIVEN = ("w.npy", "run.h5", "net.h5", "meas.h5", "digits_mlp.safetensors", "digits.npz", "few.npz")
 """Files that commands are given."""
+FEW = 300
+"""Images in the small data set."""
 
 
 def given(folder: Path, rng: np.random.Generator, chosen: Sequence[str]) -> None:
@@ -212,6 +268,9 @@ def given(folder: Path, rng: np.random.Generator, chosen: Sequence[str]) -> None
     np.save(folder / "w.npy", np.clip(rng.normal(size=(64, 100)), -3, 3))
     for name in ("digits_mlp.safetensors", "digits.npz"):
         shutil.copyfile(hwloop.data.path(name), folder / name)
+    with np.load(folder / "digits.npz") as all_:
+        some = {"images": all_["images"][:FEW], "labels": all_["labels"][:FEW]}
+    np.savez(folder / "few.npz", **some, train_index=np.arange(FEW * 2 // 3), test_index=np.arange(FEW * 2 // 3, FEW))
     for command, name in (("program", "run.h5"), ("deploy", "net.h5"), ("measure", "meas.h5")):
         if any(name in COMMANDS[one] for one in chosen):
             done = run([*COMMANDS[command], "--out", name], folder)
@@ -224,8 +283,13 @@ def benchmark() -> int:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--command", choices=list(COMMANDS), action="append")
+    parser.add_argument("--stop", choices=["SIGTERM", "SIGHUP", "SIGINT"])
+    parser.add_argument("--often", action="store_true")
     options = parser.parse_args()
     rng, chosen = np.random.default_rng(options.seed), options.command or list(COMMANDS)
+    stop = signal.Signals[options.stop] if options.stop else None
+    if options.often:
+        CommitTimer.spent = lambda timer, _: setattr(timer, "_due", time.monotonic() + 0.05)  # type: ignore
     bad = 0
     for module in WARM:
         importlib.import_module(module)
@@ -238,9 +302,13 @@ def benchmark() -> int:
             assert done.returncode == 0, done.said
             seconds = done.seconds
             while tally.kills < options.kills / len(chosen):
-                kill_once(command, whole, seconds, rng, tally)
+                kill_once(command, whole, seconds, rng, tally, stop)
             bad += len(tally.closed) + len(tally.wrong)
-            print(f"{command:18} {seconds:6.1f} s  kills {tally.kills:4}  closed {len(tally.closed)}", flush=True)
+            print(
+                f"{command:18} {seconds:6.1f} s  {options.stop or 'kills'} {tally.kills:4}  closed {len(tally.closed)}"
+                f"  wrong {len(tally.wrong)}" + (f"  stopped within {tally.slowest:.1f} s" if stop else ""),
+                flush=True,
+            )
             for text in [*tally.closed, *tally.wrong]:
                 print(f"    {text}")
     return int(bad > 0)

@@ -60,9 +60,12 @@ def packed(entry: Entry) -> list[bytes | memoryview]:
 
 
 class Journal:
-    """A file of records that grows; every record is with the operating system when `append` returns."""
+    """A file of records that grows; every record is with the operating system when `append` returns.
 
-    def __init__(self, path: Path, at: int = 0) -> None:
+    One that is patient keeps records without arrays back until one with arrays comes, or until its size is asked for.
+    """
+
+    def __init__(self, path: Path, at: int = 0, *, patient: bool = False) -> None:
         """Begin a file, or go on with one behind its first `at` bytes; what follows them is cut off.
 
         Raises OSError when that cannot be done.
@@ -70,31 +73,47 @@ class Journal:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         os.ftruncate(self._descriptor, at)
-        self.size = os.lseek(self._descriptor, at, os.SEEK_SET)
-        """Bytes until now: the position of the next record."""
-        self._timer = CommitTimer(share=0.01, longest=5.0)
+        self._size = os.lseek(self._descriptor, at, os.SEEK_SET)
+        self._patient, self._waiting = patient, list[Entry]()
+        self._timer = CommitTimer(share=0.01, longest=5.0, shortest=1.0)
+
+    @property
+    def size(self) -> int:
+        """Bytes until now: the position of the next record. Raises OSError."""
+        self._write()
+        return self._size
 
     def append(self, entry: Entry) -> None:
         """Write a record, as a whole or, as far as that can be, not at all. Raises OSError."""
+        self._waiting.append(entry)
+        if entry.arrays or not self._patient:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the records that wait, many small ones together: each call takes longer than what it writes."""
+        entries, self._waiting = self._waiting, []
+        if not entries:
+            return
         try:
-            record = left = b"".join(packed(entry))
-            while left:  # one call for a record, as a rule
+            records = left = b"".join(part for entry in entries for part in packed(entry))
+            while left:  # one call, as a rule
                 left = left[os.write(self._descriptor, left) :]
         except OSError:
-            os.ftruncate(self._descriptor, self.size)
-            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            os.ftruncate(self._descriptor, self._size)
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)
             raise
-        self.size += len(record)
+        self._size += len(records)
         if self._timer.due():
             with self._timer.committing():
                 os.fsync(self._descriptor)
 
     def sync(self) -> None:
-        """Wait until all records are on the disk."""
+        """Wait until all records are on the disk. Raises OSError."""
+        self._write()
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; a second time does nothing."""
+        """Close the file, without the records that wait; a second time does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

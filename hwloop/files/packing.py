@@ -34,8 +34,10 @@ class Packing:
     """Numbers that are looked at to learn whether an array repeats a few of them."""
     dice: int = 4096
     """Bytes that are looked at to learn whether all are as frequent."""
-    bits: float = 7.9
-    """Entropy of a byte above which packing wins nothing; of so many thrown dice it is found as 7.95."""
+    bits: float = 7.0
+    """Entropy of a byte above which packing wins too little for the time that it takes."""
+    runs: float = 0.9
+    """Share of a byte among all above which it stands in runs that are worth looking for."""
 
     def write(self, group: h5py.Group, name: str, array: AnyArray) -> h5py.Dataset:
         """Make a dataset of an array, compressed without loss unless it is small."""
@@ -71,17 +73,14 @@ class Packing:
         return b"".join([ZLIB_HEAD, *pieces, zlib.adler32(places.data).to_bytes(4, "big")])
 
     def _piece(self, values: AnyArray, end: int) -> bytes:
-        """Compress bytes by how often each occurs, or leave them as they are where all are as frequent."""
-        level = 0 if self._random(values) else self.level
-        pack = zlib.compressobj(level, wbits=-zlib.MAX_WBITS, strategy=zlib.Z_RLE)
-        return pack.compress(values.data) + pack.flush(end)
-
-    def _random(self, values: AnyArray) -> bool:
-        """Tell whether bytes are like thrown dice, by their entropy in some of them."""
+        """Compress bytes by how often each occurs, or leave them as they are where all are almost as frequent."""
         some = values[:: max(1, len(values) // self.dice)]
         shares = np.bincount(some) / len(some)
         shares = shares[shares > 0]
-        return bool(-shares @ np.log2(shares) > self.bits)
+        level = 0 if -shares @ np.log2(shares) > self.bits else self.level
+        strategy = zlib.Z_RLE if shares.max() > self.runs else zlib.Z_HUFFMAN_ONLY
+        pack = zlib.compressobj(level, wbits=-zlib.MAX_WBITS, strategy=strategy)
+        return pack.compress(values.data) + pack.flush(end)
 
     def _repeats(self, array: AnyArray) -> bool:
         """Tell whether numbers of many bytes repeat as wholes, so that sorting their bytes hides what repeats."""

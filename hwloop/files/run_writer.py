@@ -16,6 +16,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from hwloop.chip.counts import Counts
 from hwloop.files import hdf5
@@ -265,7 +266,7 @@ def write_state(group: h5py.Group, state: State) -> None:
 
 
 def _write_part(group: h5py.Group, name: str, array: AnyArray) -> None:
-    PACKING.write(group, name, array).attrs["units"] = "internal"
+    hdf5.put_attributes(PACKING.write(group, name, array), {"units": "internal"})
 
 
 def _coded(array: AnyArray) -> tuple[AnyArray, AnyArray | None]:
@@ -273,7 +274,26 @@ def _coded(array: AnyArray) -> tuple[AnyArray, AnyArray | None]:
     if array.dtype != np.float64 or array.nbytes <= PACKING.small:
         return array, None
     bits = np.ascontiguousarray(array).view(np.int64)  # by their bits, so that nothing is lost
-    values = np.unique(bits)
+    values, codes = _ranked(bits.reshape(-1))
     if len(values) > np.iinfo(np.uint16).max:
         return array, None
-    return values.view(np.float64), np.searchsorted(values, bits).astype(np.min_scalar_type(len(values)))
+    return values.view(np.float64), codes.astype(np.min_scalar_type(len(values))).reshape(bits.shape)
+
+
+def _ranked(bits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Return the different values in ascending order and the place of each among them.
+
+    Where a part of them shows few, the others are looked for among those, which takes less time than sorting all.
+    """
+    some = bits[:: max(1, len(bits) // PACKING.sample)]
+    values = np.unique(some)
+    if len(values) > len(some) // 4:
+        values = np.unique(bits)
+        return values, np.searchsorted(values, bits)
+    codes = np.searchsorted(values[:-1], bits)  # one above all stands with the last
+    missed = values[codes] != bits
+    if missed.any():
+        known, values = values, np.union1d(values, bits[missed])
+        codes = np.searchsorted(values, known)[codes]
+        codes[missed] = np.searchsorted(values, bits[missed])
+    return values, codes

@@ -179,6 +179,15 @@ class Provenance:
     g_max: float = math.nan
     run: str = ""
 
+    @property
+    def of_fleet(self) -> bool:
+        """Whether the weights lie on several chips, which are no chip that could be opened."""
+        return self.backend.startswith(FLEET)
+
+
+FLEET = "fleet:"
+"""What the chip of a run begins with that lies on several; the name of their file follows."""
+
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -25,7 +25,7 @@ from hwloop.chip.info import Capability, ChipInfo
 from hwloop.chip.registry import connect
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
-from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, RunRecord
+from hwloop.files.runs import AS_PROGRAMMED, AS_STOPPED, FLEET, RunRecord
 from hwloop.fleet.chips import Blueprint, Fleet, together
 from hwloop.fleet.executors import Executor
 from hwloop.jobs.parallel_kept import KeptParts
@@ -89,7 +89,7 @@ class Plan:
         found = executor.map(describe, uris, lambda number, word: None, lambda: None)
         infos = [info for info in found if info is not None]
         chip = Blueprint(together(fleet, infos))
-        chip.uri = f"fleet:{fleet.name}"
+        chip.uri = f"{FLEET}{fleet.name}"
         whole, parts, first = Programming(task, chip), list[Part](), 0
         for uri, info in zip(uris, infos, strict=True):
             cores = range(first, first + info.cores)
@@ -262,7 +262,7 @@ class _Together:
             programmed_at=last if whole else None,
             programmed_utc=max((r.utc for _, r in done if r.utc is not None), default=None) if whole else None,
             temperature=next((r.temperature for _, r in done if r.temperature is not None), None),
-            state=_joined(result.state for _, result in done),
+            state=None if self._plan.chips else _joined(result.state for _, result in done),
             state_moment=AS_PROGRAMMED if whole else AS_STOPPED,
         )
 

@@ -8,7 +8,6 @@ that are on file without asking the chip, and from the first one that is missing
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +30,7 @@ from hwloop.errors import BadInputError, ChipError, HwloopError, InstrumentError
 from hwloop.files.hdf5 import CommitTimer
 from hwloop.files.journal import Entry, Journal, Records
 from hwloop.files.resume_folder import ResumeFolder
-from hwloop.typing import AnyArray, Json
+from hwloop.typing import AnyArray, Json, State
 
 A = TypeVar("A")
 SENT = frozenset({"pulse"})
@@ -75,10 +74,11 @@ class Recording:
             The answers that are on file, and how many bytes of them count.
         """
         self._folder, self._chip, self._known, self._end = folder, chip, known, end
-        self._journal: Journal | None = None if known is not None else _opened(folder, 0)
         # What a chip in this process holds goes with the process, so its state is kept; others are asked again.
-        self._states: CommitTimer | None = CommitTimer(share=0.01, longest=math.inf) if _is_computed(chip) else None
+        self._states = _timer_of_states() if _is_computed(chip) else None
+        self._journal: Journal | None = None if known is not None else self._opened(0)
         self._pinned: set[int] = {0}
+        self._exported: dict[int, State] = {}  # what the job was given of states, until one behind it is on file
         self._clock = self._offset = 0.0
         self._clock_known = False  # a computed clock stands still from one look at it to the next
         self._midway = False  # between a request and the record of its answer: a chip's state then belongs to neither
@@ -128,7 +128,7 @@ class Recording:
             self._keep(self._entry(told, answer))
         self._midway = False
         if self._states is not None and self._states.due():
-            self._save_state(self._journal.size)
+            self._save_state(self._position())
         return answer
 
     def complete(self) -> None:
@@ -142,7 +142,8 @@ class Recording:
             with contextlib.suppress(OSError, BadInputError):  # an earlier state is on file, and will do
                 if self._states is not None and not self.completed and not self._midway:
                     self._save_state(journal.size)
-                journal.sync()
+                if not self.completed:
+                    journal.sync()
             journal.close()
         self._known = None
 
@@ -155,12 +156,21 @@ class Recording:
         except OSError as error:
             raise self._folder.unwritable(error) from None
 
-    def _entry(self, told: Mapping[str, Json], answer: Answer) -> Entry:
+    def _position(self) -> int:
+        """Return the bytes of the journal, all of which are with the operating system."""
         assert self._journal is not None
+        try:
+            return self._journal.size
+        except OSError as error:
+            raise self._folder.unwritable(error) from None
+
+    def _entry(self, told: Mapping[str, Json], answer: Answer) -> Entry:
         if told["ask"] == "export_state" and self._states is not None:
-            self._pinned.add(self._journal.size)
-            self._save_state(self._journal.size)
-            return Entry({**told, "state": self._journal.size})
+            assert isinstance(answer, Mapping)
+            at, cores = self._position(), self._chip.ledger.cores
+            self._pinned.add(at)
+            self._exported[at] = {**answer, **{f"{LEDGER}{core}": counts.copy() for core, counts in cores.items()}}
+            return Entry({**told, "state": at})
         if isinstance(answer, np.ndarray):
             return Entry({**told, "array": answer.dtype.str}, (_smallest(answer),))
         if isinstance(answer, tuple):
@@ -173,6 +183,9 @@ class Recording:
         assert self._states is not None
         try:
             with self._states.committing():
+                for earlier, state in self._exported.items():
+                    self._folder.keep_state(earlier, state.items(), pinned=self._pinned)
+                self._exported.clear()
                 self._folder.keep_state(at, self._chip.state_parts(), pinned=self._pinned)
         except OSError as error:
             raise self._folder.unwritable(error) from None
@@ -232,7 +245,14 @@ class Recording:
         elif (state := self._folder.state(self._end)) is not None:
             with _unwitnessed(self._chip):
                 self._chip.import_state(state)
-        self._journal = _opened(self._folder, self._end)
+        self._journal = self._opened(self._end)
+
+    def _opened(self, at: int) -> Journal:
+        """Open the journal to go on behind so many bytes; what follows the last state of a computed chip is no use."""
+        try:
+            return Journal(self._folder.journal, at, patient=self._states is not None)
+        except OSError as error:
+            raise self._folder.unwritable(error) from None
 
 
 # ---- a job with its recording --------------------------------------------------------------------------------
@@ -333,11 +353,11 @@ def _unwitnessed(chip: Backend) -> Iterator[None]:
         chip.witness = witness
 
 
-def _opened(folder: ResumeFolder, at: int) -> Journal:
-    try:
-        return Journal(folder.journal, at)
-    except OSError as error:
-        raise folder.unwritable(error) from None
+def _timer_of_states() -> CommitTimer:
+    """Make the timer of the states of a chip, of which one is on file when a job begins."""
+    timer = CommitTimer(share=0.003, longest=60.0, shortest=0.5)
+    timer.spent(0.0)
+    return timer
 
 
 def _is_next(known: Records, name: str) -> bool:
@@ -350,7 +370,10 @@ def _is_next(known: Records, name: str) -> bool:
 
 
 def _digest(asked: tuple[Asked, ...]) -> int:
-    """Return a checksum of the whole numbers and names in a request; the last bits of other numbers may differ."""
+    """Return a checksum of the whole numbers and names in a request; the last bits of other numbers may differ.
+
+    Of input vectors some thousand numbers are enough: those of another request differ in most.
+    """
     crc = 0
     for one in asked:
         if isinstance(one, Updates):
@@ -358,7 +381,9 @@ def _digest(asked: tuple[Asked, ...]) -> int:
         elif isinstance(one, Pulses):
             crc = zlib.crc32(np.ascontiguousarray(one.devices).data, zlib.crc32(one.kind.value.encode(), crc))
         elif isinstance(one, np.ndarray) and one.dtype.kind in "iu":
-            crc = zlib.crc32(np.ascontiguousarray(one).data, crc)
+            step = one.size // 4096 | 1  # odd, so that it meets every column
+            crc = zlib.crc32(repr(one.shape).encode(), crc)
+            crc = zlib.crc32(np.ascontiguousarray(one.reshape(-1)[::step]).data, crc)
         elif isinstance(one, int | str):
             crc = zlib.crc32(str(one).encode(), crc)
     return crc

@@ -21,7 +21,7 @@ from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError, ClosedError, printable
 from hwloop.files import hdf5
 from hwloop.files.run_writer import write_run
-from hwloop.files.runs import RunRecord, TileRecord
+from hwloop.files.runs import FLEET, RunRecord, TileRecord
 from hwloop.notebook.card import card
 from hwloop.typing import FloatArray, Json
 
@@ -167,7 +167,8 @@ class Run:
         Raises
         ------
         BadInputError
-            For another chip than that of the run, where a real chip must be named, and for a run of a comparison.
+            For another chip than that of the run, where a real chip must be named, and for runs of a comparison and of
+            a fleet.
         """
         if self.compared:
             raise BadInputError(
@@ -177,6 +178,12 @@ class Run:
         if chip is None and self.chip is not None:
             return self.chip
         record = self.record
+        if record.provenance.of_fleet:
+            raise BadInputError(
+                f"{record.name or 'this run'} lies on the chips of {record.backend.removeprefix(FLEET)}, which are not "
+                "opened together: its errors when it was programmed are on file; to measure a chip again, or as it "
+                "drifts, program what it shall hold by a run of its own, with --backend"
+            )
         if chip is None:
             chip = connect_recorded(record.backend, record.name)
         if Capability.STATE in chip.info.capabilities:

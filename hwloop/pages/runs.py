@@ -52,8 +52,9 @@ def onward_of(run: RunRecord) -> tuple[Fact, ...]:
         return ()
     if run.status != "complete":
         return (Fact(f"hwloop resume {quoted(run.name)}", "goes on where it stopped"),)
+    again = Fact(f"hwloop evaluate {quoted(run.name)}", "measures it again")
     return (
-        Fact(f"hwloop evaluate {quoted(run.name)}", "measures it again"),
+        *(() if run.provenance.of_fleet else (again,)),
         Fact(f"hwloop show {quoted(run.name)} --verbose", "shows all, with settings"),
         Fact(f"hwloop report {quoted(run.name)} --out report.html", "makes a page with pictures"),
     )

@@ -91,7 +91,7 @@ class Endless:
 
     def wait_for_steps(self, count: int) -> int:
         """Read the file from here until it has so many steps; returns how many it has."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60  # commits are half a minute apart at most
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self._process.stderr.read()
             if self.run.exists():

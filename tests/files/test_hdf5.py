@@ -99,6 +99,31 @@ def test_commits_take_a_share_of_the_time_and_are_never_far_apart(monkeypatch: p
         assert timer.due() is due
 
 
+def test_quick_commits_are_not_nearer_than_the_shortest_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(hdf5.time, "monotonic", lambda: now)
+    timer = hdf5.CommitTimer(share=0.1, shortest=2.0)
+    timer.spent(0.0)
+    for later, due in ((1.9, False), (2.1, True)):
+        now = 100.0 + later
+        assert timer.due() is due
+
+
+@pytest.mark.parametrize("value", ["a word", "µS\nand more", "", True, 7, -(2**40), 0.1, float("nan"), None])
+def test_attributes_are_those_that_h5py_writes(tmp_path: Path, value: hdf5.Attribute) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        one, other = file.create_group("one"), file.create_group("other")
+        hdf5.put_attributes(one, {"earlier": 1, "name": value})
+        other.attrs["name"] = "" if value is None else value
+        found, expected = one.attrs.get_id("name"), other.attrs.get_id("name")
+        assert found.get_type().equal(expected.get_type())
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert repr(one.attrs["name"]) == repr(other.attrs["name"])
+        del found  # HDF5 does not replace an attribute that is open
+        hdf5.put_attributes(one, {"name": "another"})
+        assert dict(one.attrs) == {"earlier": 1, "name": "another"}
+
+
 def test_a_commit_that_fails_is_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdf5.time, "monotonic", lambda: 7.0)
     timer = hdf5.CommitTimer()

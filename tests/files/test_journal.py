@@ -66,6 +66,21 @@ def test_going_on_cuts_off_what_follows(written: Path) -> None:
     assert [entry.told["ask"] for entry in Records(written)] == ["mvm", "other"]
 
 
+def test_a_patient_journal_writes_small_records_with_the_next_great_one(tmp_path: Path) -> None:
+    small, great = ENTRIES[1], ENTRIES[0]
+    with Journal(tmp_path / "journal", patient=True) as journal:
+        for count in (0, 0, 0):
+            journal.append(small)
+            assert len(list(Records(journal.path))) == count
+        journal.append(great)
+        assert [entry.told["ask"] for entry in Records(journal.path)] == ["now"] * 3 + ["mvm"]
+        journal.append(small)
+        assert journal.size == journal.path.stat().st_size
+        journal.append(small)
+        journal.sync()
+        assert len(list(Records(journal.path))) == 6
+
+
 def test_a_record_that_does_not_fit_is_not_there(tmp_path: Path) -> None:
     limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Journal(tmp_path / "journal") as journal:

@@ -15,6 +15,7 @@ from hwloop.fleet.processes import LocalProcesses
 from hwloop.jobs.inputs import weights_from
 from hwloop.jobs.parallel import Plan, program_parts
 from hwloop.jobs.program import Task
+from hwloop.pages.runs import onward_of
 from hwloop.sim_backend.server.server import serving
 from tests.conftest import OpenChip, gaussian
 
@@ -114,3 +115,19 @@ def test_weights_are_spread_over_the_chips_of_a_fleet(tmp_path: Path, open_chip:
         np.testing.assert_array_equal(tile.pulses, chip.pulse_counts(0))
     assert not chips[2].counts.pulses
     assert hwloop.load(tmp_path / "run.h5").mvm_error == run.mvm_error
+
+
+def test_a_run_of_a_fleet_says_what_to_do_instead_of_opening_a_chip(tmp_path: Path, open_chip: OpenChip) -> None:
+    chips = [f"sim:hermes-core?rows=16&columns=16&seed={seed}" for seed in (1, 2)]
+    (tmp_path / "fleet.toml").write_text("".join(f'[[chip]]\nbackend = "{chip}"\n' for chip in chips))
+    asked = Task(weights_from(gaussian(16, 32)), hwloop.GDP(max_steps=3))
+    plan = Plan.of_fleet(asked, Fleet.read(tmp_path / "fleet.toml"), InProcess())
+    run = program_parts(plan, asked, InProcess(), tmp_path / "run.h5")
+    assert run.record.state is None, "cores of different chips have the same names"
+    assert "hwloop evaluate" not in repr(onward_of(run.record))
+    for given in (None, open_chip(chips[0])):
+        with pytest.raises(BadInputError, match=r"lies on the chips of .*fleet\.toml, which are .* with --backend"):
+            hwloop.evaluate(tmp_path / "run.h5", given)
+        with pytest.raises(BadInputError, match=r"lies on the chips of"):
+            hwloop.drift(tmp_path / "run.h5", given, ["1h"], ["none"], out=tmp_path / "d.h5")
+    assert not (tmp_path / "d.h5").exists()

@@ -43,6 +43,7 @@ def test_a_packed_state_is_read_back_bit_for_bit(tmp_path: Path) -> None:
         "clock": np.array(3.5),
         "core0/born": rng.choice([-1e6, -0.0, 0.0, 0.1, 7.25], 5000),
         "core0/many": rng.normal(size=70_000),
+        "core0/rare": np.where(np.arange(9000) % 1000 == 501, rng.normal(size=9000), 4.0),
         "core0/g": rng.normal(size=5000).astype(np.float32),
         "ledger/0": rng.integers(0, 9, 5000, np.int32),
     }

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,7 @@ import hwloop
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import Pulses
 from hwloop.errors import BadInputError, ChipError
+from hwloop.files.hdf5 import CommitTimer
 from hwloop.files.resume_folder import folder_of
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.conftest import OpenChip, gaussian
@@ -69,6 +71,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {method: folder / f"{method}.h5" for method in METHODS}
 
 
+@pytest.fixture
+def states_come_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States of a chip are on file each hundredth of a second, and not each second or two."""
+    monkeypatch.setattr(CommitTimer, "spent", lambda timer, _: setattr(timer, "_due", time.monotonic() + 0.01))
+
+
+@pytest.mark.usefixtures("states_come_often")
 @pytest.mark.parametrize("method", ["gdp", "iterative", "sgd"])
 def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(
     method: str, whole: dict[str, Path], tmp_path: Path

@@ -18,7 +18,7 @@ import hwloop.sim_backend
 ROOT = Path(__file__).parent.parent
 
 
-DATA = (".npz", ".safetensors", ".h5", "README.md")
+DATA = (".npz", ".safetensors", ".h5", ".csv", "README.md")
 """Endings of the example data."""
 
 

@@ -118,6 +118,9 @@ def main() -> None:
 
     \b
     Start here:
-      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
-      hwloop COMMAND --help      every command's help ends with an example that runs
+      hwloop examples .          copy the example data into data/
+      hwloop program data/digits_mlp.safetensors \\
+          --backend "sim:hermes-core?seed=1" --out run.h5
+      hwloop show run.h5
+      hwloop COMMAND --help      each has an example that runs, in this order
     """  # noqa: D301  click needs the backspace

@@ -72,13 +72,14 @@ def calibrate() -> None:
 
     \b
     Example:
-      hwloop calibrate all --backend "sim:hermes-core?seed=4&stuck_rate=0.01" --out chip.cal.h5
+      hwloop calibrate all --backend "sim:hermes-core?seed=4" --out chip.cal.h5
 
     \b
     Then:
       hwloop calibrate show chip.cal.h5
       hwloop program data/digits_mlp.safetensors --tensor fc2.weight \\
-          --backend "sim:hermes-core?seed=4&stuck_rate=0.01" --calibration chip.cal.h5 --out run.h5
+          --backend "sim:hermes-core?seed=4" --calibration chip.cal.h5 \\
+          --out calibrated.h5
     """  # noqa: D301  click needs the backspace
 
 
@@ -162,7 +163,9 @@ def _part_command(name: str) -> click.Command:
 
     short, text = _HELP[name]
     chip = "sim:reram-sb?seed=1&cores=1" if name == "symmetry-point" else "sim:hermes-core?seed=4"
-    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "{chip}" --out chip.cal.h5'
+    out = f"{'chip' if name == 'all' else name}.cal.h5"
+    wrap = " \\\n     " if len(name + out) > 28 else ""
+    example = f'\b\nExample:\n  hwloop calibrate {name} --backend "{chip}"{wrap} --out {out}'
     part.__doc__ = f"{text}\n\n{example}"
     return command(PartOptions, name, short)(part)
 
@@ -204,7 +207,11 @@ def daily(options: DailyOptions) -> None:
 
     \b
     Example:
-      hwloop calibrate daily chip.cal.h5 --backend "visa:TCPIP::127.0.0.1::5025::SOCKET" --out today.cal.h5
+      # while hwloop serve, by its example, runs in another terminal
+      hwloop calibrate all --backend "visa:TCPIP::127.0.0.1::5025::SOCKET" \\
+          --out served.cal.h5
+      hwloop calibrate daily served.cal.h5 \\
+          --backend "visa:TCPIP::127.0.0.1::5025::SOCKET" --out today.cal.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.jobs.calibrate import renew_to_file
@@ -237,6 +244,7 @@ def check(options: CheckOptions) -> None:
 
     \b
     Example:
+      # chip.cal.h5 is what the example of hwloop calibrate all writes
       hwloop calibrate check chip.cal.h5 --backend "sim:hermes-core?seed=4"
     """  # noqa: D301  click needs the backspace
     import hwloop
@@ -268,6 +276,7 @@ def show(options: ShowOptions) -> None:
 
     \b
     Example:
+      # chip.cal.h5 is what the example of hwloop calibrate all writes
       hwloop calibrate show chip.cal.h5
     """  # noqa: D301  click needs the backspace
     import hwloop

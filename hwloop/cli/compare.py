@@ -69,8 +69,9 @@ def compare(options: CompareOptions) -> None:
 
     \b
     Example:
-      hwloop compare data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" \\
-          --methods iterative,gdp,exact --out cmp.h5 --plot cmp.png
+      hwloop compare data/digits_mlp.safetensors \\
+          --backend "sim:hermes-64?seed=1" --methods iterative,gdp,exact \\
+          --out cmp.h5 --plot cmp.png
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.calibration.programming.registry import method_from

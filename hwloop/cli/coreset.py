@@ -45,7 +45,7 @@ def coreset(options: CoresetOptions) -> None:
 
     \b
     Example:
-      hwloop coreset activations.npz --bits 20000 --out probes.npz
+      hwloop coreset data/activations.npz --bits 80000 --out probes.npz
     """  # noqa: D301  click needs the backspace
     import dataclasses
 

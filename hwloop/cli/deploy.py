@@ -135,8 +135,9 @@ def deploy(options: DeployOptions) -> None:
 
     \b
     Example:
-      hwloop deploy --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
-          --dataset data/digits.npz --backend "sim:hermes-64?seed=1" --out net.h5
+      hwloop deploy --network hwloop.nn.zoo:digits_cnn \\
+          --weights data/digits_cnn.safetensors --dataset data/digits.npz \\
+          --backend "sim:hermes-64?seed=1" --out net.h5
     """  # noqa: D301  click needs the backspace
     if options.goal is not None and math.isnan(options.goal):
         raise BadInputError("--goal nan: expected an accuracy, as 0.95")

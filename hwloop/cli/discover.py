@@ -52,6 +52,7 @@ def discover(options: DiscoverOptions) -> None:
 
     \b
     Example:
+      # while hwloop serve, by its example, runs in another terminal
       hwloop discover --address 127.0.0.1:5025
     """  # noqa: D301  click needs the backspace
     from hwloop.drivers.discover import discover as find

@@ -104,7 +104,9 @@ def drift(options: DriftOptions) -> None:
 
     \b
     Example:
-      hwloop drift run.h5 --times 1s,1h,1d,30d,1y --compensation none,global,column,predictive,refresh --out drift.h5
+      # run.h5 is what the example of hwloop program writes
+      hwloop drift run.h5 --times 1s,1h,1d,30d,1y \\
+          --compensation none,global,column,predictive,refresh --out drift.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.jobs.trained import is_training

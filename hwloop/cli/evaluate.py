@@ -48,6 +48,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
     \b
     Example:
+      # run.h5 is what the example of hwloop program writes
       hwloop evaluate run.h5
     """  # noqa: D301  click needs the backspace
     import hwloop

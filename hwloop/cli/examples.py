@@ -26,7 +26,8 @@ def examples(options: ExamplesOptions) -> None:
     Example:
       hwloop examples first-steps
       cd first-steps
-      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --out run.h5
+      hwloop program data/digits_mlp.safetensors \\
+          --backend "sim:hermes-core?seed=1" --out run.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.data import copy_examples
 

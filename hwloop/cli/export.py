@@ -35,6 +35,7 @@ def export(options: ExportOptions) -> None:
 
     \b
     Examples:
+      # model.json and run.h5: of the examples of hwloop fit and program
       hwloop export model.json --to aihwkit --out noise_model.py
       hwloop export run.h5 --to npz --out run.npz
     """  # noqa: D301  click needs the backspace

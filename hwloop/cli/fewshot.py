@@ -90,7 +90,8 @@ def fewshot(options: FewShotOptions) -> None:
 
     \b
     Example:
-      hwloop fewshot --network hwloop.nn.zoo:digits_cnn --dataset data/digits.npz --sessions 5 --ways 1 --shots 5 \\
+      hwloop fewshot --network hwloop.nn.zoo:digits_cnn \\
+          --dataset data/digits.npz --sessions 5 --ways 1 --shots 5 \\
           --backend "sim:hermes-64?seed=1" --out f.h5
     """  # noqa: D301  click needs the backspace
     import dataclasses

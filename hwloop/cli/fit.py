@@ -65,7 +65,7 @@ def fit(options: FitOptions) -> None:
 
     \b
     Example:
-      hwloop fit meas.h5 --out model.json --figures figures
+      hwloop fit data/example_measurement.h5 --out model.json --figures figures
     """  # noqa: D301  click needs the backspace
     import hwloop
 
@@ -113,10 +113,9 @@ def finish(model: FittedModel, measurements: str, out: str, drawn: list[str], *,
 
 def _show(model: FittedModel, out: str, drawn: list[str]) -> None:
     from hwloop.pages.models import page_of_model, tables_of_held_out
-    from hwloop.pages.terminal import ENTIRE
 
     page = page_of_model(model, out)
     shown = dataclasses.replace(page, tables=(*page.tables, *tables_of_held_out(model.held_out)))
-    show_page(shown, ENTIRE)
+    show_page(shown)
     if drawn:
         click.echo(wrapped(f"Figures {', '.join(drawn)}."))

@@ -114,16 +114,20 @@ def import_(options: ImportCommandOptions) -> None:
     about.
 
     \b
-    Names: cell cell[name] word bit core level repeat time[s] time[iso] date[iso] nominal_time[s] conductance[S]
-           resistance[ohm] current[A] voltage[V] shunt_voltage[V] source_voltage[V] target[S] target_low[S]
-           target_high[S] verify[S] temperature[degC] amplitude[uA] width[ns] pulse_voltage[V]
+    Names: cell cell[name] word bit core level repeat time[s] time[iso]
+           date[iso] nominal_time[s] conductance[S] resistance[ohm] current[A]
+           voltage[V] shunt_voltage[V] source_voltage[V] target[S]
+           target_low[S] target_high[S] verify[S] temperature[degC]
+           amplitude[uA] width[ns] pulse_voltage[V]
 
     \b
     Examples:
-      hwloop import lab.csv --columns "cell,time[s],resistance[ohm],,level" --out lab.h5
-      hwloop import "dev*.csv" --columns auto --start-age 1s --out lab.h5
-      hwloop import analyser.csv --columns auto --where voltage=0.2 --out lab.h5
-      hwloop import lab.nc --columns "time=t,conductance=G" --out lab.h5
+      hwloop import data/lab.csv --out lab.h5 \\
+          --columns "cell,time[s],resistance[ohm],,level"
+      hwloop import "data/dev*.csv" --columns auto --start-age 1s \\
+          --out devices.h5
+      hwloop import data/analyser.csv --columns auto --where voltage=0.2 \\
+          --out analyser.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.jobs.import_measurement import import_to
 

@@ -39,8 +39,8 @@ def ledger(options: LedgerOptions) -> None:
     \b
     Examples:
       hwloop ledger
+      # after the example of hwloop program, which pulses this chip
       hwloop ledger "sim:hermes-core?seed=1"
-      hwloop ledger "lab chip, serial 7" --merge run_from_the_other_bench.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.errors import BadInputError
     from hwloop.jobs.ledger import known_chips

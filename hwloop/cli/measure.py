@@ -169,7 +169,8 @@ def measure() -> None:
 
     \b
     Example:
-      hwloop measure drift --backend "sim:hermes-core?seed=3" --cells 20000 --levels 16 --until 1d --out meas.h5
+      hwloop measure drift --backend "sim:hermes-core?seed=3" \\
+          --cells 20000 --levels 16 --until 1d --out meas.h5
     """  # noqa: D301  click needs the backspace
 
 
@@ -179,7 +180,8 @@ def drift(options: DriftOptions) -> None:
 
     \b
     Example:
-      hwloop measure drift --backend "sim:hermes-core?seed=3" --cells 20000 --levels 16 --until 1d --out meas.h5
+      hwloop measure drift --backend "sim:hermes-core?seed=3" \\
+          --cells 20000 --levels 16 --until 1d --out meas.h5
     """  # noqa: D301  click needs the backspace
     ages: dict[str, Setting] = {
         "first": parse_duration(options.first),
@@ -197,7 +199,8 @@ def programming(options: ProgrammingOptions) -> None:
 
     \b
     Example:
-      hwloop measure programming --backend "sim:hermes-core?seed=3" --cells 10000 --out meas.h5
+      hwloop measure programming --backend "sim:hermes-core?seed=3" \\
+          --cells 10000 --out meas.h5
     """  # noqa: D301  click needs the backspace
     _run("programming", options, options.values() | {"ages": tuple(parse_durations(options.ages))})
 
@@ -208,7 +211,8 @@ def read_noise(options: ReadNoiseOptions) -> None:
 
     \b
     Example:
-      hwloop measure read-noise --backend "sim:hermes-core?seed=3" --cells 64 --samples 1024 --out meas.h5
+      hwloop measure read-noise --backend "sim:hermes-core?seed=3" \\
+          --cells 64 --samples 1024 --out meas.h5
     """  # noqa: D301  click needs the backspace
     series: dict[str, Setting] = {
         "samples": options.samples,
@@ -227,7 +231,8 @@ def programming_curve(options: CurveOptions) -> None:
 
     \b
     Example:
-      hwloop measure programming-curve --backend "sim:hermes-core?seed=3" --cells 1000 --out meas.h5
+      hwloop measure programming-curve --backend "sim:hermes-core?seed=3" \\
+          --cells 1000 --out meas.h5
     """  # noqa: D301  click needs the backspace
     names = ("cells", "points", "repeats", "low", "high", "width", "set_amplitude", "set_width", "averages")
     values: dict[str, Setting] = {name: getattr(options, name) for name in names}
@@ -241,7 +246,8 @@ def pulse_response(options: PulseResponseOptions) -> None:
 
     \b
     Example:
-      hwloop measure pulse-response --backend "sim:reram-sb?seed=3" --cells 400 --out response.h5
+      hwloop measure pulse-response --backend "sim:reram-sb?seed=3" \\
+          --cells 400 --out response.h5
     """  # noqa: D301  click needs the backspace
     names = ("cells", "pulses", "read_every", "cycles", "averages")
     values: dict[str, Setting] = {name: getattr(options, name) for name in names}

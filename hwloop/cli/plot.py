@@ -29,7 +29,8 @@ def plot(options: PlotOptions) -> None:
     """Draw one PICTURE of FILE, any file that hwloop writes; the first of its list where PICTURE is left out.
 
     \b
-    Example:
+    Examples:
+      # run.h5 is what the example of hwloop program writes
       hwloop plot run.h5 --list
       hwloop plot run.h5 error-vs-step --out fig.pdf
     """  # noqa: D301  click needs the backspace

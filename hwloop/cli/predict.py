@@ -37,12 +37,12 @@ def predict(options: PredictOptions) -> None:
     """Predict conductances from a fitted model: quantiles, and the probability to be outside of a window.
 
     What goes beyond the measured ages, levels or temperatures is said. Where families that fit alike part there, each
-    quantile is the outermost of theirs.
+    quantile is the outermost of theirs. For a bake, give its length as --time and its --temperature.
 
     \b
     Example:
+      # model.json is what the example of hwloop fit writes
       hwloop predict model.json --time 1y --level 12uS --window 10uS,14uS
-      hwloop predict bake.json --time 2h --temperature 450 --level 80uS
     """  # noqa: D301  click needs the backspace
     import hwloop
 

@@ -88,10 +88,13 @@ def program(options: ProgramOptions) -> None:
 
     \b
     Examples:
-      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
-      hwloop program data/digits_mlp.safetensors --tensor "fc[12].weight" --layout fc1.weight=outputs-first \\
-          --backend "sim:hermes-core?seed=1" --out run.h5
-      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-64?seed=1" --workers 2 --out run.h5
+      hwloop program data/digits_mlp.safetensors \\
+          --backend "sim:hermes-core?seed=1" --method gdp --out run.h5
+      hwloop program data/digits_mlp.safetensors \\
+          --tensor "fc[12].weight" --layout fc1.weight=outputs-first \\
+          --backend "sim:hermes-core?seed=1" --out two.h5
+      hwloop program data/digits_mlp.safetensors \\
+          --backend "sim:hermes-64?seed=1" --workers 2 --out fast.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.calibration.programming.registry import method_from
     from hwloop.jobs.compare import floor_of

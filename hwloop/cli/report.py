@@ -27,6 +27,7 @@ def report(options: ReportOptions) -> None:
 
     \b
     Example:
+      # run.h5 is what the example of hwloop program writes
       hwloop report run.h5 --out report.html
     """  # noqa: D301  click needs the backspace
     import hwloop

@@ -46,9 +46,10 @@ def resume(options: ResumeOptions) -> None:
     code.
 
     \b
-    Examples:
-      hwloop program data/digits_mlp.safetensors --backend "sim:hermes-core?seed=1" --out run.h5
-      hwloop resume run.h5      # after it was stopped or killed
+    Example:
+      hwloop program data/digits_mlp.safetensors \\
+          --backend "sim:hermes-core?seed=1" --out stopped.h5    # press Ctrl-C
+      hwloop resume stopped.h5
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.fleet.team import Team

@@ -71,8 +71,9 @@ def retrain(options: RetrainOptions) -> None:
 
     \b
     Example:
-      hwloop retrain --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
-          --dataset data/digits.npz --backend sim:hermes-64 --epochs 10 --out robust.safetensors
+      hwloop retrain --network hwloop.nn.zoo:digits_cnn \\
+          --weights data/digits_cnn.safetensors --dataset data/digits.npz \\
+          --backend sim:hermes-64 --epochs 10 --out robust.safetensors
     """  # noqa: D301  click needs the backspace
     from hwloop.jobs.noise import network_of
     from hwloop.jobs.retrain import Output, retrain_into

@@ -70,7 +70,8 @@ def search(options: SearchOptions) -> None:
 
     \b
     Example:
-      hwloop search --space hwloop.search.resnet_like --dataset data/digits.npz --chip sim:hermes-64 --params 16k \\
+      hwloop search --space hwloop.search.resnet_like \\
+          --dataset data/digits.npz --chip sim:hermes-64 --params 16k \\
           --budget 100 --out s.h5 --weights-out winner.safetensors
     """  # noqa: D301  click needs the backspace
     from hwloop.files.hdf5 import check_writable

@@ -68,9 +68,11 @@ def sensitivity(options: SensitivityOptions) -> None:
 
     \b
     Examples:
-      hwloop sensitivity net.h5 --out s.h5
-      hwloop sensitivity --network hwloop.nn.zoo:digits_cnn --weights data/digits_cnn.safetensors \\
-          --dataset data/digits.npz --backend sim:hermes-64 --out cnn.h5
+      hwloop sensitivity --network hwloop.nn.zoo:digits_cnn \\
+          --weights data/digits_cnn.safetensors --dataset data/digits.npz \\
+          --backend sim:hermes-64 --out cnn.sens.h5
+      # net.h5 is what the example of hwloop deploy writes
+      hwloop sensitivity net.h5 --out net.sens.h5
     """  # noqa: D301  click needs the backspace
     import dataclasses
 

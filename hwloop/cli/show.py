@@ -32,6 +32,7 @@ def show(options: ShowOptions) -> None:
 
     \b
     Example:
+      # run.h5 is what the example of hwloop program writes
       hwloop show run.h5
     """  # noqa: D301  click needs the backspace
     from hwloop.pages import page_of

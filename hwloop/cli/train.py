@@ -106,10 +106,10 @@ def train(options: TrainOptions) -> None:
     images is measured through the chip after every epoch, and decides nothing.
 
     \b
-    Examples:
-      hwloop train --network hwloop.nn.zoo:digits_mlp --dataset data/digits.npz --backend "sim:reram-sb?seed=1" \\
+    Example:
+      hwloop train --network hwloop.nn.zoo:digits_mlp \\
+          --dataset data/digits.npz --backend "sim:reram-sb?seed=1" \\
           --algorithm mixed-precision --epochs 3 --out t.h5 --plot t.png
-      hwloop resume t.h5      # after it was stopped or killed
     """  # noqa: D301  click needs the backspace
     import hwloop
     from hwloop.jobs.train import TrainingJob, rule_from

@@ -13,6 +13,7 @@ from hwloop.exporters.content import USABLE
 from hwloop.files.fitted_devices import is_bake, is_relaxation
 from hwloop.files.models import BY_CONDUCTANCE, Fit, Model
 from hwloop.files.predictions import PREDICTABLE
+from hwloop.pages.estimates import summary, table_of_all
 from hwloop.pages.page import Cell, Column, Fact, Page, Picture, Table
 from hwloop.pages.texts import counted, quoted
 
@@ -32,7 +33,7 @@ def page_of_model(model: Model, name: str = "") -> Page:
         title=f"Model of {chip or 'devices'}",
         verdict=f"{families or 'Nothing was fitted'}; predicted quantiles are off by {worst:.3f} at most (KS).",
         facts=tuple(_fact(experiment, fit) for experiment, fit in model.fits.items()),
-        tables=tuple(_table(experiment, fit) for experiment, fit in model.fits.items()),
+        tables=_tables(model.fits),
         pictures=tuple(pictures),
         warnings=tuple(warnings),
         provenance=(
@@ -97,27 +98,21 @@ def _fact(experiment: str, fit: Fit) -> Fact:
     )
 
 
-def _table(experiment: str, fit: Fit) -> Table:
-    columns = (
-        Column("parameter"),
-        Column("value", style=".5g"),
-        Column("95 % interval"),
-        Column("unit"),
-        Column("meaning"),
-    )
-    rows = tuple(
-        (
-            row.name,
-            row.value,
-            f"{row.low:.5g} to {row.high:.5g}" if row.low is not None and row.high is not None else f"({row.note})",
-            row.unit,
-            row.meaning,
-        )
-        for row in fit.parameters
-    )
+def _tables(fits: Mapping[str, Fit]) -> tuple[Table, ...]:
+    """Make a table of each fit, then the parameters that those tables sum up."""
+    told = {name: summary(f"{name}: {fit.family}", fit.parameters, _note(fit)) for name, fit in fits.items()}
+    behind = [
+        table_of_all(f"{name}, every parameter", fit.parameters)
+        for name, fit in fits.items()
+        if len(told[name].rows) < len(fit.parameters)
+    ]
+    return (*told.values(), *behind)
+
+
+def _note(fit: Fit) -> str:
+    """Tell by what a fit is defined, and how its family was chosen."""
     settings = ", ".join(f"{key} = {value:.5g}" for key, value in fit.settings.items())
-    note = ". ".join(filter(None, (f"With {settings}" if settings else "", _choice(fit))))
-    return Table(f"{experiment}: {fit.family}", columns, rows, note)
+    return ". ".join(filter(None, (f"With {settings}" if settings else "", _choice(fit))))
 
 
 def _choice(fit: Fit) -> str:

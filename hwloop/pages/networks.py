@@ -63,13 +63,14 @@ def page_of_network(run: RunRecord, network: StoredNetwork | DeployedNetwork, re
     )
     refreshed = ("Cells were pulsed again since programming.",) if network.refreshed else ()
     told = tables_of_report(report)
-    tiles = tables_of_tiles(run.tiles)
+    # Those of the report have errors of the network's own activations: beside them these are called what they are.
+    tiles = [replace(one, title=f"{one.title}, as programmed") for one in tables_of_tiles(run.tiles)]
     return Page(
         kind="network",
         title=f"{names.factory or 'A network'} by {run.method} on {run.backend}",
         verdict=verdict,
         facts=tuple(facts),
-        tables=(*told, *(replace(one, detail=True) for one in tiles)) if told else tiles,
+        tables=(*told, *(replace(one, detail=True) for one in tiles)) if told else tuple(tiles),
         pictures=(picture, *pictures_of_run(run)),
         warnings=(*warnings_of(run), *refreshed),
         provenance=(

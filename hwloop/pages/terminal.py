@@ -148,7 +148,20 @@ def _print_onward(onward: Sequence[Fact], console: Console) -> None:
             console.print(Text.assemble((f"{command:<{column + ROOM.gap}}", "bold"), (told, "dim")))
         else:
             console.print(Text(f"{told}:", "dim"))
-            console.print(Text(f"  {command}", "bold", overflow="fold"), soft_wrap=len(command) + 2 <= console.width)
+            for line in _broken(command, console.width - 2):
+                console.print(Text(f"  {line}", "bold", overflow="fold"), soft_wrap=True)
+
+
+def _broken(command: str, width: int) -> list[str]:
+    """Break a command between words, as a shell takes it: with a backslash at the end of a line."""
+    lines, line = [], ""
+    for word in command.split(" "):
+        longer = f"{line} {word}" if line else word
+        if line.strip() and len(longer) + 2 > width and len(command) > width:
+            lines.append(f"{line} \\")
+            longer = f"    {word}"
+        line = longer
+    return [*lines, line]
 
 
 # ---- tables --------------------------------------------------------------------------------------------------

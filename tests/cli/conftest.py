@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,6 +46,13 @@ def programmed_cells(path: str | Path) -> None:
         experiment.append(measurement.reads)
         writer.commit()
         writer.finish()
+
+
+def examples_in(text: str) -> list[list[str]]:
+    """The words of each example of a help, without the first of them, which is hwloop."""
+    block = re.split(r"\n  Examples?:\n", text)[1].split("\n\n")[0].replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    return [words[1:] for words in lines if words[:1] == ["hwloop"]]
 
 
 @pytest.fixture(autouse=True)

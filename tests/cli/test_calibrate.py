@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import shlex
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from hwloop.cli.calibrate import calibrate
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.server.instrument import Instrument
 from hwloop.sim_backend.server.server import serving
-from tests.cli.conftest import CHIP, ONE_THREAD, Command, arguments, run_process
+from tests.cli.conftest import CHIP, ONE_THREAD, Command, arguments, examples_in, run_process
 from tests.conftest import gaussian
 from tests.one_process import run_commands
 
@@ -116,7 +115,7 @@ def test_check_of_a_chip_that_has_warmed_up_misses_its_goal(command: Command, fi
 @pytest.mark.parametrize("name", list(calibrate.commands))
 def test_every_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
     text = run(command, "calibrate", name, "--help").stdout
-    words = shlex.split(text.split("Example:")[1].split("\n\n")[0])[1:]
+    words = examples_in(text)[-1]
     if name in ("daily", "check", "show"):
         run(command, "calibrate", "all", "--backend", CHIP, "--out", "chip.cal.h5")
     if name == "daily":
@@ -133,7 +132,7 @@ def run_daily(words: list[str]) -> None:
         uri = f"visa:TCPIP::127.0.0.1::{port}::SOCKET"
         calibrated, daily = run_commands(
             Path(),
-            ["calibrate", "all", "--backend", uri, "--out", "chip.cal.h5", "--force"],
+            ["calibrate", "all", "--backend", uri, "--out", "served.cal.h5", "--force"],
             [uri if word.startswith("visa:") else word for word in words],
         )
         assert (calibrated.returncode, daily.returncode) == (0, 0), calibrated.stderr + daily.stderr

@@ -31,8 +31,9 @@ def test_fit_shows_parameters_with_intervals_and_writes_the_model(
     assert "400 of 400 cells used" in result.stdout
     assert "Chosen by held-out log-likelihood per cell, " in result.stdout
     row = next(line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["sigma.c0"])
-    assert row[3] == "to"
-    assert row[5] == "uS"
+    assert (row[2], row[4]) == ("uS", "to")
+    low, value, high = float(row[3].lstrip("(")), float(row[1]), float(row[5].rstrip(")"))
+    assert low < value < high
     assert " ".join(row[6:]).startswith("standard deviation of a relaxed device's conductance")
     model = load_model("model.json")
     assert model.chip["chip"] == "sim:pcm-90nm"

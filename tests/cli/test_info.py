@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import pytest
 import hwloop
 from hwloop.cli import COMMANDS, main
 from hwloop.sim_backend.server.server import serving
-from tests.cli.conftest import BRIEF, CHIP, Command, programmed_cells
+from tests.cli.conftest import BRIEF, CHIP, Command, examples_in, programmed_cells
 
 DATA = Path(__file__).parent.parent.parent / "data"
 QUICK_SEARCH = ("budget=3", "first=2", "method=exact", "epochs=1", "twins=1", "population=4", "generations=2")
@@ -76,11 +74,9 @@ def answering() -> Iterator[dict[str, str]]:
 # `serve` and `web` run until they are stopped, which tests/sim_backend/server/test_server.py and tests/web do.
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("serve", "web")])
 def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[str, str], name: str) -> None:
-    Path("lab.csv").write_text("1,0,200000,x,3\n")  # for `import`
     programmed_cells("meas.h5")  # for `fit`
     if name in ("export", "predict"):
         command("fit", "meas.h5", "--out", "model.json")
-    np.savez("activations.npz", layer=np.random.default_rng(0).random((100, 16)))  # for `coreset`
     digits = few_digits("few.npz")
     chip = "sim:hermes-core?rows=300&columns=96&seed=1" if name in OF_NETWORKS else CHIP
     if name == "train":
@@ -92,20 +88,16 @@ def test_help_ends_with_an_example_that_runs(command: Command, answering: dict[s
         "data/digits_mlp.safetensors": "w.npy",
         "data/digits_cnn.safetensors": str(DATA / "digits_cnn.safetensors"),
         "data/digits.npz": digits,
-        "20000": "200",
+        "data/example_measurement.h5": "meas.h5",
+        "data/lab.csv": str(DATA / "lab.csv"),
+        "data/activations.npz": str(DATA / "activations.npz"),
     } | answering
-    if name == "coreset":
-        small.pop("20000")
+    if name == "measure":
+        small["20000"] = "200"
     if name == "search":
         chip, small["100"] = "sim:hermes-64?cores=2", "3"
-    if name == "sensitivity":
-        weights = ("--weights", DATA / "digits_cnn.safetensors", "--dataset", digits, "--backend", chip)
-        command("deploy", "--network", "hwloop.nn.zoo:digits_cnn", *weights, "--method", "exact", "--out", "net.h5")
     text = command(name, "--help").stdout
-    begin = re.search(r"\n  Examples?:\n    hwloop ", text)
-    assert begin
-    first = text[begin.end() :].split("\n\n")[0].replace("\\\n", " ").splitlines()[0]
-    words = [small.get(word, chip if word.startswith("sim:") else word) for word in shlex.split(first)]
+    words = [small.get(word, chip if word.startswith("sim:") else word) for word in examples_in(text)[0]]
     if "run.h5" in words:  # as of `evaluate`
         command("program", "w.npy", *BRIEF, "--out", "run.h5")
     quick = {"deploy": ["--method", "exact"], "retrain": ["--set", "batch=200"]}
@@ -140,7 +132,7 @@ def test_help_and_version_wait_for_nothing_heavy(option: str) -> None:
     if option == "--version":
         assert done.stdout == f"hwloop, version {hwloop.__version__}\n"
     else:
-        assert "\n  Start here:\n    hwloop program" in done.stdout
+        assert "\n  Start here:\n    hwloop examples ." in done.stdout
         assert all(name in done.stdout for name in COMMANDS)
 
 

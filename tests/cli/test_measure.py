@@ -23,7 +23,7 @@ from hwloop.files.experiment_writer import ExperimentWriter
 from hwloop.files.measurement_reader import read_measurements
 from hwloop.files.measurements import Experiment, Reads
 from hwloop.jobs.measure import MeasurementTask
-from tests.cli.conftest import ONE_THREAD, Command
+from tests.cli.conftest import ONE_THREAD, Command, examples_in
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
 DRIFT = ("measure", "drift", "--backend", CHIP, "--cells", 200, "--levels", 4, "--until", "1h", "--out", "m.h5")
@@ -177,10 +177,8 @@ def test_wrong_use_is_one_line_with_the_way_out_and_leaves_no_file(
 @pytest.mark.parametrize("experiment", ["drift", "programming", "programming-curve", "read-noise"])
 def test_help_ends_with_an_example_that_runs(command: Command, experiment: str) -> None:
     text = command("measure", experiment, "--help").stdout
-    [example] = [line.strip() for line in text.splitlines() if line.strip().startswith("hwloop measure")]
-    small = example.replace('"sim:hermes-core?seed=3"', CHIP).replace("--cells 20000", "--cells 200")
-    small = small.replace("--cells 10000", "--cells 200").replace("--samples 1024", "--samples 10")
-    assert command(*small.split()[1:]).exit_code == 0
+    small = {"20000": "200", "10000": "200", "1024": "10", "sim:hermes-core?seed=3": CHIP}
+    assert command(*(small.get(word, word) for word in examples_in(text)[0])).exit_code == 0
 
 
 def test_a_calibration_tells_which_devices_to_leave_alone(command: Command) -> None:

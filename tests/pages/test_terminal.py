@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,14 @@ def test_columns_of_a_table_stand_two_letters_apart() -> None:
     assert [line for line in shown[2:] if line.strip(" -")] == [
         "few", "name  error  cells", "a      0.50      7", "long  12.25  1,000"
     ]  # fmt: skip
+
+
+def test_a_command_that_no_line_holds_is_broken_as_a_shell_takes_it() -> None:
+    command = "hwloop deploy --network hwloop.nn.zoo:digits_cnn --weights robust.safetensors --dataset D.npz --out n.h5"
+    text = text_of(Page("kind", "Title", "Verdict.", facts=(), onward=(Fact(command, "puts it on a chip"),)), 60)
+    shown = text.split("puts it on a chip:\n")[1]
+    assert max(map(len, shown.splitlines())) <= 60
+    assert shown.count(" \\\n") == len(shown.splitlines()) - 1
+    assert shlex.split(shown.replace("\\\n", "")) == shlex.split(command)
+    wide = text_of(Page("kind", "Title", "Verdict.", facts=(), onward=(Fact(command, "puts it on a chip"),)), 120)
+    assert f"  {command}\n" in wide

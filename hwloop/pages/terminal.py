@@ -101,14 +101,17 @@ def text_of(page: Page, width: int, extent: Extent = SCREENFUL, *, colour: bool 
         console.print()
     _print_facts(page.facts, console, None)
     for table in page.tables:
-        console.print()
         if table.detail and not extent.details:
-            console.print(Text(f"{table.title}: {counted(len(table.rows), 'row')} (hwloop show --verbose)", "dim"))
             continue
+        console.print()
         for part in _parts(table, width, extent.rows):
             _print_table(part, console, extent.rows, len(table.rows))
         if table.note:
             console.print(Text(table.note, "dim"))
+    left_out = [f"{one.title} ({counted(len(one.rows), 'row')})" for one in page.tables if one.detail]
+    if left_out and not extent.details:
+        console.print()
+        console.print(Text(f"More tables (hwloop show --verbose): {', '.join(left_out)}"))
     if extent.origin:
         console.print()
         _print_facts(page.provenance, console, extent.letters)

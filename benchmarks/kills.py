@@ -39,6 +39,7 @@ import hwloop.data
 from hwloop.cli import main
 from hwloop.errors import HwloopError
 from hwloop.files.hdf5 import CommitTimer
+from hwloop.jobs.measurements import Measurements
 
 CHIP = "sim:hermes-core?rows=64&columns=64&cores=2&seed=1"
 NETWORK = ["--network", "hwloop.nn.zoo:digits_mlp", "--weights", "digits_mlp.safetensors", "--dataset", "digits.npz"]
@@ -75,6 +76,7 @@ TIMES_OF_DAY = {
     "made_utc",
     "dates",
     "dates_json",
+    "started",
     "ended",
     "result_json",
     "wall_seconds",
@@ -201,9 +203,7 @@ def says_stopped(out: Path, said: str) -> bool:
     if out.suffix == ".safetensors":
         with safe_open(out, "np") as file:
             return "interrupted" in str(file.metadata())
-    found = hwloop.load(out)
-    skipped = {"interrupted", "unfinished"} & set(getattr(found, "skipped", {}))
-    return bool(skipped) or getattr(found, "status", "") == "interrupted" or "resume" in said
+    return status_of(out) == "interrupted" or f"hwloop resume {out} goes on" in why_not(out)
 
 
 def kill_once(
@@ -220,7 +220,7 @@ def kill_once(
     while True:
         done = run(words, folder, rng.uniform(0.02, 1.0) * seconds, stop)
         seconds *= 1.1  # who goes on repeats what came after the last state, at times all of it
-        if done.returncode == 0 or (done.returncode < 0 and is_complete(command, out)):
+        if done.returncode == 0 or (done.returncode <= 1 and is_complete(command, out)):
             break
         tally.slowest = max(tally.slowest, done.stopping)
         if done.returncode > 1 or (done.returncode == 1 and (stop is None or not says_stopped(out, done.said))):
@@ -251,8 +251,20 @@ def why_not(path: Path) -> str:
 
 
 def is_complete(command: str, out: Path) -> bool:
-    """Tell whether a command whose file is all it goes on with was killed behind the end of its work."""
-    return command in GROWING and out.exists() and getattr(hwloop.load(out), "status", "") == "complete"
+    """Tell whether a command was killed or stopped behind the end of its work."""
+    left = (out.parent / f"{out.name}.resume").exists()
+    return status_of(out) == "complete" and (command in GROWING or not left)
+
+
+def status_of(path: Path) -> str:
+    """Return what a file says of how its job ended; an empty text where it says nothing, or there is none."""
+    if path.suffix == ".safetensors" or why_not(path):
+        return ""
+    found = hwloop.load(path)
+    if isinstance(found, Measurements):
+        return str(found[-1].attributes["status"]) if found else ""
+    skipped = {"interrupted", "unfinished"} & set(getattr(found, "skipped", {}))
+    return "interrupted" if skipped else str(getattr(found, "status", ""))
 
 
 GROWING = ("measure", "train")

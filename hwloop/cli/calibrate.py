@@ -178,7 +178,12 @@ def finish(calibration: Calibration, backend: str, out: str, *, as_json: bool) -
         print_json(result)
     else:
         if saved is None:
-            click.echo("Stopped before the first part was done; no file was written.")
+            from hwloop.files.resume_folder import ResumeFolder
+            from hwloop.pages.texts import quoted
+
+            begun = ResumeFolder(out).exists
+            onward = f"hwloop resume {quoted(out)} goes on where it stopped" if begun else "no file was written"
+            click.echo(f"Stopped before the first part was done; {onward}.")
         else:
             _show(calibration, saved)
     if "interrupted" in calibration.skipped:

@@ -37,6 +37,11 @@ def folder_of(out: str | Path) -> Path:
     return out.with_name(out.name + ".resume")
 
 
+def onward(out: str | Path, otherwise: str) -> str:
+    """Say how to go on with the job of an output file, or what to do `otherwise`, where nothing is left of it."""
+    return f"hwloop resume {out} goes on with it" if ResumeFolder(out).exists else otherwise
+
+
 class ResumeFolder:
     """What a job needs to go on, on disk; whoever has the lock of the output file may write it."""
 

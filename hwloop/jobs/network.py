@@ -17,6 +17,7 @@ from hwloop.chip.registry import connect_recorded, same_chip
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
 from hwloop.files.reading import whole
+from hwloop.files.resume_folder import onward
 from hwloop.files.run_reader import read_record
 from hwloop.files.runs import RunRecord
 from hwloop.jobs.run import Run
@@ -47,7 +48,7 @@ def read_network_run(path: str | Path) -> RunRecord:
 def _run_of(file: h5py.File, path: str | Path) -> RunRecord:
     """Read the run in a network file. Raises BadInputError where there is none yet."""
     if RUN_GROUP not in file:
-        raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
+        raise BadInputError(f"{path}: the network was not deployed to its end; {onward(path, 'deploy it again')}")
     return read_record(file[RUN_GROUP], str(path))
 
 

@@ -22,6 +22,7 @@ from hwloop.calibration.drift.compensation import Compensation
 from hwloop.chip.info import Capability
 from hwloop.errors import BadInputError
 from hwloop.files import hdf5
+from hwloop.files.resume_folder import onward
 from hwloop.files.run_reader import read_state
 from hwloop.files.run_writer import write_run, write_state
 from hwloop.mapping.columns import ColumnCorrection
@@ -215,7 +216,7 @@ def read_network(file: h5py.File) -> StoredNetwork:
     """Read what a file says of its network, within `whole`. Raises BadInputError for one that holds none."""
     name = file.filename
     if NETWORK_GROUP not in file:
-        raise BadInputError(f"{name}: the network was not deployed to its end; deploy it again")
+        raise BadInputError(f"{name}: the network was not deployed to its end; {onward(name, 'deploy it again')}")
     group = file[NETWORK_GROUP]
     noted = group.attrs
     replicas = dict(line.rsplit("=", 1) for line in str(noted["replicas"]).splitlines())

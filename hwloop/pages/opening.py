@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hwloop.errors import BadInputError
 from hwloop.files.reading import whole
+from hwloop.files.resume_folder import onward
 from hwloop.pages.page import Page
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _page_of_network(path: Path) -> Page:
 
     with hdf5.open_file(path, hdf5.NETWORK_FORMAT) as file, whole(path, "network file", "deploy it again"):
         if RUN_GROUP not in file:
-            raise BadInputError(f"{path}: the network was not deployed to its end; deploy it again")
+            raise BadInputError(f"{path}: the network was not deployed to its end; {onward(path, 'deploy it again')}")
         stored = read_network(file)
         return page_of_network(read_record(file[RUN_GROUP], str(path)), stored, stored.report)
 

@@ -354,11 +354,14 @@ def test_ctrl_c_before_the_first_part_writes_nothing(command: Command, monkeypat
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(SimulatedChip, "_pulse", stop)
-    result = command("calibrate", "all", "--backend", CHIP, "--out", "x.h5")
+    with monkeypatch.context() as pressed:
+        pressed.setattr(SimulatedChip, "_pulse", stop)
+        result = command("calibrate", "devices", "--backend", CHIP, "--out", "x.h5")
     assert result.exit_code == 1
-    assert "Stopped before the first part was done; no file was written." in result.stdout
+    assert "Stopped before the first part was done; hwloop resume x.h5 goes on where it stopped." in result.stdout
     assert not Path("x.h5").exists()
+    assert command("resume", "x.h5").exit_code == 0
+    assert Path("x.h5").exists()
 
 
 def test_a_run_is_no_calibration(command: Command, file: str) -> None:

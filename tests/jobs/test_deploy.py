@@ -18,6 +18,7 @@ from hwloop.calibration.programming.exact import Exact
 from hwloop.chip.claims import programmed_over
 from hwloop.chip.region import Place
 from hwloop.errors import BadInputError, MissingCapabilityError, ProgrammingWarning
+from hwloop.files.resume_folder import folder_of
 from hwloop.jobs.deploy_files import NetworkFiles, deploy_files, fill
 from hwloop.nn.learnt_ranges import save_weights
 from tests.conftest import OpenChip
@@ -169,7 +170,10 @@ def test_a_stop_leaves_the_run_on_file(open_chip: OpenChip, tmp_path: Path) -> N
         hwloop.deploy(small_cnn(), open_chip(NOISY), images(100), "gdp", settings=settings)
     with h5py.File(tmp_path / "net.h5") as file:
         assert file["run"].attrs["status"] == "interrupted"
-    with pytest.raises(BadInputError, match="not deployed to its end"):
+    with pytest.raises(BadInputError, match=r"not deployed to its end; hwloop resume .*net\.h5 goes on with it"):
+        hwloop.load_network(tmp_path / "net.h5", small_cnn())
+    folder_of(tmp_path / "net.h5").rename(tmp_path / "elsewhere")
+    with pytest.raises(BadInputError, match="not deployed to its end; deploy it again"):
         hwloop.load_network(tmp_path / "net.h5", small_cnn())
 
 

@@ -34,6 +34,7 @@ def tile(tensor: str, core: int, error: float, **more: object) -> SimpleNamespac
 
 def run(*tiles: SimpleNamespace, **more: object) -> SimpleNamespace:
     provenance = SimpleNamespace(
+        of_fleet=False,
         weights="a/w.npy", weights_sha256="abc", backend="sim:x", calibration="", settings={"rate": 0.123456789},
         method="gdp", seed=3,
     )  # fmt: skip

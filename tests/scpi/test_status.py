@@ -7,6 +7,7 @@ import pytest
 from hwloop.scpi.blocks import definite, read_definite
 from hwloop.scpi.calls import Answer, Call
 from hwloop.scpi.codes import Code, ScpiError, read_entry
+from hwloop.scpi.parameters import SUFFIXES
 from hwloop.scpi.status import LIMITS, EventRegister, Status
 
 
@@ -119,6 +120,22 @@ def test_a_block_says_how_long_it_is(size: int) -> None:
 def test_what_is_no_block_is_refused(response: bytes, message: str) -> None:
     with pytest.raises(ScpiError, match=message):
         read_definite(response)
+
+
+PREFIXES = {"M": 1e-3, "U": 1e-6, "N": 1e-9, "": 1.0}
+"""As IEEE 488.2 has them."""
+
+
+def test_suffixes_of_numbers_are_prefixes_of_their_unit() -> None:
+    own = {"uA": ("A", "U"), "ns": ("S", "N"), "s": ("S", ""), "uS": ("SIE", "U")}
+    assert SUFFIXES.keys() == own.keys()
+    for unit, suffixes in SUFFIXES.items():
+        name, prefix = own[unit]
+        for suffix, factor in suffixes.items():
+            assert suffix.endswith(name)
+            expected = PREFIXES[suffix.removesuffix(name)] / PREFIXES[prefix]
+            assert factor == pytest.approx(expected), (unit, suffix)
+        assert len(suffixes) == 4
 
 
 def test_entries_of_the_error_queue() -> None:

@@ -55,7 +55,7 @@ COMMANDS: dict[str, list[str]] = {
     "deploy": ["deploy", *NETWORK, "--backend", WIDE, "--set", "max_steps=10"],
     "drift-network": ["drift", "net.h5", "--times", "1s,1d,1y", "--compensation", "none,column"],
     "measure": ["measure", "drift", "--backend", CHIP, "--cells", "4000", "--until", "1d"],
-    "fit": ["fit", "meas.h5"],
+    "fit": ["fit", "meas.h5", "--family", "log-clip"],
     "retrain": ["retrain", *NETWORK, "--backend", WIDE, "--epochs", "4"],
     "train": [
         *["train", "--network", "hwloop.nn.zoo:digits_mlp", "--dataset", "few.npz", "--algorithm", "tiki-taka"],
@@ -127,9 +127,19 @@ class Done:
     """Seconds from the signal that it heard to its end."""
 
 
-def run(words: list[str], folder: Path, kill_after: float | None = None, stop: signal.Signals | None = None) -> Done:
-    """Run a command in a copy of this process, and kill it, or have it stop, after so many seconds of its CPU time."""
-    taken, heard = folder / "seconds", folder / "heard"
+def run(
+    words: list[str],
+    folder: Path,
+    kill_after: float | None = None,
+    stop: signal.Signals | None = None,
+    notes: Path | None = None,
+) -> Done:
+    """Run a command in a copy of this process, and kill it, or have it stop, after so many seconds of its CPU time.
+
+    What it says and took is noted in its folder, or in another one.
+    """
+    notes = notes or folder
+    taken, heard = notes / "seconds", notes / "heard"
     taken.write_text("nan")
     heard.unlink(missing_ok=True)
 
@@ -137,7 +147,7 @@ def run(words: list[str], folder: Path, kill_after: float | None = None, stop: s
         heard.write_text(str(time.monotonic()))
         os.kill(os.getpid(), stop or signal.SIGKILL)
 
-    child, log = os.fork(), folder / "log"
+    child, log = os.fork(), notes / "log"
     if not child:
         code = 70
         try:
@@ -273,6 +283,8 @@ GIVEN = ("w.npy", "run.h5", "net.h5", "meas.h5", "digits_mlp.safetensors", "digi
 """Files that commands are given."""
 FEW = 300
 """Images in the small data set."""
+FEWER = {"4000": "400"}
+"""Cells of the measurement that is fitted, in the place of those that are measured."""
 
 
 def given(folder: Path, rng: np.random.Generator, chosen: Sequence[str]) -> None:
@@ -285,7 +297,8 @@ def given(folder: Path, rng: np.random.Generator, chosen: Sequence[str]) -> None
     np.savez(folder / "few.npz", **some, train_index=np.arange(FEW * 2 // 3), test_index=np.arange(FEW * 2 // 3, FEW))
     for command, name in (("program", "run.h5"), ("deploy", "net.h5"), ("measure", "meas.h5")):
         if any(name in COMMANDS[one] for one in chosen):
-            done = run([*COMMANDS[command], "--out", name], folder)
+            words = [FEWER.get(word, word) for word in COMMANDS[command]]
+            done = run([*words, "--out", name], folder)
             assert done.returncode == 0, done.said
 
 

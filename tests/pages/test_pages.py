@@ -42,6 +42,10 @@ def test_every_picture_is_drawn_with_labelled_axes(results: dict[str, Path], kin
         assert drawn, picture.name
         assert axes.get_title(), picture.name
         assert picture.caption.endswith("."), picture.name
+        named = axes.get_legend_handles_labels()[1]
+        assert not named or axes.get_legend() is not None, picture.name
+        if axes.lines and picture.name not in ("given-up", "faults", "occupancy", "results"):  # maps and bars
+            assert axes.get_xgridlines()[0].get_visible() or axes.get_ygridlines()[0].get_visible(), picture.name
         if picture.name not in ("occupancy", "results"):
             assert axes.get_xlabel(), picture.name
             assert axes.get_ylabel() or picture.name == "history", picture.name

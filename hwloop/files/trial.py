@@ -67,6 +67,8 @@ def _read(path: str) -> str:
             item.attrs[key]
         if not isinstance(item, h5py.Dataset) or item.shape is None or item.is_virtual or item.external:
             return
+        if not item.id.get_storage_size():
+            return  # no value is in the file, however many there are said to be
         rows = max(1, LIMITS.piece // max(1, int(np.prod(item.shape[1:], dtype=np.float64))))
         for start in range(0, item.shape[0] if item.ndim else 1, rows):
             if time.monotonic() > until:

@@ -23,7 +23,7 @@ from hwloop.cli.calibrate import calibrate
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.server.instrument import Instrument
 from hwloop.sim_backend.server.server import serving
-from tests.cli.conftest import CHIP, ONE_THREAD, Command, arguments, examples_in, run_process
+from tests.cli.conftest import CHIP, ONE_THREAD, Command, arguments, examples_in
 from tests.conftest import gaussian
 from tests.one_process import run_commands
 
@@ -370,9 +370,9 @@ def test_a_run_is_no_calibration(command: Command, file: str) -> None:
     refused(command("evaluate", file), f"{file} is no hwloop-run file")
 
 
-def test_as_a_process(command: Command) -> None:
-    done = run_process("calibrate", "devices", "--backend", CHIP, "--out", "x.h5", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_stdout_is_one_json_object_and_another_chip_one_line(command: Command) -> None:
+    done = command("calibrate", "devices", "--backend", CHIP, "--out", "x.h5", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert json.loads(done.stdout)["cores"][0]["devices"]["good"] == 4096
     refused = command("calibrate", "check", "x.h5", "--backend", OTHER)
     assert (refused.exit_code, refused.stdout) == (2, "")

@@ -13,7 +13,7 @@ import h5py
 import pytest
 
 import hwloop
-from tests.cli.conftest import BRIEF, ONE_THREAD, Command, arguments, run_process
+from tests.cli.conftest import BRIEF, ONE_THREAD, Command, arguments
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_the_times_that_were_done() -> None:
         assert 1 <= len(file["times"]) == len(result["compensations"]["none"]["mvm_error"]) < 3999
 
 
-def test_in_a_pipe_stderr_is_silent() -> None:
-    done = run_process("drift", "run.h5", "--times", "1h", "--compensation", "global", "--out", "d.h5", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_in_a_pipe_stderr_is_silent(command: Command) -> None:
+    done = command("drift", "run.h5", "--times", "1h", "--compensation", "global", "--out", "d.h5", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert json.loads(done.stdout)["status"] == "complete"

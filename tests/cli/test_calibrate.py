@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 import hwloop
 from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.certificate.plan import PARTS
+from hwloop.cli import main
 from hwloop.cli.calibrate import calibrate
 from hwloop.sim_backend.chip import SimulatedChip
 from hwloop.sim_backend.server.instrument import Instrument
@@ -28,6 +30,8 @@ from tests.conftest import gaussian
 from tests.one_process import run_commands
 
 OTHER = CHIP.replace("seed=1", "seed=2")
+FEW = ("--set", "max_steps=6")
+"""Of a run that is quick."""
 
 
 def run(command: Command, *words: str) -> Result:
@@ -37,10 +41,19 @@ def run(command: Command, *words: str) -> Result:
     return result
 
 
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibration of the small chip, made once."""
+    path = tmp_path_factory.mktemp("calibrated") / "chip.cal.h5"
+    words = ["calibrate", "all", "--backend", CHIP, "--out", str(path)]
+    assert CliRunner().invoke(main, words, prog_name="hwloop").exit_code == 0
+    return path
+
+
 @pytest.fixture
-def file(command: Command) -> str:
-    """A calibration of the small chip."""
-    run(command, "calibrate", "all", "--backend", CHIP, "--out", "chip.cal.h5")
+def file(calibrated: Path) -> str:
+    """The same in the working folder."""
+    shutil.copy(calibrated, "chip.cal.h5")
     return "chip.cal.h5"
 
 
@@ -113,11 +126,11 @@ def test_check_of_a_chip_that_has_warmed_up_misses_its_goal(command: Command, fi
 
 
 @pytest.mark.parametrize("name", list(calibrate.commands))
-def test_every_help_ends_with_an_example_that_runs(command: Command, name: str) -> None:
+def test_every_help_ends_with_an_example_that_runs(command: Command, calibrated: Path, name: str) -> None:
     text = run(command, "calibrate", name, "--help").stdout
     words = examples_in(text)[-1]
     if name in ("daily", "check", "show"):
-        run(command, "calibrate", "all", "--backend", CHIP, "--out", "chip.cal.h5")
+        shutil.copy(calibrated, "chip.cal.h5")
     if name == "daily":
         run_daily(words)
         return
@@ -154,7 +167,7 @@ def test_from_calibration_to_weights(command: Command, file: str) -> None:
 
 
 def test_a_run_finds_its_calibration_again(command: Command, file: str) -> None:
-    run(command, "program", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "r.h5")
+    run(command, "program", "w.npy", "--backend", CHIP, "--calibration", file, "--out", "r.h5", *FEW)
     uses = {"evaluate": (), "drift": ("--times", "1h", "--out", "d.h5", "--force", "--compensation", "none,column")}
     for use, words in uses.items():
         assert f"outputs are read through the calibration {file}" in run(command, use, "r.h5", *words).stdout
@@ -182,7 +195,9 @@ def test_several_cores(command: Command) -> None:
     told = json.loads(run(command, "calibrate", "all", "--backend", chip, "--out", "c.h5", "--json").stdout)
     assert [core["core"] for core in told["cores"]] == [0, 1]
     done = json.loads(
-        run(command, "program", "two.npy", "--backend", chip, "--calibration", "c.h5", "--out", "r.h5", "--json").stdout
+        run(
+            command, "program", "two.npy", "--backend", chip, "--calibration", "c.h5", "--out", "r.h5", "--json", *FEW
+        ).stdout
     )
     assert len(done["cores"]) == 2
     one = run(command, "calibrate", "adc", "--backend", chip, "--core", "1", "--out", "one.h5", "--json").stdout
@@ -310,7 +325,7 @@ def test_a_stale_calibration_warns_and_is_used(file: str) -> None:
     dataclasses.replace(known, dates=dates).save(file, force=True)
     words = ("--backend", CHIP, "--calibration", file)
     done, evaluated = run_commands(
-        Path(), ["program", "w.npy", *words, "--out", "r.h5", "--json"], ["evaluate", "r.h5", *words]
+        Path(), ["program", "w.npy", *words, "--out", "r.h5", "--json", *FEW], ["evaluate", "r.h5", *words]
     )
     assert done.returncode == 0
     assert done.stderr.count("warning: the part 'converters' is of 2020-01-01 and should hold for 7 days") == 1

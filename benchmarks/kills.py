@@ -210,9 +210,6 @@ def says_stopped(out: Path, said: str) -> bool:
     """Tell whether a command that heard a signal says so: in its file, or, where there is none yet, in words."""
     if not out.exists():
         return "stopped" in said or "nothing" in said or "resume" in said
-    if out.suffix == ".safetensors":
-        with safe_open(out, "np") as file:
-            return "interrupted" in str(file.metadata())
     return status_of(out) == "interrupted" or f"hwloop resume {out} goes on" in why_not(out)
 
 
@@ -268,7 +265,10 @@ def is_complete(command: str, out: Path) -> bool:
 
 def status_of(path: Path) -> str:
     """Return what a file says of how its job ended; an empty text where it says nothing, or there is none."""
-    if path.suffix == ".safetensors" or why_not(path):
+    if path.suffix == ".safetensors" and path.exists():
+        with safe_open(path, "np") as file:
+            return "interrupted" if "interrupted" in str(file.metadata()) else ""
+    if why_not(path):
         return ""
     found = hwloop.load(path)
     if isinstance(found, Measurements):

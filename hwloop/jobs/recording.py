@@ -78,7 +78,7 @@ class Recording:
         self._states = _timer_of_states() if _is_computed(chip) else None
         self._journal: Journal | None = None if known is not None else self._opened(0)
         self._pinned: set[int] = {0}
-        self._exported: dict[int, State] = {}  # what the job was given of states, until one behind it is on file
+        self._exported: tuple[int, State] | None = None  # the last state that the job was given, until it is on file
         self._clock = self._offset = 0.0
         self._clock_known = False  # a computed clock stands still from one look at it to the next
         self._midway = False  # between a request and the record of its answer: a chip's state then belongs to neither
@@ -168,8 +168,9 @@ class Recording:
         if told["ask"] == "export_state" and self._states is not None:
             assert isinstance(answer, Mapping)
             at, cores = self._position(), self._chip.ledger.cores
+            self._keep_exported()
             self._pinned.add(at)
-            self._exported[at] = {**answer, **{f"{LEDGER}{core}": counts.copy() for core, counts in cores.items()}}
+            self._exported = at, {**answer, **{f"{LEDGER}{core}": counts.copy() for core, counts in cores.items()}}
             return Entry({**told, "state": at})
         if isinstance(answer, np.ndarray):
             return Entry({**told, "array": answer.dtype.str}, (_smallest(answer),))
@@ -183,12 +184,17 @@ class Recording:
         assert self._states is not None
         try:
             with self._states.committing():
-                for earlier, state in self._exported.items():
-                    self._folder.keep_state(earlier, state.items(), pinned=self._pinned)
-                self._exported.clear()
+                self._keep_exported()
                 self._folder.keep_state(at, self._chip.state_parts(), pinned=self._pinned)
         except OSError as error:
             raise self._folder.unwritable(error) from None
+
+    def _keep_exported(self) -> None:
+        """Write the state that the job was given last; a job that ends before the next one is due does without."""
+        if self._exported is not None:
+            with self._folder.writing():
+                self._folder.keep_state(self._exported[0], self._exported[1].items(), pinned=self._pinned)
+            self._exported = None
 
     # ---- from the file ---------------------------------------------------------------------------------------
 

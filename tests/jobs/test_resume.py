@@ -15,10 +15,11 @@ import pytest
 
 import hwloop
 from hwloop.chip.info import Capability
-from hwloop.chip.pulses import Pulses
+from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.errors import BadInputError, ChipError
 from hwloop.files.hdf5 import CommitTimer
-from hwloop.files.resume_folder import folder_of
+from hwloop.files.resume_folder import ResumeFolder, folder_of
+from hwloop.jobs.recording import JobOnFile, recorded, replayed
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.conftest import OpenChip, gaussian
 from tests.jobs.conftest import CHIP, FOUR_CORES, CtrlC, OpenWithout, failing_mvm
@@ -138,6 +139,31 @@ def test_nothing_is_sent_to_a_simulated_chip_again(tmp_path: Path, monkeypatch: 
         rounds = sum(int((tile["steps/pulses"][:] > 0).sum()) for tile in file["tiles"].values())
     assert 0 < len(asked) < rounds
     assert again.status == "complete"
+
+
+def test_states_that_a_job_is_given_are_on_file_but_for_the_last(tmp_path: Path) -> None:
+    """The last one is written with the next state that is due, or when the job stops; all come back."""
+    out, given = tmp_path / "run.h5", []
+
+    def study(chip: hwloop.Backend) -> list[dict[str, np.ndarray]]:
+        states = []
+        for core in range(3):
+            chip.pulse(core, Pulses.make(PulseKind.SET, [1, 5], 100.0, 1000.0))
+            states.append(chip.export_state())
+        return states
+
+    with hwloop.connect(FOUR_CORES) as chip, recorded(out, chip, JobOnFile("study", {}, {})):
+        given = study(chip)
+        assert len(ResumeFolder(out).states()) == 1 + 2, "the first of all, and those before the last"
+    assert len(ResumeFolder(out).states()) == 1 + 3 + 1
+    with hwloop.connect(FOUR_CORES) as chip, replayed(ResumeFolder(out), chip) as recording:
+        again = study(chip)
+        recording.complete()
+    for one, other in zip(given, again, strict=True):
+        assert one.keys() == other.keys()
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, other[name], name)
+    assert not folder_of(out).exists()
 
 
 def test_a_chip_that_was_used_before_goes_on_from_there(open_chip: OpenChip, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from scipy.stats import kendalltau
 
 import hwloop
 from hwloop.jobs.candidates import Evaluator, accuracies, trained, twins_of
-from hwloop.jobs.search import Evaluated, steps
+from hwloop.jobs.search import Evaluated, steps, total
 from hwloop.jobs.search_result import Found
 from hwloop.nn import zoo
 from hwloop.nn.datasets import Dataset, read_dataset
@@ -66,12 +66,13 @@ def compared(
     found: list[Found] = []
     images = Images(torch.from_numpy(data.x_train), torch.from_numpy(data.y_train))
     space = resnet_like.space(data.x_train.shape[1:], data.classes)
-    latest = shared = Evaluated(0, settings.budget)
+    latest = shared = Evaluated(0, total(settings))
     for strategy in ("random", "evolution"):
         begun, wall = time.process_time(), time.monotonic()
         how = SearchSettings(**{**vars(settings), "strategy": strategy})
         # Both begin with the same random networks, which need not be evaluated twice.
-        for latest in steps(Evaluator(space, images, chip, how, limits), shared):
+        evaluator = Evaluator(space, images, chip, how, limits)
+        for latest in steps(evaluator, shared):
             shared = latest if latest.done == how.first else shared
         found.append(Found(latest.trials, latest.weights, "resnet_like", uri, how, limits))
         best = found[-1].winner
@@ -85,7 +86,7 @@ def compared(
     found = found[::-1]
     names = [resnet_like.network(one.winner.network.partition(":")[2]) for one in found]
     for network, one in zip(names, found, strict=True):
-        network.load_state_dict(dict(one.weights[one.trials.index(one.winner)]))
+        network.load_state_dict(evaluator.with_all(one.winner.genome))
         network.eval()
     training, test = (
         Images(torch.from_numpy(x), torch.from_numpy(y))
@@ -93,33 +94,34 @@ def compared(
     )
     with seeded(settings.seed):
         own = zoo.digits_cnn()
-        kept = training[torch.randperm(len(training))[: round((1 - settings.held_out) * len(training))]]
-        trained(own, kept, settings)
+        trained(own, training, settings)
     asked = []
     for name, network in zip(("evolution", "random", "hand-made"), (*names, own), strict=True):
         seeds = [50_000_000 + 100 * settings.seed + number for number in range(twins)]
-        in_float, months = accuracies(network, chip, seeds, (training, test), settings)
-        asked.append([month for _, _, month in months])
+        in_float, months = accuracies(network, chip, seeds, (training, test), settings, (settings.day, settings.month))
+        asked.append([ages[-1] for ages in months])
         print(f"  {name}: float {in_float:.4f}, {told(months)}", flush=True)
-    tau = correlation(found[0].trials, found[1].trials, data)
+    tau = correlation(found[0].trials, found[1].trials, evaluator)
     means = [statistics.mean(one) for one in asked]
     return means[0] - means[1], means[0] - means[2], found[0].hypervolume - found[1].hypervolume, tau
 
 
-def told(months: Sequence[tuple[float, float, float]]) -> str:
+def told(months: Sequence[tuple[float, ...]]) -> str:
     """Write the means at the three ages."""
     means = np.array(months).mean(0)
     ages = ("after programming", "a day", "a month")
     return ", ".join(f"{age} {mean:.4f}" for age, mean in zip(ages, means, strict=True)) + f" on {len(months)} twins"
 
 
-def correlation(seen: Sequence[Trial], others: Sequence[Trial], data: Dataset) -> float:
+def correlation(seen: Sequence[Trial], others: Sequence[Trial], evaluator: Evaluator) -> float:
     """Fit the surrogate to some networks, and compare its ranks of others with what was measured."""
-    space = resnet_like.space(data.x_train.shape[1:], data.classes)
     known = {one.genome for one in seen}
     fresh = [one for one in others if one.genome not in known]
-    model = Surrogate(space, seen, [one.footprint.weights for one in seen])
-    told_ = model.predict([one.genome for one in fresh], [one.footprint.weights for one in fresh])
+    model = Surrogate(evaluator.space, seen, [one.footprint for one in seen])
+    told_ = model.predict([one.genome for one in fresh], [one.footprint for one in fresh])
+    for name in ("accuracy", "month"):
+        measured = [one.accuracy if name == "accuracy" else one.lasting for one in fresh]
+        print(f"  {name}: Kendall {kendalltau(told_[name][0], measured).statistic:.3f}", flush=True)
     for name in ("drop_day", "drop_month"):
         tau = kendalltau(told_[name][0], [getattr(one, name) for one in fresh]).statistic
         print(f"  {name}: Kendall {tau:.3f} of {len(fresh)} networks that the surrogate has not seen", flush=True)

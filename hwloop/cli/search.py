@@ -22,6 +22,7 @@ from hwloop.cli.common import (
 )
 from hwloop.cli.options import dataset_option, settings_option
 from hwloop.cli.screen import show_page
+from hwloop.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwloop.jobs.search_result import Found
@@ -82,7 +83,11 @@ def search(options: SearchOptions) -> None:
     check_writable(options.out, force=options.force)
     if options.weights_out:
         check_weights(options.weights_out, force=options.force)
-    told = {"seed": str(options.seed), **pairs(options.settings)}
+    told = pairs(options.settings)
+    twice = [name for name, value in (("seed", 0), ("budget", options.budget)) if name in told and value is not None]
+    if twice:
+        raise BadInputError(f"{twice[0]} is given by --{twice[0]}; leave --set {twice[0]} out")
+    told["seed"] = str(options.seed)
     if options.budget is not None:
         told["budget"] = str(options.budget)
         told.setdefault("first", str(first_of(options.budget)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,11 +40,25 @@ def twins_of(uri: str) -> Iterator[StatisticalChip]:
         raise BadInputError(
             f"{uri}: networks are evaluated on twins of a chip; fit a model to it (hwloop fit), and give sim:model.json"
         )
-    level = "" if "level=" in uri else f"{'&' if '?' in uri else '?'}level=statistical"
-    with connect(uri + level) as chip:
+    with _statistical(uri) as chip:
         if not isinstance(chip, StatisticalChip):
             raise BadInputError(f"{uri}: give level=statistical, or no level; a search takes hundreds of chips")
         yield chip
+
+
+def _statistical(uri: str) -> Backend:
+    """Open the statistical chip of a URI that names no level. Raises BadInputError where there is none."""
+    if "level=" in uri:
+        return connect(uri)
+    try:
+        return connect(f"{uri}{'&' if '?' in uri else '?'}level=statistical")
+    except BadInputError as error:
+        if "unknown option 'level'" not in str(error):
+            raise
+        raise BadInputError(
+            f"{uri}: chips of this kind have no statistical level, on which networks are evaluated; give another, such "
+            "as sim:hermes-64"
+        ) from None
 
 
 @dataclass
@@ -131,9 +145,31 @@ class Evaluator:
         programmed, day, month = (tuple(float(value) for value in column) for column in zip(*asked, strict=True))
         return Trial(genome, name, takes, in_float, programmed, day, month), dict(network.state_dict())
 
-    def measured(self, network: nn.Module, seeds: list[int]) -> tuple[float, list[tuple[float, float, float]]]:
+    def again(self, genome: Genome, repeat: int) -> float:
+        """Train a network once more, on other images, and ask those that are left on fresh twins after a month."""
+        order = torch.randperm(
+            len(self.data), generator=torch.Generator().manual_seed(self.settings.seed + 7919 * repeat)
+        )
+        kept = len(self.held_out)
+        training, left = self.data[order[kept:]], self.data[order[:kept]]
+        with seeded(_seed(self.settings.seed, (*genome, repeat))):
+            network = self.space.network(genome)
+            trained(network, training, self.settings)
+        twins = [self._twin(self.settings.twins * repeat + number) for number in range(self.settings.twins)]
+        _, asked = accuracies(network, self.chip, twins, (training, left), self.settings, (self.settings.month,))
+        return float(np.mean([ages[-1] for ages in asked]))
+
+    def with_all(self, genome: Genome) -> dict[str, torch.Tensor]:
+        """Train a network with all of the training data, and give its weights."""
+        with seeded(_seed(self.settings.seed, genome)):
+            network = self.space.network(genome)
+            trained(network, self.data, self.settings)
+        return dict(network.state_dict())
+
+    def measured(self, network: nn.Module, seeds: list[int]) -> tuple[float, list[tuple[float, ...]]]:
         """Give the accuracy on held-out images in float, and on twins of these seeds at the three ages."""
-        return accuracies(network, self.chip, seeds, (self.training, self.held_out), self.settings)
+        ages = (self.settings.day, self.settings.month)
+        return accuracies(network, self.chip, seeds, (self.training, self.held_out), self.settings, ages)
 
     def _twin(self, number: int) -> int:
         return 1_000_000 + 1000 * self.settings.seed + number
@@ -144,9 +180,11 @@ def footprint_of(network: nn.Module, chip: Backend, one: torch.Tensor) -> Footpr
     converted = convert(network)
     placed = place(converted, chip.info)
     weights = sum(math.prod(matrix.shape) for matrix in placed)
+    shapes = tuple((int(matrix.shape[-2]), int(matrix.shape[-1])) for matrix in placed)
     modes = list(chip.info.read_modes)
     each = modes[0].seconds if modes else math.nan
-    return Footprint(weights, cores_needed(placed, chip.info), each * sum(vectors_of(converted.network, placed, one)))
+    latency = each * sum(vectors_of(converted.network, placed, one))
+    return Footprint(weights, cores_needed(placed, chip.info), latency, shapes)
 
 
 def trained(network: nn.Module, data: Images, settings: SearchSettings) -> None:
@@ -179,8 +217,9 @@ def accuracies(
     seeds: list[int],
     data: tuple[Images, Images],
     settings: SearchSettings,
-) -> tuple[float, list[tuple[float, float, float]]]:
-    """Ask a network in float, and on twins after programming, a day and a month.
+    ages: Sequence[float],
+) -> tuple[float, list[tuple[float, ...]]]:
+    """Ask a network in float, and on twins after programming and at later ages.
 
     Parameters
     ----------
@@ -192,11 +231,13 @@ def accuracies(
         Images for calibration, and those that are asked.
     settings
         How it is programmed and compensated.
+    ages
+        Seconds after programming, rising.
 
     Returns
     -------
     tuple
-        Accuracy in float, and (after programming, after a day, after a month) on each twin.
+        Accuracy in float, and (after programming, and at each age) on each twin.
     """
     given, asked = data
     with torch.no_grad():
@@ -209,11 +250,11 @@ def accuracies(
             deployed = deploy(network, twin, inputs, settings.method, settings=made)
             assert isinstance(deployed, DeployedNetwork)  # it fits, as its footprint says
             one = [deployed.accuracy((asked.inputs, asked.labels)).value]
-            for age in (settings.day, settings.month):
+            for age in ages:
                 deployed.age(age)
                 deployed.compensate(settings.compensation)
                 one.append(deployed.accuracy((asked.inputs, asked.labels)).value)
-        found.append((one[0], one[1], one[2]))
+        found.append(tuple(one))
     return float(right.double().mean()), found
 
 

@@ -207,6 +207,8 @@ def _opened(host: Host) -> Dataset | dict[str, Sample]:
             return read_dataset(path) if stored.parts[0].labels is not None else stored.samples()
         if _names_of(path) & {"images", "labels", "x_train", "train_index"}:
             return read_dataset(path)
+        if content_of(path) not in (Content.NPY, Content.NPZ):
+            raise BadInputError(f"{path} is no file of arrays; give activations by tensor as .npz, one array as .npy")
         described = {"inputs": read_npy(path)[0]} if content_of(path) is Content.NPY else None
         sizes = {one.key: _width(one.shape) for one in read_npz(path)} if described is None else {}
         return activations_of(path, sizes or {"inputs": _width(next(iter((described or {}).values())).shape)}) or {}

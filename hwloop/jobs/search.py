@@ -30,7 +30,7 @@ from hwloop.nn.noisy_accuracy import Images
 from hwloop.search.evolution import check_library, drawn, proposed
 from hwloop.search.settings import Limits, SearchSettings
 from hwloop.search.space import Genome, Space, space_from
-from hwloop.search.trials import Trial, front
+from hwloop.search.trials import Trial, finalists, front, winner
 from hwloop.typing import AnyArray, Json
 
 SPACE = "hwloop.search.resnet_like"
@@ -173,12 +173,12 @@ def _searched(
     asked: Asked, images: Images, space: Space | None, folder: ResumeFolder | None, progress: Progress
 ) -> Found:
     """Search from the beginning, or from what is kept."""
-    latest = Evaluated(0, asked.settings.budget)
+    latest = Evaluated(0, total(asked.settings))
     status = "complete"
     if asked.settings.strategy == "evolution" and asked.settings.budget > asked.settings.first:
         check_library()
     if folder is not None:
-        latest = _kept(folder, asked.settings.budget)
+        latest = _kept(folder, total(asked.settings))
     made = space or space_from(asked.space, tuple(images.inputs.shape[1:]), int(images.labels.max()) + 1)
     with twins_of(asked.chip) as chip, reporting(progress, "search") as report:
         evaluator = Evaluator(made, images, chip, asked.settings, asked.limits)
@@ -193,6 +193,9 @@ def _searched(
 
         try:
             exhaust(steps(evaluator, latest), watch)
+            best = winner(latest.trials)
+            kept = {**latest.weights, best: evaluator.with_all(latest.trials[best].genome)}
+            latest = dataclasses.replace(latest, weights=kept)
         except KeyboardInterrupt:
             if not latest.trials:
                 raise
@@ -210,7 +213,20 @@ def steps(evaluator: Evaluator, so_far: Evaluated) -> Work[Evaluated, None]:
             trials.append(trial)
             weights[len(trials) - 1] = state
             weights = {number: weights[number] for number in front(trials)}
-            yield Evaluated(len(trials), settings.budget, trials=tuple(trials), weights=weights)
+            yield Evaluated(len(trials), total(settings), trials=tuple(trials), weights=weights)
+    best = finalists(trials, settings.finalists)
+    for repeat in range(1, settings.again + 1):
+        for number in best:
+            if len(trials[number].again) < repeat:
+                value = evaluator.again(trials[number].genome, repeat)
+                trials[number] = dataclasses.replace(trials[number], again=(*trials[number].again, value))
+                done = len(trials) + sum(len(one.again) for one in trials)
+                yield Evaluated(done, total(settings), trials=tuple(trials), weights=weights)
+
+
+def total(settings: SearchSettings) -> int:
+    """Count the trainings of a search, but for the last one of the winner."""
+    return settings.budget + settings.again * min(settings.finalists, settings.budget)
 
 
 def _batch(evaluator: Evaluator, trials: Sequence[Trial]) -> list[Genome]:
@@ -237,11 +253,11 @@ def _state(step: Evaluated) -> Iterator[tuple[str, AnyArray]]:
             yield f"weights {number} {key}", tensor.detach().cpu().numpy()
 
 
-def _kept(folder: ResumeFolder, budget: int) -> Evaluated:
+def _kept(folder: ResumeFolder, in_all: int) -> Evaluated:
     """Read the latest state that is whole; none evaluated where there is none."""
     found = next((state for at in folder.states() if (state := folder.state(at)) is not None), None)
     if found is None:
-        return Evaluated(0, budget)
+        return Evaluated(0, in_all)
     with whole(folder.path, "job folder", "begin the job anew"):
         trials = trials_of({name: found[name] for name in UNITS}, found["networks"].tobytes().decode().split("\n"))
         weights: dict[int, dict[str, AnyArray]] = {}
@@ -250,7 +266,8 @@ def _kept(folder: ResumeFolder, budget: int) -> Evaluated:
                 _, number, key = name.split(" ", 2)
                 weights.setdefault(int(number), {})[key] = values
         states = {number: states_of(arrays) for number, arrays in weights.items()}
-        return Evaluated(len(trials), budget, trials=trials, weights=states)
+        done = len(trials) + sum(len(one.again) for one in trials)
+        return Evaluated(done, in_all, trials=trials, weights=states)
 
 
 def check_weights(path: str | Path, *, force: bool) -> None:

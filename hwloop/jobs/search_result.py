@@ -66,7 +66,7 @@ class Found:
 
     @property
     def winner(self) -> Trial:
-        """The network of the front that is the most accurate after a month."""
+        """The network that is the most accurate after a month, of those that were trained again if any were."""
         return self.trials[winner(self.trials)]
 
     @property
@@ -75,7 +75,9 @@ class Found:
         return hypervolume(self.trials)
 
     def save_weights(self, path: str | Path, trial: Trial | None = None, *, force: bool = False) -> None:
-        """Write the weights of a network of the front, the winner by default: a .safetensors file, as `deploy` takes.
+        """Write the weights of the winner, or of a network of the front: a .safetensors file, as `deploy` takes.
+
+        Those of the winner are of a training with all of the training data.
 
         Raises
         ------
@@ -84,7 +86,8 @@ class Found:
         """
         number = self.trials.index(trial or self.winner)
         if number not in self.weights:
-            raise BadInputError(f"the weights of {self.trials[number].network} were not kept: it is not on the front")
+            why = "it is not on the front" if self.status == "complete" else "the search was stopped; hwloop resume"
+            raise BadInputError(f"the weights of {self.trials[number].network} were not kept: {why}")
         save_weights(path, self.weights[number], {}, force=force)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -124,7 +127,7 @@ class Found:
         best = self.winner
         return (
             f"<Found {len(self.front)} networks on the front of {len(self.trials)} for {self.chip}, {self.status}: "
-            f"{best.lasting:.4f} after a month with {best.footprint.weights} weights>"
+            f"{best.proven:.4f} after a month with {best.footprint.weights} weights>"
         )
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
@@ -165,7 +168,11 @@ class Found:
                 for group in ("settings", "limits")
             }
             group = file["trials"]
-            columns = {name: np.asarray(hdf5.get(group, name, unit)) for name, unit in UNITS.items()}
+            columns = {
+                name: np.asarray(hdf5.get(group, name, unit))
+                for name, unit in UNITS.items()
+                if name in group or name != "again"
+            }
             weights = {
                 int(number): {key.replace("|", "/"): torch.from_numpy(np.array(hdf5.get(one, key, "1"))) for key in one}
                 for number, one in file["weights"].items()
@@ -185,7 +192,7 @@ class Found:
 
 UNITS = {
     "genomes": "1", "weights": "1", "cores": "1", "latency": "s", "in_float": "1", "programmed": "1", "day": "1",
-    "month": "1",
+    "month": "1", "again": "1",
 }  # fmt: skip
 """Unit of what is known of trials."""
 
@@ -201,6 +208,7 @@ def columns_of(trials: Sequence[Trial]) -> dict[str, tuple[AnyArray, str, str]]:
         "programmed": "accuracy after programming (trial, twin)",
         "day": "accuracy at the first later age (trial, twin)",
         "month": "accuracy at the second later age (trial, twin)",
+        "again": "the same after each further training (trial, training); NaN where there was none",
     }
     values: dict[str, AnyArray] = {
         "genomes": np.array([one.genome for one in trials], np.int64),
@@ -210,6 +218,8 @@ def columns_of(trials: Sequence[Trial]) -> dict[str, tuple[AnyArray, str, str]]:
         values[name] = np.array([getattr(one.footprint, name) for one in trials])
     for name in ACCURACIES:
         values[name] = np.array([getattr(one, name) for one in trials])
+    often = max((len(one.again) for one in trials), default=0)
+    values["again"] = np.array([[*one.again, *[np.nan] * (often - len(one.again))] for one in trials], np.float64)
     return {name: (values[name], UNITS[name], meaning) for name, meaning in meanings.items()}
 
 
@@ -221,5 +231,6 @@ def trials_of(columns: Mapping[str, AnyArray], names: Sequence[str]) -> tuple[Tr
         takes = Footprint(int(row["weights"]), int(row["cores"]), float(row["latency"]))
         genome = tuple(int(one) for one in row["genomes"])
         asked = [tuple(float(one) for one in row[key]) for key in ACCURACIES]
-        found.append(Trial(genome, name, takes, float(row["in_float"]), asked[0], asked[1], asked[2]))
+        again = tuple(float(one) for one in row.get("again", ()) if np.isfinite(one))  # older files have none
+        found.append(Trial(genome, name, takes, float(row["in_float"]), asked[0], asked[1], asked[2], again))
     return tuple(found)

@@ -13,17 +13,19 @@ from hwloop.pages.texts import quoted
 
 if TYPE_CHECKING:
     from hwloop.jobs.search_result import Found
+    from hwloop.search import Trial
 
 
 def page_of_search(found: Found) -> Page:
     """Make the page of a search."""
     best, settings, limits = found.winner, found.settings, found.limits
+    weights = f"{best.footprint.weights:,}"
     told = [f"{limits.weights:,} weights"] * bool(limits.weights) + [f"{limits.cores} cores"] * bool(limits.cores)
     told += [format_duration(limits.latency)] * bool(limits.latency)
     return Page(
         kind="search of networks",
         title=f"{len(found.front)} networks of {len(found.trials)} for {found.chip}",
-        verdict=f"{best.lasting:.1%} after a month with {best.footprint.weights:,} weights: {best.network}.",
+        verdict=f"{best.proven:.1%} after a month{_often(best)} with {weights} weights: {best.network}.",
         facts=(
             Fact("space", found.space),
             Fact("limits", ", ".join(told) or "none but the chip"),
@@ -31,7 +33,7 @@ def page_of_search(found: Found) -> Page:
             Fact("drift", f"{settings.compensation} compensation before each later age"),
             Fact("hypervolume", f"{found.hypervolume:.4f}"),
         ),
-        tables=(_front(found),),
+        tables=(_front(found), *_finals(found)),
         pictures=(
             Picture(
                 "front",
@@ -59,6 +61,36 @@ def page_of_search(found: Found) -> Page:
         if found.file
         else (),
     )
+
+
+def _often(best: Trial) -> str:
+    return f", over {1 + len(best.again)} trainings," if best.again else ""
+
+
+def _finals(found: Found) -> tuple[Table, ...]:
+    """Make the table of the networks that were trained again, the best first; none where none was."""
+    tried = sorted((one for one in found.trials if one.again), key=lambda one: -one.proven)
+    columns = (
+        Column("network", names=True),
+        Column("weights", style="d"),
+        Column("at first", style=".1%"),
+        Column("least", style=".1%"),
+        Column("most", style=".1%"),
+        Column("mean of all", style=".1%"),
+    )
+    rows = tuple(
+        (
+            one.network.partition(":")[2] or one.network,
+            one.footprint.weights,
+            one.lasting,
+            min(one.lasting, *one.again),
+            max(one.lasting, *one.again),
+            one.proven,
+        )
+        for one in tried
+    )
+    note = "After a month, on images that each training has not seen; chosen by what came at first."
+    return (Table("Trained again", columns, rows, note),) if rows else ()
 
 
 def _front(found: Found) -> Table:

@@ -1,4 +1,4 @@
-"""Evolution on the surrogate: candidates under limits whose predicted accuracy and drop are on the front."""
+"""Evolution on the surrogate: candidates under limits that are predicted to be accurate at first and a month later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hwloop.errors import BadInputError
 from hwloop.search.settings import SearchSettings
 from hwloop.search.space import Genome, Space
 from hwloop.search.surrogate import Surrogate
-from hwloop.search.trials import Footprint, Trial, front
+from hwloop.search.trials import Footprint, Trial, finalists, front
 
 if TYPE_CHECKING:
     import optuna
@@ -61,7 +61,8 @@ def proposed(
 
     NSGA-II (Deb et al., IEEE Trans. Evol. Comput. 6, 182, 2002, by optuna) evolves candidates on the surrogate from the
     front that is known. Of all candidates that it came upon, those are taken that are on fronts of the prediction, from
-    end to end, as far as they are new; what is missing is drawn.
+    end to end, as far as they are new; what is missing is drawn. What they are predicted for is accuracy after
+    programming and after a month: a network that loses nothing because it has nothing to lose is of no use.
 
     Parameters
     ----------
@@ -82,18 +83,19 @@ def proposed(
         Without optuna, which the extra hwloop[search] brings.
     """
     rng = np.random.default_rng([settings.seed, round_])
-    surrogate = Surrogate(space, trials, [one.footprint.weights for one in trials])
+    surrogate = Surrogate(space, trials, [fits(one.genome) or one.footprint for one in trials])
     seen: dict[Genome, tuple[float, float]] = {}
 
     def value(genome: Genome, takes: Footprint) -> tuple[float, float]:
         if genome not in seen:
-            told = surrogate.predict([genome], [takes.weights])
-            (accuracy, unsure), (drop, unsure_drop) = told["accuracy"], told["drop_month"]
+            told = surrogate.predict([genome], [takes])
+            (first, unsure), (later, unsure_later) = told["accuracy"], told["month"]
             hope = settings.bold
-            seen[genome] = (float(accuracy[0] + hope * unsure[0]), float(drop[0] - hope * unsure_drop[0]))
+            seen[genome] = (float(first[0] + hope * unsure[0]), float(later[0] + hope * unsure_later[0]))
         return seen[genome]
 
-    _evolve(space, fits, value, [trials[number].genome for number in front(trials)], settings, round_)
+    begin = dict.fromkeys([*finalists(trials, count), *front(trials)])
+    _evolve(space, fits, value, [trials[number].genome for number in begin], settings, round_)
     known = {one.genome for one in trials}
     fresh = {genome: values for genome, values in seen.items() if genome not in known}
     chosen: list[Genome] = []
@@ -122,7 +124,7 @@ def _evolve(
     told = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of every trial
     sampler = optuna.samplers.NSGAIISampler(population_size=settings.population, seed=settings.seed * 1000 + round_)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
     for genome in begin:
         study.enqueue_trial(dict(zip(space.genes, genome, strict=True)))
 
@@ -130,7 +132,7 @@ def _evolve(
         genome = tuple(int(trial.suggest_categorical(name, list(choices))) for name, choices in space.genes.items())
         takes = fits(genome)
         trial.set_constraint("limits", 1.0 if takes is None else -1.0)
-        return (0.0, 1.0) if takes is None else value(genome, takes)
+        return (0.0, 0.0) if takes is None else value(genome, takes)
 
     try:
         study.optimize(evaluate, n_trials=settings.population * settings.generations)
@@ -145,9 +147,9 @@ def check_library() -> None:
 
 
 def _front_of(values: dict[Genome, tuple[float, float]]) -> list[Genome]:
-    """Find the genomes to which no other is better in both values, by rising drop."""
+    """Find the genomes to which no other is better in both values, the best of the second one first."""
     found: list[Genome] = []
-    for genome in sorted(values, key=lambda one: (values[one][1], -values[one][0], one)):
+    for genome in sorted(values, key=lambda one: (-values[one][1], -values[one][0], one)):
         if not found or values[genome][0] > values[found[-1]][0]:
             found.append(genome)
     return found

@@ -1,9 +1,10 @@
-"""Residual networks of three stages: the space of AnalogNAS (arXiv 2305.10459), for images of any size.
+"""Networks of three stages, residual or plain: the space of AnalogNAS (arXiv 2305.10459), for images of any size.
 
 A network is named by its genes, and so by what a file may hold: hwloop.search.resnet_like:i1_o10_s8_b1w8k3_b2w32k3_h2
 has one channel of input, ten outputs, a first convolution of 8 channels, stages of so many blocks (b), channels (w) and
 kernel (k), and means over 2 x 2 parts of the image before its last layer. A stage of no blocks is left out; every stage
-after the first halves the image.
+after the first halves the image. With p_ before all that, a block is one convolution without a shortcut, and images are
+halved by the largest of 2 x 2 pixels.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,8 @@ from hwloop.search.space import Genome, Space
 class Choices:
     """What genes may be."""
 
+    shortcuts: tuple[int, ...] = (0, 1)
+    """Whether blocks have shortcuts."""
     stems: tuple[int, ...] = (4, 8, 12, 16, 24, 32)
     """Channels of the first convolution."""
     widths: tuple[int, ...] = (4, 8, 12, 16, 24, 32, 48, 64)
@@ -40,7 +44,7 @@ class Choices:
 
 CHOICES = Choices()
 """Those of the space."""
-CODE = re.compile(r"i(\d{1,3})_o(\d{1,5})_s(\d{1,4})((?:_b\d{1,2}w\d{1,4}k\d)+)_h(\d{1,2})")
+CODE = re.compile(r"(p_)?i(\d{1,3})_o(\d{1,5})_s(\d{1,4})((?:_b\d{1,2}w\d{1,4}k\d)+)_h(\d{1,2})")
 STAGE = re.compile(r"_b(\d{1,2})w(\d{1,4})k(\d)")
 
 
@@ -49,17 +53,17 @@ def space(shape: tuple[int, ...], classes: int) -> Space:
     channels = shape[0] if len(shape) == 3 else 1
     if len(shape) == 1 and math.isqrt(shape[0]) ** 2 != shape[0]:
         raise BadInputError(f"resnet_like takes square images; the examples have the shape {shape}")
-    genes: dict[str, tuple[int, ...]] = {"stem": CHOICES.stems}
+    genes: dict[str, tuple[int, ...]] = {"shortcuts": CHOICES.shortcuts, "stem": CHOICES.stems}
     for stage in (1, 2, 3):
         genes[f"blocks{stage}"] = CHOICES.blocks[stage == 1 :]
         genes |= {f"width{stage}": CHOICES.widths, f"kernel{stage}": CHOICES.kernels}
     genes["head"] = CHOICES.heads
 
     def code(genome: Genome) -> str:
-        stem, *rest, head = genome
+        shortcuts, stem, *rest, head = genome
         stages = [rest[k : k + 3] for k in range(0, len(rest), 3)]
         told = "".join(f"_b{blocks}w{width}k{kernel}" for blocks, width, kernel in stages if blocks)
-        return f"i{channels}_o{classes}_s{stem}{told}_h{head}"
+        return f"{'' if shortcuts else 'p_'}i{channels}_o{classes}_s{stem}{told}_h{head}"
 
     return Space(genes, lambda genome: network(code(genome)), lambda genome: f"{__name__}:{code(genome)}")
 
@@ -69,11 +73,12 @@ def network(code: str) -> nn.Module:
     found = CODE.fullmatch(code)
     if found is None:
         raise BadInputError(
-            f"'{ascii(code)[1:100]}' is no residual network; expected a code such as i1_o10_s8_b1w8k3_b1w16k3_h2"
+            f"'{ascii(code)[1:100]}' is no network of this space; expected a code such as i1_o10_s8_b1w8k3_b1w16k3_h2"
         )
-    channels, classes, stem = (int(found[number]) for number in (1, 2, 3))
-    stages = [(int(blocks), int(width), int(kernel)) for blocks, width, kernel in STAGE.findall(found[4])]
-    return ResNetLike(channels, classes, stem, stages, int(found[5]))
+    channels, classes, stem = (int(found[number]) for number in (2, 3, 4))
+    stages = [(int(blocks), int(width), int(kernel)) for blocks, width, kernel in STAGE.findall(found[5])]
+    blocks = plain_blocks if found[1] else residual_blocks
+    return ResNetLike(channels, classes, stem, blocks(stem, stages), int(found[6]))
 
 
 def __getattr__(code: str) -> Callable[[], nn.Module]:
@@ -104,22 +109,60 @@ class Block(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
-class ResNetLike(nn.Module):
-    """A convolution, stages of residual blocks, means over parts of the image, and a linear layer."""
+class PlainBlock(nn.Module):
+    """A convolution with batch norm and ReLU."""
 
-    def __init__(self, channels: int, classes: int, stem: int, stages: list[tuple[int, int, int]], head: int) -> None:
-        """Make the layers with torch's own initial weights; stages are (blocks, width, kernel), parts head x head."""
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        """Make the layers with torch's own initial weights."""
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn (batch, inputs, height, width) into (batch, outputs, height, width)."""
+        return F.relu(self.bn(self.conv(x)))
+
+
+class Blocks(NamedTuple):
+    """Layers of all stages, and the channels that leave them."""
+
+    layers: nn.Sequential
+    width: int
+
+
+def residual_blocks(stem: int, stages: list[tuple[int, int, int]]) -> Blocks:
+    """Make stages (blocks, width, kernel) of residual blocks behind a convolution of so many channels."""
+    layers, width = [], stem
+    for number, (count, outputs, kernel) in enumerate(stages):
+        for place in range(count):
+            layers.append(Block(width, outputs, kernel, 2 if number and not place else 1))
+            width = outputs
+    return Blocks(nn.Sequential(*layers), width)
+
+
+def plain_blocks(stem: int, stages: list[tuple[int, int, int]]) -> Blocks:
+    """Make stages (blocks, width, kernel) without shortcuts behind a convolution of so many channels."""
+    layers: list[nn.Module] = []
+    width = stem
+    for number, (count, outputs, kernel) in enumerate(stages):
+        layers += [nn.MaxPool2d(2, ceil_mode=True)] if number else []
+        for _ in range(count):
+            layers.append(PlainBlock(width, outputs, kernel))
+            width = outputs
+    return Blocks(nn.Sequential(*layers), width)
+
+
+class ResNetLike(nn.Module):
+    """A convolution, stages of blocks, means over parts of the image, and a linear layer."""
+
+    def __init__(self, channels: int, classes: int, stem: int, blocks: Blocks, head: int) -> None:
+        """Make the other layers with torch's own initial weights; the image has head x head parts."""
         super().__init__()
         self.channels, self.head = channels, head
         self.conv = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(stem)
-        blocks, width = [], stem
-        for number, (count, outputs, kernel) in enumerate(stages):
-            for place in range(count):
-                blocks.append(Block(width, outputs, kernel, 2 if number and not place else 1))
-                width = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.fc = nn.Linear(width * head**2, classes)
+        self.blocks = blocks.layers
+        self.fc = nn.Linear(blocks.width * head**2, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the scores of each image."""

@@ -60,7 +60,11 @@ class SearchSettings(Settings):
     """Seconds after programming of the first later age."""
     month: float = seconds(30.0 * UNITS["d"])
     """Seconds after programming of the second one."""
-    epochs: int = 6
+    finalists: int = 5
+    """Networks, the most accurate after a month, that are trained again before the winner is chosen."""
+    again: int = 3
+    """Further trainings of each of them, on other parts of the data, asked on fresh twins."""
+    epochs: int = 12
     """Epochs in which each network is trained."""
     images_a_step: int = 64
     """Training images between two steps."""
@@ -79,9 +83,9 @@ class SearchSettings(Settings):
         for name, low, high in (
             ("budget", 2, 1_000_000), ("first", 2, 1_000_000), ("batch", 1, 100_000), ("population", 4, 100_000),
             ("generations", 1, 100_000), ("bold", 0.0, 100.0), ("twins", 1, 10_000), ("images", 6, 10**9),
-            ("vectors", 64, 1_000_000), ("day", 0.001, 1e11), ("month", 0.01, 1e12), ("epochs", 1, 1_000_000),
-            ("images_a_step", 2, 10**9), ("lr", 1e-9, 100.0), ("weight_noise", 0.0, 10.0), ("held_out", 0.01, 0.9),
-            ("seed", 0, 2**31),
+            ("vectors", 64, 1_000_000), ("day", 0.001, 1e11), ("month", 0.01, 1e12), ("finalists", 1, 1_000_000),
+            ("again", 0, 10_000), ("epochs", 1, 1_000_000), ("images_a_step", 2, 10**9), ("lr", 1e-9, 100.0),
+            ("weight_noise", 0.0, 10.0), ("held_out", 0.01, 0.9), ("seed", 0, 2**31),
         ):  # fmt: skip
             self._require(name, low, high)
         if self.first > self.budget:

@@ -1,7 +1,9 @@
-"""What an architecture will reach, before it is trained: Gaussian processes over genes, with their uncertainty.
+"""What an architecture will reach, before it is trained: Gaussian processes over its matrices and genes.
 
 After Benmeziane et al., AnalogNAS (arXiv 2305.10459), where trees rank architectures by accuracy and by its variation;
-with the hundred architectures of a search, a Gaussian process knows as much and tells how sure it is.
+with the hundred architectures of a search, a Gaussian process knows as much and tells how sure it is. What noise and
+drift do hangs on the shapes of matrices more than on how a space names them: an output adds up the errors of its
+inputs, and a layer of few outputs leaves the next one little to average over.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from hwloop.search.space import Genome, Space
-from hwloop.search.trials import Trial
+from hwloop.search.trials import Footprint, Trial
 from hwloop.typing import FloatArray
 
 
@@ -27,6 +29,8 @@ class Prior:
     ----------
     length, length_spread
         Length scale of a feature, whose values lie within 0 and 1.
+    of_genes
+        By how much longer that of a gene is where the shapes of the matrices are known, too.
     noise, noise_spread
         Standard deviation of the noise over that of all values.
     starts
@@ -35,6 +39,7 @@ class Prior:
 
     length: float = 1.0
     length_spread: float = 1.0
+    of_genes: float = 16.0
     noise: float = 0.4
     noise_spread: float = 1.0
     starts: tuple[float, ...] = (1.0, 3.0)
@@ -50,8 +55,9 @@ class GaussianProcess:
     Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapters 4 and 5.
     """
 
-    def __init__(self, x: FloatArray, y: FloatArray) -> None:
-        """Fit it to values (points,) at features (points, features)."""
+    def __init__(self, x: FloatArray, y: FloatArray, lengths: FloatArray | None = None) -> None:
+        """Fit it to values (points,) at features (points, features); `lengths` are the prior's, of each feature."""
+        self._prior = np.log(np.full(x.shape[1], PRIOR.length) if lengths is None else lengths)
         self.mean_, self.scale_ = float(y.mean()), float(y.std()) or 1.0
         self._x, z = x, (y - self.mean_) / self.scale_
         fits = [minimize(self._loss, self._start(one), args=(z,), method="L-BFGS-B") for one in PRIOR.starts]
@@ -70,7 +76,7 @@ class GaussianProcess:
         return np.asarray(mean * self.scale_ + self.mean_), np.asarray(spread)
 
     def _start(self, length: float) -> FloatArray:
-        return np.asarray(np.log(np.array([length] * self._x.shape[1] + [PRIOR.noise])))
+        return np.append(np.log(length) + self._prior, math.log(PRIOR.noise))
 
     def _loss(self, parameters: FloatArray, z: FloatArray) -> float:
         """Compute the negative logarithm of the posterior, up to a constant."""
@@ -78,7 +84,7 @@ class GaussianProcess:
         kernel = self._kernel(self._x, self._x, lengths) + (noise**2 + 1e-8) * np.eye(len(z))
         factor = cho_factor(kernel, lower=True)
         likelihood = -0.5 * float(z @ cho_solve(factor, z)) - float(np.log(np.diag(factor[0])).sum())
-        far = (parameters[:-1] - math.log(PRIOR.length)) / PRIOR.length_spread
+        far = (parameters[:-1] - self._prior) / PRIOR.length_spread
         prior = -0.5 * float(np.square(far).sum())
         prior -= 0.5 * ((float(parameters[-1]) - math.log(PRIOR.noise)) / PRIOR.noise_spread) ** 2
         return -(likelihood + prior)
@@ -91,30 +97,66 @@ class GaussianProcess:
 
 
 class Surrogate:
-    """Predicts accuracy after programming and its drop over a day and a month."""
+    """Predicts accuracy after programming, a day and a month, and so what is lost."""
 
-    def __init__(self, space: Space, trials: Sequence[Trial], weights: Sequence[int]) -> None:
-        """Fit it to what was evaluated; `weights` are those of the trials' networks."""
+    def __init__(self, space: Space, trials: Sequence[Trial], takes: Sequence[Footprint]) -> None:
+        """Fit it to what was evaluated; `takes` is what each trial's network takes."""
         self._space = space
-        x = self._features([one.genome for one in trials], weights)
+        self._by_shape = all(one.shapes for one in takes)
+        x = self._features([one.genome for one in trials], takes)
+        lengths = np.full(x.shape[1], PRIOR.length)
+        if self._by_shape:
+            lengths[: len(space.genes)] *= PRIOR.of_genes
         wanted = {
-            "accuracy": [_stretched(one.accuracy) for one in trials],
-            "drop_day": [one.drop_day for one in trials],
-            "drop_month": [one.drop_month for one in trials],
+            "accuracy": [one.accuracy for one in trials],
+            "day": [float(np.mean(one.day)) for one in trials],
+            "month": [one.lasting for one in trials],
         }
-        self._models = {name: GaussianProcess(x, np.array(values)) for name, values in wanted.items()}
+        self._models = {
+            name: GaussianProcess(x, np.array([_stretched(one) for one in values]), lengths)
+            for name, values in wanted.items()
+        }
 
-    def predict(self, genomes: Sequence[Genome], weights: Sequence[int]) -> dict[str, tuple[FloatArray, FloatArray]]:
-        """Predict 'accuracy' (as its stretched logarithm), 'drop_day' and 'drop_month', with standard deviations."""
-        x = self._features(genomes, weights)
-        return {name: model.predict(x) for name, model in self._models.items()}
+    def predict(
+        self, genomes: Sequence[Genome], takes: Sequence[Footprint]
+    ) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Predict 'accuracy', 'day' and 'month', each stretched and with its standard deviation.
 
-    def _features(self, genomes: Sequence[Genome], weights: Sequence[int]) -> FloatArray:
-        """Give the genes and the number of weights, each within about 0 and 1."""
-        size = np.log10(np.maximum(np.array(weights, np.float64), 1.0)) / 6.0
-        return np.column_stack([self._space.features(genomes), size])
+        'drop_day' and 'drop_month' are what is lost of the predicted accuracy, as shares, with their error.
+        """
+        x = self._features(genomes, takes)
+        found = {name: model.predict(x) for name, model in self._models.items()}
+        first, unsure = (_errors(found["accuracy"][0]), found["accuracy"][1])
+        for age in ("day", "month"):
+            later = _errors(found[age][0])
+            spread = math.log(10.0) * np.hypot(first * unsure, later * found[age][1])
+            found[f"drop_{age}"] = (later - first, spread)
+        return found
+
+    def _features(self, genomes: Sequence[Genome], takes: Sequence[Footprint]) -> FloatArray:
+        """Give the genes, the number of weights, and what is known of the matrices, each within about 0 and 1."""
+        size = np.log10(np.maximum(np.array([one.weights for one in takes], np.float64), 1.0)) / 6.0
+        columns = [self._space.features(genomes), size[:, None]]
+        if self._by_shape:
+            columns.append(np.array([_of_shapes(one.shapes) for one in takes], np.float64))
+        return np.column_stack(columns)
+
+
+def _of_shapes(shapes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
+    """Tell what noise will meet: how many matrices, how few inputs and outputs they have, and the inputs of the last.
+
+    The first matrix has the inputs that the data give it, and the last the outputs of the classes: neither is counted.
+    """
+    inputs = sum(1.0 / rows for rows, _ in shapes[1:]) or 1.0 / shapes[0][0]
+    outputs = sum(1.0 / columns for _, columns in shapes[:-1]) or 1.0 / shapes[0][1]
+    return len(shapes) / 20.0, math.log10(inputs) / 3.0, math.log10(outputs) / 3.0, math.log10(shapes[-1][0]) / 3.0
 
 
 def _stretched(accuracy: float) -> float:
     """Stretch accuracies near 1, where what matters is the share of errors: -log10 of the errors, from 0 on."""
     return -math.log10(max(1.0 - accuracy, 1e-3))
+
+
+def _errors(stretched: FloatArray) -> FloatArray:
+    """Give the share of errors of stretched accuracies."""
+    return np.asarray(10.0**-stretched)

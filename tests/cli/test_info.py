@@ -17,7 +17,7 @@ from hwloop.sim_backend.server.server import serving
 from tests.cli.conftest import BRIEF, CHIP, Command, examples_in, programmed_cells
 
 DATA = Path(__file__).parent.parent.parent / "data"
-QUICK_SEARCH = ("budget=3", "first=2", "method=exact", "epochs=1", "twins=1", "population=4", "generations=2")
+QUICK_SEARCH = ("first=2", "again=0", "method=exact", "epochs=1", "twins=1", "population=4", "generations=2")
 """A search of a second; exact programming needs no rehearsal."""
 OF_NETWORKS = ("deploy", "retrain", "sensitivity")
 

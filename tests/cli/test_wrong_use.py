@@ -39,6 +39,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("search", "--out s.h5", "Missing option '--dataset' (hwloop search --help tells more)"),
     ("search", "--dataset none.npz --chip sim:hermes-64 --out s.h5", "none.npz: no such file"),
     ("search", "--dataset w.npy --chip sim:x --params many --out s.h5", "--params many: expected a number of weights"),
+    ("search", "--chip sim:x --dataset w.npy --set seed=1 --out s.h5", "seed is given by --seed; leave --set seed out"),
+    ("search", "--dataset w.npy --chip sim:x --budget 9 --set budget=5 --out s.h5", "budget is given by --budget"),
     ("search", "--dataset w.npy --chip sim:x --budget 1 --out s.h5", "setting budget=1 is outside 2 to 1e+06"),
     ("coreset", "w.npy --out out.npz", "Missing option '--bits' (hwloop coreset --help tells more)"),
     ("coreset", "none.npz --bits 9 --out out.npz", "none.npz cannot be read: No such file or directory"),

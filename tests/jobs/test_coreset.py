@@ -168,6 +168,11 @@ def test_weighted_images_are_drawn_by_their_weights() -> None:
         (np.full((100, 4), np.nan), 10_000, "no finite real numbers"),
         ({"a": np.ones((100, 4, 2))}, 10_000, "has the shape"),
         ({"a": "text"}, 10_000, "is no array of numbers"),
+        (
+            hwloop.data.path("digits_mlp.safetensors"),
+            10_000,
+            "is no file of arrays; give activations by tensor as .npz",
+        ),
     ],
 )
 def test_what_cannot_be_summarised(given: object, bits: int, complaint: str) -> None:

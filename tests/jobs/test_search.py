@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,8 +22,9 @@ from hwloop.search import Limits, SearchSettings, Space
 
 CHIP = "sim:hermes-core?rows=128&columns=64&cores=8"
 QUICK = SearchSettings(
-    budget=4, first=2, batch=2, population=6, generations=2, twins=1, images=20, vectors=64, method="exact", epochs=1
-)
+    budget=4, first=2, batch=2, population=6, generations=2, twins=1, images=20, vectors=64, method="exact", epochs=1,
+    finalists=2, again=1,
+)  # fmt: skip
 """A search of seconds; exact programming needs no rehearsal."""
 
 
@@ -41,13 +44,16 @@ def test_networks_keep_their_limits_and_are_all_different(found: Found) -> None:
     assert len(found.trials) == len({one.genome for one in found.trials}) == 4
     assert all(one.footprint.weights <= 3000 and one.footprint.cores <= 2 for one in found.trials)
     assert all(one.footprint.latency > 0 for one in found.trials)
-    assert found.winner in found.front
-    assert set(found.weights) == {found.trials.index(one) for one in found.front}
+    assert [one.again for one in found.trials].count(()) == 2  # the two best were trained once more
+    assert found.winner.again
+    assert set(found.weights) == {found.trials.index(one) for one in (*found.front, found.winner)}
     told = found.to_json()
     json.dumps(told, allow_nan=False)
     assert told["evaluated"] == 4
     assert "after a month" in repr(found)
-    assert len(hwloop.page_of(found).tables[0].rows) == len(found.front)
+    front, again = hwloop.page_of(found).tables
+    assert len(front.rows) == len(found.front)
+    assert again.rows[0][-1] == found.winner.proven == max(row[-1] for row in again.rows)
     assert found.plot().get_xlabel() == "drop over a month, points"
 
 
@@ -65,8 +71,35 @@ def test_a_file_gives_back_all_of_it_and_the_winner_goes_on_a_chip(found: Found,
     network.eval()
     for name, value in found.weights[found.trials.index(found.winner)].items():
         assert torch.equal(network.state_dict()[name], value)
-    with pytest.raises(BadInputError, match="were not kept"):
-        again.save_weights(tmp_path / "x.safetensors", next(one for one in again.trials if one not in again.front))
+    lost = next(one for number, one in enumerate(again.trials) if number not in again.weights)
+    with pytest.raises(BadInputError, match="were not kept: it is not on the front"):
+        again.save_weights(tmp_path / "x.safetensors", lost)
+
+
+def test_a_file_from_before_trainings_were_repeated(found: Found, tmp_path: Path) -> None:
+    shutil.copy(found.file, tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        del file["trials/again"]
+    old = Found.load(tmp_path / "old.h5")
+    assert [one.again for one in old.trials] == [()] * 4
+    assert [one.month for one in old.trials] == [one.month for one in found.trials]
+    assert old.winner in old.front
+
+
+def test_a_search_that_was_stopped_among_the_last_trainings(found: Found, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        assert total == 6
+        if done == 5:
+            raise KeyboardInterrupt
+
+    asked = Asked("hwloop.search.resnet_like", CHIP, QUICK, found.limits)
+    stopped = search_into(tmp_path / "s.h5", data(), asked, progress=stop)
+    assert sum(len(one.again) for one in stopped.trials) == 1
+    ended = hwloop.resume(tmp_path / "s.h5")
+    assert isinstance(ended, Found)
+    assert ended.trials == found.trials
+    own, other = (one.weights[one.trials.index(one.winner)] for one in (ended, found))
+    assert all(torch.equal(own[name], other[name]) for name in other)
 
 
 def test_a_search_that_was_stopped_ends_as_one_that_was_not(found: Found, tmp_path: Path) -> None:
@@ -77,7 +110,8 @@ def test_a_search_that_was_stopped_ends_as_one_that_was_not(found: Found, tmp_pa
     asked = Asked("hwloop.search.resnet_like", CHIP, QUICK, found.limits)
     stopped = search_into(tmp_path / "s.h5", data(), asked, progress=stop)
     assert stopped.status == "interrupted"
-    assert stopped.trials == found.trials[:3]
+    assert [one.month for one in stopped.trials] == [one.month for one in found.trials[:3]]
+    assert all(not one.again for one in stopped.trials)
     ended = hwloop.resume(tmp_path / "s.h5")
     assert isinstance(ended, Found)
     assert ended.status == "complete"
@@ -120,6 +154,10 @@ def test_what_cannot_be_searched_with() -> None:
         hwloop.search_networks((x, y), "visa:TCPIP::1.2.3.4::INSTR", settings=QUICK)
     with pytest.raises(BadInputError, match="give level=statistical"):
         hwloop.search_networks((x, y), f"{CHIP}&level=pulse", settings=QUICK)
+    with pytest.raises(BadInputError, match="sim:reram-sb: chips of this kind have no statistical level"):
+        hwloop.search_networks((x, y), "sim:reram-sb", settings=QUICK)
+    with pytest.raises(BadInputError, match="unknown option 'color'"):
+        hwloop.search_networks((x, y), f"{CHIP}&color=red", settings=QUICK)
     with pytest.raises(BadInputError, match="do not belong together"):
         hwloop.search_networks((x, y[:-1]), CHIP, settings=QUICK)
     flat = Space({"a": tuple(range(20))}, lambda genome: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))

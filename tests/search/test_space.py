@@ -25,7 +25,7 @@ def test_every_network_of_the_space_takes_the_data_and_is_named(shape: tuple[int
             assert network(torch.rand(2, *shape)).shape == (2, 7)
         name = space.named(genome)
         again = zoo_network(name)
-        assert f"i{channels}_o7_s{genome[0]}_" in name
+        assert f":{'' if genome[0] else 'p_'}i{channels}_o7_s{genome[1]}_" in name
         assert [one.shape for one in again.parameters()] == [one.shape for one in network.parameters()]
 
 
@@ -39,6 +39,15 @@ def test_a_code_is_a_network_for_commands_and_for_files() -> None:
         network_from("hwloop.search.resnet_like:i1_nonsense")
     with pytest.raises(BadInputError, match="is not one of hwloop"):
         zoo_network("hwloop.search.space:Space")
+
+
+def test_plain_networks_have_no_shortcuts_and_halve_by_the_largest_pixel() -> None:
+    network = zoo_network("hwloop.search.resnet_like:p_i1_o10_s16_b1w32k3_b2w24k1_h2").eval()
+    assert resnet_like.weights_of(network) == 144 + 16 * 9 * 32 + 32 * 24 + 24 * 24 + 24 * 4 * 10
+    kinds = [type(one).__name__ for one in network.blocks]
+    assert kinds == ["PlainBlock", "MaxPool2d", "PlainBlock", "PlainBlock"]
+    with torch.no_grad():
+        assert network(torch.rand(2, 1, 7, 7)).shape == (2, 10)
 
 
 def test_genomes_are_places_among_choices() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
@@ -11,7 +13,7 @@ from hwloop.errors import BadInputError
 from hwloop.search import Limits, SearchSettings, Space, Trial
 from hwloop.search.evolution import drawn, proposed
 from hwloop.search.surrogate import GaussianProcess, Surrogate
-from hwloop.search.trials import Footprint, front, hypervolume, winner
+from hwloop.search.trials import Footprint, finalists, front, hypervolume, winner
 
 SPACE = Space({"width": tuple(range(1, 13)), "depth": (1, 2, 3, 4), "kernel": (1, 3, 5)}, lambda _: nn.Identity())
 
@@ -67,8 +69,8 @@ def test_a_gaussian_process_knows_what_it_saw_and_how_sure_it_is() -> None:
 def test_the_surrogate_ranks_networks_that_it_has_not_seen() -> None:
     seen, others = evaluated(60, 1), evaluated(60, 2)
     fresh = [one for one in others if one.genome not in {two.genome for two in seen}]
-    model = Surrogate(SPACE, seen, [one.footprint.weights for one in seen])
-    told = model.predict([one.genome for one in fresh], [one.footprint.weights for one in fresh])
+    model = Surrogate(SPACE, seen, [one.footprint for one in seen])
+    told = model.predict([one.genome for one in fresh], [one.footprint for one in fresh])
     assert kendalltau(told["drop_month"][0], [truth(one.genome)[1] for one in fresh]).statistic > 0.8
     assert kendalltau(told["drop_day"][0], [truth(one.genome)[1] for one in fresh]).statistic > 0.8
     assert kendalltau(told["accuracy"][0], [truth(one.genome)[0] for one in fresh]).statistic > 0.8
@@ -91,6 +93,39 @@ def test_evolution_proposes_better_networks_within_the_limits() -> None:
     rng = np.random.default_rng(5)
     chance = [hypervolume([trial(one, *truth(one)) for one in drawn(SPACE, fits, known, 10, rng)]) for _ in range(20)]
     assert hypervolume([trial(one, *truth(one)) for one in genomes]) > np.mean(chance)
+
+
+def test_the_winner_is_chosen_among_those_that_were_trained_again() -> None:
+    lucky, good, poor = (trial((n, 1, 1), *one) for n, one in enumerate([(0.99, 0.0), (0.98, 0.0), (0.9, 0.01)], 1))
+    assert finalists([poor, good, lucky], 2) == [2, 1]
+    assert winner([poor, good, lucky]) == 2
+    asked = [poor, replace(good, again=(0.975, 0.98)), replace(lucky, again=(0.95, 0.96))]
+    assert winner(asked) == 1
+    assert asked[1].proven == pytest.approx(np.mean([0.98, 0.975, 0.98]))
+    assert winner([poor, replace(good, again=(0.975,)), lucky]) == 1  # the others have not been tried as often
+
+
+def test_the_shapes_of_matrices_tell_more_than_genes() -> None:
+    # Genes that say nothing of the network but by what it is made of: few trials are enough where shapes are known.
+    space = Space({f"gene{n}": tuple(range(8)) for n in range(6)}, lambda _: nn.Identity())
+
+    def made(genome: tuple[int, ...], shapes: bool) -> Trial:
+        widths = [4 + 4 * one for one in genome]
+        layers = tuple(zip([8, *widths], [*widths, 10], strict=True))
+        takes = Footprint(sum(a * b for a, b in layers), 1, 1e-6, layers if shapes else ())
+        drop = 0.3 * float(np.mean([1 / one for one in widths]))
+        return replace(trial(genome, 0.98, drop), footprint=takes)
+
+    rng = np.random.default_rng(6)
+    genomes = [space.draw(rng) for _ in range(140)]
+    told = {}
+    for shapes in (True, False):
+        trials = [made(one, shapes) for one in genomes]
+        model = Surrogate(space, trials[:40], [one.footprint for one in trials[:40]])
+        drop = model.predict(genomes[40:], [one.footprint for one in trials[40:]])["drop_month"][0]
+        told[shapes] = kendalltau(drop, [one.drop_month for one in trials[40:]]).statistic
+    assert told[True] > 0.8
+    assert told[True] > told[False] + 0.1
 
 
 def test_limits_that_nothing_keeps() -> None:

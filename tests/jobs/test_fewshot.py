@@ -79,7 +79,7 @@ def test_a_chip_without_a_free_core_is_refused() -> None:
         assert not chip.counts.mvms
 
 
-def test_it_can_be_stopped_between_sessions() -> None:
+def test_it_can_be_stopped_between_sessions(found: hwloop.FewShotResult) -> None:
     def stop(done: int, total: int) -> None:
         if total == 5 and done == 2:
             raise KeyboardInterrupt
@@ -87,7 +87,9 @@ def test_it_can_be_stopped_between_sessions() -> None:
     with hwloop.connect("sim:hermes-64?seed=3&cores=4") as chip:
         settings = dataclasses.replace(SETTINGS, epochs=0)
         data = hwloop.data.path("digits.npz")
-        found = hwloop.fewshot(zoo.digits_mlp(), data, chip, settings, progress=stop)
-    assert found.status == "interrupted"
-    assert [one.moment for one in found.asked] == ["session 0", "session 1"]
-    assert page_of(found).warnings == ("It was stopped before its last session.",)
+        untrained = hwloop.fewshot(zoo.digits_mlp(), data, chip, settings, progress=stop)
+    assert untrained.status == "interrupted"
+    assert [one.moment for one in untrained.asked] == ["session 0", "session 1"]
+    assert page_of(untrained).warnings == ("It was stopped before its last session.",)
+    better = found.asked[0].in_float.value - untrained.asked[0].in_float.value
+    assert better > 0.0, "epochs on the base classes make better vectors"  # measured 0.087

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 
 import hwloop
+from hwloop.calibration.certificate.certificate import Calibration
 from hwloop.calibration.experiments.base import DeviceExperiment
-from hwloop.calibration.experiments.cells import Levels
+from hwloop.calibration.experiments.cells import Levels, ListedLevels
 from hwloop.calibration.experiments.drift import DriftExperiment
 from hwloop.calibration.experiments.programming_curve import ProgrammingCurveExperiment
 from hwloop.calibration.experiments.read_noise import ReadNoiseExperiment
 from hwloop.errors import BadInputError
+from hwloop.files.hashing import fingerprint
 from hwloop.files.measurement_reader import read_measurements
+from hwloop.jobs.inputs import UsedCalibration
 from hwloop.jobs.measure import Into, MeasurementReport, MeasurementTask, experiment_from, measure_to_file
 
 CHIP = "sim:hermes-core?rows=32&columns=32&seed=1"
@@ -102,6 +106,37 @@ def test_a_state_with_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
         file["0000_drift/state/placing/0/born"][3] = np.nan
     with pytest.raises(BadInputError, match="'placing/0/born' is not finite"):
         measured(DRIFT, path, into=Into.RESUME)
+
+
+def test_a_file_is_gone_on_with_by_what_it_tells_and_needs_its_calibration(tmp_path: Path) -> None:
+    """Levels that are counted and levels that are listed, another seed, a temperature and a calibration."""
+    known, path, whole = tmp_path / "known.json", tmp_path / "m.h5", tmp_path / "whole.h5"
+    with hwloop.connect(CHIP) as chip:
+        hwloop.calibrate(chip, ["adc"], cores=[0], out=known)
+    used = UsedCalibration(Calibration.load(known), str(known), fingerprint(known))
+    for levels in (Levels(3, 0.25, 0.75), ListedLevels((0.2, 0.6))):
+        experiment = dataclasses.replace(DRIFT, levels=levels)
+        task = MeasurementTask(experiment, 7, 301.5, used)
+
+        def stop(done: int, total: int) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+        with hwloop.connect(CHIP) as chip:
+            assert measure_to_file(task, chip, path, into=Into.REPLACE, show=stop).status == "interrupted"
+        known.rename(tmp_path / "elsewhere.json")
+        with pytest.raises(BadInputError, match=r"m\.h5 cannot be gone on with: its calibration .*known\.json is gone"):
+            hwloop.resume(path)
+        (tmp_path / "elsewhere.json").rename(known)
+        assert hwloop.resume(path).status == "complete"
+        with hwloop.connect(CHIP) as chip:
+            measure_to_file(task, chip, whole, into=Into.REPLACE)
+        with pytest.raises(BadInputError, match="is complete: there is nothing to go on with"):
+            hwloop.resume(path)
+        [parts], [at_once] = read_measurements(path), read_measurements(whole)
+        for table in ("cells", "reads"):
+            for name, column in getattr(at_once, table).columns().items():
+                np.testing.assert_array_equal(getattr(parts, table).columns()[name], column, err_msg=name)
 
 
 # ---- settings by name ------------------------------------------------------------------------------------------

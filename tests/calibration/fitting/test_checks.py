@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from hwloop.calibration.fitting.checks import (
+    at_one_age,
     check_order,
     check_reads,
     conductance_scale,
+    is_bake,
+    is_ramp,
     reference_age,
     rows_of,
+    some_cells,
+    split_last,
     with_reads,
 )
 from hwloop.errors import BadInputError
@@ -129,3 +134,90 @@ def test_logarithms_of_ages_are_zero_where_there_is_no_read() -> None:
     assert rows.counts.tolist() == [3, 1]
     assert rows.log_time(2.0) == pytest.approx(np.log(np.array([[0.5, 1.0, 2.0], [0.5, 1.0, 1.0]])))
     assert rows.take(np.array([1])).conductance.tolist() == [[3.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "places"),
+    [([0, 0, 2, 2, 2], [0, 1, 2, 3, 4]), ([2, 0, 2, 0, 2], [1, 3, 0, 2, 4])],
+    ids=["cell by cell", "age by age"],
+)
+def test_every_cell_has_its_reads_in_a_row_of_its_own(cells: list[int], places: list[int]) -> None:
+    """A row is as long as the most reads of a cell; what is not there is zero."""
+    time, conductance, amplitude = np.arange(1.0, 6.0), np.arange(10.0, 15.0), np.arange(20.0, 25.0)
+    reads = Reads(np.array(cells, np.int32), time, conductance, np.full(5, 300.0), amplitude=amplitude)
+    rows = rows_of(Measurement(Experiment.PROGRAMMING_CURVE, Cells.at(np.arange(3)), reads))
+    first, last = places[:2], places[2:]
+    assert rows.there.tolist() == [[True, True, False], [False] * 3, [True] * 3]
+    for found, values in ((rows.time, time), (rows.conductance, conductance), (rows.amplitude, amplitude)):
+        assert found is not None
+        assert found.tolist() == [[*values[first], 0.0], [0.0] * 3, list(values[last])]
+
+
+def test_rows_of_nothing_are_empty() -> None:
+    rows = rows_of(with_reads(measured(), np.zeros(6, bool)))
+    assert rows.there.shape == rows.time.shape == rows.conductance.shape == (2, 0)
+    assert rows.amplitude is None
+
+
+def test_some_cells_are_numbered_anew_and_keep_their_reads() -> None:
+    part = some_cells(measured(), np.array([1]))
+    assert part.cells.address.tolist() == [71]
+    assert part.reads.cell.tolist() == [0, 0, 0]
+    assert part.reads.conductance.tolist() == [3.0, 2.9, 2.8]
+    assert part.reads.amplitude is None
+
+
+def test_the_last_read_of_every_cell_can_be_held_out() -> None:
+    rest, last = split_last(with_reads(measured(), np.array([True, True, True, True, True, False])))
+    assert last.reads.conductance.tolist() == [2.9, 4.8]
+    assert rest.reads.conductance.tolist() == [5.0, 3.0, 4.9]
+    assert rest.cells is last.cells
+
+
+@pytest.mark.parametrize(("other", "bake"), [(305.0, False), (305.1, True), (294.9, True), (295.0, False)])
+def test_a_bake_is_at_temperatures_over_5_kelvin_apart(other: float, bake: bool) -> None:
+    assert is_bake(changed("temperature", 0, other)) is bake
+    assert not is_bake(measured(temperature=np.full(6, np.nan)))
+
+
+@pytest.mark.parametrize(("met", "ramp"), [(4, False), (5, True)])
+def test_a_ramp_has_cells_read_at_over_four_temperatures(met: int, ramp: bool) -> None:
+    """Temperatures are told apart in steps of 5 K; a read without one does not count."""
+    kelvin = np.repeat(300.0 + 5.0 * np.arange(met), 2)
+    count = kelvin.size + 2
+    reads = Reads(
+        np.arange(count, dtype=np.int32) % 2, np.arange(1.0, count + 1), np.ones(count), np.append(kelvin, [np.nan] * 2)
+    )
+    made = replace(measured(), reads=reads)
+    assert is_ramp(made) is ramp
+    assert is_ramp(made, most=met - 1)
+    assert not is_ramp(made, most=met)
+    assert not is_ramp(measured(temperature=np.full(6, np.nan)))
+
+
+@pytest.mark.parametrize(("last", "alike"), [(2.0 * np.exp(0.699), True), (2.0 * np.exp(0.701), False)])
+def test_ages_are_one_where_their_logarithms_differ_by_less_than_0_7(last: float, alike: bool) -> None:
+    """The first read of a cell is no later one, whatever its age."""
+    assert at_one_age(replace(measured(), reads=_later(last))) is alike
+
+
+def _later(last: float) -> Reads:
+    """Two cells read first at 1 s and then once, at 2 s and at a last age."""
+    time = np.array([1.0, 1.0, 2.0, last])
+    return Reads(np.array([0, 1, 0, 1], np.int32), time, np.ones(4), np.full(4, 300.0))
+
+
+def test_a_single_read_is_a_later_one_only_after_a_verify_read() -> None:
+    once = with_reads(measured(time=np.full(6, 3.0)), np.array([True, True, False, False, False, False]))
+    assert not at_one_age(once)
+    verified = replace(once, cells=replace(once.cells, verify=np.array([5.0, np.nan])))
+    assert at_one_age(verified)
+    at_zero = replace(verified, reads=replace(verified.reads, time=np.zeros(2)))
+    assert not at_one_age(at_zero), "what is read as it is written is no later read"
+
+
+@pytest.mark.parametrize(("cells", "named"), [([0, 2], "0 to 2"), ([-1, 1], "-1 to 1"), ([-2, 5], "-2 to 5")])
+def test_reads_of_cells_that_do_not_exist_are_refused(cells: list[int], named: str) -> None:
+    reads = Reads(np.array(cells, np.int32), np.ones(2), np.ones(2), np.ones(2))
+    with pytest.raises(BadInputError, match=f"^drift: reads name cells {named}, but there are 2 cells$"):
+        replace(measured(), reads=reads)

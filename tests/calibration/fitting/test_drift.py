@@ -146,7 +146,19 @@ def test_auto_says_by_how_much() -> None:
     # A tenth of the margin, of which another kind of CPU moves a tenth.
     assert record.choice["log-clip"] - record.choice["spline"] == pytest.approx(0.0, abs=0.001)
     assert record.family == "spline"
-    assert len(outcome.panels) >= 3
+    assert [one.title for one in outcome.panels[:3]] == [
+        "Mean drift coefficient",
+        "Spread of drift coefficients",
+        "Noise of a read",
+    ]
+    mean, spread = (panel.series for panel in outcome.panels[:2])
+    for seen, fit in (mean, spread):
+        assert (seen.label, seen.line, fit.label, fit.line) == ("measured", False, "fit", True)
+        assert seen.high - seen.y == pytest.approx(seen.y - seen.low)
+    # Bars are two standard errors of 50 devices; in nu, of what they differ by and of the errors of their lines.
+    assert spread[0].high / spread[0].y - 1 == pytest.approx(2 / np.sqrt(2 * 50))
+    bars = (mean[0].high - mean[0].y) * np.sqrt(50) / 2
+    assert bars / spread[0].y == pytest.approx(1.01, abs=0.01)
 
 
 def test_split_last_keeps_every_read_once() -> None:

@@ -2,11 +2,16 @@
 
     python benchmarks/search.py                          three seeds, 100 networks each
     python benchmarks/search.py --seeds 1 --budget 40    less
+    python benchmarks/search.py --reliability 45         how well drops can be measured, and known beforehand
 
 Networks have at most as many weights as `digits_cnn`, and are trained alike, it too. Winners are those of the most
 accurate month on the front; they and the hand-made network are asked on ten twins that no search has seen, with the
 test images of the digits. The surrogate's rank correlation is that with the drop over a month of networks that it was
 not fitted to: it is fitted to all of a seed's evolution, and predicts the random search of that seed.
+
+With `--reliability`, networks are drawn at random and asked on six twins each. Drops by two twins are compared with
+drops by two others, which no prediction of drops by two twins can be much better than, and with what surrogates predict
+that were fitted to the other networks, two twins each.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,6 +36,7 @@ from hwloop.nn.datasets import Dataset, read_dataset
 from hwloop.nn.noisy_accuracy import Images
 from hwloop.optim.training import seeded
 from hwloop.search import Limits, SearchSettings, Trial, resnet_like
+from hwloop.search.evolution import drawn
 from hwloop.search.surrogate import Surrogate
 from hwloop.sim_backend.statistical.chip import StatisticalChip
 
@@ -41,6 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--twins", type=int, default=10, help="fresh ones, for the winners")
+    parser.add_argument("--reliability", type=int, default=0, metavar="NETWORKS")
     parser.add_argument("--compensation", default=SearchSettings().compensation)
     given = parser.parse_args()
     print(machine())
@@ -48,6 +56,10 @@ def main() -> None:
     limits = Limits(weights=resnet_like.weights_of(zoo.digits_cnn()))
     rows = []
     with twins_of(given.backend) as chip:
+        if given.reliability:
+            settings = SearchSettings(seed=given.seed, twins=6, compensation=given.compensation)
+            reliability(chip, data, settings, limits, given.reliability)
+            return
         for seed in range(given.seed, given.seed + given.seeds):
             settings = SearchSettings(
                 budget=given.budget, first=min(30, given.budget // 2), seed=seed, compensation=given.compensation
@@ -104,6 +116,39 @@ def compared(
     tau = correlation(found[0].trials, found[1].trials, evaluator)
     means = [statistics.mean(one) for one in asked]
     return means[0] - means[1], means[0] - means[2], found[0].hypervolume - found[1].hypervolume, tau
+
+
+def reliability(chip: StatisticalChip, data: Dataset, settings: SearchSettings, limits: Limits, count: int) -> None:
+    """Tell how well drops by two twins agree with those by two others, and with what surrogates predict."""
+    images = Images(torch.from_numpy(data.x_train), torch.from_numpy(data.y_train))
+    evaluator = Evaluator(resnet_like.space(data.x_train.shape[1:], data.classes), images, chip, settings, limits)
+    genomes = drawn(evaluator.space, evaluator.fits, set(), count, np.random.default_rng(settings.seed))
+    trials = [evaluator.evaluate(genome)[0] for genome in genomes]
+    pairs = [[by_twins(one, (2 * pair, 2 * pair + 1)) for one in trials] for pair in range(3)]
+    measured = {
+        "drop": [[one.drop_month for one in pair] for pair in pairs],
+        "accuracy": [[one.lasting for one in pair] for pair in pairs],
+    }
+    for name, found in measured.items():
+        both = [float(kendalltau(found[a], found[b]).statistic) for a, b in ((0, 1), (0, 2), (1, 2))]
+        print(f"{name} over a month, two twins and two others: Kendall {statistics.mean(both):.2f} of {count} networks")
+    folds = np.random.default_rng(settings.seed).permutation(count) % 6
+    drop, month = np.zeros(count), np.zeros(count)
+    for fold in range(6):
+        seen = [one for one, own in zip(pairs[0], folds, strict=True) if own != fold]
+        left = [one for one, own in zip(pairs[0], folds, strict=True) if own == fold]
+        model = Surrogate(evaluator.space, seen, [one.footprint for one in seen])
+        told_ = model.predict([one.genome for one in left], [one.footprint for one in left])
+        drop[folds == fold], month[folds == fold] = told_["drop_month"][0], told_["month"][0]
+    for name, by in (("drop", drop), ("accuracy", month)):
+        tau = float(kendalltau(by, measured[name][0]).statistic)
+        print(f"{name} over a month, predicted and by two twins: Kendall {tau:.2f}")
+
+
+def by_twins(trial: Trial, which: tuple[int, ...]) -> Trial:
+    """Give a trial as if only some of its twins had been asked."""
+    programmed, day, month = (tuple(ages[one] for one in which) for ages in (trial.programmed, trial.day, trial.month))
+    return replace(trial, programmed=programmed, day=day, month=month)
 
 
 def told(months: Sequence[tuple[float, ...]]) -> str:

@@ -272,7 +272,7 @@ def _maps(tile: TileRecord, where: str) -> tuple[Picture, ...]:
 def _counts(tile: TileRecord) -> list[Picture]:
     """List the pictures of what programming a tile took and gave up, as far as it is known."""
     found = []
-    if tile.pulses is not None:
+    if tile.pulses is not None and tile.pulses.any():  # 'exact' sends none
         caption = "How many pulses devices took: a long tail are devices that were hard to set."
         found.append(Picture("pulses", "Pulses", caption, lambda ax: plot.pulse_histogram(tile, ax)))
     if tile.unconverged is not None and tile.stuck is not None:

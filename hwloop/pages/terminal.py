@@ -150,7 +150,7 @@ def _print_onward(onward: Sequence[Fact], console: Console) -> None:
         if beside:
             console.print(Text.assemble((f"{command:<{column + ROOM.gap}}", "bold"), (told, "dim")))
         else:
-            console.print(Text(f"{told}:", "dim"))
+            console.print(Text(told if told.endswith("?") else f"{told}:", "dim"))
             for line in _broken(command, console.width - 2):
                 console.print(Text(f"  {line}", "bold", overflow="fold"), soft_wrap=True)
 

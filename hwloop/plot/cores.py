@@ -30,7 +30,7 @@ def occupancy(tiles: Sequence[TileRecord], ax: Axes | None = None) -> Axes:
     wide = math.ceil(math.sqrt(len(cores)))
     corner = {core: ((1 + gap) * (at % wide), -(1 + below) * (at // wide)) for at, core in enumerate(cores)}
     tensors = list(dict.fromkeys(tile.tile.tensor for tile in tiles))
-    written = len(cores) <= 16
+    named: set[str] = set()
     for core, (left, top) in corner.items():
         axes.add_patch(Rectangle((left, top - 1.0), 1.0, 1.0, fill=False, edgecolor=GREY, lw=0.8))
         axes.text(left, top + 0.01, f"core {core}", fontsize="x-small", va="bottom", clip_on=True)
@@ -40,9 +40,11 @@ def occupancy(tiles: Sequence[TileRecord], ax: Axes | None = None) -> Axes:
         width, height = place.columns / columns, place.rows / rows
         colour = _colour(tensors, tile.tile.tensor)
         axes.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor="white", lw=0.5, alpha=0.6))
-        if written and min(width, height) > 0.2:  # there is room for a word
+        letters = 0.017 * wide * len(tile.tile.tensor)
+        if len(cores) <= 16 and min(width, height) > 0.2 and width > letters:  # there is room for the name
+            named.add(tile.tile.tensor)
             axes.text(x + width / 2, y + height / 2, tile.tile.tensor, fontsize="x-small", ha="center", va="center")
-    if not written and len(tensors) < len(SERIES):  # each has a colour of its own
+    if len(named) < len(tensors) < len(SERIES):  # each has a colour of its own
         patches = [Patch(facecolor=_colour(tensors, one), alpha=0.6, label=one) for one in tensors]
         axes.legend(handles=patches, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
     axes.set(title=f"Tiles: {len(tiles)}, cores: {len(cores)}, of each the first {rows} x {columns} cells")

@@ -23,7 +23,7 @@ def accuracy_against_drop(trials: Sequence[Trial], ax: Axes | None = None) -> Ax
     chosen = values[winner(trials)]
     axes.plot(100 * values[:, 1], 100 * values[:, 0], "o", color=GREY, alpha=0.5, label=f"{len(trials)} networks")
     axes.step(100 * best[:, 1], 100 * best[:, 0], "o-", where="post", color=BLUE, label="front")
-    axes.plot(100 * chosen[1], 100 * chosen[0], "D", color=ORANGE, label="most accurate after a month")
+    axes.plot(100 * chosen[1], 100 * chosen[0], "D", color=ORANGE, label="winner")
     axes.set(xlabel="drop over a month, points", ylabel="accuracy after programming, %", title="Networks of a search")
     grid(axes)
     axes.legend(fontsize="small")

@@ -63,9 +63,8 @@ def test_a_coreset() -> None:
 def search(**more: object) -> SimpleNamespace:
     def network(name: str, latency: float) -> SimpleNamespace:
         footprint = SimpleNamespace(weights=12345, cores=2, latency=latency)
-        return SimpleNamespace(
-            network=name, footprint=footprint, in_float=0.95, accuracy=0.9, drop_day=0.01, drop_month=0.03, lasting=0.87
-        )
+        reached = {"in_float": 0.95, "accuracy": 0.9, "drop_day": 0.01, "drop_month": 0.03, "lasting": 0.87}
+        return SimpleNamespace(network=name, footprint=footprint, **reached, proven=0.87, again=())
 
     first, second = network("m:a=1", 2.5e-6), network("plain", math.nan)
     made = {
@@ -105,6 +104,19 @@ def test_a_search() -> None:
     ]  # fmt: skip
     assert origin(page) == {"file": "s.h5", "seed": "3", "status": "complete"}
     assert page.warnings == ()
+
+
+def test_a_search_whose_best_networks_were_trained_again() -> None:
+    first, second = search().front
+    first.again, first.proven = (0.85, 0.89), 0.88
+    second.again, second.proven = (0.93, 0.87), 0.89
+    page = page_of_search(search(winner=second, trials=[first, second, search().winner]))
+    assert page.verdict == "89.0% after a month, over 3 trainings, with 12,345 weights: plain."
+    assert page.tables[1].title == "Trained again"
+    assert written(page, 1) == [
+        ["plain", "12,345", "87.0%", "87.0%", "93.0%", "89.0%"],
+        ["a=1", "12,345", "87.0%", "85.0%", "89.0%", "88.0%"],
+    ]
 
 
 @pytest.mark.parametrize(

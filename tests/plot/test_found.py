@@ -117,19 +117,19 @@ def test_all_that_was_tried_may_be_lost_or_borne() -> None:
 
 
 def trial(accuracy: float, drop: float) -> SimpleNamespace:
-    return SimpleNamespace(
-        accuracy=accuracy, drop_month=drop, lasting=accuracy - drop, footprint=SimpleNamespace(weights=1)
-    )
+    later = accuracy - drop
+    takes = SimpleNamespace(weights=1)
+    return SimpleNamespace(accuracy=accuracy, drop_month=drop, lasting=later, proven=later, again=(), footprint=takes)
 
 
 def test_the_front_has_the_networks_to_which_no_other_is_better() -> None:
     axes = plot.accuracy_against_drop([trial(0.9, 0.05), trial(0.8, 0.01), trial(0.85, 0.06), trial(0.95, 0.25)])
     assert points(axes, "4 networks") == [(5.0, 90.0), (1.0, 80.0), (6.0, 85.0), (25.0, 95.0)]
     assert sorted(points(axes, "front")) == [(1.0, 80.0), (5.0, 90.0), (25.0, 95.0)]
-    assert points(axes, "most accurate after a month") == [(5.0, 90.0)]
+    assert points(axes, "winner") == [(5.0, 90.0)]
     assert line(axes, "4 networks").get_alpha() == 0.5
     assert words(axes) == ("Networks of a search", "drop over a month, points", "accuracy after programming, %")
-    assert legend(axes) == ["4 networks", "front", "most accurate after a month"]
+    assert legend(axes) == ["4 networks", "front", "winner"]
     assert grid(axes) == FAINT
 
 

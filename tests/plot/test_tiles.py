@@ -93,6 +93,16 @@ def test_cores_show_which_of_their_cells_are_in_use() -> None:
     assert axes.get_title() == "Tiles: 2, cores: 2, of each the first 32 x 32 cells"
 
 
+def test_what_no_name_fits_in_is_told_by_a_legend() -> None:
+    with hwloop.connect(CHIP) as chip:
+        run = hwloop.program(chip, {"large": gaussian(24, 32), "thin": gaussian(4, 32)}, "exact")
+    axes = occupancy(run.tiles)
+    assert [text.get_text() for text in axes.texts if not text.get_text().startswith("core")] == ["large"]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["large", "thin"]
+
+
 def test_many_cores_have_a_legend_of_what_they_hold() -> None:
     """Where there is no room for words in the squares."""
     weights = {name: gaussian(32, 24, seed=seed) for seed, name in enumerate(("first", "second"))}

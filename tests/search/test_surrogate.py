@@ -77,9 +77,34 @@ def test_values_that_are_all_alike_have_a_model() -> None:
 
 def test_features_are_places_among_choices_and_the_order_of_the_size() -> None:
     trials = [trial((2, 5), 0.9, 0.1), trial((8, 5), 0.8, 0.2)]
-    model = Surrogate(SPACE, trials, [1000, 0])
-    assert model._features([(4, 5), (8, 5)], [10**6, 0]).tolist() == [[0.5, 0.0, 1.0], [1.0, 0.0, 0.0]]
-    assert model.predict([(4, 5)], [100]).keys() == {"accuracy", "drop_day", "drop_month"}
+    sizes = [Footprint(count, 1, 1e-6) for count in (10**6, 0)]
+    model = Surrogate(SPACE, trials, sizes)
+    assert model._features([(4, 5), (8, 5)], sizes).tolist() == [[0.5, 0.0, 1.0], [1.0, 0.0, 0.0]]
+
+
+def test_shapes_count_the_least_of_inner_inputs_and_outputs() -> None:
+    takes = Footprint(1000, 1, 1e-6, ((9, 10), (90, 5), (45, 100), (100, 7)))
+    model = Surrogate(SPACE, [trial((2, 5), 0.9, 0.1), trial((8, 5), 0.8, 0.2)], [takes, takes])
+    *genes, count, inputs, outputs, last = model._features([(4, 5)], [takes])[0]
+    assert genes == [0.5, 0.0, 0.5]
+    assert count == pytest.approx(4 / 20)
+    assert inputs == pytest.approx(math.log10(1 / 90 + 1 / 45 + 1 / 100) / 3)
+    assert outputs == pytest.approx(math.log10(1 / 10 + 1 / 5 + 1 / 100) / 3)
+    assert last == pytest.approx(2 / 3)
+    single = model._features([(4, 5)], [Footprint(70, 1, 1e-6, ((10, 7),))])[0]
+    assert single[-3:] == pytest.approx([-1 / 3, -math.log10(7) / 3, 1 / 3])
+
+
+def test_drops_are_differences_of_the_predicted_errors() -> None:
+    trials = [trial((width, 5), 0.9, drop) for width, drop in ((2, 0.1), (4, 0.2), (8, 0.4))]
+    told = Surrogate(SPACE, trials, [Footprint(100, 1, 1e-6)] * 3).predict([(4, 5)], [Footprint(100, 1, 1e-6)])
+    assert told.keys() == {"accuracy", "day", "month", "drop_day", "drop_month"}
+    (first, unsure), (later, unsure_later) = told["accuracy"], told["month"]
+    drop, spread = told["drop_month"]
+    assert drop == pytest.approx(10**-later - 10**-first)
+    step = 1e-6  # the spread of a difference, by small steps of both
+    slopes = [(10 ** -(one + step) - 10**-one) / step for one in (first, later)]
+    assert spread == pytest.approx(np.hypot(slopes[0] * unsure, slopes[1] * unsure_later), rel=1e-4)
 
 
 @pytest.mark.parametrize(("accuracy", "stretched"), [(0.0, 0.0), (0.9, 1.0), (0.999, 3.0), (1.0, 3.0)])
@@ -109,7 +134,7 @@ def test_an_area_below_the_worst_accuracy_or_beyond_the_worst_drop_counts_nothin
 
 def test_a_front_has_no_genome_to_which_another_is_better() -> None:
     values = {(1,): (0.5, 0.1), (2,): (0.5, 0.2), (3,): (0.7, 0.2), (4,): (0.9, 0.2), (5,): (0.6, 0.3)}
-    assert _front_of(values) == [(1,), (4,)]
+    assert _front_of(values) == [(5,), (4,)]
     assert _front_of({}) == []
 
 

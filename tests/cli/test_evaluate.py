@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 import pytest
 
+from hwloop.jobs.evaluate_trained import TrainedEvaluation
+from hwloop.nn.accuracy import Accuracy
 from hwloop.sim_backend.chip import SimulatedChip
 from tests.cli.conftest import BRIEF, CHIP, Command
 
@@ -128,3 +130,31 @@ def test_ctrl_c_ends_without_a_traceback(command: Command, run_file: str, monkey
     monkeypatch.setattr(SimulatedChip, "_mvm", press_ctrl_c)
     result = command("evaluate", run_file)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "stopped\n")
+
+
+def test_a_training_tells_its_accuracy_at_each_age(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 95 % interval of 80 right of 100 is 71.1 to 86.7 % (Wilson)."""
+    asked: list[tuple[object, ...]] = []
+    at_end: list[float | None] = [0.875, None, None]
+
+    def evaluated(path: str, chip: object, times: Sequence[float], network: object) -> TrainedEvaluation:
+        asked.append((path, chip, [*times], network))
+        answers = tuple(Accuracy(80 - 30 * k, 100) for k in range(len(times)))
+        return TrainedEvaluation(path, CHIP, tuple(times), answers, at_end.pop(0))
+
+    monkeypatch.setattr("hwloop.evaluate_trained", evaluated)
+    monkeypatch.setattr("hwloop.jobs.trained.is_training", lambda path: path == "t.h5")
+    assert command("evaluate", "t.h5", "--times", "0,1h").stdout == (
+        "      0s  80.0% (95 %: 71.1% to 86.7%) of 100 images\n"
+        "      1h  50.0% (95 %: 40.4% to 59.6%) of 100 images\n"
+        "87.5% at the end of the training.\n"
+    )
+    assert command("evaluate", "t.h5").stdout == "      0s  80.0% (95 %: 71.1% to 86.7%) of 100 images\n"
+    assert json.loads(command("evaluate", "t.h5", "--json").stdout)["accuracy"] == [0.8]
+    assert asked == [("t.h5", None, [0.0, 3600.0], None), *[("t.h5", None, [0.0], None)] * 2]
+    refused = command("evaluate", "t.h5", "--calibration", "c.json")
+    assert refused.exit_code == 2
+    assert "a training is measured as its network answers: leave --calibration out" in refused.stderr
+    for option in (["--times", "1h"], ["--network", "net.py"]):
+        refused = command("evaluate", "w.h5", *option)
+        assert "--times and --network are for trainings; w.h5 is none" in refused.stderr

@@ -291,9 +291,9 @@ def show(options: ShowOptions) -> None:
         print_json({"calibrations": [calibration.to_json() for calibration in loaded]})
         return
     from hwloop.pages.calibrations import page_of_calibrations
-    from hwloop.pages.terminal import ALL
+    from hwloop.pages.terminal import Extent
 
-    show_page(page_of_calibrations(loaded), ALL)
+    show_page(page_of_calibrations(loaded), Extent(rows=None, letters=None))  # of many cores not each with all it has
 
 
 for _each in (daily, check, show):

@@ -8,7 +8,7 @@ installs the wheel in FOLDER/venv (with --packages its requirements are taken fr
 and runs, with FOLDER/work as the only folder, what stands in the help of every command, in the order of `hwloop
 --help`. What is printed goes to FOLDER/shown, a text for each example, to be read. The exit code is 1 where an example
 fails, shows a traceback, or prints a line, of help or of result, that is wider than 80 letters. `serve` and `web` run
-beside the others and are stopped at the end. It takes about a quarter of an hour of one core.
+beside the others and are stopped at the end. It takes about half an hour of one core, a third of it the search.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COLUMNS = 80
-LIMIT = 1800.0
+LIMIT = 7200.0
 """Seconds after which an example is given up."""
 UNTIL_STOPPED = ("serve", "web")
 """Commands that run until they are stopped."""

@@ -164,7 +164,7 @@ def _part_command(name: str) -> click.Command:
     short, text = _HELP[name]
     chip = "sim:reram-sb?seed=1&cores=1" if name == "symmetry-point" else "sim:hermes-core?seed=4"
     out = f"{'chip' if name == 'all' else name}.cal.h5"
-    wrap = " \\\n     " if len(name + out) > 28 else ""
+    wrap = " \\\n     " if len(name + chip + out) > 39 else ""  # the rest of the line takes 41 letters
     example = f'\b\nExample:\n  hwloop calibrate {name} --backend "{chip}"{wrap} --out {out}'
     part.__doc__ = f"{text}\n\n{example}"
     return command(PartOptions, name, short)(part)
@@ -291,9 +291,9 @@ def show(options: ShowOptions) -> None:
         print_json({"calibrations": [calibration.to_json() for calibration in loaded]})
         return
     from hwloop.pages.calibrations import page_of_calibrations
-    from hwloop.pages.terminal import ALL
+    from hwloop.pages.terminal import Extent
 
-    show_page(page_of_calibrations(loaded), ALL)
+    show_page(page_of_calibrations(loaded), Extent(rows=None, letters=None))  # of many cores not each with all it has
 
 
 for _each in (daily, check, show):

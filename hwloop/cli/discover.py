@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,9 @@ def discover(options: DiscoverOptions) -> None:
         if not found:
             click.echo("no VISA resource found; for a raw socket, use --address HOST:PORT")
         for row in found:
-            click.echo(f"{row.resource:<44} {_said(row)}")
+            click.echo(_beside(row.resource, _said(row)))
         for name, uri, row in chips:
-            click.echo(f"{printable(f'lab:{name}'):<44} {_said(row) if row.resource else printable(uri)}")
+            click.echo(_beside(printable(f"lab:{name}"), _said(row) if row.resource else printable(uri)))
     named = [f"TCPIP::{host}::{port}::SOCKET" for host, _, port in (one.rpartition(":") for one in options.addresses)]
     if any(row.problem for row in found if row.resource in named):
         leave(LinkError.exit_code)
@@ -88,6 +89,12 @@ def _chips_of_the_lab(options: DiscoverOptions) -> list[tuple[str, str, Found]]:
             row = ask(target, query.get("visa_library", options.visa_library), options.timeout)
         chips.append((name, uri, row))
     return chips
+
+
+def _beside(name: str, told: str) -> str:
+    """Write what is told beside a name, or below it where a line does not hold both."""
+    line = f"{name:<44} {told}"
+    return line if len(line) <= shutil.get_terminal_size((120, 24)).columns else f"{name}\n    {told}"
 
 
 def _said(row: Found) -> str:

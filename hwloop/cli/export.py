@@ -8,6 +8,7 @@ import click
 
 from hwloop.cli.common import command, file_option, force_option, given, json_option, print_json
 from hwloop.cli.options import tensor_option
+from hwloop.cli.terminal import wrapped
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def export(options: ExportOptions) -> None:
         print_json(result.to_json())
     elif isinstance(result, Export):
         fits = ", ".join(result.fits)
-        click.echo(f"{options.out}: {fits} for {options.to}. Its first lines say how to use it.")
+        click.echo(wrapped(f"{options.out}: {fits} for {options.to}. Its first lines say how to use it."))
     else:
         click.echo(
             f"{options.out}: {result.devices} devices in {result.tiles} tile(s) of {len(result.tensors)} tensor(s)"

@@ -143,7 +143,7 @@ async def _serve(server: InstrumentServer, options: ServeOptions, *, simulated: 
     if options.as_json:
         print_json({"chip": options.uri, "host": host, "port": port, "uri": f"visa:{resource}"})
     else:
-        click.echo(f"serving {options.uri} as visa:{resource}; Ctrl-C stops")
+        click.echo(f"serving {options.uri} as visa:{resource}\nCtrl-C stops it")
     sys.stdout.flush()
     await stop.wait()
     if await server.stop():

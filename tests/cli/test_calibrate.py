@@ -408,3 +408,12 @@ def test_symmetry_points_are_calibrated_and_shown(command: Command) -> None:
     missing = command("calibrate", "symmetry-point", "--backend", CHIP, "--out", "none.cal.h5")
     assert missing.exit_code == 2
     assert "needs update" in missing.stderr
+
+
+def test_of_several_cores_it_shows_no_value_of_each(command: Command) -> None:
+    chip = "sim:hermes-core?rows=16&columns=16&cores=2&seed=1"
+    run(command, "calibrate", "adc", "--backend", chip, "--out", "two.cal.h5")
+    shown, entire = run(command, "calibrate", "show", "two.cal.h5"), run(command, "show", "two.cal.h5", "--verbose")
+    assert "ADC offset" not in shown.stdout
+    assert "hwloop show --verbose" in shown.stdout
+    assert entire.stdout.count("ADC offset") == 2

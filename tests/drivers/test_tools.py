@@ -134,10 +134,15 @@ def test_the_chips_of_a_lab_are_listed_and_asked(serve, free_port, tmp_path, mon
     assert (left["name"], left["uri"], left["chip"]) == ("left", here, True)
     assert "refused" in right["problem"]
     assert (twin["uri"], twin["resource"], twin["problem"]) == ("sim:pcm-ideal", "", "")
+    monkeypatch.setenv("COLUMNS", "200")
     told = CliRunner().invoke(command, ["--timeout", "0.5"]).stdout.splitlines()
     assert [line.split()[0] for line in told if line.startswith("lab:")] == ["lab:left", "lab:right", "lab:twin"]
     assert told[-1].split() == ["lab:twin", "sim:pcm-ideal"]
     assert any(line.startswith("lab:left") and line.endswith("(hwloop chip)") for line in told)
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = CliRunner().invoke(command, ["--timeout", "0.5"]).stdout.splitlines()
+    answer = narrow[narrow.index("lab:left") + 1]
+    assert answer.startswith("    hwloop,sim:hermes-core")
 
 
 def test_a_lab_file_that_is_none_is_said(tmp_path, monkeypatch):

@@ -175,7 +175,7 @@ def ran(one: Newcomer, example: Example, out: Path) -> Iterator[str]:
         process.kill()
         code = process.wait()
     print(f"{time.monotonic() - began:6.1f} s, exit code {code}: {example.line}", flush=True)
-    expected = 130 if stopped else 0
+    expected = 1 if stopped else 0
     yield from (f"{example.line}: {fault}" for fault in faults_in(shown_in(out), code, expected))
 
 

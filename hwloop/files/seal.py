@@ -19,6 +19,7 @@ from hwloop.errors import BadInputError
 
 BEGIN, END = b"\n# hwloop seal sha256 ", b" end of seal\n"
 _SEAL = re.compile(re.escape(BEGIN) + rb"([0-9a-f]{64}) ([0-9]{20})" + re.escape(END))
+_CUT = tuple(BEGIN[:size] for size in range(3, len(BEGIN)))  # ends of a file that was cut off within its seal
 SEAL_SIZE = len(BEGIN) + 64 + 1 + 20 + len(END)
 """Bytes of a seal."""
 
@@ -51,7 +52,7 @@ def check(path: str | Path) -> bool:
         stream.seek(max(0, size - 2 * SEAL_SIZE))
         tail = stream.read()
         found = _SEAL.fullmatch(tail[-SEAL_SIZE:])
-        if found is None and BEGIN not in tail and not tail.endswith(END):
+        if found is None and BEGIN not in tail and not tail.endswith((END, *_CUT)):
             return False
         fits = found is not None and int(found[2]) == size - SEAL_SIZE
         if found is None or not fits or _digest(stream, size - SEAL_SIZE) != found[1].decode():

@@ -57,6 +57,18 @@ def test_any_missing_end_is_noticed(written: Path) -> None:
             opened(written)
 
 
+def test_a_file_that_is_cut_off_within_its_seal_is_refused(written: Path) -> None:
+    content = written.read_bytes()
+    whole = len(content) - seal.SEAL_SIZE
+    for length in range(whole + 3, len(content)):
+        written.write_bytes(content[:length])
+        with pytest.raises(BadInputError, match=CHANGED):
+            seal.check(written)
+    for length in range(whole, whole + 3):  # nothing is lost, and nothing tells that there was a seal
+        written.write_bytes(content[:length])
+        assert not seal.check(written)
+
+
 def test_a_file_that_is_changed_by_other_means_has_no_seal_any_more(written: Path) -> None:
     with h5py.File(written, "r+") as file:
         file["more"] = np.zeros(10_000)

@@ -230,10 +230,10 @@ def kill_once(
         if done.returncode == 0 or (done.returncode <= 1 and is_complete(command, out)):
             break
         tally.slowest = max(tally.slowest, done.stopping)
+        tally.kills += 1
         if done.returncode > 1 or (done.returncode == 1 and (stop is None or not says_stopped(out, done.said))):
             tally.wrong.append(f"exit code {done.returncode}: {done.said.strip()[-200:]}")
             return
-        tally.kills += 1
         try:
             if out.exists() and not (command == "deploy" and "deployed to its end" in why_not(out)):
                 load_file(out) if out.suffix == ".safetensors" else hwloop.load(out)

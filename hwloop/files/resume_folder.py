@@ -146,8 +146,12 @@ class ResumeFolder:
             return BadInputError(
                 f"{self.path} was removed while the job ran, so it cannot be gone on with; begin it anew"
             )
+        reason = error.strerror or error  # that of numpy has no number
+        if not self.exists:  # nothing was begun yet
+            self.remove()
+            return BadInputError(f"{self.out} cannot be written ({reason}); give another place")
         return BadInputError(
-            f"{self.path} cannot be written ({error.strerror}); make room, then hwloop resume {self.out} goes on"
+            f"{self.path} cannot be written ({reason}); make room, then hwloop resume {self.out} goes on"
         )
 
     # ---- states of a simulated chip --------------------------------------------------------------------------

@@ -175,8 +175,11 @@ class ResumeFolder:
                 (self.path / f"state.{other}").unlink()
 
     def states(self) -> list[int]:
-        """List the bytes of the journal to which there are states, the latest first."""
-        found = [_STATE.fullmatch(path.name) for path in self.path.iterdir()]
+        """List the bytes of the journal to which there are states, the latest first; none where the folder is gone."""
+        try:
+            found = [_STATE.fullmatch(path.name) for path in self.path.iterdir()]
+        except FileNotFoundError:
+            return []
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     def state(self, at: int) -> dict[str, AnyArray] | None:

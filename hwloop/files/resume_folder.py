@@ -146,8 +146,12 @@ class ResumeFolder:
             return BadInputError(
                 f"{self.path} was removed while the job ran, so it cannot be gone on with; begin it anew"
             )
+        reason = error.strerror or error  # that of numpy has no number
+        if not self.exists:  # nothing was begun yet
+            self.remove()
+            return BadInputError(f"{self.out} cannot be written ({reason}); give another place")
         return BadInputError(
-            f"{self.path} cannot be written ({error.strerror}); make room, then hwloop resume {self.out} goes on"
+            f"{self.path} cannot be written ({reason}); make room, then hwloop resume {self.out} goes on"
         )
 
     # ---- states of a simulated chip --------------------------------------------------------------------------
@@ -171,8 +175,11 @@ class ResumeFolder:
                 (self.path / f"state.{other}").unlink()
 
     def states(self) -> list[int]:
-        """List the bytes of the journal to which there are states, the latest first."""
-        found = [_STATE.fullmatch(path.name) for path in self.path.iterdir()]
+        """List the bytes of the journal to which there are states, the latest first; none where the folder is gone."""
+        try:
+            found = [_STATE.fullmatch(path.name) for path in self.path.iterdir()]
+        except FileNotFoundError:
+            return []
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     def state(self, at: int) -> dict[str, AnyArray] | None:

@@ -140,12 +140,15 @@ class _Crew(Generic[T, M, R]):
             if kind == SAID:
                 hear(number, content)
                 continue
-            if kind == DONE:
-                self._results[number] = content
-                if content is not None:
-                    self._keep(number, content)
-            else:
-                self._fail(content)
+            try:
+                if kind == DONE:
+                    self._results[number] = content
+                    if content is not None:
+                        self._keep(number, content)
+                else:
+                    self._fail(content)
+            except HwloopError as error:  # the worker waits for a task all the same, or to be let go
+                self._fail(error)
             self._assign(link)
 
     def _fail(self, error: Exception) -> None:

@@ -278,7 +278,7 @@ def recorded(out: str | Path, chip: Backend, job: JobOnFile) -> Iterator[Recordi
         recording = Recording(folder, chip)
     except OSError as error:
         folder.remove()
-        raise BadInputError(f"{out} cannot be written ({error.strerror}); give another place") from None
+        raise BadInputError(f"{out} cannot be written ({error.strerror or error}); give another place") from None
     yield from _witnessed(folder, chip, recording)
 
 

@@ -145,3 +145,19 @@ def test_a_disk_that_is_full_and_a_folder_that_is_gone_are_told_apart(folder: Re
     folder.remove()
     with pytest.raises(BadInputError, match="was removed while the job ran"), folder.writing():
         raise OSError(2, "No such file")
+
+
+def test_a_job_that_could_not_be_begun_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
+    folder = ResumeFolder(tmp_path / "run.h5")
+    folder.path.mkdir()
+    (folder.path / "weights.0000.npy").touch()
+    told = folder.unwritable(OSError("3 requested and 1 written"))  # as numpy has it, without a number
+    assert str(told).endswith("run.h5 cannot be written (3 requested and 1 written); give another place")
+    assert not folder.path.exists()
+
+
+def test_a_folder_that_was_removed_has_no_states_and_says_so_when_it_is_written(folder: ResumeFolder) -> None:
+    folder.remove()
+    assert folder.states() == []
+    with pytest.raises(BadInputError, match="was removed while the job ran"), folder.writing():
+        folder.keep_state(1, state(2.0))

@@ -59,6 +59,15 @@ def test_an_error_of_a_task_is_raised_here(wrong: int, error: type[Exception], t
     assert getattr(caught.value, "__notes__", []) == (["what was done is on file"] if wrong == 2 else [])
 
 
+@pytest.mark.parametrize("executor", [InProcess(), LocalProcesses(2)], ids=["in-process", "processes"])
+def test_what_cannot_be_kept_ends_all_tasks(executor: Executor) -> None:
+    def keep(number: int, result: int) -> None:
+        raise BadInputError("there is no room")
+
+    with pytest.raises(BadInputError, match="there is no room"):
+        executor.map(tasks.square, [0, 1, 2, 3], lambda *word: None, never, keep)
+
+
 def test_the_task_of_a_worker_that_died_is_begun_anew_and_not_for_ever(tmp_path: Path) -> None:
     deaths = tmp_path / "deaths"
     deaths.write_text("2")

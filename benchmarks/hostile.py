@@ -38,6 +38,8 @@ import hwloop.data
 from hwloop.cli import main
 from hwloop.files.seal import SEAL_SIZE, seal
 
+ROOT = Path(__file__).resolve().parent.parent
+
 CHIP = "sim:pcm-ideal?rows=16&columns=16&seed=1"
 SECONDS = 20.0
 """Seconds of CPU that a command may take to refuse a file."""
@@ -261,8 +263,9 @@ class Watch:
 
     def __init__(self, folder: Path, file: Path) -> None:
         self._folder, self._file = str(folder), str(file)
-        self._libraries = (*{os.path.realpath(path) for path in sys.path if path}, sys.prefix, sys.base_prefix, "/usr",
-                           "/lib", "/proc", "/sys", "/dev/null", "/dev/urandom", "/etc/localtime",
+        own = str(ROOT)  # a tree that is installed to be edited need not be on the path
+        self._libraries = (*{os.path.realpath(path) for path in sys.path if path}, own, sys.prefix, sys.base_prefix,
+                           "/usr", "/lib", "/proc", "/sys", "/dev/null", "/dev/urandom", "/etc/localtime",
             os.path.expanduser("~/.cache/matplotlib"))  # fmt: skip
         self.seen: list[str] = []
         self._on = True

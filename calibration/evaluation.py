@@ -57,7 +57,7 @@ STANDARD = Evaluation()
 class Outputs:
     """Outputs of a tile, measured or computed from device reads, beside the ideal ones for the same inputs.
 
-    Both (vectors, columns), in weight units.
+    Both (vectors, columns), in weight units; in float32 where they were measured.
     """
 
     measured: FloatArray
@@ -197,7 +197,7 @@ def conductance_map(
 def measure_outputs(
     region: Region, weights: FloatArray, correction: ColumnCorrection, rng: np.random.Generator, vectors: int
 ) -> Outputs:
-    """Measure `vectors` fresh uniform random inputs, corrected per column, beside X @ weights in float64."""
+    """Measure `vectors` fresh uniform random inputs, corrected per column, beside X @ weights, both in float32."""
     top = region.backend.info.input_max
     x = uniform_inputs(rng, vectors, region.place.rows, top)
     measured, reference = correction.apply(region.mvm(x)), (x / top) @ weights

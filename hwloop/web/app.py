@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files as resources
@@ -130,10 +129,10 @@ def make_app(site: Site) -> Starlette:
             yield
         finally:
             app.state.watchers.closing.set()
-            work.cancel()
-            warm.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            asked = [work, warm, *app.state.tasks]
+            for task in asked:
+                task.cancel()
+            await asyncio.wait(asked)  # each ends the process that it has begun
             await site.files.close()
             await site.forms.close()
 

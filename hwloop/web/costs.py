@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from hwloop.typing import Json
 from hwloop.web.composing import Composed
 from hwloop.web.feed import Feed
 from hwloop.web.jobs import Status, as_object, number
-from hwloop.web.processes import command_of
+from hwloop.web.processes import command_of, end
 from hwloop.web.rules import chips_of
 from hwloop.web.settings import SETTINGS
 from hwloop.web.site import Site, duration
@@ -120,10 +119,7 @@ async def _rehearse(site: Site, words: tuple[str, ...]) -> dict[str, Json]:
     except TimeoutError:
         return {"error": "the rehearsal took too long"}
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await end(process)
     return as_object(out) or {"error": "the rehearsal failed"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -18,6 +19,24 @@ from hwloop.web.jobs import Job
 def command_of(words: tuple[str, ...]) -> list[str]:
     """Return the words that start a command as the command line does: no module is taken from the data folder."""
     return [sys.executable, "-P", "-m", "hwloop", *words]
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that only answers questions, and wait until it is gone.
+
+    Who is cancelled meanwhile waits all the same, since a killed process ends at once: a server that closes before its
+    children leaves them to nobody.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        try:
+            await process.wait()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def start(job: Job, folder: str) -> subprocess.Popen[bytes]:

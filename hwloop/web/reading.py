@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwloop.errors import BadInputError, HwloopError
 from hwloop.typing import Json
-from hwloop.web.processes import command_of
+from hwloop.web.processes import command_of, end
 from hwloop.web.settings import SETTINGS
 
 LARGEST = "64 MiB"
@@ -74,13 +74,13 @@ class Reader:
 
     async def _end(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        if process is not None:
+            await end(process)
 
     async def close(self) -> None:
-        """End the process."""
-        await self._end()
+        """End the process, once the question that is being asked is answered or given up."""
+        async with self._lock:
+            await self._end()
 
 
 async def quietly(reader: Reader, what: str, about: Mapping[str, Json]) -> Json:

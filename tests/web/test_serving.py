@@ -16,6 +16,7 @@ import pytest
 from hwloop.cli import main
 from hwloop.errors import BadInputError
 from hwloop.web import serving
+from hwloop.web.app import make_app, make_site
 from hwloop.web.serving import Place, server_of
 from tests.web.conftest import run
 
@@ -109,3 +110,28 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path, odd: str) -> None:
         (hidden / "jobs").write_text("no folder")
     with pytest.raises(BadInputError, match="cannot be the data folder"):
         serving.serve(main, Place("127.0.0.1", 0, tmp_path, None, False), lambda address, port: None)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.3])
+def test_the_processes_of_a_server_are_gone_before_it_is(
+    delay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[asyncio.subprocess.Process] = []
+    begin = asyncio.create_subprocess_exec
+
+    async def watched(*words: Any, **options: Any) -> asyncio.subprocess.Process:
+        begun.append(await begin(*words, **options))
+        return begun[-1]
+
+    async def live() -> None:
+        site = make_site(main, tmp_path)
+        application = make_app(site)
+        async with application.router.lifespan_context(application):  # which asks the reader for something
+            question = asyncio.create_task(site.files.ask("hello", {}))
+            await asyncio.sleep(delay)
+            question.cancel()  # as the server does with whom it can no longer answer
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
+    asyncio.run(live())  # which cancels once more what is left
+    assert len(begun) == 2 or delay == 0.0
+    assert all(process.returncode is not None for process in begun)

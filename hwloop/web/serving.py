@@ -75,12 +75,12 @@ def serve(commands: click.Group, place: Place, opened: Callable[[str, int], None
             port = listening.getsockname()[1]
             tokens, site = _opened(commands, place)
             load(site)
-            server = server_of(guarded(site, tokens, place.host, port))
             logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
             shown = "127.0.0.1" if place.host in ("0.0.0.0", "::") else place.host
             if ":" in shown:
                 shown = f"[{shown}]"
-            opened(f"http://{shown}:{port}/?token={tokens.known[0][1]}", port)
+            address = f"http://{shown}:{port}/?token={tokens.known[0][1]}"
+            server = server_of(guarded(site, tokens, place.host, port), lambda: opened(address, port))
             server.run([listening])
     finally:
         lock.release()
@@ -131,7 +131,21 @@ class Patient(H11Protocol):
             self.transport.abort()
 
 
-def server_of(app: ASGIApp) -> uvicorn.Server:
+class Announced(uvicorn.Server):
+    """A server that tells when it answers and hears the signals that end it: one sent earlier may be lost."""
+
+    def __init__(self, config: uvicorn.Config, opened: Callable[[], None]) -> None:
+        """Call `opened` once that is so."""
+        super().__init__(config)
+        self._opened = opened
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and tell it."""
+        await super().startup(sockets)
+        self._opened()
+
+
+def server_of(app: ASGIApp, opened: Callable[[], None] = lambda: None) -> uvicorn.Server:
     """Make the server of an application: silent, with bounds on what may come, and ended by a terminal that closes."""
     config = uvicorn.Config(
         app,
@@ -144,8 +158,8 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
         proxy_headers=False,  # else whoever asks could choose the address that the log tells
         h11_max_incomplete_event_size=2**16,
     )
-    server = uvicorn.Server(config)
-    if sys.platform != "win32":
+    server = Announced(config, opened)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, server.handle_exit)
     return server
 

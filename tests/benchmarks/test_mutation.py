@@ -240,13 +240,13 @@ def test_a_fault_is_caught_by_a_failure_or_by_its_time(
 def test_no_test_is_begun_after_the_time_that_is_given(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text(
         "import time\n"
-        "def test_long():\n    end = time.process_time() + 0.8\n    while time.process_time() < end: pass\n"
+        "def test_long():\n    end = time.process_time() + 0.4\n    while time.process_time() < end: pass\n"
         "def test_next(): assert False\n"
     )
     (tmp_path / "test_two.py").write_text("def test_other(): assert False\n")
-    assert not trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 0.6).caught
+    assert not trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 0.3).caught
     # A file has two fifths of the time; the other one has its turn.
-    assert trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 1.5).test == "test_two.py::test_other"
+    assert trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 0.75).test == "test_two.py::test_other"
     assert trial.outcome(tmp_path, ["test_one.py", "test_two.py"], 30.0).test == "test_one.py::test_next"
 
 
@@ -261,7 +261,7 @@ def test_a_faulty_function_stays_in_the_process_that_runs_the_tests(tmp_path: Pa
     here = [os.getcwd(), *sys.path]
     try:
         trial.load_tests(tmp_path, ("test_box.py",))
-        for function, faulty in (("half", "2 * value"), ("half", "self.size / 2"), ("scaled", "x * by")):
+        for function, faulty in (("half", "2 * value"), ("scaled", "x * by")):
             assert not trial.outcome(tmp_path, ["test_box.py"], 30.0).caught
             text = METHODS.replace(faulty, faulty.replace("*", "+").replace("/", "-"))
             codes = trial.codes_of(compile(text, "box.py", "exec"), f"Box.{function}")

@@ -45,8 +45,8 @@ OTHERS = (
     "--set draws=2 --set doublings=3 --set halvings=1 --out OUT.h5",
     f"deploy {TRAINED} --backend sim:pcm-ideal?cores=8 --method exact --ranges percentile --replicas fc1=2 --seed 3 "
     "--images 10 --clip auto --age 1h --exclude fc2 --out OUT.h5",
-    "search --dataset data/digits.npz --chip sim:hermes-64 --budget 2 --set epochs=1 --set twins=1 --set method=exact "
-    "--params 16k --out OUT.h5 --weights-out OUT.safetensors",
+    "search --dataset data/digits.npz --chip sim:hermes-64 --budget 2 --set epochs=1 --set twins=1 --set again=1 "
+    "--set finalists=1 --set method=exact --params 16k --out OUT.h5 --weights-out OUT.safetensors",
     f"fewshot {TRAINED} --backend sim:hermes-64?seed=1 --sessions 1 --shots 2 --age 0 --method exact --out OUT.h5",
     "coreset data/digits.npz --bits 20000 --seed 1 --out OUT.npz",
 )

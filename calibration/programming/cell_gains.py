@@ -87,3 +87,9 @@ def reachable_gain(target: FloatArray, reach: FloatArray, sigma: float, most: fl
         if float((beyond(room, sigma) if sigma else np.minimum(room, 0.0) ** 2).sum()) <= allowed:
             return float(gain)
     return min(most, 1.0)
+
+
+def column_medians(values: FloatArray) -> FloatArray:
+    """Return the medians (columns,) of an array (vectors, columns): faster than numpy's own."""
+    ordered, size = np.sort(np.ascontiguousarray(values.T), axis=1), len(values)
+    return np.asarray(0.5 * (ordered[:, (size - 1) // 2] + ordered[:, size // 2]))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import TypeAlias
 
 import numpy as np
 
 from hwloop.chip.cell_calibration import Devices
-from hwloop.typing import FloatArray, IndexArray
+from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 DeviceIndex: TypeAlias = tuple[IndexArray, ...]
 """Indices (n,) into each axis of a device array (D, rows, columns)."""
 SMALLEST = 0.05
 """Height over the nominal one below which none is believed."""
+
+
+def indices(chosen: BoolArray) -> DeviceIndex:
+    """Return the indices (n,) of the devices that are chosen; quick where they are few."""
+    return np.unravel_index(np.flatnonzero(chosen), chosen.shape)
 
 
 class DeviceCurves:
@@ -80,11 +86,11 @@ class DeviceCurves:
         """Amplitude of the weakest pulse that is sure to melt something, uA: one that does not changes nothing."""
         return self.nominal.melt + self.nominal.midpoint_spread
 
-    def reach(self) -> FloatArray:
-        """Return the highest conductances (D, rows, columns) in uS to which pulses can bring the devices."""
+    def reach(self, at: DeviceIndex | EllipsisType = ...) -> FloatArray:
+        """Return the highest conductances in uS to which pulses can bring the devices `at`, or all of them."""
         g_min = self.nominal.g_min
         top = float(np.asarray(self.nominal.conductance(np.array(self.weakest))))
-        return np.asarray(g_min + self.height * (top - g_min), np.float64)
+        return np.asarray(g_min + self.height[at] * (top - g_min), np.float64)
 
     def learn(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:
         """Update the shifts and heights of the devices `at` with what their last pulses led to.

@@ -19,6 +19,7 @@ from hwloop.calibration.programming.cell_gains import (
     SMALLEST_SENSITIVITY,
     cell_sensitivity,
     column_medians,
+    column_multiples,
     reachable_gain,
     robust_multiple,
 )
@@ -34,7 +35,8 @@ from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceInd
 from hwloop.calibration.programming.device_statistics import DeviceStatistics, best_of_cells
 from hwloop.calibration.programming.filter_settings import FilterSettings, Observation
 from hwloop.calibration.programming.noise_scale import NoiseScale
-from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse
+from hwloop.calibration.programming.pulse_kernels import Known
+from hwloop.calibration.programming.redraw import RedrawTable
 from hwloop.calibration.programming.stuck_search import RULE, Look, StuckSearch
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.pulses import PulseKind
@@ -170,14 +172,13 @@ class ConductanceFilter:
         self, at: IndexArray, aim: FloatArray, effect: FloatArray, remaining: float, rounds: int
     ) -> tuple[FloatArray, FloatArray]:
         """Compute the variances of pulses on devices (n,), flat indices, and the squared errors they leave, uS^2."""
-        aim, effect = aim.reshape(-1)[at], effect.reshape(-1)[at]
-        noise = self._curves.pulse_variance(aim, self.g.reshape(-1)[at], at) * effect**2
-        drift = aim * effect * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
-        # What is known of a cell is its sum: pulsing a device whose share is uncertain brings that variance back.
-        unshared = self._device_variance.reshape(-1)[at] * effect**2
-        unresolved = self._unresolved.reshape(-1)[at % self._unresolved.size] / (rounds + 1)  # of all those to come
-        redraws = np.minimum(rounds, self._settings.max_pulses_per_device - 1 - self._spent.reshape(-1)[at])
-        return noise, drift**2 + cost_of_pulse(self._redraw, redraws, noise + unshared, unresolved, self._min_gain**2)
+        curves, unresolved, spent = self._curves, self._unresolved.reshape(-1), self._spent.reshape(-1)
+        g, own = self.g.reshape(-1), self._device_variance.reshape(-1)
+        known = Known(g, own, curves.height_variance.reshape(-1), curves.shift_variance.reshape(-1), unresolved, spent)
+        redraws = self._redraw.after(rounds, self._settings.max_pulses_per_device, self._min_gain**2)
+        ages = max(remaining, 0.01 * self._age), remaining + self._age
+        pulses = at, aim.reshape(-1), effect.reshape(-1)
+        return self._statistics.costs(pulses, known, curves.nominal, ages, redraws)
 
     def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
         """Fit the common error of the currents of open-loop pulses to the first measurement after them."""
@@ -443,6 +444,6 @@ class ConductanceFilter:
         Column gains are digital, so only their values relative to each other are free. Their mean stays where the
         first measurement put it, or corrections would by and by shrink all weights towards the noise.
         """
-        gain = robust_multiple(self._tile.target, weights, axis=0)[0]
+        gain = column_multiples(self._tile.target, weights)
         relative: FloatArray = gain * (self._mean_gain / gain[self._loaded].mean()) if self._loaded.any() else gain
         return relative

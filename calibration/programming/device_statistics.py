@@ -6,9 +6,11 @@ import numpy as np
 
 from hwloop.calibration.programming import filter_kernels
 from hwloop.calibration.programming.filter_kernels import Reach
+from hwloop.calibration.programming.pulse_kernels import Curve, Known, Redraws, costs_of_pulses
 from hwloop.calibration.programming.tables import Table, tabulated_drift
 from hwloop.devices.drift import Aging
 from hwloop.devices.model import DeviceModel
+from hwloop.devices.programming_curve import ProgrammingCurve
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 
@@ -157,6 +159,29 @@ class DeviceStatistics:
         filter_kernels.prospects(
             _flat(g), _flat(effect), error.reshape(-1), bounds, (self._q, noise), out.reshape(2, len(g), -1)
         )
+        return out[0], out[1]
+
+    def costs(
+        self,
+        pulses: tuple[IndexArray, FloatArray, FloatArray],
+        known: Known,
+        curve: ProgrammingCurve,
+        ages: tuple[float, float],
+        redraws: Redraws,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Compute the variances of pulses as their cells show them, and the squared errors they leave, (n,) in uS^2.
+
+        Parameters
+        ----------
+        pulses
+            (n,) flat indices of the devices; (devices,) aims in uS, and what devices contribute over that.
+        known, curve, redraws
+            The devices, their nominal curve, and what results are worth that can be drawn again.
+        ages
+            Seconds between which the drift of a device is not known any better.
+        """
+        out, apart = np.empty((2, len(pulses[0]))), float(self.aging.apart(*ages))
+        costs_of_pulses(pulses, known, Curve.of(curve), (self._spread, apart), redraws, out)
         return out[0], out[1]
 
 

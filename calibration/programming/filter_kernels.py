@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwloop.devices.compiled import compiled, kept
+from hwloop.devices.compiled import exact, kept
 from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 
@@ -36,7 +36,7 @@ class Reach(NamedTuple):
     """(D, cells) devices that are to be left alone."""
 
 
-@compiled
+@exact
 def entry(of: Lookup, g: float) -> float:
     """Return the statistic of a device at g in uS."""
     place, last = g * of.per_unit + 0.5, of.values.size - 1.0
@@ -214,3 +214,42 @@ def best_of_cells(devices: IndexArray, worth: FloatArray, least: float, best: In
         if worth[k] > most[cell]:
             most[cell] = worth[k]
             best[cell] = devices[k] // best.size
+
+
+@kept
+def multiples_of_columns(reference: FloatArray, values: FloatArray, rounds: int, huber: float, out: FloatArray) -> None:
+    """Fit factors of columns that bring `reference` closest to `values` (rows, columns), with Huber weights.
+
+    Parameters
+    ----------
+    reference, values
+        (rows, columns).
+    rounds
+        Fits in turn, each with the weights that the one before gives.
+    huber
+        Standard deviations beyond which a residual loses weight.
+    out
+        (columns,) the factors; 1 where the reference is zero.
+    """
+    rows, columns = reference.shape
+    weights, power, product, sigma = np.ones(reference.shape), np.empty(columns), np.empty(columns), np.empty(columns)
+    for _ in range(rounds):
+        power[:] = 0.0
+        product[:] = 0.0
+        sigma[:] = 0.0
+        for i in range(rows):
+            for j in range(columns):
+                power[j] += weights[i, j] * reference[i, j] ** 2
+                product[j] += weights[i, j] * reference[i, j] * values[i, j]
+        for j in range(columns):
+            out[j] = product[j] / power[j] if power[j] > 0 else 1.0
+        for i in range(rows):
+            for j in range(columns):
+                sigma[j] += weights[i, j] * abs(values[i, j] - out[j] * reference[i, j])
+        for j in range(columns):
+            # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors.
+            sigma[j] = huber * (1.2533 * (sigma[j] / rows) + 1e-12)
+        for i in range(rows):
+            for j in range(columns):
+                error = abs(values[i, j] - out[j] * reference[i, j])
+                weights[i, j] = min(1.0, sigma[j] / max(error, 1e-300))

@@ -18,24 +18,30 @@ numba: Any = None
 with suppress(ImportError):
     numba = importlib.import_module("numba")
 
-_LOOSE = {"arcp", "contract"}
+_LOOSE = frozenset({"arcp", "contract"})
 """Divisions by the same number may become products, and a product and a sum one operation."""
 
 
-def compiled(function: F, kept: bool = False) -> F:
-    """Return the function, compiled where that is possible, and `kept` on disk."""
+def compiled(function: F, kept: bool = False, loose: frozenset[str] = _LOOSE) -> F:
+    """Return the function, compiled where that is possible, and `kept` on disk; `loose` is what may be rearranged."""
     if numba is None:
         return function
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(loose)}
     try:
-        done: F = numba.njit(function, cache=kept, nogil=True, error_model="numpy", fastmath=_LOOSE)
+        done: F = numba.njit(function, cache=kept, **options)
     except RuntimeError:  # there is no folder to keep in what is compiled
-        done = numba.njit(function, nogil=True, error_model="numpy", fastmath=_LOOSE)
+        done = numba.njit(function, **options)
     return done
 
 
+def exact(function: F) -> F:
+    """Return the function, compiled where that is possible, with each operation rounded as numpy rounds it."""
+    return compiled(function, loose=frozenset())
+
+
 def kept(function: F) -> F:
-    """Return the function, compiled and kept on disk, where that is possible; it calls nothing of another file.
+    """Return the function as `exact` does, kept on disk; it calls nothing that is compiled in another file.
 
     What is kept is found again by the time at which the function's own file was written.
     """
-    return compiled(function, kept=True)
+    return compiled(function, kept=True, loose=frozenset())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -247,8 +247,7 @@ def _contributions(
     cells: PulsedCells, curve: ProgrammingCurve, aging: Aging, settings: CurrentErrorFit
 ) -> tuple[FloatArray, FloatArray]:
     """Compute mean and variance (D, n) of what devices contribute, over their unknown shifts, in uS and uS^2."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(settings.nodes)
-    weights = weights / weights.sum()
+    nodes, weights = _quadrature(settings.nodes)
     amplitude, below, share = cells.tabulated
     shifted = amplitude[:, None] + math.hypot(cells.shift_sigma, curve.jitter) * nodes
     g = np.asarray(curve.conductance(shifted), np.float64)
@@ -261,3 +260,10 @@ def _contributions(
         (of[below] + share * np.diff(of)[below]) * cells.height**n for n, of in ((1, mean), (2, variance))
     )
     return expected, spread + (cells.height_sigma * expected) ** 2
+
+
+@cache
+def _quadrature(points: int) -> tuple[FloatArray, FloatArray]:
+    """Return nodes and weights (points,) of a mean over a standard normal number."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    return nodes, weights / weights.sum()

@@ -220,10 +220,11 @@ class ConductanceFilter:
     @property
     def unconverged(self) -> BoolArray:
         """Cells off target by more than three standard deviations of a pulse, with no device left to pulse."""
-        sigma = self._model.curve.pulse_sigma(np.abs(self._tile.target)) + np.sqrt(self.variance)
-        far: BoolArray = np.abs(self._error) > 3 * sigma
-        row, column = np.nonzero(far)
-        far[row, column] = self._exhausted[:, row, column].any(0)
+        size, known = np.abs(self._error), np.sqrt(self.variance)
+        far: BoolArray = size > 3 * known
+        row, column = at = np.nonzero(far)  # few: most are known to be near
+        sigma = self._model.curve.pulse_sigma(np.abs(self._tile.target[at])) + known[at]
+        far[at] = (size[at] > 3 * sigma) & self._exhausted[:, row, column].any(0)
         return far
 
     @property

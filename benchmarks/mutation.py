@@ -56,7 +56,11 @@ DECISIVE = (
     "calibration/certificate",
 )
 """Modules that decide whether a device is pulsed, given up or believed: a fault there costs devices."""
-COMPILED = ("sim_backend/stepping/kernel.py",)
+COMPILED = (
+    "sim_backend/stepping/kernel.py",
+    "calibration/programming/filter_kernels.py",
+    "calibration/programming/pulse_kernels.py",
+)
 """Files whose functions numba compiles: what is changed in memory is not run, so they are written anew."""
 SLOWEST = 300.0
 """Seconds of CPU time that a test may take without a fault."""

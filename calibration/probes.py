@@ -55,7 +55,7 @@ def hadamard_inputs(rng: np.random.Generator, blocks: int, rows: int, amplitude:
         chosen = rng.permutation(n)[:rows]
         signs = rng.choice(np.array([-1, 1], np.int32), rows)
         flips = rng.choice(np.array([-1, 1], np.int32), (n, 1))
-        parts.append(amplitude * design[:, chosen] * signs * flips)
+        parts.append(design.take(chosen, axis=1) * ((amplitude * signs) * flips))
     return np.concatenate(parts)
 
 

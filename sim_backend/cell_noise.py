@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
@@ -40,6 +41,21 @@ class Amplitudes:
         return self.power.sqrt()
 
 
+class _Pulsed(NamedTuple):
+    """Some devices that were pulsed (n,)."""
+
+    cells: torch.Tensor
+    power: torch.Tensor
+    """Squared amplitudes, uS^2."""
+    born: torch.Tensor
+    """Seconds: when they were pulsed last."""
+
+    def since(self, moment: float) -> _Pulsed:
+        """Return those that were pulsed after a moment."""
+        kept = (self.born > moment).nonzero().squeeze(1)
+        return _Pulsed(self.cells[kept], self.power[kept], self.born[kept])
+
+
 class CellNoise:
     """The sums of a ladder's states over the devices of each cell, and the way from them back to single devices."""
 
@@ -59,6 +75,7 @@ class CellNoise:
         if not due:
             return
         young = self._pulsed_since(amplitudes, min(self._updated[k] for k in due))
+        recent: dict[float, _Pulsed] = {}
         drawn = normals((len(due), *amplitudes.root.shape), ladder.generator)
         for k, fresh in zip(due, drawn.unbind(), strict=True):
             exponent = (self._updated[k] - now) / ladder.taus[k]
@@ -67,7 +84,10 @@ class CellNoise:
                 fresh.mul_(amplitudes.root).mul_(math.sqrt(grown))
             else:
                 # A device that was pulsed meanwhile has had the time since then to grow.
-                cells, power, born = young
+                moment = self._updated[k]
+                if moment not in recent:
+                    recent[moment] = young.since(moment)
+                cells, power, born = recent[moment]
                 missing = (born - now).mul_(2.0 / ladder.taus[k]).exp_().sub_(1.0 - grown).clamp_(min=0.0)
                 variance = (amplitudes.power * grown).index_add_(0, cells, missing.to(power.dtype) * power, alpha=-1.0)
                 fresh.mul_(variance.clamp_(min=0.0).sqrt_())
@@ -157,15 +177,13 @@ class CellNoise:
             self._updated = list(self._ladder.updated)
         return self._sums
 
-    def _pulsed_since(
-        self, amplitudes: Amplitudes, moment: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
-        """Return cells, squared amplitudes and times of the pulses (n,) of devices pulsed after a moment, if any."""
+    def _pulsed_since(self, amplitudes: Amplitudes, moment: float) -> _Pulsed | None:
+        """Return the devices pulsed after a moment, if any."""
         if self._ladder.last_pulse <= moment:
             return None
         pulsed, signed = self._ladder.pulsed, amplitudes.signed
         devices = (pulsed > moment).nonzero().squeeze(1)
-        return devices % signed.shape[1], signed.reshape(-1)[devices].square(), pulsed[devices]
+        return _Pulsed(devices % signed.shape[1], signed.reshape(-1)[devices].square(), pulsed[devices])
 
     def _grown(self, k: int, born: torch.Tensor) -> torch.Tensor:
         """Return the variance that states of one decade, of devices pulsed at `born`, have won since the ladder's."""

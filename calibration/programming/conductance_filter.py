@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import EllipsisType
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from hwloop.calibration.programming.base import open_loop_amplitudes
 from hwloop.calibration.programming.cell_gains import (
     SMALLEST_SENSITIVITY,
     cell_sensitivity,
+    column_medians,
+    column_multiples,
     reachable_gain,
     robust_multiple,
 )
@@ -28,16 +31,16 @@ from hwloop.calibration.programming.current_error import (
     fit_current_error,
     scaled_curve,
 )
-from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceIndex
+from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceIndex, indices
+from hwloop.calibration.programming.device_statistics import DeviceStatistics, best_of_cells
 from hwloop.calibration.programming.filter_settings import FilterSettings, Observation
 from hwloop.calibration.programming.noise_scale import NoiseScale
-from hwloop.calibration.programming.redraw import RedrawTable, cost_of_pulse
+from hwloop.calibration.programming.pulse_kernels import Known
+from hwloop.calibration.programming.redraw import RedrawTable
 from hwloop.calibration.programming.stuck_search import RULE, Look, StuckSearch
-from hwloop.calibration.programming.tables import Table, tabulated_drift
 from hwloop.chip.cell_calibration import Devices
 from hwloop.chip.pulses import PulseKind
 from hwloop.chip.region import Region
-from hwloop.devices.drift import Aging
 from hwloop.mapping.tile import Tile
 from hwloop.typing import AnyArray, BoolArray, FloatArray, IndexArray
 
@@ -67,15 +70,17 @@ class ConductanceFilter:
         self._settings, self._min_gain = settings, settings.min_gain / 100 * info.g_max
         self._redraw = RedrawTable(settings.redraws)
         self._region, self._tile, self._known, self._age = region, tile, known, age
-        self._model, self._aging = known.model, Aging(tabulated_drift(known.model.drift))
-        self._q = Table.of(known.model.read_noise.q)
-        self._limits = info.limits
+        self._model, self._limits = known.model, info.limits
         k, rows, columns = region.shape[1:]
         self._sign = np.repeat([1.0, -1.0], k)[:, None, None]
+        self._statistics = DeviceStatistics(known.model, self._sign[:, 0, 0])
+        self._aging = self._statistics.aging
         shape = self._shape = (2 * k, rows, columns)
         self._curves = DeviceCurves(known, shape)
         self._usable = known.usable.reshape(shape)
-        self._most = self._g_top = 1.05 * np.where(self._usable, known.capacity(info).reshape(shape), info.g_max)
+        self._most = 1.05 * np.where(self._usable, known.capacity(info).reshape(shape), info.g_max)
+        self._g_top = self._most.copy()
+        self._reach_of: DeviceCurves | None = None  # the curves whose reach `_g_top` knows
         self.g = known.stuck_at.reshape(shape).copy()
         """(D, rows, columns) estimated conductances, uS."""
         self.variance = np.zeros((rows, columns))
@@ -97,6 +102,7 @@ class ConductanceFilter:
         self._trust: FloatArray | None = None  # with which the last measurement was taken in; None before any
         self._unresolved = np.zeros((rows, columns))  # variance of what the last measurement showed
         self._sensitivity: FloatArray | None = None
+        self._foreseen: tuple[FloatArray, FloatArray] | None = None  # weights and effects of the last observation
         self._mean_gain = 1.0
         self._loaded = np.any(tile.target != 0, axis=0)
         self.mvm_error = float("nan")
@@ -136,57 +142,50 @@ class ConductanceFilter:
         """
         weights, effect = self._weights_at(self._region.backend.now() + remaining + self._age)
         error = self._error = weights - self._column_gain(weights) * self._tile.target
-        wanted = self.g - self._sign * error / effect
-        aim = np.clip(wanted, self._model.curve.g_min, self._g_top)
-        left = (aim - wanted) * effect
-        quieter = self._read_noise_variance(self.g) - self._read_noise_variance(aim)
-        exhausted = self._exhausted
-        gain = np.where(exhausted, -np.inf, error**2 - left**2 + quieter * effect**2)
-        noise, worth = np.zeros(self._shape), np.flatnonzero(gain > self._min_gain**2)  # noise takes more away
-        noise.reshape(-1)[worth], lost = self._noise_of_pulses(worth, aim, effect, remaining, rounds)
-        gain.reshape(-1)[worth] -= lost
+        exhausted, reach = self._exhausted, (self._model.curve.g_min, self._g_top)
+        aim, gain = self._statistics.prospects(self.g, effect, error, (*reach, exhausted), self._read_noise_time)
+        worth = np.flatnonzero(gain > self._min_gain**2)  # noise takes more away
+        _, lost = self._noise_of_pulses(worth, aim, effect, remaining, rounds)
         # A suspect needs pulses and rounds to come back from where it is sent.
         spare = self._settings.max_pulses_per_device - self._spent
         self._may_ask = ~exhausted & (spare > RULE.pulses_left) & (rounds > RULE.rounds_left)
         asked, levels = self._search.questions(self._may_ask, self._g_top)
-        gain[:, asked[1], asked[2]] = -np.inf
-        best = np.argmax(gain, axis=0)
-        cell = np.nonzero(np.take_along_axis(gain, best[None], 0)[0] > self._min_gain**2)
+        best = best_of_cells(worth, gain.reshape(-1)[worth] - lost, self._min_gain**2, error.shape)
+        best[asked[1:]] = -1
+        cell = np.nonzero(best >= 0)
         at = (best[cell], *cell)
-        self._error[cell] = (self._sign * left)[at]
-        self._error[asked[1:]] += self._sign[asked[0], 0, 0] * (levels - self.g[asked]) * effect[asked]
         every: DeviceIndex = tuple(np.concatenate([one, other]) for one, other in zip(at, asked, strict=True))
-        sent = np.concatenate([aim[at], levels])
-        aim[asked] = levels
+        sent, shows = np.concatenate([aim[at], levels]), effect[every]
+        self._error[every[1:]] += self._sign[every[0], 0, 0] * (sent - self.g[every]) * shows
+        drawn = self._curves.pulse_variance(sent, self.g[every], np.ravel_multi_index(every, self._shape))
         if len(levels):
-            noise[asked] = (drawn := self._pulse_variance(aim)[asked]) * effect[asked] ** 2
-            self._search.sent(asked, levels, drawn)
+            self._search.sent(asked, levels, drawn[len(cell[0]) :])
         self._send(every, self._curves.amplitude(sent, every), sent)
         self._plain[at] = True
-        self._added[every[1:]] = self._device_variance[every] * effect[every] ** 2 + noise[every]
+        noise = drawn * shows**2
+        self._added[every[1:]] = self._device_variance[every] * shows**2 + noise
         self.variance[every[1:]] += self._added[every[1:]]
-        self._device_variance[every] = noise[every]
+        self._device_variance[every] = noise
         return len(sent)
 
     def _noise_of_pulses(
         self, at: IndexArray, aim: FloatArray, effect: FloatArray, remaining: float, rounds: int
     ) -> tuple[FloatArray, FloatArray]:
         """Compute the variances of pulses on devices (n,), flat indices, and the squared errors they leave, uS^2."""
-        aim, effect = aim.reshape(-1)[at], effect.reshape(-1)[at]
-        noise = self._curves.pulse_variance(aim, self.g.reshape(-1)[at], at) * effect**2
-        drift = aim * effect * self._aging.log_spread(aim, max(remaining, 0.01 * self._age), remaining + self._age)
-        # What is known of a cell is its sum: pulsing a device whose share is uncertain brings that variance back.
-        unshared = self._device_variance.reshape(-1)[at] * effect**2
-        unresolved = self._unresolved.reshape(-1)[at % self._unresolved.size] / (rounds + 1)  # of all those to come
-        redraws = np.minimum(rounds, self._settings.max_pulses_per_device - 1 - self._spent.reshape(-1)[at])
-        return noise, drift**2 + cost_of_pulse(self._redraw, redraws, noise + unshared, unresolved, self._min_gain**2)
+        curves, unresolved, spent = self._curves, self._unresolved.reshape(-1), self._spent.reshape(-1)
+        g, own = self.g.reshape(-1), self._device_variance.reshape(-1)
+        known = Known(g, own, curves.height_variance.reshape(-1), curves.shift_variance.reshape(-1), unresolved, spent)
+        redraws = self._redraw.after(rounds, self._settings.max_pulses_per_device, self._min_gain**2)
+        ages = max(remaining, 0.01 * self._age), remaining + self._age
+        pulses = at, aim.reshape(-1), effect.reshape(-1)
+        return self._statistics.costs(pulses, known, curves.nominal, ages, redraws)
 
     def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
         """Fit the common error of the currents of open-loop pulses to the first measurement after them."""
         at = chosen_cells((self._tile.target != 0) & self._usable.all(0) & (self._spent > 0).all(0), settings.cells)
         if not len(at[0]):
             return None
-        noise = self._measurement_noise(shown, self._weights_at(shown.begin)[1], None)
+        noise = self._measurement_noise(shown, (self._foreseen or self._weights_at(shown.begin))[1], None)
         age = max(shown.begin - float(self._born.max()), 1e-6)
         cells = PulsedCells.of(at, shown.seen, noise, self._amplitude, self._curves, age)
         return fit_current_error(cells, self._curves.nominal, self._aging, settings)
@@ -200,6 +199,7 @@ class ConductanceFilter:
         model = dataclasses.replace(self._model, curve=curve)
         self._known = dataclasses.replace(self._known, model=model)
         self._model, self._curves = model, DeviceCurves(self._known, self._shape)
+        self._foreseen = None
         at = np.nonzero(self._usable)
         self.g[at] = self._curves.conductance(self._amplitude[at], at)
         self._device_variance[at] = self._curves.pulse_variance(self.g, np.zeros(self._shape))[at]
@@ -220,8 +220,12 @@ class ConductanceFilter:
     @property
     def unconverged(self) -> BoolArray:
         """Cells off target by more than three standard deviations of a pulse, with no device left to pulse."""
-        sigma = self._model.curve.pulse_sigma(np.abs(self._tile.target)) + np.sqrt(self.variance)
-        return (np.abs(self._error) > 3 * sigma) & self._exhausted.any(0)
+        size, known = np.abs(self._error), np.sqrt(self.variance)
+        far: BoolArray = size > 3 * known
+        row, column = at = np.nonzero(far)  # few: most are known to be near
+        sigma = self._model.curve.pulse_sigma(np.abs(self._tile.target[at])) + known[at]
+        far[at] = (size[at] > 3 * sigma) & self._exhausted[:, row, column].any(0)
+        return far
 
     @property
     def stuck(self) -> BoolArray:
@@ -246,10 +250,13 @@ class ConductanceFilter:
 
     def _read_noise_variance(self, g: FloatArray) -> FloatArray:
         """Compute the variance (uS^2) of the read noise that devices at g will have when the network runs."""
+        return self._read_noise_time * self._statistics.read_noise_power(g)
+
+    @property
+    def _read_noise_time(self) -> float:
+        """Units of log time for which read noise counts when the network runs, by the noise that measurements show."""
         noise = self._model.read_noise
-        slow = math.log((self._age + noise.t_read) / (2 * noise.t_read))
-        variance: FloatArray = (self._noise_scale.read * slow) * np.square(g * self._q(g / noise.g_scale))
-        return variance
+        return self._noise_scale.read * math.log((self._age + noise.t_read) / (2 * noise.t_read))
 
     def _pulse_variance(self, aim: FloatArray) -> FloatArray:
         """Compute the variance (uS^2) of the result of a pulse at each device."""
@@ -269,12 +276,13 @@ class ConductanceFilter:
         begin = region.backend.now()
         codes = region.mvm(probe.inputs)
         duration = max(region.backend.now() - begin, 1e-9)
-        weights, _ = self._weights_at(begin)
+        weights, _ = self._foreseen = self._weights_at(begin)
         return Observation(weights + self._deviations(probe, codes, weights), probe.power, begin, duration)
 
     def update(self, shown: Observation) -> None:
         """Update the filter with what a measurement showed."""
-        weights, effect = self._weights_at(shown.begin)
+        weights, effect = self._foreseen or self._weights_at(shown.begin)
+        self._foreseen = None
         observed = shown.seen - weights
         if self._sensitivity is None:
             self._sensitivity = self._found_sensitivity(weights + observed, weights)
@@ -294,7 +302,7 @@ class ConductanceFilter:
         low, high = self._region.span
         step = self._region.step
         innovation = codes * step - np.clip(predicted, low * step, high * step)
-        shift = np.median(innovation, axis=0)
+        shift = column_medians(innovation)
         self._offset += shift
         return probe.cells(innovation - shift)
 
@@ -339,7 +347,7 @@ class ConductanceFilter:
         self._seen = shown.begin
         self._take_in(trust * observed, trust, effect)
         self._believe_examined(effect)
-        self._learn_curve(np.nonzero(self._fresh & ~self._search.doubtful & ~self._search.stuck))
+        self._learn_curve(indices(self._fresh & ~self._search.doubtful & ~self._search.stuck))
         self._fresh[:] = False
 
     def _measurement_noise(self, shown: Observation, effect: FloatArray, observed: FloatArray | None) -> FloatArray:
@@ -350,7 +358,7 @@ class ConductanceFilter:
         lasts, and another one when the network runs.
         """
         noise, scale, duration = self._model.read_noise, self._noise_scale, shown.duration
-        flicker = ((self._q(self.g / noise.g_scale) * self.g * effect) ** 2).sum(0)
+        flicker = self._statistics.flicker(self.g, effect)
         fast = np.log(max(duration / (2 * noise.t_read), 1.0)) * flicker.sum(0) * self._settings.drive**2
         converters = np.full(flicker.shape, 2 * self._region.step**2 / 12 / shown.power)
         read = fast / shown.power + np.log(max(self._age / duration, 1.0)) * flicker
@@ -366,26 +374,20 @@ class ConductanceFilter:
 
     def _drift_variance(self, effect: FloatArray, begin: float) -> FloatArray:
         """Compute what unknown drift since the last measurement adds to the cells' variances, (rows, columns) uS^2."""
-        age = np.maximum(begin - self._born, 1e-6)
-        since = np.maximum(self._seen - self._born, 1e-6)
-        drift = self.g * effect * self._aging.log_spread(self.g, np.where(since > 1e-6, since, age), age)
-        drift[~self._usable] = 0.0
-        variance: FloatArray = (drift**2).sum(0)
-        return variance
+        ages = self._seen - self._born, begin - self._born
+        return self._statistics.drift_variance(self.g, effect, ages, self._usable)
 
     def _take_in(self, correction: FloatArray, trust: FloatArray, effect: FloatArray) -> None:
         """Move the devices by a correction of their cell (rows, columns) in uS, shared as they share its variance."""
         self.variance = self.variance * (1.0 - trust)
-        share = self._device_variance * effect**2
-        share /= np.maximum(share.sum(0), 1e-300)
-        moved = self.g + self._sign * share * correction / effect
-        self.g = np.asarray(np.clip(moved, 0.0, 2 * self._g_top), np.float64)
-        self._device_variance = self._device_variance * (1.0 - trust * share)
+        self._statistics.move((self.g, self._device_variance), effect, self._g_top, correction, trust)
 
     def _learn_curve(self, at: DeviceIndex) -> None:
         """Learn from the devices `at` how far their own curves are shifted along the amplitude."""
         self._curves.learn(at, self._amplitude[at], self.g[at], self._device_variance[at])
-        self._g_top = np.minimum(self._most, self._curves.reach())
+        where: DeviceIndex | EllipsisType = at if self._reach_of is self._curves else ...
+        self._g_top[where] = np.minimum(self._most[where], self._curves.reach(where))
+        self._reach_of = self._curves
 
     def _judge_answers(self, observed: FloatArray, effect: FloatArray, begin: float) -> FloatArray:
         """Look for devices that do not answer; return what the other cells (rows, columns) deviate by, in uS."""
@@ -404,12 +406,12 @@ class ConductanceFilter:
 
     def _weigh_pulses(self, look: Look, variance: FloatArray, begin: float) -> None:
         """Weigh whether devices that were to correct something stayed where they were."""
-        search, sensitivity, shown = self._search, self._cell_sensitivity, look.g * look.effect
-        at = np.nonzero(self._plain & ~search.stuck & ~search.examined)
+        search, sensitivity = self._search, self._cell_sensitivity
+        at = indices(self._plain & ~search.stuck & ~search.examined)
         cell, before = at[1:], self._before[at]
         before = before * self._aging.factor(before, begin - self._born_before[at])
         calm = np.maximum(variance[cell] - self._added[cell] / sensitivity[cell] ** 2, look.noise[cell])
-        search.weigh_pulses(at, look.off[cell], shown[at] - before, calm, variance[cell])
+        search.weigh_pulses(at, look.off[cell], look.g[at] * look.effect[at] - before, calm, variance[cell])
 
     def _believe_examined(self, effect: FloatArray) -> None:
         """Take over what the search believes of the cells that it examines."""
@@ -434,10 +436,8 @@ class ConductanceFilter:
         The effect of a device (D, rows, columns) is G(then) / G(reference age), times the sensitivity of its cell.
         """
         # A device that does not answer is crystalline or open: neither drifts.
-        effect = np.where(self._usable & ~self._search.stuck, self._aging.factor(self.g, moment - self._born), 1.0)
-        if self._sensitivity is not None:
-            effect = effect * self._sensitivity
-        return (self._sign * self.g * effect).sum(0), effect
+        drifts = self._usable & ~self._search.stuck
+        return self._statistics.weights(self.g, moment - self._born, drifts, self._cell_sensitivity)
 
     def _column_gain(self, weights: FloatArray) -> FloatArray:
         """Choose the gain (columns,) that each column may keep: its best multiple of the target.
@@ -445,6 +445,6 @@ class ConductanceFilter:
         Column gains are digital, so only their values relative to each other are free. Their mean stays where the
         first measurement put it, or corrections would by and by shrink all weights towards the noise.
         """
-        gain = robust_multiple(self._tile.target, weights, axis=0)[0]
+        gain = column_multiples(self._tile.target, weights)
         relative: FloatArray = gain * (self._mean_gain / gain[self._loaded].mean()) if self._loaded.any() else gain
         return relative

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cache, cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -104,6 +105,20 @@ class PulsedCells:
     """Standard deviation of the devices' unknown heights."""
     age: float
     """Seconds between pulses and measurement."""
+    points: ClassVar[int] = 257
+    """Amplitudes for which what a pulse leaves is computed; between them it is interpolated."""
+
+    @cached_property
+    def tabulated(self) -> tuple[FloatArray, IndexArray, FloatArray]:
+        """Amplitudes (points,), evenly over those of the pulses, and where each pulse (D, n) stands among them.
+
+        That is the number of the amplitude below it, and the share of the step from there to the next one.
+        """
+        low, high = float(self.amplitude.min()), float(self.amplitude.max())
+        points = np.linspace(low, high + 1e-9, self.points)
+        place = (self.amplitude - low) * ((self.points - 1) / (high + 1e-9 - low))
+        below = np.minimum(place.astype(np.int64), self.points - 2)
+        return points, below, place - below
 
     @classmethod
     def of(
@@ -232,10 +247,8 @@ def _contributions(
     cells: PulsedCells, curve: ProgrammingCurve, aging: Aging, settings: CurrentErrorFit
 ) -> tuple[FloatArray, FloatArray]:
     """Compute mean and variance (D, n) of what devices contribute, over their unknown shifts, in uS and uS^2."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(settings.nodes)
-    weights = weights / weights.sum()
-    low, high = float(cells.amplitude.min()), float(cells.amplitude.max())
-    amplitude = np.linspace(low, high + 1e-9, 257)
+    nodes, weights = _quadrature(settings.nodes)
+    amplitude, below, share = cells.tabulated
     shifted = amplitude[:, None] + math.hypot(cells.shift_sigma, curve.jitter) * nodes
     g = np.asarray(curve.conductance(shifted), np.float64)
     contribution = g * aging.factor(g, cells.age)
@@ -243,6 +256,14 @@ def _contributions(
     variance = np.maximum(contribution**2 @ weights - mean**2, 0.0) + curve.flat_variance(mean)
     # A pulse that melts nothing leaves what was there, and nothing is known of that.
     variance = np.where(amplitude < curve.melt, variance + curve.g_max**2, variance)
-    expected = np.interp(cells.amplitude, amplitude, mean) * cells.height
-    spread = np.interp(cells.amplitude, amplitude, variance) * cells.height**2
+    expected, spread = (
+        (of[below] + share * np.diff(of)[below]) * cells.height**n for n, of in ((1, mean), (2, variance))
+    )
     return expected, spread + (cells.height_sigma * expected) ** 2
+
+
+@cache
+def _quadrature(points: int) -> tuple[FloatArray, FloatArray]:
+    """Return nodes and weights (points,) of a mean over a standard normal number."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    return nodes, weights / weights.sum()

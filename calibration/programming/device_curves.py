@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import TypeAlias
 
 import numpy as np
 
+from hwloop.calibration.programming.pulse_kernels import Curve, Lessons, learn_curves
 from hwloop.chip.cell_calibration import Devices
-from hwloop.typing import FloatArray, IndexArray
+from hwloop.typing import BoolArray, FloatArray, IndexArray
 
 DeviceIndex: TypeAlias = tuple[IndexArray, ...]
 """Indices (n,) into each axis of a device array (D, rows, columns)."""
 SMALLEST = 0.05
 """Height over the nominal one below which none is believed."""
+
+
+def indices(chosen: BoolArray) -> DeviceIndex:
+    """Return the indices (n,) of the devices that are chosen; quick where they are few."""
+    return np.unravel_index(np.flatnonzero(chosen), chosen.shape)
 
 
 class DeviceCurves:
@@ -80,11 +87,11 @@ class DeviceCurves:
         """Amplitude of the weakest pulse that is sure to melt something, uA: one that does not changes nothing."""
         return self.nominal.melt + self.nominal.midpoint_spread
 
-    def reach(self) -> FloatArray:
-        """Return the highest conductances (D, rows, columns) in uS to which pulses can bring the devices."""
+    def reach(self, at: DeviceIndex | EllipsisType = ...) -> FloatArray:
+        """Return the highest conductances in uS to which pulses can bring the devices `at`, or all of them."""
         g_min = self.nominal.g_min
         top = float(np.asarray(self.nominal.conductance(np.array(self.weakest))))
-        return np.asarray(g_min + self.height * (top - g_min), np.float64)
+        return np.asarray(g_min + self.height[at] * (top - g_min), np.float64)
 
     def learn(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:
         """Update the shifts and heights of the devices `at` with what their last pulses led to.
@@ -100,25 +107,9 @@ class DeviceCurves:
         variance
             (n,) of `g`, uS^2.
         """
-        curve, prior = self.nominal, self.shift_variance[at]
-        seen = amplitude - curve.amplitude(self._on_nominal(g, at))
-        # Where the curve is flat, a conductance says more of a device's height than of its shift.
-        unknown = curve.flat_variance(g) + variance + self.height_variance[at] * (g - curve.g_min) ** 2
-        seen_variance = curve.jitter**2 + unknown / curve.slope(g) ** 2
-        trust = prior / np.maximum(prior + seen_variance, 1e-300)
-        self.shift[at] += trust * (seen - self.shift[at])
-        self.shift_variance[at] = (1.0 - trust) * prior
-        self._learn_height(at, amplitude, g, variance)
-
-    def _learn_height(self, at: DeviceIndex, amplitude: FloatArray, g: FloatArray, variance: FloatArray) -> None:
-        """Learn from what is left to explain once the shift is known; parameters are as in `learn`."""
-        curve, prior = self.nominal, self.height_variance[at]
-        above = np.asarray(curve.conductance(amplitude - self.shift[at]), np.float64) - curve.g_min
-        slope = curve.slope(above + curve.g_min)
-        unknown = curve.flat_variance(g) + variance + slope**2 * (curve.jitter**2 + self.shift_variance[at])
-        trust = prior * above / np.maximum(prior * above**2 + unknown, 1e-300)
-        self.height[at] = np.maximum(self.height[at] + trust * (g - curve.g_min - self.height[at] * above), SMALLEST)
-        self.height_variance[at] = (1.0 - trust * above) * prior
+        believed = self.shift[at], self.shift_variance[at], self.height[at], self.height_variance[at]
+        learn_curves(Lessons(*believed, amplitude, g, variance), Curve.of(self.nominal), SMALLEST)
+        self.shift[at], self.shift_variance[at], self.height[at], self.height_variance[at] = believed
 
     def _on_nominal(self, g: FloatArray, at: DeviceIndex) -> FloatArray:
         """Return what devices of nominal height would conduct (n,) where the devices `at` conduct g (n,), in uS."""

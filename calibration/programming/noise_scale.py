@@ -21,6 +21,8 @@ class NoiseRule:
     """Groups of cells by their expected read noise, which tell read noise from the converters'."""
     cells: int = 25
     """Cells of a group at least; below, the model is believed."""
+    sample: int = 8192
+    """Cells that are looked at, at most: a group's variance is then known to a fifteenth, and one of many to less."""
     surprise: float = 3.0
     """Multiple of a variance below which the model is believed."""
     memory: float = 0.7
@@ -55,17 +57,21 @@ class NoiseScale:
         calm
             (rows, columns) cells that were measured before and have not been pulsed since.
         """
-        size = int(calm.sum()) // RULE.groups
+        at = np.flatnonzero(calm)
+        if len(at) > RULE.sample:
+            at = at[np.linspace(0, len(at) - 1, RULE.sample).astype(np.intp)]
+        size = len(at) // RULE.groups
         if size < RULE.cells:
             return
         # The order within a group does not matter.
         bounds = size * np.arange(1, RULE.groups + 1) - 1
-        order = np.argpartition(read[calm], bounds)[: size * RULE.groups].reshape(RULE.groups, size)
-        seen = np.median((off[calm] ** 2)[order], axis=1) / MEDIAN_SQUARE
+        order = np.argpartition(read.reshape(-1)[at], bounds)[: size * RULE.groups]
+        group = at[order].reshape(RULE.groups, size)
+        seen = np.median(np.square(off.reshape(-1)[group]), axis=1) / MEDIAN_SQUARE
         if not np.all(seen > 0):  # converters so coarse that most cells show nothing at all say nothing of noise
             return
-        parts = np.stack([part[calm][order].mean(1) for part in (converters, read)], axis=1)
-        extra = seen - known[calm][order].mean(1)
+        parts = np.stack([part.reshape(-1)[group].mean(1) for part in (converters, read)], axis=1)
+        extra = seen - known.reshape(-1)[group].mean(1)
         found, _ = nnls(parts / seen[:, None], np.maximum(extra, 0.0) / seen)
         self._found = found if self._found is None else RULE.memory * self._found + (1.0 - RULE.memory) * found
         believed = np.where(self._found > RULE.surprise, self._found, 1.0)

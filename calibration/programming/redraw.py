@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from hwloop.calibration.programming.pulse_kernels import Redraws
 from hwloop.devices.normal import normal_density
 from hwloop.typing import AnyArray, FloatArray
 
@@ -63,6 +64,20 @@ class RedrawTable:
         self._most, self._prices, self._end = most, prices, highest / (1.0 + highest)
         place = np.linspace(0.0, self._end, prices)
         self._values = redraw_values(most, place / (1.0 - place))
+
+    def after(self, rounds: int, pulses: int, price: float) -> Redraws:
+        """Return the table for compiled loops.
+
+        Parameters
+        ----------
+        rounds
+            Rounds that follow.
+        pulses
+            Pulses that a device may receive.
+        price
+            Expected squared error that a pulse must win, uS^2.
+        """
+        return Redraws(self._values, self._end, rounds, pulses, price)
 
     def __call__(self, left: AnyArray, price: FloatArray) -> FloatArray:
         """Return V of so many redraws left (any shape) at prices over the variance of a pulse (the same shape)."""

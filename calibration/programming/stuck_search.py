@@ -78,6 +78,12 @@ class Look:
     effect: FloatArray
     """(D, rows, columns) what devices contribute, over their conductance at the reference age."""
 
+    def shows(self, cells: DeviceIndex, sign: FloatArray) -> FloatArray:
+        """Return what some cells show (n,), uS, where `sign` (D, 1, 1) is the polarity of their devices."""
+        row, column = cells
+        expected = (sign[:, :, 0] * self.g[:, row, column] * self.effect[:, row, column]).sum(0)
+        return np.asarray(self.off[cells] + expected, np.float64)
+
 
 class StuckSearch:
     """The cells of a tile that are examined, and the devices that were found stuck; (D, rows, columns) in all."""
@@ -161,7 +167,7 @@ class StuckSearch:
     def hear(self, look: Look) -> None:
         """Judge the answers to the last questions, and name devices that did not answer."""
         at = self._cells
-        seen = look.off[at] + (self._sign * look.g * look.effect).sum(0)[at]
+        seen = look.shows(at, self._sign)
         before = self._odds()
         self._filters.measure(seen, look.noise[at], look.effect[:, at[0], at[1]])
         odds = self._odds()
@@ -302,7 +308,7 @@ class StuckSearch:
         # What is known to be stuck stays where it is.
         g, variance = look.g[:, cells[0], cells[1]], look.variance[:, cells[0], cells[1]]
         new = HypothesisFilters(self._hypotheses, g, variance, prior)
-        seen = look.off[cells] + (self._sign * look.g * look.effect).sum(0)[cells]
+        seen = look.shows(cells, self._sign)
         new.measure(seen, look.noise[cells], look.effect[:, cells[0], cells[1]])
         self._filters.join(new)
         self._cells = tuple(np.concatenate(both) for both in zip(self._cells, cells, strict=True))

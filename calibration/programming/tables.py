@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hwloop.calibration.programming.filter_kernels import Lookup
 from hwloop.devices.arrays import Array, namespace
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.statistics import Statistic
@@ -35,6 +36,10 @@ class Table:
         place = (np.asarray(g) * ((ENTRIES - 1) / HIGHEST) + 0.5).astype(np.intp)
         value: Array = namespace(g).take(self.values, place, mode="clip")
         return value
+
+    def lookup(self, unit: float) -> Lookup:
+        """Return the table for compiled loops, over conductances in uS; `unit` is the one that counts as g = 1."""
+        return Lookup(self.values, (ENTRIES - 1) / HIGHEST / unit)
 
 
 def tabulated_drift(drift: DriftModel) -> DriftModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,23 +55,44 @@ class Aging:
     """Expected conductance at other ages than the reference age, where the drift of the devices is known."""
 
     drift: DriftModel | None
+    youngest: ClassVar[float] = 1e-6
+    """Seconds: what is younger counts as so old."""
 
     def factor(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
         """Return G(age) / G(t0) of devices that have `conductance` (uS) at the reference age t0; 1 without a model."""
         if self.drift is None:
             return np.ones_like(conductance)
         if np.ndim(age) == 0:
-            return np.asarray(self.drift.factor(conductance, float(np.maximum(age, 1e-6))), np.float64)
+            return np.asarray(self.drift.factor(conductance, float(np.maximum(age, self.youngest))), np.float64)
         # As `DriftModel.factor`, without an array for every step: this is done for all devices of a tile many times.
-        exponent = np.maximum(age, 1e-6, dtype=np.float64)
-        exponent /= self.drift.t0
-        np.log(exponent, out=exponent)
-        law = self.drift.law
-        alike = law.common(exponent) if law.bend else 0.0
-        if not law.plain:
-            exponent = law.exponent(exponent)
-        value = -exponent * self.drift.mean(conductance / self.drift.g_scale) - alike
+        exponent, common = self.exponents(np.asarray(age, np.float64))
+        value = -exponent * self.drift.mean(conductance / self.drift.g_scale)
+        if common is not None:
+            value -= common
         return np.exp(value, out=value)
+
+    def exponents(self, age: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Return what ln G falls by at ages (any shape, seconds): per unit of nu, and for all alike; None for nothing.
+
+        Call it with a drift model only.
+        """
+        assert self.drift is not None
+        law = self.drift.law
+        x = np.asarray(np.maximum(age, self.youngest))
+        x /= self.drift.t0
+        np.log(x, out=x)
+        return x if law.plain else law.exponent(x), law.common(x) if law.bend else None
+
+    def apart(self, age: FloatArray | float, other: FloatArray | float) -> FloatArray:
+        """Return by how much ln G changes, per unit of nu, from one age to another (seconds, any shape).
+
+        Call it with a drift model only.
+        """
+        assert self.drift is not None
+        if self.drift.law.plain:
+            return np.asarray(np.log(np.maximum(other, self.youngest) / np.maximum(age, self.youngest)))
+        ends = [self.exponents(np.asarray(one, np.float64))[0] for one in (age, other)]
+        return np.asarray(ends[1] - ends[0])
 
     def at_age(self, conductance: FloatArray, age: FloatArray | float) -> FloatArray:
         """Return the conductance (uS) at an age in seconds of devices that have `conductance` at the reference age."""
@@ -98,10 +119,5 @@ class Aging:
         """
         if self.drift is None:
             return np.zeros_like(conductance)
-        law, t0 = self.drift.law, self.drift.t0
-        if law.plain:
-            apart = np.log(np.maximum(other, 1e-6) / np.maximum(age, 1e-6))
-        else:
-            ends = [law.exponent(np.log(np.maximum(one, 1e-6) / t0)) for one in (age, other)]
-            apart = ends[1] - ends[0]
+        apart = self.apart(age, other)
         return np.asarray(self.drift.spread(conductance / self.drift.g_scale) * np.abs(apart), np.float64)

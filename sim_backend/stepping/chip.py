@@ -12,6 +12,7 @@ import torch
 from hwloop.chip.info import Capability
 from hwloop.chip.pulses import PulseKind, Pulses
 from hwloop.chip.updates import Updates, driven_lines
+from hwloop.devices.compiled import numba
 from hwloop.sim_backend.base import Core, Seen, SimulatedBase
 from hwloop.sim_backend.converters import ALL_COLUMNS, ColumnConverters
 from hwloop.sim_backend.options import SimOptions
@@ -79,7 +80,7 @@ class SteppingChip(SimulatedBase[_Core, SteppingParameters]):
     def _plain(self, unit: _Core, converters: ColumnConverters) -> bool:
         """Tell whether converters do no more than the kernel: gain, offset, noise, rounding and saturation."""
         bent = converters.is_nonlinear or self._chip.dac_nonlinearity
-        return not bent and self._way(unit).coarseness == 1.0 and kernel.numba is not None
+        return not bent and self._way(unit).coarseness == 1.0 and numba is not None
 
     def _multiplied(
         self, unit: _Core, x: CodeArray, cells: Single, converters: ColumnConverters, wanted: slice

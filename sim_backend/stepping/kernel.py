@@ -10,16 +10,15 @@ compiled anew.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwloop.devices.compiled import compiled, numba
 from hwloop.sim_backend.stepping import exponential, linear, piecewise, power, random_words
 from hwloop.typing import CodeArray, FloatArray, IndexArray
 
@@ -27,11 +26,6 @@ Bits = NDArray[np.uint64]
 Single = NDArray[np.float32]
 Number = Any
 """One element of an array."""
-F = TypeVar("F", bound=Callable[..., Number])
-
-numba: Any = None
-with suppress(ImportError):
-    numba = importlib.import_module("numba")
 
 
 class Trains(NamedTuple):
@@ -100,24 +94,9 @@ class Converters(NamedTuple):
     """Largest code."""
 
 
-_LOOSE = {"arcp", "contract"}
-"""Divisions by the same number may become products, and a product and a sum one operation."""
-
-
-def _compiled(function: F, kept: bool = False) -> F:
-    """Return the function, compiled where that is possible, and `kept` on disk."""
-    if numba is None:
-        return function
-    try:
-        done: F = numba.njit(function, cache=kept, nogil=True, error_model="numpy", fastmath=_LOOSE)
-    except RuntimeError:  # there is no folder to keep in what is compiled
-        done = numba.njit(function, nogil=True, error_model="numpy", fastmath=_LOOSE)
-    return done
-
-
 _KINDS = (linear, exponential, power, piecewise)
-_linear, _exponential, _power, _piecewise = (_compiled(kind.relative) for kind in _KINDS)
-_next = random_words.interpreted if numba is None else _compiled(random_words.following)
+_linear, _exponential, _power, _piecewise = (compiled(kind.relative) for kind in _KINDS)
+_next = random_words.interpreted if numba is None else compiled(random_words.following)
 
 
 class Way(NamedTuple):
@@ -133,7 +112,7 @@ class Way(NamedTuple):
     noise: FloatArray
 
 
-@_compiled
+@compiled
 def _way(specimen: Specimen, n: int, up: bool) -> Way:
     """Return what is known of device n in one direction."""
     side = int(up)
@@ -141,7 +120,7 @@ def _way(specimen: Specimen, n: int, up: bool) -> Way:
     return Way(specimen.form, up, scale, specimen.low[n], specimen.high[n], own, specimen.shared, specimen.noise)
 
 
-@_compiled
+@compiled
 def _bent(way: Way, weight: Number) -> Number:
     """Return the mean step of a device of no linear kind, over the device's scale."""
     if way.form == 2:
@@ -151,20 +130,20 @@ def _bent(way: Way, weight: Number) -> Number:
     return _piecewise(weight, way.up, way.low, way.high, way.own, way.shared)
 
 
-@_compiled
+@compiled
 def _word(words: Bits) -> Number:
     """Draw a random word."""
     drawn, words[0], words[1] = _next(words[0], words[1])
     return drawn
 
 
-@_compiled
+@compiled
 def _normal(words: Bits, normals: Single) -> Number:
     """Draw a normal number."""
     return normals[_word(words) >> np.uint64(48)]
 
 
-@_compiled
+@compiled
 def _stepped(times: int, way: Way, weight: Number, chance: Chance) -> Number:
     """Return the weight of a device after so many pulses in one direction."""
     up, low, high, noise, words = way.up, way.low, way.high, way.noise, chance.words
@@ -182,7 +161,7 @@ def _stepped(times: int, way: Way, weight: Number, chance: Chance) -> Number:
     return weight
 
 
-@_compiled
+@compiled
 def _fires(length: int, chance: float, line: Bits, words: Bits) -> None:
     """Draw in which slots a line (words,) fires, slot s being bit s % 64 of word s // 64."""
     one, half, mask = np.uint64(1), np.uint64(32), np.uint64(2**32 - 1)
@@ -200,7 +179,7 @@ def _fires(length: int, chance: float, line: Bits, words: Bits) -> None:
     words[0], words[1] = first, second
 
 
-@_compiled
+@compiled
 def _lines(values: CodeArray, unit: FloatArray, length: CodeArray, stochastic: bool, lines: Bits, words: Bits) -> None:
     """Fill in the slots of lines (lines, updates, words) that are zero: at random, or the first ones by count."""
     for u in range(values.shape[0]):
@@ -213,7 +192,7 @@ def _lines(values: CodeArray, unit: FloatArray, length: CodeArray, stochastic: b
                     lines[i, u, s >> 6] |= np.uint64(1) << np.uint64(s & 63)
 
 
-@_compiled
+@compiled
 def _bits(word: Number) -> int:
     """Count the bits of a word: in pairs, in fours, in bytes, whose sums a product adds up."""
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
@@ -263,7 +242,7 @@ def _kernel_of_updates(sources: int) -> Callable[[Trains, Specimen, State, Chanc
                         if specimen.write > 0.0:
                             state.seen[n] += specimen.write * _normal(chance.words, chance.normals)
 
-    return _compiled(apply, kept=True)
+    return compiled(apply, kept=True)
 
 
 def _kernel_of_pulses(sources: int) -> Callable[[IndexArray, bool, Specimen, State, Chance], None]:
@@ -276,7 +255,7 @@ def _kernel_of_pulses(sources: int) -> Callable[[IndexArray, bool, Specimen, Sta
             if specimen.write > 0.0:
                 state.seen[n] += specimen.write * _normal(chance.words, chance.normals)
 
-    return _compiled(fire, kept=True)
+    return compiled(fire, kept=True)
 
 
 def _kernel_of_converters(sources: int) -> Callable[[Single, CodeArray, Converters, Chance], None]:
@@ -290,7 +269,7 @@ def _kernel_of_converters(sources: int) -> Callable[[Single, CodeArray, Converte
                 code += converters.noise * _normal(chance.words, chance.normals)
                 codes[v, j] = min(max(np.rint(code), -top), top)
 
-    return _compiled(convert, kept=True)
+    return compiled(convert, kept=True)
 
 
 _TEXT = zlib.crc32("".join(map(inspect.getsource, (*_KINDS, random_words))).encode())

@@ -49,7 +49,7 @@ class RetrainOptions:
     epochs: int | None = given(
         click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 30].")
     )
-    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.001]."))
+    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.0003]."))
     settings: tuple[str, ...] = given(settings_option("training", "retraining", _classes))
     exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "noise, batches and held-out images"))
@@ -67,7 +67,8 @@ def retrain(options: RetrainOptions) -> None:
     Columns are taken to be compensated at these ages; --set compensation=none trains for a chip that is left alone.
 
     The network learns to answer under noise as it does digitally. The epoch that is best at that on held-out training
-    images is written, or the network as it was where none is better by two standard errors; test images decide nothing.
+    images is written if it answers better, too, by two standard errors; else the network as it was. Test images decide
+    nothing.
 
     \b
     Example:

@@ -61,15 +61,24 @@ def _tests(found: Retrained) -> tuple[Table, ...]:
 def _warnings(found: Retrained) -> tuple[str, ...]:
     told = []
     if found.course.best == 0 and len(found.course.epochs) > 1:
-        told.append(
-            f"No epoch was better on the held-out images by {found.settings.certainty:g} standard errors: the network "
-            "is as it was."
-        )
+        told.append(_why_not(found))
     if found.status == "interrupted":
         told.append(f"Stopped before the end; the best until then was kept. hwloop resume {found.file} goes on.")
     if found.status == "diverged":
         told.append("The loss became NaN; the best until then was kept. Try a smaller --lr.")
     return tuple(told)
+
+
+def _why_not(found: Retrained) -> str:
+    """Say why the network is as it was."""
+    errors, answers = f"{found.settings.certainty:g} standard errors", found.course.answers
+    if answers is None:
+        return f"No epoch was better on the held-out images by {errors}: the network is as it was."
+    gain = f"{100 * answers.gain:+.2f} +- {100 * answers.gain_error:.2f}"
+    return (
+        f"Under noise the best epoch gives {gain} % more right answers between held-out images, which is no gain by "
+        f"{errors}: the network is as it was."
+    )
 
 
 def _onward(found: Retrained, network: str) -> tuple[Fact, ...]:

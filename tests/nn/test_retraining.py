@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 import hwloop
+from hwloop.nn.clipping import clip_columns
 from hwloop.nn.convert import convert, matrices_of
 from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise, scores_under_noise
 from hwloop.nn.nonidealities import ProgrammingNoise
-from hwloop.nn.retraining import Retraining, clip_columns, train
+from hwloop.nn.retraining import Retraining, train
 
 BRIEF = Retraining(epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0)
 
@@ -255,6 +256,35 @@ def test_by_default_labels_have_no_part(noise: ChipNoise) -> None:
         train(noisy, Images(data.inputs, labels), dataclasses.replace(BRIEF, epochs=2), silent)
         made.append(noisy.network.state_dict())
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+def test_a_training_is_undone_whose_answers_are_no_better(noise: ChipNoise) -> None:
+    """A lower loss is no better answer: this one falls by two standard errors, and answers gain two thirds of one."""
+    for certainty, kept in ((1.2, False), (0.3, True)):
+        noisy = noisy_network(noise)
+        before = {name: value.clone() for name, value in noisy.network.state_dict().items()}
+        ranges = noisy.input_ranges()
+        course = train(noisy, blobs(400, 0), dataclasses.replace(BRIEF, lr=3e-4, certainty=certainty), silent)
+        answers = course.answers
+        assert answers is not None
+        assert any(epoch.gain > 1.2 * epoch.gain_error for epoch in course.epochs)
+        assert (answers.gain > certainty * answers.gain_error) is kept
+        assert (course.best > 0) is kept
+        same = all(torch.equal(before[name], value) for name, value in noisy.network.state_dict().items())
+        assert same is not kept
+        assert (noisy.input_ranges() == ranges) is not kept
+
+
+def test_answers_are_asked_between_images(noise: ChipNoise) -> None:
+    """The share of right answers before is that of mixtures, which noise turns sooner than the images themselves."""
+    shares = {}
+    for mixing in (0.0, 1.0):
+        noisy = noisy_network(noise, brittle())
+        course = train(noisy, blobs(400, 0), dataclasses.replace(BRIEF, mixing=mixing), silent)
+        assert course.answers is not None
+        assert course.answers.after > course.answers.before + 0.3
+        shares[mixing] = course.answers.after
+    assert shares[1.0] < shares[0.0]
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------

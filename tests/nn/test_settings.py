@@ -50,6 +50,7 @@ BOUNDS: bounds.Bounds = {
         "oldest": (1e-06, 3.15576e7, 1e12),
         "held_out": (0.0, 0.15, 0.9),
         "certainty": (0.0, 2.0, 100.0),
+        "mixtures": (1, 4, 1000),
         "calibration": (1, 512, 1_000_000),
         "draws": (1, 8, 1_000),
         "test_draws": (1, 20, 10_000),

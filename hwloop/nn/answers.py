@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -18,22 +19,18 @@ class Answers:
     ----------
     before, after
         Means over images and draws of the noise.
-    gain_error
-        Standard error of their difference over the images.
+    gain, gain_error
+        What the training has gained, and the standard error of it over the images.
     """
 
     before: float
     after: float
+    gain: float
     gain_error: float
-
-    @property
-    def gain(self) -> float:
-        """What the training has gained."""
-        return self.after - self.before
 
     def to_json(self) -> dict[str, Json]:
         """Give every value by its name."""
-        return {"before": self.before, "after": self.after, "gain": self.gain, "gain_error": self.gain_error}
+        return dataclasses.asdict(self)
 
     def better(self, certainty: float) -> bool:
         """Tell whether nothing speaks against the training: a gain beyond its error, or not one answer that changed."""
@@ -45,4 +42,6 @@ def compared(before: torch.Tensor, after: torch.Tensor, shares: torch.Tensor) ->
     weights, gains = shares.double(), after - before
     gain = float((weights * gains).mean())
     spread = float((weights * (gains - gain)).std(correction=min(1, len(gains) - 1)))
-    return Answers(float((weights * before).mean()), float((weights * after).mean()), spread / math.sqrt(len(gains)))
+    return Answers(
+        float((weights * before).mean()), float((weights * after).mean()), gain, spread / math.sqrt(len(gains))
+    )

@@ -7,7 +7,6 @@ learn the input ranges, keep the weights of each column clipped where asked for,
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,7 +38,12 @@ from hwloop.typing import AnyArray
 
 Report: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) after every batch; it may raise KeyboardInterrupt to stop there."""
-CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt"), "compensation": COMPENSATIONS}
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "batch_norm": ("kept", "learnt"),
+    "compensation": COMPENSATIONS,
+    "keep": ("better", "last"),
+}
 """What settings that are words may be."""
 
 
@@ -93,6 +97,9 @@ class Retraining(Settings):
     """What will make up for drift on the chip: 'column', 'global', or 'none' where nothing is done."""
     held_out: float = 0.15
     """Share of the training data that is not trained on and chooses the best epoch, by its loss under noise."""
+    keep: str = "better"
+    """'better': the best epoch if it is better than the network as it was; 'last': the last epoch, unasked, where
+    labels teach as well. Held-out images cannot compare what was trained on them before with what is not."""
     certainty: float = 2.0
     """Standard errors by which that loss must be lower than at the beginning, or nothing is changed. In the end the
     answers of the best epoch must be better by as many, too."""
@@ -216,7 +223,7 @@ class _Training:
         # Without held-out images the training images choose.
         self.training, self.held_out = data[order[kept:]], data[order[:kept]] if kept else data
         self.at_first = torch.empty(0)
-        self.teacher = copy_of_digital(noisy)
+        self.teacher = noisy.digital()
         self.per_epoch = math.ceil(len(self.training) / settings.batch)
         self.steps = settings.epochs * self.per_epoch
         self.course, self.state, self.start = Course(), self._state(), self._state()
@@ -242,7 +249,7 @@ class _Training:
                     checkpoints.keep(number, self._parts(optimizer))
         except KeyboardInterrupt:
             self.course.status = "interrupted"
-        if self.course.best:
+        if self.course.best and self.settings.keep == "better":
             self._confirm()
         self._put(self.state)
         return self.course
@@ -376,7 +383,9 @@ class _Training:
         held = self.held_out
         share = held.shares.double()
         digital = float((share * right_exactly(noisy, held).double()).mean())
+        random = noisy.random_states()
         scores = scores_under_noise(noisy, held, settings.draws, settings.seed + 1)
+        noisy.set_random_states(random)  # or every epoch would be trained under the noise of the first one
         right = float((share * (scores.argmax(2) == held.labels).double()).mean())
         wanted = functional.one_hot(held.labels, scores.shape[2]).to(scores)
         losses = self._losses(scores, held.inputs, wanted).double().mean(0)
@@ -388,7 +397,8 @@ class _Training:
         error = spread / math.sqrt(len(gains))
         course.epochs.append(Epoch(loss, digital, right, noisy_loss, gain, error))
         best = course.epochs[course.best]
-        if len(course.epochs) == 1 or (gain > settings.certainty * error and noisy_loss < best.noisy_loss):
+        better = gain > settings.certainty * error and noisy_loss < best.noisy_loss
+        if len(course.epochs) == 1 or better or settings.keep == "last":
             course.best, self.state = len(course.epochs) - 1, self._state()
 
     def _confirm(self) -> None:
@@ -433,11 +443,3 @@ class _Training:
                 part.copy_(value)
         self._fit_columns()
         self.noisy.redraw(self.noisy.noise.ages[0], self.noisy.noise)
-
-
-def copy_of_digital(noisy: NoisyNetwork) -> nn.Module:
-    """Copy a network with exact products, to learn from: it does not train, and needs no gradients."""
-    noisy.use(())
-    made = copy.deepcopy(noisy.network).eval().requires_grad_(False)
-    noisy.use()
-    return made

@@ -17,7 +17,9 @@ from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise, s
 from hwloop.nn.nonidealities import ProgrammingNoise
 from hwloop.nn.retraining import Retraining, train
 
-BRIEF = Retraining(epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0)
+BRIEF = Retraining(
+    epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0, distillation=1.0, keep="better"
+)
 
 
 def blobs(count: int, seed: int) -> Images:
@@ -247,7 +249,7 @@ def test_epochs_are_compared_by_how_far_noise_takes_answers_from_the_digital_one
     assert (first.gain, first.gain_error) == (0.0, 0.0)
 
 
-def test_by_default_labels_have_no_part(noise: ChipNoise) -> None:
+def test_with_distillation_alone_labels_have_no_part(noise: ChipNoise) -> None:
     """A network that learns from its digital self alone comes out the same whatever the labels are."""
     made = []
     for turn in (0, 1):

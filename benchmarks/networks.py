@@ -5,7 +5,7 @@
     python benchmarks/networks.py --chips 20 --first-seed 801 --backend "sim:hermes-64?level=statistical" --retrain 30
 
 With --retrain every network is measured as it was and after so many epochs of noise-aware training for the same kind of
-chip, against the digital accuracy that it had before.
+chip, against the digital accuracy that it had before; --set gives other settings of the training.
 Every chip has a seed of its own, from --first-seed on. Losses are points below the digital network on the same 500 test
 images, means over the chips with their standard errors; the images are the same for all chips, so that their sampling
 does not enter the loss. Ranges, columns, compensations and statistics come from training images alone.
@@ -104,13 +104,16 @@ def main() -> None:
     parser.add_argument("--age", default="1y")
     parser.add_argument("--target-age", metavar="AGE", help="at which targets hold (default: the chip's own)")
     parser.add_argument("--retrain", type=int, default=0, metavar="EPOCHS")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training")
     arguments = parser.parse_args()
+    told = dict(one.split("=", 1) for one in arguments.set)
+    age = parse_duration(arguments.target_age or "0s")
+    settings = hwloop.Retraining.parse({"epochs": str(arguments.retrain), "age": str(age), **told})
     print(machine(), "\n")
     for name in arguments.networks.split(","):
         for method in arguments.methods.split(","):
             before = measure(f"{name} by {method}", as_brought(name), method, arguments)
             if arguments.retrain:
-                settings = hwloop.Retraining(epochs=arguments.retrain, age=parse_duration(arguments.target_age or "0s"))
                 made = retrained(name, arguments.backend, settings)
                 after = measure(f"{name} retrained, by {method}", made, method, arguments)
                 for what in before[0]:

@@ -139,7 +139,7 @@ def reliability(chip: StatisticalChip, data: Dataset, settings: SearchSettings, 
         left = [one for one, own in zip(pairs[0], folds, strict=True) if own == fold]
         model = Surrogate(evaluator.space, seen, [one.footprint for one in seen])
         told_ = model.predict([one.genome for one in left], [one.footprint for one in left])
-        drop[folds == fold], month[folds == fold] = told_["drop_month"][0], told_["month"][0]
+        drop[folds == fold], month[folds == fold] = told_["drop"][0], told_["month"][0]
     for name, by in (("drop", drop), ("accuracy", month)):
         tau = float(kendalltau(by, measured[name][0]).statistic)
         print(f"{name} over a month, predicted and by two twins: Kendall {tau:.2f}")
@@ -168,7 +168,7 @@ def correlation(seen: Sequence[Trial], others: Sequence[Trial], evaluator: Evalu
         measured = [one.accuracy if name == "accuracy" else one.lasting for one in fresh]
         print(f"  {name}: Kendall {kendalltau(told_[name][0], measured).statistic:.3f}", flush=True)
     for name in ("drop_day", "drop_month"):
-        tau = kendalltau(told_[name][0], [getattr(one, name) for one in fresh]).statistic
+        tau = kendalltau(told_["drop"][0], [getattr(one, name) for one in fresh]).statistic
         print(f"  {name}: Kendall {tau:.3f} of {len(fresh)} networks that the surrogate has not seen", flush=True)
     return float(tau)
 

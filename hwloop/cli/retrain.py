@@ -47,9 +47,9 @@ class RetrainOptions:
         click.Option(["--backend"], required=True, help="Chip to train for, such as sim:hermes-64 or sim:MODEL.json.")
     )
     epochs: int | None = given(
-        click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 30].")
+        click.Option(["--epochs"], type=int, help="Times that all images are seen [default: 60].")
     )
-    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.001]."))
+    lr: float | None = given(click.Option(["--lr"], type=float, help="Learning rate at its highest [default: 0.002]."))
     settings: tuple[str, ...] = given(settings_option("training", "retraining", _classes))
     exclude: tuple[str, ...] = given(exclude_option())
     seed: int = given(seed_option(0, "noise, batches and held-out images"))
@@ -66,8 +66,9 @@ def retrain(options: RetrainOptions) -> None:
     drift to ages from --set youngest=1min to --set oldest=1y, reads and converters are drawn anew for every batch.
     Columns are taken to be compensated at these ages; --set compensation=none trains for a chip that is left alone.
 
-    The network learns to answer under noise as it does digitally. The epoch that is best at that on held-out training
-    images is written, or the network as it was where none is better by two standard errors; test images decide nothing.
+    The network learns from the labels and from what it says digitally itself, and the last epoch is written. With
+    --set distillation=1 --set keep=better it learns to answer under noise as it does digitally and nothing else, and
+    is written if held-out training images show by two standard errors that it does. Test images decide nothing.
 
     \b
     Example:

@@ -145,6 +145,7 @@ class Retrained:
                 for epoch in self.course.epochs
             ],
             "best_epoch": self.course.best,
+            "answers": None if self.course.answers is None else self.course.answers.to_json(),
             "test_before": None if self.before is None else self.before.to_json(),
             "test_after": None if self.after is None else self.after.to_json(),
             "input_ranges": dict(self.input_ranges),

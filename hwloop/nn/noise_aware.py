@@ -7,6 +7,7 @@ as the identity. Everything is one array operation per matrix.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -352,6 +353,13 @@ class NoisyNetwork:
                     one.layer.products[one.own_name] = product
                 else:
                     one.layer.products.pop(one.own_name, None)
+
+    def digital(self) -> nn.Module:
+        """Copy the network with exact products, to learn from: it does not train, and needs no gradients."""
+        self.use(())
+        made = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.use()
+        return made
 
     def redraw(self, age: float, noise: ChipNoise | None = None, seed: int | None = None) -> None:
         """Program all matrices anew before the next forward pass; see `NoisyProduct.redraw`."""

@@ -7,7 +7,6 @@ learn the input ranges, keep the weights of each column clipped where asked for,
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch.nn import functional
 from hwloop.calibration.settings import Settings, seconds
 from hwloop.durations import UNITS
 from hwloop.errors import BadInputError
+from hwloop.nn.answers import Answers, compared
 from hwloop.nn.checkpoint import (
     Checkpoints,
     below,
@@ -30,7 +30,7 @@ from hwloop.nn.checkpoint import (
     put_back,
     tensors_of,
 )
-from hwloop.nn.convert import MatrixOf
+from hwloop.nn.clipping import clip_columns
 from hwloop.nn.noise_aware import COMPENSATIONS, NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, scores_under_noise
 from hwloop.registry import suggest
@@ -38,7 +38,12 @@ from hwloop.typing import AnyArray
 
 Report: TypeAlias = Callable[[int, int], None]
 """Called with (done, total) after every batch; it may raise KeyboardInterrupt to stop there."""
-CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt"), "compensation": COMPENSATIONS}
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "batch_norm": ("kept", "learnt"),
+    "compensation": COMPENSATIONS,
+    "keep": ("better", "last"),
+}
 """What settings that are words may be."""
 
 
@@ -46,12 +51,10 @@ CHOICES = {"optimizer": ("adamw", "sgd"), "batch_norm": ("kept", "learnt"), "com
 class Retraining(Settings):
     """Settings of noise-aware training."""
 
-    epochs: int = 30
+    epochs: int = 60
     """Times that all images are seen; none: the network is only evaluated."""
-    lr: float = 3e-4
-    """Learning rate of the weights at its highest; it falls to zero along a cosine. Large steps take a network
-    away from what it is: at 0.002 the loss of a digits transformer under noise was four times as high two epochs later,
-    and never came back to where it began."""
+    lr: float = 2e-3
+    """Learning rate of the weights at its highest; it falls to zero along a cosine."""
     batch: int = 64
     """Images in a batch."""
     optimizer: str = "adamw"
@@ -66,7 +69,7 @@ class Retraining(Settings):
     """Largest weight of a column over the standard deviation of its weights: what is beyond is clipped after every
     step, so that few weights do not use up the range of all others; 0: no clipping. Three cost the digits transformer
     two points in its first epoch, which it did not win back in the next one."""
-    distillation: float = 1.0
+    distillation: float = 0.5
     """Weight of what the digital network says of each image, against that of its label. At 1 labels have no part: the
     network learns to do on the chip what it does digitally, and nothing else."""
     temperature: float = 2.0
@@ -91,9 +94,18 @@ class Retraining(Settings):
     compensation: str = COMPENSATIONS[0]
     """What will make up for drift on the chip: 'column', 'global', or 'none' where nothing is done."""
     held_out: float = 0.15
-    """Share of the training data that is not trained on and chooses the best epoch, by its loss under noise."""
+    """Share of the training data that is not trained on, shows how it goes, and chooses the best epoch where that is to
+    be kept, by its loss under noise."""
+    keep: str = "last"
+    """'last': the last epoch, unasked; 'better': the best epoch, if it is better than the network as it was, for a
+    training by distillation alone. Held-out images are no judge where the network learnt their labels before."""
     certainty: float = 2.0
-    """Standard errors by which that loss must be lower than at the beginning, or nothing is changed."""
+    """Standard errors by which that loss must be lower than at the beginning, or nothing is changed. In the end the
+    answers of the best epoch must be better by as many, too."""
+    mixtures: int = 4
+    """Mixtures of each held-out image with others that the best epoch and the network as it was are asked in the end:
+    images that a network was trained on it answers rightly whatever the noise, and what lies between two tells sooner
+    when answers change. Inputs that are whole numbers, and all where `mixing` is 0, are asked as they are."""
     calibration: int = 512
     """Training images from which all ranges are chosen before they are learnt."""
     draws: int = 8
@@ -114,7 +126,7 @@ class Retraining(Settings):
             ("distillation", 0.0, 1.0), ("mixing", 0.0, 1.0), ("temperature", 0.01, 1000.0),
             ("noise", 0.0, 100.0), ("ramp", 0.0, 1.0), ("age", 0.0, 1e12),
             ("youngest", 1e-6, 1e12), ("oldest", 1e-6, 1e12), ("held_out", 0.0, 0.9), ("draws", 1, 1000),
-            ("certainty", 0.0, 100.0),
+            ("certainty", 0.0, 100.0), ("mixtures", 1, 1000),
             ("test_draws", 1, 10_000), ("calibration", 1, 1_000_000),
             ("seed", 0, 2**53),
         ):  # fmt: skip
@@ -166,11 +178,15 @@ class Course:
         Index of the entry that was kept.
     status
         'complete', 'interrupted', or 'diverged' where the loss was no number.
+    answers
+        What the epoch of the lowest loss answers under noise, beside the network as it was; None where no epoch had
+        a lower loss. Where it does not answer better by enough, the network as it was is kept.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
     best: int = 0
     status: str = "complete"
+    answers: Answers | None = None
 
 
 def train(
@@ -191,7 +207,8 @@ def train(
     checkpoints
         Keeps the state after every epoch, and gives one to go on from; None for neither.
     """
-    with torch.random.fork_rng(devices=[]):  # layers that drop out draw from the global state, which is kept as well
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)  # layers that drop out draw from the global state, which is left as it was
         return _Training(noisy, data, settings, report).run(checkpoints)
 
 
@@ -206,10 +223,10 @@ class _Training:
         # Without held-out images the training images choose.
         self.training, self.held_out = data[order[kept:]], data[order[:kept]] if kept else data
         self.at_first = torch.empty(0)
-        self.teacher = copy_of_digital(noisy)
+        self.teacher = noisy.digital()
         self.per_epoch = math.ceil(len(self.training) / settings.batch)
         self.steps = settings.epochs * self.per_epoch
-        self.course, self.state = Course(), self._state()
+        self.course, self.state, self.start = Course(), self._state(), self._state()
         self.done = 0
 
     def run(self, checkpoints: Checkpoints | None) -> Course:
@@ -232,7 +249,9 @@ class _Training:
                     checkpoints.keep(number, self._parts(optimizer))
         except KeyboardInterrupt:
             self.course.status = "interrupted"
-        self._restore()
+        if self.course.best and self.settings.keep == "better":
+            self._confirm()
+        self._put(self.state)
         return self.course
 
     def _parts(self, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, AnyArray]]:
@@ -317,7 +336,7 @@ class _Training:
 
     def _loss(self, batch: Images) -> torch.Tensor:
         """Give the mean loss of a batch, by the weights of its images over those of all."""
-        inputs, others, share = self._mixed(batch)
+        inputs, others, share = self._mixed(batch, self.random)
         scores = self.noisy.network(inputs)
         wanted, other = (functional.one_hot(labels, scores.shape[1]).to(scores) for labels in (batch.labels, others))
         losses = self._losses(scores, inputs, torch.lerp(wanted, other, share.to(scores)[:, None]))
@@ -347,13 +366,13 @@ class _Training:
             losses = losses + settings.distillation * settings.temperature**2 * far
         return losses
 
-    def _mixed(self, batch: Images) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _mixed(self, batch: Images, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mix each image with another one of the batch: the inputs, the labels of the others, and their shares."""
         count, device = len(batch), batch.labels.device
         if not (self.settings.mixing and batch.inputs.is_floating_point()):
             return batch.inputs, batch.labels, torch.zeros(count, device=device)
-        share = self.settings.mixing * torch.rand(count, generator=self.random).to(device)
-        other = torch.randperm(count, generator=self.random).to(device)
+        share = self.settings.mixing * torch.rand(count, generator=random).to(device)
+        other = torch.randperm(count, generator=random).to(device)
         wide = share.to(batch.inputs.dtype).reshape(-1, *[1] * (batch.inputs.dim() - 1))
         return torch.lerp(batch.inputs, batch.inputs[other], wide), batch.labels[other], share
 
@@ -364,7 +383,9 @@ class _Training:
         held = self.held_out
         share = held.shares.double()
         digital = float((share * right_exactly(noisy, held).double()).mean())
+        random = noisy.random_states()
         scores = scores_under_noise(noisy, held, settings.draws, settings.seed + 1)
+        noisy.set_random_states(random)  # or every epoch would be trained under the noise of the first one
         right = float((share * (scores.argmax(2) == held.labels).double()).mean())
         wanted = functional.one_hot(held.labels, scores.shape[2]).to(scores)
         losses = self._losses(scores, held.inputs, wanted).double().mean(0)
@@ -376,8 +397,34 @@ class _Training:
         error = spread / math.sqrt(len(gains))
         course.epochs.append(Epoch(loss, digital, right, noisy_loss, gain, error))
         best = course.epochs[course.best]
-        if len(course.epochs) == 1 or (gain > settings.certainty * error and noisy_loss < best.noisy_loss):
+        better = gain > settings.certainty * error and noisy_loss < best.noisy_loss
+        if len(course.epochs) == 1 or better or settings.keep == "last":
             course.best, self.state = len(course.epochs) - 1, self._state()
+
+    def _confirm(self) -> None:
+        """Ask the best epoch and the network as it was, and go back to that unless answers are better by enough."""
+        settings, held, noisy = self.settings, self.held_out, self.noisy
+        random = torch.Generator().manual_seed(settings.seed + 3)
+        mixable = settings.mixing and held.inputs.is_floating_point()
+        parts = [self._mixed(held, random) for _ in range(settings.mixtures if mixable else 1)]
+        asked = torch.cat([self._wanted(held, *one) for one in parts])
+        images, found = Images(torch.cat([one[0] for one in parts]), asked), []
+        for state in (self.start, self.state):
+            self._put(state)
+            scores = scores_under_noise(noisy, images, settings.draws, settings.seed + 3)
+            right = (scores.argmax(2) == images.labels).double().mean(0)
+            found.append(right.reshape(len(parts), len(held)).mean(0))  # mixtures of one image are not independent
+        answers = self.course.answers = compared(found[0], found[1], held.shares)
+        if not answers.better(settings.certainty):
+            self.course.best, self.state = 0, self.start
+
+    def _wanted(self, batch: Images, inputs: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """Give the classes (images,) that mixtures of `_mixed` shall get: the digital ones, or their labels'."""
+        with torch.no_grad():
+            taught = self.teacher(inputs).softmax(1)
+        wanted, other = (functional.one_hot(labels, taught.shape[1]).to(taught) for labels in (batch.labels, others))
+        of_labels = torch.lerp(wanted, other, share.to(taught)[:, None])
+        return torch.lerp(of_labels, taught, self.settings.distillation).argmax(1)
 
     def _fit_columns(self) -> None:
         """Let columns be fitted to what layers are given with the weights of the moment."""
@@ -387,39 +434,12 @@ class _Training:
         ranges = [part.detach().clone() for part in self.noisy.ranges()]
         return {name: value.clone() for name, value in self.noisy.network.state_dict().items()}, ranges
 
-    def _restore(self) -> None:
-        parameters, ranges = self.state
+    def _put(self, state: tuple[dict[str, torch.Tensor], list[torch.Tensor]]) -> None:
+        """Bring network and ranges back to what `_state` gave."""
+        parameters, ranges = state
         self.noisy.network.load_state_dict(parameters)
         with torch.no_grad():
             for part, value in zip(self.noisy.ranges(), ranges, strict=True):
                 part.copy_(value)
         self._fit_columns()
         self.noisy.redraw(self.noisy.noise.ages[0], self.noisy.noise)
-
-
-def copy_of_digital(noisy: NoisyNetwork) -> nn.Module:
-    """Copy a network with exact products, to learn from: it does not train, and needs no gradients."""
-    noisy.use(())
-    made = copy.deepcopy(noisy.network).eval().requires_grad_(False)
-    noisy.use()
-    return made
-
-
-def clip_columns(matrix: MatrixOf, sigmas: float) -> None:
-    """Clip the weights of every column at a number of their standard deviations.
-
-    Parameters are changed through the gradient of the matrix, which moves every weight by what is to be taken off it,
-    however the matrix is made of them.
-    """
-    values = matrix.layer.matrices()[matrix.own_name]
-    with torch.no_grad():
-        limit = sigmas * values.std(1, correction=0, keepdim=True)
-        beyond = values - torch.minimum(torch.maximum(values, -limit), limit)
-    if not beyond.any():
-        return
-    parameters = [one for one in matrix.layer.parameters() if one.requires_grad]
-    moves = torch.autograd.grad(values, parameters, beyond, allow_unused=True)
-    with torch.no_grad():
-        for parameter, move in zip(parameters, moves, strict=True):
-            if move is not None:
-                parameter.sub_(move)

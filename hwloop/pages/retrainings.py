@@ -40,8 +40,13 @@ def page_of_retrained(found: Retrained) -> Page:
 
 def _verdict(found: Retrained) -> str:
     if found.before is None or found.after is None:
-        return f"{len(found.course.epochs) - 1} epochs; the best one is kept."
+        return f"{len(found.course.epochs) - 1} epochs; the {_kept(found)} one is kept."
     return f"{found.before.noisy:.2%} of the test images under noise before, {found.after.noisy:.2%} after."
+
+
+def _kept(found: Retrained) -> str:
+    """Say which epoch is kept."""
+    return "last" if found.settings.keep == "last" else "best"
 
 
 def _tests(found: Retrained) -> tuple[Table, ...]:
@@ -60,16 +65,29 @@ def _tests(found: Retrained) -> tuple[Table, ...]:
 
 def _warnings(found: Retrained) -> tuple[str, ...]:
     told = []
-    if found.course.best == 0 and len(found.course.epochs) > 1:
-        told.append(
-            f"No epoch was better on the held-out images by {found.settings.certainty:g} standard errors: the network "
-            "is as it was."
-        )
+    if found.course.best == 0 and len(found.course.epochs) > 1 and found.settings.keep == "better":
+        told.append(_why_not(found))
+    if found.before is not None and found.after is not None and found.after.noisy < found.before.noisy:
+        told.append("Fewer test images are right than before: leave the network as it was, or try --set keep=better.")
     if found.status == "interrupted":
-        told.append(f"Stopped before the end; the best until then was kept. hwloop resume {found.file} goes on.")
+        told.append(
+            f"Stopped before the end; the {_kept(found)} epoch until then was kept. hwloop resume {found.file} goes on."
+        )
     if found.status == "diverged":
-        told.append("The loss became NaN; the best until then was kept. Try a smaller --lr.")
+        told.append(f"The loss became NaN; the {_kept(found)} epoch until then was kept. Try a smaller --lr.")
     return tuple(told)
+
+
+def _why_not(found: Retrained) -> str:
+    """Say why the network is as it was."""
+    errors, answers = f"{found.settings.certainty:g} standard errors", found.course.answers
+    if answers is None:
+        return f"No epoch was better on the held-out images by {errors}: the network is as it was."
+    gain = f"{100 * answers.gain:+.2f} +- {100 * answers.gain_error:.2f}"
+    return (
+        f"Under noise the best epoch gives {gain} % more right answers between held-out images, which is no gain by "
+        f"{errors}: the network is as it was."
+    )
 
 
 def _onward(found: Retrained, network: str) -> tuple[Fact, ...]:

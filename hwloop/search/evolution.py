@@ -129,7 +129,8 @@ def _evolve(
         study.enqueue_trial(dict(zip(space.genes, genome, strict=True)))
 
     def evaluate(trial: optuna.Trial) -> tuple[float, float]:
-        genome = tuple(int(trial.suggest_categorical(name, list(choices))) for name, choices in space.genes.items())
+        drawn = (int(trial.suggest_categorical(name, list(choices))) for name, choices in space.genes.items())
+        genome = space.one_of_its_kind(tuple(drawn))
         takes = fits(genome)
         trial.set_constraint("limits", 1.0 if takes is None else -1.0)
         return (0.0, 0.0) if takes is None else value(genome, takes)

@@ -65,7 +65,15 @@ def space(shape: tuple[int, ...], classes: int) -> Space:
         told = "".join(f"_b{blocks}w{width}k{kernel}" for blocks, width, kernel in stages if blocks)
         return f"{'' if shortcuts else 'p_'}i{channels}_o{classes}_s{stem}{told}_h{head}"
 
-    return Space(genes, lambda genome: network(code(genome)), lambda genome: f"{__name__}:{code(genome)}")
+    def plain(genome: Genome) -> Genome:
+        """Let stages of no blocks stand behind all others, with the first choices of what does not matter."""
+        shortcuts, stem, *rest, head = genome
+        stages = [rest[k : k + 3] for k in range(0, len(rest), 3)]
+        there = [one for one in stages if one[0]]
+        idle = [[0, CHOICES.widths[0], CHOICES.kernels[0]]] * (len(stages) - len(there))
+        return (shortcuts, stem, *(value for one in (*there, *idle) for value in one), head)
+
+    return Space(genes, lambda genome: network(code(genome)), lambda genome: f"{__name__}:{code(genome)}", plain)
 
 
 def network(code: str) -> nn.Module:

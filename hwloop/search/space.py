@@ -29,11 +29,15 @@ class Space:
         Makes the network of a genome with the global random numbers of torch, as layers do.
     named
         Gives a network a name that --network takes, MODULE:FACTORY; None where it has none.
+    plain
+        Gives the one genome that stands for all that make the same network, so that none is tried twice; None where
+        every genome has a network of its own.
     """
 
     genes: Mapping[str, Sequence[int]]
     make: Callable[[Genome], nn.Module]
     named: Callable[[Genome], str] | None = None
+    plain: Callable[[Genome], Genome] | None = None
 
     def __post_init__(self) -> None:
         for name, choices in self.genes.items():
@@ -44,7 +48,11 @@ class Space:
 
     def draw(self, rng: np.random.Generator) -> Genome:
         """Draw a genome uniformly."""
-        return tuple(int(rng.choice(list(choices))) for choices in self.genes.values())
+        return self.one_of_its_kind(tuple(int(rng.choice(list(choices))) for choices in self.genes.values()))
+
+    def one_of_its_kind(self, genome: Genome) -> Genome:
+        """Return the genome that stands for all with the network of this one."""
+        return genome if self.plain is None else self.plain(genome)
 
     def network(self, genome: Genome) -> nn.Module:
         """Make the network of a genome. Raises BadInputError, in one line, where the space cannot."""

@@ -97,7 +97,12 @@ class GaussianProcess:
 
 
 class Surrogate:
-    """Predicts accuracy after programming, a day and a month, and so what is lost."""
+    """Predicts accuracy after programming and after a month, and what is lost.
+
+    What is lost has a model of its own. As the difference of two predictions it had the errors of both, though what a
+    network reaches at first and what it keeps are lucky or unlucky together; and the mean over a day and a month tells
+    networks apart by twice as many measurements.
+    """
 
     def __init__(self, space: Space, trials: Sequence[Trial], takes: Sequence[Footprint]) -> None:
         """Fit it to what was evaluated; `takes` is what each trial's network takes."""
@@ -108,30 +113,22 @@ class Surrogate:
         if self._by_shape:
             lengths[: len(space.genes)] *= PRIOR.of_genes
         wanted = {
-            "accuracy": [one.accuracy for one in trials],
-            "day": [float(np.mean(one.day)) for one in trials],
-            "month": [one.lasting for one in trials],
+            "accuracy": [_stretched(one.accuracy) for one in trials],
+            "month": [_stretched(one.lasting) for one in trials],
+            "drop": [0.5 * (one.drop_day + one.drop_month) for one in trials],
         }
-        self._models = {
-            name: GaussianProcess(x, np.array([_stretched(one) for one in values]), lengths)
-            for name, values in wanted.items()
-        }
+        self._models = {name: GaussianProcess(x, np.array(values), lengths) for name, values in wanted.items()}
 
     def predict(
         self, genomes: Sequence[Genome], takes: Sequence[Footprint]
     ) -> dict[str, tuple[FloatArray, FloatArray]]:
-        """Predict 'accuracy', 'day' and 'month', each stretched and with its standard deviation.
+        """Predict 'accuracy' and 'month', both stretched, and 'drop', each with its standard deviation.
 
-        'drop_day' and 'drop_month' are what is lost of the predicted accuracy, as shares, with their error.
+        'drop' is the share of all images that is lost of the accuracy after programming, the mean over a day and a
+        month.
         """
         x = self._features(genomes, takes)
-        found = {name: model.predict(x) for name, model in self._models.items()}
-        first, unsure = (_errors(found["accuracy"][0]), found["accuracy"][1])
-        for age in ("day", "month"):
-            later = _errors(found[age][0])
-            spread = math.log(10.0) * np.hypot(first * unsure, later * found[age][1])
-            found[f"drop_{age}"] = (later - first, spread)
-        return found
+        return {name: model.predict(x) for name, model in self._models.items()}
 
     def _features(self, genomes: Sequence[Genome], takes: Sequence[Footprint]) -> FloatArray:
         """Give the genes, the number of weights, and what is known of the matrices, each within about 0 and 1."""
@@ -155,8 +152,3 @@ def _of_shapes(shapes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
 def _stretched(accuracy: float) -> float:
     """Stretch accuracies near 1, where what matters is the share of errors: -log10 of the errors, from 0 on."""
     return -math.log10(max(1.0 - accuracy, 1e-3))
-
-
-def _errors(stretched: FloatArray) -> FloatArray:
-    """Give the share of errors of stretched accuracies."""
-    return np.asarray(10.0**-stretched)

@@ -134,7 +134,6 @@ TRAINING = hwloop.Retraining(epochs=4, batch=16, draws=2, test_draws=2, calibrat
 
 
 def trained(out: Path, progress: object = False, force: bool = False) -> hwloop.Retrained:
-    torch.manual_seed(8)  # of dropout
     return retrain_into(Output(out, force, progress=progress), net(), data(), CHIP, TRAINING)
 
 

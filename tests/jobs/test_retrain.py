@@ -79,8 +79,8 @@ def test_json_and_table() -> None:
     made = hwloop.retrain(network(), both(), CHIP, BRIEF)
     told = json.loads(json.dumps(made.to_json(), allow_nan=False))
     assert told.keys() == {
-        "chip", "status", "ages_s", "epochs", "best_epoch", "test_before", "test_after", "input_ranges", "settings",
-        "hwloop_version", "file",
+        "chip", "status", "ages_s", "epochs", "best_epoch", "answers", "test_before", "test_after", "input_ranges",
+        "settings", "hwloop_version", "file",
     }  # fmt: skip
     assert told["epochs"][0]["loss"] is None
     assert told["epochs"][1].keys() == {

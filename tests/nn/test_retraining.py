@@ -10,13 +10,16 @@ import torch
 from torch import nn
 
 import hwloop
+from hwloop.nn.clipping import clip_columns
 from hwloop.nn.convert import convert, matrices_of
 from hwloop.nn.noise_aware import ChipNoise, NoisyNetwork
 from hwloop.nn.noisy_accuracy import Images, right_exactly, right_under_noise, scores_under_noise
 from hwloop.nn.nonidealities import ProgrammingNoise
-from hwloop.nn.retraining import Retraining, clip_columns, train
+from hwloop.nn.retraining import Retraining, train
 
-BRIEF = Retraining(epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0)
+BRIEF = Retraining(
+    epochs=6, clip_sigmas=3.0, batch=50, lr=5e-3, draws=3, youngest=200.0, oldest=200.0, distillation=1.0, keep="better"
+)
 
 
 def blobs(count: int, seed: int) -> Images:
@@ -246,7 +249,7 @@ def test_epochs_are_compared_by_how_far_noise_takes_answers_from_the_digital_one
     assert (first.gain, first.gain_error) == (0.0, 0.0)
 
 
-def test_by_default_labels_have_no_part(noise: ChipNoise) -> None:
+def test_with_distillation_alone_labels_have_no_part(noise: ChipNoise) -> None:
     """A network that learns from its digital self alone comes out the same whatever the labels are."""
     made = []
     for turn in (0, 1):
@@ -255,6 +258,64 @@ def test_by_default_labels_have_no_part(noise: ChipNoise) -> None:
         train(noisy, Images(data.inputs, labels), dataclasses.replace(BRIEF, epochs=2), silent)
         made.append(noisy.network.state_dict())
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+def test_a_training_is_undone_whose_answers_are_no_better(noise: ChipNoise) -> None:
+    """A lower loss is no better answer: this one falls by 2.5 standard errors, and answers gain two thirds of one."""
+    for certainty, kept in ((1.2, False), (0.3, True)):
+        noisy = noisy_network(noise)
+        before = {name: value.clone() for name, value in noisy.network.state_dict().items()}
+        ranges = noisy.input_ranges()
+        settings = dataclasses.replace(BRIEF, lr=1e-3, temperature=8.0, certainty=certainty)
+        course = train(noisy, blobs(400, 0), settings, silent)
+        answers = course.answers
+        assert answers is not None
+        assert any(epoch.gain > 1.2 * epoch.gain_error for epoch in course.epochs)
+        assert (answers.gain > certainty * answers.gain_error) is kept
+        assert (course.best > 0) is kept
+        same = all(torch.equal(before[name], value) for name, value in noisy.network.state_dict().items())
+        assert same is not kept
+        assert (noisy.input_ranges() == ranges) is not kept
+
+
+def test_the_last_epoch_is_kept_where_that_is_wanted(noise: ChipNoise) -> None:
+    """Of a chip without noise no epoch is better than the network as it was, and the last one is left all the same."""
+    settings = dataclasses.replace(BRIEF, epochs=3, distillation=0.5, keep="last")
+    noisy = noisy_network(noise.only())
+    course = train(noisy, blobs(200, 3), settings, silent)
+    assert (course.best, len(course.epochs)) == (3, 4)
+    assert course.answers is None
+    again = noisy_network(noise.only())
+    best = train(again, blobs(200, 3), dataclasses.replace(settings, keep="better", certainty=100.0), silent)
+    assert best.best == 0
+    now, before = noisy.network.state_dict(), again.network.state_dict()
+    assert not any(torch.equal(now[name], before[name]) for name in now)
+
+
+def test_no_two_epochs_have_the_same_noise(noise: ChipNoise) -> None:
+    """Epochs are compared under the same noise, which must not come back in their training."""
+    noisy = noisy_network(noise)
+    product = next(iter(noisy.products.values()))
+    seen: list[torch.Tensor] = []
+
+    def watch(done: int, total: int) -> None:
+        seen.append(product.random_state)
+
+    train(noisy, blobs(200, 0), dataclasses.replace(BRIEF, epochs=3), watch)
+    assert len(seen) == 3 * 4
+    assert not any(torch.equal(one, other) for number, one in enumerate(seen) for other in seen[:number])
+
+
+def test_answers_are_asked_between_images(noise: ChipNoise) -> None:
+    """The share of right answers before is that of mixtures, which noise turns sooner than the images themselves."""
+    shares = {}
+    for mixing in (0.0, 1.0):
+        noisy = noisy_network(noise, brittle())
+        course = train(noisy, blobs(400, 0), dataclasses.replace(BRIEF, mixing=mixing), silent)
+        assert course.answers is not None
+        assert course.answers.after > course.answers.before + 0.3
+        shares[mixing] = course.answers.after
+    assert shares[1.0] < shares[0.0]
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------
@@ -291,6 +352,7 @@ def test_evaluations_use_the_same_noise_each_time(noise: ChipNoise) -> None:
         ({"epochs": 1.5}, "epochs=1.5: expected a whole number"),
         ({"lr": float("nan")}, "lr=nan is outside"),
         ({"optimizer": "adam"}, "optimizer='adam': did you mean 'adamw'"),
+        ({"keep": "lost"}, "keep='lost': did you mean 'last'"),
         ({"youngest": 10.0, "oldest": 1.0}, "the wrong way round"),
         ({"distillation": 1.5}, "distillation=1.5 is outside 0 to 1"),
     ],

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hwloop.nn.answers import Answers
 from hwloop.nn.in_memory.settings import Periphery
 from hwloop.optim.rules import RULES
 from hwloop.optim.settings import Training
@@ -94,11 +95,11 @@ def epoch(digital: float, noisy: float) -> SimpleNamespace:
     return SimpleNamespace(loss=0.5, digital=digital, noisy=noisy, noisy_loss=0.6)
 
 
-def retrained(best: int = 1, **more: object) -> SimpleNamespace:
+def retrained(best: int = 1, keep: str = "better", answers: Answers | None = None, **more: object) -> SimpleNamespace:
     made = {
         "factory": "m:net",
-        "course": SimpleNamespace(epochs=[epoch(0.9, 0.7), epoch(0.91, 0.8)], best=best),
-        "settings": SimpleNamespace(ages=(60.0, 86400.0), certainty=2.0),
+        "course": SimpleNamespace(epochs=[epoch(0.9, 0.7), epoch(0.91, 0.8)], best=best, answers=answers),
+        "settings": SimpleNamespace(ages=(60.0, 86400.0), certainty=2.0, keep=keep),
         "chip": "sim:x",
         "status": "complete",
         "file": "w.safetensors",
@@ -128,6 +129,19 @@ def test_a_training_that_helped_nothing_says_so() -> None:
     assert page.warnings[0].startswith("No epoch was better on the held-out images by 2 standard errors")
     assert page.onward == ()
     assert page.facts[1].text == "not saved, with learnt ranges"
+
+
+def test_a_training_whose_answers_are_no_better_says_by_how_much() -> None:
+    page = page_of_retrained(retrained(0, answers=Answers(0.9, 0.904, 0.004, 0.003)))
+    assert "gives +0.40 +- 0.30 % more right answers between held-out images, which is no gain by 2" in page.warnings[0]
+
+
+def test_the_last_epoch_is_kept_and_a_loss_on_test_images_is_told() -> None:
+    page = page_of_retrained(retrained(keep="last", before=None))
+    assert page.verdict == "1 epochs; the last one is kept."
+    assert page.warnings == ()
+    worse = SimpleNamespace(digital=0.9, noisy=0.69, spread=0.02)
+    assert page_of_retrained(retrained(keep="last", after=worse)).warnings[0].startswith("Fewer test images are right")
 
 
 @pytest.mark.parametrize(("status", "said"), [("interrupted", "hwloop resume w.safetensors"), ("diverged", "--lr")])

@@ -41,6 +41,19 @@ def test_a_code_is_a_network_for_commands_and_for_files() -> None:
         zoo_network("hwloop.search.space:Space")
 
 
+def test_one_genome_stands_for_all_of_the_same_network() -> None:
+    """Stages of no blocks are left out, so that it matters neither which they are nor what their genes say."""
+    space = resnet_like.space((64,), 10)
+    alike = [(1, 8, 1, 4, 3, 0, 48, 5, 2, 16, 1, 1), (1, 8, 1, 4, 3, 2, 16, 1, 0, 64, 3, 1)]
+    assert len({space.named(one) for one in alike}) == 1
+    (plain,) = {space.one_of_its_kind(one) for one in alike}
+    assert space.named(plain) == space.named(alike[0])
+    assert space.check(plain) == plain == space.one_of_its_kind(plain)
+    rng = np.random.default_rng(3)
+    drawn = [space.draw(rng) for _ in range(2000)]
+    assert len(set(drawn)) == len({space.named(one) for one in drawn}) < len(drawn)
+
+
 def test_plain_networks_have_no_shortcuts_and_halve_by_the_largest_pixel() -> None:
     network = zoo_network("hwloop.search.resnet_like:p_i1_o10_s16_b1w32k3_b2w24k1_h2").eval()
     assert resnet_like.weights_of(network) == 144 + 16 * 9 * 32 + 32 * 24 + 24 * 24 + 24 * 4 * 10

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from hwloop.chip.backend import Backend
 from hwloop.chip.info import Capability
 from hwloop.typing import State
@@ -98,7 +100,10 @@ def run_together(
         The results, in the order of `works`.
     """
     try:
-        return _in_lockstep(works, backend, watch, check)
+        # Products of a core take numpy a millisecond. The threads it would use for them wait for the next one by
+        # spinning, which takes the processor from all that comes between.
+        with threadpool_limits(limits=1, user_api="blas"):
+            return _in_lockstep(works, backend, watch, check)
     except BaseException:
         if backend.witness is not None:
             backend.witness.leave()  # what the job still asks in order to end is no part of the work

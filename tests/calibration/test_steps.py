@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import hwloop
 from hwloop.calibration import steps
@@ -189,3 +190,16 @@ def test_no_rest_is_no_wait(real: float) -> None:
     with Clock(real=real) as chip:
         rest(chip, 0.0, lambda: pytest.fail("there is nothing to check"))
         assert chip.waits == []
+
+
+def test_numpy_has_one_thread_for_products_while_a_chip_is_worked_on() -> None:
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    def work() -> Work[Step, set[int]]:
+        yield Step(0, 1)
+        return threads()
+
+    with threadpool_limits(2, user_api="blas"):
+        assert run(work(), Clock(0.0)) == {1}
+        assert threads() == {2}

@@ -33,7 +33,7 @@ from hwloop.calibration.programming.current_error import (
 )
 from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceIndex, indices
 from hwloop.calibration.programming.device_statistics import DeviceStatistics, best_of_cells
-from hwloop.calibration.programming.filter_settings import FilterSettings, Observation
+from hwloop.calibration.programming.filter_settings import FilterSettings, Observation, PulsePrice
 from hwloop.calibration.programming.noise_scale import NoiseScale
 from hwloop.calibration.programming.pulse_kernels import Known
 from hwloop.calibration.programming.redraw import RedrawTable
@@ -68,6 +68,7 @@ class ConductanceFilter:
         """
         info, now = region.backend.info, region.backend.now()
         self._settings, self._min_gain = settings, settings.min_gain / 100 * info.g_max
+        self._price = PulsePrice.of(settings, tile.target, info.g_max, region.shape[1])
         self._redraw = RedrawTable(settings.redraws)
         self._region, self._tile, self._known, self._age = region, tile, known, age
         self._model, self._limits = known.model, info.limits
@@ -95,8 +96,7 @@ class ConductanceFilter:
         self._plain = np.zeros(shape, bool)  # of these, the ones that were to correct something
         self._may_ask = self._usable.copy()  # devices that may be asked whether they answer
         self._search = StuckSearch(shape, self._sign, info.g_max, known.model.curve.g_max, settings.unresponsive_pulses)
-        self._offset = np.zeros(columns)
-        self._seen = now
+        self._offset, self._seen = np.zeros(columns), now
         self._error = np.zeros((rows, columns))
         self._noise_scale = NoiseScale()
         self._trust: FloatArray | None = None  # with which the last measurement was taken in; None before any
@@ -144,13 +144,13 @@ class ConductanceFilter:
         error = self._error = weights - self._column_gain(weights) * self._tile.target
         exhausted, reach = self._exhausted, (self._model.curve.g_min, self._g_top)
         aim, gain = self._statistics.prospects(self.g, effect, error, (*reach, exhausted), self._read_noise_time)
-        worth = np.flatnonzero(gain > self._min_gain**2)  # noise takes more away
+        worth = np.flatnonzero(gain > (price := self._price(self._unresolved)))  # noise takes more away
         _, lost = self._noise_of_pulses(worth, aim, effect, remaining, rounds)
         # A suspect needs pulses and rounds to come back from where it is sent.
         spare = self._settings.max_pulses_per_device - self._spent
         self._may_ask = ~exhausted & (spare > RULE.pulses_left) & (rounds > RULE.rounds_left)
         asked, levels = self._search.questions(self._may_ask, self._g_top)
-        best = best_of_cells(worth, gain.reshape(-1)[worth] - lost, self._min_gain**2, error.shape)
+        best = best_of_cells(worth, gain.reshape(-1)[worth] - lost, price, error.shape)
         best[asked[1:]] = -1
         cell = np.nonzero(best >= 0)
         at = (best[cell], *cell)
@@ -175,7 +175,7 @@ class ConductanceFilter:
         curves, unresolved, spent = self._curves, self._unresolved.reshape(-1), self._spent.reshape(-1)
         g, own = self.g.reshape(-1), self._device_variance.reshape(-1)
         known = Known(g, own, curves.height_variance.reshape(-1), curves.shift_variance.reshape(-1), unresolved, spent)
-        redraws = self._redraw.after(rounds, self._settings.max_pulses_per_device, self._min_gain**2)
+        redraws = self._redraw.after(rounds, self._settings.max_pulses_per_device, self._price(self._unresolved))
         ages = max(remaining, 0.01 * self._age), remaining + self._age
         pulses = at, aim.reshape(-1), effect.reshape(-1)
         return self._statistics.costs(pulses, known, curves.nominal, ages, redraws)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from hwloop.calibration.programming.unresponsive import UNRESPONSIVE_PULSES
 from hwloop.calibration.settings import Settings
 from hwloop.typing import FloatArray
@@ -18,6 +20,14 @@ class FilterSettings(Settings):
     """Pulses one device may receive, the first included."""
     min_gain: float = 1.7
     """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
+    usual_targets: float = 0.33
+    """Root mean square of a tile's targets over the largest of a cell, from which on `min_gain` counts as it stands.
+    Smaller ones lower it in proportion: what is left counts relative to them."""
+    least_gain: float = 0.25
+    """Share of `min_gain` below which small targets do not lower it."""
+    chased: float = 0.1
+    """Share of the variance that a measurement leaves unresolved, below which they do not lower it either: pulses for
+    less would follow noise."""
     drive: float = 1.0 / math.sqrt(3.0)
     """Amplitude of the Hadamard inputs over the largest input; the default has the power of uniform random inputs, so
     that the converter range fits both."""
@@ -35,6 +45,9 @@ class FilterSettings(Settings):
     def __post_init__(self) -> None:
         self._require("max_pulses_per_device", 1, 1_000_000)
         self._require("min_gain", 0, 100)
+        self._require("usual_targets", 1e-6, 1)
+        self._require("least_gain", 0, 1)
+        self._require("chased", 0, 100)
         self._require("drive", 0.01, 1)
         self._require("mean_gain", 0.1, 10)
         self._require("outlier", 0.1, 1000)
@@ -54,3 +67,41 @@ class Observation:
     """Start on the chip's clock, seconds."""
     duration: float
     """Seconds."""
+
+
+@dataclass(frozen=True)
+class PulsePrice:
+    """Squared error that a pulse must take off a cell: less where targets are small, unless noise hides it.
+
+    Parameters
+    ----------
+    usual, lowered
+        Of large targets and of those of this tile, uS^2.
+    chased
+        Share of what measurements leave unresolved, for less than which it is not lowered.
+    """
+
+    usual: float
+    lowered: float
+    chased: float
+
+    @classmethod
+    def of(cls, settings: FilterSettings, targets: FloatArray, g_max: float, devices: int) -> PulsePrice:
+        """Set the price of a tile.
+
+        Parameters
+        ----------
+        settings
+            What steers the filter.
+        targets
+            (rows, columns) uS, signed.
+        g_max, devices
+            Largest conductance of a device, uS, and devices of one polarity in a cell.
+        """
+        full = settings.min_gain / 100 * g_max
+        size = float(np.sqrt((targets**2).mean())) / (devices * g_max * settings.usual_targets)
+        return cls(full**2, (full * min(max(size, settings.least_gain), 1.0)) ** 2, settings.chased)
+
+    def __call__(self, unresolved: FloatArray) -> float:
+        """Return the price, uS^2, where measurements leave these variances (rows, columns) unresolved, uS^2."""
+        return min(self.usual, max(self.lowered, self.chased * float(unresolved.mean())))

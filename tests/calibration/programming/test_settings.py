@@ -41,6 +41,9 @@ BOUNDS: bounds.Bounds = {
     FilterSettings: {
         "max_pulses_per_device": (1, 8, 1_000_000),
         "min_gain": (0.0, 1.7, 100.0),
+        "usual_targets": (1e-6, 0.33, 1.0),
+        "least_gain": (0.0, 0.25, 1.0),
+        "chased": (0.0, 0.1, 100.0),
         "drive": (0.01, 0.5773502691896258, 1.0),
         "mean_gain": (0.1, 1.05, 10.0),
         "outlier": (0.1, 3.0, 1000.0),

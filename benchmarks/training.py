@@ -19,7 +19,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,22 @@ import hwloop
 from hwloop.errors import ProgrammingWarning
 
 HELD_OUT = 1 / 6
+
+
+def time_by_core(chip: hwloop.Backend) -> dict[int, float]:
+    """Let a chip note from now on how many seconds of products and updates each core has; cores can work at once."""
+    seconds: dict[int, float] = {}
+    for name in ("mvm", "update"):
+        method = getattr(chip, name)
+
+        def noted(core: int, *rest: object, method: Callable[..., object] = method, **more: object) -> object:
+            before = chip.counts.chip_seconds
+            found = method(core, *rest, **more)
+            seconds[core] = seconds.get(core, 0.0) + chip.counts.chip_seconds - before
+            return found
+
+        setattr(chip, name, noted)
+    return seconds
 
 
 def trained(case: Case, seed: int, options: argparse.Namespace) -> dict[str, float]:
@@ -48,7 +64,7 @@ def trained(case: Case, seed: int, options: argparse.Namespace) -> dict[str, flo
             for core in range(chip.info.cores):
                 chip.set_adc_range(core, case.adc_range)
         known = hwloop.calibrate(chip, ("symmetry-point",), cores=[0]) if case.calibrated else None
-        job = hwloop.TrainingJob(training, case.periphery, calibration=known)
+        job, by_core = hwloop.TrainingJob(training, case.periphery, calibration=known), time_by_core(chip)
         result = hwloop.train(network, options.dataset, chip, case.rule, job)
     reached = result.curves.held_out_accuracy if options.held_out else result.test_accuracy
     return {
@@ -57,6 +73,7 @@ def trained(case: Case, seed: int, options: argparse.Namespace) -> dict[str, flo
         "pulses_per_device": result.pulses_per_device,
         "saturated": result.saturated,
         "chip_seconds": result.curves.chip_seconds[-1],
+        "busiest_core_seconds": max(by_core.values()),
         "cpu_seconds": time.process_time() - began,
     }
 
@@ -85,14 +102,16 @@ def table(done: Mapping[str, Mapping[str, float]]) -> None:
     rows: dict[str, list[Mapping[str, float]]] = {}
     for key, values in done.items():
         rows.setdefault(" | ".join(key.split(" | ")[:-1]), []).append(values)
-    print("\n| what | part | epochs | seeds | accuracy | points below float | pulses per device |")
-    print("|---|---|---|---|---|---|---|")
+    columns = ("what", "part", "epochs", "seeds", "accuracy", "points below float", "pulses per device", "busiest (ms)")
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, several in rows.items():
         reached = np.array([one["accuracy"] for one in several])
         below = 100 * np.array([one["float_accuracy"] - one["accuracy"] for one in several])
         error = below.std(ddof=min(1, len(below) - 1)) / np.sqrt(len(below))
         pulses = np.mean([one["pulses_per_device"] for one in several])
-        print(f"| {name} | {len(several)} | {reached.mean():.1%} | {below.mean():.1f} +- {error:.1f} | {pulses:,.0f} |")
+        busy = 1000 * np.mean([one.get("busiest_core_seconds", np.nan) for one in several])
+        told = f"{reached.mean():.1%} | {below.mean():.1f} +- {error:.1f} | {pulses:,.0f} | {busy:.2f}"
+        print(f"| {name} | {len(several)} | {told} |")
 
 
 def speed(options: argparse.Namespace) -> None:

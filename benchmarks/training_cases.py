@@ -99,9 +99,9 @@ LARGE: Mapping[str, Case] = {
     "shd, asymmetric": replace(_LARGE, rule=HamiltonianRule(), chip=SOFT),
 }
 
-_SMALL = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline", epochs=20)
+_SMALL = Case(SGDRule(), 1.0, WIDE, "sim:rpu-baseline", epochs=20)
 _BOUNDED = replace(_SMALL, adc_range=10.0)
-_SKEWED = replace(_SMALL, chip=SOFT)
+_SKEWED = replace(_SMALL, lr=0.1, chip=SOFT)
 MANAGEMENT: Mapping[str, Case] = {
     "noise management": _SMALL,
     "noise management off": _SMALL.having(noise_management=0),
@@ -111,7 +111,7 @@ MANAGEMENT: Mapping[str, Case] = {
     "asymmetric, four devices a weight": _SKEWED.having(devices=4),
 }
 
-_LSTM = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline", zoo.digits_lstm, 30)
+_LSTM = Case(SGDRule(), 1.0, WIDE, "sim:rpu-baseline", zoo.digits_lstm, 30)
 LSTM: Mapping[str, Case] = {
     "7 input bits": _LSTM.having(input_bits=7),
     "5 input bits": _LSTM.having(input_bits=5),

@@ -33,12 +33,13 @@ class HamiltonianRule(Rule):
 
     momentum_lr: float = 1.0
     """Learning rate of the momentum array, over that of the optimiser."""
-    transfer_lr: float = 1.0
+    transfer_lr: float = 0.125
     """Learning rate of the weights, over that of the optimiser."""
     active_rows: int = 1
     """Rows of u that are not zero, drawn at random: more of them move more weights in a step, with more noise."""
-    transfer_every: float = 8.0
-    """Update vectors from one vector u to the next; those of a batch are sent at its end."""
+    transfer_every: float = 1.0
+    """Update vectors from one vector u to the next; those of a batch are sent at its end. Many small transfers move the
+    weights as far as few large ones, and keep within the length of a pulse train."""
 
     def __post_init__(self) -> None:
         for name, low, high in (

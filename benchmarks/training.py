@@ -2,7 +2,7 @@
 
     python benchmarks/training.py algorithms --seeds 10 --out algorithms.json
     python benchmarks/training.py algorithms --offset --seeds 10
-    python benchmarks/training.py zero-shift                (management, lstm, leak, pair, rapa)
+    python benchmarks/training.py zero-shift                (management, lstm, leak, pair, rapa, transfer)
     python benchmarks/training.py mnist --dataset mnist.npz
     python benchmarks/training.py speed
 
@@ -63,9 +63,9 @@ def trained(case: Case, seed: int, options: argparse.Namespace) -> dict[str, flo
         if case.adc_range:
             for core in range(chip.info.cores):
                 chip.set_adc_range(core, case.adc_range)
-        known = hwloop.calibrate(chip, ("symmetry-point",), cores=[0]) if case.calibrated else None
+        known = hwloop.calibrate(chip, ("symmetry-point",), cores=case.calibrated) if case.calibrated else None
         job, by_core = hwloop.TrainingJob(training, case.periphery, calibration=known), time_by_core(chip)
-        result = hwloop.train(network, options.dataset, chip, case.rule, job)
+        result = hwloop.train(network, case.data(options.dataset), chip, case.rule, job)
     reached = result.curves.held_out_accuracy if options.held_out else result.test_accuracy
     return {
         "accuracy": reached[-1],

@@ -8,8 +8,10 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from training_transfer import learnt, new_digits
 
 import hwloop
+from hwloop.jobs.noise import DataLike
 from hwloop.nn import zoo
 from hwloop.optim import (
     AGADRule,
@@ -65,8 +67,10 @@ class Case:
     epochs: int = 60
     training: hwloop.Training = field(default_factory=hwloop.Training)
     """What its settings are besides; seed, epochs and rate are set from the case."""
-    calibrated: bool = False
-    """Whether symmetry points are found by pulses beforehand, and taken off in digital."""
+    calibrated: tuple[int, ...] = ()
+    """Cores whose symmetry points are found by pulses beforehand, and taken off in digital."""
+    data: Callable[[str], DataLike] = str
+    """What takes the path of the data set, and returns what is trained on."""
     adc_range: float = 0.0
     """Full scale of the column converters, uS; 0: the chip's own."""
 
@@ -88,7 +92,7 @@ ALGORITHMS: Mapping[str, Case] = {
 """The MLP 64-32-10 by every algorithm, with the settings that were chosen on held-out images."""
 
 ZERO_SHIFTED: Mapping[str, Case] = {
-    name: replace(ALGORITHMS[name], chip=OFFSET, calibrated=True) for name in ("tiki-taka", "ttv2")
+    name: replace(ALGORITHMS[name], chip=OFFSET, calibrated=(0, 1)) for name in ("tiki-taka", "ttv2")
 }
 
 _LARGE = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline", large_mlp, 10)
@@ -133,6 +137,16 @@ REPLICAS = 16
 _CNN = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline?cores=64", zoo.digits_cnn, 10)
 RAPA: Mapping[str, Case] = {"one array": _CNN, f"{REPLICAS} replicas": _CNN.having(replicas=REPLICAS)}
 
+_ECRAM = "sim:ecram?symmetry_point_mean={off}&symmetry_point_spread={off}"
+_FINE = Case(
+    ChoppedTTv2Rule(transfer_every=16.0, stride=5), 0.3, WIDE, _ECRAM.format(off=0), learnt, 12, data=new_digits
+)
+TRANSFER: Mapping[str, Case] = {
+    "ecram": _FINE,
+    "ecram, transfer noise, skew": replace(_FINE, chip=_ECRAM.format(off=0.2)).having(transfer_noise=0.1),
+    "reram-sb": replace(_FINE, chip=ALIGNED.replace("rows=64&columns=64&", "")),
+}
+
 PARTS: Mapping[str, Mapping[str, Case]] = {
     "zero-shift": ZERO_SHIFTED,
     "mnist": LARGE,
@@ -141,5 +155,6 @@ PARTS: Mapping[str, Mapping[str, Case]] = {
     "leak": LEAK,
     "pair": PAIR,
     "rapa": RAPA,
+    "transfer": TRANSFER,
 }
 """Every part of the study by its name, beside 'algorithms'."""

@@ -2,7 +2,7 @@
 
     python benchmarks/training.py algorithms --seeds 10 --out algorithms.json
     python benchmarks/training.py algorithms --offset --seeds 10
-    python benchmarks/training.py zero-shift                (management, lstm, leak, pair, rapa, transfer)
+    python benchmarks/training.py zero-shift     (reference, management, lstm, leak, pair, rapa, transfer)
     python benchmarks/training.py mnist --dataset mnist.npz
     python benchmarks/training.py speed
 

@@ -95,6 +95,15 @@ ZERO_SHIFTED: Mapping[str, Case] = {
     name: replace(ALGORITHMS[name], chip=OFFSET, calibrated=(0, 1)) for name in ("tiki-taka", "ttv2")
 }
 
+REFERENCE: Mapping[str, Case] = {
+    f"{name}, references off by {error:g}": replace(
+        ALGORITHMS[name], chip=ALIGNED.replace("spread=0", f"spread={error:g}")
+    )
+    for name in ("tiki-taka", "ttv2")
+    for error in (0.03, 0.1)
+}
+"""Symmetry points were found and written into the array of references, with an error over half the range."""
+
 _LARGE = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline", large_mlp, 10)
 LARGE: Mapping[str, Case] = {
     "sgd, constant steps": _LARGE,
@@ -127,7 +136,7 @@ LEAK: Mapping[str, Case] = {
     f"leak {seconds:g} s": replace(_SMALL, chip=f"sim:cmos-rpu?leak={seconds:g}") for seconds in _LEAKS
 }
 
-_PAIR = Case(MixedPrecisionRule(granularity=1.0), 0.1, WIDE, "sim:pcm-pair", epochs=20)
+_PAIR = Case(MixedPrecisionRule(granularity=1.0), 0.3, WIDE, "sim:pcm-pair", epochs=20)
 PAIR: Mapping[str, Case] = {
     "refresh every 10 batches": _PAIR,
     "no refresh": replace(_PAIR, training=hwloop.Training(refresh_every=0)),
@@ -149,6 +158,7 @@ TRANSFER: Mapping[str, Case] = {
 
 PARTS: Mapping[str, Mapping[str, Case]] = {
     "zero-shift": ZERO_SHIFTED,
+    "reference": REFERENCE,
     "mnist": LARGE,
     "management": MANAGEMENT,
     "lstm": LSTM,

@@ -104,12 +104,18 @@ REFERENCE: Mapping[str, Case] = {
 }
 """Symmetry points were found and written into the array of references, with an error over half the range."""
 
-_LARGE = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline", large_mlp, 10)
+_LARGE = Case(SGDRule(), 0.3, WIDE, "sim:rpu-baseline", large_mlp, 10)
+_SHARE, _OFTEN = 0.02, 1 / 16
+"""Transfers of large matrices, several rows after every image: the rate over the optimiser's, and vectors for a row."""
 LARGE: Mapping[str, Case] = {
     "sgd, constant steps": _LARGE,
-    "sgd, asymmetric": replace(_LARGE, chip=SOFT),
-    "tiki-taka, asymmetric": replace(_LARGE, rule=TikiTakaRule(), chip=SOFT),
-    "shd, asymmetric": replace(_LARGE, rule=HamiltonianRule(), chip=SOFT),
+    "sgd, asymmetric": replace(_LARGE, lr=0.1, chip=SOFT),
+    "tiki-taka, asymmetric": replace(
+        _LARGE, rule=TikiTakaRule(transfer_lr=_SHARE, transfer_every=_OFTEN), lr=1.0, chip=SOFT
+    ),
+    "shd, asymmetric": replace(
+        _LARGE, rule=HamiltonianRule(transfer_lr=_SHARE, transfer_every=_OFTEN), lr=1.0, chip=SOFT
+    ),
 }
 
 _SMALL = Case(SGDRule(), 1.0, WIDE, "sim:rpu-baseline", epochs=20)
@@ -129,6 +135,8 @@ LSTM: Mapping[str, Case] = {
     "7 input bits": _LSTM.having(input_bits=7),
     "5 input bits": _LSTM.having(input_bits=5),
     "5 input bits, stochastic rounding": _LSTM.having(input_bits=5, rounding="stochastic"),
+    "3 input bits": _LSTM.having(input_bits=3),
+    "3 input bits, stochastic rounding": _LSTM.having(input_bits=3, rounding="stochastic"),
 }
 
 _LEAKS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
@@ -143,8 +151,8 @@ PAIR: Mapping[str, Case] = {
 }
 
 REPLICAS = 16
-_CNN = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline?cores=64", zoo.digits_cnn, 10)
-RAPA: Mapping[str, Case] = {"one array": _CNN, f"{REPLICAS} replicas": _CNN.having(replicas=REPLICAS)}
+_CNN = Case(SGDRule(), 0.1, WIDE, "sim:rpu-baseline?cores=64", zoo.digits_cnn, 20)
+RAPA: Mapping[str, Case] = {"one array": _CNN, f"{REPLICAS} replicas": replace(_CNN, lr=1.0).having(replicas=REPLICAS)}
 
 _ECRAM = "sim:ecram?symmetry_point_mean={off}&symmetry_point_spread={off}"
 _FINE = Case(

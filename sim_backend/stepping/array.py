@@ -55,7 +55,9 @@ class SteppingArray:
             offsets = (parameters.symmetry_point_mean or 0.0) + (
                 parameters.symmetry_point_spread or 0.0
             ) * specimen.standard_normal(shape[1:])
-            weights[1] = self.devices.symmetry_points()[0] - law.half_range * offsets
+            # Pulses up and down in turn have led the devices to where the references were copied from.
+            weights[0] = self.devices.symmetry_points()[0]
+            weights[1] = weights[0] - law.half_range * offsets
         self.weights: Single = _single(weights).reshape(-1)
         """Weight of every device."""
         self.seen: Single = self.weights.copy()

@@ -94,14 +94,17 @@ def test_tiki_taka_transfers_a_row_after_so_many_vectors() -> None:
 
 
 class Signs:
-    """A generator whose signs alternate and whose other numbers rise."""
+    """A generator whose signs alternate, and whose permutations go backwards."""
 
-    def choice(self, values: list[float], shape: tuple[int, int]) -> np.ndarray:
+    def choice(self, values: list[float], count: int) -> np.ndarray:
         assert values == [-1.0, 1.0]
-        return np.where(np.arange(shape[0] * shape[1]).reshape(shape) % 2, -1.0, 1.0)
+        return np.where(np.arange(count) % 2, -1.0, 1.0)
 
     def random(self, shape: object) -> np.ndarray:
         return np.linspace(0.9, 0.1, int(np.prod(shape))).reshape(shape)
+
+    def permutation(self, count: int) -> np.ndarray:
+        return np.arange(count)[::-1]
 
 
 def test_hamiltonian_descent_moves_the_weights_by_the_momentum_in_random_directions() -> None:
@@ -110,7 +113,7 @@ def test_hamiltonian_descent_moves_the_weights_by_the_momentum_in_random_directi
     updater.update(X, D, 0.5)
     assert momentum.updates[0][2] == -1.0
     ((u, taken, lr),) = weights.updates
-    assert u.tolist() == [[0.0, -1.0, 1.0]]  # the two rows of the smallest numbers
+    assert u.tolist() == [[0.0, -1.0, 1.0]]  # the two rows that come first
     assert taken == pytest.approx(u @ momentum.holds)
     assert lr == 1.5
     assert updater.state()["due"] == pytest.approx([2 / 1.5 - 1])
@@ -118,6 +121,17 @@ def test_hamiltonian_descent_moves_the_weights_by_the_momentum_in_random_directi
     updater.update(X[:1], D[:1], 0.5)  # that makes one, to the last digit
     assert updater.state()["due"] == pytest.approx([0.0], abs=1e-9) or updater.state()["due"] == pytest.approx([1.0])
     assert list(updater.arrays()) == ["weights", "momentum"]
+
+
+def test_every_row_takes_part_before_one_does_again() -> None:
+    rule = HamiltonianRule(transfer_every=1.0)
+    updater, weights, _ = started(rule, random=Signs())
+    updater.update(X, D, 0.5)
+    updater = again(rule, updater, random=Signs())
+    updater.weights = weights  # type: ignore[assignment]
+    updater.update(X, D, 0.5)
+    active = [np.flatnonzero(u).tolist() for us, _, _ in weights.updates for u in us]
+    assert active == [[2], [1], [0], [2]]
     every, weights, _ = started(HamiltonianRule(active_rows=3, transfer_every=1.0), random=Signs())
     every.update(X, D, 0.5)
     assert weights.updates[0][0].tolist() == [[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]]

@@ -45,9 +45,9 @@ BOUNDS: bounds.Bounds = {
     },
     HamiltonianRule: {
         "momentum_lr": (0.0, 1.0, 1e6),
-        "transfer_lr": (0.0, 1.0, 1e6),
+        "transfer_lr": (0.0, 0.125, 1e6),
         "active_rows": (1, 1, 1_000_000),
-        "transfer_every": (0.001, 8.0, 1e6),
+        "transfer_every": (0.001, 1.0, 1e6),
     },
     MixedPrecisionRule: {
         "granularity": (0.001, 50.0, 1e6),

@@ -7,6 +7,7 @@ Neuroscience 11, 538 (2017).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,13 @@ class DeviceArray(Weights):
     """
 
     def __init__(
-        self, cells: Cells, shape: tuple[int, int], settings: Periphery, name: str, random: np.random.Generator
+        self,
+        cells: Cells,
+        shape: tuple[int, int],
+        settings: Periphery,
+        name: str,
+        random: np.random.Generator,
+        avoid: Collection[int] = (),
     ) -> None:
         """Take cells for a matrix.
 
@@ -57,6 +64,8 @@ class DeviceArray(Weights):
             For messages.
         random
             Of stochastic rounding.
+        avoid
+            Cores to take no cells of while others have room.
         """
         self.chip, self.shape, self.settings, self.name = cells.chip, shape, settings, name
         self._random = random
@@ -67,7 +76,7 @@ class DeviceArray(Weights):
         rows, columns = self.chip.info.rows, self.chip.info.columns
         self.pieces = [
             Piece(
-                cells.take(min(rows, shape[0] - i), min(columns, shape[1] - o), name),
+                cells.take(min(rows, shape[0] - i), min(columns, shape[1] - o), name, avoid),
                 slice(i, min(i + rows, shape[0])),
                 slice(o, min(o + columns, shape[1])),
             )

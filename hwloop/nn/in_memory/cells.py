@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from hwloop.chip.backend import Backend
 from hwloop.chip.claims import Claim, programmed_over
@@ -26,8 +27,10 @@ class Cells:
         self.taken = 0
         """Cells that were given out."""
 
-    def take(self, rows: int, columns: int, purpose: str) -> Place:
-        """Give out a rectangle that is no larger than a core; `purpose` says in messages what for.
+    def take(self, rows: int, columns: int, purpose: str, avoid: Collection[int] = ()) -> Place:
+        """Give out a rectangle that is no larger than a core, on none of the cores to avoid while others have room.
+
+        `purpose` says in messages what it is for.
 
         Raises
         ------
@@ -36,10 +39,18 @@ class Cells:
         """
         info = self.chip.info
         number = next(
-            (k for k, shelf in enumerate(self._shelves) if shelf.rows >= rows and shelf.columns >= columns), None
+            (
+                k
+                for k, shelf in enumerate(self._shelves)
+                if shelf.rows >= rows and shelf.columns >= columns and shelf.core not in avoid
+            ),
+            None,
         )
         if number is None:
-            core = next((c for c in range(info.cores) if self._free_row[c] + rows <= info.rows), None)
+            with_room = (c for c in range(info.cores) if self._free_row[c] + rows <= info.rows and c not in avoid)
+            core = next(with_room, None)
+            if core is None and avoid:
+                return self.take(rows, columns, purpose)
             if core is None or columns > info.columns:
                 raise BadInputError(
                     f"{purpose} ({rows} x {columns} cells) does not fit on {info.name} beside the {self.taken} cells "

@@ -71,18 +71,22 @@ class AnalogNetwork(nn.Module):
             )
         settings = self.settings
 
-        def more(purpose: str) -> Weights:
-            name = f"{first.name}, {purpose}"
+        def more(purpose: str, copies_on: set[int] | None = None) -> Weights:
+            name, avoid = f"{first.name}, {purpose}", frozenset(copies_on or ())
             every = [
-                DeviceArray(self.cells, (rows, columns), settings, name, self.random) for _ in range(settings.devices)
+                DeviceArray(self.cells, (rows, columns), settings, name, self.random, avoid)
+                for _ in range(settings.devices)
             ]
+            if copies_on is not None:
+                copies_on.update(piece.place.core for one in every for piece in one.pieces)
             made = every[0] if len(every) == 1 else SeveralDevices(every, settings.significance, self.random)
             if self.calibration is not None and purpose != WEIGHTS:
                 made.zero = made.symmetry_points(self.calibration)
             return made
 
         copies = settings.replicas if first.layer.kind.startswith("Conv") else 1
-        replicas = [more(WEIGHTS) for _ in range(copies)]
+        taken: set[int] = set()  # copies on cores of their own can work at the same time
+        replicas = [more(WEIGHTS, taken) for _ in range(copies)]
         matrix = TrainedMatrix(
             first, replicas, settings.weight_scale, more, self.random, min(settings.train_length, self._longest)
         )

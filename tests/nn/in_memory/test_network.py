@@ -65,6 +65,12 @@ def test_an_lstm_computes_both_ways(chip: hwloop.Backend) -> None:
     agrees(net, torch.rand(4, 5, 3) - 0.5, 0.15)
 
 
+def test_replicas_lie_on_cores_of_their_own(chip: hwloop.Backend) -> None:
+    net = hwloop.nn.analog(nn.Conv2d(2, 5, 3), chip, hwloop.Periphery(replicas=4))
+    cores = [{piece.place.core for piece in one.pieces} for one in net.matrices["weight"].replicas]
+    assert sum(map(len, cores)) == len(set.union(*cores))
+
+
 def test_replicas_share_the_patches_and_keep_their_gradients_apart(chip: hwloop.Backend) -> None:
     net = hwloop.nn.analog(nn.Conv2d(2, 5, 3), chip, hwloop.Periphery(replicas=4))
     net(torch.rand(2, 2, 6, 6)).sum().backward()

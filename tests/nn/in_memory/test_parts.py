@@ -50,6 +50,16 @@ def test_a_shelf_takes_what_just_fits(free: Cells) -> None:
         free.take(1, 1, "fast array")
 
 
+def test_copies_keep_off_each_others_cores_while_others_have_room(free: Cells) -> None:
+    assert free.take(4, 4, "w").core == 0
+    assert free.take(4, 4, "w", avoid={0}).core == 1
+    assert free.take(4, 4, "w", avoid={0}).core == 1
+    third = free.take(4, 4, "w", avoid={0, 1})
+    assert (third.core, third.row, third.column) == (0, 0, 4)
+    free.take(6, 1, "w", avoid={1})
+    assert free.take(6, 1, "w", avoid={0}).core == 1
+
+
 def test_what_is_wider_than_a_core_is_refused(free: Cells) -> None:
     with pytest.raises(BadInputError, match=r"w \(2 x 9 cells\) does not fit"):
         free.take(2, 9, "w")

@@ -74,6 +74,15 @@ def test_references_put_symmetry_points_where_the_options_say(mean, spread):
     assert points.std() == pytest.approx(spread, rel=0.05, abs=1e-6)
 
 
+def test_devices_begin_at_their_symmetry_points_where_references_stand_by_them():
+    with connect("sim:reram-sb?seed=2&rows=8&columns=8&up_down=0.3&symmetry_point_mean=0.1") as chip:
+        array = chip._core(0).devices
+        device, reference = array.weights.reshape(2, -1)
+        assert device == pytest.approx(array.devices.symmetry_points()[0].ravel(), abs=1e-6)
+        assert array.seen == pytest.approx(array.weights)
+    assert device - reference == pytest.approx(np.full(64, 0.1), abs=1e-6)
+
+
 def test_without_the_options_references_stand_at_zero():
     with connect("sim:reram-sb?seed=2&rows=8&columns=8") as chip:
         assert not chip._core(0).devices.weights.any()

@@ -19,15 +19,16 @@ class FilterSettings(Settings):
     max_pulses_per_device: int = 8
     """Pulses one device may receive, the first included."""
     min_gain: float = 1.7
-    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
+    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared, or by less where
+    targets are small: see `PulsePrice`."""
     usual_targets: float = 0.33
     """Root mean square of a tile's targets over the largest of a cell, from which on `min_gain` counts as it stands.
     Smaller ones lower it in proportion: what is left counts relative to them."""
     least_gain: float = 0.25
     """Share of `min_gain` below which small targets do not lower it."""
     chased: float = 0.1
-    """Share of the variance that a measurement leaves unresolved, below which they do not lower it either: pulses for
-    less would follow noise."""
+    """Share of the variance that a measurement leaves unresolved, for less than which no pulse is sent on account of
+    small targets: it would follow noise."""
     drive: float = 1.0 / math.sqrt(3.0)
     """Amplitude of the Hadamard inputs over the largest input; the default has the power of uniform random inputs, so
     that the converter range fits both."""
@@ -76,7 +77,7 @@ class PulsePrice:
     Parameters
     ----------
     usual, lowered
-        Of large targets and of those of this tile, uS^2.
+        What it is for large targets and, but for noise, for those of this tile, uS^2.
     chased
         Share of what measurements leave unresolved, for less than which it is not lowered.
     """

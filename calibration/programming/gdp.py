@@ -50,7 +50,8 @@ class GDP(Method):
     chip_seconds: float = 0.0
     """Chip time to spend on all rests together; 0 rests as `settle` says. More of it averages more read noise."""
     min_gain: float = FilterSettings.min_gain
-    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared."""
+    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared, or by less where
+    targets are small: see `PulsePrice`."""
     min_vectors: int = 64
     """Vectors of one measurement at least; short columns repeat their Hadamard design."""
     drive: float = FilterSettings.drive

@@ -95,7 +95,7 @@ class _Updater(Updater):
     def restore(self, saved: Saved) -> None:
         """Take back what `state` gave."""
         self._due = float(saved["due"][0])
-        self._order = np.array(saved["order"], np.int64)
+        self._order = np.array(saved.get("order", ()), np.int64)  # files of before have no order of rows
 
     def arrays(self) -> dict[str, Weights]:
         """Give weights and momentum."""

@@ -137,6 +137,14 @@ def test_every_row_takes_part_before_one_does_again() -> None:
     assert weights.updates[0][0].tolist() == [[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]]
 
 
+def test_a_training_that_was_filed_without_an_order_of_rows_goes_on() -> None:
+    updater, weights, _ = started(HamiltonianRule(transfer_every=1.0), random=Signs())
+    updater.restore({"due": np.array([0.5])})
+    updater.update(X, D, 0.5)
+    assert weights.updates[0][0].tolist() == [[0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]
+    assert updater.state()["due"] == pytest.approx([0.5])
+
+
 def test_nothing_moves_before_a_transfer_is_due() -> None:
     updater, weights, _ = started(HamiltonianRule(transfer_every=3.0), random=Signs())
     updater.update(X, D, 0.5)

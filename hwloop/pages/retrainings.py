@@ -12,12 +12,16 @@ from hwloop.pages.texts import quoted
 if TYPE_CHECKING:
     from hwloop.jobs.retrain import Retrained
 
+SHOWN = 20
+"""Epochs in the table, or a few more: a page that scrolls away hides what it says first."""
+
 
 def page_of_retrained(found: Retrained) -> Page:
     """Make the page of a network that was trained for a chip."""
     network = found.factory or type(found.network).__name__
     course = found.course
     first, last = (format_duration(age) for age in found.settings.ages)
+    apart, end = max(1, math.ceil(len(course.epochs) / SHOWN)), len(course.epochs) - 1
     columns = (
         Column("epoch"), Column("loss", "nat", ".4f"), Column("held out, digital", style=".2%"),
         Column("held out, under noise", style=".2%"), Column("loss under noise", "nat", ".4f"), Column(""),
@@ -25,14 +29,19 @@ def page_of_retrained(found: Retrained) -> Page:
     rows = tuple(
         (number, one.loss if number else math.nan, one.digital, one.noisy, one.noisy_loss,
          "kept" if number == course.best else "")
-        for number, one in enumerate(course.epochs)
+        for number, one in enumerate(course.epochs) if number % apart == 0 or number in (course.best, end)
     )  # fmt: skip
+    note = "Epoch 0 is the network as it was."
+    if apart > 1:
+        note += f" One epoch of {apart} is shown; --json has every one."
+    if found.settings.keep == "last":
+        note += " Held-out images, which it had learnt before, do not choose."
     return Page(
         kind="retraining",
         title=f"{network} trained for {found.chip}, {first} to {last}",
         verdict=_verdict(found),
         facts=(Fact("status", found.status), Fact("weights", f"{found.file or 'not saved'}, with learnt ranges")),
-        tables=(*_tests(found), Table("Epochs", columns, rows, "Epoch 0 is the network as it was.")),
+        tables=(*_tests(found), Table("Epochs", columns, rows, note)),
         warnings=_warnings(found),
         onward=_onward(found, network),
     )

@@ -151,3 +151,13 @@ def test_a_training_for_a_chip_that_was_not_finished_says_why(status: str, said:
     assert (page.onward == ()) == (status == "interrupted")
     only = SimpleNamespace(epochs=[epoch(0.9, 0.7)], best=0)
     assert page_of_retrained(retrained(course=only)).warnings == ()
+
+
+def test_of_many_epochs_some_are_shown_and_always_the_one_that_is_kept() -> None:
+    course = SimpleNamespace(epochs=[epoch(0.9, 0.7)] * 61, best=59, answers=None)
+    table = page_of_retrained(retrained(keep="last", course=course)).tables[-1]
+    assert [row[0] for row in table.rows] == [*range(0, 60, 4), 59, 60]
+    assert table.note == (
+        "Epoch 0 is the network as it was. One epoch of 4 is shown; --json has every one. "
+        "Held-out images, which it had learnt before, do not choose."
+    )

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 from hwloop.errors import BadInputError
 from hwloop.files.hdf5 import CommitTimer
@@ -53,9 +53,9 @@ def packed(entry: Entry) -> list[bytes | memoryview]:
     text = _ENCODER.encode({**entry.told, "arrays": shapes}).encode()
     body = [one.reshape(-1).view(np.uint8).data if one.size else b"" for one in arrays]
     lengths = HEAD.pack(MARK, 0, len(text), sum(map(len, body)))
-    crc = zlib.crc32(lengths[8:])
+    crc = zlib_ng.crc32(lengths[8:])
     for part in (text, *body):
-        crc = zlib.crc32(part, crc)
+        crc = zlib_ng.crc32(part, crc)
     return [lengths[:4], struct.pack("<I", crc), lengths[8:], text, *body]
 
 
@@ -167,7 +167,7 @@ class Records:
             return None
         mark, crc, text_size, size = HEAD.unpack(self._bytes[at:begin].tobytes())
         end = begin + text_size + size
-        if mark != MARK or end > self._end or zlib.crc32(self._bytes[at + 8 : end].data) != crc:
+        if mark != MARK or end > self._end or zlib_ng.crc32(self._bytes[at + 8 : end].data) != crc:
             return None
         try:
             told = json.loads(self._bytes[begin : begin + text_size].tobytes())

@@ -9,7 +9,6 @@ import platform
 import shlex
 import sys
 import uuid
-import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 from hwloop.chip.counts import Counts
 from hwloop.files import hdf5
@@ -216,7 +216,7 @@ class _Rewritten:
         if values is None:
             return
         whole = np.ascontiguousarray(values)
-        known = zlib.crc32(whole.reshape(-1).view(np.uint8).data), whole.dtype.str, packed
+        known = zlib_ng.crc32(whole.reshape(-1).view(np.uint8).data), whole.dtype.str, packed
         if self._known.get(name) != known:
             hdf5.put(self.group, name, whole, units, meaning, packed=packed)
             self._known[name] = known

@@ -219,13 +219,15 @@ def _apply(tree: ast.Module, node: ast.AST) -> None:
             node.func.attr = TWINS[node.func.attr]
         elif isinstance(node.func, ast.Name):
             node.func.id = TWINS[node.func.id]
-    else:
-        _replace(tree, node, node.operand if isinstance(node, ast.UnaryOp) else ast.Pass())
+    elif isinstance(node, ast.UnaryOp):
+        _replace(tree, node, node.operand)
+    elif isinstance(node, ast.stmt):  # never run, and yet there: a function keeps the names that it closes over
+        _replace(tree, node, ast.If(ast.Constant(False), [node], []))
 
 
 def _replace(tree: ast.Module, old: ast.AST, new: ast.AST) -> None:
     ast.copy_location(new, old)
-    for parent in ast.walk(tree):
+    for parent in list(ast.walk(tree)):  # as it was before, for the new node may hold the old one
         for name, value in ast.iter_fields(parent):
             if value is old:
                 setattr(parent, name, new)

@@ -367,9 +367,9 @@ def test_a_spoilt_file_is_refused_with_the_place_and_the_reason(path: Path, spoi
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_mark_is_named(path: Path) -> None:
+@pytest.mark.parametrize("names", [{"GOOD": 0, "SCRATCHED": 1}, {"SCRATCHED": 1, "GOOD": 0, "LOST": 7}])
+def test_an_unknown_mark_is_named(path: Path, names: dict[str, int]) -> None:
     write_one(path)
-    names = {"GOOD": 0, "SCRATCHED": 1}
     with h5py.File(path, "r+") as file:
         cells = file["0000_drift/cells"]
         del cells["mark"]

@@ -11,6 +11,8 @@ from scipy.io import netcdf_file
 
 from hwloop.errors import BadInputError
 from hwloop.importers.arrays import ArraysImport
+from hwloop.importers.files import ImportOptions, import_file
+from hwloop.importers.layout import TextOptions
 from tests.importers.conftest import Import
 
 TIME = np.array([1.0, 10.0, 100.0])
@@ -132,3 +134,13 @@ def test_arrays_that_cannot_be_placed_are_refused(imported: Import, tmp_path: Pa
     with pytest.raises(BadInputError) as caught:
         imported(path, columns)
     assert message in str(caught.value)
+
+
+def test_a_file_of_arrays_is_imported_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "lab.h5", t=(TIME, "s"), g=(1e-6 * G, None))
+    (tmp_path / "more.csv").write_text("time,g\n1,2\n")
+    options = ImportOptions(TextOptions("time[s]=t,conductance[S]=g"))
+    for paths in ([path, tmp_path / "more.csv"], [tmp_path / "more.csv", path]):
+        with pytest.raises(BadInputError, match=r"lab\.h5 holds arrays; import such files one at a time"):
+            import_file(paths, tmp_path / "out.h5", options, "w")
+    assert import_file([path], tmp_path / "out.h5", options, "w").reads == 6

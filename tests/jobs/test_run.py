@@ -154,6 +154,9 @@ def test_a_stopped_run_can_be_saved_too(tmp_path: Path, open_chip: OpenChip) -> 
     run.save(tmp_path / "run.h5")
     found = hwloop.load(tmp_path / "run.h5")
     assert (found.status, len(found.tiles[0].steps.mvms)) == ("interrupted", 3)
+    assert found.to_json()["mvm_error"] is None
+    assert found.to_json()["mvm_error_interval"] is None
+    assert dataclasses.replace(found.record, mvm_error_interval=(0.1, 0.2)).to_json()["mvm_error_interval"] is None
     assert_same(run.record, found.record, leave_out=("name",))
     assert hwloop.evaluate(found).mvm_error < 0.5
 

@@ -112,6 +112,8 @@ def test_maps_show_the_largest_tile(comparison: Records, drawn) -> None:
     target, reached, difference = (np.asarray(image.get_array()) for image in images[:3])
     assert difference == pytest.approx(reached - target)
     assert len({image.get_clim() for image in images[2::3]}) == 1  # to be compared between methods
+    widest = max(np.sqrt(np.mean(np.square(image.get_array()))) for image in images[2::3])
+    assert images[2].get_clim() == pytest.approx((-3 * widest, 3 * widest))
     assert images[0].get_clim() == images[1].get_clim()
 
 

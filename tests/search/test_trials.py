@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 from scipy.stats import kendalltau
 from torch import nn
@@ -79,13 +80,19 @@ def test_evolution_proposes_better_networks_within_the_limits() -> None:
     trials = evaluated(30, 3)
     settings = SearchSettings(budget=100, population=20, generations=6, seed=4)
 
+    aloud = set[int]()
+
     def fits(genome: tuple[int, ...]) -> Footprint | None:
+        aloud.add(optuna.logging.get_verbosity())
         takes = Footprint(int(np.prod(genome)) * 10, 1, 1e-6)
         return takes if takes.weights <= 600 else None
 
     known = {one.genome for one in trials}
+    optuna.logging.set_verbosity(optuna.logging.INFO)
     genomes = proposed(SPACE, fits, trials, settings, 10, 1)
     assert len(set(genomes)) == 10
+    assert optuna.logging.ERROR in aloud, "not every trial is told of while candidates evolve"
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
     assert not known & set(genomes)
     assert all(fits(one) for one in genomes)
     assert genomes == proposed(SPACE, fits, trials, settings, 10, 1)  # what comes next follows from the trials alone

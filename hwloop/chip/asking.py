@@ -65,9 +65,9 @@ class Asking(Driver):
             self.lifetime.ahead_of_trains(core, most)
         received = self._update(core, batch)
         if most is None:
-            beyond = (received > batch.slots).any()
+            beyond = bool((received > batch.slots).any())
         else:
-            beyond = received.shape != most.shape or (received > most).any()
+            beyond = received.shape != most.shape or bool((received > most).any())
         if beyond or (received < 0).any():
             raise ChipError(f"core {core}: the chip answered an update with counts of pulses that cannot be")
         self.lifetime.received(core, received)

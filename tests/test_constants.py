@@ -200,6 +200,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "noise": 0.4,
         "noise_spread": 1.0,
         "starts": (1.0, 3.0),
+        "drop": 0.02,
     },
     "search.trials.hypervolume": {"worst": (0.0, 1.0)},
     "web.feed.Live": {"began": 0.0, "at": 0.0, "share": 0.0, "tiles": 0},

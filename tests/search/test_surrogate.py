@@ -14,7 +14,7 @@ from hwloop.errors import BadInputError
 from hwloop.search import Space
 from hwloop.search.evolution import ATTEMPTS, _front_of, drawn
 from hwloop.search.settings import SearchSettings, counted, first_of
-from hwloop.search.surrogate import PRIOR, GaussianProcess, Surrogate, _stretched
+from hwloop.search.surrogate import PRIOR, GaussianProcess, Surrogate, _stretched, _stretched_drop
 from hwloop.search.trials import Footprint, Trial, hypervolume, winner
 
 SPACE = Space({"width": (2, 4, 8), "depth": (5,)}, lambda _: nn.Identity())
@@ -52,7 +52,7 @@ def test_the_loss_is_the_likelihood_with_normal_priors_of_logarithms(
     model: tuple[GaussianProcess, np.ndarray, np.ndarray],
 ) -> None:
     made, x, y = model
-    z = (y - y.mean()) / y.std()
+    z, apart = (y - y.mean()) / y.std(), np.square(x[:, None] - x[None])
 
     def posterior(at: np.ndarray) -> float:
         cov = matern(x, x, np.exp(at[:2])) + (math.exp(2 * at[2]) + 1e-8) * np.eye(12)
@@ -60,15 +60,29 @@ def test_the_loss_is_the_likelihood_with_normal_priors_of_logarithms(
         prior += (at[2] - math.log(PRIOR.noise)) ** 2 / PRIOR.noise_spread**2
         return float(multivariate_normal(np.zeros(12), cov).logpdf(z)) - 0.5 * float(prior)
 
+    def loss(*at: float) -> float:
+        return made._loss(np.array(at), apart, z)[0]
+
     one, other = np.array([0.3, -0.4, -1.0]), np.array([1.0, 0.5, -2.0])
-    assert made._loss(other, z) - made._loss(one, z) == pytest.approx(posterior(one) - posterior(other))
+    assert loss(*other) - loss(*one) == pytest.approx(posterior(one) - posterior(other))
     best = np.log([*made.lengths_, made.noise_])
     for step in np.concatenate([0.05 * np.eye(3), -0.05 * np.eye(3)]):
-        assert made._loss(best + step, z) > made._loss(best, z)
+        assert loss(*(best + step)) > loss(*best)
     # Far out nothing changes but the priors.
-    assert made._loss(np.array([9.0, 0.0, 5.0]), z) - made._loss(np.array([8.0, 0.0, 4.0]), z) == pytest.approx(
+    assert loss(9.0, 0.0, 5.0) - loss(8.0, 0.0, 4.0) == pytest.approx(
         0.5 * (9**2 - 8**2) + 0.5 * ((5 - math.log(0.4)) ** 2 - (4 - math.log(0.4)) ** 2)
     )
+
+
+@pytest.mark.parametrize("at", [(0.3, -0.4, -1.0), (1.0, 0.5, -2.0), (9.0, 0.2, 5.0), (-6.0, 0.2, -9.0)])
+def test_the_gradient_is_that_of_the_loss(
+    model: tuple[GaussianProcess, np.ndarray, np.ndarray], at: tuple[float, ...]
+) -> None:
+    made, x, y = model
+    z, apart, step = (y - y.mean()) / y.std(), np.square(x[:, None] - x[None]), 1e-5
+    both = [[made._loss(at + sign * one, apart, z)[0] for sign in (1, -1)] for one in step * np.eye(3)]
+    found = made._loss(np.array(at), apart, z)[1]
+    assert found == pytest.approx(np.array([(up - down) / (2 * step) for up, down in both]), rel=1e-5, abs=1e-5)
 
 
 def test_values_that_are_all_alike_have_a_model() -> None:
@@ -97,7 +111,7 @@ def test_shapes_count_the_least_of_inner_inputs_and_outputs() -> None:
 
 
 def test_drops_have_a_model_of_their_own_over_a_day_and_a_month() -> None:
-    """Accuracies that go their own way do not matter: what is lost is fitted, as the mean of both ages."""
+    """Accuracies that go their own way do not matter: what is lost is fitted, as the mean of both ages, in decades."""
     trials = [
         dataclasses.replace(trial((width, 5), accuracy, 0.0), day=(accuracy - 0.5 * drop,), month=(accuracy - drop,))
         for width, accuracy, drop in ((2, 0.9, 0.1), (4, 0.6, 0.2), (8, 0.99, 0.4))
@@ -107,16 +121,20 @@ def test_drops_have_a_model_of_their_own_over_a_day_and_a_month() -> None:
     asked = [(2, 5), (8, 5)]
     told = model.predict(asked, takes[:2])
     assert told.keys() == {"accuracy", "month", "drop"}
-    alone = GaussianProcess(model._features([one.genome for one in trials], takes), np.array([0.075, 0.15, 0.3]))
-    drop, spread = alone.predict(model._features(asked, takes[:2]))
-    assert told["drop"][0] == pytest.approx(drop)
-    assert told["drop"][1] == pytest.approx(spread)
+    x, at = model._features([one.genome for one in trials], takes), model._features(asked, takes[:2])
+    mean, spread = GaussianProcess(x, np.log10([0.095, 0.17, 0.32])).predict(at)  # 0.02 more than each
+    assert told["drop"][0] == pytest.approx(10**mean - 0.02)
+    assert told["drop"][1] == pytest.approx(math.log(10) * spread * 10**mean)
     assert 0.0 < told["drop"][0][0] < told["drop"][0][1] < 0.4
 
 
 @pytest.mark.parametrize(("accuracy", "stretched"), [(0.0, 0.0), (0.9, 1.0), (0.999, 3.0), (1.0, 3.0)])
 def test_near_one_the_share_of_errors_counts(accuracy: float, stretched: float) -> None:
-    assert _stretched(accuracy) == pytest.approx(stretched)
+    assert _stretched([accuracy]) == pytest.approx([stretched])
+
+
+def test_drops_count_by_their_order_of_size_down_to_what_tells_nothing() -> None:
+    assert _stretched_drop([0.98, 0.08, 0.0, -0.01, -0.5]) == pytest.approx([0.0, -1.0, *np.log10([0.02, 0.01, 0.01])])
 
 
 # ---- parts of a search ---------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ NUMBERS: dict[str, dict[str, object]] = {
         "surprise": 3.0,
         "memory": 0.7,
     },
+    "calibration.programming.slow_noise.RULE": {
+        "time": 1.5,
+    },
     "calibration.programming.stuck_hypotheses.LEVELS": {
         "reset": 0.05,
         "set": 0.1,
@@ -155,7 +158,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "number": 1e30,
     },
     "files.packing.PACKING": {
-        "level": 1,
+        "level": 2,
         "chunk": 2**24,
         "small": 4096,
         "sample": 1024,

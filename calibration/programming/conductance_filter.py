@@ -7,7 +7,6 @@ on which of its devices, another pulse is worth its noise.
 from __future__ import annotations
 
 import dataclasses
-import math
 from types import EllipsisType
 
 import numpy as np
@@ -34,7 +33,7 @@ from hwloop.calibration.programming.current_error import (
 from hwloop.calibration.programming.device_curves import DeviceCurves, DeviceIndex, indices
 from hwloop.calibration.programming.device_statistics import DeviceStatistics, best_of_cells
 from hwloop.calibration.programming.filter_settings import FilterSettings, Observation, PulsePrice
-from hwloop.calibration.programming.noise_scale import NoiseScale
+from hwloop.calibration.programming.measurement_noise import MeasurementNoise
 from hwloop.calibration.programming.pulse_kernels import Known
 from hwloop.calibration.programming.redraw import RedrawTable
 from hwloop.calibration.programming.stuck_search import RULE, Look, StuckSearch
@@ -98,7 +97,7 @@ class ConductanceFilter:
         self._search = StuckSearch(shape, self._sign, info.g_max, known.model.curve.g_max, settings.unresponsive_pulses)
         self._offset, self._seen = np.zeros(columns), now
         self._error = np.zeros((rows, columns))
-        self._noise_scale = NoiseScale()
+        self._noise = MeasurementNoise(self._model.read_noise, age, settings.drive, (rows, columns))
         self._trust: FloatArray | None = None  # with which the last measurement was taken in; None before any
         self._unresolved = np.zeros((rows, columns))  # variance of what the last measurement showed
         self._sensitivity: FloatArray | None = None
@@ -142,8 +141,9 @@ class ConductanceFilter:
         """
         weights, effect = self._weights_at(self._region.backend.now() + remaining + self._age)
         error = self._error = weights - self._column_gain(weights) * self._tile.target
+        error += self._noise.slow.later(remaining + self._age)
         exhausted, reach = self._exhausted, (self._model.curve.g_min, self._g_top)
-        aim, gain = self._statistics.prospects(self.g, effect, error, (*reach, exhausted), self._read_noise_time)
+        aim, gain = self._statistics.prospects(self.g, effect, error, (*reach, exhausted), self._noise.running)
         worth = np.flatnonzero(gain > (price := self._price(self._unresolved)))  # noise takes more away
         _, lost = self._noise_of_pulses(worth, aim, effect, remaining, rounds)
         # A suspect needs pulses and rounds to come back from where it is sent.
@@ -160,6 +160,7 @@ class ConductanceFilter:
         drawn = self._curves.pulse_variance(sent, self.g[every], np.ravel_multi_index(every, self._shape))
         if len(levels):
             self._search.sent(asked, levels, drawn[len(cell[0]) :])
+        self._forget_noise(every, effect)
         self._send(every, self._curves.amplitude(sent, every), sent)
         self._plain[at] = True
         noise = drawn * shows**2
@@ -167,6 +168,12 @@ class ConductanceFilter:
         self.variance[every[1:]] += self._added[every[1:]]
         self._device_variance[every] = noise
         return len(sent)
+
+    def _forget_noise(self, at: DeviceIndex, effect: FloatArray) -> None:
+        """Let pulses of the devices `at` make an end of their parts of their cells' slow noise."""
+        all_of_cell = self._statistics.flicker(self.g, effect)[at[1:]]
+        own = self._statistics.read_noise_power(self.g[at]) * effect[at] ** 2
+        self._noise.slow.forget(at[1:], np.minimum(own / np.maximum(all_of_cell, 1e-300), 1.0))
 
     def _noise_of_pulses(
         self, at: IndexArray, aim: FloatArray, effect: FloatArray, remaining: float, rounds: int
@@ -185,7 +192,8 @@ class ConductanceFilter:
         at = chosen_cells((self._tile.target != 0) & self._usable.all(0) & (self._spent > 0).all(0), settings.cells)
         if not len(at[0]):
             return None
-        noise = self._measurement_noise(shown, (self._foreseen or self._weights_at(shown.begin))[1], None)
+        flicker = self._statistics.flicker(self.g, (self._foreseen or self._weights_at(shown.begin))[1])
+        noise = self._noise.fresh(shown, self._region.step, flicker) + self._noise.lasting(shown, flicker)
         age = max(shown.begin - float(self._born.max()), 1e-6)
         cells = PulsedCells.of(at, shown.seen, noise, self._amplitude, self._curves, age)
         return fit_current_error(cells, self._curves.nominal, self._aging, settings)
@@ -250,13 +258,7 @@ class ConductanceFilter:
 
     def _read_noise_variance(self, g: FloatArray) -> FloatArray:
         """Compute the variance (uS^2) of the read noise that devices at g will have when the network runs."""
-        return self._read_noise_time * self._statistics.read_noise_power(g)
-
-    @property
-    def _read_noise_time(self) -> float:
-        """Units of log time for which read noise counts when the network runs, by the noise that measurements show."""
-        noise = self._model.read_noise
-        return self._noise_scale.read * math.log((self._age + noise.t_read) / (2 * noise.t_read))
+        return self._noise.running * self._statistics.read_noise_power(g)
 
     def _pulse_variance(self, aim: FloatArray) -> FloatArray:
         """Compute the variance (uS^2) of the result of a pulse at each device."""
@@ -337,40 +339,26 @@ class ConductanceFilter:
         effect is as in `_weights_at`.
         """
         self.variance += self._drift_variance(effect, shown.begin)
-        self._unresolved = self._measurement_noise(shown, effect, observed)
+        noise, flicker = self._noise, self._statistics.flicker(self.g, effect)
+        noise.grow(shown.begin - self._seen, flicker)
+        observed = observed - noise.slow.seen
+        if self._trust is not None:
+            calm: BoolArray = ~np.any(self._fresh, axis=0)
+            cells = observed, noise.slow.spread(self.variance), calm
+            # What was taken in before was less certain than it seemed.
+            self.variance += calm * self._trust**2 * noise.learn(shown, self._region.step, flicker, cells)
+        own = noise.fresh(shown, self._region.step, flicker)
+        self._unresolved = own + noise.lasting(shown, flicker)
         observed = self._judge_answers(observed, effect, shown.begin)
         # A deviation far beyond its expected size means that the filter is wrong about this cell: trust the chip.
-        expected = self.variance + self._unresolved
-        outlier = observed**2 > self._settings.outlier**2 * expected
+        outlier = observed**2 > self._settings.outlier**2 * (noise.slow.spread(self.variance) + own)
         self.variance = np.where(outlier, observed**2, self.variance)
-        trust = self._trust = self.variance / (self.variance + self._unresolved)
+        correction, self._trust = noise.slow.take_in(observed, self.variance, own)
         self._seen = shown.begin
-        self._take_in(trust * observed, trust, effect)
+        self._take_in(correction, self._trust, effect)
         self._believe_examined(effect)
         self._learn_curve(indices(self._fresh & ~self._search.doubtful & ~self._search.stuck))
         self._fresh[:] = False
-
-    def _measurement_noise(self, shown: Observation, effect: FloatArray, observed: FloatArray | None) -> FloatArray:
-        """Compute the variances (rows, columns) of observed cells in uS^2; `observed` tells how large they really are.
-
-        What averages out is rounding by the converters, whose own noise is taken to be as large, and the fast part of
-        the read noise of all cells of a column. The slow part of a cell's own read noise is frozen while a batch
-        lasts, and another one when the network runs.
-        """
-        noise, scale, duration = self._model.read_noise, self._noise_scale, shown.duration
-        flicker = self._statistics.flicker(self.g, effect)
-        fast = np.log(max(duration / (2 * noise.t_read), 1.0)) * flicker.sum(0) * self._settings.drive**2
-        converters = np.full(flicker.shape, 2 * self._region.step**2 / 12 / shown.power)
-        read = fast / shown.power + np.log(max(self._age / duration, 1.0)) * flicker
-        if observed is not None and self._trust is not None:
-            before = scale.converters, scale.read
-            fresh: BoolArray = np.any(self._fresh, axis=0)
-            scale.learn(observed, self.variance, converters, read, ~fresh)
-            # What was taken in before was less certain than it seemed.
-            more = (scale.converters - before[0]) * converters + (scale.read - before[1]) * read
-            self.variance += np.where(fresh, 0.0, self._trust**2 * np.maximum(more, 0.0))
-        total: FloatArray = scale.converters * converters + scale.read * read
-        return total
 
     def _drift_variance(self, effect: FloatArray, begin: float) -> FloatArray:
         """Compute what unknown drift since the last measurement adds to the cells' variances, (rows, columns) uS^2."""

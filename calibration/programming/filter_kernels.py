@@ -253,3 +253,33 @@ def multiples_of_columns(reference: FloatArray, values: FloatArray, rounds: int,
             for j in range(columns):
                 error = abs(values[i, j] - out[j] * reference[i, j])
                 weights[i, j] = min(1.0, sigma[j] / max(error, 1e-300))
+
+
+@kept
+def weigh_noise(
+    off: FloatArray,
+    variance: FloatArray,
+    noise: FloatArray,
+    slow: tuple[FloatArray, FloatArray, FloatArray],
+    out: FloatArray,
+) -> None:
+    """Share what cells (cells,) deviate by among their conductances, noise that lasts, and the measurement's own.
+
+    Parameters
+    ----------
+    off, variance, noise
+        The deviations in uS, the variances of conductances and those of the measurement, uS^2.
+    slow
+        The noise that lasts in uS, its variance and its covariance with the conductances in uS^2, which change.
+    out
+        (2, cells) corrections of the conductances in uS, and the share of their variances that is resolved.
+    """
+    seen, own, shared = slow
+    for i in range(off.size):
+        of_cell, of_noise = variance[i] + shared[i], shared[i] + own[i]
+        total = max(of_cell + of_noise + noise[i], 1e-300)
+        seen[i] += of_noise / total * off[i]
+        shared[i] -= of_cell * of_noise / total
+        own[i] -= of_noise * of_noise / total
+        out[0, i] = of_cell / total * off[i]
+        out[1, i] = of_cell * of_cell / (total * max(variance[i], 1e-300))

@@ -112,7 +112,8 @@ def test_a_constant_offset_of_a_column_is_no_conductance() -> None:
 
 
 def test_read_noise_of_the_column_is_white_and_that_of_the_cell_is_not() -> None:
-    # Two cells of 10 uS, q = 0.1: 1 uS^2 per log unit each. The batch takes 2 e t_read, the network runs e times later.
+    # Two cells of 10 uS, q = 0.1: 1 uS^2 per log unit each. The batch takes 2 e t_read, the network runs e times later;
+    # no slow noise has grown, and what a measurement has of its own ends where slow noise begins.
     region, model = ScriptedRegion(rows=2), device_model(noise=1.0, read_noise=0.1, t_read=1.0)
     cell = filter_of(region, 10.0, model, age=2 * E**2, drive=0.5)
     cell.program_open_loop()
@@ -120,7 +121,8 @@ def test_read_noise_of_the_column_is_white_and_that_of_the_cell_is_not() -> None
     cell.measure(AlternatingSigns(), blocks=2)  # four vectors
     drive = round(0.5 * 127) / 127
     white = 2 * 0.5**2 / (4 * drive**2)
-    assert cell.variance[:, 0] == pytest.approx(2 * (white + 1.0) / (2 + white + 1.0), rel=1e-6)
+    own = white + np.log(1.5 * E / 10**0.5)
+    assert cell.variance[:, 0] == pytest.approx(2 * own / (2 + own), rel=1e-6)
 
 
 def test_unknown_drift_since_the_last_look_widens_the_variance() -> None:

@@ -171,7 +171,7 @@ def test_read_noise_of_the_future_is_that_of_the_networks_age() -> None:
     """Reads of half a second: a tenth of 10 uS, for each unit of log time of age over twice that."""
     cell = cells(model=drifting(read_noise=0.1, t_read=0.5), age=E**3 - 0.5)
     assert cell._read_noise_variance(np.array([10.0])) == pytest.approx([3.0], rel=1e-3)
-    cell._noise_scale.read = 4.0
+    cell._noise._scale.read = 4.0
     assert cell._read_noise_variance(np.array([5.0])) == pytest.approx([3.0], rel=1e-3)
 
 
@@ -255,10 +255,16 @@ CONVERTERS = 2 * 3.0**2 / 12 / 4.0
 
 
 def test_a_measurement_is_as_noisy_as_converters_and_reads_are() -> None:
+    """What it has of its own and what lasts are together the noise of devices of the target age, as before any look."""
     cell, shown, effect = noisy()
-    assert cell._measurement_noise(shown, effect, None)[:, 0] == pytest.approx(CONVERTERS + READ, rel=1e-3)
-    cell._noise_scale.converters, cell._noise_scale.read = 3.0, 2.0
-    assert cell._measurement_noise(shown, effect, None)[:, 0] == pytest.approx(3 * CONVERTERS + 2 * READ, rel=1e-3)
+    noise, flicker = cell._noise, cell._statistics.flicker(cell.g, effect)
+
+    def both() -> np.ndarray:
+        return (noise.fresh(shown, 3.0, flicker) + noise.lasting(shown, flicker))[:, 0]
+
+    assert both() == pytest.approx(CONVERTERS + READ, rel=1e-3)
+    noise._scale.converters, noise._scale.read = 3.0, 2.0
+    assert both() == pytest.approx(3 * CONVERTERS + 2 * READ, rel=1e-3)
 
 
 def test_noise_that_turns_out_larger_makes_what_was_learnt_before_less_certain() -> None:
@@ -272,25 +278,45 @@ def test_noise_that_turns_out_larger_makes_what_was_learnt_before_less_certain()
             told.extend(array.copy() for array in arrays)
             self.converters, self.read = 5.0, 3.5
 
-    cell._noise_scale = Scale()  # type: ignore[assignment]
-    cell._fresh[:] = False
-    cell._fresh[1, 1, 0] = True
+    noise, flicker = cell._noise, cell._statistics.flicker(cell.g, effect)
+    own = noise.fresh(shown, 3.0, flicker)[:, 0] - CONVERTERS
+    noise._scale = Scale()  # type: ignore[assignment]
     cell.variance[:, 0], observed = [0.3, 0.4], np.array([[1.0], [2.0]])
-    cell._measurement_noise(shown, effect, observed)
-    assert not told  # nothing was taken in before
-    cell._trust = np.array([[0.5], [0.25]])
-    noise = cell._measurement_noise(shown, effect, observed)
-    assert noise[:, 0] == pytest.approx(5 * CONVERTERS + 3.5 * READ, rel=1e-3)
-    off, known, converters, read, calm = told
-    assert off is not observed
-    assert off.tolist() == observed.tolist()
+    calm = np.array([[True], [False]])
+    more = noise.learn(shown, 3.0, flicker, (observed, cell.variance, calm))[:, 0]
+    assert more == pytest.approx(3 * CONVERTERS + 2 * own, rel=1e-3)
+    assert noise.fresh(shown, 3.0, flicker)[:, 0] == pytest.approx(5 * CONVERTERS + 3.5 * own, rel=1e-3)
+    off, known, converters, read, rested = told
+    assert (off.tolist(), rested.tolist()) == (observed.tolist(), calm.tolist())
     assert known[:, 0].tolist() == [0.3, 0.4]
     assert converters[:, 0] == pytest.approx([CONVERTERS, CONVERTERS])
-    assert read[:, 0] == pytest.approx(READ, rel=1e-3)
-    assert calm[:, 0].tolist() == [True, False]
+    assert read[:, 0] == pytest.approx(own, rel=1e-3)
+
+
+def test_only_what_was_taken_in_before_and_not_pulsed_since_becomes_less_certain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell, shown, effect = noisy()
+    monkeypatch.setattr(cell._noise, "learn", lambda *told: np.full((2, 1), 8.0))
+    taken_in: list[np.ndarray] = []
+    monkeypatch.setattr(cell, "_take_in", lambda correction, trust, effect: taken_in.append(cell.variance.copy()))
+    for trust in (None, np.array([[0.5], [0.25]])):
+        cell._fresh[:] = False
+        cell._fresh[1, 1, 0] = True
+        cell.variance[:, 0], cell._trust = [0.3, 0.4], trust
+        cell._update(np.zeros((2, 1)), effect, shown)
+    assert taken_in[0][:, 0] == pytest.approx([0.3, 0.4])  # nothing was taken in before
     # The first was taken in with a trust of a half; the other one has been pulsed since, and is known by its pulse.
-    more = 0.5**2 * (3 * CONVERTERS + 2 * READ[0])
-    assert cell.variance[:, 0] == pytest.approx([0.3 + more, 0.4], rel=1e-3)
+    assert taken_in[1][:, 0] == pytest.approx([0.3 + 0.5**2 * 8.0, 0.4])
+
+
+def test_a_pulse_takes_its_devices_share_of_the_slow_noise_along() -> None:
+    """Devices of 10 and 5 uS with noise of a tenth: four fifths of the noise power are the first one's."""
+    cell, _, _ = noisy()
+    cell.g[:, 0, 0], effect = [10.0, 5.0], np.ones((2, 2, 1))
+    cell._noise.slow.seen[:] = 3.0
+    cell._forget_noise((np.array([0]), np.array([0]), np.array([0])), effect)
+    assert cell._noise.slow.seen[:, 0] == pytest.approx([3.0 * 0.2, 3.0], rel=1e-2)
 
 
 # ---- corrections -------------------------------------------------------------------------------------------------

@@ -82,7 +82,10 @@ class Noisy:
             for block in replace(self, windows=()).posteriors(factors, prior):
                 seen = (block.probability.amax(1) > NEGLIGIBLE).numpy()
                 sides = [np.flatnonzero(seen.any(axis)) for axis in (1, 0)]
-                rows, columns = (slice(max(int(side[0]) - 1, 0), int(side[-1]) + 2) for side in sides)
+                # Where the likelihood is no number, nothing tells which nodes matter: all are kept.
+                rows, columns = (
+                    slice(max(int(side[0]) - 1, 0), int(side[-1]) + 2) if side.size else slice(None) for side in sides
+                )
                 windows.append((rows, columns))
         return replace(self, windows=tuple(windows))
 

@@ -92,6 +92,11 @@ def test_nodes_that_do_not_matter_may_be_left_out() -> None:
     assert noisy.focused(factors, prior).each(factors, prior) == pytest.approx(noisy.each(factors, prior), abs=1e-4)
 
 
+def test_all_nodes_are_kept_where_the_likelihood_is_no_number() -> None:
+    noisy, factors, prior = on_grid(reads(40, seed=5))
+    assert noisy.focused(factors, torch.full_like(prior, torch.nan)).windows == ((slice(None), slice(None)),)
+
+
 def test_published_noise_biases_nothing() -> None:
     """Single reads with up to 110 % of noise: every coefficient within 99.9 %, none left out."""
     fitted, table = LogClipDrift().fit(measured(6_000, seed=11, noise=1.0))

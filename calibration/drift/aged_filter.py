@@ -127,6 +127,8 @@ class AgedConductanceFilter(ConductanceFilter):
         self._take_in(trust * observed, trust, effect)
         self._learn_curve(np.nonzero(self._usable))
         self._left = self.g.copy()
+        # Slow noise has been there since programming, not since it is looked at.
+        self._noise.grow(self._age, self._statistics.flicker(self.g, effect))
 
     def _relative_noise(self, g: FloatArray, age: FloatArray | float) -> FloatArray:
         """Compute read noise over conductance of devices at g (uS) that were pulsed `age` seconds ago."""

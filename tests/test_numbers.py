@@ -40,7 +40,6 @@ NUMBERS: dict[str, dict[str, object]] = {
         "suspected": 0.001,
         "most": 0.1,
         "rounds": 10,
-        "step": 0.6,
         "asked": (0.1, 1.0, 10),
         "known": 0.03,
         "pulses_left": 2,

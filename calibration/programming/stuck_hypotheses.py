@@ -96,16 +96,22 @@ class HypothesisFilters:
         self.covariance = own[..., None] * np.eye(len(one.sign))
         """(n, H, D, D) uS^2."""
         self._likelihood = prior.copy()
+        # Of the last measurement: what devices show over their conductance, (n, H, D), and its variance (n,) in uS^2.
+        self._shows = np.broadcast_to(one.sign, self.g.shape)
+        self._noise = np.zeros(len(self.g))
 
     def keep(self, kept: BoolArray) -> None:
         """Go on with the cells `kept` (n,) alone."""
         self.g, self.covariance, self._likelihood = self.g[kept], self.covariance[kept], self._likelihood[kept]
+        self._shows, self._noise = self._shows[kept], self._noise[kept]
 
     def join(self, other: HypothesisFilters) -> None:
         """Take in the cells of another one, behind those here."""
         self.g = np.concatenate([self.g, other.g])
         self.covariance = np.concatenate([self.covariance, other.covariance])
         self._likelihood = np.concatenate([self._likelihood, other._likelihood])
+        self._shows = np.concatenate([self._shows, other._shows])
+        self._noise = np.concatenate([self._noise, other._noise])
 
     def pulse(self, cell: IndexArray, device: IndexArray, aim: FloatArray, variance: FloatArray) -> None:
         """Take note of one pulse to the device (m,) of each cell (m,), to aims in uS with variances in uS^2."""
@@ -126,16 +132,59 @@ class HypothesisFilters:
         effect
             (D, n) what a device that answers contributes, over its conductance at the reference age.
         """
-        u = self.effects(effect) * self._hypotheses.sign
+        u = self._shows = self.effects(effect) * self._hypotheses.sign
+        self._noise = noise
         shared = np.einsum("nhij,nhj->nhi", self.covariance, u)
         total = (u * shared).sum(-1) + noise[:, None]
         off = seen[:, None] - (u * self.g).sum(-1)
         density = np.exp(-0.5 * off**2 / total) / np.sqrt(2.0 * math.pi * total)
-        anywhere = LEVELS.outliers / (2.0 * len(self._hypotheses.sign) * self._hypotheses.g_max)
-        self._likelihood += np.log((1.0 - LEVELS.outliers) * density + anywhere)
+        self._likelihood += np.log((1.0 - LEVELS.outliers) * density + self._anywhere)
         gain = shared / total[..., None]
         self.g += gain * off[..., None]
         self.covariance -= gain[..., None] * shared[..., None, :]
+
+    def told(self, device: IndexArray, aims: FloatArray, scatter: float) -> FloatArray:
+        """Tell how well pulses of one device of each cell to some aims would show that it is stuck, if it is.
+
+        What is then seen is what the likeliest hypothesis with that device stuck expects. The less likely it is under
+        those by which the device answers, the better: an aim where it stands already, or where it is stuck, tells
+        nothing, and nor does one by which another device of the cell, stuck, would show the same.
+
+        Parameters
+        ----------
+        device
+            (n,) devices.
+        aims
+            (A,) conductances, uS.
+        scatter
+            Variance of where a device goes that answers, uS^2.
+
+        Returns
+        -------
+        ndarray
+            (A, n) less the logarithm of the likelihood that it answers, up to a constant of each cell.
+        """
+        each, stays = np.arange(len(device)), self._hypotheses.stuck.T[device]
+        others = self._shows.copy()
+        others[each, :, device] = 0.0
+        there, apart = (self._seen_by(u) for u in (self._shows, others))
+        relative = self._likelihood - self._likelihood.max(1, keepdims=True, initial=-np.inf)
+        stuck = np.argmax(np.where(stays, relative, -np.inf), axis=1)
+        mean, variance = there[0][each, stuck][:, None], there[1][each, stuck][:, None]
+        sent = self._shows[each, :, device]
+        total = variance + apart[1] + scatter * sent**2
+        off = mean - apart[0] - sent * aims[:, None, None]
+        answers = np.exp(-0.5 * off**2 / total) / np.sqrt(2.0 * math.pi * total) + self._anywhere
+        return np.asarray(-np.log((np.where(stays, 0.0, np.exp(relative)) * answers).sum(-1) + 1e-300), np.float64)
+
+    def _seen_by(self, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return means and variances (n, H) of what devices of effects u (n, H, D) show, in uS and uS^2."""
+        return (u * self.g).sum(-1), np.einsum("nhi,nhij,nhj->nh", u, self.covariance, u) + self._noise[:, None]
+
+    @property
+    def _anywhere(self) -> float:
+        """The density, per uS, of measurements that may show anything."""
+        return LEVELS.outliers / (2.0 * len(self._hypotheses.sign) * self._hypotheses.g_max)
 
     def effects(self, effect: FloatArray) -> FloatArray:
         """Return effects (n, H, D), from those (D, n) of devices that answer: a stuck device does not drift."""

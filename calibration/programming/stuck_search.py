@@ -45,8 +45,6 @@ class SuspicionRule:
     """The same, at most."""
     rounds: int = 10
     """Rounds in which the share of stuck devices is estimated from the first look."""
-    step: float = 0.6
-    """Change of conductance that tells an answer from none for certain; more is not looked for."""
     asked: tuple[float, float, int] = (0.1, 1.0, 10)
     """Lowest and highest conductance that suspects are sent to, and how many there are to choose from."""
     known: float = 0.03
@@ -137,24 +135,19 @@ class StuckSearch:
         tuple
             Indices (n,) and aims (n,) in uS.
         """
-        posterior = self._filters.posterior()
-        matters = self._matters(posterior)
+        matters = self._matters(self._filters.posterior())
         may = open_to[:, self._cells[0], self._cells[1]] & ~self.stuck[:, self._cells[0], self._cells[1]]
         matters[~may] = 0.0
         open_cells = matters.max(0, initial=0.0) >= RULE.ask_from
         self._end(~open_cells)
-        matters, posterior = matters[:, open_cells], posterior[open_cells]
+        matters = matters[:, open_cells]
         device = np.argmax(matters, axis=0)
-        each, at = np.arange(len(device)), (device, *self._cells)
-        # Where it would stand if it had answered so far: the answer must differ from that.
-        answering = posterior * ~self._hypotheses.stuck.T[device]
-        stands = (answering * self._filters.g[each, :, device]).sum(1) / np.maximum(answering.sum(1), 1e-300)
+        at = (device, *self._cells)
+        tried = np.linspace(*RULE.asked) * self._g_max
+        told = self._filters.told(device, tried, (RULE.unsure * self._g_max) ** 2)
         highest = top[at]
-        tried = np.linspace(*RULE.asked)[:, None] * self._g_max
-        change = np.abs(tried - stands)
-        worth = np.minimum(change, RULE.step * self._g_max) - 1e-3 * change
-        worth[(tried > highest) & (tried > RULE.asked[0] * self._g_max)] = -np.inf
-        return at, np.minimum(tried[np.argmax(worth, axis=0), 0], highest)
+        told[(tried[:, None] > highest) & (tried[:, None] > RULE.asked[0] * self._g_max)] = -np.inf
+        return at, np.minimum(tried[np.argmax(told, axis=0)], highest)
 
     def sent(self, at: DeviceIndex, aims: FloatArray, variance: FloatArray) -> None:
         """Take note that what `questions` chose was sent, with pulses of variances (n,) in uS^2."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from hwloop.calibration.programming.stuck_hypotheses import Hypotheses, HypothesisFilters
 
@@ -46,6 +47,23 @@ def test_a_pulse_moves_a_device_but_where_it_is_stuck() -> None:
     assert np.array_equal(cell.g[0, :, 0], np.where(one.stuck[:, 0], before[0, :, 0], 8.0))
     assert np.array_equal(cell.g[2, :, 1], np.where(one.stuck[:, 1], before[2, :, 1], 7.0))
     assert cell.covariance[2, 0] == pytest.approx(np.diag([1.0, 0.25]))
+
+
+def test_an_aim_tells_by_how_little_a_device_that_answers_would_show_what_a_stuck_one_does() -> None:
+    one = Hypotheses(np.array([1.0, -1.0]), G_MAX, 10.0)
+    (reset,) = np.flatnonzero(one.stuck[:, 0] & ~one.stuck[:, 1] & (one.level[:, 0] == 0.0))
+    prior = np.full(len(one.stuck), -1e9)
+    prior[0], prior[reset] = np.log(0.2), np.log(0.8)  # it answers, or is stuck fully RESET
+    cell = HypothesisFilters(one, np.array([[6.0], [1.0]]), np.array([[0.3], [0.2]]), prior[None])
+    cell.measure(np.array([-0.7]), np.array([0.5]), np.array([[0.9], [0.8]]))
+    odds, (g, other) = cell.posterior()[0, [0, reset]], cell.covariance[0, [0, reset]]
+    shown = cell.g[0, reset] @ [1.0, -0.8]  # a stuck device does not drift
+    aims = np.array([1.0, 4.0, 9.0])
+    expected = 0.9 * aims - 0.8 * cell.g[0, 0, 1]
+    variance = 0.9**2 * 0.64 + 0.8**2 * g[1, 1] + 0.5 + np.array([1.0, -0.8]) @ other @ [1.0, -0.8] + 0.5
+    outliers = 1e-3 / (2 * 2 * G_MAX)
+    answers = odds[0] / odds.max() * (norm.pdf(shown, expected, np.sqrt(variance)) + outliers)
+    assert cell.told(np.array([0]), aims, 0.64)[:, 0] == pytest.approx(-np.log(answers))
 
 
 def test_posteriors_are_right_as_often_as_they_say() -> None:

@@ -211,12 +211,11 @@ def test_a_cell_is_doubtful_below_nine_tenths(answering: float, doubtful: bool) 
 @pytest.mark.parametrize(
     ("stands", "top", "aim"),
     [
-        (5.0, 10.0, 10.0),  # as far away as it goes
-        (2.0, 10.0, 8.0),  # but no further than 6 uS
-        (9.0, 10.0, 3.0),
+        (5.0, 10.0, 10.0),  # as far away from 0 as it goes, where it is if it is stuck
+        (2.0, 10.0, 10.0),
+        (9.0, 10.0, 4.0),  # far from 9, too: that it answers and the other one stands at 8 would show the same there
         (2.0, 7.3, 7.0),  # not beyond its top
         (2.0, 0.5, 0.5),  # unless the lowest is
-        (6.0, 10.0, 1.0),
     ],
 )
 def test_a_suspect_is_sent_where_an_answer_is_seen(stands: float, top: float, aim: float) -> None:
@@ -310,8 +309,8 @@ def test_each_cell_is_asked_for_itself() -> None:
     top = np.arange(12.0).reshape(2, 2, 3)
     at, aims = search.questions(np.ones((2, 2, 3), bool), top)
     assert list(zip(*(axis.tolist() for axis in at), strict=True)) == [(0, 0, 1), (0, 1, 0), (1, 1, 2)]
-    # Tops of 1, 3 and 11 uS, from where 2, 4 and 0 uS would stand.
-    assert aims == pytest.approx([1.0, 1.0, 6.0])
+    # Tops of 1, 3 and 11 uS; the last one, stuck empty or standing at 0, is sent as far away as it goes.
+    assert aims == pytest.approx([1.0, 1.0, 10.0])
     search.sent(at, aims, np.array([0.1, 0.2, 0.3]))
     assert search._pulses.tolist() == [[2, 2, 1], [1, 1, 2]]
     for cell, (device, aim, variance) in enumerate(((0, 1.0, 0.1), (0, 1.0, 0.2), (1, 6.0, 0.3))):

@@ -68,7 +68,7 @@ class ConductanceFilter:
         info, now = region.backend.info, region.backend.now()
         self._settings, self._min_gain = settings, settings.min_gain / 100 * info.g_max
         self._price = PulsePrice.of(settings, tile.target, info.g_max, region.shape[1])
-        self._redraw = RedrawTable(settings.redraws)
+        self._redraw, self._rounds = RedrawTable(settings.redraws), 0  # rounds of corrections, once known
         self._region, self._tile, self._known, self._age = region, tile, known, age
         self._model, self._limits = known.model, info.limits
         k, rows, columns = region.shape[1:]
@@ -144,7 +144,7 @@ class ConductanceFilter:
         error += self._noise.slow.later(remaining + self._age)
         exhausted, reach = self._exhausted, (self._model.curve.g_min, self._g_top)
         aim, gain = self._statistics.prospects(self.g, effect, error, (*reach, exhausted), self._noise.running)
-        worth = np.flatnonzero(gain > (price := self._price(self._unresolved)))  # noise takes more away
+        worth = np.flatnonzero(gain > (price := self._price_with(rounds)))  # noise takes more away
         _, lost = self._noise_of_pulses(worth, aim, effect, remaining, rounds)
         # A suspect needs pulses and rounds to come back from where it is sent.
         spare = self._settings.max_pulses_per_device - self._spent
@@ -182,10 +182,15 @@ class ConductanceFilter:
         curves, unresolved, spent = self._curves, self._unresolved.reshape(-1), self._spent.reshape(-1)
         g, own = self.g.reshape(-1), self._device_variance.reshape(-1)
         known = Known(g, own, curves.height_variance.reshape(-1), curves.shift_variance.reshape(-1), unresolved, spent)
-        redraws = self._redraw.after(rounds, self._settings.max_pulses_per_device, self._price(self._unresolved))
+        redraws = self._redraw.after(rounds, self._settings.max_pulses_per_device, self._price_with(rounds))
         ages = max(remaining, 0.01 * self._age), remaining + self._age
         pulses = at, aim.reshape(-1), effect.reshape(-1)
         return self._statistics.costs(pulses, known, curves.nominal, ages, redraws)
+
+    def _price_with(self, rounds: int) -> float:
+        """Return the price of a pulse, uS^2, with some rounds left; most are left at the first call."""
+        self._rounds = max(self._rounds, rounds)
+        return self._price(self._unresolved, rounds / max(self._rounds, 1))
 
     def current_error(self, shown: Observation, settings: CurrentErrorFit) -> CurrentError | None:
         """Fit the common error of the currents of open-loop pulses to the first measurement after them."""

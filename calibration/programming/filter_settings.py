@@ -18,9 +18,12 @@ class FilterSettings(Settings):
 
     max_pulses_per_device: int = 8
     """Pulses one device may receive, the first included."""
-    min_gain: float = 1.7
-    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared, or by less where
-    targets are small: see `PulsePrice`."""
+    min_gain: float = 0.85
+    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared in the last round,
+    by more before, and by less where targets are small: see `PulsePrice`."""
+    patience: float = 2.0
+    """By how much more in the first round, as a multiple of `min_gain`; from there it falls evenly. What is known of a
+    cell early is known better a round later, and the pulse can still be sent then."""
     usual_targets: float = 0.33
     """Root mean square of a tile's targets over the largest of a cell, from which on `min_gain` counts as it stands.
     Smaller ones lower it in proportion: what is left counts relative to them."""
@@ -46,6 +49,7 @@ class FilterSettings(Settings):
     def __post_init__(self) -> None:
         self._require("max_pulses_per_device", 1, 1_000_000)
         self._require("min_gain", 0, 100)
+        self._require("patience", 0, 100)
         self._require("usual_targets", 1e-6, 1)
         self._require("least_gain", 0, 1)
         self._require("chased", 0, 100)
@@ -77,13 +81,16 @@ class PulsePrice:
     Parameters
     ----------
     usual, lowered
-        What it is for large targets and, but for noise, for those of this tile, uS^2.
+        What it is for large targets and, but for noise, for those of this tile, uS^2, in the last round.
+    patience
+        By how much its root is larger in the first round, as a multiple of that.
     chased
         Share of what measurements leave unresolved, for less than which it is not lowered.
     """
 
     usual: float
     lowered: float
+    patience: float
     chased: float
 
     @classmethod
@@ -101,8 +108,18 @@ class PulsePrice:
         """
         full = settings.min_gain / 100 * g_max
         size = float(np.sqrt((targets**2).mean())) / (devices * g_max * settings.usual_targets)
-        return cls(full**2, (full * min(max(size, settings.least_gain), 1.0)) ** 2, settings.chased)
+        lowered = full * min(max(size, settings.least_gain), 1.0)
+        return cls(full**2, lowered**2, settings.patience, settings.chased)
 
-    def __call__(self, unresolved: FloatArray) -> float:
-        """Return the price, uS^2, where measurements leave these variances (rows, columns) unresolved, uS^2."""
-        return min(self.usual, max(self.lowered, self.chased * float(unresolved.mean())))
+    def __call__(self, unresolved: FloatArray, left: float) -> float:
+        """Return the price in uS^2.
+
+        Parameters
+        ----------
+        unresolved
+            (rows, columns) variances that measurements leave, uS^2.
+        left
+            Share of the rounds that is left, from 1 down to 0.
+        """
+        early = (1.0 + self.patience * left) ** 2
+        return min(self.usual * early, max(self.lowered * early, self.chased * float(unresolved.mean())))

@@ -50,8 +50,10 @@ class GDP(Method):
     chip_seconds: float = 0.0
     """Chip time to spend on all rests together; 0 rests as `settle` says. More of it averages more read noise."""
     min_gain: float = FilterSettings.min_gain
-    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared, or by less where
-    targets are small: see `PulsePrice`."""
+    """A pulse must lower a cell's expected squared error by (this many per cent of g_max) squared in the last round,
+    by more before, and by less where targets are small: see `PulsePrice`."""
+    patience: float = FilterSettings.patience
+    """By how much more in the first round, as a multiple of `min_gain`."""
     min_vectors: int = 64
     """Vectors of one measurement at least; short columns repeat their Hadamard design."""
     drive: float = FilterSettings.drive
@@ -148,6 +150,7 @@ class GDP(Method):
         return FilterSettings(
             max_pulses_per_device=self.max_pulses_per_device,
             min_gain=self.min_gain,
+            patience=self.patience,
             drive=self.drive,
             mean_gain=self.mean_gain,
             outlier=self.outlier,

@@ -182,3 +182,12 @@ def test_a_pulse_is_worth_more_the_more_often_its_result_can_be_drawn_again(
     cost = 2.0 * redraw_values(redraws, np.array([0.5]))[-1, 0] + 1.0
     cell.g[0, 0, 0] = 10.0 - (worth * cost) ** 0.5
     assert cell.correct(remaining=0.0, rounds=rounds) == (worth > 1)
+
+
+def test_a_pulse_early_must_be_worth_more() -> None:
+    """Half of the ten rounds are left: (5 % of 20 uS, and half as much again) squared, where 2 uS^2 are won."""
+    region = ScriptedRegion()
+    cell = filter_of(region, 10.0, device_model(noise=0.0), min_gain=5.0, patience=1.0)
+    cell.program_open_loop()
+    cell.g[0, 0, 0] = 10.0 - 2.0**0.5
+    assert [cell.correct(remaining=0.0, rounds=rounds) for rounds in (10, 5, 4)] == [0, 0, 1]

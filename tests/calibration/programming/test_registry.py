@@ -52,6 +52,7 @@ RANGES = {
     ("gdp", "settle"): (0, 100),
     ("gdp", "chip_seconds"): (0, 1e9),
     ("gdp", "min_gain"): (0, 100),
+    ("gdp", "patience"): (0, 100),
     ("gdp", "min_vectors"): (1, 1e6),
     ("gdp", "open_loop_passes"): (0, 10),
     ("iterative", "contradiction"): (0, 1),

@@ -313,7 +313,7 @@ def test_each_cell_is_asked_for_itself() -> None:
     assert aims == pytest.approx([1.0, 1.0, 10.0])
     search.sent(at, aims, np.array([0.1, 0.2, 0.3]))
     assert search._pulses.tolist() == [[2, 2, 1], [1, 1, 2]]
-    for cell, (device, aim, variance) in enumerate(((0, 1.0, 0.1), (0, 1.0, 0.2), (1, 6.0, 0.3))):
+    for cell, (device, aim, variance) in enumerate(((0, 1.0, 0.1), (0, 1.0, 0.2), (1, 10.0, 0.3))):
         assert search._filters.g[cell, 0, device] == pytest.approx(aim)
         assert search._filters.covariance[cell, 0, device, device] == pytest.approx(variance + 0.8**2)
 

@@ -256,8 +256,13 @@ def _steps(table: StepTable) -> tuple[FloatArray, FloatArray, FloatArray]:
     scores, unseen = np.zeros((cells, 2, count)), np.zeros((2, count), bool)
     for side, mask in enumerate((table.up, ~table.up)):
         used = table.used[:, mask]
-        tents = np.zeros((*used.shape, count))
         at, part = index[:, mask], share[:, mask]
+        if not used.any() or np.ptp((at + part)[used > 0]) < 1e-6:  # no line through one point
+            raise BadInputError(
+                f"pulse-response: moves {('up', 'down')[side]} tell no steps: devices are at their ends after a few "
+                "reads, and what they move there is a bound's; measure with fewer --pulses, or a smaller --read-every"
+            )
+        tents = np.zeros((*used.shape, count))
         np.put_along_axis(tents, at[..., None], ((1 - part) * used)[..., None], 2)
         np.put_along_axis(tents, at[..., None] + 1, (part * used)[..., None], 2)
         normal = np.einsum("cmi,cmj->ij", tents, tents, optimize=True)

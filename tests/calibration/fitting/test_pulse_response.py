@@ -105,6 +105,19 @@ def test_devices_that_do_not_answer_are_left_out_or_refused(ramps):
         PulseResponse().fit(replace(ramps, reads=flat))
 
 
+@pytest.mark.parametrize(("side", "ends"), [("up", (40.0, 20.0)), ("down", (20.0, 40.0))])
+def test_devices_that_are_at_their_ends_at_once_are_refused(ramps, side, ends):
+    """One side of the ramps is a single jump; the other one goes on as it was measured."""
+    reads, ramp = ramps.reads, ramps.attributes["pulses"] // ramps.attributes["read_every"]
+    number = np.repeat(np.arange(1 + 2 * ramp), len(np.unique(reads.cell)))
+    jumping = (number <= ramp) if side == "up" else (number > ramp)
+    rising = 20 + 20 * np.minimum(number, 2 * ramp - number) / ramp
+    jumped = np.where(number == 0, 20.0, ends[0])
+    conductance = np.where(jumping, jumped if side == "up" else 20.0, rising)
+    with pytest.raises(BadInputError, match=rf"moves {side} tell no steps.* fewer --pulses"):
+        PulseResponse().fit(replace(ramps, reads=replace(reads, conductance=conductance)))
+
+
 def test_ramps_that_go_the_other_way_are_refused(ramps):
     turned = replace(ramps.reads, conductance=60 - ramps.reads.conductance)
     with pytest.raises(BadInputError, match="other way"):

@@ -30,14 +30,16 @@ def robust_multiple(reference: FloatArray, values: FloatArray, axis: int, rounds
     ndarray
         The factors, with the axis kept at length 1; 1 where the reference is zero.
     """
-    weight = np.ones_like(reference)
+    weight, tells = np.ones_like(reference), reference != 0
+    telling = np.maximum(tells.sum(axis, keepdims=True), 1)
     for _ in range(rounds):
         power = (weight * reference**2).sum(axis, keepdims=True)
         factor = (weight * reference * values).sum(axis, keepdims=True) / np.where(power > 0, power, 1.0)
         factor = np.where(power > 0, factor, 1.0)
         error = np.abs(values - factor * reference)
-        # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors.
-        sigma = 1.2533 * (weight * error).mean(axis, keepdims=True) + 1e-12
+        # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors. Where the reference is
+        # zero errors are small: with them, those of the few others would all be outliers.
+        sigma = 1.2533 * (weight * error * tells).sum(axis, keepdims=True) / telling + 1e-12
         weight = huber_weights(error, sigma)
     return np.asarray(factor, np.float64)
 

@@ -104,6 +104,8 @@ class ConductanceFilter:
         self._foreseen: tuple[FloatArray, FloatArray] | None = None  # weights and effects of the last observation
         self._mean_gain = 1.0
         self._loaded = np.any(tile.target != 0, axis=0)
+        power = (tile.target**2).sum(0)
+        self._free = power / np.maximum(power + settings.anchor * (k * info.g_max) ** 2, 1e-300)
         self.mvm_error = float("nan")
         """Relative MVM error that the last measurement showed."""
 
@@ -433,11 +435,14 @@ class ConductanceFilter:
         return self._statistics.weights(self.g, moment - self._born, drifts, self._cell_sensitivity)
 
     def _column_gain(self, weights: FloatArray) -> FloatArray:
-        """Choose the gain (columns,) that each column may keep: its best multiple of the target.
+        """Choose the gain (columns,) that each column may keep: near its best multiple of the target.
 
         Column gains are digital, so only their values relative to each other are free. Their mean stays where the
         first measurement put it, or corrections would by and by shrink all weights towards the noise.
         """
-        gain = column_multiples(self._tile.target, weights)
-        relative: FloatArray = gain * (self._mean_gain / gain[self._loaded].mean()) if self._loaded.any() else gain
-        return relative
+        if not self._loaded.any():
+            return np.ones(len(self._loaded))
+        gain, sensitivity = column_multiples(self._tile.target, weights), self._cell_sensitivity.mean(0)
+        usual = sensitivity / sensitivity[self._loaded].mean() * gain[self._loaded].mean()
+        gain = usual + self._free * (gain - usual)
+        return np.asarray(gain * (self._mean_gain / gain[self._loaded].mean()), np.float64)

@@ -233,6 +233,10 @@ def multiples_of_columns(reference: FloatArray, values: FloatArray, rounds: int,
     """
     rows, columns = reference.shape
     weights, power, product, sigma = np.ones(reference.shape), np.empty(columns), np.empty(columns), np.empty(columns)
+    telling = np.zeros(columns)
+    for i in range(rows):
+        for j in range(columns):
+            telling[j] += reference[i, j] != 0
     for _ in range(rounds):
         power[:] = 0.0
         product[:] = 0.0
@@ -245,10 +249,11 @@ def multiples_of_columns(reference: FloatArray, values: FloatArray, rounds: int,
             out[j] = product[j] / power[j] if power[j] > 0 else 1.0
         for i in range(rows):
             for j in range(columns):
-                sigma[j] += weights[i, j] * abs(values[i, j] - out[j] * reference[i, j])
+                if reference[i, j] != 0:
+                    sigma[j] += weights[i, j] * abs(values[i, j] - out[j] * reference[i, j])
         for j in range(columns):
             # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors.
-            sigma[j] = huber * (1.2533 * (sigma[j] / rows) + 1e-12)
+            sigma[j] = huber * (1.2533 * (sigma[j] / max(telling[j], 1.0)) + 1e-12)
         for i in range(rows):
             for j in range(columns):
                 error = abs(values[i, j] - out[j] * reference[i, j])

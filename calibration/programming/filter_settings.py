@@ -39,6 +39,9 @@ class FilterSettings(Settings):
     """Mean of the column gains that corrections aim at, over the one that the first measurement shows. Above 1, more
     cells are found low than high, and a low cell is topped up by the spare device on its own side, where a high one
     would need a device working against it."""
+    anchor: float = 4.0
+    """Full cells that hold a column's gain at the mean of all, beside those of the column. A single large cell of a
+    sparse column would otherwise take the gain along wherever a bad pulse sends it, and the other cells after it."""
     outlier: float = 3.0
     """A deviation beyond this many expected standard deviations resets a cell's variance."""
     unresponsive_pulses: int = UNRESPONSIVE_PULSES
@@ -55,6 +58,7 @@ class FilterSettings(Settings):
         self._require("chased", 0, 100)
         self._require("drive", 0.01, 1)
         self._require("mean_gain", 0.1, 10)
+        self._require("anchor", 0, 1e6)
         self._require("outlier", 0.1, 1000)
         self._require("unresponsive_pulses", 1, 100)
         self._require("redraws", 0, 100)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwloop.calibration.programming.cell_gains import cell_sensitivity, reachable_gain, robust_multiple
+from hwloop.calibration.programming.cell_gains import (
+    cell_sensitivity,
+    column_multiples,
+    reachable_gain,
+    robust_multiple,
+)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -25,6 +30,15 @@ def test_a_few_cells_gone_wrong_hardly_move_it() -> None:
     assert np.all(plain - 1.2 > 0.03)
     # Huber weights hold each outlier to 1.345 times a standard deviation that the outliers have raised themselves.
     assert robust_multiple(reference, values, axis=0)[0] == pytest.approx(1.2, abs=0.02)
+
+
+def test_cells_without_a_target_do_not_make_outliers_of_the_others() -> None:
+    """Four cells with errors of their own size, among a hundred that are empty and hardly err."""
+    reference, values = np.zeros((104, 1)), np.full((104, 1), 1e-3)
+    reference[:4, 0], values[:4, 0] = [10.0, 6.0, 4.0, 1.0], [11.5, 6.4, 5.5, 0.8]
+    alone = robust_multiple(reference[:4], values[:4], axis=0)
+    assert robust_multiple(reference, values, axis=0) == pytest.approx(alone)
+    assert column_multiples(reference, values) == pytest.approx(alone[0])
 
 
 def test_where_nothing_is_expected_the_multiple_is_one() -> None:

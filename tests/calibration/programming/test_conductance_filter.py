@@ -23,8 +23,9 @@ def filter_of(
     **settings: float,
 ) -> ConductanceFilter:
     """A filter whose column gains stay at one and that no deviation surprises, unless the settings say so."""
-    usual = {"drive": 1.0, "mean_gain": 1.0, "outlier": 1000.0, "min_gain": 0.0, "patience": 0.0, "least_gain": 1.0}
-    chosen = FilterSettings(**(usual | settings))
+    usual = {"drive": 1.0, "mean_gain": 1.0, "outlier": 1000.0, "anchor": 0.0}
+    prices = {"min_gain": 0.0, "patience": 0.0, "least_gain": 1.0}
+    chosen = FilterSettings(**(usual | prices | settings))
     tile = tile_of(region, np.broadcast_to(np.asarray(target, float), region.shape[2:]).copy())
     return ConductanceFilter(region, tile, known or Devices.nominal(model, region.shape), age, chosen)
 

@@ -533,4 +533,13 @@ def test_columns_keep_their_gains_and_their_mean() -> None:
     weights = np.full((4, 3), 10.0) * [1.0, 2.0, 5.0]
     assert cell._column_gain(weights) == pytest.approx([0.6, 1.2, 3.0])
     cell._loaded[:] = False
-    assert cell._column_gain(weights) == pytest.approx([1.0, 2.0, 5.0])
+    assert cell._column_gain(weights) == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_full_cells_hold_the_gain_of_a_column_where_that_of_all_is() -> None:
+    """Four cells of 10 uS beside two full ones of 20: a third of the way from what the sensitivities say."""
+    cell = cells(rows=4, columns=2, anchor=2.0)
+    cell._sensitivity = np.tile([1.0, 1.5], (4, 1))
+    weights = np.full((4, 2), 10.0) * [1.0, 2.0]  # a mean of 1.5: by the sensitivities 1.2 and 1.8
+    cell._mean_gain = 1.5
+    assert cell._column_gain(weights) == pytest.approx([1.2 - 0.2 / 3, 1.8 + 0.2 / 3])

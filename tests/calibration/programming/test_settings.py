@@ -47,6 +47,7 @@ BOUNDS: bounds.Bounds = {
         "chased": (0.0, 0.1, 100.0),
         "drive": (0.01, 0.5773502691896258, 1.0),
         "mean_gain": (0.1, 1.05, 10.0),
+        "anchor": (0.0, 4.0, 1000000.0),
         "outlier": (0.1, 3.0, 1000.0),
         "unresponsive_pulses": (1, 3, 100),
         "redraws": (0, 10, 100),

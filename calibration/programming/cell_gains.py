@@ -37,8 +37,8 @@ def robust_multiple(reference: FloatArray, values: FloatArray, axis: int, rounds
         factor = (weight * reference * values).sum(axis, keepdims=True) / np.where(power > 0, power, 1.0)
         factor = np.where(power > 0, factor, 1.0)
         error = np.abs(values - factor * reference)
-        # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors. Where the reference is
-        # zero errors are small: with them, those of the few others would all be outliers.
+        # 1.2533: from the mean of absolute values to the standard deviation, for Gaussian errors. Where the reference
+        # is zero errors are small: with them, those of the few others would all be outliers.
         sigma = 1.2533 * (weight * error * tells).sum(axis, keepdims=True) / telling + 1e-12
         weight = huber_weights(error, sigma)
     return np.asarray(factor, np.float64)

@@ -110,7 +110,7 @@ def compared(
     asked = []
     for name, network in zip(("evolution", "random", "hand-made"), (*names, own), strict=True):
         seeds = [50_000_000 + 100 * settings.seed + number for number in range(twins)]
-        in_float, months = accuracies(network, chip, seeds, (training, test), settings, (settings.day, settings.month))
+        in_float, months = accuracies(network, chip, seeds, (training, test), settings, (0.0, settings.day, settings.month))
         asked.append([ages[-1] for ages in months])
         print(f"  {name}: float {in_float:.4f}, {told(months)}", flush=True)
     tau = correlation(found[0].trials, found[1].trials, evaluator)

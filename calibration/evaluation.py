@@ -96,12 +96,21 @@ def evaluate_tile(
         fresh device reads.
     """
     info, rng = region.backend.info, generator(seed, number, Purpose.EVALUATE)
-    if Capability.MVM not in info.capabilities:
+    correction = calibrated(region, tile, seed, number, settings)
+    if correction is None:
         cells = read_cells(region, settings.read_averages)
         return None, computed_outputs(cells, tile.weights, tile.scale, rng, settings.vectors, info.input_max)
-    fitted = generator(seed, number, Purpose.CALIBRATE)
-    correction = calibrate_columns(region, tile.weights, fitted, settings.calibration_vectors)
     return correction, measure_outputs(region, tile.weights, correction, rng, settings.vectors)
+
+
+def calibrated(
+    region: Region, tile: Tile, seed: int, number: int, settings: Evaluation = STANDARD
+) -> ColumnCorrection | None:
+    """Calibrate the columns as `evaluate_tile` does, and measure nothing; None on a chip without MVMs."""
+    if Capability.MVM not in region.backend.info.capabilities:
+        return None
+    fitted = generator(seed, number, Purpose.CALIBRATE)
+    return calibrate_columns(region, tile.weights, fitted, settings.calibration_vectors)
 
 
 def evaluate_with_inputs(region: Region, tile: Tile, activations: FloatArray | Sample) -> Outputs | None:

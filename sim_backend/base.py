@@ -21,7 +21,7 @@ from hwloop.sim_backend.devices.pcm import DeviceArray
 from hwloop.sim_backend.normals import normals
 from hwloop.sim_backend.options import SimOptions
 from hwloop.sim_backend.periphery import Periphery
-from hwloop.typing import AnyArray, CodeArray, FloatArray, State
+from hwloop.typing import AnyArray, CodeArray, FloatArray, IndexArray, State
 
 
 class PulsedChip(Backend):
@@ -263,11 +263,9 @@ class SimulatedBase(Backend, Generic[C, P]):
         conductance = seen.conductance[:, columns]
         variance = None if seen.variance is None else seen.variance[:, columns]
         codes = np.empty((x.shape[0], conductance.shape[1]), np.int32)
-        driven = np.flatnonzero(x.any(0))
-        if len(driven) < self.driven_share * x.shape[1]:  # what the other rows would add is zero, noise and all
-            rows = torch.from_numpy(driven)
-            x, conductance = x[:, driven], conductance[rows]
-            variance = None if variance is None else variance[rows]
+        rows = self._driven(x)
+        x, conductance = x[:, rows], conductance[rows]
+        variance = None if variance is None else variance[rows]
         vectors = max(1, self.outputs_at_once // max(conductance.shape))
         for first in range(0, len(x), vectors):
             part = slice(first, first + vectors)
@@ -280,6 +278,17 @@ class SimulatedBase(Backend, Generic[C, P]):
             sums.addcmul_(normals(tuple(sums.shape), unit.dynamics), spread.sqrt_())
             codes[part] = converters.convert(sums, unit.adc_range, coarseness, columns).cpu().numpy()
         return codes
+
+    def _driven(self, x: CodeArray) -> slice | IndexArray:
+        """Find the rows that count for inputs (batch, rows): what the others would add is zero, noise and all.
+
+        Neighbours where they are few enough, because they are copied much faster than rows here and there.
+        """
+        driven, most = np.flatnonzero(x.any(0)), self.driven_share * x.shape[1]
+        ends = slice(int(driven[0]), int(driven[-1]) + 1) if len(driven) else slice(0, 0)
+        if ends.stop - ends.start < most:
+            return ends
+        return driven if len(driven) < most else slice(None)
 
     def _generator(self, stream: int) -> torch.Generator:
         seed = np.random.SeedSequence([self._options.seed, stream]).generate_state(1, np.uint64)[0]

@@ -281,6 +281,7 @@ NUMBERS: dict[str, dict[str, object]] = {
         "kept": 16,
         "block": 2**15,
         "at_once": 0.01,
+        "unchanged": 0.001,
         "moments": 8,
     },
 }

@@ -168,7 +168,7 @@ class Evaluator:
 
     def measured(self, network: nn.Module, seeds: list[int]) -> tuple[float, list[tuple[float, ...]]]:
         """Give the accuracy on held-out images in float, and on twins of these seeds at the three ages."""
-        ages = (self.settings.day, self.settings.month)
+        ages = (0.0, self.settings.day, self.settings.month)
         return accuracies(network, self.chip, seeds, (self.training, self.held_out), self.settings, ages)
 
     def _twin(self, number: int) -> int:
@@ -189,10 +189,11 @@ def footprint_of(network: nn.Module, chip: Backend, one: torch.Tensor) -> Footpr
 
 def trained(network: nn.Module, data: Images, settings: SearchSettings) -> None:
     """Train a network in float with noise on its weights, by AdamW and a rate that rises and falls once."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.lr, foreach=True)
     steps = settings.epochs * math.ceil(len(data) / settings.images_a_step)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=steps + 1)
     matrices = [one for one in network.parameters() if one.dim() > 1]
+    _lay_out(network, torch.channels_last)
     network.train()
     for _ in range(settings.epochs):
         for batch in data.batches(settings.images_a_step, torch.randperm(len(data))):
@@ -209,6 +210,17 @@ def trained(network: nn.Module, data: Images, settings: SearchSettings) -> None:
                 optimizer.step()
             schedule.step()
     network.eval()
+    _lay_out(network, torch.contiguous_format)
+
+
+def _lay_out(network: nn.Module, order: torch.memory_format) -> None:
+    """Lay the weights of convolutions of images out in memory, which decides how those of small images compute.
+
+    A CPU trains networks of images of 8 x 8 pixels in two thirds of the time where channels are neighbours.
+    """
+    for one in network.parameters():
+        if one.dim() == 4:
+            one.data = one.data.contiguous(memory_format=order)
 
 
 def accuracies(
@@ -219,7 +231,7 @@ def accuracies(
     settings: SearchSettings,
     ages: Sequence[float],
 ) -> tuple[float, list[tuple[float, ...]]]:
-    """Ask a network in float, and on twins after programming and at later ages.
+    """Ask a network in float, and on twins at some ages.
 
     Parameters
     ----------
@@ -232,27 +244,29 @@ def accuracies(
     settings
         How it is programmed and compensated.
     ages
-        Seconds after programming, rising.
+        Seconds after programming, rising; 0: as soon as it is programmed. Before every other one the network is
+        compensated.
 
     Returns
     -------
     tuple
-        Accuracy in float, and (after programming, and at each age) on each twin.
+        Accuracy in float, and (at each age) on each twin.
     """
     given, asked = data
     with torch.no_grad():
         right = torch.cat([network(part.inputs) for part in asked.batches(500)]).argmax(1) == asked.labels
     ranges = NetworkSettings(RangeSettings(vectors=settings.vectors))
-    made = Deployment(network=ranges, seed=settings.seed)
+    made = Deployment(network=ranges, seed=settings.seed, errors=False)
     inputs, found = given.some(settings.images, settings.seed).inputs, []
     for seed in seeds:
         with chip.sibling(seed) as twin:
             deployed = deploy(network, twin, inputs, settings.method, settings=made)
             assert isinstance(deployed, DeployedNetwork)  # it fits, as its footprint says
-            one = [deployed.accuracy((asked.inputs, asked.labels)).value]
+            one = []
             for age in ages:
-                deployed.age(age)
-                deployed.compensate(settings.compensation)
+                if age > 0:
+                    deployed.age(age)
+                    deployed.compensate(settings.compensation)
                 one.append(deployed.accuracy((asked.inputs, asked.labels)).value)
         found.append(tuple(one))
     return float(right.double().mean()), found

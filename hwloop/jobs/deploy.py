@@ -77,6 +77,8 @@ class Deployment:
         What its file calls the network, weights and data, so that one of the zoo opens by itself.
     passes
         Stream a network that does not fit through the chip, which is programmed anew for each part.
+    errors
+        Measure the MVM error of every tile; a network that is only asked for answers does without. Files have them.
     out, force
         Network file that grows as the job goes, and whether it may replace one.
     progress
@@ -95,6 +97,7 @@ class Deployment:
     seed: int = 0
     names: NetworkNames = field(default_factory=NetworkNames)
     passes: bool = False
+    errors: bool = True
     out: str | Path | None = None
     force: bool = False
     progress: Progress = False
@@ -373,6 +376,7 @@ class Plan:
             seed=settings.seed,
             calibration=calibration_from(settings.calibration),
             run=self.run,
+            errors=settings.errors or settings.out is not None,
         )
 
 

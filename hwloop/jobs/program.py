@@ -22,6 +22,7 @@ from hwloop.calibration.error_interval import WeightNoise, error_interval, weigh
 from hwloop.calibration.evaluation import (
     Outputs,
     conductance_map,
+    calibrated,
     evaluate_tile,
     evaluate_with_inputs,
     overall_error,
@@ -393,7 +394,11 @@ class Programming:
     def _measure(self) -> None:
         """Let the chip reach the target age, then calibrate the columns and measure the error of every tile."""
         self._chip.wait(self._age)
-        measure_tiles(list(enumerate(self.tiles)), self._task.seed, self._age)
+        if self._task.errors:
+            measure_tiles(list(enumerate(self.tiles)), self._task.seed, self._age)
+            return
+        for number, item in enumerate(self.tiles):
+            item.correction = calibrated(item.region, item.tile, self._task.seed, number)
 
 
 def measure_tiles(tiles: Sequence[tuple[int, TileWork]], seed: int, age: float) -> None:

@@ -35,6 +35,8 @@ class Task:
         Sample inputs by tensor, or None.
     run
         What tells a run that can be gone on with from every other; empty for any other.
+    errors
+        Whether MVM errors are measured in the end; columns are calibrated either way. Files do not keep it.
     """
 
     weights: Weights
@@ -45,6 +47,7 @@ class Task:
     calibration: UsedCalibration | None = None
     activations: Mapping[str, Sample] | None = None
     run: str = ""
+    errors: bool = True
 
     def target_age(self, chip: Backend) -> float:
         """Return the age in seconds at which targets hold: as given, else the chip's reference age."""

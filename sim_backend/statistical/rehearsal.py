@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from hwloop.sim_backend.base import PulsedChip
-from hwloop.sim_backend.devices.pcm import ASSUMED, DeviceArray, relaxation_rate
+from hwloop.sim_backend.devices.pcm import DeviceArray, relaxation_rate
 from hwloop.sim_backend.parameters import ChipParameters
 from hwloop.sim_backend.statistical.settings import SETTINGS
 
@@ -139,7 +139,7 @@ class Rehearsal:
         """Return the cells `since` seconds after the end of programming, or so little later that nothing changed."""
         with self._lock:
             for then, moment in self._moments.items():
-                if abs(since - then) <= max(ASSUMED.unchanged * then, SETTINGS.at_once):
+                if abs(since - then) <= max(SETTINGS.unchanged * then, SETTINGS.at_once):
                     return moment
             moment = self._compute(since)
             self._moments[since] = moment

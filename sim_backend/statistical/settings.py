@@ -45,6 +45,9 @@ class RehearsalSettings:
     """Cells that are worked on at a time: so few fit a core's cache, and torch leaves them to one thread."""
     at_once: float = 0.01
     """Seconds that two ages may differ by and count as the same."""
+    unchanged: float = 1e-3
+    """Share of an age by which another may differ and count as the same: drift changes a cell by less than a ten
+    thousandth of its conductance in it."""
     moments: int = 8
     """Ages at which a rehearsal's cells are kept in memory."""
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from hwloop.errors import BadInputError
-from hwloop.jobs.candidates import Evaluator, footprint_of, states_of, trained, twins_of
+from hwloop.jobs import candidates
+from hwloop.jobs.candidates import Evaluator, accuracies, footprint_of, states_of, trained, twins_of
 from hwloop.nn.noisy_accuracy import Images
 from hwloop.search import Limits, SearchSettings, Space
 from hwloop.sim_backend.statistical.chip import StatisticalChip
@@ -152,6 +153,30 @@ def test_a_batch_of_one_image_is_left_out() -> None:
     network = nn.Sequential(nn.Linear(8, 3), nn.BatchNorm1d(3))
     trained(network, images(25), SearchSettings(epochs=2, images_a_step=8))
     assert network[1].num_batches_tracked == 2 * 3
+
+
+def test_how_weights_lie_in_memory_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for lay_out in (candidates._lay_out, lambda network, order: None):
+        monkeypatch.setattr(candidates, "_lay_out", lay_out)
+        torch.manual_seed(1)
+        network = nn.Sequential(
+            nn.Unflatten(1, (1, 2, 4)), nn.Conv2d(1, 3, (2, 3)), nn.Conv2d(3, 4, (1, 2)), nn.Flatten()
+        )
+        trained(network, images(), SearchSettings(epochs=2, images_a_step=24, weight_noise=0.0))
+        found.append([one.weight for one in network[1:3]])
+    for one, other in zip(*found, strict=True):
+        assert one.is_contiguous()
+        assert torch.allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_networks_are_asked_at_the_ages_that_are_wanted(chip: StatisticalChip) -> None:
+    settings = SearchSettings(method="exact", images=12, vectors=64)
+    network = nn.Linear(8, 3, bias=False).eval()
+    for ages in ((0.0,), (3600.0,), (0.0, 600.0, 7200.0)):
+        in_float, asked = accuracies(network, chip, [5, 6], (images(), images()), settings, ages)
+        assert [len(one) for one in asked] == [len(ages)] * 2
+        assert in_float == pytest.approx(float((network(images().inputs).argmax(1) == images().labels).double().mean()))
 
 
 def test_states_are_copies() -> None:

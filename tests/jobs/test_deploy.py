@@ -116,6 +116,21 @@ def test_a_network_in_training_mode_is_deployed_as_it_answers(open_chip: OpenChi
     assert torch.equal(network[1].running_mean, statistics)
 
 
+def test_a_network_may_do_without_mvm_errors_but_not_its_file(open_chip: OpenChip, tmp_path: Path) -> None:
+    """Columns are calibrated by the same vectors either way, so that it answers the same."""
+    records = []
+    for settings in (
+        hwloop.Deployment(errors=False), hwloop.Deployment(), hwloop.Deployment(errors=False, out=tmp_path / "net.h5")
+    ):  # fmt: skip
+        network = hwloop.deploy(small_cnn(), open_chip(IDEAL), images(200), "exact", settings=settings)
+        records.append(network.open_run.record)
+    assert [np.isfinite(one.mvm_error) for one in records] == [False, True, True]
+    assert [all(np.isfinite(tile.mvm_error) for tile in one.tiles) for one in records] == [False, True, True]
+    for one, other in zip(records[0].tiles, records[1].tiles, strict=True):
+        assert one.correction.gain == pytest.approx(other.correction.gain)
+        assert one.correction.offset == pytest.approx(other.correction.offset, abs=1e-9)
+
+
 def test_a_network_whose_cells_were_programmed_over_answers_no_more(open_chip: OpenChip, tmp_path: Path) -> None:
     chip, x = open_chip(IDEAL), images(40)
     first = hwloop.deploy(small_cnn(), chip, x, "exact")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import types
+from collections import OrderedDict
 
 import torch
 
@@ -36,3 +38,11 @@ def test_cells_are_copied_from_those_of_nearly_their_target():
         assert (rank - middle).abs().max() <= rehearsal.SETTINGS.stuck_window
     low, high = (made.choose_stuck(targets, torch.full((50,), one)) for one in (0.0, 1.0))
     assert ((high - low) == min(rehearsal.SETTINGS.stuck_window, 20) - 1).all()
+
+
+def test_ages_that_differ_by_a_thousandth_share_a_moment(monkeypatch):
+    monkeypatch.setattr(rehearsal.Rehearsal, "_compute", lambda self, since: rehearsal.Moment(since, 1.0, None, None))
+    made = rehearsal.Rehearsal.__new__(rehearsal.Rehearsal)
+    made._moments, made._lock = OrderedDict(), threading.Lock()
+    ages = (60.0, 60.05, 60.07, 86400.0, 86480.0, 86490.0, 0.1, 0.109, 0.12)
+    assert [made.at(one).since for one in ages] == [60.0, 60.0, 60.07, 86400.0, 86400.0, 86490.0, 0.1, 0.1, 0.12]

@@ -2,6 +2,7 @@
 
     python benchmarks/search.py                          three seeds, 100 networks each
     python benchmarks/search.py --seeds 1 --budget 40    less
+    python benchmarks/search.py --keep kept              goes on with what an earlier one has left in that folder
     python benchmarks/search.py --reliability 45         how well drops can be measured, and known beforehand
 
 Networks have at most as many weights as `digits_cnn`, and are trained alike, it too. Winners are those of the most
@@ -17,10 +18,13 @@ that were fitted to the other networks, two twins each.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +32,7 @@ from machine import machine
 from scipy.stats import kendalltau
 
 import hwloop
-from hwloop.jobs.candidates import Evaluator, accuracies, trained, twins_of
+from hwloop.jobs.candidates import Evaluator, accuracies, in_float_of, trained, twins_of
 from hwloop.jobs.search import Evaluated, steps, total
 from hwloop.jobs.search_result import Found
 from hwloop.nn import zoo
@@ -38,6 +42,7 @@ from hwloop.optim.training import seeded
 from hwloop.search import Limits, SearchSettings, Trial, resnet_like
 from hwloop.search.evolution import drawn
 from hwloop.search.surrogate import Surrogate
+from hwloop.search.trials import Footprint
 from hwloop.sim_backend.statistical.chip import StatisticalChip
 
 
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("--twins", type=int, default=10, help="fresh ones, for the winners")
     parser.add_argument("--reliability", type=int, default=0, metavar="NETWORKS")
     parser.add_argument("--compensation", default=SearchSettings().compensation)
+    parser.add_argument("--keep", type=Path, help="folder for the networks so far")
     given = parser.parse_args()
     print(machine())
     data = read_dataset(hwloop.data.path("digits.npz"))
@@ -64,28 +70,41 @@ def main() -> None:
             settings = SearchSettings(
                 budget=given.budget, first=min(30, given.budget // 2), seed=seed, compensation=given.compensation
             )
-            rows.append(compared(chip, given.backend, data, settings, limits, given.twins))
+            rows.append(compared(chip, given.backend, data, settings, limits, given.twins, given.keep))
+            told_of(rows)
+
+
+def told_of(rows: Sequence[tuple[float, float, float, float]]) -> None:
+    """Print what the seeds so far gave."""
     for name, values in zip(("random search", "the hand-made CNN"), zip(*rows, strict=True), strict=False):
         print(f"points over {name} after a month, mean of seeds: {100 * statistics.mean(values):+.2f}")
     print(f"hypervolume over that of random search: {', '.join(f'{row[2]:+.4f}' for row in rows)}")
-    print(f"rank correlation with the drop over a month: {', '.join(f'{row[3]:.2f}' for row in rows)}")
+    print(f"rank correlation with the drop over a month: {', '.join(f'{row[3]:.2f}' for row in rows)}", flush=True)
 
 
 def compared(
-    chip: StatisticalChip, uri: str, data: Dataset, settings: SearchSettings, limits: Limits, twins: int
+    chip: StatisticalChip,
+    uri: str,
+    data: Dataset,
+    settings: SearchSettings,
+    limits: Limits,
+    twins: int,
+    keep: Path | None,
 ) -> tuple[float, float, float, float]:
     """Search both ways, and ask the winners on fresh twins."""
     found: list[Found] = []
     images = Images(torch.from_numpy(data.x_train), torch.from_numpy(data.y_train))
     space = resnet_like.space(data.x_train.shape[1:], data.classes)
-    latest = shared = Evaluated(0, total(settings))
+    shared = Evaluated(0, total(settings))
     for strategy in ("random", "evolution"):
         begun, wall = time.process_time(), time.monotonic()
         how = SearchSettings(**{**vars(settings), "strategy": strategy})
         # Both begin with the same random networks, which need not be evaluated twice.
         evaluator = Evaluator(space, images, chip, how, limits)
-        for latest in steps(evaluator, shared):
-            shared = latest if latest.done == how.first else shared
+        latest = shared
+        for latest in kept_steps(evaluator, shared, keep and keep / f"{settings.seed}-{strategy}.json"):
+            if not shared.trials and len(latest.trials) >= how.first:
+                shared = of_trials([replace(one, again=()) for one in latest.trials[: how.first]], how)
         found.append(Found(latest.trials, latest.weights, "resnet_like", uri, how, limits))
         best = found[-1].winner
         print(
@@ -110,12 +129,44 @@ def compared(
     asked = []
     for name, network in zip(("evolution", "random", "hand-made"), (*names, own), strict=True):
         seeds = [50_000_000 + 100 * settings.seed + number for number in range(twins)]
-        in_float, months = accuracies(network, chip, seeds, (training, test), settings, (0.0, settings.day, settings.month))
-        asked.append([ages[-1] for ages in months])
-        print(f"  {name}: float {in_float:.4f}, {told(months)}", flush=True)
+        ages = (0.0, settings.day, settings.month)
+        months = accuracies(network, chip, [(one, test) for one in seeds], training, settings, ages)
+        asked.append([one[-1] for one in months])
+        print(f"  {name}: float {in_float_of(network, test):.4f}, {told(months)}", flush=True)
     tau = correlation(found[0].trials, found[1].trials, evaluator)
     means = [statistics.mean(one) for one in asked]
     return means[0] - means[1], means[0] - means[2], found[0].hypervolume - found[1].hypervolume, tau
+
+
+def kept_steps(evaluator: Evaluator, begun: Evaluated, path: Path | None) -> Iterator[Evaluated]:
+    """Carry out a search as `steps` does, from what a file has of it; weights are not kept, nor asked for."""
+    if path is None:
+        yield from steps(evaluator, begun)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        trials = tuple(trial_of(one) for one in json.loads(path.read_text()))
+        begun = of_trials(trials, evaluator.settings)
+        yield begun
+    for latest in steps(evaluator, begun):
+        whole = path.with_suffix(".part")
+        whole.write_text(json.dumps([asdict(one) for one in latest.trials]))
+        whole.replace(path)
+        yield latest
+
+
+def of_trials(trials: Sequence[Trial], settings: SearchSettings) -> Evaluated:
+    """Give a search that has evaluated these networks, without their weights."""
+    done = len(trials) + sum(len(one.again) for one in trials)
+    return Evaluated(done, total(settings), trials=tuple(trials), weights={number: {} for number in range(len(trials))})
+
+
+def trial_of(told_: dict[str, Any]) -> Trial:
+    """Read a network from what a file has of it."""
+    takes = told_["footprint"]
+    shapes = tuple((rows, columns) for rows, columns in takes.pop("shapes"))
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in told_.items()}
+    return Trial(**(values | {"footprint": Footprint(**takes, shapes=shapes)}))
 
 
 def reliability(chip: StatisticalChip, data: Dataset, settings: SearchSettings, limits: Limits, count: int) -> None:

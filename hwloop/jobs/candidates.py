@@ -140,9 +140,11 @@ class Evaluator:
         with seeded(_seed(self.settings.seed, genome)):
             network = self.space.network(genome)
             trained(network, self.training, self.settings)
-        in_float, asked = self.measured(network, [self._twin(number) for number in range(self.settings.twins)])
+        ages = (0.0, self.settings.day, self.settings.month)
+        asked = self._asked(network, 0, (self.training, self.held_out), ages)
         name = self.space.named(genome) if self.space.named is not None else self.space.written(genome)
         programmed, day, month = (tuple(float(value) for value in column) for column in zip(*asked, strict=True))
+        in_float = in_float_of(network, self.held_out)
         return Trial(genome, name, takes, in_float, programmed, day, month), dict(network.state_dict())
 
     def again(self, genome: Genome, repeat: int) -> float:
@@ -155,9 +157,8 @@ class Evaluator:
         with seeded(_seed(self.settings.seed, (*genome, repeat))):
             network = self.space.network(genome)
             trained(network, training, self.settings)
-        twins = [self._twin(self.settings.twins * repeat + number) for number in range(self.settings.twins)]
-        _, asked = accuracies(network, self.chip, twins, (training, left), self.settings, (self.settings.month,))
-        return float(np.mean([ages[-1] for ages in asked]))
+        asked = self._asked(network, repeat, (training, left), (self.settings.month,))
+        return float(np.mean([month for (month,) in asked]))
 
     def with_all(self, genome: Genome) -> dict[str, torch.Tensor]:
         """Train a network with all of the training data, and give its weights."""
@@ -166,13 +167,27 @@ class Evaluator:
             trained(network, self.data, self.settings)
         return dict(network.state_dict())
 
-    def measured(self, network: nn.Module, seeds: list[int]) -> tuple[float, list[tuple[float, ...]]]:
-        """Give the accuracy on held-out images in float, and on twins of these seeds at the three ages."""
-        ages = (0.0, self.settings.day, self.settings.month)
-        return accuracies(network, self.chip, seeds, (self.training, self.held_out), self.settings, ages)
+    def _asked(
+        self, network: nn.Module, repeat: int, data: tuple[Images, Images], ages: Sequence[float]
+    ) -> list[tuple[float, ...]]:
+        """Ask a network on the twins of a training, each of which gets its part of the images that are left."""
+        given, left = data
+        numbers = range(self.settings.twins * repeat, self.settings.twins * (repeat + 1))
+        twins = list(zip([self._twin(number) for number in numbers], dealt(left, self.settings), strict=True))
+        return accuracies(network, self.chip, twins, given, self.settings, ages)
 
     def _twin(self, number: int) -> int:
         return 1_000_000 + 1000 * self.settings.seed + number
+
+
+def dealt(images: Images, settings: SearchSettings) -> list[Images]:
+    """Deal images out among the twins, so that each is asked on `asked_on` of them: chips differ more than images do.
+
+    Where there are fewer images than twins, each twin gets all of them.
+    """
+    count, place = settings.twins, torch.arange(len(images))
+    each = settings.asked_on if len(images) >= count else count
+    return [images[(place - number) % count < each] for number in range(count)]
 
 
 def footprint_of(network: nn.Module, chip: Backend, one: torch.Tensor) -> Footprint:
@@ -226,21 +241,21 @@ def _lay_out(network: nn.Module, order: torch.memory_format) -> None:
 def accuracies(
     network: nn.Module,
     chip: StatisticalChip,
-    seeds: list[int],
-    data: tuple[Images, Images],
+    twins: Sequence[tuple[int, Images]],
+    given: Images,
     settings: SearchSettings,
     ages: Sequence[float],
-) -> tuple[float, list[tuple[float, ...]]]:
-    """Ask a network in float, and on twins at some ages.
+) -> list[tuple[float, ...]]:
+    """Ask a network on twins of a chip at some ages.
 
     Parameters
     ----------
     network
         Trained.
-    chip, seeds
-        The chip, and the seeds of its siblings.
-    data
-        Images for calibration, and those that are asked.
+    chip, twins
+        The chip, and the seed of each of its siblings with the images that it is asked.
+    given
+        Images for calibration.
     settings
         How it is programmed and compensated.
     ages
@@ -249,16 +264,13 @@ def accuracies(
 
     Returns
     -------
-    tuple
-        Accuracy in float, and (at each age) on each twin.
+    list
+        Accuracies (at each age) of each twin.
     """
-    given, asked = data
-    with torch.no_grad():
-        right = torch.cat([network(part.inputs) for part in asked.batches(500)]).argmax(1) == asked.labels
     ranges = NetworkSettings(RangeSettings(vectors=settings.vectors))
     made = Deployment(network=ranges, seed=settings.seed, errors=False)
     inputs, found = given.some(settings.images, settings.seed).inputs, []
-    for seed in seeds:
+    for seed, asked in twins:
         with chip.sibling(seed) as twin:
             deployed = deploy(network, twin, inputs, settings.method, settings=made)
             assert isinstance(deployed, DeployedNetwork)  # it fits, as its footprint says
@@ -269,7 +281,14 @@ def accuracies(
                     deployed.compensate(settings.compensation)
                 one.append(deployed.accuracy((asked.inputs, asked.labels)).value)
         found.append(tuple(one))
-    return float(right.double().mean()), found
+    return found
+
+
+def in_float_of(network: nn.Module, images: Images) -> float:
+    """Give the accuracy of the digital network."""
+    with torch.no_grad():
+        right = torch.cat([network(part.inputs) for part in images.batches(500)]).argmax(1) == images.labels
+    return float(right.double().mean())
 
 
 def _seed(seed: int, genome: Genome) -> int:

@@ -46,8 +46,10 @@ class SearchSettings(Settings):
     """Generations between two batches."""
     bold: float = 1.0
     """Standard deviations of its own error by which the surrogate is believed to be too pessimistic."""
-    twins: int = 2
+    twins: int = 4
     """Chips on which each network is evaluated, each with a seed of its own."""
+    asked_on: int = 2
+    """Of them, those on which each held-out image is asked: what one chip more tells, it tells of half the images."""
     images: int = 100
     """Training images from which ranges and columns are taken."""
     vectors: int = 256
@@ -82,7 +84,8 @@ class SearchSettings(Settings):
             raise BadInputError(f"setting strategy='{self.strategy}': {suggest(self.strategy, STRATEGIES)}")
         for name, low, high in (
             ("budget", 2, 1_000_000), ("first", 2, 1_000_000), ("batch", 1, 100_000), ("population", 4, 100_000),
-            ("generations", 1, 100_000), ("bold", 0.0, 100.0), ("twins", 1, 10_000), ("images", 6, 10**9),
+            ("generations", 1, 100_000), ("bold", 0.0, 100.0), ("twins", 1, 10_000), ("asked_on", 1, 10_000),
+            ("images", 6, 10**9),
             ("vectors", 64, 1_000_000), ("day", 0.001, 1e11), ("month", 0.01, 1e12), ("finalists", 1, 1_000_000),
             ("again", 0, 10_000), ("epochs", 1, 1_000_000), ("images_a_step", 2, 10**9), ("lr", 1e-9, 100.0),
             ("weight_noise", 0.0, 10.0), ("held_out", 0.01, 0.9), ("seed", 0, 2**31),

@@ -29,22 +29,20 @@ class Prior:
     ----------
     length, length_spread
         Length scale of a feature, whose values lie within 0 and 1.
-    of_genes
-        By how much longer that of a gene is where the shapes of the matrices are known, too.
+    slope, slope_spread
+        Standard deviation of what a straight line over all features explains, over that of what bends.
     noise, noise_spread
         Standard deviation of the noise over that of all values.
-    starts
-        From which the likelihood is climbed.
     drop
         A drop that tells as good as nothing, as a share of all images: less than it is what measurements differ by.
     """
 
-    length: float = 1.0
+    length: float = 3.0
     length_spread: float = 1.0
-    of_genes: float = 16.0
+    slope: float = 0.5
+    slope_spread: float = 1.0
     noise: float = 0.4
     noise_spread: float = 1.0
-    starts: tuple[float, ...] = (1.0, 3.0)
     drop: float = 0.02
 
 
@@ -53,62 +51,79 @@ PRIOR = Prior()
 
 
 class GaussianProcess:
-    """A Gaussian process with a Matern 5/2 kernel and a length scale for each feature, by maximum posterior.
+    """A straight line with a Gaussian process about it, by maximum posterior.
 
-    Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapters 4 and 5.
+    The process has a Matern 5/2 kernel with a length scale for each feature. With few points the line tells most: each
+    feature's own slope is small and uncertain before anything is seen. Rasmussen and Williams, Gaussian Processes for
+    Machine Learning, 2006, chapters 2, 4 and 5.
     """
 
-    def __init__(self, x: FloatArray, y: FloatArray, lengths: FloatArray | None = None) -> None:
-        """Fit it to values (points,) at features (points, features); `lengths` are the prior's, of each feature."""
-        self._prior = np.log(np.full(x.shape[1], PRIOR.length) if lengths is None else lengths)
+    def __init__(self, x: FloatArray, y: FloatArray) -> None:
+        """Fit it to values (points,) at features (points, features)."""
+        features = x.shape[1]
+        self._prior = np.log([*[PRIOR.length] * features, PRIOR.slope, PRIOR.noise])
+        self._spread = np.array([*[PRIOR.length_spread] * features, PRIOR.slope_spread, PRIOR.noise_spread])
         self.mean_, self.scale_ = float(y.mean()), float(y.std()) or 1.0
         self._x, z = x, (y - self.mean_) / self.scale_
-        apart = np.square(x[:, None] - x[None])
-        starts = [self._start(one) for one in PRIOR.starts]
-        fits = [minimize(self._loss, one, args=(apart, z), method="L-BFGS-B", jac=True) for one in starts]
-        best = min(fits, key=lambda fit: float(fit.fun)).x
-        self.lengths_, self.noise_ = np.exp(best[:-1]), math.exp(best[-1])
-        kernel = _matern(apart @ self.lengths_**-2.0)[0] + (self.noise_**2 + 1e-8) * np.eye(len(x))
+        spread = x.std(0)
+        self._middle, self._width = x.mean(0), np.where(spread > 0, spread, 1.0) * math.sqrt(features)
+        apart, line = np.square(x[:, None] - x[None]), self._line(x)
+        best = np.exp(minimize(self._loss, self._prior, args=(apart, line, z), method="L-BFGS-B", jac=True).x)
+        self.lengths_, self.slope_, self.noise_ = best[:-2], float(best[-2]), float(best[-1])
+        kernel = self._kernel(x) + (self.noise_**2 + 1e-8) * np.eye(len(x))
         self._factor = cho_factor(kernel, lower=True)
         self._alpha = cho_solve(self._factor, z)
 
     def predict(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Give mean and standard deviation (points,) of the values at features (points, features), without noise."""
-        between = _matern(np.square((x[:, None] - self._x[None]) / self.lengths_).sum(2))[0]
+        between = self._kernel(x)
         mean = between @ self._alpha
-        variance = 1.0 - np.einsum("ij,ji->i", between, cho_solve(self._factor, between.T))
+        prior = 1.0 + self.slope_**2 * np.square((x - self._middle) / self._width).sum(1)
+        variance = prior - np.einsum("ij,ji->i", between, cho_solve(self._factor, between.T))
         spread = np.sqrt(np.maximum(variance, 0.0)) * self.scale_
         return np.asarray(mean * self.scale_ + self.mean_), np.asarray(spread)
 
-    def _start(self, length: float) -> FloatArray:
-        return np.append(np.log(length) + self._prior, math.log(PRIOR.noise))
+    def _kernel(self, x: FloatArray) -> FloatArray:
+        """Give the covariance (points, known points) of the values at features with those that were fitted."""
+        bends = _matern(np.square((x[:, None] - self._x[None]) / self.lengths_).sum(2))[0]
+        return np.asarray(bends + self.slope_**2 * self._line(x))
 
-    def _loss(self, parameters: FloatArray, apart: FloatArray, z: FloatArray) -> tuple[float, FloatArray]:
+    def _line(self, x: FloatArray) -> FloatArray:
+        """Give the covariance (points, known points) of a straight line whose slopes are all as likely as 1."""
+        own, known = ((one - self._middle) / self._width for one in (x, self._x))
+        return np.asarray(own @ known.T)
+
+    def _loss(
+        self, parameters: FloatArray, apart: FloatArray, line: FloatArray, z: FloatArray
+    ) -> tuple[float, FloatArray]:
         """Compute the negative logarithm of the posterior, up to a constant, and its gradient.
 
         Parameters
         ----------
         parameters
-            Logarithms of the length scales, and that of the noise.
+            Logarithms of the length scales, and those of the line and of the noise.
         apart
             (points, points, features) squared differences of the features.
+        line
+            (points, points) covariance of a straight line.
         z
             (points,) values of mean 0 and variance 1.
         """
-        inside = np.clip(parameters, [-5.0] * (len(parameters) - 1) + [-8.0], [8.0] * (len(parameters) - 1) + [4.0])
-        shares, noise = np.exp(-2.0 * inside[:-1]), math.exp(2.0 * inside[-1])
-        kernel, slope = _matern(apart @ shares)
-        factor = cho_factor(kernel + (noise + 1e-8) * np.eye(len(z)), lower=True)
+        lengths = len(parameters) - 2
+        inside = np.clip(parameters, [-5.0] * lengths + [-8.0, -8.0], [8.0] * lengths + [4.0, 4.0])
+        shares, slope, noise = np.exp(-2.0 * inside[:-2]), math.exp(2.0 * inside[-2]), math.exp(2.0 * inside[-1])
+        kernel, fall = _matern(apart @ shares)
+        factor = cho_factor(kernel + slope * line + (noise + 1e-8) * np.eye(len(z)), lower=True)
         inverse = cho_solve(factor, np.eye(len(z)))
         alpha = inverse @ z
         value = 0.5 * float(z @ alpha) + float(np.log(np.diag(factor[0])).sum())
         # Of a matrix K that depends on t, half of what z'inv(K)z + log|K| changes by is the sum of `each` * dK/dt.
         each = 0.5 * (inverse - np.outer(alpha, alpha))
-        of_lengths = -2.0 * shares * np.tensordot(each * slope, apart, 2)
-        gradient = np.append(of_lengths, 2.0 * noise * np.trace(each)) * (inside == parameters)
-        far = parameters - np.append(self._prior, math.log(PRIOR.noise))
-        widths = np.append(np.full(len(self._prior), PRIOR.length_spread), PRIOR.noise_spread)
-        return value + 0.5 * float(np.square(far / widths).sum()), gradient + far / widths**2
+        of_lengths = -2.0 * shares * np.tensordot(each * fall, apart, 2)
+        others = [2.0 * slope * (each * line).sum(), 2.0 * noise * np.trace(each)]
+        gradient = np.append(of_lengths, others) * (inside == parameters)
+        far = (parameters - self._prior) / self._spread
+        return value + 0.5 * float(np.square(far).sum()), gradient + far / self._spread
 
 
 def _matern(apart: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -132,15 +147,12 @@ class Surrogate:
         self._space = space
         self._by_shape = all(one.shapes for one in takes)
         x = self._features([one.genome for one in trials], takes)
-        lengths = np.full(x.shape[1], PRIOR.length)
-        if self._by_shape:
-            lengths[: len(space.genes)] *= PRIOR.of_genes
         wanted = {
             "accuracy": _stretched([one.accuracy for one in trials]),
             "month": _stretched([one.lasting for one in trials]),
             "drop": _stretched_drop([0.5 * (one.drop_day + one.drop_month) for one in trials]),
         }
-        self._models = {name: GaussianProcess(x, values, lengths) for name, values in wanted.items()}
+        self._models = {name: GaussianProcess(x, values) for name, values in wanted.items()}
 
     def predict(
         self, genomes: Sequence[Genome], takes: Sequence[Footprint]
@@ -166,13 +178,32 @@ class Surrogate:
 
 
 def _of_shapes(shapes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
-    """Tell what noise will meet: how many matrices, how few inputs and outputs they have, and the inputs of the last.
+    """Tell what noise will meet, each within about 0 and 1.
 
-    The first matrix has the inputs that the data give it, and the last the outputs of the classes: neither is counted.
+    How many matrices; how few inputs and outputs they have, by the sum of reciprocals, the least and the mean order;
+    the inputs of the last and of the largest; and on how many places of an image a vector looks, as the inputs over the
+    outputs of the matrix before: in the mean, in all, and in how many matrices on one alone. The first matrix has the
+    inputs that the data give it, and the last the outputs of the classes: neither is counted.
     """
-    inputs = sum(1.0 / rows for rows, _ in shapes[1:]) or 1.0 / shapes[0][0]
-    outputs = sum(1.0 / columns for _, columns in shapes[:-1]) or 1.0 / shapes[0][1]
-    return len(shapes) / 20.0, math.log10(inputs) / 3.0, math.log10(outputs) / 3.0, math.log10(shapes[-1][0]) / 3.0
+    inputs = np.array([rows for rows, _ in shapes[1:]] or [shapes[0][0]], np.float64)
+    outputs = np.array([columns for _, columns in shapes[:-1]] or [shapes[0][1]], np.float64)
+    inner = zip(shapes[:-1], shapes[1:-1], strict=False)
+    places = np.array([max(rows / before, 1.0) for (_, before), (rows, _) in inner] or [1.0])
+    return (
+        len(shapes) / 20.0,
+        math.log(len(shapes)) / 3.0,
+        math.log10((1.0 / inputs).sum()) / 3.0,
+        math.log10((1.0 / outputs).sum()) / 3.0,
+        math.log10(inputs.min()) / 2.0,
+        math.log10(outputs.min()) / 2.0,
+        float(np.log10(inputs).mean()) / 2.0,
+        float(np.log10(outputs).mean()) / 2.0,
+        math.log10(shapes[-1][0]) / 3.0,
+        math.log10(max(rows for rows, _ in shapes)) / 3.0,
+        float(np.log10(places).mean()),
+        math.log10(1.0 + (places - 1.0).sum()) / 2.0,
+        float((places < 1.5).mean()),
+    )
 
 
 def _stretched(accuracy: Sequence[float] | FloatArray) -> FloatArray:

@@ -12,7 +12,16 @@ from torch import nn
 
 from hwloop.errors import BadInputError
 from hwloop.jobs import candidates
-from hwloop.jobs.candidates import Evaluator, accuracies, footprint_of, states_of, trained, twins_of
+from hwloop.jobs.candidates import (
+    Evaluator,
+    accuracies,
+    dealt,
+    footprint_of,
+    in_float_of,
+    states_of,
+    trained,
+    twins_of,
+)
 from hwloop.nn.noisy_accuracy import Images
 from hwloop.search import Limits, SearchSettings, Space
 from hwloop.sim_backend.statistical.chip import StatisticalChip
@@ -174,9 +183,32 @@ def test_networks_are_asked_at_the_ages_that_are_wanted(chip: StatisticalChip) -
     settings = SearchSettings(method="exact", images=12, vectors=64)
     network = nn.Linear(8, 3, bias=False).eval()
     for ages in ((0.0,), (3600.0,), (0.0, 600.0, 7200.0)):
-        in_float, asked = accuracies(network, chip, [5, 6], (images(), images()), settings, ages)
+        asked = accuracies(network, chip, [(5, images()), (6, images()[:7])], images(), settings, ages)
         assert [len(one) for one in asked] == [len(ages)] * 2
-        assert in_float == pytest.approx(float((network(images().inputs).argmax(1) == images().labels).double().mean()))
+        for (first, *_), count in zip(asked, (24, 7), strict=True):  # each of the images that it was given
+            assert first * count == pytest.approx(round(first * count))
+
+
+def test_accuracy_in_float_is_the_share_of_right_answers() -> None:
+    network = nn.Linear(8, 3, bias=False).eval()
+    right = sum(int(network(one).argmax()) == int(label) for one, label in zip(images().inputs, images().labels))
+    assert in_float_of(network, images()) == pytest.approx(right / 24)
+
+
+@pytest.mark.parametrize(
+    ("twins", "asked_on", "found"),
+    [
+        (2, 2, [[0, 1, 2, 3, 4]] * 2),
+        (2, 1, [[0, 2, 4], [1, 3]]),
+        (4, 2, [[0, 1, 4], [1, 2], [2, 3], [0, 3, 4]]),
+        (4, 9, [[0, 1, 2, 3, 4]] * 4),
+        (6, 2, [[0, 1, 2, 3, 4]] * 6),
+    ],
+)
+def test_images_are_dealt_out_among_the_twins(twins: int, asked_on: int, found: list[list[int]]) -> None:
+    five = Images(torch.arange(5.0)[:, None], torch.arange(5))
+    parts = dealt(five, SearchSettings(twins=twins, asked_on=asked_on))
+    assert [one.labels.tolist() for one in parts] == found
 
 
 def test_states_are_copies() -> None:

@@ -26,6 +26,12 @@ def matern(one: np.ndarray, other: np.ndarray, lengths: np.ndarray) -> np.ndarra
     return (1 + math.sqrt(5) * apart + 5 * apart**2 / 3) * np.exp(-math.sqrt(5) * apart)
 
 
+def line(one: np.ndarray, other: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Covariance of a line with slopes of variance 1 for each of two features, which vary by 1 over the points x."""
+    a, b = ((points - x.mean(0)) / x.std(0) for points in (one, other))
+    return np.array([[sum(p * q) / 2 for q in b] for p in a])
+
+
 @pytest.fixture(scope="module")
 def model() -> tuple[GaussianProcess, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
@@ -39,10 +45,14 @@ def test_a_prediction_is_the_conditional_normal_distribution(
 ) -> None:
     made, x, y = model
     asked = np.array([[0.2, 0.4], [0.9, 0.1], [3.0, 3.0]])
-    cov = matern(x, x, made.lengths_) + (made.noise_**2 + 1e-8) * np.eye(12)
-    between = matern(asked, x, made.lengths_)
+
+    def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return matern(one, other, made.lengths_) + made.slope_**2 * line(one, other, x)
+
+    cov = covariance(x, x) + (made.noise_**2 + 1e-8) * np.eye(12)
+    between = covariance(asked, x)
     mean = y.mean() + between @ np.linalg.solve(cov, y - y.mean())
-    variance = 1.0 - np.diag(between @ np.linalg.solve(cov, between.T))
+    variance = np.diag(covariance(asked, asked) - between @ np.linalg.solve(cov, between.T))
     found = made.predict(asked)
     assert found[0] == pytest.approx(mean)
     assert found[1] == pytest.approx(y.std() * np.sqrt(variance))
@@ -55,33 +65,37 @@ def test_the_loss_is_the_likelihood_with_normal_priors_of_logarithms(
     z, apart = (y - y.mean()) / y.std(), np.square(x[:, None] - x[None])
 
     def posterior(at: np.ndarray) -> float:
-        cov = matern(x, x, np.exp(at[:2])) + (math.exp(2 * at[2]) + 1e-8) * np.eye(12)
+        cov = matern(x, x, np.exp(at[:2])) + math.exp(2 * at[2]) * line(x, x, x)
+        cov += (math.exp(2 * at[3]) + 1e-8) * np.eye(12)
         prior = ((at[:2] - math.log(PRIOR.length)) ** 2).sum() / PRIOR.length_spread**2
-        prior += (at[2] - math.log(PRIOR.noise)) ** 2 / PRIOR.noise_spread**2
+        prior += (at[2] - math.log(PRIOR.slope)) ** 2 / PRIOR.slope_spread**2
+        prior += (at[3] - math.log(PRIOR.noise)) ** 2 / PRIOR.noise_spread**2
         return float(multivariate_normal(np.zeros(12), cov).logpdf(z)) - 0.5 * float(prior)
 
     def loss(*at: float) -> float:
-        return made._loss(np.array(at), apart, z)[0]
+        return made._loss(np.array(at), apart, line(x, x, x), z)[0]
 
-    one, other = np.array([0.3, -0.4, -1.0]), np.array([1.0, 0.5, -2.0])
+    one, other = np.array([0.3, -0.4, 0.5, -1.0]), np.array([1.0, 0.5, -1.0, -2.0])
     assert loss(*other) - loss(*one) == pytest.approx(posterior(one) - posterior(other))
-    best = np.log([*made.lengths_, made.noise_])
-    for step in np.concatenate([0.05 * np.eye(3), -0.05 * np.eye(3)]):
+    best = np.log([*made.lengths_, made.slope_, made.noise_])
+    for step in np.concatenate([0.05 * np.eye(4), -0.05 * np.eye(4)]):
         assert loss(*(best + step)) > loss(*best)
     # Far out nothing changes but the priors.
-    assert loss(9.0, 0.0, 5.0) - loss(8.0, 0.0, 4.0) == pytest.approx(
-        0.5 * (9**2 - 8**2) + 0.5 * ((5 - math.log(0.4)) ** 2 - (4 - math.log(0.4)) ** 2)
+    assert loss(9.0, 0.0, 5.0, 5.0) - loss(8.0, 0.0, 4.0, 4.0) == pytest.approx(
+        sum(0.5 * ((far - math.log(at)) ** 2 - (far - 1 - math.log(at)) ** 2) for far, at in ((9, 3), (5, 0.5), (5, 0.4)))
     )
 
 
-@pytest.mark.parametrize("at", [(0.3, -0.4, -1.0), (1.0, 0.5, -2.0), (9.0, 0.2, 5.0), (-6.0, 0.2, -9.0)])
+@pytest.mark.parametrize(
+    "at", [(0.3, -0.4, 0.5, -1.0), (1.0, 0.5, -1.0, -2.0), (9.0, 0.2, 5.0, 5.0), (-6.0, 0.2, -9.0, -9.0)]
+)
 def test_the_gradient_is_that_of_the_loss(
     model: tuple[GaussianProcess, np.ndarray, np.ndarray], at: tuple[float, ...]
 ) -> None:
     made, x, y = model
     z, apart, step = (y - y.mean()) / y.std(), np.square(x[:, None] - x[None]), 1e-5
-    both = [[made._loss(at + sign * one, apart, z)[0] for sign in (1, -1)] for one in step * np.eye(3)]
-    found = made._loss(np.array(at), apart, z)[1]
+    both = [[made._loss(at + sign * one, apart, line(x, x, x), z)[0] for sign in (1, -1)] for one in step * np.eye(4)]
+    found = made._loss(np.array(at), apart, line(x, x, x), z)[1]
     assert found == pytest.approx(np.array([(up - down) / (2 * step) for up, down in both]), rel=1e-5, abs=1e-5)
 
 
@@ -97,17 +111,37 @@ def test_features_are_places_among_choices_and_the_order_of_the_size() -> None:
     assert model._features([(4, 5), (8, 5)], sizes).tolist() == [[0.5, 0.0, 1.0], [1.0, 0.0, 0.0]]
 
 
+def test_a_line_goes_on_where_no_point_is() -> None:
+    """Far from all points a process goes back to the mean, and a line on."""
+    x = np.random.default_rng(5).random((30, 4))
+    made = GaussianProcess(x, x @ [3.0, 0.0, -2.0, 0.0])
+    far, unsure = made.predict(np.array([[4.0, 0.5, 0.5, 0.5], [0.5, 0.5, 4.0, 0.5], [0.5] * 4]))
+    assert far[0] > 5.0
+    assert far[1] < -2.0
+    assert unsure[0] > 3 * unsure[2]
+
+
 def test_shapes_count_the_least_of_inner_inputs_and_outputs() -> None:
     takes = Footprint(1000, 1, 1e-6, ((9, 10), (90, 5), (45, 100), (100, 7)))
     model = Surrogate(SPACE, [trial((2, 5), 0.9, 0.1), trial((8, 5), 0.8, 0.2)], [takes, takes])
-    *genes, count, inputs, outputs, last = model._features([(4, 5)], [takes])[0]
-    assert genes == [0.5, 0.0, 0.5]
-    assert count == pytest.approx(4 / 20)
-    assert inputs == pytest.approx(math.log10(1 / 90 + 1 / 45 + 1 / 100) / 3)
-    assert outputs == pytest.approx(math.log10(1 / 10 + 1 / 5 + 1 / 100) / 3)
-    assert last == pytest.approx(2 / 3)
-    single = model._features([(4, 5)], [Footprint(70, 1, 1e-6, ((10, 7),))])[0]
-    assert single[-3:] == pytest.approx([-1 / 3, -math.log10(7) / 3, 1 / 3])
+    width, depth, size, *shapes = model._features([(4, 5)], [takes])[0]
+    assert (width, depth, size) == (0.5, 0.0, 0.5)
+    inputs, outputs = np.array([90, 45, 100]), np.array([10, 5, 100])
+    assert shapes == pytest.approx(
+        [
+            4 / 20, math.log(4) / 3,
+            math.log10((1 / inputs).sum()) / 3, math.log10((1 / outputs).sum()) / 3,
+            math.log10(45) / 2, math.log10(5) / 2,
+            np.log10(inputs).mean() / 2, np.log10(outputs).mean() / 2,
+            2 / 3, 2 / 3,
+            np.log10([9, 9]).mean(), math.log10(1 + 8 + 8) / 2, 0,
+        ]
+    )  # fmt: skip
+    single = model._features([(4, 5)], [Footprint(70, 1, 1e-6, ((10, 7),))])[0][3:]
+    seven = math.log10(7)
+    assert single == pytest.approx([0.05, 0, -1 / 3, -seven / 3, 0.5, seven / 2, 0.5, seven / 2, 1 / 3, 1 / 3, 0, 0, 1])
+    narrow = model._features([(4, 5)], [Footprint(70, 1, 1e-6, ((9, 40), (40, 8), (8, 30), (30, 10)))])[0][3:]
+    assert narrow[-3:] == pytest.approx([0, 0, 1])
 
 
 def test_drops_have_a_model_of_their_own_over_a_day_and_a_month() -> None:

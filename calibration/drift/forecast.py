@@ -39,7 +39,7 @@ class Forecast:
     """Drift and read noise of the devices."""
     error: float
     """Relative MVM error that was measured after the calibration: what drift and read noise do not explain of it counts
-    as deviations of the cells, which drift along with them."""
+    as deviations of the cells, which drift along with them. NaN where none was: nothing is known of deviations."""
     grid: int = 40
     """Steps, even in log time, in which a crossing is looked for; between two of them the error is interpolated."""
 
@@ -183,6 +183,8 @@ class Forecast:
     @cached_property
     def _deviations(self) -> float:
         """Variance (uS^2) per cell of what the measured error has beyond drift and read noise at the calibration."""
+        if math.isnan(self.error):
+            return 0.0
         _, variance, _ = self._devices(self.target_age)
         weight = self.scale**2
         excess = self.error**2 * (self._target**2 * weight).sum() - (self._per_cell(variance) * weight).sum()

@@ -78,7 +78,8 @@ class Deployment:
     passes
         Stream a network that does not fit through the chip, which is programmed anew for each part.
     errors
-        Measure the MVM error of every tile; a network that is only asked for answers does without. Files have them.
+        Measure the MVM error of every tile; a network that is only asked for answers does without, and 'predictive'
+        then knows of drift and read noise alone. Files have them.
     out, force
         Network file that grows as the job goes, and whether it may replace one.
     progress

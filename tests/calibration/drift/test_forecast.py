@@ -126,6 +126,15 @@ def test_what_the_model_does_not_explain_of_the_measured_error_drifts_along() ->
     assert one_cell(model_of(nu=0.0, q=0.05), error=0.1)._deviations == 0.0
 
 
+def test_of_an_error_that_was_not_measured_drift_and_read_noise_alone_are_known() -> None:
+    model = model_of(nu=0.05, spread=0.02, q=0.01)
+    unknown, explained = one_cell(model, error=float("nan")), one_cell(model, error=0.0)
+    for age in (20.0, 1e4, 1e6):
+        assert unknown.mvm_error(age) == explained.mvm_error(age) > 0
+        assert unknown.gain(age) == pytest.approx(explained.gain(age))
+    assert unknown.valid_until(100.0, 1.0, 0.1) == explained.valid_until(100.0, 1.0, 0.1) < 1e9
+
+
 def test_statistics_are_those_at_the_conductance_of_a_device() -> None:
     """10 of 25 uS: nu 0.02 + 0.1 g = 0.06 and Q 0.01 + 0.025 g = 0.02; spread 0.05 g = 0.02."""
     drift = DriftModel(20.0, 25.0, Polynomial((0.02, 0.1)), Polynomial((0.0, 0.05)))

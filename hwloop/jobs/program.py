@@ -21,8 +21,8 @@ from hwloop.calibration.certificate.use import region_of, use_calibration
 from hwloop.calibration.error_interval import WeightNoise, error_interval, weight_noise
 from hwloop.calibration.evaluation import (
     Outputs,
-    conductance_map,
     calibrated,
+    conductance_map,
     evaluate_tile,
     evaluate_with_inputs,
     overall_error,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -187,8 +188,7 @@ def _of_shapes(shapes: Sequence[tuple[int, int]]) -> tuple[float, ...]:
     """
     inputs = np.array([rows for rows, _ in shapes[1:]] or [shapes[0][0]], np.float64)
     outputs = np.array([columns for _, columns in shapes[:-1]] or [shapes[0][1]], np.float64)
-    inner = zip(shapes[:-1], shapes[1:-1], strict=False)
-    places = np.array([max(rows / before, 1.0) for (_, before), (rows, _) in inner] or [1.0])
+    places = np.array([max(rows / before, 1.0) for (_, before), (rows, _) in pairwise(shapes[:-1])] or [1.0])
     return (
         len(shapes) / 20.0,
         math.log(len(shapes)) / 3.0,

@@ -191,7 +191,8 @@ def test_networks_are_asked_at_the_ages_that_are_wanted(chip: StatisticalChip) -
 
 def test_accuracy_in_float_is_the_share_of_right_answers() -> None:
     network = nn.Linear(8, 3, bias=False).eval()
-    right = sum(int(network(one).argmax()) == int(label) for one, label in zip(images().inputs, images().labels))
+    answers = [int(network(one).argmax()) for one in images().inputs]
+    right = sum(one == label for one, label in zip(answers, images().labels.tolist(), strict=True))
     assert in_float_of(network, images()) == pytest.approx(right / 24)
 
 

@@ -81,8 +81,9 @@ def test_the_loss_is_the_likelihood_with_normal_priors_of_logarithms(
     for step in np.concatenate([0.05 * np.eye(4), -0.05 * np.eye(4)]):
         assert loss(*(best + step)) > loss(*best)
     # Far out nothing changes but the priors.
+    priors = [(9, math.log(3)), (5, math.log(0.5)), (5, math.log(0.4))]
     assert loss(9.0, 0.0, 5.0, 5.0) - loss(8.0, 0.0, 4.0, 4.0) == pytest.approx(
-        sum(0.5 * ((far - math.log(at)) ** 2 - (far - 1 - math.log(at)) ** 2) for far, at in ((9, 3), (5, 0.5), (5, 0.4)))
+        sum(0.5 * ((far - middle) ** 2 - (far - 1 - middle) ** 2) for far, middle in priors)
     )
 
 

@@ -221,7 +221,8 @@ def test_rows_that_are_not_driven_may_be_left_out(rows, monkeypatch):
     for share in (0.75, 0.0):
         monkeypatch.setattr("hwloop.sim_backend.chip.SimulatedChip.driven_share", share)
         with connect("sim:hermes-core?rows=32&columns=8&seed=2") as chip:
-            chip.place(0, range(chip.info.devices_per_core), np.linspace(0.0, 20.0, chip.info.devices_per_core), age=1.0)
+            devices = chip.info.devices_per_core
+            chip.place(0, range(devices), np.linspace(0.0, 20.0, devices), age=1.0)
             x = np.zeros((3, 32), np.int32)
             x[:, rows] = np.random.default_rng(2).integers(1, 100, (3, len(rows)))
             found.append(chip.mvm(0, x))

@@ -165,8 +165,9 @@ def trial_of(told_: dict[str, Any]) -> Trial:
     """Read a network from what a file has of it."""
     takes = told_["footprint"]
     shapes = tuple((rows, columns) for rows, columns in takes.pop("shapes"))
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in told_.items()}
-    return Trial(**(values | {"footprint": Footprint(**takes, shapes=shapes)}))
+    values: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in told_.items()}
+    values["footprint"] = Footprint(**takes, shapes=shapes)
+    return Trial(**values)
 
 
 def reliability(chip: StatisticalChip, data: Dataset, settings: SearchSettings, limits: Limits, count: int) -> None:

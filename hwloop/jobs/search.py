@@ -27,10 +27,10 @@ from hwloop.jobs.progress import Progress, reporting
 from hwloop.jobs.search_result import UNITS, Found, columns_of, trials_of
 from hwloop.nn.learnt_ranges import check_weights_path
 from hwloop.nn.noisy_accuracy import Images
-from hwloop.search.evolution import check_library, drawn, proposed
+from hwloop.search.evolution import check_library, drawn, promising, proposed
 from hwloop.search.settings import Limits, SearchSettings
 from hwloop.search.space import Genome, Space, space_from
-from hwloop.search.trials import Trial, finalists, front, winner
+from hwloop.search.trials import Trial, front, winner
 from hwloop.typing import AnyArray, Json
 
 SPACE = "hwloop.search.resnet_like"
@@ -214,7 +214,7 @@ def steps(evaluator: Evaluator, so_far: Evaluated) -> Work[Evaluated, None]:
             weights[len(trials) - 1] = state
             weights = {number: weights[number] for number in front(trials)}
             yield Evaluated(len(trials), total(settings), trials=tuple(trials), weights=weights)
-    best = finalists(trials, settings.finalists)
+    best = promising(space, evaluator.fits, trials, settings)
     for repeat in range(1, settings.again + 1):
         for number in best:
             if len(trials[number].again) < repeat:

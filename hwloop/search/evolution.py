@@ -83,7 +83,7 @@ def proposed(
         Without optuna, which the extra hwloop[search] brings.
     """
     rng = np.random.default_rng([settings.seed, round_])
-    surrogate = Surrogate(space, trials, [fits(one.genome) or one.footprint for one in trials])
+    surrogate = _surrogate(space, fits, trials)
     seen: dict[Genome, tuple[float, float]] = {}
 
     def value(genome: Genome, takes: Footprint) -> tuple[float, float]:
@@ -107,6 +107,25 @@ def proposed(
             del fresh[genome]
     missing = count - len(chosen)
     return chosen + (drawn(space, fits, known | set(chosen), missing, rng) if missing else [])
+
+
+def promising(space: Space, fits: Measure, trials: Sequence[Trial], settings: SearchSettings) -> list[int]:
+    """Find the networks to train again: those that are expected to be the most accurate after a month.
+
+    What a network reached is one training on few twins; the surrogate, which was fitted to it among all others, knows
+    what networks like it reach, too. A random search goes by what was measured alone.
+    """
+    if settings.strategy == "random":
+        return finalists(trials, settings.finalists)
+    takes = [fits(one.genome) or one.footprint for one in trials]
+    expected, _ = _surrogate(space, fits, trials).predict([one.genome for one in trials], takes)["month"]
+    order = sorted(range(len(trials)), key=lambda one: (-expected[one], trials[one].footprint.weights, one))
+    return order[: settings.finalists]
+
+
+def _surrogate(space: Space, fits: Measure, trials: Sequence[Trial]) -> Surrogate:
+    """Fit the surrogate; what networks take is found anew, because files do not keep all of it."""
+    return Surrogate(space, trials, [fits(one.genome) or one.footprint for one in trials])
 
 
 def _evolve(

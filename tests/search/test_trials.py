@@ -12,7 +12,7 @@ from torch import nn
 
 from hwloop.errors import BadInputError
 from hwloop.search import Limits, SearchSettings, Space, Trial
-from hwloop.search.evolution import drawn, proposed
+from hwloop.search.evolution import drawn, promising, proposed
 from hwloop.search.surrogate import GaussianProcess, Surrogate
 from hwloop.search.trials import Footprint, finalists, front, hypervolume, winner
 
@@ -109,6 +109,24 @@ def test_the_winner_is_chosen_among_those_that_were_trained_again() -> None:
     assert winner(asked) == 1
     assert asked[1].proven == pytest.approx(np.mean([0.98, 0.975, 0.98]))
     assert winner([poor, replace(good, again=(0.975,)), lucky]) == 1  # the others have not been tried as often
+
+
+def test_a_network_that_was_lucky_is_not_trained_again_for_that() -> None:
+    """What networks like it reached counts, too; a random search has nothing but what was measured."""
+    trials = evaluated(40, 5, 0.02)
+    best = max(range(40), key=lambda one: truth(trials[one].genome)[0] - truth(trials[one].genome)[1])
+    poor = min(range(40), key=lambda one: trials[one].lasting)
+    trials[poor] = trial(trials[poor].genome, max(one.lasting for one in trials) + 0.001, 0.0)
+
+    def chosen(**settings: object) -> list[int]:
+        asked = SearchSettings(budget=40, finalists=6, **settings)  # type: ignore[arg-type]
+        return promising(SPACE, lambda genome: None, trials, asked)
+
+    assert chosen(strategy="random") == finalists(trials, 6)
+    assert poor in chosen(strategy="random")
+    assert poor not in chosen()
+    assert best in chosen()
+    assert len(set(chosen())) == 6
 
 
 def test_the_shapes_of_matrices_tell_more_than_genes() -> None:

@@ -103,8 +103,11 @@ def objectives(trials: Sequence[Trial]) -> FloatArray:
 
 
 def front(trials: Sequence[Trial]) -> list[int]:
-    """Find the trials to which no other is better in accuracy and in drop, by rising drop; one of equal ones."""
-    values = objectives(trials)
+    """Find the trials to which no other is better in accuracy and in drop, by rising drop; one of equal ones.
+
+    A drop below zero counts as none: a network that knows nothing may seem to have learnt something in a month.
+    """
+    values = _counted(objectives(trials))
     found: list[int] = []
     for number in np.lexsort((-values[:, 0], values[:, 1])):
         if not found or values[number, 0] > values[found[-1], 0]:
@@ -122,12 +125,17 @@ def hypervolume(trials: Sequence[Trial], worst: tuple[float, float] = (0.0, 1.0)
     worst
         Accuracy and drop of the corner that is covered from.
     """
-    values = objectives([trials[number] for number in front(trials)])
+    values = _counted(objectives([trials[number] for number in front(trials)]))
     area, reached = 0.0, worst[0]
     for accuracy, drop in values:  # by rising drop, and so by rising accuracy
         area += max(accuracy - reached, 0.0) * max(worst[1] - drop, 0.0)
         reached = max(reached, accuracy)
     return area
+
+
+def _counted(values: FloatArray) -> FloatArray:
+    """Give objectives with drops of zero in place of those below."""
+    return np.column_stack([values[:, 0], np.maximum(values[:, 1], 0.0)])
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[int]:

@@ -52,6 +52,13 @@ def test_the_front_and_its_area() -> None:
     assert hypervolume([*trials, trial((5, 1, 1), 0.95, 0.01)]) > hypervolume(trials)
 
 
+def test_what_seems_to_be_gained_in_a_month_is_none() -> None:
+    good, lucky = trial((1, 1, 1), 0.9, 0.0), trial((2, 1, 1), 0.2, -0.05)
+    assert front([lucky, good]) == [1]
+    assert hypervolume([lucky, good]) == hypervolume([good]) == pytest.approx(0.9)
+    assert hypervolume([trial((3, 1, 1), 0.9, -0.1)]) == pytest.approx(0.9)
+
+
 def test_a_gaussian_process_knows_what_it_saw_and_how_sure_it_is() -> None:
     rng = np.random.default_rng(0)
     x = rng.random((60, 2))

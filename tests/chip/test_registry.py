@@ -6,7 +6,7 @@ import hwloop
 from hwloop.chip import registry as backends
 from hwloop.chip.backend import Backend
 from hwloop.chip.registry import Scheme, connect, schemes, split_uri
-from hwloop.errors import BadInputError
+from hwloop.errors import BadInputError, LinkError
 from tests.chip.test_backend import Recorder
 
 
@@ -108,3 +108,35 @@ def test_an_entry_point_that_names_no_scheme_is_its_packages_fault(monkeypatch):
     monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()])
     with pytest.raises(BadInputError, match=r"the backend for 'acme:' is broken: .* names a function, not a Scheme"):
         connect("acme:bench")
+
+
+def test_a_chip_has_one_user_by_whatever_way_it_is_reached(monkeypatch):
+    """Two addresses of one chip are told by its name and serial number, once it is open, and the second is closed."""
+    opened, closed = [], []
+
+    class Told(Recorder):
+        def close(self):
+            closed.append(self)
+            super().close()
+
+    def open_it(target, query):
+        opened.append(Told())
+        return opened[-1]
+
+    class Entry:
+        name = "acme"
+
+        def load(self):
+            return Scheme(open_it, "a chip in a lab")
+
+    monkeypatch.setattr(backends, "entry_points", lambda group: [Entry()])
+    first = connect("acme:by cable")
+    with pytest.raises(LinkError):
+        connect("acme:by network")
+    assert closed == opened[1:]
+    assert len(opened) == 2
+    with pytest.raises(LinkError):
+        connect("acme:by cable")
+    assert len(opened) == 2, "a place that is taken is not opened"
+    first.close()
+    connect("acme:by network").close()

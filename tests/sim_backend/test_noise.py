@@ -219,13 +219,13 @@ def test_a_pulse_makes_a_device_forget(one_row):
 
 def test_the_spectrum_is_one_over_f(precise_chip):
     """Devices read every microsecond: Welch's estimate falls with an exponent of -1 between 1 and 20 kHz."""
-    chip = precise_chip("pcm-90nm", rows=1, columns=48, drift=0, seed=3)
+    chip = precise_chip("pcm-90nm", rows=1, columns=96, drift=0, seed=3)
     n = chip.info.columns
     chip.place(0, np.arange(n), np.full(n, 10.0), age=1.0)
     chip.set_adc_range(0, 32.0)
     chip.wait(DAY)
     x = np.full((1, 1), chip.info.input_max, np.int32)
-    trace = np.concatenate([chip.mvm(0, x) for _ in range(2**13)]).astype(float)
+    trace = np.concatenate([chip.mvm(0, x) for _ in range(2**12)]).astype(float)
     frequency, power = scipy.signal.welch(trace, fs=1 / MICROSECOND, nperseg=2**12, detrend="linear", axis=0)
     between = (frequency > 1e3) & (frequency < 2e4)
     exponent = np.polyfit(np.log(frequency[between]), np.log(power.mean(1)[between]), 1)[0]

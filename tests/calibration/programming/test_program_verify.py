@@ -34,13 +34,12 @@ def published_sigma_prog(g: np.ndarray) -> np.ndarray:
     return 0.26348 + 1.9650 * g - 1.1731 * g**2
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_leaves_the_published_residual_on_the_million_device_array(open_chip: OpenChip, seed: int) -> None:
-    chip = open_chip(f"sim:pcm-90nm?seed={seed}&adc_bits=12")
-    weights = np.random.default_rng(seed).uniform(-1, 1, (256, 256))
+def test_leaves_the_published_residual_on_the_million_device_array(open_chip: OpenChip) -> None:
+    chip = open_chip("sim:pcm-90nm?seed=1&adc_bits=12")
+    weights = np.random.default_rng(1).uniform(-1, 1, (256, 256))
     tile = map_weights(hwloop.matrices({"w": weights}), chip.info)[0]
     region = Region(chip, tile.place, tile.full_scale)
-    run(ProgramVerify(averages=500).steps(region, tile, 25.0, np.random.default_rng(seed)), chip)
+    run(ProgramVerify(averages=500).steps(region, tile, 25.0, np.random.default_rng(1)), chip)
     chip.wait(25.0)
 
     target = tile.device_targets(chip.info).reshape(-1)

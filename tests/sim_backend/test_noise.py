@@ -219,7 +219,7 @@ def test_a_pulse_makes_a_device_forget(one_row):
 
 def test_the_spectrum_is_one_over_f(precise_chip):
     """Devices read every microsecond: Welch's estimate falls with an exponent of -1 between 1 and 20 kHz."""
-    chip = precise_chip("pcm-90nm", rows=1, columns=96, drift=0, seed=3)
+    chip = precise_chip("pcm-90nm", rows=1, columns=144, drift=0, seed=3)
     n = chip.info.columns
     chip.place(0, np.arange(n), np.full(n, 10.0), age=1.0)
     chip.set_adc_range(0, 32.0)

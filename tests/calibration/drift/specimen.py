@@ -12,6 +12,7 @@ from hwloop.calibration.drift.programmed_tile import Origin, ProgrammedTile, Pul
 from hwloop.calibration.drift.strategy import uncompensated
 from hwloop.calibration.evaluation import relative_error
 from hwloop.calibration.probes import uniform_inputs
+from hwloop.calibration.programming.base import Method
 from hwloop.chip.region import Region
 from hwloop.devices.drift import DriftModel
 from hwloop.devices.model import DeviceModel
@@ -26,7 +27,7 @@ NOISY = "sim:hermes-core?rows=64&columns=64"
 YEAR = 3.156e7
 
 
-def programmed(chip: hwloop.Backend, method: str = "gdp", seed: int = 0) -> Run:
+def programmed(chip: hwloop.Backend, method: str | Method = "gdp", seed: int = 0) -> Run:
     """Fill the chip's first core with Gaussian weights."""
     rows, columns = chip.info.rows, chip.info.columns
     return program(chip, hwloop.matrices({"w": gaussian(columns, rows, seed)}), method, seed=seed)

@@ -15,6 +15,7 @@ from hwloop.calibration.drift.predictive import Predicted
 from hwloop.calibration.drift.programmed_tile import ProgrammedTile
 from hwloop.calibration.drift.refresh import Refresh
 from hwloop.calibration.drift.strategy import uncompensated
+from hwloop.calibration.programming.gdp import GDP
 from hwloop.errors import BadInputError
 from tests.calibration.drift.specimen import (
     NOISY,
@@ -26,24 +27,25 @@ from tests.calibration.drift.specimen import (
 from tests.conftest import OpenChip
 
 
-@pytest.mark.parametrize(("preset", "typical"), [("hermes-core", 1.0), ("pcm-90nm", 1.03)])
+@pytest.mark.parametrize(("preset", "typical"), [("hermes-core", 1.03), ("pcm-90nm", 1.03)])
 def test_a_refresh_after_a_year_is_nearly_as_good_as_programming_with_a_third_of_the_pulses(
     open_chip: OpenChip, preset: str, typical: float
 ) -> None:
-    ratios, shares = [], []
+    """Beside programming with one price of a pulse for all rounds, as a refresh has it."""
+    ratios, shares, plain = [], [], GDP(min_gain=1.7, patience=0.0)
     for seed in (1, 2):
         chip = open_chip(f"sim:{preset}?rows=128&columns=64&seed={seed}")
-        run = programmed(chip, seed=seed)
+        run = programmed(chip, plain, seed=seed)
         chip.wait(YEAR)
         aged = chip.export_state()
         tile = programmed_tile(run)
         made = Refresh().make(tile, uncompensated(tile))
         refreshed = error_of(tile, made)
         chip.import_state(aged)
-        again = programmed(chip, seed=seed)
+        again = programmed(chip, plain, seed=seed)
         ratios.append(refreshed / again.mvm_error)
         shares.append(made.pulses / tile.region.size / again.tiles[0].pulses.mean())
-    # Fourteen chips of pcm-90nm have 1.030 +- 0.003 on average. An error of 8192 cells scatters by 0.8 %, the mean of
+    # Fourteen chips of pcm-90nm have 1.030 +- 0.003 on average, six of hermes-core 1.029 +- 0.005. An error of 8192 cells scatters by 0.8 %, the mean of
     # two ratios by 0.8 %: 3 sigma.
     assert np.mean(ratios) < typical + 0.024
     assert max(shares) < 1 / 3

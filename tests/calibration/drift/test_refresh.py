@@ -45,8 +45,8 @@ def test_a_refresh_after_a_year_is_nearly_as_good_as_programming_with_a_third_of
         again = programmed(chip, plain, seed=seed)
         ratios.append(refreshed / again.mvm_error)
         shares.append(made.pulses / tile.region.size / again.tiles[0].pulses.mean())
-    # Fourteen chips of pcm-90nm have 1.030 +- 0.003 on average, six of hermes-core 1.029 +- 0.005. An error of 8192 cells scatters by 0.8 %, the mean of
-    # two ratios by 0.8 %: 3 sigma.
+    # Fourteen chips of pcm-90nm have 1.030 +- 0.003 on average, six of hermes-core 1.029 +- 0.005. An error of 8192
+    # cells scatters by 0.8 %, the mean of two ratios by 0.8 %: 3 sigma.
     assert np.mean(ratios) < typical + 0.024
     assert max(shares) < 1 / 3
 
